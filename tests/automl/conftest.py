@@ -1,4 +1,4 @@
-"""Small problems for the one call."""
+"""Small problems for AutoML."""
 
 from dataclasses import replace
 
@@ -13,7 +13,7 @@ from sk_tune.automl._problem import Problem
 
 
 def mixed_frame(n=120, seed=0):
-    """Return rows of all kinds of columns, and a label that follows from two of them."""
+    """Return a table with all kinds of columns, and labels that depend on two of them."""
     rng = np.random.default_rng(seed)
     size = rng.normal(size=n)
     town = rng.choice(["Bern", "Köln", "Ulm"], n)
@@ -37,7 +37,7 @@ def mixed():
 
 @pytest.fixture
 def make_problem():
-    """Return a function that makes a problem of a table."""
+    """Return a function that makes a problem from a table."""
 
     def make(X, y, *, is_classification=True, n_folds=3, **changes):
         kind = StratifiedKFold if is_classification else KFold
@@ -59,14 +59,14 @@ def make_problem():
 
 @pytest.fixture
 def few_linear(monkeypatch):
-    """Let AutoML try two linear models instead of fourteen."""
+    """Train two linear models instead of fourteen."""
     monkeypatch.setattr(_models, "_REGULARISATION", [0.1, 1.0])
     monkeypatch.setattr(_models, "_LINEAR_NUMERIC", {})
 
 
 @pytest.fixture(scope="session")
 def small_network():
-    """Return a function that makes a quick network, of six epochs, for a table."""
+    """Return a function that makes a small network for a table, with six epochs."""
 
     def make(problem, **changes):
         model = network_models(problem)[0]

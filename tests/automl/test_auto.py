@@ -1,4 +1,4 @@
-"""The one call, from a table to an ensemble."""
+"""AutoClassifier and AutoRegressor."""
 
 import pickle
 import time
@@ -34,8 +34,8 @@ def fitted(iris):
     return AutoClassifier(test_size=0.2, cv=2, **FAST).fit(*iris)
 
 
-def test_a_classifier_tells_what_it_found(fitted, iris):
-    """All that is promised is there and of a plausible size."""
+def test_a_fitted_classifier_has_its_attributes(fitted, iris):
+    """Scores, verdict, leaderboard and ensemble exist and have plausible values."""
     X, y = iris
 
     assert (fitted.predict(X) == y).mean() > 0.9
@@ -55,7 +55,7 @@ def test_a_classifier_tells_what_it_found(fitted, iris):
 
 
 def test_the_leaderboard_weighs_the_members(fitted):
-    """Weights sum to 1, and the best alone is the first that is no ensemble."""
+    """Weights sum to 1, and the best row that is not an ensemble is the best model."""
     table = fitted.leaderboard_
     alone = table[table["family"] != "ensemble"]
 
@@ -65,15 +65,15 @@ def test_the_leaderboard_weighs_the_members(fitted):
     assert len(fitted.best_estimator_.combination.members) == 2
 
 
-def test_a_copy_by_pickle_predicts_the_same(fitted, iris):
-    """Nothing of the search is needed to predict."""
+def test_a_pickled_copy_predicts_the_same(fitted, iris):
+    """Predictions do not need the searches."""
     copy = pickle.loads(pickle.dumps(fitted))
 
     assert_array_equal(copy.predict_proba(iris[0]), fitted.predict_proba(iris[0]))
 
 
 @pytest.mark.slow
-def test_rounds_without_a_clock_repeat_themselves(iris):
+def test_rounds_without_a_time_budget_are_repeatable(iris):
     """The same random_state gives the same probabilities."""
     X, y = iris
     common = {**FAST, "n_rounds": 1, "cv": 2, "leak_guard": False}
@@ -96,7 +96,7 @@ def test_a_regressor_learns_numbers():
 
 
 def test_a_mixed_table_is_prepared(mixed):
-    """Categories, dates, missing values and a constant column need no care."""
+    """Categories, dates, missing values and a constant column need no preparation."""
     X, y = mixed
 
     auto = AutoClassifier(models=["linear", "boosting"], cv=2, **FAST).fit(X, y)
@@ -107,7 +107,7 @@ def test_a_mixed_table_is_prepared(mixed):
 
 
 def test_a_leak_is_named(mixed):
-    """A column that is the target in another encoding is an issue, and a warning."""
+    """A column that encodes the target is an issue, and a warning names it."""
     X, y = mixed
     leaking = X.assign(told=np.where(y == "yes", 7, 3))
 
@@ -115,18 +115,18 @@ def test_a_leak_is_named(mixed):
 
     with pytest.warns(
         SkTuneWarning, match="'told' is the target in another encoding"
-    ) as told:
+    ) as warned:
         auto.fit(leaking, y)
     issues = [f.name for f in auto.findings_ if f.outcome == "issue"]
-    assert len(told) == 1
-    assert told[0].filename == __file__
+    assert len(warned) == 1
+    assert warned[0].filename == __file__
     assert auto.verdict_.startswith("The leak guard found a reason why these scores may")
     assert "target among the features" in issues
 
 
 @pytest.mark.parametrize(("first", "outcome"), [(100, "tip"), (0, "issue")])
-def test_equal_rows_of_other_names_may_be_other_cases(first, outcome):
-    """Text that no model sees tells whether rows are copies."""
+def test_equal_rows_with_different_dropped_text_are_a_tip(first, outcome):
+    """Text that no model uses shows whether rows are copies."""
     rows = np.append(np.arange(100), np.arange(40))
     names = [f"case {k}" for k in (*range(100), *range(first, first + 40))]
     X = pd.DataFrame(np.random.default_rng(0).normal(size=(100, 2))[rows]).assign(
@@ -140,8 +140,8 @@ def test_equal_rows_of_other_names_may_be_other_cases(first, outcome):
     assert (auto.findings_[0].code, auto.findings_[0].outcome) == ("SKT201", outcome)
 
 
-def test_noise_is_said_to_be_noise():
-    """Where nothing can be learnt, a warning and an attribute say so."""
+def test_noise_is_reported_as_noise():
+    """On pure noise a warning and an attribute say so."""
     rng = np.random.default_rng(0)
     X, y = pd.DataFrame(rng.normal(size=(200, 3))), rng.normal(size=200)
     X.columns = ["a", "b", "c"]
@@ -155,25 +155,25 @@ def test_noise_is_said_to_be_noise():
 
 @pytest.mark.filterwarnings("ignore:No model clearly beats")
 @pytest.mark.parametrize("cv", [3, [(np.arange(80), np.arange(80, 120))]])
-def test_attribute_verdict_and_score_say_the_same_of_noise(cv):
-    """The ensemble beats the dummy where the verdict says so; its score is one number."""
-    found = []
+def test_attribute_verdict_and_score_agree_on_noise(cv):
+    """The verdict, the attribute and the corrected score use the same scores."""
+    outcomes = []
     for seed in range(2):
         rng = np.random.default_rng(seed)
         X, y = rng.normal(size=(120, 5)), rng.integers(2, size=120)
         auto = AutoClassifier(models=["linear"], cv=cv, scoring="roc_auc", **FAST)
         auto.fit(X, y)
-        found.append(auto.beats_baseline_)
+        outcomes.append(auto.beats_baseline_)
         ensemble = auto.scores_["ensemble"].mean
-        assert found[-1] != auto.verdict_.startswith("No model clearly beats")
+        assert outcomes[-1] != auto.verdict_.startswith("No model clearly beats")
         assert auto.corrected_score_.score == ensemble
         assert auto.leaderboard_.loc["ensemble", "cv_score"] == ensemble
 
-    assert sum(found) <= 1
+    assert sum(outcomes) <= 1
 
 
-def test_stray_cells_among_numbers_are_no_obstacle():
-    """Each fold reads the column alike; such cells count as missing."""
+def test_unreadable_cells_in_numeric_columns_count_as_missing():
+    """All folds read the column in the same way."""
     rng = np.random.default_rng(0)
     size = rng.normal(size=120)
     X = pd.DataFrame({
@@ -190,8 +190,8 @@ def test_stray_cells_among_numbers_are_no_obstacle():
     assert auto.scores_["ensemble"].mean > 0.9
 
 
-def test_columns_without_use_leave_the_dummy():
-    """A constant column teaches nothing; there is a result all the same."""
+def test_without_usable_columns_only_the_dummy_is_trained():
+    """A constant column still gives a result."""
     X, y = pd.DataFrame({"a": np.ones(40)}), np.arange(40) % 2
 
     with pytest.warns(SkTuneWarning, match="No model was trained except the dummy"):
@@ -202,7 +202,7 @@ def test_columns_without_use_leave_the_dummy():
 
 
 def test_groups_stay_together():
-    """Folds are by group if groups are given, or by the splitter that is."""
+    """Folds follow the groups, or the custom splitter."""
     X, y = load_iris(return_X_y=True)
     groups = np.arange(150) // 3
 
@@ -213,12 +213,12 @@ def test_groups_stay_together():
         assert named["groups across folds"] == "passed"
 
 
-def test_another_score_decides_and_is_reported(iris):
-    """With a scorer's name scores are those of it."""
+def test_a_requested_score_decides_and_is_reported(iris):
+    """Scores are those of the scorer with that name."""
     X, y = iris
 
-    own = {**FAST, "models": ["linear"], "scoring": "neg_log_loss", "cv": 2}
-    auto = AutoClassifier(**own).fit(X, y)
+    options = {**FAST, "models": ["linear"], "scoring": "neg_log_loss", "cv": 2}
+    auto = AutoClassifier(**options).fit(X, y)
 
     assert auto.leaderboard_["cv_score"].max() < 0
     assert auto.score(X, y) < 0
@@ -241,7 +241,7 @@ def test_parameters_are_checked(params, message):
 
 
 def test_a_short_budget_still_gives_a_result(mixed):
-    """Something better than the dummy is found at once, and the time is told."""
+    """A model better than the dummy is trained, and the duration is reported."""
     X, y = mixed
     start = time.monotonic()
 
@@ -252,7 +252,7 @@ def test_a_short_budget_still_gives_a_result(mixed):
 
 
 def test_an_interrupted_fit_can_be_used(iris):
-    """Ctrl-C is passed on after an ensemble was made of what there was."""
+    """Ctrl-C is raised again after the trials so far were combined into an ensemble."""
 
     def interrupt(progress):
         if progress.stage.startswith("MLP"):
@@ -267,11 +267,11 @@ def test_an_interrupted_fit_can_be_used(iris):
 
 
 def test_images_are_learnt_by_a_convolutional_network():
-    """Flat rows are images if their shape is given; the network is among the models."""
+    """Flat rows with `input_shape` are images, and the network is among the models."""
     X, y = load_digits(return_X_y=True)
-    own = {**FAST, "models": ["network"], "cv": 2, "leak_guard": False}
+    options = {**FAST, "models": ["network"], "cv": 2, "leak_guard": False}
 
-    auto = AutoClassifier(input_shape=(1, 8, 8), **own).fit(X[:300], y[:300])
+    auto = AutoClassifier(input_shape=(1, 8, 8), **options).fit(X[:300], y[:300])
 
     assert "CNN" in set(auto.leaderboard_["family"])
     assert (auto.predict(X[300:600]) == y[300:600]).mean() > 0.7
@@ -279,7 +279,7 @@ def test_images_are_learnt_by_a_convolutional_network():
 
 
 def test_several_targets_count_equally():
-    """Units change neither the score, the mean R² of the targets, nor the judgement."""
+    """Units of targets change neither the mean R² nor `beats_baseline_`."""
     rng = np.random.default_rng(0)
     X = rng.normal(size=(120, 3))
     informative, noise = X[:, 0] + 0.1 * rng.normal(size=120), rng.normal(size=120)
@@ -303,7 +303,7 @@ def test_several_targets_count_equally():
 
 
 def test_rows_set_aside_and_columns_are_scored_by_all_targets():
-    """Each target of an exact linear relation is met; both columns matter."""
+    """Both targets of an exact linear relation are predicted; both columns matter."""
     X = np.random.default_rng(0).normal(size=(100, 2))
     auto = AutoRegressor(
         time_budget=None, n_rounds=0, models=["linear"], test_size=0.2, random_state=0
@@ -314,7 +314,7 @@ def test_rows_set_aside_and_columns_are_scored_by_all_targets():
 
 
 def test_sequences_of_unequal_length_are_learnt():
-    """A list of arrays, of any length up to the longest."""
+    """X may be a list of arrays with different lengths."""
     rng = np.random.default_rng(0)
     X = [rng.normal(size=(n, 2)) for n in rng.integers(3, 9, size=60)]
     y = [("low", "high")[int(row[:3, 0].sum() > 0)] for row in X]
@@ -324,11 +324,11 @@ def test_sequences_of_unequal_length_are_learnt():
     assert auto.predict([X[0], X[1][:2]]).shape == (2,)
 
 
-def test_a_warm_start_goes_on_with_the_trials_that_there_are(iris):
-    """The second fit adds rounds, on the same rows only, and a copy does so too."""
+def test_a_warm_start_continues_with_earlier_trials(iris):
+    """The second fit adds rounds on the same rows; a copy of the estimator does so too."""
     X, y = iris
-    own = {**FAST, "n_rounds": 1, "leak_guard": False, "cv": 2}
-    auto = AutoClassifier(models=["boosting"], warm_start=True, **own).fit(X, y)
+    options = {**FAST, "n_rounds": 1, "leak_guard": False, "cv": 2}
+    auto = AutoClassifier(models=["boosting"], warm_start=True, **options).fit(X, y)
     first = auto.leaderboard_
     copy = pickle.loads(pickle.dumps(auto))
 
@@ -341,8 +341,8 @@ def test_a_warm_start_goes_on_with_the_trials_that_there_are(iris):
         copy.fit(X[:100], y[:100])
 
 
-def test_folds_in_which_no_model_can_be_scored_are_refused_at_once(iris):
-    """A hospital without a death has no area under a curve; the time is not spent."""
+def test_folds_with_an_undefined_score_are_refused_at_once(iris):
+    """ROC AUC is undefined in a group with one class, so no time is spent on training."""
     deaths = (np.arange(150) % 3 == 0) & (np.arange(150) >= 30)
     groups = np.arange(150) // 30
     auto = AutoClassifier(time_budget=600, scoring="roc_auc")
@@ -351,8 +351,8 @@ def test_folds_in_which_no_model_can_be_scored_are_refused_at_once(iris):
         auto.fit(iris[0], deaths, groups=groups)
 
 
-def test_a_warm_start_keeps_the_folds_that_a_time_decided(iris):
-    """A longer budget would have had others, whose trials cannot be averaged with these."""
+def test_a_warm_start_keeps_folds_that_depend_on_the_time_budget(iris):
+    """Trials of different folds cannot be averaged."""
     X, y = iris
     common = {"models": ["linear"], "leak_guard": False, "random_state": 0}
     auto = AutoClassifier(time_budget=0.3, n_rounds=0, warm_start=True, **common).fit(X, y)
@@ -364,8 +364,8 @@ def test_a_warm_start_keeps_the_folds_that_a_time_decided(iris):
     assert "linear" in set(auto.leaderboard_["family"])
 
 
-def test_a_warm_start_follows_the_models_that_are_asked_for(iris):
-    """What is no longer wanted is neither searched nor averaged, what is new is tried."""
+def test_a_warm_start_follows_the_models_parameter(iris):
+    """Removed families are neither searched nor averaged; new ones are trained."""
     common = {"warm_start": True, "leak_guard": False, "cv": 2}
     auto = AutoClassifier(models=["boosting"], **common, **FAST).fit(*iris)
 
@@ -375,25 +375,25 @@ def test_a_warm_start_follows_the_models_that_are_asked_for(iris):
 
 
 @pytest.mark.parametrize("use", ["linear", "boosting", "networks", "best"])
-def test_a_fitted_estimator_predicts_with_what_is_asked_for(fitted, iris, use):
-    """A model of a kind is the average of its folds, whose scores are told."""
+def test_a_fitted_estimator_predicts_with_the_model_of_use(fitted, iris, use):
+    """The model of a family is the average of its folds."""
     X, _ = iris
-    own = clone(fitted)
-    own.__dict__.update({**vars(fitted), "use": use})
+    auto = clone(fitted)
+    auto.__dict__.update({**vars(fitted), "use": use})
 
-    found = own.predict_proba(X)
+    probabilities = auto.predict_proba(X)
 
     members = fitted.blends_[use].combination.members
     expected = sum(m.weight * m.estimator.predict_proba(X) for m in members)
     if fitted.blends_[use].temperature == 1:
         # Networks of float32 are asked as one.
         expected = expected / expected.sum(axis=1, keepdims=True)
-        assert_allclose(found, expected, atol=1e-6)
-    assert_array_equal(own.predict(X), own.classes_[found.argmax(axis=1)])
+        assert_allclose(probabilities, expected, atol=1e-6)
+    assert_array_equal(auto.predict(X), auto.classes_[probabilities.argmax(axis=1)])
 
 
-def test_what_is_not_trained_cannot_be_used(iris):
-    """It is told before the time is spent, or when the estimator predicts."""
+def test_use_must_name_a_trained_model(iris):
+    """The error is raised before training, or by ``predict``."""
     auto = AutoClassifier(models=["linear"], cv=2, leak_guard=False, **FAST)
     with pytest.raises(ValueError, match="'use' parameter .* must name a model that"):
         clone(auto).set_params(use="boosting").fit(*iris)
@@ -405,8 +405,8 @@ class _CrashError(Exception):
     pass
 
 
-def test_after_a_crash_a_store_has_what_was_found(iris, tmp_path):
-    """The same fit goes on from there, and ends as one that nothing happened to."""
+def test_a_store_has_the_trials_after_a_crash(iris, tmp_path):
+    """The same fit continues and ends like a fit without a crash."""
     crashed = []
 
     def crash(progress):
@@ -439,7 +439,7 @@ def test_after_a_crash_a_store_has_what_was_found(iris, tmp_path):
 
 @pytest.mark.filterwarnings("ignore:No model clearly beats")
 def test_a_crash_loses_no_trained_network(iris, tmp_path, monkeypatch, small_network):
-    """A search that takes long keeps each of them; when it is done the file goes."""
+    """A long search stores each trained network; afterwards the file is removed."""
     monkeypatch.setattr(
         "sk_tune.automl._auto.network_models",
         lambda problem: [small_network(problem, enough_resources=1)],
@@ -481,7 +481,7 @@ def test_a_crash_loses_no_trained_network(iris, tmp_path, monkeypatch, small_net
     ],
 )
 def test_a_warm_start_on_other_folds_or_weights_is_refused(iris, change, message):
-    """Scores and predictions of other rows are not those of the trials that there are."""
+    """Trials of different folds, data or scoring cannot be combined."""
     auto = AutoClassifier(models=["linear"], cv=2, warm_start=True, **FAST).fit(*iris)
 
     weights = None if change else 1.0 + np.arange(150) % 2
@@ -489,8 +489,8 @@ def test_a_warm_start_on_other_folds_or_weights_is_refused(iris, change, message
         auto.set_params(**change).fit(*iris, sample_weight=weights)
 
 
-def test_a_class_of_one_row_is_warned_of(iris):
-    """It is named, and the others are learnt."""
+def test_a_class_of_one_row_gives_a_warning(iris):
+    """The warning names the class, and the other classes are learnt."""
     X, y = iris
     y = np.where(np.arange(150) == 7, "rare", y)
 

@@ -1,4 +1,4 @@
-"""Trials, and the average of their models."""
+"""Trials, and averages of their models."""
 
 import numpy as np
 import pytest
@@ -17,14 +17,14 @@ FOLDS = list(StratifiedKFold(3, shuffle=True, random_state=0).split(X, Y))
 
 @pytest.fixture
 def search():
-    """Return a search over three strengths, whose models were kept."""
+    """Return a search over three regularisation strengths, with its models."""
     pipeline = make_pipeline("passthrough", LogisticRegression(max_iter=1000))
     grid = {"logisticregression__C": [0.01, 1.0, 10.0]}
     return GridSearchCV(pipeline, grid, cv=FOLDS, refit=False, keep_models="all").fit(X, Y)
 
 
 def test_trials_are_the_candidates_with_their_models(search):
-    """Scores are those of the search, and names count on."""
+    """Scores are those of the search, and the numbers in names continue."""
     trials = trials_of(
         search, "linear", is_classification=True, n_before=4, n_rows=100, label="linear"
     )
@@ -37,7 +37,7 @@ def test_trials_are_the_candidates_with_their_models(search):
     assert {(trial.n_rows, trial.label) for trial in trials} == {(100, "linear")}
 
 
-def test_a_search_without_models_leaves_nothing(search):
+def test_a_search_without_models_has_no_trials(search):
     """An ensemble could not use its candidates."""
     search.models_ = {}
 
@@ -49,8 +49,8 @@ def test_a_search_without_models_leaves_nothing(search):
     )
 
 
-def test_one_fold_tells_nothing_of_a_spread(search):
-    """The deviation is not 0 then but not known."""
+def test_one_fold_has_no_standard_deviation(search):
+    """It is NaN instead of 0."""
     single = GridSearchCV(
         search.estimator, search.param_grid, cv=FOLDS[:1], refit=False, keep_models="all"
     ).fit(X, Y)
@@ -64,7 +64,7 @@ def test_one_fold_tells_nothing_of_a_spread(search):
 
 
 class _Counting(StandardScaler):
-    """Counts how often it is asked."""
+    """Counts its calls."""
 
     n_calls = 0
 
@@ -89,7 +89,7 @@ def _trial(models):
     )
 
 
-def test_a_class_that_a_fold_lacks_has_no_probability_there():
+def test_models_without_a_class_give_it_probability_0():
     """Columns are those of all classes."""
     few = Y < 2
     models = [
@@ -100,14 +100,14 @@ def test_a_class_that_a_fold_lacks_has_no_probability_there():
     p = blend_of(trials, halves, 1.0, np.arange(3)).predict_proba(X)
 
     np.testing.assert_allclose(p[:, 2], models[1].predict_proba(X)[:, 2] * 0.75)
-    # A temperature of 2 takes the root of each.
+    # A temperature of 2 takes the square root of each.
     warm = blend_of(trials, halves, 2.0, np.arange(3)).predict_proba(X)
     roots = p**0.5 / (p**0.5).sum(axis=1, keepdims=True)
     np.testing.assert_allclose(warm, roots, atol=1e-3)  # 0 is clipped
 
 
-def test_rows_are_prepared_once_for_models_that_share_it():
-    """Candidates of one fold share their transformer, which is asked once."""
+def test_models_with_equal_transformers_prepare_rows_once():
+    """Candidates of one fold share their transformer."""
     scaler = _Counting().fit(X)
     scaled = scaler.transform(X)
     _Counting.n_calls = 0

@@ -1,4 +1,4 @@
-"""The choice of members, and the table of models."""
+"""The choice of members, and the leaderboard."""
 
 from dataclasses import replace
 
@@ -36,8 +36,8 @@ def _trial(name, predictions, y, part, classes, score=0.5):
 
 def _parts(problem):
     part = np.empty(len(problem.y), dtype=int)
-    for fold, (_, held) in enumerate(problem.folds):
-        part[held] = fold
+    for fold, (_, test) in enumerate(problem.folds):
+        part[test] = fold
     return part
 
 
@@ -58,7 +58,7 @@ def regression(make_problem):
 
 
 def test_members_whose_errors_cancel_are_averaged(regression):
-    """Half of each has hardly any error; what is worse in the same way has no weight."""
+    """The average has hardly any error; a trial with the same error has no weight."""
     problem, trials = regression
 
     chosen = choose(trials, problem, scorer_metric("r2"), calibrate=False)
@@ -73,20 +73,20 @@ def test_members_whose_errors_cancel_are_averaged(regression):
 
 
 def test_the_score_of_one_member_is_its_own(regression):
-    """The mean of the folds' R^2 of what it predicts of rows that it did not see."""
+    """It is the mean R^2 over the folds of its out-of-fold predictions."""
     problem, trials = regression
 
     chosen = choose(trials[:1], problem, scorer_metric("r2"), calibrate=False)
 
     y, (p,) = trials[0].library.y, trials[0].library.predictions
-    expected = [r2_score(y[held], p[held]) for _, held in problem.folds]
+    expected = [r2_score(y[test], p[test]) for _, test in problem.folds]
     assert chosen.weights.tolist() == [1.0]
     assert chosen.scores["ensemble"].mean == pytest.approx(np.mean(expected))
     assert chosen.scores["ensemble"].std == pytest.approx(np.std(expected))
 
 
-def test_chance_is_not_mistaken_for_skill(make_problem):
-    """On labels that are noise the score of the best of 20 is about one half."""
+def test_the_score_of_noise_is_not_optimistic(make_problem):
+    """On random labels the score of the best of 20 trials is about one half."""
     rng = np.random.default_rng(1)
     y = rng.integers(0, 2, 600)
     problem = make_problem(np.zeros((600, 1)), y)
@@ -110,12 +110,12 @@ def test_one_held_out_part_has_one_score(make_problem):
     y = rng.normal(size=100)
     folds = [(np.arange(60), np.arange(60, 100))]
     problem = make_problem(np.zeros((100, 1)), y, is_classification=False, folds=folds)
-    held = y[60:]
-    trial = _trial("MLP 1", held + 0.1, held, np.arange(40) % 5, None)
+    targets = y[60:]
+    trial = _trial("MLP 1", targets + 0.1, targets, np.arange(40) % 5, None)
 
     chosen = choose([trial], problem, scorer_metric("r2"), calibrate=False)
 
-    assert chosen.scores["ensemble"].mean == pytest.approx(r2_score(held, held + 0.1))
+    assert chosen.scores["ensemble"].mean == pytest.approx(r2_score(targets, targets + 0.1))
     assert np.isnan(chosen.scores["ensemble"].std)
 
 
@@ -124,8 +124,8 @@ def _members(trials, problem, metric, dummy):
     return [trial.name for trial in chosen.trials]
 
 
-def test_what_scores_less_than_the_dummy_is_no_member_of_a_regression(regression):
-    """It is far off somewhere, as a linear model on rows unlike those it was fitted on."""
+def test_trials_below_the_dummy_are_not_members_of_a_regression(regression):
+    """They are far off on some rows, as linear models are on unusual rows."""
     problem, (first, *_) = regression
     library = first.library
 
@@ -141,8 +141,8 @@ def test_what_scores_less_than_the_dummy_is_no_member_of_a_regression(regression
     assert _members([bad, good], problem, r2, None) == ["linear 9", "linear 8"]
 
 
-def test_classes_are_judged_by_log_loss(make_problem):
-    """A rare class is never guessed by accuracy; who tells it apart is kept."""
+def test_members_of_a_classifier_are_chosen_by_log_loss(make_problem):
+    """Accuracy would never predict a rare class; the informative trial is a member."""
     y = np.tile(np.repeat([0, 1], [9, 1]), 10)
     part = np.arange(100) // 20
     folds = [(np.flatnonzero(part != k), np.flatnonzero(part == k)) for k in range(5)]
@@ -161,7 +161,7 @@ def test_classes_are_judged_by_log_loss(make_problem):
 
 
 def _kernel_trials(problem, rng, n_trials):
-    """Return kernel ridge regressions, each with weights of the columns of its own."""
+    """Return kernel ridge regressions with different weights of the columns."""
     X, y = problem.X, problem.y
     part = _parts(problem)
     trials = []
@@ -169,12 +169,12 @@ def _kernel_trials(problem, rng, n_trials):
         Z = X * rng.lognormal(size=X.shape[1])
         kernel = Z @ Z.T
         predictions, scores = np.empty(len(y)), []
-        for train, held in problem.folds:
+        for train, test in problem.folds:
             inner = kernel[np.ix_(train, train)]
             inner = inner + np.trace(kernel) / 10 * np.eye(len(train))
             weights = np.linalg.solve(inner, y[train]) * (k < n_trials)
-            predictions[held] = kernel[np.ix_(held, train)] @ weights
-            scores.append(-np.mean((y[held] - predictions[held]) ** 2))
+            predictions[test] = kernel[np.ix_(test, train)] @ weights
+            scores.append(-np.mean((y[test] - predictions[test]) ** 2))
         name = f"MLP {k}" if k < n_trials else "dummy 1"
         trial = _trial(name, predictions, y, part, None, score=np.mean(scores))
         trials.append(replace(trial, fold_scores=np.array(scores)))
@@ -182,8 +182,8 @@ def _kernel_trials(problem, rng, n_trials):
 
 
 @pytest.mark.slow
-def test_who_is_lucky_in_other_folds_by_labels_of_this_one_is_not_better_here(make_problem):
-    """On noise the choice by other folds is worse than the mean of all, as in truth."""
+def test_the_deduction_removes_the_bias_of_shared_labels_on_noise(make_problem):
+    """Without it, choices by other folds are worse than the mean of all trials."""
     metric = scorer_metric("neg_mean_squared_error")
     gains = {None: [], True: []}
     for seed in range(12):
@@ -192,19 +192,19 @@ def test_who_is_lucky_in_other_folds_by_labels_of_this_one_is_not_better_here(ma
         problem = make_problem(X, y, is_classification=False, n_folds=5)
         trials, dummy = _kernel_trials(problem, rng, 12)
         mean = np.mean([trial.score for trial in trials])
-        for known, found in gains.items():
+        for deducts, values in gains.items():
             chosen = choose(
-                trials, problem, metric, calibrate=False, dummy=dummy, beats_dummy=known
+                trials, problem, metric, calibrate=False, dummy=dummy, beats_dummy=deducts
             )
-            found.append(chosen.scores["best model"].mean - mean)
+            values.append(chosen.scores["best model"].mean - mean)
 
     assert np.mean(gains[None]) < 2 * np.std(gains[None]) / np.sqrt(12)
     deducted = np.subtract(gains[True], gains[None])
     assert np.mean(deducted) > 2 * np.std(deducted) / np.sqrt(12)
 
 
-def test_what_was_trained_but_not_kept_counts_in_the_choice_of_other_rows(make_problem):
-    """The best 2 of 40 are flattered by the rows that they were the best on."""
+def test_trials_without_models_count_in_the_choice_for_other_rows(make_problem):
+    """The scores of the best 2 of 40 are optimistic on the rows that chose them."""
     rng = np.random.default_rng(0)
     y = rng.integers(0, 2, 200)
     problem = make_problem(np.zeros((200, 1)), y, n_folds=5)
@@ -214,7 +214,7 @@ def test_what_was_trained_but_not_kept_counts_in_the_choice_of_other_rows(make_p
         p = rng.uniform(0.3, 0.7, 200)
         trial = _trial(f"MLP {i}", np.stack([1 - p, p], 1), y, part, np.array([0, 1]))
         right = (p > 0.5) == y
-        scores = np.array([right[held].mean() for _, held in problem.folds])
+        scores = np.array([right[test].mean() for _, test in problem.folds])
         trials.append(replace(trial, fold_scores=scores, score=scores.mean()))
     trials.sort(key=lambda trial: -trial.score)
     metric = scorer_metric("accuracy")

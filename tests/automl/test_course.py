@@ -1,4 +1,4 @@
-"""What is trained in which order."""
+"""The order in which models are trained."""
 
 import math
 import pickle
@@ -34,10 +34,8 @@ def problem(mixed, make_problem):
     return make_problem(*mixed)
 
 
-def test_defaults_come_first_and_every_family_leaves_trials(
-    problem, small_network, monkeypatch
-):
-    """Without rounds there are the default models, on the same rows."""
+def test_every_family_has_trials_of_default_models(problem, small_network, monkeypatch):
+    """Without rounds there are only default models, on the same rows."""
     monkeypatch.setattr(_models, "_REGULARISATION", [0.01, 0.1, 1.0, 10.0])
     course = _course(problem)
 
@@ -52,7 +50,7 @@ def test_defaults_come_first_and_every_family_leaves_trials(
 
 @pytest.mark.slow
 def test_rounds_give_networks_and_boosting_more_candidates(problem, small_network):
-    """Others in each round; findings and changes name the kind of network."""
+    """Each round has different ones; findings and changes name the network model."""
     network, boosting = small_network(problem), boosting_model(problem)
     boosting.estimator.set_params(boosting__max_iter=5)
     course, both = _course(problem, n_rounds=1), _course(problem, n_rounds=1)
@@ -76,8 +74,8 @@ def test_rounds_give_networks_and_boosting_more_candidates(problem, small_networ
     assert len({str(trial.params) for trial in trials}) == len(trials) == 17
 
 
-def test_a_family_that_fails_does_not_end_the_others(problem, small_network):
-    """Its reason is kept, and the next one is trained."""
+def test_a_family_that_fails_does_not_stop_the_others(problem, small_network):
+    """Its reason is stored, and the next one is trained."""
     broken = small_network(problem)
     broken.estimator.set_params(net__width=-1)
     course = _course(problem)
@@ -88,8 +86,8 @@ def test_a_family_that_fails_does_not_end_the_others(problem, small_network):
     assert [trial.family for trial in course.memory.trials] == ["dummy"]
 
 
-def test_no_time_is_no_training(problem, small_network):
-    """If the clock ran out, or the rest is reserved, only what costs nothing is tried."""
+def test_without_time_only_the_dummy_is_trained(problem, small_network):
+    """The time may be over, or reserved for the ensemble."""
     for runner in (Runner(Clock(1e-6), 0.0, None), Runner(Clock(99.0), 99.0, None)):
         course = replace(_course(problem, n_rounds=None), runner=runner)
         course.run([dummy_model(problem), small_network(problem)])
@@ -98,8 +96,8 @@ def test_no_time_is_no_training(problem, small_network):
         assert "too long" in runner.failures["MLP"]
 
 
-def test_rounds_end_with_the_time(problem, small_network):
-    """The clock decides how many there are."""
+def test_rounds_stop_at_the_end_of_the_budget(problem, small_network):
+    """The number of rounds depends on the time."""
     course = _course(problem, budget=2.0, n_rounds=None)
     start = time.monotonic()
 
@@ -109,21 +107,21 @@ def test_rounds_end_with_the_time(problem, small_network):
     assert course.memory.trials[0].family == "dummy"
 
 
-def test_a_slow_network_does_not_end_the_rounds(problem, small_network):
-    """What is left of the time is used, because what takes longer than that is cut."""
+def test_a_slow_network_does_not_stop_the_rounds(problem, small_network):
+    """It uses the remaining time, after which its training is stopped."""
     course, network = _course(problem, budget=60.0), small_network(problem)
     course.run([network])
     course.memory.trials = [replace(t, seconds=1000.0) for t in course.memory.trials]
-    before, course.n_rounds = len(course.memory.trials), 1
+    n_trials, course.n_rounds = len(course.memory.trials), 1
 
     course.run([network])
 
-    assert len(course.memory.trials) > before
+    assert len(course.memory.trials) > n_trials
 
 
 @pytest.mark.usefixtures("few_linear")
-def test_news_say_what_is_best_so_far(problem):
-    """The score never falls, and there is no time left to tell of without a budget."""
+def test_progress_has_the_best_score_so_far(problem):
+    """The best score never falls; without a budget the time left is infinite."""
     news = []
 
     _course(problem, tell=news.append).run([dummy_model(problem), linear_model(problem)])
@@ -137,7 +135,7 @@ def test_news_say_what_is_best_so_far(problem):
 
 @pytest.mark.usefixtures("few_linear")
 def test_weights_reach_the_models(mixed, make_problem):
-    """Rows of one class with weight 0 leave a model that hardly predicts it."""
+    """A model rarely predicts a class whose rows have almost no weight."""
     X, y = mixed
     weights = np.where(y == "yes", 1e-6, 1.0)
     course = _course(make_problem(X, y, sample_weight=weights))
@@ -148,7 +146,7 @@ def test_weights_reach_the_models(mixed, make_problem):
 
 
 class _Costly(Runner):
-    """Finds that a training takes seconds by its rows and epochs, which it does not."""
+    """Reports a training time proportional to rows and epochs, without training."""
 
     per_row_and_unit = 1e-2
 
@@ -166,8 +164,8 @@ def _costly_course(problem, budget, monkeypatch):
     return course
 
 
-def test_if_time_is_short_a_model_begins_on_a_sample(problem, small_network, monkeypatch):
-    """It is judged on the same rows as the others, and says how many it was trained on."""
+def test_with_little_time_a_model_starts_on_a_sample(problem, small_network, monkeypatch):
+    """It is scored on the same rows as the others, and has its number of training rows."""
     course = _costly_course(problem, 7.4, monkeypatch)
     course.problem = replace(course.problem, seed=1)
     monkeypatch.setattr(_model_course, "_LEAST_ROWS", 30)
@@ -181,7 +179,7 @@ def test_if_time_is_short_a_model_begins_on_a_sample(problem, small_network, mon
 
 
 def test_the_best_of_a_sample_is_trained_on_all_rows(small_network, problem, monkeypatch):
-    """With the same parameters, and only once."""
+    """The parameters are the same, and it is trained once."""
     course = _costly_course(problem, 7.4, monkeypatch)
     monkeypatch.setattr(_model_course, "_LEAST_ROWS", 30)
     course.run([small_network(problem)])
@@ -198,7 +196,7 @@ def test_the_best_of_a_sample_is_trained_on_all_rows(small_network, problem, mon
 
 
 class _Scripted(Runner):
-    """Runs no Hyperband search: each returns the next score and the same findings."""
+    """Replaces Hyperband searches by scripted scores and the same findings."""
 
     def script(self, scores, findings):
         self.scores, self.findings, self.widths = iter(scores), findings, []
@@ -273,7 +271,7 @@ def test_a_remedy_that_lowered_the_score_is_taken_back_and_not_repeated(
 def test_scores_on_other_numbers_of_rows_take_no_remedy_back(
     problem, small_network, monkeypatch
 ):
-    """A remedy that failed stays known after a network is trained on more rows."""
+    """A failed remedy is not repeated after a network is trained on more rows."""
     network = small_network(problem)
     course = _scripted_course(problem, network, [0.9, 0.8, 0.7], n_rounds=2)
     course.run([network])
@@ -285,14 +283,14 @@ def test_scores_on_other_numbers_of_rows_take_no_remedy_back(
 
     course._run_network(kind, 1e6)
 
-    # The defaults of more rows, on which the first remedy is not tried again.
+    # The defaults for more rows; the first remedy is not repeated.
     assert course.runner.widths[-1] == (8, [0.0, 0.2, 0.4])
     assert [change.parameter for change in course.changes] == ["net__dropout"]
     assert kind.space["net__dropout"] == [0.4]
 
 
 def test_longer_training_that_lowered_the_score_is_shortened_again(problem, small_network):
-    """The most epochs of a network are those before the remedy."""
+    """The number of epochs is that before the remedy."""
     network = small_network(problem)
     course = _scripted_course(problem, network, [0.9, 0.8], n_rounds=1)
     longer = Change(parameter="max_epochs", action="at least", value=12, reason="")

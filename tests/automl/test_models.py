@@ -1,4 +1,4 @@
-"""The models that are tried."""
+"""Models and their defaults."""
 
 import math
 import time
@@ -39,7 +39,7 @@ def _models(problem):
 
 @pytest.mark.parametrize("is_classification", [True, False])
 def test_every_model_fits_a_mixed_table(mixed, make_problem, is_classification):
-    """Categories, dates and missing values are no obstacle to any of them."""
+    """All models handle categories, dates and missing values."""
     X, labels = mixed
     y = labels if is_classification else np.arange(120.0)
     problem = make_problem(X, y, is_classification=is_classification)
@@ -54,8 +54,10 @@ def test_every_model_fits_a_mixed_table(mixed, make_problem, is_classification):
 
 
 @pytest.mark.parametrize(("n_columns", "solver"), [(30, "auto"), (3000, "lsqr")])
-def test_ridge_of_many_columns_is_solved_step_by_step(n_columns, solver, make_problem):
-    """Exactly solved, images of 12,000 pixels take minutes."""
+def test_ridge_regression_of_many_columns_is_solved_iteratively(
+    n_columns, solver, make_problem
+):
+    """The exact solution for images of 12,000 pixels takes minutes."""
     X = np.zeros((20, n_columns // 10, 10))
 
     problem = make_problem(X, np.arange(20.0), is_classification=False, kind="sequence")
@@ -63,8 +65,8 @@ def test_ridge_of_many_columns_is_solved_step_by_step(n_columns, solver, make_pr
     assert linear_model(problem).estimator[-1].solver == solver
 
 
-def test_the_first_linear_model_is_a_moderate_one(mixed, make_problem):
-    """A short time allows no other, and one without regularisation may be far off."""
+def test_the_first_linear_model_has_moderate_regularisation(mixed, make_problem):
+    """With little time it is the only one, and without regularisation it may be far off."""
     X, labels = mixed
     for is_classification in (True, False):
         y = labels if is_classification else np.arange(120.0)
@@ -74,7 +76,7 @@ def test_the_first_linear_model_is_a_moderate_one(mixed, make_problem):
         assert model.grid[strength][0] == pytest.approx(1.0)
 
 
-def test_a_column_with_a_long_tail_may_stay_straight(make_problem):
+def test_a_column_with_a_long_tail_can_be_scaled_linearly(make_problem):
     """The target is a multiple of it, also in the tail."""
     tail = np.random.default_rng(0).standard_t(2, size=400)
     X, y = pd.DataFrame({"delay": tail}), 3 * tail
@@ -87,7 +89,7 @@ def test_a_column_with_a_long_tail_may_stay_straight(make_problem):
 
 
 def test_small_tables_get_long_trainings_and_large_ones_large_batches(make_problem):
-    """About as many steps whatever the rows, within bounds of epochs."""
+    """The number of steps hardly depends on the rows, within limits of the epochs."""
 
     def network(n):
         frame = pd.DataFrame(
@@ -102,8 +104,8 @@ def test_small_tables_get_long_trainings_and_large_ones_large_batches(make_probl
     assert network(30_000).batch_size > 64
 
 
-def test_boosting_stops_early_only_where_rows_can_tell(make_problem):
-    """A tenth of a few hundred rows, or of a rare class, would tell badly when to stop."""
+def test_boosting_stops_early_only_with_enough_rows(make_problem):
+    """A tenth of a few hundred rows, or of a rare class, is too small to decide it."""
 
     def boosting(y, **changes):
         rng = np.random.default_rng(0)
@@ -133,10 +135,10 @@ def test_boosting_has_log_link_losses_only_for_positive_targets(mixed, make_prob
 
     assert losses(np.arange(120.0)) is None
     assert "boosting__loss" not in boosting_model(make_problem(X, labels)).space
-    first, *others = losses(np.arange(1.0, 121.0))
+    first, *rest = losses(np.arange(1.0, 121.0))
     assert first == "squared_error"
-    assert len(others) == 2
-    for loss in others:
+    assert len(rest) == 2
+    for loss in rest:
         with pytest.raises(ValueError, match="loss"):
             TimedBoostingRegressor(loss=loss).fit(np.ones((9, 1)), np.arange(-4, 5))
 
@@ -206,7 +208,7 @@ def test_tables_have_a_quick_and_a_thorough_network(mixed, make_problem, is_clas
 
 
 def test_a_model_on_a_sample_has_the_defaults_of_few_rows(make_problem):
-    """Batches are smaller, epochs more, and boosting does not stop by too few rows."""
+    """Batches are smaller, epochs more, and boosting does not stop early."""
     X = pd.DataFrame(np.random.default_rng(0).normal(size=(60_000, 2)), columns=["a", "b"])
     problem = make_problem(X, np.arange(60_000) % 2)
     small = problem.sampled(500)
@@ -221,7 +223,7 @@ def test_a_model_on_a_sample_has_the_defaults_of_few_rows(make_problem):
 
 
 def test_channels_get_mean_0_and_variance_1():
-    """As scikit-learn's scaler does with all places of a channel in one column."""
+    """The result is that of scikit-learn's scaler with one column per channel."""
     X = np.random.default_rng(0).normal(3, 2, size=(20, 2, 4, 5))
     columns = np.moveaxis(X, 1, -1).reshape(-1, 2)
     expected = StandardScaler().fit_transform(columns).reshape(20, 4, 5, 2)
@@ -231,8 +233,8 @@ def test_channels_get_mean_0_and_variance_1():
     np.testing.assert_allclose(np.moveaxis(scaled, 1, -1), expected, atol=1e-5)
 
 
-def test_missing_steps_count_for_nothing():
-    """The padding of a short sequence stays NaN; convolutions get the mean for it."""
+def test_missing_steps_are_ignored():
+    """The padding of a short sequence stays NaN; convolutions get the mean instead."""
     X = np.random.default_rng(0).normal(size=(6, 5, 3))
     X[2, 3:] = np.nan
 
@@ -248,21 +250,21 @@ def test_missing_steps_count_for_nothing():
 
 
 @pytest.mark.parametrize("early_stopping", [True, False])
-def test_a_fit_in_parts_is_the_fit_of_scikit_learn(early_stopping):
-    """With time enough the probabilities are those of a single call."""
+def test_a_fit_in_parts_equals_the_fit_of_scikit_learn(early_stopping):
+    """With enough time the probabilities are those of a single call."""
     X, y = load_breast_cancer(return_X_y=True)
     params = {"max_iter": 60, "early_stopping": early_stopping, "random_state": 0}
     expected = HistGradientBoostingClassifier(**params).fit(X, y)
 
     with fits_within(math.inf, math.inf):
-        own = TimedBoostingClassifier(**params).fit(X, y)
+        timed = TimedBoostingClassifier(**params).fit(X, y)
 
-    assert own.n_iter_ == expected.n_iter_
-    np.testing.assert_allclose(own.predict_proba(X), expected.predict_proba(X), atol=1e-8)
+    assert timed.n_iter_ == expected.n_iter_
+    np.testing.assert_allclose(timed.predict_proba(X), expected.predict_proba(X), atol=1e-8)
 
 
-def test_without_time_there_are_the_first_iterations():
-    """Parameters stay as they were, and the second fit does not go on from the first."""
+def test_without_time_boosting_has_its_first_iterations():
+    """Parameters are unchanged, and the second fit does not continue the first."""
     X, y = load_diabetes(return_X_y=True)
     model = TimedBoostingRegressor(max_iter=500, early_stopping=False)
 

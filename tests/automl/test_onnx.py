@@ -1,4 +1,4 @@
-"""Averages as ONNX models."""
+"""Export of ensembles to ONNX."""
 
 import warnings
 
@@ -35,29 +35,29 @@ def _answer(path, rows):
 
 
 def _output(add, X, folder):
-    """Return what operators that a function adds to a graph make of X."""
+    """Return the output of a graph for X, with the operators added by a function."""
     graph = Graph(X.shape[1:], np.float64)
     graph.write(folder / "part.onnx", add(graph, graph.X), "found")
     return _answer(folder / "part.onnx", X)
 
 
-def _as_told(X, inputs):
-    """Return a table as the model takes it."""
+def _as_inputs(X, inputs):
+    """Return the inputs of the model for a table."""
     columns = []
     for column in inputs:
-        own = X[column["name"]]
+        values = X[column["name"]]
         if column["kind"] == "category":
             places = {value: place for place, value in enumerate(column["values"])}
-            codes = own.astype(object).astype(str).map(places).fillna(-1)
-            own = codes.where(own.notna())
+            codes = values.astype(object).astype(str).map(places).fillna(-1)
+            values = codes.where(values.notna())
         if column["kind"] == "date":
-            own = (own - pd.Timestamp("1970-01-01")) / pd.Timedelta("1D")
-        columns.append(own.to_numpy(dtype=np.float64))
+            values = (values - pd.Timestamp("1970-01-01")) / pd.Timedelta("1D")
+        columns.append(values.to_numpy(dtype=np.float64))
     return np.column_stack(columns)
 
 
-def test_members_may_lack_a_class_and_take_codes(mixed, tmp_path):
-    """Numbers are places among the training samples, categories are for embeddings."""
+def test_members_may_lack_a_class_and_use_codes(mixed, tmp_path):
+    """Numeric columns become quantiles, and categories are embedded."""
     X, y = mixed
     X = X.drop(columns="since").assign(many=[f"c{k % 11}" for k in range(120)])
     X["many"] = X["many"].where(X.index != 7)
@@ -80,13 +80,13 @@ def test_members_may_lack_a_class_and_take_codes(mixed, tmp_path):
 
     about = export_ensemble(blend.parts, tmp_path / "blend.onnx")
 
-    answer = _answer(tmp_path / "blend.onnx", _as_told(X, about["inputs"]))
+    answer = _answer(tmp_path / "blend.onnx", _as_inputs(X, about["inputs"]))
     np.testing.assert_allclose(answer, blend.predict_proba(X), atol=1e-5)
 
 
 @pytest.mark.slow
-def test_numbers_are_predicted_in_their_units(tmp_path):
-    """An array has its columns numbered."""
+def test_targets_are_predicted_in_their_units(tmp_path):
+    """The columns of an array have numbers as names."""
     X, y = load_diabetes(return_X_y=True)
     auto = AutoRegressor(**{**NETWORKS, "models": ["linear"]}).fit(X[:200], y[:200])
 
@@ -114,7 +114,7 @@ def test_the_threshold_is_returned(few_linear, tmp_path):
 
 @pytest.fixture(scope="module")
 def dated():
-    """Return 300 rows with all that a table may hold, and labels that follow from them."""
+    """Return 300 rows with all kinds of columns, and labels that depend on them."""
     rng = np.random.default_rng(0)
     n = 300
     X = pd.DataFrame({
@@ -133,7 +133,7 @@ def dated():
 
 
 def _unlike(X):
-    """Return rows with values that no training row has."""
+    """Return rows with values that the training rows lack."""
     new = X.head(60).copy()
     new.loc[:9, "town"] = "never seen"
     new.loc[5:14, "since"] = pd.to_datetime(["2000-02-29 00:00", "2000-12-31 23:59"] * 5)
@@ -142,7 +142,7 @@ def _unlike(X):
 
 
 def test_all_kinds_of_models_and_columns_are_written(dated, make_problem, tmp_path):
-    """Dates are days since 1970; trees and their categories decide as scikit-learn's."""
+    """Dates are days since 1970; trees split categories like those of scikit-learn."""
     X, y = dated
     problem = make_problem(X, y)
     models = [linear_model(problem), boosting_model(problem), network_models(problem)[0]]
@@ -175,10 +175,10 @@ def test_all_kinds_of_models_and_columns_are_written(dated, make_problem, tmp_pa
         "since": "date",
     }
     assert about["classes"] == ["a", "b"]
-    assert [own["fold"] for own in about["members"]] == [0, 0, 0, 1]
-    assert {own["weight"] for own in about["members"]} == {0.25}
+    assert [member["fold"] for member in about["members"]] == [0, 0, 0, 1]
+    assert {member["weight"] for member in about["members"]} == {0.25}
     new = _unlike(X)
-    rows = _as_told(new, about["inputs"])
+    rows = _as_inputs(new, about["inputs"])
     answer = _answer(tmp_path / "blend.onnx", rows)
     np.testing.assert_allclose(answer, blend.predict_proba(new), atol=2e-6)
 
@@ -198,14 +198,14 @@ def test_dates_keep_their_seconds(make, make_problem, tmp_path):
 
     about = export_ensemble(blend.parts, tmp_path / "blend.onnx")
 
-    answer = _answer(tmp_path / "blend.onnx", _as_told(X, about["inputs"]))
+    answer = _answer(tmp_path / "blend.onnx", _as_inputs(X, about["inputs"]))
     np.testing.assert_allclose(answer[:, 0], blend.predict(X), rtol=1e-6, atol=1e-5)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("models", [["network"], ["linear", "boosting"]])
 def test_images_are_written(models, tmp_path):
-    """They keep their shape and are scaled inside; ten classes have trees of their own."""
+    """They keep their shape and are scaled in the graph; trees exist for ten classes."""
     X, y = load_digits(return_X_y=True)
     X = X.reshape(-1, 1, 8, 8)
     auto = AutoClassifier(**{**NETWORKS, "models": models}).fit(X[:200], y[:200])
@@ -217,7 +217,7 @@ def test_images_are_written(models, tmp_path):
 
 
 def test_a_model_that_cannot_be_written_is_named(mixed, tmp_path):
-    """With what to do instead."""
+    """The message has a remedy."""
     X, y = mixed
     model = make_pipeline(TablePreparer(), DummyClassifier()).fit(X, y)
     blend = Blend(
@@ -234,7 +234,7 @@ def test_a_model_that_cannot_be_written_is_named(mixed, tmp_path):
 
 @pytest.fixture(scope="module")
 def table():
-    """Return numbers and categories, some missing, and three classes that follow."""
+    """Return numbers and categories, some missing, and three dependent classes."""
     rng = np.random.default_rng(0)
     X = pd.DataFrame({"a": rng.normal(size=600), "b": rng.normal(size=600)})
     codes = rng.integers(0, 12, 600)
@@ -254,26 +254,26 @@ def table():
     ],
     ids=["classes", "numbers", "logarithms"],
 )
-def test_trees_decide_as_those_of_scikit_learn(table, model, tmp_path):
-    """By numbers, categories, and categories that no training row has."""
+def test_trees_predict_like_those_of_scikit_learn(table, model, tmp_path):
+    """On numbers, categories, and categories that the training rows lack."""
     X, y = table
     model.fit(X, y)
     new = X.astype(float)
     new.loc[::5, "c"] = 5.0
     coded = new.assign(c=pd.Categorical(new["c"].astype(int), categories=range(12)))
 
-    found = _output(
+    output = _output(
         lambda graph, x: add_boosting(graph, x, model), new.to_numpy(), tmp_path
     )
 
     raw = getattr(model, "decision_function", model.predict)(coded)
     # The operator returns sums of 32 bits.
-    np.testing.assert_allclose(found, raw.reshape(len(coded), -1), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(output, raw.reshape(len(coded), -1), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("numeric", ["smooth_clip", "standard", "quantile", None])
 def test_a_table_is_prepared_as_by_the_preparer(numeric, tmp_path):
-    """Numbers and flags, with missing ones and some that no training row had."""
+    """Numbers and flags, with missing values and values that the training rows lack."""
     rng = np.random.default_rng(0)
     X = np.column_stack([rng.normal(size=200), rng.exponential(size=200) * 1e6])
     X = np.column_stack([X, rng.integers(0, 2, 200)])
@@ -285,44 +285,44 @@ def test_a_table_is_prepared_as_by_the_preparer(numeric, tmp_path):
     def add(graph, x):
         return add_steps(graph, x, [prepare], columns, "a member")
 
-    found = _output(add, new, tmp_path)
+    output = _output(add, new, tmp_path)
 
-    np.testing.assert_allclose(found, prepare.transform(new), rtol=1e-8, atol=1e-8)
+    np.testing.assert_allclose(output, prepare.transform(new), rtol=1e-8, atol=1e-8)
 
 
-def test_what_cannot_be_written_is_named():
-    """With the member that has it."""
+def test_a_step_that_cannot_be_written_is_named():
+    """The message also names the member."""
     graph = Graph((2,), np.float64)
     with pytest.raises(TypeError, match="a member with a Normalizer. Keep the model"):
         add_steps(graph, graph.X, [Normalizer()], None, "a member")
 
 
 def test_normal_quantiles_are_those_of_scipy(tmp_path):
-    """To all digits, from one end that is clipped to the other."""
+    """All digits agree, between the clipped ends."""
     p = np.concatenate([np.linspace(1e-7, 1 - 1e-7, 9999), np.geomspace(1e-7, 0.1, 99)])
 
-    found = _output(_normal_quantile, p[:, None], tmp_path)
+    output = _output(_normal_quantile, p[:, None], tmp_path)
 
-    np.testing.assert_allclose(found[:, 0], norm.ppf(p), atol=1e-14)
+    np.testing.assert_allclose(output[:, 0], norm.ppf(p), atol=1e-14)
 
 
-def test_places_of_dates_are_those_of_the_preparer(tmp_path):
-    """Each day of six centuries, leap years and hours too."""
+def test_circles_of_dates_are_those_of_the_preparer(tmp_path):
+    """Each day of six centuries, including leap years and hours."""
     days = np.concatenate([np.arange(-135_000, 85_000), np.linspace(0, 9e4, 999), [np.nan]])
 
     step = FunctionTransformer(circles)
-    found = _output(lambda graph, x: _step(graph, x, step, ""), days[:, None], tmp_path)
+    output = _output(lambda graph, x: _step(graph, x, step, ""), days[:, None], tmp_path)
 
-    np.testing.assert_allclose(found, circles(days[:, None]), atol=2e-9)
+    np.testing.assert_allclose(output, circles(days[:, None]), atol=2e-9)
 
 
 def test_quantiles_are_those_of_scikit_learn(tmp_path):
-    """Between values, at values that recur, beyond all of them, and missing."""
+    """At values, at ties, between and beyond them, and for missing values."""
     rng = np.random.default_rng(0)
     X = np.column_stack([rng.normal(size=500), rng.integers(0, 5, 500)])
     scaler = QuantileTransformer(n_quantiles=300, output_distribution="normal").fit(X)
     new = np.concatenate([X, X + 1e-3, 3 * X, X - 5, [[np.nan, np.nan]]])
 
-    found = _output(lambda graph, x: _step(graph, x, scaler, ""), new, tmp_path)
+    output = _output(lambda graph, x: _step(graph, x, scaler, ""), new, tmp_path)
 
-    np.testing.assert_allclose(found, scaler.transform(new), atol=1e-8)
+    np.testing.assert_allclose(output, scaler.transform(new), atol=1e-8)

@@ -1,4 +1,4 @@
-"""The page of a fit."""
+"""The report page of AutoML."""
 
 import copy
 import re
@@ -17,7 +17,7 @@ from sk_tune.exceptions import SkTuneWarning
 
 
 class _Text(HTMLParser):
-    """Collects what is read, and refuses tags that do not match."""
+    """Collects the visible text, and raises if tags do not match."""
 
     void = ("meta", "br", "img", "link")
 
@@ -48,7 +48,7 @@ def leaky():
 
 
 def test_the_page_has_the_answer_the_scores_and_the_leak(leaky, tmp_path):
-    """It is well formed, and names from users are text."""
+    """It is well-formed HTML, and names from users are escaped."""
     path = leaky.report(tmp_path / "page.html", title="A & B")
     page = path.read_text(encoding="utf-8")
 
@@ -76,15 +76,15 @@ def tuned(small_network):
 
 
 def test_the_page_has_what_the_page_of_a_search_has(tuned, tmp_path):
-    """By the same template: pictures and candidates of each kind of network, once each."""
+    """Pictures and candidates of each network model appear once."""
     page = tuned.report(tmp_path / "page.html").read_text(encoding="utf-8")
 
     ids = re.findall(r' id="([^"]+)"', page)
     assert len(ids) == len(set(ids))
     assert "search-0-loss-curves" in ids
     assert "search-0-candidate-table" in ids
-    assert any(own.endswith("-history") for own in ids)
-    assert any("slice-" in own for own in ids)
+    assert any(name.endswith("-history") for name in ids)
+    assert any("slice-" in name for name in ids)
     names = [part.title for part in auto_page(tuned, title="", usage="").searches]
     assert names
     assert set(names) <= {
@@ -92,8 +92,8 @@ def test_the_page_has_what_the_page_of_a_search_has(tuned, tmp_path):
     } | {"MLP with embeddings and members"}
 
 
-def test_the_page_tells_columns_metrics_residuals_and_how_to_predict(tuned, tmp_path):
-    """Columns that are left out with the reason."""
+def test_the_page_has_columns_metrics_residuals_and_usage(tuned, tmp_path):
+    """Dropped columns have the reason."""
     page = tuned.report(tmp_path / "page.html").read_text(encoding="utf-8")
 
     assert "left out: text that is almost unique in each row" in page
@@ -105,7 +105,7 @@ def test_the_page_tells_columns_metrics_residuals_and_how_to_predict(tuned, tmp_
 
 
 def test_the_first_screen_has_score_model_and_next_step(tuned, tmp_path):
-    """In this order; members are folded, and the number stands next to the baselines."""
+    """In this order; members are folded, and the score stands next to the baselines."""
     text = tuned.report(tmp_path / "page.html").read_text(encoding="utf-8")
 
     first = text[text.index('id="answer"') :]
@@ -124,8 +124,8 @@ def test_the_first_screen_has_score_model_and_next_step(tuned, tmp_path):
 
 
 @pytest.mark.parametrize("use", ["ensemble", "linear", "networks"])
-def test_the_model_is_the_one_that_predicts(tuned, use):
-    """With its kind and the number of parameters of its networks in all folds."""
+def test_the_page_names_the_model_that_predicts(tuned, use):
+    """With its family and the number of parameters of its networks in all folds."""
     auto = copy.copy(tuned).set_params(use=use)
 
     kind, folds, weights = model_texts(auto)
@@ -141,7 +141,7 @@ def test_the_model_is_the_one_that_predicts(tuned, use):
 
 
 def test_a_leak_is_the_next_step(leaky):
-    """Before anything that networks lack."""
+    """Leaks come before the findings of networks."""
     step = auto_page(leaky, title="", usage="").next_step
 
     assert step.is_of_leaks
@@ -191,7 +191,7 @@ def test_without_networks_the_next_step_is_not_a_remedy_of_a_network(faulty):
 
 
 def test_columns_have_their_importance(tuned, leaky):
-    """Of the columns that are used, the most important first; the leak leads."""
+    """The most important of the used columns comes first; here it is the leak."""
     for auto in (tuned, leaky):
         table = auto.column_importance_
         assert list(table) == ["column", "importance", "std"]

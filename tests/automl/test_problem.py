@@ -1,4 +1,4 @@
-"""X, y and their samples."""
+"""Checks of X and y, and samples of a problem."""
 
 import numpy as np
 import pandas as pd
@@ -13,18 +13,18 @@ from sk_tune.automl._problem import _sampling_order, as_features, as_target, kin
 from sk_tune.exceptions import SkTuneWarning, TableError
 
 
-def test_a_sample_has_fewer_rows_to_train_on_and_the_same_to_judge_by(mixed, make_problem):
-    """Scores of a sample are of the same rows; a smaller sample is part of a larger one."""
+def test_a_sample_has_fewer_training_rows_and_the_same_held_out_rows(mixed, make_problem):
+    """A smaller sample is a subset of a larger one."""
     problem = make_problem(*mixed)
 
     small, large = problem.sampled(20), problem.sampled(50)
 
     assert (small.n_train, large.n_train) == (20, 50)
     assert (problem.n_values, small.n_values) == (400, 100)
-    for (few, held), (more, same), (train, _) in zip(
+    for (few, test), (more, same), (train, _) in zip(
         small.folds, large.folds, problem.folds, strict=True
     ):
-        np.testing.assert_array_equal(held, same)
+        np.testing.assert_array_equal(test, same)
         assert set(few) < set(more) < set(train)
     assert problem.sampled(80) is problem
 
@@ -33,7 +33,7 @@ def test_a_sample_has_fewer_rows_to_train_on_and_the_same_to_judge_by(mixed, mak
     st.lists(st.integers(0, 4), min_size=1, max_size=200).map(np.array), st.integers(0, 9)
 )
 def test_first_rows_have_each_class_and_then_its_share(y, seed):
-    """Two rows of each class come first; any later prefix is as stratified as can be."""
+    """Two rows of each class come first; any longer prefix is stratified."""
     order = _sampling_order(y, True, seed)
 
     np.testing.assert_array_equal(np.sort(order), np.arange(len(y)))
@@ -42,8 +42,8 @@ def test_first_rows_have_each_class_and_then_its_share(y, seed):
     assert set(y[order[:n_first]]) == set(classes)
     for n in range(n_first, len(y) + 1):
         of_class = (y[order[:n], None] == classes).sum(axis=0)
-        # No class lags behind the share that another one has reached by more than a row,
-        # but for the two rows that each has in advance.
+        # The shares of classes differ by one row at most, apart from the first two rows of
+        # each.
         reached = (of_class - 0.5) / counts
         lagging = (of_class + 0.5) / counts
         later = of_class > 2
@@ -51,20 +51,20 @@ def test_first_rows_have_each_class_and_then_its_share(y, seed):
             assert reached[later].max() <= lagging[of_class < counts].min() + 1e-9
 
 
-def test_a_miniature_has_the_same_part_of_both_sides(make_problem):
-    """So that what it takes tells what all rows take, and each class is in both."""
+def test_a_sample_can_reduce_training_and_held_out_rows_equally(make_problem):
+    """Each class is in both, so that measured times can be scaled to all rows."""
     y = np.repeat(np.arange(4), [500, 300, 150, 50])
     problem = make_problem(np.zeros((1000, 2)), y, n_folds=5)
 
     small = problem.sampled(80, holds_all=False)
 
-    assert [(len(train), len(held)) for train, held in small.folds] == [(80, 20)] * 5
-    for (train, held), (all_train, all_held) in zip(
+    assert [(len(train), len(test)) for train, test in small.folds] == [(80, 20)] * 5
+    for (train, test), (all_train, all_held) in zip(
         small.folds, problem.folds, strict=True
     ):
         assert set(train) <= set(all_train)
-        assert set(held) <= set(all_held)
-        assert set(y[held]) == set(range(4))
+        assert set(test) <= set(all_held)
+        assert set(y[test]) == set(range(4))
     assert problem.sampled(10_000, holds_all=False) is problem
 
 
@@ -76,7 +76,7 @@ class _Any(BaseEstimator):
 
 
 def test_tables_of_any_library_become_tables_of_pandas(mixed):
-    """Names are kept, and learnt."""
+    """The estimator learns the column names."""
     X, _ = mixed
     estimator = _Any()
 
@@ -86,7 +86,7 @@ def test_tables_of_any_library_become_tables_of_pandas(mixed):
 
 
 def test_arrays_become_tables_with_numbers_for_names():
-    """What has more than two axes stays an array."""
+    """Arrays with more than two axes are unchanged."""
     estimator = _Any()
 
     table = as_features(estimator, np.zeros((4, 3)), reset=True)
@@ -98,7 +98,7 @@ def test_arrays_become_tables_with_numbers_for_names():
 
 @pytest.mark.parametrize("n_features", [None, 2])
 def test_sequences_of_unequal_length_are_padded(n_features):
-    """A list becomes an array with NaN at the ends, to predict with the steps of `fit`."""
+    """A list becomes an array with NaN at the ends and the number of steps of `fit`."""
     shape = () if n_features is None else (n_features,)
     rows = [np.full((n, *shape), float(n)) for n in (2, 4, 3)]
     estimator = AutoClassifier()
@@ -117,7 +117,7 @@ def test_sequences_of_unequal_length_are_padded(n_features):
 
 
 def test_other_columns_than_in_fit_are_refused(mixed):
-    """By names where there are some, by their number else."""
+    """Columns are compared by name if they have names, else by number."""
     X, _ = mixed
     estimator = _Any()
     as_features(estimator, X, reset=True)
@@ -126,8 +126,8 @@ def test_other_columns_than_in_fit_are_refused(mixed):
         as_features(estimator, X.rename(columns={"town": "city"}), reset=False)
 
 
-def test_columns_that_are_left_out_may_be_absent():
-    """They are emptied in any case."""
+def test_dropped_columns_may_be_absent():
+    """If present, they are emptied."""
     estimator = _Any()
     X = pd.DataFrame({"id": range(40), "size": np.arange(40) / 7})
     table = as_features(estimator, X, reset=True)
@@ -136,8 +136,8 @@ def test_columns_that_are_left_out_may_be_absent():
 
 
 @pytest.mark.parametrize("has_names", [True, False])
-def test_columns_are_those_of_fit_by_order_where_either_has_no_names(has_names):
-    """scikit-learn's estimators warn, too, and predict."""
+def test_columns_are_matched_by_position_if_either_table_has_no_names(has_names):
+    """scikit-learn's estimators also warn and predict."""
     array = np.arange(6.0).reshape(3, 2)
     frame = pd.DataFrame(array, columns=["a", "b"])
     before, after = (frame, array) if has_names else (array, frame)
@@ -150,8 +150,8 @@ def test_columns_are_those_of_fit_by_order_where_either_has_no_names(has_names):
     pd.testing.assert_frame_equal(later, table)
 
 
-def test_a_stray_cell_is_missing_in_fit_and_later():
-    """The column is what all rows of fit told, whatever a few rows look like."""
+def test_an_unreadable_cell_is_missing_in_fit_and_predict():
+    """The kind of a column is decided by all rows of ``fit``."""
     estimator = _Any()
     X = pd.DataFrame({"a": [*map(str, np.linspace(0, 1, 30)), "free"]})
 
@@ -172,13 +172,13 @@ def test_a_stray_cell_is_missing_in_fit_and_later():
         (np.zeros(5), "1D"),
     ],
 )
-def test_what_cannot_be_learnt_from_is_refused(X, message):
-    """The message says what was required."""
+def test_unusable_features_are_refused(X, message):
+    """The message says what is required."""
     with pytest.raises(ValueError, match=message):
         as_features(_Any(), X, reset=True)
 
 
-def test_rows_tell_what_they_are():
+def test_the_number_of_axes_decides_the_kind_of_data():
     """Two axes are a table, three sequences, four images."""
     kinds = [kind_of(np.zeros((2,) * n)) for n in (2, 3, 4)]
 
@@ -197,8 +197,8 @@ def test_rows_tell_what_they_are():
         (["a", "b", "a"], False, "Got text, .* 'a'. AutoClassifier learns labels"),
     ],
 )
-def test_targets_that_cannot_be_learnt_are_refused(y, is_classification, message):
-    """The message is scikit-learn's where it has one, and names the other estimator."""
+def test_invalid_targets_are_refused(y, is_classification, message):
+    """The message is scikit-learn's if it has one, and names the right estimator."""
     auto = AutoClassifier() if is_classification else AutoRegressor()
 
     with pytest.raises(ValueError, match=message):
@@ -215,17 +215,17 @@ CHANNELS_LAST = np.arange(120.0).reshape(2, 4, 5, 3)
     [
         (FLAT, (1, 3, 4)),
         (FLAT, (4, 3)),
-        # As they come from OpenML.
+        # As loaded from OpenML.
         (PIXELS, (1, 3, 4)),
-        # An axis of 1 is no matter.
+        # Axes of length 1 are ignored.
         (CHANNELS_LAST[..., 0], (1, 4, 5)),
     ],
 )
-def test_rows_get_the_shape_that_is_named(X, shape):
-    """Of images three numbers, of sequences two, with as many values."""
-    found = as_features(_Any(), X, reset=True, shape=shape)
+def test_rows_get_the_input_shape(X, shape):
+    """Three numbers for images, two for sequences, with equally many values."""
+    features = as_features(_Any(), X, reset=True, shape=shape)
 
-    assert_array_equal(found, np.reshape(X, (2, *shape)))
+    assert_array_equal(features, np.reshape(X, (2, *shape)))
 
 
 @pytest.mark.parametrize(
@@ -238,13 +238,13 @@ def test_rows_get_the_shape_that_is_named(X, shape):
     ids=["of another number", "text", "axes in another order"],
 )
 def test_rows_that_cannot_have_the_shape_are_refused(X, shape, message):
-    """Channels that come last would be mixed up with rows; text is no pixel."""
+    """Channels in the last axis would be mixed with pixels; text is not a pixel."""
     with pytest.raises(ValueError, match=message):
         as_features(_Any(), X, reset=True, shape=shape)
 
 
-def test_a_column_that_is_left_out_changes_no_prediction():
-    """Text that recurs often enough for the rows of a fold, but not for all rows."""
+def test_a_dropped_column_changes_no_prediction():
+    """Its text recurs often enough for the rows of a fold, but not for all rows."""
     rng = np.random.default_rng(0)
     x = rng.normal(size=600)
     texts = np.array([f"note {k // 5}" for k in range(600)])
@@ -259,8 +259,8 @@ def test_a_column_that_is_left_out_changes_no_prediction():
     assert_array_equal(auto.predict(X), auto.predict(X.assign(text=None)))
 
 
-def test_columns_that_count_rows_are_left_out_for_all_folds():
-    """Of half of the rows the counter has gaps, and would pass for a number."""
+def test_row_counters_are_dropped_in_all_folds():
+    """In half of the rows the counter has gaps and looks like a number."""
     rng = np.random.default_rng(0)
     X = pd.DataFrame({"row": np.arange(100), "x": rng.normal(size=100)})
     estimator = _Any()
@@ -278,25 +278,25 @@ def test_columns_that_count_rows_are_left_out_for_all_folds():
 @pytest.mark.parametrize("missing", [np.nan, None, pd.NA, pd.NaT])
 @pytest.mark.parametrize("kind", [AutoClassifier, AutoRegressor])
 def test_rows_without_a_target_are_refused_and_counted(missing, kind):
-    """In an array of objects too, as the column of a file has them."""
+    """Also in an array of objects, as from the column of a file."""
     y = np.array([0, 1] * 5, dtype=object)
     y[[3, 7]] = missing
-    own = {"is_classification": kind is AutoClassifier}
+    options = {"is_classification": kind is AutoClassifier}
 
     message = "Input y contains NaN.*Got 2 missing of 10, at position 3, 7. Remove"
     with pytest.raises(TableError, match=message):
-        as_target(kind(), np.zeros((10, 1)), y, **own)
+        as_target(kind(), np.zeros((10, 1)), y, **options)
 
 
-def test_several_targets_are_numbers():
-    """A regressor keeps columns; a classifier says who takes several labels."""
+def test_several_targets_are_for_regression():
+    """A regressor accepts columns; the error of a classifier names alternatives."""
     y = np.array([[1, 2], [3, 4]])
     X = np.zeros((2, 1))
 
-    found = as_target(AutoRegressor(), X, y, is_classification=False)
+    targets = as_target(AutoRegressor(), X, y, is_classification=False)
 
-    assert found.dtype == np.float64
-    assert_array_equal(found, y)
+    assert targets.dtype == np.float64
+    assert_array_equal(targets, y)
     one = as_target(AutoRegressor(), X, y[:, 0], is_classification=False)
     assert_array_equal(one, y[:, 0])
     with pytest.raises(ValueError, match=r"one label .*\(2, 2\).*MultiOutputClassifier"):
@@ -311,7 +311,7 @@ def test_several_targets_are_numbers():
     ],
     ids=["dict", "text"],
 )
-def test_other_data_are_referred_to_who_takes_them(values, words):
-    """The message names the network for dicts of arrays, and for tokens."""
+def test_errors_name_the_network_for_other_data(values, words):
+    """Dicts of arrays and token sequences need other estimators."""
     with pytest.raises(ValueError, match=words):
         as_features(AutoClassifier(), values, reset=True)

@@ -1,4 +1,4 @@
-"""Time and threads of a fit, and what the time allows."""
+"""Time budgets, threads and measured costs."""
 
 import math
 
@@ -24,7 +24,7 @@ def _most_threads():
 
 
 def test_small_data_get_one_thread_and_large_ones_all():
-    """Only what is small is limited."""
+    """Only small data are limited."""
     with threadpool_limits(2):
         with few_threads(1000):
             assert _most_threads() == 1
@@ -33,7 +33,7 @@ def test_small_data_get_one_thread_and_large_ones_all():
 
 
 class _Fits:
-    """Says what fits take, and takes that long by a clock of its own."""
+    """Returns the seconds of fits, and advances a clock by them."""
 
     def __init__(self, monkeypatch, *coefficients, first=0.0):
         self.coefficients, self.first, self.calls = coefficients, first, []
@@ -41,7 +41,7 @@ class _Fits:
         monkeypatch.setattr(_resources.time, "perf_counter", lambda: self.now)
 
     def __call__(self, n_rows, units):
-        """Return seconds; the first call takes longer, as what imports does."""
+        """Return seconds; the first call takes longer, as with imports."""
         a, b, c, d = self.coefficients
         seconds = a + b * n_rows + units * (c + d * n_rows)
         self.now += seconds if self.calls else seconds + self.first
@@ -49,8 +49,8 @@ class _Fits:
         return seconds
 
 
-def test_cost_is_told_apart_by_rows_and_units(monkeypatch):
-    """Where fits take a + b n + u (c + d n) seconds, these are found; imports are none."""
+def test_the_cost_of_rows_and_units_is_measured(monkeypatch):
+    """The coefficients of a + b n + u (c + d n) are exact; imports are ignored."""
     fits = _Fits(monkeypatch, 0.2, 1e-4, 0.01, 1e-5, first=3.0)
 
     cost = measured_cost(fits, 5000)
@@ -62,8 +62,8 @@ def test_cost_is_told_apart_by_rows_and_units(monkeypatch):
     assert cost.seconds(300, 7) == pytest.approx(fits(300, 7))
 
 
-def test_measuring_keeps_to_its_limit(monkeypatch):
-    """Fits on more rows are left out that would take longer, by those on fewer."""
+def test_the_measurement_stays_within_its_limit(monkeypatch):
+    """Fits on more rows are skipped if they would exceed it."""
     fits = _Fits(monkeypatch, 0.0, 1e-3, 0.0, 1e-3)
 
     measured_cost(fits, 100_000, limit=10.0)
@@ -72,8 +72,8 @@ def test_measuring_keeps_to_its_limit(monkeypatch):
     assert fits.now <= 10.0
 
 
-def test_of_one_number_of_rows_half_is_thought_to_grow(monkeypatch):
-    """So that it is wrong by a factor of 2 at most, for more rows."""
+def test_with_one_number_of_rows_half_of_the_cost_grows(monkeypatch):
+    """The error for more rows is at most a factor of 2."""
     fits = _Fits(monkeypatch, 0.0, 1e-3, 0.0, 1e-3)
 
     cost = measured_cost(fits, 100_000, limit=1.0)
@@ -83,8 +83,8 @@ def test_of_one_number_of_rows_half_is_thought_to_grow(monkeypatch):
     assert fits(10_000, 5) / 2 <= cost.seconds(10_000, 5) <= fits(10_000, 5)
 
 
-def test_what_takes_far_too_long_is_given_up(monkeypatch):
-    """A model whose first fit exceeds the limit many times gets no rows and no unit."""
+def test_a_far_too_slow_model_is_skipped(monkeypatch):
+    """If the first fit far exceeds the limit, the model gets no rows and no units."""
     fits = _Fits(monkeypatch, 0.0, 1.0, 0.0, 0.0)
 
     cost = measured_cost(fits, 1000, limit=0.1)
@@ -99,16 +99,16 @@ COST = Cost(once=1.0, per_unit=0.5, once_per_row=0.01, per_unit_per_row=0.001)
 
 
 @given(st.floats(0.1, 100), st.integers(1, 50))
-def test_rows_and_units_take_no_longer_than_they_may(seconds, units):
-    """And one row more would."""
+def test_affordable_rows_and_units_stay_within_the_time(seconds, units):
+    """One more row would exceed it."""
     n_rows = COST.rows(seconds, units)
 
     if n_rows:
         assert COST.seconds(n_rows, units) <= seconds + 1e-9
         assert COST.seconds(n_rows + 1, units) > seconds - 1e-9
-    own = COST.units(seconds, 100, 1000)
-    if own:
-        assert COST.seconds(100, own) <= seconds + 1e-6
+    n_units = COST.units(seconds, 100, 1000)
+    if n_units:
+        assert COST.seconds(100, n_units) <= seconds + 1e-6
 
 
 @pytest.mark.parametrize(
@@ -120,17 +120,17 @@ def test_rows_and_units_take_no_longer_than_they_may(seconds, units):
         (61.1, (1000, 33)),
         # Enough units, 10, and as many rows as fit: 1 + 5 + n (0.01 + 0.01).
         (16.0, (500, 10)),
-        # Fewer than 100 rows are worth nothing.
+        # Fewer than 100 rows are too few.
         (7.0, (0, 0)),
         (0.5, (0, 0)),
         (math.inf, (1000, 100)),
     ],
 )
-def test_rows_are_given_up_before_the_last_units(seconds, expected):
-    """All rows with fewer units, then fewer rows with enough units, then nothing."""
-    found = affordable(COST, seconds, n_rows=1000, least_rows=100, most=100, enough=10)
+def test_rows_are_reduced_before_units_become_too_few(seconds, expected):
+    """All rows with fewer units, then fewer rows with enough units, then none."""
+    size = affordable(COST, seconds, n_rows=1000, least_rows=100, most=100, enough=10)
 
-    assert found == expected
+    assert size == expected
 
 
 def test_epochs_of_a_pass_are_those_of_its_rungs():
@@ -141,7 +141,7 @@ def test_epochs_of_a_pass_are_those_of_its_rungs():
 
 @given(st.floats(1, 1e6), st.integers(1, 300))
 def test_a_pass_costs_no_more_than_can_be_afforded(epochs, most):
-    """Whatever the budget, the pass fits into it and its last rungs are long enough."""
+    """The pass fits into the budget, and its last rungs are long enough."""
     least, longest = hyperband_size(epochs, most)
 
     assert 1 <= least <= longest <= most

@@ -36,12 +36,12 @@ def _runner(budget):
 def _boosting(runner, problem, seconds):
     model = boosting_model(problem)
     model.estimator.set_params(boosting__max_iter=400)
-    own = {"boosting__max_iter": [400]}
-    runner.run(GridSearchCV, model.estimator, own, model, problem, time_budget=seconds)
+    grid = {"boosting__max_iter": [400]}
+    runner.run(GridSearchCV, model.estimator, grid, model, problem, time_budget=seconds)
     return [m[-1].n_iter_ for trial in runner.memory.trials for m in trial.models]
 
 
-def test_boosting_ends_with_the_time_that_is_meant_for_it(problem):
+def test_boosting_stops_at_its_time_limit(problem):
     """Each fold has some iterations; without a budget it has all of them."""
     assert all(10 <= n < 400 for n in _boosting(_runner(100.0), problem, 1e-3))
     assert _boosting(_runner(None), problem, None) == [400] * 3
@@ -50,14 +50,14 @@ def test_boosting_ends_with_the_time_that_is_meant_for_it(problem):
 def test_until_workers_run_networks_train_in_this_process(
     problem, small_network, monkeypatch
 ):
-    """Nobody waits for their start, unless there is no end; boosting uses threads."""
-    model, asked, started = small_network(problem), [], []
+    """Without a budget networks wait for the workers; boosting uses threads."""
+    model, n_workers, started = small_network(problem), [], []
 
     def told(*args, n_jobs, **options):
-        asked.append(n_jobs)
+        n_workers.append(n_jobs)
         return GridSearchCV(*args, **options)
 
-    monkeypatch.setattr(sk_tune.automl._runner, "have_to_start", lambda _: not asked)
+    monkeypatch.setattr(sk_tune.automl._runner, "have_to_start", lambda _: not n_workers)
     monkeypatch.setattr(
         sk_tune.automl._runner, "start_meanwhile", lambda n_jobs, _: started.append(n_jobs)
     )
@@ -68,12 +68,12 @@ def test_until_workers_run_networks_train_in_this_process(
     dummy = dummy_model(problem)
     runner.run(told, dummy.estimator, dict(dummy.grid), dummy, problem)
 
-    assert asked == [1, 2, 2, None]
+    assert n_workers == [1, 2, 2, None]
     assert started == [2]
 
 
-def test_numbers_go_on_from_the_largest(problem):
-    """Of an earlier fit only the best trials are kept."""
+def test_trial_numbers_continue_from_the_largest(problem):
+    """Only the best trials of an earlier fit may remain."""
     runner, model = _runner(None), dummy_model(problem)
     for _ in range(3):
         runner.run(GridSearchCV, model.estimator, dict(model.grid), model, problem)
@@ -84,8 +84,8 @@ def test_numbers_go_on_from_the_largest(problem):
     assert [trial.name for trial in runner.memory.trials] == ["dummy 3", "dummy 4"]
 
 
-def test_a_full_disk_leaves_what_was_kept(problem, tmp_path, monkeypatch):
-    """A file is replaced as a whole."""
+def test_a_full_disk_keeps_the_earlier_file(problem, tmp_path, monkeypatch):
+    """A file is replaced only by a complete one."""
     runner = replace(_runner(None), folder=MemoryFolder(tmp_path))
     model = dummy_model(problem)
     runner.run(GridSearchCV, model.estimator, dict(model.grid), model, problem)
@@ -101,8 +101,8 @@ def test_a_full_disk_leaves_what_was_kept(problem, tmp_path, monkeypatch):
     assert [trial.name for trial in runner.folder.load().trials] == ["dummy 1"]
 
 
-def test_a_model_of_which_no_candidate_gets_a_score_is_a_failure(problem):
-    """With the reason of the last one; another that gets one takes it back."""
+def test_a_model_without_a_score_is_a_failure(problem):
+    """The reason is that of the last candidate; a later score removes it."""
     X = problem.X.assign(text=["1"] * 400 + ["unknown"] * 169)
     folds = [(np.arange(400), np.arange(400, 569))] * 2
     broken = replace(problem, X=X, folds=folds, scoring=None)
@@ -118,8 +118,8 @@ def test_a_model_of_which_no_candidate_gets_a_score_is_a_failure(problem):
     assert runner.failures == {}
 
 
-def test_a_probe_leaves_nothing(problem):
-    """It takes some time, and counts the epochs or iterations that it is told."""
+def test_a_probe_stores_nothing(problem):
+    """It takes some time, and trains the given number of epochs or iterations."""
     runner = _runner(None)
     start = time.perf_counter()
 
@@ -131,7 +131,7 @@ def test_a_probe_leaves_nothing(problem):
 
 @pytest.mark.parametrize(("n_classes", "scoring"), [(12, None), (120, "neg_log_loss")])
 def test_a_probe_may_have_fewer_rows_than_classes(make_problem, n_classes, scoring):
-    """Of 100 rows no tenth has each class to stop early by, nor have all to be scored."""
+    """Classes missing from the sample affect neither early stopping nor scoring."""
     X = pd.DataFrame({"a": np.random.default_rng(0).normal(size=2400)})
     problem = make_problem(X, np.arange(2400) % n_classes, scoring=scoring)
     model = boosting_model(problem)
@@ -140,8 +140,8 @@ def test_a_probe_may_have_fewer_rows_than_classes(make_problem, n_classes, scori
     assert _runner(None).probe(model, problem, 100, 1) > 0
 
 
-def test_a_line_says_what_is_done_and_what_is_best():
-    """Stage, trials, the best score so far and the time left."""
+def test_a_line_has_the_stage_and_the_best_score():
+    """It also has the number of trials and the time left."""
     best = {"best_model": "boosting 1", "best_score": 0.81234}
     times = {"seconds": 4.0, "seconds_left": 6.4}
     text = progress_text(AutoProgress(stage="MLP, round 1", n_trials=3, **best, **times))
@@ -151,7 +151,7 @@ def test_a_line_says_what_is_done_and_what_is_best():
 
 @pytest.mark.usefixtures("few_linear")
 def test_a_file_has_no_escape_codes(capsys):
-    """The last line alone, where a fit takes a moment."""
+    """It contains only the last line of a short fit."""
     rng = np.random.default_rng(0)
     X = rng.normal(size=(60, 2))
     auto = AutoClassifier(models=["linear"], progress=True, random_state=0)
@@ -163,8 +163,8 @@ def test_a_file_has_no_escape_codes(capsys):
     assert re.match(r"ensemble, .*, best \d(\.\d+)? \(", printed.splitlines()[-1])
 
 
-def test_searches_of_a_course_share_what_they_prepared(mixed, make_problem):
-    """Each fold of the second search has the preparation of the first search's fold."""
+def test_searches_share_equal_transformers(mixed, make_problem):
+    """Each fold of the second search has the transformer of the first search's fold."""
     runner = Runner(Clock(None), 0.0, None)
     problem = make_problem(*mixed)
     for model in (linear_model(problem), boosting_model(problem), linear_model(problem)):
@@ -175,4 +175,4 @@ def test_searches_of_a_course_share_what_they_prepared(mixed, make_problem):
     linear, boosting, again = ([m[0] for m in trial.models] for trial in trials)
 
     assert all(a is b for a, b in zip(linear, again, strict=True))
-    assert len({id(own) for own in (*linear, *boosting)}) == 6
+    assert len({id(step) for step in (*linear, *boosting)}) == 6

@@ -1,4 +1,4 @@
-"""The metric that models are judged by, and the class that it is about."""
+"""The metric for models, and its positive class."""
 
 import numpy as np
 import pytest
@@ -40,7 +40,7 @@ def _scoring(y, folds=None, **options):
         (THREE, "neg_log_loss", "the default for more than two classes"),
     ],
 )
-def test_the_target_chooses_the_metric(y, name, words):
+def test_the_target_decides_the_default_metric(y, name, words):
     """ROC AUC for two classes, log loss for more; the reason is a sentence."""
     scoring = _scoring(y)
 
@@ -48,7 +48,7 @@ def test_the_target_chooses_the_metric(y, name, words):
     assert words in scoring.reason
 
 
-def test_numbers_are_scored_by_r2():
+def test_regression_is_scored_by_r2():
     """The default of scikit-learn's regressors."""
     scoring = scoring_of(np.arange(9.0), [], scoring=None, is_classification=False)
 
@@ -59,7 +59,7 @@ def test_numbers_are_scored_by_r2():
     ("lacks", "name"), [("held", "neg_log_loss"), ("train", "accuracy")]
 )
 def test_folds_without_a_class_have_a_default_that_is_defined(lacks, name):
-    """Log loss by the labels of all rows, or accuracy if models do not know a class."""
+    """Log loss with the labels of all rows, or accuracy if models lack a class."""
     no, both = np.arange(20), np.arange(20, 60)
     folds = [(both, no)] if lacks == "held" else [(both, no), (no, both)]
 
@@ -82,15 +82,15 @@ def test_folds_without_a_class_have_a_default_that_is_defined(lacks, name):
     ],
 )
 def test_the_positive_class_is_1_or_the_rarer_one(y, positive, expected):
-    """As in scikit-learn's metrics where these define it; a text names any class."""
-    found = positive_class(np.array(y), positive)
+    """As in scikit-learn's metrics if they define it; a text may name any class."""
+    label = positive_class(np.array(y), positive)
 
-    assert (found, type(found)) == (expected, type(expected))
+    assert (label, type(label)) == (expected, type(expected))
 
 
 @pytest.mark.parametrize("y", [["a", "b"], ["a", "b", "c"]])
 def test_a_positive_class_must_be_one_of_two(y):
-    """The message has the classes."""
+    """The message lists the classes."""
     with pytest.raises(
         ValueError, match=r"'positive' .* one of the two classes .*'a', 'b'"
     ):
@@ -100,20 +100,20 @@ def test_a_positive_class_must_be_one_of_two(y):
 @pytest.mark.parametrize(
     "name", ["f1", "precision", "recall", "jaccard", "average_precision"]
 )
-def test_scorers_of_one_class_are_of_the_positive_one(name):
-    """Of texts, too, which scikit-learn's scorers by name refuse."""
+def test_scorers_of_one_class_use_the_positive_class(name):
+    """Also for text labels, which scikit-learn's scorers by name refuse."""
     X, y = np.linspace(-1, 1, 60)[:, np.newaxis], np.repeat(["no", "yes"], [40, 20])
-    own, codes = {**QUICK, "cv": 2, "scoring": name}, 1 * (y == "yes")
+    options, codes = {**QUICK, "cv": 2, "scoring": name}, 1 * (y == "yes")
 
-    auto, numbers = (AutoClassifier(**own).fit(X, target) for target in (y, codes))
+    auto, numbers = (AutoClassifier(**options).fit(X, target) for target in (y, codes))
 
     assert auto.positive_ == "yes"
     assert auto.score(X, y) == pytest.approx(numbers.score(X, codes))
     assert auto.scores_["linear"].mean == pytest.approx(numbers.scores_["linear"].mean)
 
 
-def test_other_scorers_stay_as_they_are():
-    """Means over classes, and a label that the user gave."""
+def test_other_scorers_are_unchanged():
+    """These are means over classes, and scorers with a label given by the user."""
     explicit = make_scorer(fbeta_score, beta=2, pos_label="no")
 
     assert with_positive("f1_macro", "yes") == "f1_macro"
@@ -123,7 +123,7 @@ def test_other_scorers_stay_as_they_are():
 
 
 def test_a_score_of_the_other_class_can_be_requested():
-    """`positive` decides whose average precision is taken."""
+    """`positive` is the class of the average precision."""
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(90, 2)), np.tile(["no", "no", "yes"], 30)
     X[y == "yes", 0] += 1
@@ -136,7 +136,7 @@ def test_a_score_of_the_other_class_can_be_requested():
     assert "average precision of the class 'no' (67 % of the rows)" in auto.scoring_reason_
 
 
-def test_an_informative_column_is_not_denied_by_accuracy():
+def test_an_informative_column_helps_although_accuracy_does_not_rise():
     """Accuracy cannot beat the majority class here; log loss and ROC AUC can."""
     rng = np.random.default_rng(1)
     X = rng.normal(size=(2000, 6))
@@ -156,8 +156,8 @@ def test_an_informative_column_is_not_denied_by_accuracy():
 
 
 @pytest.mark.parametrize("scoring", [None, "accuracy", "f1", "balanced_accuracy"])
-def test_labels_by_chance_help_by_no_metric(scoring):
-    """Where 15 % of random labels are positive, log loss shows that nothing is learnt."""
+def test_columns_do_not_help_with_random_labels_by_any_metric(scoring):
+    """With 15 % positive random labels, log loss shows that the columns do not help."""
     rng = np.random.default_rng(3)
     X, y = rng.normal(size=(300, 5)), (rng.random(300) < 0.15).astype(int)
 
@@ -170,20 +170,20 @@ def test_labels_by_chance_help_by_no_metric(scoring):
     assert "on 300 rows" in auto.verdict_
 
 
-def test_predicting_medians_is_no_help_of_columns():
+def test_predicting_medians_does_not_show_that_columns_help():
     """By absolute error a constant median beats the mean; by squared error it does not."""
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(300, 2)), rng.lognormal(sigma=1.5, size=300)
-    own = {**QUICK, "models": ["linear", "boosting"]}
+    options = {**QUICK, "models": ["linear", "boosting"]}
 
     with pytest.warns(SkTuneWarning, match="No model clearly beats predicting the mean"):
-        auto = AutoRegressor(**own, scoring="neg_mean_absolute_error").fit(X, y)
+        auto = AutoRegressor(**options, scoring="neg_mean_absolute_error").fit(X, y)
 
     assert not auto.beats_baseline_
 
 
 def test_score_is_that_of_the_scorer():
-    """For each scorer by name whose metric scikit-learn defines for labels 0 and 1."""
+    """For each scorer by name that scikit-learn defines for labels 0 and 1."""
     rng = np.random.default_rng(0)
     X = rng.normal(size=(120, 3))
     y = (X[:, 0] + rng.normal(size=120) > -0.5).astype(int)

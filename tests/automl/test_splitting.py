@@ -1,4 +1,4 @@
-"""Samples set aside, folds, and leaks between them."""
+"""Rows set aside, folds, and leaks between them."""
 
 from dataclasses import replace
 
@@ -48,24 +48,24 @@ def _held(y, **options):
 
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=60))
 def test_folds_hold_out_each_row_once(y):
-    """Whatever the classes, five folds or fewer part the rows."""
+    """For any classes, there are at most five folds."""
     y = [0, 0, 1, 1, *y]
     folds = _folds(y)
 
-    held = np.sort(np.concatenate([test for _, test in folds]))
-    assert held.tolist() == list(range(len(y)))
+    rows = np.sort(np.concatenate([test for _, test in folds]))
+    assert rows.tolist() == list(range(len(y)))
     assert 2 <= len(folds) <= 5
     for train, test in folds:
         assert not set(train) & set(test)
 
 
 def test_many_rows_for_the_budget_are_split_once():
-    """More than 400 rows a second are too many for five trainings of each model."""
+    """With more than 400 rows per second, five trainings per model take too long."""
     y = np.arange(5000) % 2
 
     assert len(_folds(y)) == 5
     assert len(_folds(y, time_budget=None)) == 5
-    # The rows of images have so many values that fewer are too many.
+    # Images have many values per row, so the limit is lower.
     assert len(_folds(y[:4000], row_size=64)) == 5
     assert len(_folds(y[:4000], row_size=784)) == 1
     assert len(_folds(y[:4000], cv=3, row_size=784)) == 3
@@ -78,7 +78,7 @@ def test_many_rows_for_the_budget_are_split_once():
 @pytest.mark.parametrize("classes", [True, False])
 @pytest.mark.parametrize("budget", [60.0, 1.0])
 def test_groups_are_not_divided(classes, budget):
-    """No group is on both sides of a split, neither in folds nor in one split."""
+    """No group is on both sides of a split, in folds and in a single split."""
     groups = np.repeat(np.arange(100), 5)
     y = np.arange(500) % 2
 
@@ -86,7 +86,7 @@ def test_groups_are_not_divided(classes, budget):
         assert not set(groups[train]) & set(groups[test])
 
 
-def test_folds_of_the_user_are_taken_as_they_are():
+def test_custom_folds_are_unchanged():
     """A splitter, a number, lists or masks are used as in scikit-learn."""
     y = np.arange(60) % 2
     first, last = [0, 1, 2], [3, 4, 5]
@@ -94,38 +94,38 @@ def test_folds_of_the_user_are_taken_as_they_are():
     assert len(_folds(y, cv=3)) == 3
     ordered = _folds(y, cv=TimeSeriesSplit(4), classes=False)
     assert all(train.max() < test.min() for train, test in ordered)
-    given = _folds(y[:6], cv=[(first, last), (np.arange(6) >= 3, np.arange(6) < 3)])
-    assert all(isinstance(part, np.ndarray) for fold in given for part in fold)
-    found = [[part.tolist() for part in fold] for fold in given]
-    assert found == [[first, last], [last, first]]
+    folds = _folds(y[:6], cv=[(first, last), (np.arange(6) >= 3, np.arange(6) < 3)])
+    assert all(isinstance(part, np.ndarray) for fold in folds for part in fold)
+    parts = [[part.tolist() for part in fold] for fold in folds]
+    assert parts == [[first, last], [last, first]]
 
 
 @pytest.mark.parametrize("kind", ["positions", "splitter"])
-def test_folds_of_the_user_are_those_of_all_rows(kind):
-    """Of enough rows for a last check none is set aside unless it is asked for."""
-    y, own = np.arange(6000) % 2, np.arange(6000) // 2000
-    splitter = PredefinedSplit(own)
+def test_custom_folds_refer_to_all_rows(kind):
+    """No rows are set aside unless `test_size` requests it."""
+    y, thirds = np.arange(6000) % 2, np.arange(6000) // 2000
+    splitter = PredefinedSplit(thirds)
     cv = splitter if kind == "splitter" else list(splitter.split())
 
     whole, part = _split(y, cv), _split(y, cv, test_size=0.2)
 
     assert len(whole.held_out) == 0
-    for (train, held), (all_train, all_held) in zip(
+    for (train, test), (all_train, all_held) in zip(
         whole.folds, splitter.split(), strict=True
     ):
         np.testing.assert_array_equal(train, all_train)
-        np.testing.assert_array_equal(held, all_held)
+        np.testing.assert_array_equal(test, all_held)
     assert len(part.held_out) == 1200
-    kept = np.setdiff1d(np.arange(6000), part.held_out)
-    for number, (train, held) in enumerate(part.folds):
-        assert set(own[kept[held]]) == {number}
-        assert number not in own[kept[train]]
-        assert len(train) + len(held) == 4800
+    rows = np.setdiff1d(np.arange(6000), part.held_out)
+    for number, (train, test) in enumerate(part.folds):
+        assert set(thirds[rows[test]]) == {number}
+        assert number not in thirds[rows[train]]
+        assert len(train) + len(test) == 4800
     assert len(_split(y, 3).held_out) == 600
 
 
-def test_folds_of_the_user_without_a_row_left_are_left_out():
-    """What is set aside judges no model; without any fold there is nothing to learn."""
+def test_custom_folds_without_remaining_rows_are_dropped():
+    """Rows set aside do not score models; without any fold there is an error."""
     y = np.arange(40) % 2
     rows = np.arange(40)
 
@@ -139,35 +139,35 @@ def test_folds_of_the_user_without_a_row_left_are_left_out():
         _split(y, [([0, 1], [40])])
 
 
-def test_rows_are_spared_only_where_they_are_many():
-    """A tenth of 5,000 rows or more, never more than 5,000, and what is asked for."""
+def test_rows_are_set_aside_only_from_large_tables():
+    """A tenth of 5,000 rows or more, never more than 5,000, or the requested share."""
     assert len(_held(np.arange(4999) % 2)) == 0
     assert len(_held(np.arange(6000) % 2)) == 600
     assert len(_held(np.arange(90_000) % 2)) == 5000
     assert len(_held(np.arange(101) % 2, test_size=0.2)) == 21
     assert len(_held(np.arange(9000) % 2, test_size=0.0)) == 0
-    # A class too rare to be on both sides is split at random.
+    # A class with too few rows for both parts is split at random.
     assert len(_held(np.r_[2, np.arange(99) % 2], test_size=0.2)) == 20
 
 
-def test_spared_rows_keep_groups_whole():
+def test_rows_set_aside_do_not_divide_groups():
     """A group is set aside as a whole or not at all."""
     groups = np.repeat(np.arange(50), 4)
 
-    held = _held(np.arange(200) % 2, test_size=0.25, groups=groups)
+    rows = _held(np.arange(200) % 2, test_size=0.25, groups=groups)
 
-    inside = np.isin(np.arange(200), held)
+    inside = np.isin(np.arange(200), rows)
     assert inside.any()
     assert not set(groups[inside]) & set(groups[~inside])
 
 
-def test_with_times_what_is_judged_is_later():
-    """Folds are trained on the past, and the last rows of all are set aside."""
+def test_with_times_held_out_rows_are_later():
+    """Folds are trained on earlier rows, and the last rows of all are set aside."""
     times = np.random.default_rng(0).permutation(100)
     y = np.arange(100) % 2
 
     folds = _folds(y, times=times)
-    held = _held(y, test_size=0.2, times=times)
+    rows = _held(y, test_size=0.2, times=times)
 
     order = np.argsort(times)
     for (train, test), (before, after) in zip(
@@ -175,27 +175,27 @@ def test_with_times_what_is_judged_is_later():
     ):
         np.testing.assert_array_equal(train, order[before])
         np.testing.assert_array_equal(test, order[after])
-    assert sorted(times[held]) == list(range(80, 100))
+    assert sorted(times[rows]) == list(range(80, 100))
 
 
 @pytest.mark.parametrize("n_times", [3, 4, 7, 40])
 def test_rows_of_one_time_stay_together(n_times):
-    """Each part is later than the one before it, however many rows a year has."""
+    """Each part is later than the part before, for any number of rows per time."""
     rng = np.random.default_rng(n_times)
     times = np.concatenate([np.arange(n_times), rng.integers(0, n_times, 500)])
     y = np.arange(len(times)) % 2
 
     split = _split(y, "auto", test_size=0.1, times=times)
 
-    kept = np.setdiff1d(np.arange(len(y)), split.held_out)
-    assert times[kept].max() < times[split.held_out].min()
+    rows = np.setdiff1d(np.arange(len(y)), split.held_out)
+    assert times[rows].max() < times[split.held_out].min()
     assert 1 <= len(split.folds) <= min(5, n_times - 2)
     for train, test in split.folds:
-        assert times[kept[train]].max() < times[kept[test]].min()
+        assert times[rows[train]].max() < times[rows[test]].min()
 
 
-def test_a_number_of_folds_is_by_time_or_group_too():
-    """As many as asked for, or a message that says why there are fewer."""
+def test_a_number_of_folds_follows_times_or_groups():
+    """The number is exact, or a message says why it is not possible."""
     y, values = np.arange(60) % 2, np.arange(60) // 5
 
     by_time, by_group = _folds(y, cv=3, times=values), _folds(y, cv=3, groups=values)
@@ -209,8 +209,8 @@ def test_a_number_of_folds_is_by_time_or_group_too():
         _folds(y, cv=13, groups=values)
 
 
-def test_parts_are_by_times_or_by_groups():
-    """Both cannot be kept, unless the folds are the user's own."""
+def test_times_and_groups_together_need_custom_folds():
+    """The default folds can follow only one of them."""
     y, values = np.arange(60) % 2, np.arange(60) // 5
 
     for params in ({"cv": "auto"}, {"cv": 3}, {"cv": GroupKFold(3), "test_size": 0.2}):
@@ -219,16 +219,16 @@ def test_parts_are_by_times_or_by_groups():
     assert len(_split(y, GroupKFold(3), groups=values, times=values).folds) == 3
 
 
-def test_groups_are_known_of_each_row():
-    """Rows without one could be of any group, so on both sides of a split."""
+def test_each_row_needs_a_group():
+    """Rows without one might be on both sides of a split."""
     assert as_groups(["a", "b"]).tolist() == ["a", "b"]
     for missing in (np.nan, None, pd.NA):
         with pytest.raises(TableError, match="Got 1 missing, the first in row 2"):
             as_groups(pd.Series(["a", missing, "b"]))
 
 
-def test_one_time_cannot_be_parted():
-    """Two are needed for folds, three if some rows are set aside."""
+def test_rows_of_one_time_cannot_be_split():
+    """Two times are needed for folds, three if rows are set aside."""
     y = np.arange(60) % 2
 
     with pytest.raises(ValueError, match="at least 2 different times.*Got 1"):
@@ -238,12 +238,12 @@ def test_one_time_cannot_be_parted():
 
 
 @pytest.mark.parametrize("n", [4, 5, 9])
-def test_few_numbers_are_held_out_two_at_a_time(n):
-    """R^2 is not defined for one row."""
+def test_small_regressions_hold_out_two_rows_at_a_time(n):
+    """R^2 is undefined for one row."""
     folds = _folds(np.arange(float(n)), classes=False)
 
-    assert min(len(held) for _, held in folds) >= 2
-    # R^2 alone: errors of one row are.
+    assert min(len(test) for _, test in folds) >= 2
+    # Only R^2 needs two rows; errors need one.
     assert len(_split(np.arange(6.0), 6, classes=False).folds) == 6
 
 
@@ -262,7 +262,7 @@ def test_few_numbers_are_held_out_two_at_a_time(n):
     ],
 )
 def test_too_few_rows_are_refused(y, params, message):
-    """The message has what was required, what was given and what to do."""
+    """The message has the requirement, the value and the remedy."""
     with pytest.raises(ValueError, match=message):
         _split(y, **{"test_size": 0.0, **params})
 
@@ -273,13 +273,13 @@ def test_too_few_rows_are_refused(y, params, message):
         (matthews_corrcoef, {}, True),
         (roc_auc_score, {"multi_class": "ovr"}, False),
         (lambda y, predicted: f1_score(y, predicted, average="macro"), {}, True),
-        # Undefined of a guess that is the same for all rows, but not of better ones.
+        # Undefined for constant predictions, but not for better ones.
         (lambda y, predicted: np.corrcoef(y, predicted)[0, 1], {}, True),
     ],
     ids=["matthews", "roc_auc", "f1", "correlation"],
 )
 def test_a_metric_must_be_defined_in_each_fold(function, options, is_defined):
-    """Of some model at least; one that no model gets in a fold would waste the time."""
+    """A metric that no model can have in a fold would waste the time."""
     y = np.array([0, 1, 2] * 10 + [0, 1] * 5)
     folds = [(np.arange(30), np.arange(30, 40)), (np.arange(10, 40), np.arange(10))]
     methods = ("predict_proba",) if options else ("predict",)
@@ -297,8 +297,8 @@ def _issues(findings):
 
 
 @pytest.mark.parametrize(("n", "n_groups"), [(60_000, None), (4000, 800)])
-def test_of_large_data_some_rows_tell(make_problem, n, n_groups):
-    """A second's share shows the leak, also where it leaves folds of few rows empty."""
+def test_large_data_are_checked_for_leaks_on_a_sample(make_problem, n, n_groups):
+    """A second's share of the rows shows the leak, even if some folds become empty."""
     rng, rows = np.random.default_rng(0), np.arange(n)
     y = rng.integers(0, 2, n)
     problem = make_problem(pd.DataFrame({"a": rng.normal(size=n), "b": 5.0 * y}), y)
@@ -310,8 +310,8 @@ def test_of_large_data_some_rows_tell(make_problem, n, n_groups):
 
 
 @pytest.mark.slow
-def test_of_very_wide_data_some_columns_tell(make_problem, monkeypatch):
-    """The checks see no more columns than there is time for, and duplicates need all."""
+def test_very_wide_data_are_checked_for_leaks_on_some_columns(make_problem, monkeypatch):
+    """The number of columns depends on the time; duplicates need all of them."""
     y = np.arange(300) % 2
     few, seen = np.repeat(np.random.default_rng(0).normal(size=(150, 130)), 2, axis=0), []
     monkeypatch.setattr(
@@ -331,10 +331,10 @@ def test_of_very_wide_data_some_columns_tell(make_problem, monkeypatch):
 
 
 def test_serious_leaks_are_one_warning():
-    """It names each."""
-    own = {"code": "SKT201", "name": "", "outcome": "issue"}
+    """It lists all of them."""
+    options = {"code": "SKT201", "name": "", "outcome": "issue"}
     findings = [
-        Finding(severity=severity, message=f"{severity} issue.", **own)
+        Finding(severity=severity, message=f"{severity} issue.", **options)
         for severity in ("low", "medium", "high")
     ]
 

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.usefixtures("few_linear")
 
 @pytest.fixture(scope="module")
 def rare():
-    """Return rows of which a seventh is "yes", as one column tells in part."""
+    """Return rows of which a seventh is "yes", partly explained by one column."""
     rng = np.random.default_rng(0)
     X = rng.normal(size=(800, 3))
     return X, np.where(rng.random(800) < 1 / (1 + np.exp(2.5 - 1.5 * X[:, 0])), "yes", "no")
@@ -25,7 +25,7 @@ def rare():
 
 @pytest.mark.parametrize("column", [0, 1])
 def test_a_threshold_decides_for_the_positive_class(column):
-    """From its value on, in the column of the class."""
+    """If the probability in the column of the class is at least its value."""
     p = np.array([[0.9, 0.1], [0.7, 0.3], [0.4, 0.6]])
 
     labels = Threshold(value=0.3, column=column).labels(p, np.array(["a", "b"]))
@@ -40,24 +40,24 @@ def test_the_best_threshold_is_found(metric):
     rng = np.random.default_rng(0)
     y = (rng.random(60) < 0.2).astype(int)
     p = np.clip(0.2 * y + rng.normal(0.3, 0.1, 60), 0, 1)
-    own = scorer_metric(metric)
-    choice = ThresholdChoice(metric=own)
+    checked = scorer_metric(metric)
+    choice = ThresholdChoice(metric=checked)
 
     threshold = choice.best(np.stack([1 - p, p], axis=1), y, np.array([0, 1]))
 
-    scores = [own(y, (p >= value).astype(int)) for value in np.append(p, 1.1)]
-    # A metric that is called has 25 candidates only.
+    scores = [checked(y, (p >= value).astype(int)) for value in np.append(p, 1.1)]
+    # A metric that is called has only 25 candidates.
     slack = 0.05 if metric == "matthews_corrcoef" else 1e-12
-    assert own(y, (p >= threshold.value).astype(int)) >= max(scores) - slack
+    assert checked(y, (p >= threshold.value).astype(int)) >= max(scores) - slack
 
 
 def test_a_tuned_threshold_raises_the_score_on_new_rows(rare):
-    """It is chosen on out-of-fold predictions; the corrected score expects its effect."""
+    """It is chosen on out-of-fold predictions; the corrected score includes its effect."""
     X, y = rare
-    own = {**QUICK, "scoring": "balanced_accuracy"}
-    half = AutoClassifier(**own).fit(X[:400], y[:400])
+    options = {**QUICK, "scoring": "balanced_accuracy"}
+    half = AutoClassifier(**options).fit(X[:400], y[:400])
 
-    tuned = AutoClassifier(**own, threshold="balanced_accuracy").fit(X[:400], y[:400])
+    tuned = AutoClassifier(**options, threshold="balanced_accuracy").fit(X[:400], y[:400])
 
     assert tuned.threshold_ < 0.3
     new = balanced_accuracy_score(y[400:], tuned.predict(X[400:]))
@@ -72,24 +72,24 @@ def test_a_number_can_be_set_on_a_fitted_estimator(rare):
     """It changes labels, not probabilities."""
     X, y = rare
     auto = AutoClassifier(**QUICK, cv=2).fit(X, y)
-    before = auto.predict_proba(X)
+    probabilities = auto.predict_proba(X)
 
     auto.set_params(threshold=0.1)
 
     assert auto.threshold_ == 0.1
-    assert ((auto.predict(X) == "yes") == (before[:, 1] >= 0.1)).all()
-    np.testing.assert_array_equal(auto.predict_proba(X), before)
+    assert ((auto.predict(X) == "yes") == (probabilities[:, 1] >= 0.1)).all()
+    np.testing.assert_array_equal(auto.predict_proba(X), probabilities)
 
 
-def test_a_threshold_by_chance_is_not_rewarded():
-    """On random labels the score by a tuned threshold is that of chance."""
+def test_a_tuned_threshold_does_not_help_on_noise():
+    """On random labels the score with a tuned threshold is that of chance."""
     rng = np.random.default_rng(0)
     scores = []
     for seed in range(4):
         X, y = rng.normal(size=(200, 4)), rng.integers(0, 2, 200)
-        own = {**QUICK, "scoring": "balanced_accuracy", "random_state": seed}
+        options = {**QUICK, "scoring": "balanced_accuracy", "random_state": seed}
         with pytest.warns(match="No model clearly beats"):
-            auto = AutoClassifier(**own, threshold="balanced_accuracy").fit(X, y)
+            auto = AutoClassifier(**options, threshold="balanced_accuracy").fit(X, y)
         scores.append(auto.corrected_score_.score)
 
     # Three standard errors of the mean of four scores of 200 rows.
@@ -115,7 +115,7 @@ def test_thresholds_are_checked(threshold, y, message):
 
 @pytest.mark.parametrize("kind", ["network", "pipeline", "prefit"])
 def test_thresholds_can_be_tuned_by_scikit_learn(rare, kind):
-    """Around a network, a pipeline, and a fitted AutoClassifier."""
+    """For a network, a pipeline, and a fitted AutoClassifier."""
     X, y = rare
     net = MLPClassifier(
         width=8, n_layers=1, max_epochs=15, learning_rate=0.01, random_state=0

@@ -1,4 +1,4 @@
-"""The verdict."""
+"""Sentences of the verdict."""
 
 import math
 from dataclasses import replace
@@ -35,17 +35,17 @@ def _scores(
         loss = 0.7
         if mean is not None:
             lead, loss = mean - 0.51, 1.2 - mean
-        own = {"lead": lead, "loss": loss, "loss_lead": lead}
-        return Score(name=name, mean=mean, std=std, held_out=held_out, **own)
+        leads = {"lead": lead, "loss": loss, "loss_lead": lead}
+        return Score(name=name, mean=mean, std=std, held_out=held_out, **leads)
 
-    own = {
+    scores = {
         "dummy": score("dummy", 0.5),
         "linear": score("linear", linear, linear_held),
         "networks": score("networks", networks),
         "best model": replace(score("best model", alone[0], alone[2]), std=alone[1]),
         "ensemble": score("ensemble", ensemble, held),
     }
-    return {name: s for name, s in own.items() if s.mean is not None}
+    return {name: s for name, s in scores.items() if s.mean is not None}
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def _scores(
         ),
     ],
 )
-def test_the_verdict_says_what_is_worth_having(scores, words):
+def test_the_verdict_compares_the_models(scores, words):
     """Each case has its sentence."""
     text = verdict(scores)
 
@@ -109,7 +109,7 @@ def test_the_verdict_says_what_is_worth_having(scores, words):
     ],
 )
 def test_leaks_come_first(n_leaks, start):
-    """No score is read before what it is worth."""
+    """The verdict starts with a warning about its scores."""
     text = verdict(_scores(0.8), n_leaks=n_leaks)
 
     assert text.startswith(start)
@@ -117,12 +117,12 @@ def test_leaks_come_first(n_leaks, start):
 
 
 def test_a_best_model_that_is_not_better_is_not_mentioned():
-    """Neither one that is worse, nor one whose score reads the same."""
-    held = {"held": 0.75, "alone": (0.9, 0.01, 0.7)}
+    """It is worse, or its score is equal after rounding."""
+    options = {"held": 0.75, "alone": (0.9, 0.01, 0.7)}
 
     for scores in (_scores(0.8), _scores(0.8, alone=(0.8001, 0.01, NAN))):
         assert "best single model" not in verdict(scores)
-    assert "best single model" not in verdict(_scores(0.8, **held))
+    assert "best single model" not in verdict(_scores(0.8, **options))
 
 
 def test_scores_have_the_digits_of_their_scale():
@@ -134,19 +134,19 @@ def test_scores_have_the_digits_of_their_scale():
     assert scale_of([]) == 1.0
 
 
-def test_of_the_dummy_alone_nothing_is_said_of_the_columns():
-    """No model has looked at them, as where the time is too short for each."""
-    own = {k: v for k, v in _scores(0.5).items() if k in {"dummy", "ensemble"}}
+def test_with_only_the_dummy_the_use_of_the_columns_is_unknown():
+    """No model was trained on them, because the time was too short."""
+    scores = {k: v for k, v in _scores(0.5).items() if k in {"dummy", "ensemble"}}
 
-    assert verdict(own).startswith("No model was trained except the dummy")
+    assert verdict(scores).startswith("No model was trained except the dummy")
 
 
-def _judged(name, **options):
+def _scored_by(name, **options):
     return Scoring(name=name, scorer=name, reason="", **options)
 
 
-def test_an_informative_ensemble_without_a_higher_score_says_both():
-    """Accuracy is not raised, the log loss is: columns help, another metric shows it."""
+def test_informative_columns_without_a_higher_score_are_reported():
+    """Log loss improves and accuracy does not; the verdict recommends another metric."""
     scores = _scores(0.505)
     scores["ensemble"] = replace(scores["ensemble"], loss_lead=0.1, loss=0.28)
     scores["dummy"] = replace(scores["dummy"], loss=0.33)
@@ -161,7 +161,7 @@ def test_an_informative_ensemble_without_a_higher_score_says_both():
     )
 
 
-def test_the_area_is_named_where_the_loss_is_not_clearly_lower():
+def test_roc_auc_is_the_evidence_if_the_loss_is_not_clearly_lower():
     """The ROC AUC shows weak effects on fewer rows."""
     scores = _scores(0.505)
     scores["ensemble"] = replace(scores["ensemble"], auc=0.71, auc_lead=0.1)
@@ -183,7 +183,7 @@ def test_the_squared_error_of_several_targets_names_its_unit(n_targets, unit):
     informative["ensemble"] = replace(informative["ensemble"], loss_lead=0.1)
 
     texts = [
-        verdict(scores, _judged("r2"), labels=None, n_targets=n_targets)
+        verdict(scores, _scored_by("r2"), labels=None, n_targets=n_targets)
         for scores in (noise, informative)
     ]
 
@@ -191,14 +191,14 @@ def test_the_squared_error_of_several_targets_names_its_unit(n_targets, unit):
     assert f"By squared error{unit} it clearly beats predicting the mean" in texts[1]
 
 
-def test_a_higher_score_without_a_lower_loss_shows_no_help_of_columns():
+def test_a_higher_score_without_a_lower_loss_is_not_evidence():
     """F1 rises by predicting the rare class more often."""
     scores = _scores(0.8, alone=(0.505, 0.01, NAN))
     scores["ensemble"] = replace(
         scores["ensemble"], loss_lead=-0.1, auc=0.52, auc_lead=-0.03
     )
 
-    text = verdict(scores, _judged("f1"))
+    text = verdict(scores, _scored_by("f1"))
 
     assert text.startswith("No model clearly beats predicting the class shares")
     assert "its ROC AUC 0.520 against 0.500" in text
@@ -207,7 +207,7 @@ def test_a_higher_score_without_a_lower_loss_shows_no_help_of_columns():
 
 
 def test_an_ensemble_of_the_linear_model_is_not_compared_with_it():
-    """It would be ahead of itself by 0.000."""
+    """It would lead itself by 0.000."""
     text = verdict(_scores(0.8, linear=0.79999), members=["linear 3"])
 
     assert text.startswith("The ensemble consists of the linear model alone (linear 3)")
@@ -216,7 +216,7 @@ def test_an_ensemble_of_the_linear_model_is_not_compared_with_it():
 
 
 def test_an_ensemble_of_one_other_model_is_named():
-    """And compared with the linear model only."""
+    """It is compared only with the linear model."""
     text = verdict(_scores(0.8, alone=(0.9, 0.01, NAN)), members=["boosting 4"])
 
     assert text.startswith("The ensemble consists of one model, boosting 4.")
@@ -224,8 +224,8 @@ def test_an_ensemble_of_one_other_model_is_named():
     assert "The best single model" not in text
 
 
-def test_a_linear_model_that_is_the_best_is_advised_once():
-    """As the linear model, not as the best model too."""
+def test_the_best_linear_model_is_recommended_once():
+    """It is recommended as the linear model, not again as the best model."""
     text = verdict(_scores(0.8, linear=0.9, alone=(0.9, 0.01, NAN)))
 
     assert "Prefer the linear model" in text
