@@ -168,7 +168,10 @@ class Dispatcher:
         shard, stored = self._shards.pop(position)
         if isinstance(out, LOST):
             message = f"its worker process died: {out}"
-            out = {i: failed(f, message, 0.0, "fleet") for i, f in shard.fits.items()}
+            out = {
+                i: replace(failed(f, message, 0.0, "fleet"), is_lost=True)
+                for i, f in shard.fits.items()
+            }
         new = self._results.take(out)
         done = {i: self._results.trained[i] for i in shard.fits}
         stored.save(done)

@@ -43,6 +43,8 @@ class Trained:
     way : str, default=""
         How a fleet trained it, such as "by the kernel", and why no faster way could carry
         it. Empty for fits trained alone or loaded from a store.
+    is_lost : bool, default=False
+        Whether the fit failed because its worker process died.
     is_loaded : bool, default=False
         Whether the result comes from a store.
     is_cut : bool, default=False
@@ -61,6 +63,7 @@ class Trained:
     engine: Literal["fleet", "alone"]
     solo_reason: str = ""
     way: str = ""
+    is_lost: bool = False
     is_loaded: bool = False
     is_cut: bool = False
     checkpoints: tuple[TrainingState, ...] = ()

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import joblib
@@ -367,10 +368,22 @@ class _Planner:
         self.prepared: dict[int, tuple[Fit, AnyFit]] = {}
 
     def plan(
-        self, index: int, fit: Fit, memory_limit: int, *, is_alone: bool = False
+        self,
+        index: int,
+        fit: Fit,
+        memory_limit: int,
+        *,
+        is_alone: bool = False,
+        runs_modules: bool = True,
     ) -> _Costs:
-        if is_alone and not is_unchanged(fit.estimator):
-            # The cost of a user's method is unknown.
+        """Return the costs of a fit; infinity where only running a user's code shows them.
+
+        A module of a user runs here only if `runs_modules`, or if a ``fleet()`` block has
+        run it before and took the state of a generator as its seed.
+        """
+        is_new = hasattr(fit.estimator, "module") and not isinstance(fit.seed, bytes)
+        has_methods = is_alone and not is_unchanged(fit.estimator)
+        if has_methods or (is_new and not runs_modules):
             return _Costs()
         try:
             prepared = prepare(fit, self.preparer)
@@ -439,11 +452,14 @@ def _parts_for_workers(
     # Processes of one machine would have to share the GPU.
     if n_workers < 2 or (uses_loky() and any(map(_is_on_gpu, fits.values()))):
         return None
-    limit = int(memory_limit / n_workers)
-    plans = {
-        key: planner.plan(members[0], fits[members[0]], limit)
-        for key, members in groups.items()
-    }
+    # A user's module may kill its process, which should be a worker if there are workers.
+    is_running = are_running(n_jobs)
+    plan_fit = partial(
+        planner.plan,
+        memory_limit=int(memory_limit / n_workers),
+        runs_modules=not is_running,
+    )
+    plans = {key: plan_fit(g[0], fits[g[0]]) for key, g in groups.items()}
     costs = {
         i: (_remaining(fits[i]).n_epochs or 1) * plans[key].seconds_per_epoch
         for key, members in groups.items()
@@ -451,7 +467,7 @@ def _parts_for_workers(
     }
     costs |= {
         i: (_remaining(fits[i]).n_epochs or 1)
-        * planner.plan(i, fits[i], limit, is_alone=True).seconds_per_epoch
+        * plan_fit(i, fits[i], is_alone=True).seconds_per_epoch
         for i in alone
     }
     seconds = sum(costs.values())
@@ -459,7 +475,7 @@ def _parts_for_workers(
     is_threaded &= not alone
     least = _SECONDS_TO_START * n_workers / (n_workers - 1)
     least *= _THREADED if is_threaded else 1
-    if are_running(n_jobs):
+    if is_running:
         running = _LEAST_SECONDS_RUNNING * (_THREADED_RUNNING if is_threaded else 1)
         least = min(least, running)
     if seconds < least:

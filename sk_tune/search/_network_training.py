@@ -192,7 +192,8 @@ class Trainer:
         for work in works:
             if work.fit is None or work.fit.monitor is None or work.trained is None:
                 continue
-            if work.trained.status == "failed":
+            # A fit that killed its worker could kill this process.
+            if work.trained.status == "failed" and not work.trained.is_lost:
                 failed.setdefault(id(work.task.test), []).append(work)
         for fold, failed_works in failed.items():
             if self.is_interrupted:

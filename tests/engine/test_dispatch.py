@@ -290,6 +290,7 @@ def test_a_shard_that_is_lost_twice_is_given_up(iris):
     assert sorted(result.status for result in trained) == ["failed", *3 * ["trained"]]
     (failed,) = (result for result in trained if result.status == "failed")
     assert failed.message.endswith("its worker process died: gone")
+    assert failed.is_lost
     # Four shards are handed over at once, but one at a time after the loss of two.
     assert backend.n_running == [0, 1, 2, 3, 4, 3, *2 * [0, 1, 0], 1, 2, 1, 0]
 

@@ -516,6 +516,8 @@ def _sent_shards(fits):
         ("module", True, False, False),
         ("unknown module", True, False, False),
         ("long unknown module", True, False, True),
+        # A module may kill its process, which should be a worker if there are workers.
+        ("module", True, True, True),
         ("alone", True, False, False),
         ("long alone", True, False, True),
         ("own fit alone", True, False, True),
@@ -550,6 +552,15 @@ def test_workers_get_what_is_worth_sending(
 
     fits = [_fit(digits, estimator)] * 2
     assert _goes_to_workers(fits, **options) == goes
+
+
+def test_modules_of_users_do_not_run_in_a_caller_with_workers(digits, monkeypatch):
+    """A module that kills its process then costs a worker and not the caller."""
+    monkeypatch.setattr(_train, "are_running", lambda _: True)
+    monkeypatch.setattr(Sine, "forward", lambda *_: pytest.fail("the module ran"))
+
+    assert _goes_to_workers([_fit(digits, _net(Sine))] * 2)
+    assert _goes_to_workers([_fit(digits, _net(Sine))] * 2, engine="alone")
 
 
 def _noted(monkeypatch, owner, name, note):

@@ -12,6 +12,7 @@ from modules import OneLayer
 from scipy import sparse
 from scipy.stats import loguniform
 from sklearn.base import clone
+from sklearn.exceptions import FitFailedWarning
 from sklearn.model_selection import StratifiedKFold
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
@@ -28,6 +29,7 @@ from sk_tune import (
 from sk_tune._compat import FoldTask
 from sk_tune.backend import Job
 from sk_tune.engine import Fit, Trained, train
+from sk_tune.search import _network_training
 from sk_tune.search._network_training import Trainer
 from sk_tune.search._outcomes import SearchOptions, Work
 from sk_tune.search._task_runs import _are_rows_of
@@ -411,3 +413,23 @@ def test_a_refit_is_a_plain_fit(kind):
 
     plain = clone(net).set_params(learning_rate=0.01).fit(X, y)
     np.testing.assert_array_equal(search.predict_proba(X), plain.predict_proba(X))
+
+
+def test_a_fit_that_killed_its_worker_is_not_trained_again(iris, monkeypatch):
+    """Other failed fits are tried without held-out samples in the calling process."""
+    n_fits = []
+
+    def losing_train(fits, trained, **options):
+        def lose(done):
+            trained({i: replace(t, is_lost=t.status == "failed") for i, t in done.items()})
+
+        n_fits.append(len(fits))
+        return train(fits, trained=lose, **options)
+
+    monkeypatch.setattr(_network_training, "train", losing_train)
+    net = MLPClassifier(width=4, max_epochs=2, random_state=0)
+
+    with pytest.warns((FitFailedWarning, UserWarning)):
+        GridSearchCV(net, {"learning_rate": [0.01, -1.0]}, cv=2, refit=False).fit(*iris)
+
+    assert n_fits == [4]
