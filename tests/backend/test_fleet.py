@@ -1,4 +1,4 @@
-"""The block: what is patched in it, what is left after it, and who is in it."""
+"""The block: its patches, their removal, and its threads and networks."""
 
 import inspect
 import random
@@ -117,8 +117,8 @@ def test_transformers_share_their_rows_among_few_workers():
     assert 1 < max(n_workers) < 100
 
 
-def test_blocks_in_each_other():
-    """The inner block does its own work, and the outer one goes on after it."""
+def test_nested_blocks():
+    """The inner block trains its own networks, and the outer block continues after it."""
     expected = cross_val_score(_net(), X, Y, cv=2)
 
     with fleet(n_jobs=1) as outer:
@@ -335,8 +335,8 @@ def test_a_memory_limit_changes_no_result():
     assert report.n_adopted == 4
 
 
-def test_rows_to_look_at_change_no_result():
-    """Networks are scored on the rows that ``monitor`` names, and train as without."""
+def test_monitor_samples_change_no_result():
+    """Networks are scored on the samples of ``monitor``, and train as without."""
     asked = []
 
     def monitor(X, y, sample_weight):
@@ -470,7 +470,7 @@ class Annealed(nn.CrossEntropyLoss):
 
 @pytest.mark.filterwarnings("ignore:.*alone")
 @pytest.mark.parametrize("counts", [True, False])
-def test_what_a_criterion_has_learnt_is_adopted(counts):
+def test_the_state_of_a_criterion_is_adopted(counts):
     """A criterion that counts or trains changes the next epochs, inside as outside."""
     net = _skorch(criterion=Annealed, criterion__counts=counts, lr=0.1, max_epochs=3)
 

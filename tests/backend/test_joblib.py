@@ -117,8 +117,8 @@ def _depth(n):
     return Parallel()(delayed(_depth)(n - 1) for _ in range(2))
 
 
-def test_calls_in_each_other(active):
-    """At any depth tasks find the same backend, and results keep their shape."""
+def test_nested_calls(active):
+    """At any depth tasks find the same backend, and results keep their nesting."""
     assert _depth(3) == [[["FleetBackend"] * 2] * 2] * 2
 
 

@@ -1,4 +1,4 @@
-"""Record, train, replay: who is trained how often, and what the report counts."""
+"""Record, train, replay: number of trainings, and counts of the report."""
 
 import copy
 import inspect
@@ -300,8 +300,8 @@ def _fit_and_spoil(data):
     [lambda data: partial(_fit_and_spoil, data), lambda data: lambda: _fit_and_spoil(data)],
     ids=["argument", "closure"],
 )
-def test_a_task_that_spoils_its_data_after_the_fit(session, make_task):
-    """Its network was trained on what they were."""
+def test_a_task_that_changes_its_data_after_the_fit(session, make_task):
+    """Its network is trained on the original data."""
     data = [X.copy(), X.copy()]
 
     results = _replay(session, [make_task(part) for part in data])
@@ -359,7 +359,7 @@ def test_early_stopping_goes_on_to_the_same_epoch(session):
 
 
 @pytest.mark.parametrize("other", ["data", "seed", "rate"])
-def test_other_fits_are_no_rungs(session, other):
+def test_other_fits_do_not_continue_each_other(session, other):
     """A longer fit of other data, another seed or another rate starts from scratch."""
     first = _net(lr_schedule="constant")
     params = {"seed": {"random_state": 1}, "rate": {"learning_rate": 0.02}}.get(other, {})

@@ -1,4 +1,4 @@
-"""What the code of tasks reads beside their arguments is put back after recording."""
+"""Objects read by a task's code beyond its arguments are restored after recording."""
 
 import datetime
 import enum
@@ -69,7 +69,7 @@ def _count_everywhere(seed, calls=[]):  # noqa: B006 - it is what is tried
     return proba
 
 
-def test_whatever_code_counts_in_is_counted_in_once():
+def test_counters_of_users_code_count_once():
     """Globals, attributes of objects, classes, modules and functions, defaults, tensors."""
     HELPERS.n = 0
 
@@ -103,7 +103,7 @@ def _with_ordinary(seed):
     return _probability(seed)
 
 
-def test_what_programs_usually_hold_does_not_hinder():
+def test_common_global_objects_do_not_prevent_recording():
     """Loggers, locks, tables, modules and constants leave their tasks in the fleet."""
     with fleet(n_jobs=1) as report:
         Parallel()(delayed(_with_ordinary)(seed) for seed in (1, 2))

@@ -74,8 +74,8 @@ def _warning(net):
     return net
 
 
-def test_warnings_of_the_copy_are_not_heard():
-    """scikit-learn's wrapper puts the caller's filters back, here those of a copy."""
+def test_warnings_of_the_copy_are_silenced():
+    """scikit-learn's wrapper restores the caller's filters, here those of a copy."""
     function = delayed(_warning)(MLPClassifier())
     function[0].with_config_and_warning_filters(
         {"assume_finite": False}, [("always", None, Warning, None, 0)]
@@ -91,8 +91,8 @@ def test_warnings_of_the_copy_are_not_heard():
     assert len(heard) == 1
 
 
-def test_what_other_threads_say_is_printed(capsys):
-    """They know nothing of it."""
+def test_output_of_other_threads_is_printed(capsys):
+    """Only this thread is silent."""
     with silenced():
         thread, _ = _in_thread(lambda: print("heard"))  # noqa: T201
         thread.join()

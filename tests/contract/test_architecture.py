@@ -121,8 +121,8 @@ def test_imports_import_nothing_heavy(code, heavy):
     assert result.stdout.strip() == "[]"
 
 
-def test_every_test_says_what_behaviour_it_is_for():
-    """Each test function has a docstring, which is the requirement in one sentence."""
+def test_every_test_has_a_docstring():
+    """The docstring states the behaviour in one sentence."""
     for path in TESTS.rglob("test_*.py"):
         tests = [
             node

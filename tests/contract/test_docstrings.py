@@ -147,8 +147,8 @@ def test_methods_are_documented(path):
 
 
 @pytest.mark.parametrize("package", USERS)
-def test_what_is_for_other_sub_packages_says_what_it_is(package):
-    """Names that users do not meet have a sentence."""
+def test_names_for_other_sub_packages_have_a_docstring(package):
+    """One sentence is enough."""
     home = importlib.import_module(f"sk_tune.{package}")
     for name in home.__all__:
         value = getattr(home, name)

@@ -298,8 +298,8 @@ def test_a_module_that_refuses_a_lone_sample_is_trained(digits):
 
 
 @pytest.mark.usefixtures("workers_for_little")
-def test_what_cannot_be_sent_to_a_worker_costs_one_fit(digits):
-    """A callback that cannot be pickled is a failure of its fit, or trains here."""
+def test_a_fit_that_cannot_be_pickled_costs_only_itself(digits):
+    """A callback that cannot be pickled fails its fit, or trains in this process."""
     callback = Callback()
     callback.lock = threading.Lock()
 

@@ -69,7 +69,7 @@ def test_monitor_samples_change_no_weight(name, digits):
 
 
 @pytest.mark.parametrize("name", ESTIMATORS)
-def test_being_watched_changes_no_weight(name, digits):
+def test_the_monitor_changes_no_weight(name, digits):
     """Without monitor samples, or with few, the training is the same, bit by bit."""
     fit = _fit(ESTIMATORS[name], *digits)
     unwatched = _fit(ESTIMATORS[name], *digits, monitor=None)
@@ -85,8 +85,8 @@ def test_being_watched_changes_no_weight(name, digits):
 
 
 @pytest.mark.parametrize("name", ["mlp, early stopping", "mlp regressor", "alone"])
-def test_samples_that_are_left_out_change_nothing(name, digits):
-    """A network of some samples is that of a table which has no others."""
+def test_samples_outside_of_the_fit_change_nothing(name, digits):
+    """A fit on some samples equals a fit on a table of only these samples."""
     X, y = digits
     rows = ROWS[::2]
 

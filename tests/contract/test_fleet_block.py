@@ -518,8 +518,8 @@ ITERATOR = None
     [itertools.count, _own_numbers, lambda: map(abs, range(9))],
     ids=["count", "generator", "map"],
 )
-def test_what_cannot_be_put_back_is_not_recorded(make, monkeypatch):
-    """A fit that takes the next of an iterator trains by itself, and the block says why."""
+def test_tasks_with_unrestorable_objects_are_not_recorded(make, monkeypatch):
+    """A fit that advances an iterator trains alone, and the report has the reason."""
     own = sys.modules[__name__]
 
     class Source:
@@ -574,7 +574,7 @@ def _say_and_fit(seed):
 
 
 @pytest.mark.parametrize("what", ["warnings", "prints"])
-def test_a_task_says_things_once(what, capsys):
+def test_output_of_a_task_appears_once(what, capsys):
     """Warnings and lines come as often as without the block."""
     with warnings.catch_warnings(record=True, action="always") as seen, fleet(n_jobs=1):
         Parallel()(delayed(_say_and_fit)(seed) for seed in range(2))
@@ -896,8 +896,8 @@ def _fit_twice(net):
     ],
     ids=["partial_fit", "fit then partial_fit", "warm_start", "fit twice"],
 )
-def test_networks_that_go_on(task, params, n_adopted):
-    """A first fit is adopted, and what goes on from it goes on as without the block."""
+def test_networks_with_warm_start(task, params, n_adopted):
+    """A first fit is adopted, and its continuation equals that without the block."""
     nets = [mlp(lr_schedule="constant", random_state=i, **params) for i in range(3)]
 
     report = _compared(lambda: Parallel()(delayed(task)(clone(net)) for net in nets))
@@ -923,8 +923,8 @@ def _skorch_on(net):
     ],
     ids=["sgd", "adam", "momentum", "schedule", "early stopping"],
 )
-def test_plain_nets_that_go_on(params):
-    """``partial_fit`` after an adopted fit goes on as after skorch's own."""
+def test_plain_nets_with_partial_fit(params):
+    """``partial_fit`` after an adopted fit continues as after skorch's own."""
     report = _compared(lambda: _tasks(_skorch_on, [skorch(**params) for _ in range(2)]))
 
     assert report.n_adopted == 2
@@ -1182,7 +1182,7 @@ def _entropy(_):
 
 
 @pytest.mark.filterwarnings("ignore:.*alone")
-def test_tasks_that_are_never_the_same():
+def test_tasks_with_random_data():
     """Fits of fresh noise end, and are trained as usual."""
     with fleet(n_jobs=1) as report:
         shapes = Parallel()(delayed(_entropy)(i) for i in range(3))

@@ -115,8 +115,8 @@ DIFFERENT = {
 
 
 @pytest.mark.parametrize("pair", DIFFERENT.values(), ids=DIFFERENT)
-def test_different_data_differ(pair):
-    """Of each pair."""
+def test_different_data_have_different_digests(pair):
+    """Each pair differs in one property."""
     one, other = map(data_digest, pair)
 
     assert None not in {one, other}
@@ -152,15 +152,15 @@ EQUAL = {
 
 @pytest.mark.parametrize("pair", EQUAL.values(), ids=EQUAL)
 def test_equal_data_have_equal_digests(pair):
-    """However they lie in memory, and whatever index a frame has."""
+    """Memory order and the index of a frame do not matter."""
     one, other = map(data_digest, pair)
 
     assert one is not None
     assert one == other
 
 
-def test_sparse_data_stay_as_they_are():
-    """Entries of one place are added up in a copy."""
+def test_sparse_data_are_not_changed():
+    """Duplicate entries are summed in a copy."""
     data = scipy.sparse.coo_array((np.ones(2), (np.zeros(2, dtype=int),)), shape=(3,))
 
     assert data_digest(data) is not None
@@ -174,8 +174,8 @@ def test_a_memmap_is_an_array(tmp_path):
     assert data_digest(np.load(tmp_path / "data.npy", mmap_mode="r")) == data_digest(A)
 
 
-def test_what_is_no_data_has_no_digest():
-    """It is for others to read."""
+def test_other_objects_have_no_data_digest():
+    """The digest of a value covers them."""
     assert [data_digest(value) for value in (None, 3, [1, 2], {"a": 1}, object())] == [
         None
     ] * 5
@@ -195,7 +195,7 @@ TEXTS = st.lists(st.none() | st.text() | st.integers(), max_size=4)
 
 @given(TEXTS, TEXTS)
 def test_digests_of_columns_of_objects_are_equal_if_all_values_are(one, other):
-    """With their types."""
+    """Values of different types differ."""
     one_digest, other_digest = (data_digest(_frame(v, dtype=object)) for v in (one, other))
 
     assert (one_digest == other_digest) == (one == other)
@@ -334,8 +334,8 @@ PAIRS = {
 
 
 @pytest.mark.parametrize("pair", PAIRS.values(), ids=PAIRS)
-def test_what_acts_differently_differs(pair):
-    """Of each pair."""
+def test_values_of_different_behaviour_have_different_digests(pair):
+    """Each pair differs in one property."""
     one, other = pair
 
     assert value_digest(one) != value_digest(other)
@@ -382,8 +382,8 @@ SOURCES = {
 
 
 @pytest.mark.parametrize(("source", "one", "other"), SOURCES.values(), ids=SOURCES)
-def test_code_of_a_user_counts_with_all_that_it_uses(source, one, other):
-    """Also where the name is the same, and no source can be read."""
+def test_digests_of_users_code_cover_everything_it_uses(source, one, other):
+    """Also for equal names, and without source files."""
     first, second, again = (
         value_digest(_made(source.format(part)).f) for part in (one, other, one)
     )
@@ -398,16 +398,16 @@ def _with_blocks(source, *numbers):
     ]
 
 
-def test_what_code_takes_from_a_module_of_the_user_counts():
-    """As ``blocks.a`` does, and ``blocks.b`` does not."""
+def test_attributes_read_from_a_users_module_count():
+    """``blocks.a`` counts, but the unused ``blocks.b`` does not."""
     source = "def g(x): return [(lambda: blocks.a)() for _ in x]"
     digests = _with_blocks(source, (1, 1), (1, 2), (2, 2))
 
     assert digests[0] == digests[1] != digests[2]
 
 
-def test_each_function_counts_with_what_it_takes_from_a_module():
-    """The second one that reads a module takes other names out of it."""
+def test_each_function_counts_the_attributes_that_it_reads():
+    """The second function reads other names of the same module."""
     source = "def f(x): return blocks.a * x\ndef g(x): return blocks.b * f(x)"
     digests = _with_blocks(source, (1, 1), (1, 1), (1, 2), (2, 1))
 
@@ -415,8 +415,8 @@ def test_each_function_counts_with_what_it_takes_from_a_module():
     assert len(set(digests)) == 3
 
 
-def test_methods_that_were_replaced_count(monkeypatch):
-    """What runs is not what the class statement says."""
+def test_replaced_methods_count(monkeypatch):
+    """The current method counts, not the class statement."""
 
     class Own(nn.Module):
         def forward(self, x):
@@ -428,8 +428,8 @@ def test_methods_that_were_replaced_count(monkeypatch):
     assert value_digest(Own) != before
 
 
-def test_a_file_that_was_edited_since_does_not_count(tmp_path, monkeypatch):
-    """The code in memory is what trains."""
+def test_later_edits_of_a_file_do_not_count(tmp_path, monkeypatch):
+    """The code in memory trains."""
     path = tmp_path / "edited_since.py"
     path.write_text("def f(x):\n    return x + 1\n")
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -458,12 +458,12 @@ def test_a_file_that_was_edited_since_does_not_count(tmp_path, monkeypatch):
     ],
 )
 def test_equal_values_have_equal_digests(make):
-    """Whatever object they are."""
+    """The identity of objects does not matter."""
     assert value_digest(make()) == value_digest(make())
 
 
-def test_what_does_not_count():
-    """Comments, lines, and how often a list is the same object."""
+def test_comments_lines_and_identity_do_not_count():
+    """Nor does it matter how often a list is the same object."""
     one, other = "def f(x): return x + 1", "# A reason.\n\n\ndef f(x):\n    return x + 1"
     pair = [1, 2]
 
@@ -508,14 +508,14 @@ ITSELF.append(ITSELF)
         (LOCK, "cannot pickle"),
     ],
 )
-def test_what_cannot_be_read_is_said(value, message):
-    """With where it was met."""
+def test_errors_name_the_unreadable_value(value, message):
+    """They also name its place."""
     with pytest.raises(TypeError, match=message):
         value_digest(value)
 
 
-def test_a_variable_that_is_not_set_yet_is_no_error():
-    """The recursive function of a function."""
+def test_an_unbound_closure_variable_is_allowed():
+    """A recursive inner function has one."""
     with contextlib.suppress(NameError):
 
         def function():
@@ -540,7 +540,7 @@ VALUES = st.recursive(
 
 @given(VALUES, VALUES)
 def test_plain_values_have_equal_digests_if_they_are_written_alike(one, other):
-    """And only then: Python writes them without loss."""
+    """Python's representation of plain values is lossless."""
     assert (value_digest(one) == value_digest(other)) == (repr(one) == repr(other))
 
 
@@ -557,8 +557,8 @@ class _Rectified(nn.Module):
 
 @pytest.mark.parametrize("wraps", [False, True])
 @pytest.mark.parametrize("where", ["function", "method"])
-def test_what_is_patched_into_a_library_counts(where, wraps, monkeypatch):
-    """A version says nothing of it, even if it looks like what it takes the place of."""
+def test_patches_of_a_library_count(where, wraps, monkeypatch):
+    """Its version does not show them, even if the patch looks like the original."""
     owner, name = (functional, "relu") if where == "function" else (nn.Linear, "forward")
     own = getattr(owner, name)
     before = value_digest(_Rectified)
@@ -606,7 +606,7 @@ def test_packages_are_installed_in_folders_of_packages(
 
 
 def test_modules_without_a_file_belong_to_the_user(monkeypatch):
-    """Such as that of a notebook."""
+    """A notebook is an example."""
     monkeypatch.setitem(sys.modules, "nowhere", types.ModuleType("nowhere"))
 
     assert installed_version("nowhere") == ""

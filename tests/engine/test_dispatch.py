@@ -71,8 +71,8 @@ def _all(stream):
 
 
 @pytest.mark.parametrize(("n_jobs", "n_pieces"), [(1, 1), (2, 1), (2, 3)])
-def test_a_stream_gives_what_a_call_gives(iris, n_jobs, n_pieces):
-    """However many workers share the fits of a request, up to the order of summation."""
+def test_a_stream_gives_the_results_of_a_call(iris, n_jobs, n_pieces):
+    """For any number of workers, up to the order of summation."""
     rates = [0.001, 0.01, 0.1]
     with FitStream(n_jobs=n_jobs) as stream:
         for rate in rates:
@@ -115,8 +115,8 @@ def test_fits_of_several_signatures_and_failed_ones_are_one_request(iris):
     assert [trained.status for trained in found[1]] == ["failed"]
 
 
-def test_what_the_store_has_is_not_trained(iris, tmp_path):
-    """It is there at once, to the bit."""
+def test_stored_results_are_not_trained(iris, tmp_path):
+    """They are available at once, to the bit."""
     runs = []
     for _ in range(2):
         with FitStream(store=tmp_path / "fits.db") as stream:
@@ -128,8 +128,8 @@ def test_what_the_store_has_is_not_trained(iris, tmp_path):
     _assert_same(*runs)
 
 
-def test_what_cannot_be_stored_is_said_once(iris, tmp_path):
-    """When the stream ends, with the count of all requests."""
+def test_one_warning_counts_the_fits_that_cannot_be_stored(iris, tmp_path):
+    """It comes when the stream ends, and covers all requests."""
     stream = FitStream(store=tmp_path / "fits.db").__enter__()
     for _ in range(2):
         stream.ask([_folds(iris, random_state=None)])
@@ -139,8 +139,8 @@ def test_what_cannot_be_stored_is_said_once(iris, tmp_path):
         stream.__exit__(None, None, None)
 
 
-def test_progress_counts_what_is_still_to_come(iris):
-    """Fits that were expected, and more of them if there are more."""
+def test_progress_counts_expected_fits(iris):
+    """Requests beyond the expected fits are added."""
     seen = []
     with FitStream(progress=seen.append, expected=[2] * 6) as stream:
         stream.ask([_folds(iris)])
@@ -208,7 +208,7 @@ def test_each_backend_gives_the_same(backend, iris):
 
 
 def test_a_straggler_holds_up_no_other_shard(iris, straggling):
-    """The other worker gets one shard after the other, with idle times in between."""
+    """The other worker gets all remaining shards meanwhile."""
     with FitStream(n_jobs=2) as stream:
         fits = _kinds(iris, 5)
         stream.ask([[fits[0]]])
@@ -223,7 +223,7 @@ def test_a_straggler_holds_up_no_other_shard(iris, straggling):
 
 
 def test_waiting_ends_when_the_time_is_up(iris, straggling):
-    """What runs is given up then."""
+    """Running shards are given up then."""
     with FitStream(n_jobs=2) as stream:
         stream.ask([_kinds(iris, 1)])
 
@@ -232,8 +232,8 @@ def test_waiting_ends_when_the_time_is_up(iris, straggling):
 
 
 @pytest.mark.usefixtures("workers_for_little")
-def test_what_no_worker_gives_in_time_is_late(iris, straggling):
-    """Though the worker does not know the time; what another one has given is kept."""
+def test_fits_of_slow_workers_are_late(iris, straggling):
+    """The worker ignores the limit; results of the other worker stay."""
     limit = TimeLimit(until=time.monotonic() + 1.0)
     results = train(_kinds(iris, 2), n_jobs=2, limit=limit)
 
@@ -269,8 +269,8 @@ LOST = [TerminatedWorkerError("gone"), ConnectionError("gone"), EOFError("gone")
 
 
 @pytest.mark.parametrize("error", LOST, ids=lambda error: type(error).__name__)
-def test_shards_of_a_lost_worker_run_once_more(error, iris):
-    """What had come before is kept, what had not begun goes to workers again."""
+def test_shards_of_a_lost_worker_run_again(error, iris):
+    """Earlier results stay, and shards that had not started go to workers again."""
     seen, fits = [], _kinds(iris, 6)
     with joblib.parallel_config(backend=_Losing(error, {2, 5})):
         trained = train(fits, n_jobs=2, trained=lambda found: seen.extend(found))
@@ -295,8 +295,8 @@ def test_a_shard_that_is_lost_twice_is_given_up(iris):
     assert backend.n_running == [0, 1, 2, 3, 4, 3, *2 * [0, 1, 0], 1, 2, 1, 0]
 
 
-def test_what_is_asked_after_a_loss_waits_for_those_that_were_lost(iris):
-    """These run one at a time."""
+def test_new_shards_wait_for_lost_shards(iris):
+    """Lost shards run one at a time."""
     with (
         joblib.parallel_config(backend=_Losing(TerminatedWorkerError("gone"), {1})),
         FitStream(n_jobs=2) as stream,
@@ -312,8 +312,8 @@ def test_what_is_asked_after_a_loss_waits_for_those_that_were_lost(iris):
     _assert_same([found[k][0] for k in range(5)], train(fits))
 
 
-def test_what_cannot_be_sent_is_trained_here(iris):
-    """From then on all of it."""
+def test_shards_that_cannot_be_pickled_train_in_this_process(iris):
+    """All later shards do, too."""
     error = pickle.PicklingError("Could not pickle the task")
     with joblib.parallel_config(backend=_Losing(error, {0})), FitStream(n_jobs=2) as stream:
         for fit in _kinds(iris, 3):
@@ -325,7 +325,7 @@ def test_what_cannot_be_sent_is_trained_here(iris):
 
 
 def test_other_errors_are_passed_on(iris):
-    """A mistake of sk_tune's is not mistaken for a lost worker."""
+    """A bug of sk_tune is not mistaken for a lost worker."""
     with (
         joblib.parallel_config(backend=_Losing(ZeroDivisionError(), {0})),
         pytest.raises(ZeroDivisionError),
@@ -334,8 +334,8 @@ def test_other_errors_are_passed_on(iris):
 
 
 @pytest.mark.slow
-def test_workers_need_no_start_that_have_trained_and_are_there_yet(iris):
-    """Others, or as many as somebody else has asked for, would have to start."""
+def test_workers_that_have_trained_need_no_start(iris):
+    """Other workers, or another number of them, would have to start."""
     get_reusable_executor().shutdown(kill_workers=True)
     with joblib.parallel_config(backend="loky"):
         assert have_to_start(2)
@@ -428,7 +428,7 @@ def test_dask_gives_the_networks_of_local_workers(iris, scattered, n_lost):
 
 
 def test_data_that_are_always_lost_end_in_a_message(iris, scattered):
-    """And not in waiting for ever."""
+    """The stream does not wait for ever."""
     scattered.n_lost = 1000
     with joblib.parallel_config("dask"):
         trained = train(_kinds(iris, 2))
@@ -437,7 +437,7 @@ def test_data_that_are_always_lost_end_in_a_message(iris, scattered):
 
 
 def test_a_shard_that_kills_its_workers_is_given_up(iris, client, monkeypatch):
-    """Dask does that after some deaths."""
+    """Dask gives up after some deaths."""
     distributed = pytest.importorskip("distributed")
     error = distributed.KilledWorker("shard", SimpleNamespace(address="tcp://a:1"), 3)
     submit = client.submit
@@ -460,7 +460,7 @@ class _Unsendable:
         raise TypeError("cannot pickle this")
 
 
-def test_what_cannot_be_sent_to_dask_is_trained_here(iris, client):
+def test_shards_that_cannot_be_pickled_for_dask_train_in_this_process(iris, client):
     """As with any other backend."""
     fits = _kinds(iris, 2)
     for fit in fits:

@@ -16,7 +16,7 @@ from sk_tune.engine import data_fingerprint, params_fingerprint
 
 
 def test_the_index_of_a_frame_counts():
-    """Whoever says which samples to look at may go by it."""
+    """A function that selects samples may depend on it."""
     frame = pd.DataFrame({"a": [1.0, 2.0], "b": [3.0, 4.0]})
     others = [frame.set_index(pd.Index([5, 6])), frame["a"], frame[["b", "a"]]]
 
@@ -25,8 +25,8 @@ def test_the_index_of_a_frame_counts():
     assert len(keys) == 4
 
 
-def test_what_cannot_be_read_is_equal_to_nothing():
-    """Not even to itself, so that it is trained."""
+def test_unreadable_values_equal_nothing():
+    """They do not even equal themselves, so their fits are trained."""
     value = threading.Lock()
 
     assert data_fingerprint(value) != data_fingerprint(value)
@@ -124,8 +124,8 @@ def test_functions_count_by_identity():
     assert len(set(keys)) == 4
 
 
-def test_what_a_callback_has_met_does_not_count():
-    """It begins anew with each training."""
+def test_the_state_of_a_callback_does_not_count():
+    """Each training resets it."""
     stopping = _callback()
     key = params_fingerprint(MLPClassifier(callbacks=[_callback()]))
 
@@ -135,8 +135,8 @@ def test_what_a_callback_has_met_does_not_count():
     assert params_fingerprint(MLPClassifier(callbacks=[stopping])) == key
 
 
-def test_what_scikit_learn_notes_on_a_net_does_not_count():
-    """A callback context that a meta-estimator hung on a net is none of its parameters."""
+def test_callback_contexts_of_scikit_learn_do_not_count():
+    """A meta-estimator sets one on a net, but it is not a parameter."""
     net = clone(NETS["skorch"])
     key = params_fingerprint(net)
 

@@ -67,14 +67,14 @@ OTHERS = {
 }
 
 
-def test_what_changes_a_result_changes_the_key():
-    """Each part of a fit counts."""
+def test_every_part_of_a_fit_counts():
+    """Changing any part changes the key."""
     keys = [_key(replace(BASE, **parts)) for parts in ({}, *OTHERS.values())]
     assert len(set(keys)) == len(keys)
 
 
-def test_where_a_training_goes_on_from_counts():
-    """States of other weights are other fits, and so are those at another step."""
+def test_the_state_of_a_resumed_fit_counts():
+    """Other weights or another step give another key."""
     states = [train([replace(BASE, seed=seed)])[0].state for seed in (0, 1)]
     states += [None, replace(states[0], n_steps=9)]
 
@@ -92,13 +92,13 @@ def test_where_a_training_goes_on_from_counts():
     ],
     ids=["seed and lines of the estimator", "name", "order in memory", "copy", "view"],
 )
-def test_what_changes_nothing_leaves_the_key(parts):
-    """The seed is that of the fit; memory layout is none of the data's business."""
+def test_parameters_without_effect_do_not_count(parts):
+    """Only the fit's seed counts, and memory layout does not."""
     assert _key(replace(BASE, **parts)) == _key(BASE)
 
 
 def test_other_versions_are_other_fits(monkeypatch):
-    """What another release computed is not taken for this one's."""
+    """Results of another release are not reused."""
     before = _key(BASE)
     monkeypatch.setattr("sk_tune.__version__", "99.0")
 
@@ -112,8 +112,8 @@ def _builder(n_outputs):
     return build
 
 
-def test_what_cannot_be_read_has_no_key():
-    """A lock may hold anything."""
+def test_unreadable_values_have_no_key():
+    """A lock is an example."""
     net = NetClassifier(_builder(threading.Lock()), random_state=0)
 
     with pytest.raises(
@@ -149,8 +149,8 @@ def test_the_order_of_class_weights_does_not_count():
     assert keys[0] == keys[1] != keys[2]
 
 
-def test_the_device_counts_that_auto_stands_for(monkeypatch):
-    """A store that moves to a machine with a GPU has nothing for it."""
+def test_the_device_behind_auto_counts(monkeypatch):
+    """Results of a CPU are not reused on a GPU."""
     cpu, auto = (
         _key(replace(BASE, estimator=MLPClassifier(device=name)))
         for name in ("cpu", "auto")
@@ -162,8 +162,8 @@ def test_the_device_counts_that_auto_stands_for(monkeypatch):
     assert len({cpu, auto, other}) == 2
 
 
-def test_what_was_recorded_before_counts_but_for_the_time():
-    """Because the history of a fit that goes on holds it."""
+def test_the_history_of_a_resumed_fit_counts_without_times():
+    """The resulting history includes it."""
     (state,) = (trained.state for trained in train([BASE]))
     rows = [
         {**state.history[0], **own} for own in ({}, {"dur": 9.0}, {"monitor_score": 0.25})
@@ -176,8 +176,8 @@ def test_what_was_recorded_before_counts_but_for_the_time():
     assert keys[0] == keys[1] != keys[2]
 
 
-def test_engines_have_keys_of_their_own():
-    """Who asks for the reference is not given what a fleet computed."""
+def test_each_engine_has_its_own_keys():
+    """Reference results are never replaced by those of a fleet."""
     assert FitKeys("alone").key(BASE) != _key(BASE)
 
 

@@ -1,4 +1,4 @@
-"""Requests, results, and how progress is told."""
+"""Requests, results and progress."""
 
 import numpy as np
 import pytest

@@ -68,7 +68,7 @@ def _recipe(batch_size=32):
 
 @given(limit=st.integers(0, 2**40), width=st.sampled_from([1, 16, 400]))
 def test_at_least_one_row_trains_and_on_a_cpu_few(limit, width):
-    """Even without any memory, and even with all of it; fewest where vmap does it."""
+    """Without any memory and with all of it; vmap trains fewest."""
     row = _row(width=width)
 
     assert 1 <= networks_at_a_time(row, _recipe(), limit, LAYERS) <= 64

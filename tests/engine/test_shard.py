@@ -1,4 +1,4 @@
-"""What one process trains, and its results."""
+"""Shards of one process, and their results."""
 
 import numpy as np
 import pytest
@@ -142,8 +142,8 @@ def test_a_fleet_that_is_out_of_memory_is_made_smaller(digits, monkeypatch):
         )
 
 
-def test_what_is_finished_is_no_failure_of_the_one_after_it(digits, monkeypatch):
-    """One at a time, the one in training is too large, wherever it waits."""
+def test_finished_networks_survive_an_out_of_memory_error(digits, monkeypatch):
+    """One at a time, only the network that is too large fails, at any position."""
     monkeypatch.setattr(_shard, "networks_at_a_time", lambda *_: 1)
     told = []
     monkeypatch.setattr(_shard, "train_fleet", _failing_above(0, []))
@@ -160,8 +160,8 @@ def test_what_is_finished_is_no_failure_of_the_one_after_it(digits, monkeypatch)
     assert sorted(told) == [0, 1, 2]
 
 
-def test_rows_that_do_not_fit_beside_others_are_trained_later(digits, monkeypatch):
-    """What a smaller fleet leaves them may be enough; alone it is their failure."""
+def test_networks_without_enough_memory_are_trained_later(digits, monkeypatch):
+    """A smaller fleet may leave enough memory; a network that is too large alone fails."""
     monkeypatch.setattr(_shard, "networks_at_a_time", lambda *_: 4)
     prepare, beside = _shard.prepare, []
 
@@ -226,8 +226,8 @@ class _Trained(MLPClassifier):
 
 @pytest.mark.parametrize("between", [MLPClassifier(width=4), LogisticRegression()])
 @pytest.mark.filterwarnings("ignore::sk_tune.exceptions.SkTuneWarning")
-def test_why_a_fit_trains_alone_is_not_said_of_the_next_kind(iris, between):
-    """Whatever stands between two fits of the same estimator."""
+def test_reasons_are_not_carried_over_to_the_next_kind(iris, between):
+    """Whatever fits lie between two fits of the same estimator."""
     own = _Trained(width=4, max_epochs=2)
 
     trained = train([

@@ -105,8 +105,8 @@ def test_numbers_may_differ_from_row_to_row(params, seed, n_epochs):
     ],
     ids=lambda value: value.__name__ if isinstance(value, type) else str(value),
 )
-def test_what_fixes_shapes_or_operations_splits(cls, params):
-    """Fits of another architecture, optimizer, batch size or type are another fleet."""
+def test_shapes_and_operations_split_fleets(cls, params):
+    """Architecture, optimizer, batch size and dtype do."""
     assert signature(_fit(cls(**params))) != signature(_fit(cls()))
     assert signature(_fit(cls(**params))) == signature(_fit(cls(**params)))
 
@@ -155,7 +155,7 @@ class OwnFit(MLPClassifier):
     ],
     ids=["overriding", "device", "callbacks", "verbose", "no network"],
 )
-def test_what_a_fleet_cannot_carry_has_a_reason(estimator, reason):
+def test_fits_outside_of_fleets_have_a_reason(estimator, reason):
     """It continues "was trained alone because"."""
     found = reason_alone(_fit(estimator))
 
@@ -276,13 +276,13 @@ def test_nets_of_the_usual_kind_are_carried(params):
     ],
     ids=lambda value: value.replace(" ", "-") if isinstance(value, str) else "",
 )
-def test_what_replaces_a_part_of_the_loop_is_named(net, reason):
-    """The reason says what it is."""
+def test_reasons_name_the_replaced_part_of_the_loop(net, reason):
+    """Each replacement has its own reason."""
     assert reason in reason_against_net(net, X_SMALL, Y_SMALL)
 
 
-def test_data_that_are_no_arrays_are_left_to_skorch():
-    """A list, a dict of lists, or a data set, needs skorch's own loader."""
+def test_other_data_than_arrays_are_left_to_skorch():
+    """Lists, dicts of lists and data sets need skorch's own loader."""
     of_a_data_set = _net(NeuralNet, criterion=nn.MSELoss)
 
     for X in ([1, 2], {"x": [1, 2]}):

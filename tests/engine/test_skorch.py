@@ -189,8 +189,8 @@ def _numbers(records):
 
 
 @pytest.mark.parametrize("name", one_in(2, CASES))
-def test_a_row_is_what_skorch_trains(name):
-    """Weights, moments, predictions and every number of the history are skorch's."""
+def test_a_fleet_trains_the_networks_of_skorch(name):
+    """Weights, moments, predictions and every number of the history are equal."""
     for row, reference in _pairs(_fits(CASES[name])):
         assert reference.status == row.status == "trained"
         history, expected = row.state.history, reference.state.history
@@ -239,7 +239,7 @@ def test_seed_comes_from_torchs_generator_when_none_is_given():
     assert a.state.seed == c.state.seed != b.state.seed == d.state.seed
 
 
-def test_a_callback_that_no_fleet_knows_is_left_to_skorch(tmp_path):
+def test_nets_with_unknown_callbacks_are_left_to_skorch(tmp_path):
     """The net is trained alone, with one warning that names the callback."""
     net = _clf(callbacks=[Checkpoint(dirname=str(tmp_path))])
 
@@ -454,8 +454,8 @@ def test_batches_are_those_of_a_data_loader(net, dtype, shape, batch_size):
         ({"iterator_valid__drop_last": True}, Dataset(np.ones((4, 2))), False),
     ],
 )
-def test_all_else_is_for_the_data_loader(net, changes, dataset, training):
-    """Targets, training, other data and other options go skorch's way."""
+def test_other_batches_come_from_the_data_loader(net, changes, dataset, training):
+    """Targets, training, other data and other options use skorch's iterator."""
     net.set_params(**changes)
 
     assert type(CUTTING(net, dataset, training=training)) is DataLoader
@@ -518,8 +518,8 @@ def test_a_fit_leaves_the_generator_where_it_was_foreseen(module, params):
 
 
 @pytest.mark.parametrize("n_words", [0, 1, 7, 1000, 300_000])
-def test_words_that_are_skipped_are_counted(n_words):
-    """A word is what ``torch.rand`` takes for one float."""
+def test_skipped_words_are_counted(n_words):
+    """A word is one float of ``torch.rand``."""
     torch.manual_seed(2)
     before = torch.get_rng_state()
     torch.rand(n_words)

@@ -200,8 +200,8 @@ def _train(fits, unfinished=None):
 
 @pytest.mark.filterwarnings("ignore:Detected call of")
 @pytest.mark.parametrize("name", one_in(3, NETS))
-def test_a_net_goes_on_as_if_nothing_had_come_in_between(name, assert_same_training):
-    """From any epoch: its history, weights, moments and predictions are those of one go."""
+def test_a_resumed_net_equals_an_uninterrupted_one(name, assert_same_training):
+    """From any epoch: history, weights, moments and predictions are equal."""
     fits = _fits(NETS[name])
     kept = _Kept()
     whole = _train(fits, kept)
@@ -215,7 +215,7 @@ def test_a_net_goes_on_as_if_nothing_had_come_in_between(name, assert_same_train
             assert_same_training(resumed[position], whole[i])
 
 
-def test_cases_reach_what_they_are_for():
+def test_the_cases_cover_their_purpose():
     """Early stopping ends some nets and not others; rates and best weights change."""
     stopped = _train(_fits(NETS["stopping"]))
     best = _train(_fits(NETS["best weights"]))
@@ -239,8 +239,8 @@ class _Odd(TorchScheduler):
         return self.base_lrs
 
 
-def test_a_net_starts_anew_if_not_all_of_it_can_be_written(assert_same_training):
-    """Where it stood is kept without its scheduler, and it trains all epochs again."""
+def test_a_net_with_unstorable_parts_starts_again(assert_same_training):
+    """Its state is stored without the scheduler, and it trains all epochs again."""
     fits = [_fits(_clf())[0], _fits(_scheduled(_Odd))[1]]
     kept = _Kept()
     whole = _train(fits, kept)
@@ -253,8 +253,8 @@ def test_a_net_starts_anew_if_not_all_of_it_can_be_written(assert_same_training)
         assert_same_training(resumed[i], whole[i])
 
 
-def test_a_net_starts_anew_if_its_split_is_drawn_otherwise(assert_same_training):
-    """Rows that it has trained on must not become rows to validate on."""
+def test_a_net_with_another_split_starts_again(assert_same_training):
+    """Training samples must not become validation samples."""
     first, again = (
         _fits(_clf(train_split=ValidSplit(0.2, random_state=seed)))[0] for seed in (0, 1)
     )
@@ -266,8 +266,8 @@ def test_a_net_starts_anew_if_its_split_is_drawn_otherwise(assert_same_training)
     assert_same_training(resumed, _train([again])[0])
 
 
-def test_alone_a_net_starts_anew(assert_same_training):
-    """skorch's own loop trains all epochs then."""
+def test_a_net_trained_alone_starts_again(assert_same_training):
+    """skorch's own loop trains all epochs."""
     fit = _fits(_clf(EarlyStopping(patience=2)))[0]
     kept = _Kept()
     _train([fit], kept)
@@ -282,8 +282,8 @@ def test_alone_a_net_starts_anew(assert_same_training):
 
 
 @pytest.mark.parametrize("name", ["sgd", "best weights", "first weights"])
-def test_a_result_can_be_gone_on_from(name, assert_same_training):
-    """Epochs after the end of a training are those of a longer one; the best ones stay."""
+def test_a_finished_training_can_be_continued(name, assert_same_training):
+    """More epochs equal a longer training; the best epochs stay."""
     whole = _fits(NETS[name])
     parts = [replace(fit, n_epochs=N_EPOCHS - 2) for fit in whole]
 

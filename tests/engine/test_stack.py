@@ -50,8 +50,8 @@ def _outputs(stack, X, *, shared=True):
     ],
 )
 @pytest.mark.parametrize("shared", [True, False], ids=["shared rows", "own rows"])
-def test_a_stack_gives_what_each_network_gives(networks, kind, params, shared):
-    """Outputs of all networks, on rows that they share or on their own."""
+def test_a_stack_gives_the_outputs_of_each_network(networks, kind, params, shared):
+    """On samples that all networks share, and on separate samples."""
     modules, rows = networks(kind, **params)
     own = rows if shared else torch.stack([rows, -rows, rows + 1])
 
@@ -77,7 +77,7 @@ def test_rows_and_networks_are_cut_into_pieces_that_fit_into_the_cache(
     torch.testing.assert_close(torch.cat(pieces, dim=1), _each(modules, rows))
 
 
-def test_what_cannot_be_stacked_says_why():
+def test_networks_that_cannot_be_stacked_have_a_reason():
     """A branch on the data has no batching rule."""
 
     class Branching(OneLayer):
@@ -89,8 +89,8 @@ def test_what_cannot_be_stacked_says_why():
 
 
 @pytest.mark.parametrize("kind", ["MLP", "CNN", "RNN"])
-def test_dropout_is_no_part_of_the_architecture(networks, kind):
-    """Networks with and without dropout are stacked; it does nothing to predictions."""
+def test_dropout_does_not_count_in_the_architecture(networks, kind):
+    """Networks with and without dropout are stacked; predictions do not use it."""
     (plain,), rows = networks(kind, n=1, dropout=0.0)
     (dropped,), _ = networks(kind, n=1, dropout=0.3)
 

@@ -1,4 +1,4 @@
-"""Results in a file, and runs that go on from there."""
+"""Results in a file, and runs that continue from it."""
 
 import contextlib
 import json
@@ -62,8 +62,8 @@ def path(tmp_path, results):
     return path
 
 
-def test_another_process_that_looks_takes_nothing_from_who_writes(tmp_path, results):
-    """Whatever this process opens and closes beside its store, its locks hold."""
+def test_readers_do_not_release_the_locks_of_a_writer(tmp_path, results):
+    """Opening and closing the file in the same process does not matter."""
     path = tmp_path / "fits.db"
     names = list(results)
     with FitStore(path) as store:
@@ -121,7 +121,7 @@ def test_many_keys_are_looked_up_at_once(path, results):
 
 
 def test_a_result_is_on_the_disk_when_it_is_saved(path, results):
-    """Another process sees it, and a kill leaves it."""
+    """Another process reads it, and a kill does not lose it."""
     with FitStore(path) as writer, FitStore(path) as reader:
         writer.save({"new": results["key 0"]})
 
@@ -131,7 +131,7 @@ def test_a_result_is_on_the_disk_when_it_is_saved(path, results):
 
 
 def test_two_writers_take_turns(tmp_path, results):
-    """No result is lost, and nobody fails."""
+    """No result is lost, and neither writer fails."""
     path = tmp_path / "fits.db"
 
     def write(worker):
@@ -148,8 +148,8 @@ def test_two_writers_take_turns(tmp_path, results):
 
 
 @pytest.mark.parametrize("is_on_network", [False, True])
-def test_reading_waits_for_no_writer(path, monkeypatch, is_on_network):
-    """A search opens its store for each rung; what is not there is not noted as used."""
+def test_reading_does_not_wait_for_a_writer(path, monkeypatch, is_on_network):
+    """A search opens its store for each rung; the time of use is then not updated."""
     monkeypatch.setattr(_store, "is_on_network", lambda _: is_on_network)
     monkeypatch.setattr(_store, "_TIMEOUT", 0.0)
     with FitStore(path) as writer, writer._transaction(), FitStore(path) as other:
@@ -198,8 +198,8 @@ NO_STORES = {
 
 
 @pytest.mark.parametrize(("make", "message"), NO_STORES.values(), ids=NO_STORES)
-def test_another_file_is_refused_and_left(tmp_path, make, message):
-    """Whatever it is, it is named, and not overwritten."""
+def test_other_files_are_refused_and_not_changed(tmp_path, make, message):
+    """The error names the file."""
     path = tmp_path / "fits.db"
     make(path)
     before = path.read_bytes()
@@ -294,15 +294,15 @@ def test_bit_flips_never_give_a_wrong_result(path, results, seed):
 
 @pytest.mark.parametrize("share", np.linspace(0, 0.99, 6))
 def test_a_truncated_file_never_gives_a_wrong_result(path, results, share):
-    """Or an error; of an empty file, too, for what was in it is lost."""
+    """It gives an error or no result, also if it is empty."""
     content = path.read_bytes()
     path.write_bytes(content[: int(share * len(content))])
 
     _assert_survives(path, results)
 
 
-def test_vacuum_removes_what_was_not_used_for_longest(path, results, monkeypatch):
-    """What was loaded last stays."""
+def test_vacuum_removes_the_least_recently_used_results(path, results, monkeypatch):
+    """Results loaded last stay."""
     with FitStore(path) as store:
         monkeypatch.setattr(_store.time, "time", lambda: 2.0**40)
         store.load(["key 4"])
@@ -411,15 +411,15 @@ def unfinished(tmp_path):
         yield store, UnfinishedFits.of(store, {0: KEY, 1: KEY[:-1] + "1"})
 
 
-def test_what_is_left_are_the_epochs_that_are_missing(two):
-    """Also where the whole went on from a state."""
+def test_a_resumed_fit_has_the_remaining_epochs(two):
+    """Also if the fit itself continues from a state."""
     (three,) = train([replace(_fit(1), state=two.state)])
 
     assert remaining_fit(_fit(5), two.state).n_epochs == 3
     assert remaining_fit(replace(_fit(5), state=two.state), three.state).n_epochs == 4
 
 
-def test_what_has_as_many_epochs_or_more_is_no_part_of_a_fit(two):
+def test_states_with_too_many_epochs_are_not_used(two):
     """Such a fit trains from its start."""
     for fit in (_fit(1), _fit(2)):
         (trained,) = train([replace(fit, checkpoint=two.state)])
@@ -427,8 +427,8 @@ def test_what_has_as_many_epochs_or_more_is_no_part_of_a_fit(two):
         assert len(trained.train_loss) == fit.n_epochs
 
 
-def test_what_is_kept_is_found_under_no_fits_key(two, unfinished):
-    """A fit that has not ended is not taken for one that has."""
+def test_unfinished_fits_have_other_keys(two, unfinished):
+    """An unfinished fit is not mistaken for a finished one."""
     store, place = unfinished
     place.keep({0: two, 4: two})
 
@@ -438,8 +438,8 @@ def test_what_is_kept_is_found_under_no_fits_key(two, unfinished):
     assert place.seconds == SECONDS_BETWEEN
 
 
-def test_what_has_ended_meanwhile_is_not_kept(two, unfinished):
-    """A worker whose coordinator was killed may train what another run has finished."""
+def test_finished_fits_are_not_overwritten_by_unfinished_ones(two, unfinished):
+    """A worker of a killed coordinator may train a fit that another run has finished."""
     store, place = unfinished
     store.save({KEY: two}, instead_of=[unfinished_key(KEY)])
 
@@ -449,8 +449,8 @@ def test_what_has_ended_meanwhile_is_not_kept(two, unfinished):
     assert set(found) == {KEY, unfinished_key(place.keys[1])}
 
 
-def test_another_machine_keeps_nothing(two, unfinished, tmp_path):
-    """It would make a file of its own under the same path."""
+def test_other_machines_do_not_store_unfinished_fits(two, unfinished, tmp_path):
+    """They would create another file under the same path."""
     store, place = unfinished
 
     replace(place, host="elsewhere").keep({0: two})
@@ -577,8 +577,8 @@ def test_a_shard_that_was_cut_short_goes_on_from_its_last_epochs(
 
 
 @pytest.mark.usefixtures("workers_for_little")
-def test_workers_keep_what_has_not_ended(iris, tmp_path, monkeypatch):
-    """In the file itself, because their shard comes back only when it ends."""
+def test_workers_store_unfinished_fits(iris, tmp_path, monkeypatch):
+    """They write to the file, because shards return only when they end."""
     monkeypatch.setattr(_store, "SECONDS_BETWEEN", 0.0)
     path = tmp_path / "fits.db"
     fits = _fits(iris, 4)
@@ -623,16 +623,16 @@ def test_failed_fits_are_tried_again(iris, tmp_path):
         assert [r.status for r in results] == ["trained", "failed"]
 
 
-def test_networks_without_a_seed_are_not_kept(iris, tmp_path):
-    """Said once; each run draws another seed, so that nothing would be found."""
+def test_networks_without_a_seed_are_not_stored(iris, tmp_path):
+    """One warning says so; another run draws other seeds and could not load them."""
     fits = [replace(fit, estimator=MLPClassifier(max_epochs=1)) for fit in _fits(iris, 2)]
 
     with pytest.warns(SkTuneWarning, match="2 fits are not stored: 2 because random_state"):
         train(fits, store=tmp_path / "fits.db")
 
 
-def test_networks_that_cannot_be_told_apart_are_not_kept(iris, tmp_path):
-    """A lock may stand for anything."""
+def test_fits_with_unreadable_parameters_are_not_stored(iris, tmp_path):
+    """A lock is an example."""
     lock = threading.Lock()
 
     def build(n_features=4):
@@ -656,8 +656,8 @@ class _RecordsAnObject(Callback):
 
 
 @pytest.mark.filterwarnings("ignore:1 network was trained alone")
-def test_what_cannot_be_written_is_not_kept_and_disturbs_nothing(iris, tmp_path):
-    """A callback may record anything."""
+def test_unwritable_results_are_not_stored_and_disturb_no_other(iris, tmp_path):
+    """A callback may record any object."""
     path = tmp_path / "fits.db"
     odd = _fits(iris, 1, callbacks=[_RecordsAnObject()])
 

@@ -161,8 +161,8 @@ def test_a_fit_without_any_seed_takes_fresh_entropy(digits):
     assert (first.predictions != second.predictions).any()
 
 
-def test_the_seed_of_a_state_goes_on(digits):
-    """A fit that goes on needs no seed, and draws none."""
+def test_a_resumed_fit_keeps_its_seed(digits):
+    """It needs no seed, and draws none."""
     (part,) = train([_fit(digits, seed=5, n_epochs=1)])
     random_state, reference = (np.random.RandomState(0) for _ in range(2))
 
@@ -223,8 +223,8 @@ def test_estimators_and_data_are_left_alone(engine, digits):
         assert torch.equal(parameter, before[name])
 
 
-def test_a_fitted_estimator_is_trained_anew(digits):
-    """What an estimator has learnt before is no part of the fit, and stays with it."""
+def test_a_fitted_estimator_is_trained_from_its_start(digits):
+    """Earlier training does not affect the fit, and the estimator is not changed."""
     estimator = _mlp(random_state=0).fit(digits.X, digits.y % 2)
     before = estimator.predict_proba(digits.X)
 
@@ -358,8 +358,8 @@ SOLO = {
 
 
 @pytest.mark.parametrize("case", SOLO)
-def test_what_no_fleet_can_carry_is_trained_alone_and_said_once(case, digits, capsys):
-    """One warning counts the fits and gives the reason; the others stay in their fleet."""
+def test_one_warning_names_the_fits_trained_alone(case, digits, capsys):
+    """It counts the fits and gives the reason; the other fits stay in their fleet."""
     make, reason = SOLO[case]
     fits = [_fit(digits), _fit(digits, make()), _fit(digits, make(), seed=1)]
 
@@ -375,8 +375,8 @@ def test_what_no_fleet_can_carry_is_trained_alone_and_said_once(case, digits, ca
 
 
 @pytest.mark.parametrize("case", SOLO)
-def test_a_solo_fit_gives_what_the_estimators_own_fit_gives(case, digits, capsys):
-    """The warning says that the result is the same, and so it is."""
+def test_a_fit_trained_alone_equals_the_estimators_fit(case, digits, capsys):
+    """The warning says so, too."""
     estimator = SOLO[case][0]().set_params(random_state=0)
 
     (trained,) = train([_fit(digits, estimator)], engine="alone")
@@ -531,10 +531,8 @@ def _sent_shards(fits):
         ("0.2 s", False, True, True),
     ],
 )
-def test_workers_get_what_is_worth_sending(
-    case, compiled, is_running, goes, digits, monkeypatch
-):
-    """The rest is trained in this process."""
+def test_workers_get_long_work(case, compiled, is_running, goes, digits, monkeypatch):
+    """Short work is trained in this process."""
     monkeypatch.setattr(_train, "are_running", lambda _: is_running)
     way = "kernel" if compiled else "layers"
     found = Plan(way="vmap" if "unknown" in case else way)
@@ -589,8 +587,8 @@ def test_as_many_threads_share_the_rows_as_there_may_be_workers(
     assert set(seen) == {min(n_jobs or 1, joblib.cpu_count())}
 
 
-def test_what_is_prepared_for_a_plan_is_trained(digits, monkeypatch):
-    """One fit of each signature is not prepared twice."""
+def test_fits_prepared_for_a_plan_are_not_prepared_again(digits, monkeypatch):
+    """One fit of each signature is prepared for the plan."""
     prepared = _noted(monkeypatch, _shard, "prepare", lambda fit, _: fit)
     monkeypatch.setattr(_train, "are_running", lambda _: False)
     fits = [
@@ -623,8 +621,8 @@ def test_workers_draw_weights_in_the_default_type_of_this_process(digits):
         np.testing.assert_array_equal(one.predictions, other.predictions)
 
 
-def test_a_fit_that_goes_on_is_not_trained_from_what_was_planned(digits, monkeypatch):
-    """Its plan is made before it is known what is there; it trains what is missing."""
+def test_a_resumed_fit_is_prepared_again(digits, monkeypatch):
+    """Its plan precedes its stored state; it trains only the remaining epochs."""
     monkeypatch.setattr(_train, "are_running", lambda _: False)
     whole = replace(_fit(digits, _mlp(max_epochs=6)), keeps_checkpoints=True)
     (kept,) = train([whole])
