@@ -404,7 +404,10 @@ def guarded(
     findings = find_leaks(X, y, **structure)
     if texts is None or texts.empty or not _has_copies(findings):
         return findings
-    row_hashes = pd.DataFrame({"row": hash_pandas_object(X.assign(**texts), index=False)})
+    row_hashes = pd.DataFrame({
+        name: hash_pandas_object(part, index=False)
+        for name, part in {"row": X, "texts": texts}.items()
+    })
     if _has_copies(find_leaks(row_hashes, y, **structure)):
         return findings
     return tuple(_as_twins(f, texts) if f.code == "SKT201" else f for f in findings)

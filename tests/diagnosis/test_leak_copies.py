@@ -298,3 +298,13 @@ def test_equal_rows_are_not_near_duplicates(rng):
     outcomes = {finding.name: finding.outcome for finding in findings}
     assert outcomes["duplicates across folds"] == "issue"
     assert outcomes["near duplicates across folds"] == "passed"
+
+
+@pytest.mark.parametrize(
+    "columns", [{"a": np.ones(40)}, {"a": np.ones(40), "b": np.arange(40) % 4}]
+)
+def test_equal_values_of_one_column_are_no_copies(columns):
+    """A row of one value is not a record that could be repeated."""
+    finding = _found("duplicates", pd.DataFrame(columns), np.arange(40) % 2)
+
+    assert finding.outcome == "not applicable"
