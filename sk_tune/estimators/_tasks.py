@@ -187,9 +187,10 @@ class NetworkClassifier(ClassifierMixin, ClassifierParameters, NetworkEstimator)
             self.classes_ = np.unique(y if classes is None else as_array(classes))
             if len(self.classes_) < 2:
                 # scikit-learn's classifiers raise this error as well.
+                weighted = "" if weight is None else " with positive sample_weight"
                 raise ValueError(
-                    f"{type(self).__name__} needs samples of at least 2 classes in y. Got "
-                    f"only one class: {self.classes_[0]!r}."
+                    f"{type(self).__name__} needs samples of at least 2 classes in y"
+                    f"{weighted}. Got only one class: {self.classes_.tolist()[0]!r}."
                 )
         self.n_outputs_ = len(self.classes_)
 

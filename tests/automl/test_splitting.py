@@ -312,7 +312,7 @@ def test_large_data_are_checked_for_leaks_on_a_sample(make_problem, n, n_groups)
 @pytest.mark.slow
 def test_very_wide_data_are_checked_for_leaks_on_some_columns(make_problem, monkeypatch):
     """The number of columns depends on the time; duplicates need all of them."""
-    y = np.arange(300) % 2
+    y = np.arange(300) // 2 % 2
     few, seen = np.repeat(np.random.default_rng(0).normal(size=(150, 130)), 2, axis=0), []
     monkeypatch.setattr(
         _splitting,
