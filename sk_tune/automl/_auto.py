@@ -208,8 +208,8 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
 
     Notes
     -----
-        Runs with a time budget are not repeatable: use ``time_budget=None`` and `n_rounds`
-        for results that depend only on `random_state`.
+    Runs with a time budget are not repeatable: use ``time_budget=None`` and `n_rounds` for
+    results that depend only on `random_state`.
     """
 
     time_budget: Annotated[float | None, Seconds(), None] = 60
