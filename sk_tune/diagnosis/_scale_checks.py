@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The check of feature scales, as the network sees its features.
 
-Limits come from 19 public tables on which the default network was trained with and without
-a StandardScaler: scaling raised the score of all 14 tables with a level above 30 and of
-none with a level from 1 to 15.
+Limits come from 18 public tables on which the default network was trained with and without
+a StandardScaler: scaling raised the score of all 14 tables with a level above 30, and of
+the others at most by 0.005 (at a level of 4.4).
 """
 
 from collections.abc import Iterable, Mapping
@@ -19,8 +19,8 @@ from sk_tune._input_scale import InputScale, input_scale
 from sk_tune.diagnosis._findings import PUT_IN_FRONT, RULES, Change, Finding
 from sk_tune.diagnosis._remedies import Steps, in_steps
 
-# The level of a feature is its root mean square; 1 after a StandardScaler.  Levels up to
-# 15 do no harm, nor do spreads that differ by less than a factor of 50.
+# The level of a feature is its root mean square; 1 after a StandardScaler.  Levels up to 15
+# count as scaled, and spreads that differ by less than a factor of 50.
 _HIGH_LEVEL, _LOW_LEVEL = (15.0, 30.0), 0.1
 _RATIO = (50.0, 100.0)
 # A mean this many standard deviations from 0 hides the differences between rows.
