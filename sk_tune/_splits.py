@@ -23,6 +23,11 @@ def are_classes(n_values: int, n_samples: int) -> bool:
     return n_values <= min(10, n_samples // 5)
 
 
+def take(X: Any, rows: Array) -> Any:
+    """Return rows of a frame, numbered from 0, or of an array."""
+    return X.iloc[rows].reset_index(drop=True) if hasattr(X, "iloc") else X[rows]
+
+
 def folds_among(
     kept: Array, folds: Iterable[tuple[Any, Any]], n_rows: int
 ) -> list[tuple[Array, Array]]:

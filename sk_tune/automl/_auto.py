@@ -22,7 +22,7 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted
 from sk_tune._compat import HasMethods, Interval, StrOptions, check_sample_weight
 from sk_tune._declaration import parameters
 from sk_tune._metric import Metric
-from sk_tune._splits import as_times
+from sk_tune._splits import as_times, take
 from sk_tune.automl._blend import (
     MOST_FOR_EFFECTS,
     SHARE_OF_EFFECTS,
@@ -297,7 +297,7 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         groups, times = (None if v is None else v[rows] for v in (groups, times))
         scoring = self._scoring(y[rows], split)
         problem = Problem(
-            X=_take(X, rows),
+            X=take(X, rows),
             y=y[rows],
             kind=kind_of(X),
             is_classification=is_classifier(self),
@@ -306,7 +306,7 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
             sample_weight=None if sample_weight is None else sample_weight[rows],
             seed=memory.seed % 2**20,
         )
-        texts = _take(left_out_texts(self, original_X), rows)
+        texts = take(left_out_texts(self, original_X), rows)
         self.findings_ = self._findings(problem, groups, times, texts)
         with warnings.catch_warnings(action="ignore"):
             models = self._models(problem)
@@ -319,7 +319,7 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
                 # Save first: a second Ctrl-C must not lose the trials.
                 course.runner.keep()
                 course.runner.begin("ensemble")
-                self._conclude(course, problem, scoring, (_take(X, held_out), y[held_out]))
+                self._conclude(course, problem, scoring, (take(X, held_out), y[held_out]))
                 self._effects = column_effects_of(self, problem, scoring.metric, clock)
         self.seconds_ = clock.seconds
         self._memory = memory.for_later_fit() if self.warm_start else None
@@ -677,10 +677,6 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         tags.input_tags.three_d_array = True
         tags.non_deterministic = self.time_budget is not None
         return tags
-
-
-def _take(X: Any, rows: Array) -> Any:
-    return X.iloc[rows].reset_index(drop=True) if hasattr(X, "iloc") else X[rows]
 
 
 class ScoredAsJudged:

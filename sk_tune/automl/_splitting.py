@@ -25,7 +25,7 @@ from sklearn.model_selection import (
 )
 
 from sk_tune._metric import Metric
-from sk_tune._splits import folds_among, order_of_times
+from sk_tune._splits import folds_among, order_of_times, take
 from sk_tune._text import listed
 from sk_tune.automl._problem import Problem
 from sk_tune.diagnosis import Finding, find_leaks
@@ -388,10 +388,10 @@ def guarded(
         folds = folds_among(rows, folds, len(y))
         # Small folds may be empty now.
         folds = [fold for fold in folds if all(map(len, fold))] or None
-        X = X.iloc[rows].reset_index(drop=True) if hasattr(X, "iloc") else X[rows]
+        X = take(X, rows)
         y = y[rows]
         groups, times = (None if v is None else v[rows] for v in (groups, times))
-        texts = None if texts is None else texts.iloc[rows].reset_index(drop=True)
+        texts = None if texts is None else take(texts, rows)
     structure = {"cv": folds, "groups": groups, "times": times}
     structure["is_classification"] = problem.is_classification
     if n_columns > most_columns:

@@ -30,6 +30,7 @@ from sklearn.base import is_classifier
 
 from sk_tune._metric import scorer_metric
 from sk_tune._search_record import deciding_scorer
+from sk_tune._splits import take
 from sk_tune._text import counted, number_texts
 from sk_tune.prepare import as_pandas
 
@@ -130,7 +131,7 @@ def column_effects(
     rng = np.random.default_rng(seed)
     most = int(np.clip(_MOST_PERMUTED // len(places), _FEWEST_ROWS, _MOST_ROWS))
     folds = [f._replace(rows=rng.permutation(f.rows)[:most]) for f in folds]
-    folds[0].predict(_take(X, folds[0].rows))
+    folds[0].predict(take(X, folds[0].rows))
     # Calls with more rows cost less per row, so one repeat costs at most this much.
     fold_seconds = (time.monotonic() - start) * len(places)
     limit = _SHARE_OF_IMPORTANCE * seconds
@@ -295,7 +296,7 @@ def _predictions(
     size = max(1, n_rows // n)
     for first in range(0, len(variants), size):
         part = variants[first : first + size]
-        stacked = _take(X, np.tile(rows, len(part)))
+        stacked = take(X, np.tile(rows, len(part)))
         for place in dict.fromkeys(place for place, _ in part):
             sources = [other if k == place else rows for k, other in part]
             values = _column(X, place)[np.concatenate(sources)]
@@ -347,10 +348,6 @@ def search_effects(search: Any, X: Any, y: Any, row: int) -> ColumnEffects | Non
         classes=classes,
         seconds=_SECONDS_OF_PAGE,
     )
-
-
-def _take(X: Any, rows: Rows) -> Any:
-    return X.iloc[rows].reset_index(drop=True) if hasattr(X, "iloc") else X[rows]
 
 
 def _column(X: Any, place: int) -> Any:
