@@ -34,7 +34,7 @@ from sklearn.datasets import load_digits
 from sklearn.preprocessing import StandardScaler
 
 from sk_tune import CNNClassifier, MLPClassifier, MLPRegressor, RNNClassifier
-from sk_tune.augment import (
+from sk_tune._augment import (
     AUGMENTATIONS,
     Augmentation,
     CutMix,
@@ -49,7 +49,7 @@ from sk_tune.augment import (
     TimeMask,
     TimeShift,
 )
-from sk_tune.engine import Fit, fitted_estimator, train
+from sk_tune._engine import Fit, fitted_estimator, train
 
 # Rows that nothing is chosen by, at most.
 N_TEST = 2000

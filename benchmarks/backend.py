@@ -41,7 +41,7 @@ from skorch import NeuralNetClassifier
 from torch import nn
 
 from sk_tune import MLPClassifier, fleet
-from sk_tune.backend import CollectingBackend
+from sk_tune._backend import CollectingBackend
 
 X, Y = load_digits(return_X_y=True)
 X, Y = X.astype(np.float32), Y.astype(np.int64)

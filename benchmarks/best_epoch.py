@@ -26,7 +26,7 @@ from search_quality import Task, our_hyperband, our_space
 import sk_tune
 
 # Of the memory of networks in training, what checkpoints may take.
-WITHOUT = patch("sk_tune.engine._memory_limits._SHARE", 0.0)
+WITHOUT = patch("sk_tune._engine._memory_limits._SHARE", 0.0)
 SIDES = {"from the first epoch": WITHOUT, "from a checkpoint": nullcontext()}
 
 

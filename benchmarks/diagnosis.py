@@ -45,7 +45,7 @@ from diagnosis_bank import (
 from diagnosis_problems import SOURCES, half_of
 from scipy.stats import binomtest
 
-from sk_tune.diagnosis import Finding, diagnose, verdict
+from sk_tune import Finding, diagnose, verdict
 
 BANK = Path(__file__).parent / "diagnosis_bank.jsonl.gz"
 # Folds with shared rows look as folds without: no finding can mean this class.
@@ -206,7 +206,7 @@ def excess_loss(record: Record) -> float | None:
 def act_table(acted: Sequence[Record]) -> str:
     """Return what acting did, by class, as Markdown."""
     lines = [
-        "| truth | runs | treated | loss fell | of treated | by `apply` alone | "
+        "| truth | runs | treated | loss fell | of treated | by `apply_remedies` alone | "
         "median gain | worst decile |",
         "| --- |" + " ---: |" * 7,
     ]
@@ -310,7 +310,7 @@ def goals(
     faulty = [a for a in acted if a["truth"] in GROUPS["all faults"]]
     by_apply = sum(a["by_apply"] > 0 for a in faulty)
     lines.append(
-        "- By `apply` alone, without a look at the rows, it is lowered in "
+        "- By `apply_remedies` alone, without a look at the rows, it is lowered in "
         f"{counted(by_apply, len(faulty))} of these."
     )
     return "\n".join([*lines, made_worse(acted)])

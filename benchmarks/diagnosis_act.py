@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Diagnose runs of the bank and carry out what is said, once.
 
-``apply`` changes parameters.  Faults of data have other remedies, which are carried out as
+``apply_remedies`` changes parameters.  Faults of data have other remedies, carried out as
 a user would, by what the findings say and no more: where a fold is unlike the others, its
 rows are left out of training if ``try_without_fold`` says so; else, where ``find_leaks``
 finds copies across the folds, folds are drawn anew by ``group_copies``, and the diagnosis
@@ -33,10 +33,10 @@ from diagnosis_bank import (
 from diagnosis_problems import Problem, make_problem
 from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
 
-from sk_tune.diagnosis import (
+from sk_tune._diagnosis import (
     Curves,
     Finding,
-    apply,
+    apply_remedies,
     diagnose,
     find_leaks,
     group_copies,
@@ -182,12 +182,12 @@ def acted_on(problem: Problem, record: Record) -> Record:
 def applied(
     problem: Problem, data: Data, record: Record, findings: Sequence[Finding]
 ) -> Record:
-    """Return what parameters that `apply` changes do, on the folds that were planted.
+    """Return the effect of the parameters that `apply_remedies` changes, on the same folds.
 
     What is trained on stays the same, so that only the remedy makes a difference.
     """
     before = after = record["test_losses"]["own"]
-    made = apply(findings, estimator_of(record))
+    made = apply_remedies(findings, estimator_of(record))
     if made.changes:
         folds = range(len(data.folds))
         after = mean_loss(problem, [fold_fit(data, made.target, i) for i in folds])

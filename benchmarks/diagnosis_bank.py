@@ -29,7 +29,7 @@ from diagnosis_problems import (
 from sklearn.model_selection import KFold, StratifiedKFold, train_test_split
 
 from sk_tune import MLPClassifier, MLPRegressor
-from sk_tune.engine import Fit, fitted_estimator, train
+from sk_tune._engine import Fit, fitted_estimator, train
 
 Params = dict[str, Any]
 

@@ -47,9 +47,8 @@ from threadpoolctl import threadpool_info
 from torch import nn
 
 import sk_tune
-from sk_tune import CNNClassifier, MLPClassifier, RNNClassifier
+from sk_tune import CNNClassifier, MLPClassifier, RNNClassifier, table_defaults
 from sk_tune.engine import Fit, train
-from sk_tune.space import table_defaults
 
 N_JOBS = 2
 PINNED = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")

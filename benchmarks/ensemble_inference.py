@@ -32,7 +32,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
 import sk_tune
-from sk_tune.ensemble import collapse
+from sk_tune import collapse
 
 X, Y = load_digits(return_X_y=True)
 RATES = list(np.geomspace(1e-3, 1e-2, 10))

@@ -42,7 +42,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import MinMaxScaler
 
 import sk_tune
-from sk_tune.prepare import TablePreparer
+from sk_tune import TablePreparer
 
 N_CANDIDATES, N_FOLDS, MAX_EPOCHS = 16, 5, 20
 N_FITS = N_CANDIDATES * N_FOLDS

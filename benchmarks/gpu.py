@@ -44,9 +44,8 @@ from skorch import NeuralNetClassifier
 from torch import nn
 
 import sk_tune
-from sk_tune import CNNClassifier, HyperbandSearchCV, MLPClassifier
+from sk_tune import CNNClassifier, HyperbandSearchCV, MLPClassifier, table_defaults
 from sk_tune.engine import Fit, train
-from sk_tune.space import table_defaults
 
 SIZES, DROPOUT, BATCH, N_FOLDS = (64, 64, 64, 10), 0.1, 64, 5
 SPACE = {"learning_rate": loguniform(3e-4, 3e-2), "dropout": uniform(0, 0.4)}

@@ -22,8 +22,8 @@ from measure import describe_machine, medians
 from skopt.space import Categorical, Integer, Real
 from threadpoolctl import threadpool_limits
 
+from sk_tune import as_space
 from sk_tune.sampler import BayesSampler, TPESampler
-from sk_tune.space import as_space
 
 BATCH = 8
 SPACE = {

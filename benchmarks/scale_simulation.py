@@ -32,7 +32,7 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import ShuffleSplit
 
 from sk_tune import MLPClassifier, RandomizedSearchCV
-from sk_tune.schedule import AsynchronousBracket, Rung, RungJob
+from sk_tune._schedule import AsynchronousBracket, Rung, RungJob
 
 Curves = npt.NDArray[np.float64]
 ETA = 3

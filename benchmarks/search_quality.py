@@ -76,8 +76,8 @@ from skorch.callbacks import Callback
 from torch import nn
 
 import sk_tune
-from sk_tune.prepare import TablePreparer
-from sk_tune.schedule import hyperband_brackets
+from sk_tune import TablePreparer
+from sk_tune._schedule import hyperband_brackets
 
 N_JOBS = 2
 N_FOLDS = 3

@@ -23,7 +23,7 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import StratifiedKFold
 
 from sk_tune import HalvingRandomSearchCV, MLPClassifier
-from sk_tune.engine import _executors  # noqa: PLC2701 - where shards are trained
+from sk_tune._engine import _executors
 
 MAX_EPOCHS = 27
 

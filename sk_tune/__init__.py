@@ -7,27 +7,53 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-# Public names by their sub-package.  They are imported on first use, because importing
+# Public names by their package.  They are imported on first use, because importing
 # torch takes seconds, which `import sk_tune` and `sk-tune --help` should not cost.
 _NAMES = {
-    "automl": ("AutoClassifier", "AutoRegressor"),
-    "backend": ("fleet",),
-    "ensemble": (
-        "BaggingClassifier", "BaggingRegressor", "BoostingClassifier", "BoostingRegressor",
-        "StackingClassifier", "StackingRegressor", "TrialEnsembleClassifier",
-        "TrialEnsembleRegressor",
+    "_automl": (
+        "AutoClassifier", "AutoRegressor",
     ),
-    "estimators": (
-        "CNNClassifier", "CNNRegressor", "MLPClassifier", "MLPRegressor", "NetClassifier",
-        "NetRegressor", "RNNClassifier", "RNNRegressor",
+    "_backend": (
+        "FleetReport", "fleet",
     ),
-    "prepare": ("TablePreparer", "train_valid_test_split"),
-    "saving": ("load", "save"),
-    "search": (
-        "BayesSearchCV", "GridSearchCV", "HalvingGridSearchCV", "HalvingRandomSearchCV",
-        "HyperbandSearchCV", "RandomizedSearchCV",
+    "_diagnosis": (
+        "Applied", "AppliedChange", "Change", "Curves", "Finding", "SampleCurve",
+        "apply_remedies", "check_classes", "curves_of", "diagnose", "find_leaks",
+        "group_copies", "try_without_fold", "verdict",
     ),
-    "_versions": ("show_versions",),
+    "_ensemble": (
+        "BaggingClassifier", "BaggingRegressor", "BoostingClassifier",
+        "BoostingRegressor", "CollapsedClassifier", "CollapsedRegressor",
+        "GreedyOptions", "StackingClassifier", "StackingRegressor",
+        "TrialEnsembleClassifier", "TrialEnsembleRegressor", "collapse",
+    ),
+    "_estimators": (
+        "CNNClassifier", "CNNRegressor", "MLPClassifier", "MLPRegressor",
+        "NetClassifier", "NetRegressor", "RNNClassifier", "RNNRegressor",
+    ),
+    "_prepare": (
+        "CategoryCodes", "SmoothClipScaler", "TablePreparer", "train_valid_test_split",
+    ),
+    "_report": (
+        "EpochCurveDisplay", "HyperparameterImportanceDisplay",
+        "ParallelCoordinatesDisplay", "RungDisplay", "SearchHistoryDisplay",
+        "SliceDisplay",
+    ),
+    "_saving": (
+        "load", "save",
+    ),
+    "_search": (
+        "BayesSearchCV", "CorrectedScore", "FoldScores", "GridSearchCV",
+        "HalvingGridSearchCV", "HalvingRandomSearchCV", "HyperbandSearchCV", "Ledger",
+        "OptunaExport", "RandomizedSearchCV", "SearchPlan", "corrected_score",
+        "to_optuna",
+    ),
+    "_space": (
+        "Choice", "Space", "as_space", "skopt_space", "table_defaults", "table_space",
+    ),
+    "_versions": (
+        "show_versions",
+    ),
 }  # fmt: skip
 _HOMES = {name: home for home, names in _NAMES.items() for name in names}
 

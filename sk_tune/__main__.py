@@ -4,7 +4,7 @@
 
 import sys
 
-from sk_tune.cli import main
+from sk_tune._cli import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -18,7 +18,6 @@ from itertools import chain
 from numbers import Integral
 from typing import Any, TypeVar, dataclass_transform
 
-import sk_tune
 from sk_tune._compat import Interval
 from sk_tune._text import did_you_mean, page
 
@@ -226,6 +225,4 @@ class Documented:
     @property
     def _doc_link_template(self) -> str:
         cls = type(self)
-        is_at_top = cls.__name__ in sk_tune.__all__
-        package = "sk_tune" if is_at_top else ".".join(cls.__module__.split(".")[:2])
-        return page(f"api/generated/{package}.{cls.__name__}")
+        return page(f"api/generated/sk_tune.{cls.__name__}")

@@ -6,7 +6,7 @@ import platform
 import sys
 from importlib.metadata import PackageNotFoundError, version
 
-from sk_tune.engine import kernel_status
+from sk_tune._engine import kernel_status
 
 _DEPENDENCIES = (
     "sk-tune", "pip", "torch", "skorch", "scikit-learn", "scikit-optimize", "numpy",

@@ -2,17 +2,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Errors and warnings of sk_tune; every error is also a built-in exception."""
 
-import dis
-import sys
-import warnings
-from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from contextvars import ContextVar
-from pathlib import Path
 from typing import ClassVar
 
-from sk_tune._text import CARRIED, page
+from sk_tune._text import page
 
 __all__ = [
     "OptionError",
@@ -24,14 +16,7 @@ __all__ = [
     "TableError",
     "TrainingDivergedError",
     "TrainingFailedError",
-    "is_raised_by_code",
-    "telling_later",
-    "telling_once",
-    "warn_of_solo",
-    "warn_user",
 ]
-
-_PACKAGE = str(Path(__file__).parent)
 
 
 class SkTuneError(Exception):
@@ -83,89 +68,3 @@ class StoreError(SkTuneError, OSError, page="how-to/resume"):
 
 class SkTuneWarning(UserWarning):
     """Base of all warnings that sk_tune issues."""
-
-
-# Topics that a search has warned about, so that its folds do not repeat them.
-_WARNED_TOPICS: ContextVar[set[str] | None] = ContextVar("_WARNED_TOPICS", default=None)
-
-
-@contextmanager
-def telling_once() -> Iterator[None]:
-    """Let `warn_user` issue only one warning `about` each topic in this block."""
-    token = _WARNED_TOPICS.set(set())
-    try:
-        yield
-    finally:
-        _WARNED_TOPICS.reset(token)
-
-
-# Warnings to issue when a task of a search ends, possibly in another process.
-_PENDING: ContextVar[dict[str, str] | None] = ContextVar("_PENDING", default=None)
-
-
-@contextmanager
-def telling_later() -> Iterator[dict[str, str]]:
-    """Collect warnings `about` topics in this block, for the caller to issue."""
-    messages: dict[str, str] = {}
-    token = _PENDING.set(messages)
-    try:
-        yield messages
-    finally:
-        _PENDING.reset(token)
-
-
-def warn_user(message: str, *, about: str = "") -> None:
-    """Issue a ``SkTuneWarning`` that points at the user's line.
-
-    That is the innermost line outside of sk_tune and of packages that call sk_tune for the
-    user.
-    """
-    topics, pending = _WARNED_TOPICS.get(), _PENDING.get()
-    if about and pending is not None:
-        pending.setdefault(about, message)
-        return
-    if about and topics is not None:
-        if about in topics:
-            return
-        topics.add(about)
-    # From Python 3.12 on, skip_file_prefixes does this.
-    level, frame = 1, sys._getframe()
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(_skipped()):
-        level, frame = level + 1, frame.f_back
-    warnings.warn(message, SkTuneWarning, stacklevel=level)
-
-
-# Modules that call sk_tune on behalf of a user.
-_BETWEEN = ("sklearn", "joblib", "skopt", "contextlib")
-
-
-def _skipped() -> tuple[str, ...]:
-    files = [getattr(sys.modules.get(name), "__file__", None) for name in _BETWEEN]
-    return (_PACKAGE, *(f.removesuffix("__init__.py") for f in files if f))
-
-
-def warn_of_solo(reasons: Mapping[str, int]) -> None:
-    """Warn of networks trained alone, with counts by reason, if there are any.
-
-    A reason is a clause that continues "was trained alone because".
-    """
-    counts = Counter(reasons)
-    n = counts.total()
-    if n:
-        listed = "; ".join(f"{m} because {why}" for why, m in counts.most_common())
-        networks = "network was" if n == 1 else "networks were"
-        warn_user(
-            f"{n} {networks} trained alone, which is slower and gives the same result: "
-            f"{listed}. See {page(CARRIED)}"
-        )
-
-
-def is_raised_by_code(error: BaseException) -> bool:
-    """Return whether a raise statement raised the error, not a signal such as Ctrl-C."""
-    traceback = error.__traceback__
-    while traceback is not None and traceback.tb_next is not None:
-        traceback = traceback.tb_next
-    if traceback is None:
-        return False
-    instruction = traceback.tb_frame.f_code.co_code[traceback.tb_lasti]
-    return instruction == dis.opmap["RAISE_VARARGS"]

@@ -17,9 +17,9 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
 import sk_tune
-from sk_tune.engine import Trained, _executors
-from sk_tune.engine._shard import train_shard
-from sk_tune.training import arrays_of_state
+from sk_tune._engine import Trained, _executors
+from sk_tune._engine._shard import train_shard
+from sk_tune._training import arrays_of_state
 
 # Because several workers test side by side, and sums must not depend on the machine.
 # Threads of BLAS wait for each other at full speed: ten times what they compute.
@@ -87,10 +87,10 @@ class Data(NamedTuple):
 def workers_for_little(monkeypatch: pytest.MonkeyPatch) -> None:
     """Send what a test trains to workers if it asks for some, however little it is.
 
-    Who is to wait for results calls ``sk_tune.engine.train``, which trains here what is
+    Who is to wait for results calls ``sk_tune._engine.train``, which trains here what is
     soon done.  Only tests about workers ask for this.
     """
-    monkeypatch.setattr("sk_tune.engine._train._SECONDS_TO_START", 0.0)
+    monkeypatch.setattr("sk_tune._engine._train._SECONDS_TO_START", 0.0)
 
 
 @pytest.fixture

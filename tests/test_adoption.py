@@ -12,8 +12,8 @@ import torch
 from numpy.testing import assert_array_equal
 
 from sk_tune import MLPClassifier
-from sk_tune.adoption import FitRequested, adopted_state, adopter, adoption, decline
-from sk_tune.estimators._net_state import training_state
+from sk_tune._adoption import FitRequested, adopted_state, adopter, adoption, decline
+from sk_tune._estimators._net_state import training_state
 
 
 def _nobody(estimator, X, y, sample_weight):

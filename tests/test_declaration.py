@@ -8,7 +8,7 @@ from sklearn.base import clone
 
 import sk_tune
 from sk_tune._declaration import with_inherited_docs
-from sk_tune.estimators import NetworkEstimator
+from sk_tune._estimators import NetworkEstimator
 
 ESTIMATORS = [getattr(sk_tune, n) for n in sk_tune.__all__ if n[-3:] in {"ier", "sor"}]
 SEARCHES = [getattr(sk_tune, n) for n in sk_tune.__all__ if n.endswith("SearchCV")]

@@ -72,7 +72,7 @@ def test_other_text_and_missing_times_are_refused(times, words):
 @pytest.mark.filterwarnings("ignore:No model clearly beats")
 def test_held_out_rows_follow_the_calendar(monkeypatch):
     """As text 2024-10 precedes 2024-9, which would give another held-out part."""
-    monkeypatch.setattr("sk_tune.automl._models._REGULARISATION", [1.0])
+    monkeypatch.setattr("sk_tune._automl._models._REGULARISATION", [1.0])
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(60, 2)), rng.normal(size=60)
     y += X[:, 0]

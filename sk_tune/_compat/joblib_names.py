@@ -11,7 +11,7 @@ import joblib
 from joblib.externals.loky import reusable_executor
 from joblib.parallel import get_active_backend
 
-from sk_tune.exceptions import warn_user
+from sk_tune._warnings import warn_user
 
 __all__ = ["TaskPool", "functions_of", "get_active_backend", "loky_workers", "takes_tasks"]
 

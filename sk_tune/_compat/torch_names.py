@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sk_tune.exceptions import warn_user
+from sk_tune._warnings import warn_user
 
 __all__ = [
     "convolution_backward",

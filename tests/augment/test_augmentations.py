@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.base import clone
 
-from sk_tune.augment import (
+from sk_tune._augment import (
     AUGMENTATIONS,
     Brightness,
     Contrast,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from sk_tune.augment import AUGMENTATIONS, Flip, Mixup, Noise, RowAugmenter, Shift
+from sk_tune._augment import AUGMENTATIONS, Flip, Mixup, Noise, RowAugmenter, Shift
 
 CPU = torch.device("cpu")
 SHAPES = {"table": (5,), "sequence": (6, 3), "signal": (3, 6), "image": (3, 6, 7)}

@@ -6,7 +6,7 @@ import torch
 from scipy import ndimage, stats
 from torch.nn import functional as F
 
-from sk_tune.augment import (
+from sk_tune._augment import (
     AUGMENTATIONS,
     Brightness,
     Contrast,

@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 from sklearn.model_selection import KFold, StratifiedKFold
 
-from sk_tune.automl import _models
-from sk_tune.automl._models import network_models
-from sk_tune.automl._problem import Problem
+from sk_tune._automl import _models
+from sk_tune._automl._models import network_models
+from sk_tune._automl._problem import Problem
 
 
 def mixed_frame(n=120, seed=0):

@@ -13,7 +13,7 @@ from sklearn.datasets import load_diabetes, load_digits, load_iris
 from sklearn.metrics import log_loss, r2_score
 from sklearn.model_selection import GroupKFold
 
-import sk_tune.automl._runner
+import sk_tune._automl._runner
 from sk_tune import AutoClassifier, AutoRegressor
 from sk_tune.exceptions import SkTuneWarning, TableError
 
@@ -441,13 +441,13 @@ def test_a_store_has_the_trials_after_a_crash(iris, tmp_path):
 def test_a_crash_loses_no_trained_network(iris, tmp_path, monkeypatch, small_network):
     """A long search stores each trained network; afterwards the file is removed."""
     monkeypatch.setattr(
-        "sk_tune.automl._auto.network_models",
+        "sk_tune._automl._auto.network_models",
         lambda problem: [small_network(problem, enough_resources=1)],
     )
     epochs = []
     common = {"models": ["network"], "cv": 2, "leak_guard": False, "diagnosis": False}
     common |= {**FAST, "n_rounds": 1, "store": tmp_path / "a"}
-    train = sk_tune.automl._runner.Runner._keep
+    train = sk_tune._automl._runner.Runner._keep
 
     def crash(self, search, *args):
         if type(search).__name__ == "HyperbandSearchCV":
@@ -456,7 +456,7 @@ def test_a_crash_loses_no_trained_network(iris, tmp_path, monkeypatch, small_net
                 raise _CrashError
         return train(self, search, *args)
 
-    monkeypatch.setattr(sk_tune.automl._runner.Runner, "_keep", crash)
+    monkeypatch.setattr(sk_tune._automl._runner.Runner, "_keep", crash)
     with pytest.raises(_CrashError):
         AutoClassifier(**common).fit(*iris)
     assert (tmp_path / "a" / "MLP.networks.db").is_file()

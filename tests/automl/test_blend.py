@@ -9,7 +9,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sk_tune import GridSearchCV
-from sk_tune.automl._blend import Trial, blend_of, trials_of
+from sk_tune._automl._blend import Trial, blend_of, trials_of
 
 X, Y = load_iris(return_X_y=True)
 FOLDS = list(StratifiedKFold(3, shuffle=True, random_state=0).split(X, Y))

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, r2_score
 
+from sk_tune._automl._blend import Trial
+from sk_tune._automl._chosen import choose
+from sk_tune._ensemble import Library
 from sk_tune._metric import scorer_metric
-from sk_tune.automl._blend import Trial
-from sk_tune.automl._chosen import choose
-from sk_tune.ensemble import Library
 
 
 def _trial(name, predictions, y, part, classes, score=0.5):

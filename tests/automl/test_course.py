@@ -9,13 +9,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from sk_tune.automl import AutoProgress, _model_course, _models, _resources
-from sk_tune.automl._model_course import ModelCourse
-from sk_tune.automl._models import boosting_model, dummy_model, linear_model
-from sk_tune.automl._resources import Clock
-from sk_tune.automl._runner import _N_KEPT, Runner
-from sk_tune.diagnosis import Change, Finding
-from sk_tune.search import HyperbandSearchCV
+from sk_tune._automl import AutoProgress, _model_course, _models, _resources
+from sk_tune._automl._model_course import ModelCourse
+from sk_tune._automl._models import boosting_model, dummy_model, linear_model
+from sk_tune._automl._resources import Clock
+from sk_tune._automl._runner import _N_KEPT, Runner
+from sk_tune._diagnosis import Change, Finding
+from sk_tune._search import HyperbandSearchCV
 
 
 def _course(problem, *, budget=None, n_rounds=0, tell=None, follows_findings=True):

@@ -14,7 +14,7 @@ from sklearn.metrics import make_scorer, median_absolute_error
 from sklearn.model_selection import GridSearchCV
 from sklearn.preprocessing import StandardScaler
 
-from sk_tune.automl._models import (
+from sk_tune._automl._models import (
     ChannelScaler,
     TimedBoostingClassifier,
     TimedBoostingRegressor,
@@ -24,8 +24,8 @@ from sk_tune.automl._models import (
     linear_model,
     network_models,
 )
-from sk_tune.sampler import RandomSampler
-from sk_tune.space import as_space, table_defaults, table_space
+from sk_tune._sampler import RandomSampler
+from sk_tune._space import as_space, table_defaults, table_space
 
 
 def _models(problem):

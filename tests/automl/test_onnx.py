@@ -16,13 +16,13 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, Normalizer, QuantileTransformer
 
 from sk_tune import AutoClassifier, AutoRegressor, MLPClassifier, TablePreparer
+from sk_tune._automl._blend import Blend
+from sk_tune._automl._models import boosting_model, linear_model, network_models
+from sk_tune._ensemble import Combination, Member, export_ensemble
+from sk_tune._ensemble._onnx_steps import _normal_quantile, _step, add_steps
+from sk_tune._ensemble._onnx_trees import add_boosting
 from sk_tune._onnx_graph import Graph
-from sk_tune.automl._blend import Blend
-from sk_tune.automl._models import boosting_model, linear_model, network_models
-from sk_tune.ensemble import Combination, Member, export_ensemble
-from sk_tune.ensemble._onnx_steps import _normal_quantile, _step, add_steps
-from sk_tune.ensemble._onnx_trees import add_boosting
-from sk_tune.prepare import circles
+from sk_tune._prepare import circles
 
 SMALL = {"time_budget": None, "n_rounds": 0, "cv": 2, "leak_guard": False}
 NETWORKS = {**SMALL, "models": ["network"], "random_state": 0}

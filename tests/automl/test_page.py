@@ -11,8 +11,8 @@ import pytest
 from sklearn.datasets import load_diabetes, load_iris
 
 from sk_tune import AutoClassifier, AutoRegressor
-from sk_tune.automl._page import auto_page, auto_step, model_texts
-from sk_tune.diagnosis import Finding
+from sk_tune._automl._page import auto_page, auto_step, model_texts
+from sk_tune._diagnosis import Finding
 from sk_tune.exceptions import SkTuneWarning
 
 
@@ -71,7 +71,7 @@ def tuned(small_network):
     options = {"models": ["linear", "network"], "cv": 2, "test_size": 0.2, "n_jobs": 1}
     auto = AutoRegressor(time_budget=None, n_rounds=1, random_state=0, **options)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sk_tune.automl._auto.network_models", lambda p: [small_network(p)])
+        patch.setattr("sk_tune._automl._auto.network_models", lambda p: [small_network(p)])
         return auto.fit(X[:150], y[:150])
 
 

@@ -9,7 +9,7 @@ from numpy.testing import assert_array_equal
 from sklearn.base import BaseEstimator
 
 from sk_tune import AutoClassifier, AutoRegressor
-from sk_tune.automl._problem import _sampling_order, as_features, as_target, kind_of
+from sk_tune._automl._problem import _sampling_order, as_features, as_target, kind_of
 from sk_tune.exceptions import SkTuneWarning, TableError
 
 

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from sk_tune.automl import _resources
-from sk_tune.automl._resources import (
+from sk_tune._automl import _resources
+from sk_tune._automl._resources import (
     Cost,
     _hyperband_epochs,
     affordable,
@@ -16,7 +16,7 @@ from sk_tune.automl._resources import (
     hyperband_size,
     measured_cost,
 )
-from sk_tune.schedule import hyperband_brackets
+from sk_tune._schedule import hyperband_brackets
 
 
 def _most_threads():

@@ -13,12 +13,12 @@ from sklearn.datasets import load_breast_cancer
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-import sk_tune.automl._runner
+import sk_tune._automl._runner
 from sk_tune import AutoClassifier, GridSearchCV
-from sk_tune.automl import AutoProgress
-from sk_tune.automl._models import boosting_model, dummy_model, linear_model
-from sk_tune.automl._resources import Clock
-from sk_tune.automl._runner import MemoryFolder, Runner, progress_text
+from sk_tune._automl import AutoProgress
+from sk_tune._automl._models import boosting_model, dummy_model, linear_model
+from sk_tune._automl._resources import Clock
+from sk_tune._automl._runner import MemoryFolder, Runner, progress_text
 from sk_tune.exceptions import SkTuneWarning
 
 
@@ -57,9 +57,9 @@ def test_until_workers_run_networks_train_in_this_process(
         n_workers.append(n_jobs)
         return GridSearchCV(*args, **options)
 
-    monkeypatch.setattr(sk_tune.automl._runner, "have_to_start", lambda _: not n_workers)
+    monkeypatch.setattr(sk_tune._automl._runner, "have_to_start", lambda _: not n_workers)
     monkeypatch.setattr(
-        sk_tune.automl._runner, "start_meanwhile", lambda n_jobs, _: started.append(n_jobs)
+        sk_tune._automl._runner, "start_meanwhile", lambda n_jobs, _: started.append(n_jobs)
     )
     grid = {"net__max_epochs": [1]}
     for budget in (60.0, 60.0, None):

@@ -12,8 +12,8 @@ from sklearn.metrics import (
 from sklearn.model_selection import StratifiedKFold
 
 from sk_tune import AutoClassifier, AutoRegressor
-from sk_tune.automl import positive_class, with_positive
-from sk_tune.automl._scoring import scoring_of
+from sk_tune._automl import positive_class, with_positive
+from sk_tune._automl._scoring import scoring_of
 from sk_tune.exceptions import SkTuneWarning
 
 EVEN = np.repeat(["no", "yes"], 30)

@@ -10,16 +10,16 @@ from hypothesis import strategies as st
 from sklearn.metrics import f1_score, matthews_corrcoef, roc_auc_score
 from sklearn.model_selection import GroupKFold, PredefinedSplit, TimeSeriesSplit
 
-from sk_tune._metric import Metric
-from sk_tune.automl import _splitting
-from sk_tune.automl._splitting import (
+from sk_tune._automl import _splitting
+from sk_tune._automl._splitting import (
     as_groups,
     check_scores,
     guarded,
     split_rows,
     warn_of_leaks,
 )
-from sk_tune.diagnosis import Finding, find_leaks
+from sk_tune._diagnosis import Finding, find_leaks
+from sk_tune._metric import Metric
 from sk_tune.exceptions import SkTuneWarning, TableError
 
 

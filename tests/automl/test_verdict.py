@@ -6,9 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sk_tune.automl import Score, format_score, scale_of
-from sk_tune.automl._scoring import Scoring
-from sk_tune.automl._verdict import verdict as _verdict
+from sk_tune._automl import Score, format_score, scale_of
+from sk_tune._automl._scoring import Scoring
+from sk_tune._automl._verdict import verdict as _verdict
 
 NAN = math.nan
 ACCURACY = Scoring(name="accuracy", scorer="accuracy", reason="")

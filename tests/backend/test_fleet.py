@@ -24,8 +24,8 @@ from skorch.callbacks import Checkpoint
 from torch import nn
 
 from sk_tune import GridSearchCV, MLPClassifier, NetClassifier, engine, fleet
-from sk_tune.adoption import adopter
-from sk_tune.backend import FleetBackend, FleetReport
+from sk_tune._adoption import adopter
+from sk_tune._backend import FleetBackend, FleetReport
 from sk_tune.exceptions import SkTuneWarning
 
 X, Y = load_iris(return_X_y=True)

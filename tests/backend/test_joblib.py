@@ -13,9 +13,9 @@ from joblib import Parallel, delayed
 from joblib.parallel import get_active_backend
 
 from sk_tune import fleet
-from sk_tune.adoption import adopter
-from sk_tune.backend import FleetBackend
-from sk_tune.backend._session import Session
+from sk_tune._adoption import adopter
+from sk_tune._backend import FleetBackend
+from sk_tune._backend._session import Session
 
 
 @pytest.fixture

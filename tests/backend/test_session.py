@@ -17,11 +17,11 @@ from skorch.callbacks import Callback
 from torch import nn
 
 from sk_tune import MLPClassifier, NetClassifier, fleet
-from sk_tune.adoption import FitRequested, adoption
-from sk_tune.backend import Recorder, _session, _task_copy
-from sk_tune.backend._session import Session
+from sk_tune._adoption import FitRequested, adoption
+from sk_tune._backend import Recorder, _session, _task_copy
+from sk_tune._backend._session import Session
+from sk_tune._training import _one_thread
 from sk_tune.exceptions import SkTuneWarning
-from sk_tune.training import _one_thread
 
 X, Y = load_iris(return_X_y=True)
 

@@ -21,8 +21,8 @@ from skorch import NeuralNetClassifier
 from torch import nn
 
 from sk_tune import MLPClassifier
-from sk_tune.backend._task_copy import copy_task, kept_random_states, silenced
-from sk_tune.training import forked_rng
+from sk_tune._backend._task_copy import copy_task, kept_random_states, silenced
+from sk_tune._training import forked_rng
 
 
 def _arguments(*args, **kwargs):

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sk_tune.cli import main
+from sk_tune._cli import main
 
 
 def _mixed_table():

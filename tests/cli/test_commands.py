@@ -8,7 +8,7 @@ import pandas
 import pytest
 
 from sk_tune import __version__
-from sk_tune.cli import main
+from sk_tune._cli import main
 
 
 def _run(*arguments):
@@ -29,7 +29,7 @@ def test_help_imports_neither_torch_nor_pandas_nor_sklearn(command):
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert done.returncode == 0
     assert done.stdout.startswith("usage: sk-tune")
-    assert "sk_tune.cli._main" in imported
+    assert "sk_tune._cli._main" in imported
     assert not {"torch", "sklearn", "pandas", "numpy"} & imported
 
 
@@ -150,7 +150,7 @@ def test_a_closed_pipe_is_not_a_crash():
     """As in ``sk-tune ... | head -1``: no error about the closed pipe."""
     script = (
         "import sys, os; read, write = os.pipe(); os.close(read); os.dup2(write, 1);"
-        "from sk_tune.cli import main; import sk_tune.cli._main as m;"
+        "from sk_tune._cli import main; import sk_tune._cli._main as m;"
         "m._run = lambda *a: print('x' * 100); sys.exit(main(['demo']))"
     )
 

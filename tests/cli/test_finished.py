@@ -12,13 +12,13 @@ import pandas as pd
 import pytest
 from sklearn.datasets import load_iris
 
+import sk_tune._cli._finished
+import sk_tune._cli._tables
 import sk_tune._onnx_graph
-import sk_tune.cli._finished
-import sk_tune.cli._tables
 from sk_tune import AutoClassifier, MLPClassifier
-from sk_tune.cli import main
-from sk_tune.cli._output import SavedModel, load_model, write_output
-from sk_tune.engine import Fit, train
+from sk_tune._cli import main
+from sk_tune._cli._output import SavedModel, load_model, write_output
+from sk_tune._engine import Fit, train
 
 
 @pytest.fixture
@@ -134,8 +134,8 @@ def test_a_file_is_predicted_in_parts(fitted, tmp_path, mixed_table, monkeypatch
     mixed_table.to_parquet(tmp_path / "t.parquet")
     found = []
     for n_rows in (1000, 50):
-        own = partial(sk_tune.cli._tables.read_parts, n_rows=n_rows)
-        monkeypatch.setattr(sk_tune.cli._finished, "read_parts", own)
+        own = partial(sk_tune._cli._tables.read_parts, n_rows=n_rows)
+        monkeypatch.setattr(sk_tune._cli._finished, "read_parts", own)
         for name in ("t.csv", "t.parquet"):
             assert main(["predict", str(fitted), str(tmp_path / name), "--proba"]) == 0
             found.append(capsys.readouterr().out)
@@ -164,8 +164,8 @@ def test_a_column_without_a_name_is_predicted_from(tmp_path, fit, monkeypatch, c
     frame.to_csv(tmp_path / "t.csv")
     assert fit(tmp_path / "t.csv", "label") == 0
     frame.head(30).to_csv(tmp_path / "new.csv")
-    own = partial(sk_tune.cli._tables.read_parts, n_rows=20)
-    monkeypatch.setattr(sk_tune.cli._finished, "read_parts", own)
+    own = partial(sk_tune._cli._tables.read_parts, n_rows=20)
+    monkeypatch.setattr(sk_tune._cli._finished, "read_parts", own)
     capsys.readouterr()
 
     assert main(["predict", str(tmp_path / "out"), str(tmp_path / "new.csv")]) == 0
@@ -178,8 +178,8 @@ def test_a_failing_file_leaves_no_predictions(
     fitted, tmp_path, mixed_table, fails, monkeypatch
 ):
     """Incomplete predictions are deleted; the error names the row."""
-    own = partial(sk_tune.cli._tables.read_parts, n_rows=50)
-    monkeypatch.setattr(sk_tune.cli._finished, "read_parts", own)
+    own = partial(sk_tune._cli._tables.read_parts, n_rows=50)
+    monkeypatch.setattr(sk_tune._cli._finished, "read_parts", own)
     mixed_table = mixed_table.astype({"size": object})
     mixed_table.loc[110, "size"] = "big"
     mixed_table.to_csv(tmp_path / "t.csv", index=False)

@@ -22,9 +22,9 @@ import pytest
 import torch
 from sklearn.datasets import load_diabetes
 
-import sk_tune.cli._fit
+import sk_tune._cli._fit
 from sk_tune import AutoClassifier
-from sk_tune.cli import main
+from sk_tune._cli import main
 
 
 def test_a_table_of_all_kinds_of_columns(fit, mixed_csv, printed, summary):
@@ -66,9 +66,9 @@ def test_imports_do_not_count_against_the_budget(fit, mixed_csv, summary, monkey
     class Slow:
         def __getattr__(self, name):
             monkeypatch.setattr(time, "monotonic", lambda: clock() + 1000)
-            return getattr(sk_tune.cli._fit, name)
+            return getattr(sk_tune._cli._fit, name)
 
-    monkeypatch.setitem(sys.modules, "sk_tune.cli._fit", Slow())
+    monkeypatch.setitem(sys.modules, "sk_tune._cli._fit", Slow())
     assert fit(mixed_csv, "label", "--models", "linear") == 0
 
     assert summary()["seconds"] < 1000
@@ -131,13 +131,13 @@ def test_noise_scores_at_chance_on_the_rows_set_aside(fit, printed, summary):
 def test_rows_set_aside_are_never_trained_on(fit, monkeypatch):
     """No fit receives a row that is set aside."""
     seen = set()
-    kinds_and_values = sk_tune.prepare._table_preparer.kinds_and_values
+    kinds_and_values = sk_tune._prepare._table_preparer.kinds_and_values
 
     def spy(X, **options):
         seen.update(X["a"])
         return kinds_and_values(X, **options)
 
-    monkeypatch.setattr(sk_tune.prepare._table_preparer, "kinds_and_values", spy)
+    monkeypatch.setattr(sk_tune._prepare._table_preparer, "kinds_and_values", spy)
     frame = pd.DataFrame({"a": np.arange(100) * 1.5, "label": ["x", "y"] * 50})
 
     assert fit(frame, "label") == 0
@@ -326,7 +326,7 @@ def test_an_interrupted_write_can_be_resumed(
     """The error of predict names sk-tune resume, which writes the model."""
     with monkeypatch.context() as patch:
         stop = Mock(side_effect=KeyboardInterrupt)
-        patch.setattr(sk_tune.cli._fit, "write_output", stop)
+        patch.setattr(sk_tune._cli._fit, "write_output", stop)
         assert fit(mixed_csv, "label") == 130
 
     assert f"sk-tune resume {tmp_path / 'out'}" in capsys.readouterr().err
@@ -341,19 +341,19 @@ def test_an_interrupted_write_can_be_resumed(
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="signals are POSIX's")
 def test_sigterm_ends_a_fit_as_ctrl_c_does(tmp_path, fit, mixed_csv, monkeypatch, capsys):
     """Results are written, and the exit code is the shell's for the signal."""
-    begin = sk_tune.automl._runner.Runner.begin
+    begin = sk_tune._automl._runner.Runner.begin
 
     def terminated(self, stage):
         begin(self, stage)
         if stage == "boosting, default":
             os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(sk_tune.automl._runner.Runner, "begin", terminated)
-    monkeypatch.setattr(sk_tune.automl._models, "_REGULARISATION", [1.0])
+    monkeypatch.setattr(sk_tune._automl._runner.Runner, "begin", terminated)
+    monkeypatch.setattr(sk_tune._automl._models, "_REGULARISATION", [1.0])
 
     # After it is safe: a reader of a pipe that left, as head does, costs no model.
     printing = Mock(side_effect=RuntimeError)
-    monkeypatch.setattr(sk_tune.cli._fit, "print_outcome", printing)
+    monkeypatch.setattr(sk_tune._cli._fit, "print_outcome", printing)
     with suppress(RuntimeError):
         fit(mixed_csv, "label", budget="30s")
     assert main(["report", str(tmp_path / "out")]) == 0
@@ -513,7 +513,7 @@ def test_other_bad_input_is_refused(mixed_csv, tmp_path, fails):
 
 def test_a_full_disk_loses_no_results(tmp_path, fit, mixed_csv, monkeypatch, capsys):
     """Predict can use the model, and resume the stored fits."""
-    write, tried = sk_tune.cli._fit.write_output, []
+    write, tried = sk_tune._cli._fit.write_output, []
 
     def full_at_first(folder, saved, *args):
         tried.append(folder)
@@ -521,7 +521,7 @@ def test_a_full_disk_loses_no_results(tmp_path, fit, mixed_csv, monkeypatch, cap
             raise OSError(errno.ENOSPC, "No space left on device")
         return write(folder, saved, *args)
 
-    monkeypatch.setattr(sk_tune.cli._fit, "write_output", full_at_first)
+    monkeypatch.setattr(sk_tune._cli._fit, "write_output", full_at_first)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
 
     assert fit(mixed_csv, "label") == 2
@@ -545,7 +545,7 @@ def test_the_fallback_is_a_new_folder(tmp_path, mixed_csv, monkeypatch, capsys, 
         tried.append(folder)
         raise OSError(errno.ENOSPC, "No space left on device", "somewhere")
 
-    monkeypatch.setattr(sk_tune.cli._fit, "write_output", full)
+    monkeypatch.setattr(sk_tune._cli._fit, "write_output", full)
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "elsewhere"))
     (tmp_path / "home" / "in").mkdir(parents=True)

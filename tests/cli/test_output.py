@@ -19,9 +19,9 @@ import pytest
 from sklearn.datasets import load_iris
 
 from sk_tune import AutoClassifier
-from sk_tune.cli import main
-from sk_tune.cli._output import SavedModel, check_output_folder, load_model, write_output
-from sk_tune.diagnosis import find_leaks
+from sk_tune._cli import main
+from sk_tune._cli._output import SavedModel, check_output_folder, load_model, write_output
+from sk_tune._diagnosis import find_leaks
 from sk_tune.exceptions import OptionError, TableError
 
 FILES = ["model", "report.html", "summary.json", "trials.parquet"]

@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import sk_tune.cli._tables
-from sk_tune.cli import main
-from sk_tune.cli._tables import demo_table, read_parts, read_table, read_target
+import sk_tune._cli._tables
+from sk_tune._cli import main
+from sk_tune._cli._tables import demo_table, read_parts, read_table, read_target
 from sk_tune.exceptions import TableError
 
 
@@ -242,7 +242,7 @@ def test_other_tables_come_from_scikit_learn(name, n_rows, first):
 
 def test_without_the_titanic_the_default_is_another_table(monkeypatch, fails):
     """A distribution may omit scikit-learn's tests."""
-    monkeypatch.setattr(sk_tune.cli._tables, "_TITANIC", "nowhere")
+    monkeypatch.setattr(sk_tune._cli._tables, "_TITANIC", "nowhere")
 
     assert demo_table(None)[0].name == "breast_cancer"
     fails(["demo", "--table", "titanic"], "--table titanic", "breast_cancer")

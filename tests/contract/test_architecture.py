@@ -103,10 +103,10 @@ _HEAVY = {"torch", "sklearn", "skorch", "skopt", "numpy", "pandas", "scipy"}
         ("import sk_tune", _HEAVY),
         ("import sk_tune; dir(sk_tune)", _HEAVY),
         (
-            "import sk_tune.nets, sk_tune.training, sk_tune.augment",
+            "import sk_tune._nets, sk_tune._training, sk_tune._augment",
             {"sklearn", "skorch", "skopt", "pandas"},
         ),
-        ("import sk_tune.space, sk_tune.sampler", {"torch", "skorch", "optuna"}),
+        ("import sk_tune._space, sk_tune._sampler", {"torch", "skorch", "optuna"}),
     ],
 )
 def test_imports_import_nothing_heavy(code, heavy):

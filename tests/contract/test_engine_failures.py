@@ -15,7 +15,7 @@ from skorch.callbacks import Callback
 from torch import nn
 
 from sk_tune import MLPClassifier, NetClassifier, RNNClassifier
-from sk_tune.engine import Fit, train
+from sk_tune._engine import Fit, train
 from sk_tune.exceptions import SkTuneWarning
 
 ROWS, MONITOR = np.arange(150), np.arange(150, 200)

@@ -13,9 +13,9 @@ import pytest
 from parity.modules import Layers
 
 from sk_tune import CNNClassifier, MLPClassifier, NetClassifier, RNNClassifier
-from sk_tune.augment import CutMix, Flip
-from sk_tune.engine import Fit, _shard, train
-from sk_tune.training import arrays_of_state
+from sk_tune._augment import CutMix, Flip
+from sk_tune._engine import Fit, _shard, train
+from sk_tune._training import arrays_of_state
 
 MONITOR = np.arange(150, 200)
 BASE = {"batch_size": 32, "dtype": "float64", "learning_rate": 0.005, "max_epochs": 3}

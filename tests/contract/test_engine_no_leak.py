@@ -6,7 +6,7 @@ from parity.modules import Layers
 from skorch.callbacks import Callback
 
 from sk_tune import CNNClassifier, MLPClassifier, MLPRegressor, NetRegressor, RNNClassifier
-from sk_tune.engine import Fit, fitted_estimator, train
+from sk_tune._engine import Fit, fitted_estimator, train
 
 ROWS, MONITOR = np.arange(150), np.arange(150, 200)
 

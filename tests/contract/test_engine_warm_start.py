@@ -13,8 +13,8 @@ from parity.modules import Layers
 from skorch.callbacks import Callback
 
 import sk_tune
-from sk_tune.engine import Fit, fitted_estimator, train
-from sk_tune.estimators._net_state import training_state
+from sk_tune._engine import Fit, fitted_estimator, train
+from sk_tune._estimators._net_state import training_state
 
 ROWS, MONITOR = np.arange(150), np.arange(150, 200)
 BASE = {"max_epochs": 9, "batch_size": 32, "dtype": "float64", "learning_rate": 0.005}

@@ -13,7 +13,7 @@ from torch import nn
 
 from sk_tune import CNNClassifier, GridSearchCV, HyperbandSearchCV, MLPClassifier
 from sk_tune._compat import joblib_names, torch_names
-from sk_tune.engine import Fit, FitStream
+from sk_tune._engine import Fit, FitStream
 from sk_tune.exceptions import SkTuneWarning
 
 X, y = load_iris(return_X_y=True)
@@ -126,7 +126,7 @@ def test_other_operators_of_torch_are_computed_by_documented_functions(another_t
 
 def test_networks_on_images_are_the_same_with_another_torch(another_torch, monkeypatch):
     """Up to rounding."""
-    from sk_tune.fleets import _convolution, _layers
+    from sk_tune._fleets import _convolution, _layers
 
     images = np.random.default_rng(0).normal(size=(60, 36))
     net = CNNClassifier(

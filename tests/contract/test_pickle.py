@@ -351,7 +351,7 @@ def test_training_goes_on_after_skops():
 @pytest.mark.slow
 def test_automl_predicts_the_same_after_skops(monkeypatch):
     """By its ensemble, with the leaderboard, from a table with text."""
-    monkeypatch.setattr("sk_tune.automl._models._REGULARISATION", [1.0])
+    monkeypatch.setattr("sk_tune._automl._models._REGULARISATION", [1.0])
     table = pd.DataFrame(X, columns=list("wxyz")).assign(
         kind=np.where(X[:, 0] > 0, "u", "v")
     )

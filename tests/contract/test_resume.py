@@ -31,7 +31,7 @@ from sk_tune import (
     RandomizedSearchCV,
     fleet,
 )
-from sk_tune.engine import Fit, FitStore, _store, train
+from sk_tune._engine import Fit, FitStore, _store, train
 from sk_tune.exceptions import SkTuneWarning, StoreError
 
 CV = StratifiedKFold(3, shuffle=True, random_state=0)

@@ -7,8 +7,8 @@ from marks import parametrize_with_checks
 from torch import nn
 
 import sk_tune
-from sk_tune.automl import _models
-from sk_tune.estimators import NetworkEstimator
+from sk_tune._automl import _models
+from sk_tune._estimators import NetworkEstimator
 
 
 class SmallNet(nn.Sequential):
@@ -85,7 +85,7 @@ def small_models(monkeypatch):
         model.estimator.set_params(net__width=16, net__learning_rate=0.03)
         return [model]
 
-    monkeypatch.setattr("sk_tune.automl._auto.network_models", models)
+    monkeypatch.setattr("sk_tune._automl._auto.network_models", models)
     monkeypatch.setattr(_models, "_MOST_EPOCHS", 30)
     monkeypatch.setattr(_models, "_REGULARISATION", [0.1, 1.0])
     monkeypatch.setattr(_models, "_LINEAR_NUMERIC", {})

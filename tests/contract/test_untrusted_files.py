@@ -33,11 +33,11 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sk_tune import CNNClassifier, MLPClassifier, RNNClassifier, TablePreparer, load, save
-from sk_tune.engine import Fit, FitStore, train
-from sk_tune.engine._store import _digest
-from sk_tune.estimators._persistence import _checksum
+from sk_tune._engine import Fit, FitStore, train
+from sk_tune._engine._store import _digest
+from sk_tune._estimators._persistence import _checksum
+from sk_tune._training import arrays_of_state
 from sk_tune.exceptions import StoreError
-from sk_tune.training import arrays_of_state
 
 # What a file of some kilobytes may ask for; the files here have at most 100.
 MOST_BYTES = 3 * 2**30

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from sk_tune import MLPClassifier
-from sk_tune.diagnosis import Curves, diagnose
+from sk_tune._diagnosis import Curves, diagnose
 
 
 class FakeSearch(SimpleNamespace):

@@ -21,8 +21,8 @@ from sk_tune import (
     NetClassifier,
     RandomizedSearchCV,
 )
-from sk_tune.diagnosis import Change, Finding, apply
-from sk_tune.space import Choice, as_space
+from sk_tune._diagnosis import Change, Finding, apply_remedies
+from sk_tune._space import Choice, as_space
 
 DROPOUT = Change(parameter="dropout", action="at least", value=0.3, reason="overfits")
 EPOCHS = Change(parameter="max_epochs", action="at least", value=80, reason="improves")
@@ -48,8 +48,10 @@ def test_an_estimator_is_changed_in_a_copy():
     """The original stays unchanged; in a pipeline, names get the step's prefix."""
     given = net(dropout=0.1)
 
-    applied = apply([finding("overfitting", DROPOUT)], given)
-    inside = apply(finding("overfitting", DROPOUT), make_pipeline(StandardScaler(), given))
+    applied = apply_remedies([finding("overfitting", DROPOUT)], given)
+    inside = apply_remedies(
+        finding("overfitting", DROPOUT), make_pipeline(StandardScaler(), given)
+    )
 
     assert given.dropout == 0.1
     assert applied.target.dropout == 0.3
@@ -93,7 +95,7 @@ LACKED = Change(parameter="hidden_size", action="at least", value=64, reason="")
 )
 def test_only_the_cause_is_treated(findings, changed):
     """The set of findings decides which finding is treated."""
-    applied = apply(findings, net(learning_rate=1.0))
+    applied = apply_remedies(findings, net(learning_rate=1.0))
 
     assert [change.parameter for change in applied.changes] == changed
     assert (str(applied) == "Nothing was changed.") is (changed == [])
@@ -104,7 +106,7 @@ def test_a_space_is_changed_behind_any_prefix(prefix):
     """Names in a space may have the prefixes of steps."""
     space = {f"{prefix}dropout": stats.uniform(0, 0.5), f"{prefix}activation": ["relu"]}
 
-    applied = apply([finding("overfitting", DROPOUT)], space)
+    applied = apply_remedies([finding("overfitting", DROPOUT)], space)
 
     assert applied.target[f"{prefix}dropout"].support() == (0.3, 0.5)
     assert space[f"{prefix}dropout"].support() == (0.0, 0.5)
@@ -119,7 +121,7 @@ def test_lists_of_spaces_and_choices_are_changed_inside():
         ({"net__optimizer": Choice({"sgd": inner, "adamw": {}})}, 5),
     ]
 
-    target = apply([finding("overfitting", DROPOUT)], space).target
+    target = apply_remedies([finding("overfitting", DROPOUT)], space).target
 
     assert target[0] == {"net__dropout": [0.4]}
     changed, n_iter = target[1]
@@ -140,7 +142,7 @@ def test_lists_of_spaces_and_choices_are_changed_inside():
 )
 def test_no_parameter_is_added_without_a_clear_prefix(space):
     """With two networks, no network, or only arguments of a module."""
-    assert apply([finding("overfitting", DROPOUT)], space).target == space
+    assert apply_remedies([finding("overfitting", DROPOUT)], space).target == space
 
 
 def test_added_parameters_have_the_networks_prefix_in_every_dict():
@@ -149,8 +151,8 @@ def test_added_parameters_have_the_networks_prefix_in_every_dict():
     pipeline = Pipeline([("scale", StandardScaler()), ("net", net())])
     search = GridSearchCV(pipeline, [{"net__dropout": [0.0]}, {"scale__with_std": [False]}])
 
-    target = apply([finding("overfitting", DROPOUT)], space).target
-    changed = apply([finding("overfitting", DROPOUT)], search).target.param_grid
+    target = apply_remedies([finding("overfitting", DROPOUT)], space).target
+    changed = apply_remedies([finding("overfitting", DROPOUT)], search).target.param_grid
 
     assert target[0] == {"net__width": [8, 16], "net__dropout": [0.3]}
     assert [element["net__dropout"] for element in target] == [[0.3], [0.3]]
@@ -164,7 +166,7 @@ def test_a_search_is_changed_in_space_and_estimator():
     search = RandomizedSearchCV(pipe, {"mlpclassifier__width": stats.randint(8, 65)})
     edge = finding("optimum at the edge", WIDER, outcome="tip")
 
-    target = apply([finding("overfitting", DROPOUT), edge], search).target
+    target = apply_remedies([finding("overfitting", DROPOUT), edge], search).target
 
     space = target.param_distributions
     assert list(space) == ["mlpclassifier__width"]
@@ -178,18 +180,18 @@ def test_a_search_over_rungs_gets_longer_rungs():
     fewer = Change(parameter="max_epochs", action="at most", value=3, reason="rises")
     search = HyperbandSearchCV(net(), {"dropout": [0.0, 0.5]}, max_resources=20)
 
-    applied = apply([finding("still improving", EPOCHS)], search)
+    applied = apply_remedies([finding("still improving", EPOCHS)], search)
 
     assert applied.target.max_resources == 80
     assert applied.target.estimator.max_epochs == search.estimator.max_epochs
-    assert apply([finding("overfitting", fewer)], search).changes == ()
+    assert apply_remedies([finding("overfitting", fewer)], search).changes == ()
 
 
 def changed(described, action, value, parameter="learning_rate"):
     """Return a description of values, or a value, after a change."""
     name = parameter.rpartition("net__")[2]
     change = Change(parameter=name, action=action, value=value, reason="")
-    return apply(finding("", change), {parameter: described}).target[parameter]
+    return apply_remedies(finding("", change), {parameter: described}).target[parameter]
 
 
 @pytest.mark.parametrize(
@@ -223,7 +225,9 @@ def changed(described, action, value, parameter="learning_rate"):
 def test_values_change(before, parameter, action, value, after):
     """Integers stay integers."""
     change = Change(parameter=parameter, action=action, value=value, reason="")
-    target = apply(finding("", change), NetClassifier(None, **{parameter: before})).target
+    target = apply_remedies(
+        finding("", change), NetClassifier(None, **{parameter: before})
+    ).target
     found = target.get_params()[parameter]
 
     assert found == after
@@ -323,7 +327,7 @@ def test_tuples_are_lists_for_scikit_learn():
     """Its searches treat a tuple as values to choose from."""
     wider = Change(parameter="width", action="at least", value=32, reason="")
 
-    applied = apply(finding("", wider), GridSearchCV(net(), {"width": (8, 32)}))
+    applied = apply_remedies(finding("", wider), GridSearchCV(net(), {"width": (8, 32)}))
 
     assert applied.target.param_grid == {"width": [32]}
 
@@ -371,11 +375,11 @@ def test_changes_are_a_table_in_a_notebook():
         code="", name="", outcome="tip", severity="low", message="", changes=(change,)
     )
 
-    html = apply(finding, {"rate": [0.1, 0.9]})._repr_html_()
+    html = apply_remedies(finding, {"rate": [0.1, 0.9]})._repr_html_()
 
     row = "<td>rate</td><td>[0.1, 0.9]</td><td>[0.1]</td><td>a &lt; b</td>"
     assert row in html
-    assert apply([], {})._repr_html_() == "<p>Nothing was changed.</p>"
+    assert apply_remedies([], {})._repr_html_() == "<p>Nothing was changed.</p>"
 
 
 @pytest.fixture
@@ -393,11 +397,11 @@ def test_a_remedy_that_lowered_the_score_is_reverted_and_not_repeated(separable)
     issue = replace(finding("overfitting", *epochs), alternatives=(dropout,))
     search = GridSearchCV(net(width=16, max_epochs=20), {}, cv=3).fit(*separable)
 
-    first = apply([issue], search)
+    first = apply_remedies([issue], search)
     worse = pickle.loads(pickle.dumps(first.target)).fit(*separable)
-    second = apply([issue], worse)
+    second = apply_remedies([issue], worse)
     again = second.target.fit(*separable)
-    third = apply([issue], again)
+    third = apply_remedies([issue], again)
 
     assert [c.parameter for c in first.changes] == ["max_epochs"]
     assert worse.best_score_ < search.best_score_
@@ -410,7 +414,7 @@ def test_a_remedy_that_lowered_the_score_is_reverted_and_not_repeated(separable)
     assert [(c.parameter, c.after) for c in third.changes] == [("dropout", 0.0)]
     restored = third.target.fit(*separable)
     assert restored.best_score_ == search.best_score_
-    assert apply([issue], restored).changes == ()
+    assert apply_remedies([issue], restored).changes == ()
 
 
 def test_a_remedy_that_raised_the_score_stays(separable):
@@ -418,8 +422,10 @@ def test_a_remedy_that_raised_the_score_stays(separable):
     search = GridSearchCV(net(width=16, max_epochs=1), {}, cv=3).fit(*separable)
     longer = Change(parameter="max_epochs", action="at least", value=20, reason="")
 
-    better = apply([finding("still improving", longer)], search).target.fit(*separable)
-    applied = apply([finding("overfitting", DROPOUT)], better)
+    better = apply_remedies([finding("still improving", longer)], search).target.fit(
+        *separable
+    )
+    applied = apply_remedies([finding("overfitting", DROPOUT)], better)
 
     assert better.best_score_ > search.best_score_
     assert [c.parameter for c in applied.changes] == ["dropout"]
@@ -429,10 +435,10 @@ def test_a_remedy_that_raised_the_score_stays(separable):
 def test_new_findings_count_if_the_score_fell_without_a_change(separable):
     """Without changes, no remedy is reverted."""
     search = GridSearchCV(net(width=16, max_epochs=20), {}, cv=3).fit(*separable)
-    target = apply([], search).target
+    target = apply_remedies([], search).target
     worse = target.set_params(estimator__max_epochs=1).fit(*separable)
 
-    applied = apply([finding("overfitting", DROPOUT)], worse)
+    applied = apply_remedies([finding("overfitting", DROPOUT)], worse)
 
     assert worse.best_score_ < search.best_score_
     assert [c.parameter for c in applied.changes] == ["dropout"]
@@ -445,9 +451,9 @@ def test_networks_are_judged_by_their_held_out_loss(separable):
     issue = finding("overfitting", one_epoch)
     for stops, n_changes in ((True, 1), (False, 0)):
         network = net(width=16, max_epochs=20, early_stopping=stops).fit(*separable)
-        worse = apply([issue], network).target.fit(*separable)
+        worse = apply_remedies([issue], network).target.fit(*separable)
 
-        assert len(apply([issue], worse).changes) == n_changes
+        assert len(apply_remedies([issue], worse).changes) == n_changes
 
 
 def test_scale_is_treated_first_and_alone_where_folds_are_at_fault():
@@ -460,7 +466,7 @@ def test_scale_is_treated_first_and_alone_where_folds_are_at_fault():
     folds = finding("folds disagree")
 
     def changed(*issues):
-        return [c.parameter for c in apply(issues, net()).changes]
+        return [c.parameter for c in apply_remedies(issues, net()).changes]
 
     assert changed(rate, scale) == changed(folds, rate, scale) == ["standardscaler"]
     assert changed(finding("too few rows", DROPOUT), scale) == ["standardscaler"]

@@ -15,8 +15,8 @@ from sklearn.preprocessing import StandardScaler
 from torch import nn
 
 from sk_tune import GridSearchCV, MLPClassifier, NetClassifier
+from sk_tune._diagnosis import apply_remedies
 from sk_tune._search_record import INTERRUPTED, LEFT_OUT, LOST_RACE, UNSCORED, SearchRecord
-from sk_tune.diagnosis import apply
 
 PARAMS = [{"width": 2**k} for k in range(6)]
 FOLDS = np.array([-0.02, 0.0, 0.01, 0.03, -0.02])
@@ -183,7 +183,7 @@ def test_an_optimum_at_the_high_end_widens_the_range(make_search, edge):
     (change,) = finding.changes
     assert (change.parameter, change.action) == ("learning_rate", "extend above")
     assert change.value > 1e-2
-    low, high = apply(finding, space).target["learning_rate"].support()
+    low, high = apply_remedies(finding, space).target["learning_rate"].support()
     assert (low, high) == (1e-4, change.value)
 
 

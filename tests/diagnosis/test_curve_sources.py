@@ -26,7 +26,7 @@ from sk_tune import (
     MLPClassifier,
     MLPRegressor,
 )
-from sk_tune.diagnosis import curves_of, curves_of_estimator, diagnose
+from sk_tune._diagnosis import curves_of, curves_of_estimator, diagnose
 
 X, Y = load_breast_cancer(return_X_y=True)
 X, Y = StandardScaler().fit_transform(X)[:150], Y[:150]

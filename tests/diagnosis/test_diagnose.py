@@ -18,8 +18,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sk_tune import GridSearchCV, HyperbandSearchCV, MLPClassifier, MLPRegressor
-from sk_tune.diagnosis import Curves, Finding, apply, diagnose, to_act_on, verdict
-from sk_tune.diagnosis._findings import RULES, good_fit
+from sk_tune._diagnosis import Curves, Finding, apply_remedies, diagnose, to_act_on, verdict
+from sk_tune._diagnosis._findings import RULES, good_fit
 
 KNOWN = [
     ("healthy", "good fit"),
@@ -158,7 +158,7 @@ def test_a_search_is_diagnosed_and_repaired(noisy_rows):
     search = GridSearchCV(pipe, {"mlpclassifier__n_layers": [2]}, cv=4).fit(*noisy_rows)
 
     findings = diagnose(search)
-    applied = apply(findings, search)
+    applied = apply_remedies(findings, search)
     mended = applied.target.fit(*noisy_rows)
 
     assert verdict(findings).name == "overfitting"
@@ -446,7 +446,7 @@ def test_where_all_candidates_fail_the_error_names_reason_and_remedy():
 
     findings = diagnose(search)
     assert verdict(findings).name == "failed candidates"
-    assert apply(findings, search).target.fit(X, y).best_score_ > 0.9
+    assert apply_remedies(findings, search).target.fit(X, y).best_score_ > 0.9
 
 
 def test_the_verdict_names_the_other_issues():

@@ -11,7 +11,7 @@ from sklearn.model_selection import (
     learning_curve,
 )
 
-from sk_tune.diagnosis import SampleCurve, diagnose, try_without_fold
+from sk_tune._diagnosis import SampleCurve, diagnose, try_without_fold
 
 BATCHES = {"batch_size": 32, "max_epochs": 30}
 FREE = {"dropout": 0.0, "weight_decay": 0.0}

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.model_selection import KFold
 
-from sk_tune.diagnosis import find_leaks, group_copies
+from sk_tune._diagnosis import find_leaks, group_copies
 
 
 @settings(deadline=None, max_examples=20)

@@ -11,9 +11,9 @@ from sklearn.datasets import load_diabetes
 from sklearn.model_selection import GroupKFold, KFold, TimeSeriesSplit
 from sklearn.preprocessing import QuantileTransformer, RobustScaler, StandardScaler
 
-from sk_tune.diagnosis import find_leaks, group_copies
-from sk_tune.diagnosis._leaks import outliers_of
-from sk_tune.prepare import TablePreparer
+from sk_tune._diagnosis import find_leaks, group_copies
+from sk_tune._diagnosis._leaks import outliers_of
+from sk_tune._prepare import TablePreparer
 
 CLEAN = {
     "iris": datasets.load_iris(return_X_y=True),

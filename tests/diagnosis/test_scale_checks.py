@@ -25,8 +25,8 @@ from sk_tune import (
     RNNClassifier,
     TablePreparer,
 )
+from sk_tune._diagnosis import Change, Finding, apply_remedies, diagnose, verdict
 from sk_tune._input_scale import input_scale
-from sk_tune.diagnosis import Change, Finding, apply, diagnose, verdict
 
 NAME = "features not scaled"
 UNITS = np.array([1e6, 1.0, 1e-6])
@@ -54,7 +54,7 @@ def test_a_search_records_the_scale_and_the_remedy_raises_the_score(table):
     search = pickle.loads(pickle.dumps(GridSearchCV(net(), {}, cv=3).fit(*table)))
 
     found = verdict(diagnose(search))
-    mended = apply(diagnose(search), search).target.fit(*table)
+    mended = apply_remedies(diagnose(search), search).target.fit(*table)
 
     assert (found.code, found.outcome, found.candidate) == ("SKT118", "issue", 0)
     assert found.evidence["std_ratio"] == pytest.approx(1e12, rel=0.2)
@@ -274,8 +274,8 @@ def test_a_scaler_stands_directly_in_front_of_the_network(estimator, name, renam
     """In an estimator, and in a search, which gets a renamed space."""
     search = GridSearchCV(estimator, [{f"{name}width": [4]}, {f"{name}n_layers": [1]}])
 
-    applied = apply([scaler()], search)
-    alone = apply([scaler()], estimator).target
+    applied = apply_remedies([scaler()], search)
+    alone = apply_remedies([scaler()], estimator).target
 
     inner = applied.target.estimator
     for pipe in (inner, alone):
@@ -290,7 +290,7 @@ def test_a_scaler_stands_directly_in_front_of_the_network(estimator, name, renam
         code="", name="overfitting", outcome="issue", severity="high", message="",
         changes=(dropout,),
     )  # fmt: skip
-    (change,) = apply([finding], estimator).changes
+    (change,) = apply_remedies([finding], estimator).changes
     assert change.parameter == f"{name}dropout"
 
 
@@ -308,7 +308,7 @@ def test_a_scaler_stands_directly_in_front_of_the_network(estimator, name, renam
 )
 def test_searches_with_rungs_and_lists_of_spaces_are_renamed(search, space):
     """The resource is renamed, too."""
-    target = apply([scaler()], search).target
+    target = apply_remedies([scaler()], search).target
 
     values = [v for v in target.get_params(deep=False).values() if v not in (None, space)]
     named = repr(space).replace("width", "mlpclassifier__width")
@@ -320,4 +320,4 @@ def test_searches_with_rungs_and_lists_of_spaces_are_renamed(search, space):
 
 def test_a_space_alone_gets_no_scaler():
     """It stays unchanged."""
-    assert apply([scaler()], {"width": [4]}).target == {"width": [4]}
+    assert apply_remedies([scaler()], {"width": [4]}).target == {"width": [4]}

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sk_tune.diagnosis import check_classes
+from sk_tune._diagnosis import check_classes
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ from torch import nn
 from torch.nn import functional
 
 from sk_tune import MLPClassifier
-from sk_tune.engine._digest import (
+from sk_tune._engine._digest import (
     data_digest,
     installed_name,
     installed_version,

@@ -14,7 +14,7 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 from joblib.parallel import ParallelBackendBase, ThreadingBackend
 
 from sk_tune import MLPClassifier, fleet
-from sk_tune.engine import (
+from sk_tune._engine import (
     Fit,
     FitStream,
     _executors,
@@ -23,8 +23,8 @@ from sk_tune.engine import (
     start_meanwhile,
     train,
 )
+from sk_tune._training import TimeLimit
 from sk_tune.exceptions import SkTuneWarning
-from sk_tune.training import TimeLimit
 
 pytestmark = [
     pytest.mark.usefixtures("workers_for_little"),

@@ -12,7 +12,7 @@ from skorch.callbacks import EarlyStopping
 from torch import nn
 
 from sk_tune import MLPClassifier, MLPRegressor
-from sk_tune.engine import data_fingerprint, params_fingerprint
+from sk_tune._engine import data_fingerprint, params_fingerprint
 
 
 def test_the_index_of_a_frame_counts():

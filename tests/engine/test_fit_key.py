@@ -16,10 +16,10 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 from sk_tune import MLPClassifier, NetClassifier
-from sk_tune.augment import Noise
-from sk_tune.engine import Fit, train
-from sk_tune.engine._results import FitKeys
-from sk_tune.fleets._kernel_library import compiled_library
+from sk_tune._augment import Noise
+from sk_tune._engine import Fit, train
+from sk_tune._engine._results import FitKeys
+from sk_tune._fleets._kernel_library import compiled_library
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.normal(size=(12, 3)), np.arange(12) % 2
@@ -208,9 +208,9 @@ import numpy as np
 from torch import nn
 from skorch.callbacks import EarlyStopping
 from sk_tune import MLPClassifier
-from sk_tune.engine import Fit
-from sk_tune.engine._digest import value_digest
-from sk_tune.engine._results import FitKeys
+from sk_tune._engine import Fit
+from sk_tune._engine._digest import value_digest
+from sk_tune._engine._results import FitKeys
 
 SIZES = {"a", "b", "c"}
 

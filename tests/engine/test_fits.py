@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from sk_tune.engine import Trained
-from sk_tune.engine._fits import ProgressReporter
-from sk_tune.training import TrainingState
+from sk_tune._engine import Trained
+from sk_tune._engine._fits import ProgressReporter
+from sk_tune._training import TrainingState
 
 HISTORY = (
     {"epoch": 1, "train_loss": 0.5, "monitor_loss": 0.75, "monitor_score": 0.25},
@@ -53,7 +53,7 @@ def test_the_curves_of_a_failed_fit_are_empty(name):
 def test_the_time_left_is_in_proportion_to_the_epochs_left(monkeypatch):
     """A quarter of the epochs in six seconds leaves eighteen."""
     clock = iter([100.0, 106.0, 108.0])
-    monkeypatch.setattr("sk_tune.engine._fits.time.perf_counter", lambda: next(clock))
+    monkeypatch.setattr("sk_tune._engine._fits.time.perf_counter", lambda: next(clock))
     seen = []
     reporter = ProgressReporter(seen.append, {0: 1, 1: 3})
 

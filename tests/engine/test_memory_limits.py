@@ -14,17 +14,17 @@ from skorch.callbacks import EarlyStopping, LRScheduler
 from torch import nn
 
 from sk_tune import CNNClassifier, MLPClassifier, RNNClassifier
-from sk_tune.engine import Fit, _memory_limits, checkpoint_before, train
-from sk_tune.engine._memory_limits import (
+from sk_tune._engine import Fit, _memory_limits, checkpoint_before, train
+from sk_tune._engine._memory_limits import (
     available_memory,
     checkpoint_epochs,
     networks_at_a_time,
     seconds_per_epoch,
 )
-from sk_tune.engine._results import FitKeys
-from sk_tune.fleets import FleetNetwork, Plan, Recipe, SeededCourse, Settings
-from sk_tune.nets import MLP
-from sk_tune.training import StoppingState, TensorSet, TrainingState
+from sk_tune._engine._results import FitKeys
+from sk_tune._fleets import FleetNetwork, Plan, Recipe, SeededCourse, Settings
+from sk_tune._nets import MLP
+from sk_tune._training import StoppingState, TensorSet, TrainingState
 
 KERNEL, LAYERS = Plan(way="kernel"), Plan(way="layers")
 
@@ -267,7 +267,7 @@ def test_a_fit_that_goes_on_from_a_checkpoint_is_the_fit(
 ):
     """To the bit: history, weights, moments and predictions, for every epoch."""
     fit = _fit(digits, NETS[name])
-    monkeypatch.setattr("sk_tune.engine._memory_limits._COST", 0.0)
+    monkeypatch.setattr("sk_tune._engine._memory_limits._COST", 0.0)
     (whole,) = train([replace(fit, keeps_checkpoints=True)])
 
     n_trained = len(whole.state.history)

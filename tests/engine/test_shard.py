@@ -8,10 +8,10 @@ from sklearn.linear_model import LogisticRegression
 from torch import nn
 
 from sk_tune import MLPClassifier, NetClassifier, RNNClassifier
-from sk_tune.engine import Fit, _shard, train
-from sk_tune.engine._shard import Shard, train_alone, train_shard
-from sk_tune.estimators import FitPreparer
-from sk_tune.fleets import train_fleet
+from sk_tune._engine import Fit, _shard, train
+from sk_tune._engine._shard import Shard, train_alone, train_shard
+from sk_tune._estimators import FitPreparer
+from sk_tune._fleets import train_fleet
 
 ROWS, MONITOR = np.arange(150), np.arange(150, 200)
 BASE = {"max_epochs": 2, "batch_size": 32}

@@ -23,9 +23,9 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from sk_tune import CNNClassifier, MLPClassifier, NetClassifier, RNNClassifier
-from sk_tune.augment import Flip, Shift
-from sk_tune.engine import Fit
-from sk_tune.engine._skorch_support import reason_against_net, reason_alone, signature
+from sk_tune._augment import Flip, Shift
+from sk_tune._engine import Fit
+from sk_tune._engine._skorch_support import reason_against_net, reason_alone, signature
 
 X, Y = np.zeros((4, 3)), np.zeros(4)
 

@@ -21,7 +21,7 @@ from skorch.helper import SliceDict
 from torch import nn
 from torch.utils.data import DataLoader
 
-from sk_tune.engine import (
+from sk_tune._engine import (
     Fit,
     count_words,
     draw_as_fit,
@@ -29,9 +29,9 @@ from sk_tune.engine import (
     skip_words,
     train,
 )
-from sk_tune.engine._skorch_adoption import _Slices, cutting_iterator
+from sk_tune._engine._skorch_adoption import _Slices, cutting_iterator
+from sk_tune._training import forked_rng
 from sk_tune.exceptions import SkTuneWarning
-from sk_tune.training import forked_rng
 
 X, Y = load_digits(return_X_y=True)
 X, Y = X[:260] / 16.0, Y[:260].astype(np.int64)

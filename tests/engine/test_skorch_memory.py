@@ -19,10 +19,10 @@ from torch import nn
 from torch.optim.lr_scheduler import ExponentialLR, MultiStepLR, SequentialLR
 from torch.optim.lr_scheduler import LRScheduler as TorchScheduler
 
+from sk_tune._engine import Fit, FitStore, _store, train
+from sk_tune._engine._shard import Shard, train_shard
+from sk_tune._engine._store import remaining_fit
 from sk_tune._json_values import decode, encode
-from sk_tune.engine import Fit, FitStore, _store, train
-from sk_tune.engine._shard import Shard, train_shard
-from sk_tune.engine._store import remaining_fit
 
 X, Y = load_digits(return_X_y=True)
 X, Y = X[:160].astype(np.float32) / 16, Y[:160].astype(np.int64)

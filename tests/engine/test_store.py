@@ -23,10 +23,10 @@ from skorch.callbacks import Callback
 from torch import nn
 
 from sk_tune import MLPClassifier, MLPRegressor, NetClassifier
-from sk_tune.engine import Fit, FitStore, Trained, _store, _train, train
-from sk_tune.engine._results import stored_fits
-from sk_tune.engine._shard import Shard, train_shard
-from sk_tune.engine._store import (
+from sk_tune._engine import Fit, FitStore, Trained, _store, _train, train
+from sk_tune._engine._results import stored_fits
+from sk_tune._engine._shard import Shard, train_shard
+from sk_tune._engine._store import (
     SECONDS_BETWEEN,
     UnfinishedFits,
     history_from_columns,
@@ -34,9 +34,9 @@ from sk_tune.engine._store import (
     remaining_fit,
     unfinished_key,
 )
+from sk_tune._fleets import _active_batch
+from sk_tune._training import arrays_of_state, values_of_state
 from sk_tune.exceptions import SkTuneWarning, StoreError
-from sk_tune.fleets import _active_batch
-from sk_tune.training import arrays_of_state, values_of_state
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from sk_tune import MLPClassifier, MLPRegressor, NetClassifier
-from sk_tune.engine import (
+from sk_tune._engine import (
     Fit,
     FitStore,
     TimeLimit,
@@ -34,8 +34,8 @@ from sk_tune.engine import (
     fitted_estimator,
     train,
 )
+from sk_tune._fleets import Plan, _active_batch, _loop
 from sk_tune.exceptions import SkTuneWarning
-from sk_tune.fleets import Plan, _active_batch, _loop
 
 ROWS, MONITOR = np.arange(150), np.arange(150, 200)
 BASE = {"max_epochs": 2, "batch_size": 32, "learning_rate": 0.01}
@@ -701,7 +701,7 @@ def test_a_single_group_is_shared_among_the_workers(
 @pytest.mark.usefixtures("workers_for_little")
 def test_fits_on_a_gpu_are_not_shared_out(digits, monkeypatch):
     """Processes would have to share it, and would each fill it with networks."""
-    monkeypatch.setattr("sk_tune.engine._dispatch.executor_of", None)
+    monkeypatch.setattr("sk_tune._engine._dispatch.executor_of", None)
     fits = [_fit(digits, _mlp(device=device), seed=i) for i, device in enumerate(PLACES)]
 
     trained = train(fits, n_jobs=2)

@@ -5,7 +5,7 @@ import pytest
 from sklearn.model_selection import StratifiedKFold
 
 from sk_tune import GridSearchCV
-from sk_tune.ensemble import Library
+from sk_tune._ensemble import Library
 
 
 @pytest.fixture(scope="session")

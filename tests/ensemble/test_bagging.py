@@ -16,7 +16,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 import sk_tune
 from sk_tune import BaggingClassifier, BaggingRegressor, MLPClassifier, MLPRegressor, fleet
-from sk_tune.engine import train
+from sk_tune._engine import train
 
 # Where scikit-learn's own bagging fails, in its words.
 EXPECTED_FAILURES = {
@@ -112,7 +112,7 @@ def calls(monkeypatch):
         calls.append(len(fits))
         return train(fits, **options)
 
-    monkeypatch.setattr("sk_tune.backend._session.train", counted)
+    monkeypatch.setattr("sk_tune._backend._session.train", counted)
     return calls
 
 
@@ -183,7 +183,7 @@ def test_out_of_bag_curves_are_scores_on_samples_that_a_member_lacks(pair):
 @pytest.mark.parametrize("most_numbers", [100, 2**22], ids=["piece by piece", "at once"])
 def test_oob_scores_are_of_smaller_ensembles(pair, outputs, most_numbers, monkeypatch):
     """The score of the first m is the one that m members predict for samples they lack."""
-    monkeypatch.setattr("sk_tune.ensemble._bagging._MOST_NUMBERS", most_numbers)
+    monkeypatch.setattr("sk_tune._ensemble._bagging._MOST_NUMBERS", most_numbers)
     bag, _, (X, y) = pair(oob_score=True)
     table = bag.oob_by_members_
 

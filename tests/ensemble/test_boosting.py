@@ -25,7 +25,7 @@ from sk_tune import (
     RNNRegressor,
     fleet,
 )
-from sk_tune.ensemble._boosting import _REGRESSION_LOSSES, _BinaryLogLoss, _LogLoss
+from sk_tune._ensemble._boosting import _REGRESSION_LOSSES, _BinaryLogLoss, _LogLoss
 
 # The default, in the precision in which samples and weights can be compared.
 PRECISE = MLPRegressor(n_layers=1, width=64, max_epochs=10, dtype="float64")

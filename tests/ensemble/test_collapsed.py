@@ -29,8 +29,8 @@ from sk_tune import (
     TablePreparer,
     TrialEnsembleClassifier,
 )
-from sk_tune.ensemble import CollapsedClassifier, CollapsedRegressor, collapse
-from sk_tune.estimators import read_file
+from sk_tune._ensemble import CollapsedClassifier, CollapsedRegressor, collapse
+from sk_tune._estimators import read_file
 
 ATOL = 1e-6  # of float32, summed in another order
 
@@ -222,7 +222,7 @@ def test_pruning_keeps_the_heaviest_members(mixed, names, outputs):
 def test_pruning_to_a_time_keeps_what_fits_into_it(mixed, monkeypatch):
     """The largest number of members whose call is fast enough, by bisection."""
     monkeypatch.setattr(
-        "sk_tune.ensemble._collapsed._milliseconds",
+        "sk_tune._ensemble._collapsed._milliseconds",
         lambda parts, X: 2.0 * len(parts.members),
     )
     small = collapse(mixed)
@@ -236,7 +236,7 @@ def test_pruning_to_a_time_keeps_what_fits_into_it(mixed, monkeypatch):
     # Where all are fast enough one call tells so.
     times = iter([9.0, 5.0, 1.0, 1.0])
     monkeypatch.setattr(
-        "sk_tune.ensemble._collapsed._milliseconds", lambda parts, X: next(times)
+        "sk_tune._ensemble._collapsed._milliseconds", lambda parts, X: next(times)
     )
     assert len(small.prune(max_ms=9)) == 5
 

@@ -25,7 +25,7 @@ from sklearn.preprocessing import (
 from sklearn.tree import DecisionTreeClassifier
 
 from sk_tune import MLPClassifier, NetClassifier
-from sk_tune.ensemble import Combination, Member, network_of
+from sk_tune._ensemble import Combination, Member, network_of
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from skorch import NeuralNetClassifier
 from torch import nn
 
 from sk_tune import BaggingRegressor, BoostingRegressor, MLPRegressor, fleet
-from sk_tune.ensemble import _member_fits as _members
-from sk_tune.ensemble._member_fits import fit_members
+from sk_tune._ensemble import _member_fits as _members
+from sk_tune._ensemble._member_fits import fit_members
 from sk_tune.exceptions import SkTuneWarning, TrainingDivergedError
 
 RATES = [0.001, 0.01, 0.03]

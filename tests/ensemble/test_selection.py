@@ -20,16 +20,16 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from sk_tune import GridSearchCV, HalvingGridSearchCV
-from sk_tune.ensemble import (
+from sk_tune._ensemble import (
     GreedyOptions,
     Library,
     Selector,
     read_library,
     with_temperature,
 )
-from sk_tune.ensemble._parts import fitted_temperature
-from sk_tune.ensemble._selection import contribution_table
-from sk_tune.ensemble._weights import (
+from sk_tune._ensemble._parts import fitted_temperature
+from sk_tune._ensemble._selection import contribution_table
+from sk_tune._ensemble._weights import (
     _STRENGTHS,
     MetricObjective,
     SampleObjective,

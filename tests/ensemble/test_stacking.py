@@ -15,7 +15,7 @@ from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 import sk_tune
 from sk_tune import StackingClassifier, StackingRegressor, fleet
-from sk_tune.ensemble import _stacking
+from sk_tune._ensemble import _stacking
 
 CV = StratifiedKFold(3, shuffle=True, random_state=0)
 

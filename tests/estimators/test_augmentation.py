@@ -11,8 +11,8 @@ from sklearn.exceptions import NotFittedError
 from skorch.callbacks import Callback
 
 from sk_tune import CNNClassifier, MLPClassifier, NetClassifier, RNNClassifier
-from sk_tune.augment import CutMix, Flip, Mixup, Noise, Shift, TimeMask
-from sk_tune.engine import Fit, train
+from sk_tune._augment import CutMix, Flip, Mixup, Noise, Shift, TimeMask
+from sk_tune._engine import Fit, train
 
 OF_NETWORKS = {
     "MLP": [Noise(0.3), "mixup"],
@@ -162,7 +162,7 @@ def test_invalid_augmentations_are_refused(value, task_data):
     X, y = task_data("CNNClassifier")
     message = (
         r"The 'augmentation' parameter of CNNClassifier must be a str among \{.*'flip'.*"
-        r"\}, an instance of a class of sk_tune.augment, .* or None. Got .* instead."
+        r"\}, an instance of a class of sk_tune._augment, .* or None. Got .* instead."
     )
     net = CNNClassifier(augmentation=value)
 

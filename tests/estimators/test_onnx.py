@@ -12,8 +12,8 @@ from torch import nn
 
 import sk_tune._onnx_graph
 from sk_tune import NetRegressor
+from sk_tune._nets import ACTIVATIONS
 from sk_tune.exceptions import SkTuneWarning
-from sk_tune.nets import ACTIVATIONS
 
 STEPS = {"input_shape": (2, 4)}
 IMAGE = {"input_shape": (1, 2, 4)}

@@ -8,14 +8,14 @@ from sklearn.exceptions import NotFittedError
 from torch import nn
 
 from sk_tune import CNNClassifier, MLPClassifier, MLPRegressor, NetClassifier, RNNRegressor
-from sk_tune.estimators import (
+from sk_tune._estimators import (
     Fit,
     FitPreparer,
     NetworkEstimator,
     adopt_training,
     is_unchanged,
 )
-from sk_tune.estimators._preparation import DATA_PARAMETERS
+from sk_tune._estimators._preparation import DATA_PARAMETERS
 
 ROWS, MONITOR = np.arange(150), np.arange(150, 200)
 BASE = {"max_epochs": 2, "batch_size": 32, "random_state": 4}

@@ -11,7 +11,7 @@ from scipy import sparse
 from sklearn.base import clone
 
 import sk_tune
-from sk_tune.estimators import LastSeen
+from sk_tune._estimators import LastSeen
 
 _RNG = np.random.default_rng(0)
 # Eighths between -2 and 2, which float16 and bfloat16 represent exactly.

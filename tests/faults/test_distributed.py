@@ -44,7 +44,7 @@ def _sleeping_before_the_first_shard(seconds):
     """
 
     def slow_down():
-        from sk_tune.engine import _executors
+        from sk_tune._engine import _executors
 
         train_shard = _executors.train_shard
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sk_tune.engine import FitStore
+from sk_tune._engine import FitStore
 
 N_MOMENTS = int(os.environ.get("SK_TUNE_FAULTS", "50"))
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3000)]
@@ -34,7 +34,7 @@ from sklearn.datasets import load_digits
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sk_tune import HyperbandSearchCV, MLPClassifier
-from sk_tune.engine import _train
+from sk_tune._engine import _train
 _train._SECONDS_TO_START = 0.0
 
 def main(store, n_jobs, limit):
@@ -280,7 +280,7 @@ from skorch import NeuralNetClassifier
 from skorch.callbacks import EarlyStopping, LRScheduler
 from torch import nn
 from sk_tune import GridSearchCV, MLPClassifier
-from sk_tune.engine import _store, _train
+from sk_tune._engine import _store, _train
 _train._SECONDS_TO_START = 0.0
 # Of a search of some seconds; the five seconds of a real one are too many.
 _store.SECONDS_BETWEEN = 0.2
@@ -385,7 +385,7 @@ import torch
 from sklearn.datasets import load_iris
 from torch import nn
 from sk_tune import GridSearchCV, MLPClassifier, NetClassifier
-from sk_tune.engine import _train
+from sk_tune._engine import _train
 
 class Wasteful(nn.Module):
     # Asks for memory when it is called, not when it is made.
@@ -452,7 +452,7 @@ import sys, warnings
 warnings.simplefilter("ignore")
 from sklearn.datasets import load_digits
 from sk_tune import GridSearchCV, MLPClassifier
-from sk_tune.engine import _store, _train
+from sk_tune._engine import _store, _train
 _train._SECONDS_TO_START = 0.0
 _store.SECONDS_BETWEEN = 0.2
 

@@ -11,15 +11,15 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from sk_tune import CNNClassifier, MLPClassifier, MLPRegressor, NetClassifier, RNNClassifier
-from sk_tune.engine import Fit, train
-from sk_tune.fleets import (
+from sk_tune._engine import Fit, train
+from sk_tune._fleets import (
     _active_batch,
     _epoch_batches,
     _loop,
     _stacked_optimizers,
 )
-from sk_tune.fleets._kernel_library import VARIABLE
-from sk_tune.training import arrays_of_state
+from sk_tune._fleets._kernel_library import VARIABLE
+from sk_tune._training import arrays_of_state
 
 BASE = {"batch_size": 32, "max_epochs": 3, "device": "cpu"}
 MLP = {"hidden_layer_sizes": (12, 8), "dropout": 0.2, **BASE}

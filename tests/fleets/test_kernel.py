@@ -19,23 +19,23 @@ from sk_tune import (
     NetRegressor,
     RNNClassifier,
 )
-from sk_tune.augment import Noise
-from sk_tune.engine import Fit, train
-from sk_tune.engine._shard import prepare
-from sk_tune.estimators import FitPreparer
-from sk_tune.exceptions import SkTuneWarning
-from sk_tune.fleets import (
+from sk_tune._augment import Noise
+from sk_tune._engine import Fit, train
+from sk_tune._engine._shard import prepare
+from sk_tune._estimators import FitPreparer
+from sk_tune._fleets import (
     _active_batch,
     _compiled_epoch,
     _kernel,
     _kernel_library,
     train_fleet,
 )
-from sk_tune.fleets._kernel import carried_layers
-from sk_tune.fleets._kernel_library import VARIABLE, compiled_library, kernel_status
-from sk_tune.fleets._plan import build_program, plan
-from sk_tune.nets import ACTIVATIONS, SeededDropout
-from sk_tune.training import TensorSet, arrays_of_state
+from sk_tune._fleets._kernel import carried_layers
+from sk_tune._fleets._kernel_library import VARIABLE, compiled_library, kernel_status
+from sk_tune._fleets._plan import build_program, plan
+from sk_tune._nets import ACTIVATIONS, SeededDropout
+from sk_tune._training import TensorSet, arrays_of_state
+from sk_tune.exceptions import SkTuneWarning
 
 # Without a library for this processor, there is nothing to test.
 pytestmark = pytest.mark.skipif(compiled_library() is None, reason=kernel_status())

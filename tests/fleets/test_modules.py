@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from sk_tune.fleets import module_structure, plan
+from sk_tune._fleets import module_structure, plan
 
 X = torch.rand(100, 64, generator=torch.Generator().manual_seed(0))
 

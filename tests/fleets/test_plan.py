@@ -9,13 +9,13 @@ from torch import nn
 from torch.nn import functional as F
 
 from sk_tune import MLPClassifier, augment
-from sk_tune.engine import Fit
-from sk_tune.engine._shard import prepare
-from sk_tune.estimators import FitPreparer
-from sk_tune.fleets import _convolution, _plan, plan, stacked_program
-from sk_tune.fleets._program import Program
-from sk_tune.fleets._traced import Chain, Link
-from sk_tune.nets import RNN, SeededDropout, seed_dropout, set_dropout_step
+from sk_tune._engine import Fit
+from sk_tune._engine._shard import prepare
+from sk_tune._estimators import FitPreparer
+from sk_tune._fleets import _convolution, _plan, plan, stacked_program
+from sk_tune._fleets._program import Program
+from sk_tune._fleets._traced import Chain, Link
+from sk_tune._nets import RNN, SeededDropout, seed_dropout, set_dropout_step
 
 SHAPE, B, C = (2, 3), 5, 4
 SEEDS, FIRST_STEPS = [0, 5, 2**40], [0, 4, 900]
@@ -620,7 +620,7 @@ def test_chains_need_torchs_shape_and_precision():
 
 
 class WithMembers(nn.Module):
-    """A user's module with an attribute named like one of ``sk_tune.nets.MLP``."""
+    """A user's module with an attribute named like one of ``sk_tune._nets.MLP``."""
 
     def __init__(self, members):
         super().__init__()
@@ -655,7 +655,7 @@ def test_a_plan_names_the_way_and_the_reason(make, way, why, caplog):
     # Other tests may have logged the plan already.
     _plan._log.cache_clear()
 
-    with caplog.at_level("DEBUG", logger="sk_tune.fleets"):
+    with caplog.at_level("DEBUG", logger="sk_tune._fleets"):
         result = plan(module, _normal(B, *SHAPE))
 
     assert result.way == way

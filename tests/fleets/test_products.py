@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from sk_tune.fleets import _layers
-from sk_tune.fleets._layers import linear
+from sk_tune._fleets import _layers
+from sk_tune._fleets._layers import linear
 
 K, B, D, H = 3, 64, 48, 40
 

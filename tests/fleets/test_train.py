@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from sk_tune.fleets._loop import train_fleet
-from sk_tune.fleets._recipe import LOSSES, FleetNetwork, Recipe, SeededCourse
-from sk_tune.fleets._stacked_optimizers import Settings
-from sk_tune.nets import MLP
-from sk_tune.training import StoppingState, TensorSet, TrainingState, accuracy_by_network
+from sk_tune._fleets._loop import train_fleet
+from sk_tune._fleets._recipe import LOSSES, FleetNetwork, Recipe, SeededCourse
+from sk_tune._fleets._stacked_optimizers import Settings
+from sk_tune._nets import MLP
+from sk_tune._training import StoppingState, TensorSet, TrainingState, accuracy_by_network
 
 D, C, N = 4, 3, 30
 
@@ -155,7 +155,7 @@ def test_networks_are_built_when_places_become_free():
 @pytest.mark.parametrize(("seconds", "n_calls"), [(0.0, 29), (0.02, 1)])
 def test_slow_checkpoints_are_stored_less_often(monkeypatch, seconds, n_calls):
     """Storing must not take more than a share of the time."""
-    monkeypatch.setattr("sk_tune.fleets._loop._SECONDS_TO_KEEP", 1e-5)
+    monkeypatch.setattr("sk_tune._fleets._loop._SECONDS_TO_KEEP", 1e-5)
     stored = []
 
     def keep(states):

@@ -5,7 +5,7 @@ import os
 import pytest
 import torch
 
-from sk_tune.fleets._kernel_library import VARIABLE
+from sk_tune._fleets._kernel_library import VARIABLE
 
 
 @pytest.fixture

@@ -25,9 +25,9 @@ from sk_tune import (
     NetClassifier,
     RNNClassifier,
 )
-from sk_tune.engine import Fit, _shard, fitted_estimator, train
-from sk_tune.fleets import _loop
-from sk_tune.training import arrays_of_state
+from sk_tune._engine import Fit, _shard, fitted_estimator, train
+from sk_tune._fleets import _loop
+from sk_tune._training import arrays_of_state
 
 pytestmark = [
     pytest.mark.gpu,

@@ -16,8 +16,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 
 from sk_tune import MLPClassifier, load, save
-from sk_tune.engine import Fit, _shard, train
-from sk_tune.fleets import _loop
+from sk_tune._engine import Fit, _shard, train
+from sk_tune._fleets import _loop
 
 NET = MLPClassifier(
     hidden_layer_sizes=(16, 8),

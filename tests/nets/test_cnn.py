@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from sk_tune.nets import CNN
+from sk_tune._nets import CNN
 
 PLAIN = {
     "n_layers": 2,

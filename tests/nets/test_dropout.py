@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from parity import reference
 from torch import nn
 
-from sk_tune.nets import SeededDropout, seed_dropout, set_dropout_step
+from sk_tune._nets import SeededDropout, seed_dropout, set_dropout_step
 
 SHAPE = (128, 64)
 N = SHAPE[0] * SHAPE[1]

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from sk_tune.nets import ACTIVATIONS, MLP, by_member, mean_of_members
-from sk_tune.nets._mlp import SharedLinear
+from sk_tune._nets import ACTIVATIONS, MLP, by_member, mean_of_members
+from sk_tune._nets._mlp import SharedLinear
 
 PLAIN = {"activation": "relu", "normalization": None, "residual": False, "dropout": 0.0}
 

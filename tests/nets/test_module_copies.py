@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from sk_tune.nets import (
+from sk_tune._nets import (
     loose_state,
     tensor_values,
     unchanged_tensors,

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from sk_tune.nets import NamedInput, pack_inputs, reading_one_tensor, split_inputs
+from sk_tune._nets import NamedInput, pack_inputs, reading_one_tensor, split_inputs
 
 INPUTS = [
     NamedInput("x", (2, 3), ""),

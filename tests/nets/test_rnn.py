@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from sk_tune.nets import RNN
+from sk_tune._nets import RNN
 
 N_STEPS, N_FEATURES = 6, 3
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from sk_tune.nets import (
+from sk_tune._nets import (
     CategoryEmbedding,
     PeriodicEmbedding,
     PiecewiseLinearEmbedding,

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from sk_tune.nets import (
+from sk_tune._nets import (
     CNN,
     MLP,
     RNN,
@@ -33,7 +33,7 @@ def sample_shape(params: dict[str, Any], X: np.ndarray) -> tuple[int, ...]:
 
 
 def layout_of(params: dict[str, Any], shape: tuple[int, ...]) -> str:
-    """Return what the axes of a sample mean to sk_tune.augment."""
+    """Return what the axes of a sample mean to sk_tune._augment."""
     if len(shape) == 2:
         return "signal" if params["kind"] == "CNN" else "sequence"
     return {1: "table", 3: "image", 4: "volume"}[len(shape)]

@@ -1,9 +1,9 @@
 """One network, trained by a plain torch loop: what the package's ways to train must give.
 
 Written from the documentation, without a look at the package's loops: the docstrings of the
-estimators and of ``sk_tune.engine.Fit``, ADR 3 (random numbers) and ADR 4 (what a fit
-computes).  Of the package it takes the torch modules of ``sk_tune.nets``, which
-``tests/nets`` holds against formulas, and the operations of ``sk_tune.augment``, which
+estimators and of ``sk_tune._engine.Fit``, ADR 3 (random numbers) and ADR 4 (what a fit
+computes).  Of the package it takes the torch modules of ``sk_tune._nets``, which
+``tests/nets`` holds against formulas, and the operations of ``sk_tune._augment``, which
 ``tests/augment`` does.  Losses, optimizers and clipping are torch's, splits, class weights
 and scores scikit-learn's.
 """
@@ -21,8 +21,8 @@ from sklearn.utils import compute_class_weight
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sk_tune.augment import RowAugmenter, as_augmentations
-from sk_tune.nets import SeededDropout
+from sk_tune._augment import RowAugmenter, as_augmentations
+from sk_tune._nets import SeededDropout
 
 WEIGHTS, BATCH_ORDER, DROPOUT, VALIDATION_SPLIT, MODULE, AUGMENTATION = range(6)
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
@@ -324,7 +324,7 @@ class _Loop:
         return loss.detach(), combine(outputs.detach())
 
     def _augmenter(self, n_steps: int) -> Any:
-        """Return what changes a batch at random, a fleet of one for sk_tune.augment."""
+        """Return what changes a batch at random, a fleet of one for sk_tune._augment."""
         params = self.params
         operations = as_augmentations(params["augmentation"])
         if not operations:

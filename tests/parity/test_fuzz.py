@@ -16,11 +16,11 @@ from parity import reference
 from parity.modules import Attentive, Unbiased
 
 import sk_tune
-from sk_tune.augment import Cutout, Flip, Mixup, Noise, Scale, TimeShift
-from sk_tune.engine import Fit, fitted_estimator, train
+from sk_tune._augment import Cutout, Flip, Mixup, Noise, Scale, TimeShift
+from sk_tune._engine import Fit, fitted_estimator, train
+from sk_tune._nets import ACTIVATIONS
+from sk_tune._training import arrays_of_state
 from sk_tune.exceptions import SkTuneWarning
-from sk_tune.nets import ACTIVATIONS
-from sk_tune.training import arrays_of_state
 
 N_EXAMPLES = int(os.environ.get("SK_TUNE_FUZZ", "200"))
 N_QUICK = N_EXAMPLES if "SK_TUNE_FUZZ" in os.environ else 40

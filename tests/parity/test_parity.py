@@ -17,7 +17,7 @@ from sklearn.base import clone, is_regressor
 from torch import nn
 
 import sk_tune
-from sk_tune.augment import (
+from sk_tune._augment import (
     Contrast,
     CutMix,
     Cutout,
@@ -31,9 +31,9 @@ from sk_tune.augment import (
     TimeShift,
     as_augmentations,
 )
-from sk_tune.engine import Fit, fitted_estimator, train
-from sk_tune.fleets._kernel_library import VARIABLE
-from sk_tune.nets import ACTIVATIONS
+from sk_tune._engine import Fit, fitted_estimator, train
+from sk_tune._fleets._kernel_library import VARIABLE
+from sk_tune._nets import ACTIVATIONS
 
 TOLERANCE = 1e-9
 

@@ -14,8 +14,14 @@ from sklearn.dummy import DummyClassifier
 from sklearn.pipeline import make_pipeline
 
 from sk_tune import AutoRegressor, GridSearchCV, MLPClassifier, TablePreparer
+from sk_tune._prepare import (
+    TextFormat,
+    column_kinds,
+    decide_columns,
+    header_rows,
+    read_text,
+)
 from sk_tune.exceptions import SkTuneWarning, TableError
-from sk_tune.prepare import TextFormat, column_kinds, decide_columns, header_rows, read_text
 
 N = 60
 RNG = np.random.default_rng(0)

@@ -17,8 +17,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import RobustScaler, StandardScaler
 
 from sk_tune import MLPClassifier, TablePreparer
+from sk_tune._prepare import SmoothClipScaler, as_pandas
 from sk_tune.exceptions import TableError
-from sk_tune.prepare import SmoothClipScaler, as_pandas
 
 N = 60
 SETTINGS = [

@@ -23,11 +23,11 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 import sk_tune
-from sk_tune.diagnosis import Curves
-from sk_tune.report import SearchPart
-from sk_tune.report._gathering import CandidateRow
-from sk_tune.report._search_trials import parameters_of
-from sk_tune.search import Choice
+from sk_tune._diagnosis import Curves
+from sk_tune._report import SearchPart
+from sk_tune._report._gathering import CandidateRow
+from sk_tune._report._search_trials import parameters_of
+from sk_tune._search import Choice
 
 _SECONDS = 60
 # What must reach the page as text.

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 import sk_tune
-from sk_tune.report import write_html
+from sk_tune._report import write_html
 
 
 @pytest.fixture

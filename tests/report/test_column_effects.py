@@ -13,15 +13,15 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
 import sk_tune
-from sk_tune.report import (
+from sk_tune._report import (
     ColumnEffects,
     FoldModel,
     _column_effects,
     column_effects,
     write_html,
 )
-from sk_tune.report._column_effects import search_effects
-from sk_tune.report._pictures import column_pictures
+from sk_tune._report._column_effects import search_effects
+from sk_tune._report._pictures import column_pictures
 
 N = 600
 

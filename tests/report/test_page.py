@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from sklearn.base import clone
 from sklearn.exceptions import FitFailedWarning, NotFittedError
 
-from sk_tune.report import Page, Reproduction, to_json, to_text, write_html
-from sk_tune.report._gathering import gather
-from sk_tune.report._report_formats import candidate_table, render
-from sk_tune.report._search_trials import number_text, plain, value_text
+from sk_tune._report import Page, Reproduction, to_json, to_text, write_html
+from sk_tune._report._gathering import gather
+from sk_tune._report._report_formats import candidate_table, render
+from sk_tune._report._search_trials import number_text, plain, value_text
 
 HOSTILE = "<script>alert('x')</script>"
 

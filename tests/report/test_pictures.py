@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sk_tune.diagnosis import Curves
-from sk_tune.report._parameter_importance import Importance
-from sk_tune.report._pictures import (
+from sk_tune._diagnosis import Curves
+from sk_tune._report._parameter_importance import Importance
+from sk_tune._report._pictures import (
     curve_pictures,
     history_picture,
     importance_picture,
@@ -19,7 +19,7 @@ from sk_tune.report._pictures import (
     score_picture,
     slice_pictures,
 )
-from sk_tune.report._svg import AxisScale, scale_of
+from sk_tune._report._svg import AxisScale, scale_of
 
 _values = st.lists(
     st.floats(-1e12, 1e12, allow_nan=False, allow_infinity=False), min_size=1, max_size=20

@@ -10,11 +10,11 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import sk_tune
-from sk_tune.report import quality_of
-from sk_tune.report._gathering import gather
-from sk_tune.report._pictures import residual_picture
-from sk_tune.report._quality import confusion_table
-from sk_tune.report._report_formats import render
+from sk_tune._report import quality_of
+from sk_tune._report._gathering import gather
+from sk_tune._report._pictures import residual_picture
+from sk_tune._report._quality import confusion_table
+from sk_tune._report._report_formats import render
 
 CLASSES = np.array(["a", "b", "c"])
 

@@ -19,10 +19,10 @@ from skopt.space import Categorical, Integer, Real
 from skorch.callbacks import EarlyStopping, LRScheduler
 
 from sk_tune import BayesSearchCV, MLPClassifier, NetClassifier, RandomizedSearchCV
-from sk_tune.augment import Noise
-from sk_tune.report import data_description, fit_code
-from sk_tune.report._gathering import gather
-from sk_tune.search import Choice
+from sk_tune._augment import Noise
+from sk_tune._report import data_description, fit_code
+from sk_tune._report._gathering import gather
+from sk_tune._search import Choice
 
 
 def import_lines(value):
@@ -228,8 +228,8 @@ def test_names_are_imported_from_public_modules():
     assert import_lines([make_pipeline(StandardScaler(), net), space]) == [
         "from scipy.stats import loguniform, randint",
         "from sk_tune import NetClassifier",
-        "from sk_tune.augment import Noise",
-        "from sk_tune.space import Choice",
+        "from sk_tune._augment import Noise",
+        "from sk_tune._space import Choice",
         "from sklearn.pipeline import Pipeline",
         "from sklearn.preprocessing import StandardScaler",
         "from skopt.space import Integer, Real",

@@ -13,8 +13,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sk_tune import GridSearchCV
-from sk_tune.report import baseline_models
-from sk_tune.report._quality import folds_of, leak_checks, search_baselines
+from sk_tune._report import baseline_models
+from sk_tune._report._quality import folds_of, leak_checks, search_baselines
 
 X, Y = np.zeros((12, 1)), np.arange(12) % 2
 SAME = "All candidates on the same folds"

@@ -9,14 +9,14 @@ from scipy.stats import norm, uniform
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF
 
-from sk_tune.sampler._bayes import (
+from sk_tune._sampler._bayes import (
     ACQUISITIONS,
     Hedge,
     candidate_pool,
     greedy_batch,
     neighbours,
 )
-from sk_tune.space import Choice, as_space
+from sk_tune._space import Choice, as_space
 
 RNG = np.random.RandomState
 

@@ -9,10 +9,10 @@ from marks import slow
 from scipy.stats import loguniform, uniform
 from sklearn.gaussian_process import GaussianProcessRegressor
 
-from sk_tune.sampler import BayesSampler, RandomSampler
-from sk_tune.sampler import _bayes as bayes
-from sk_tune.sampler._surrogate import Fitted, GaussianProcess
-from sk_tune.space import Choice, as_space
+from sk_tune._sampler import BayesSampler, RandomSampler
+from sk_tune._sampler import _bayes as bayes
+from sk_tune._sampler._surrogate import Fitted, GaussianProcess
+from sk_tune._space import Choice, as_space
 
 N_SEEDS = 10
 N_POINTS = 40

@@ -12,14 +12,14 @@ from scipy import stats
 from scipy.stats import uniform
 from sklearn.model_selection import ParameterSampler
 
-from sk_tune.sampler import (
+from sk_tune._sampler import (
     BayesSampler,
     FidelitySampler,
     RandomSampler,
     TPESampler,
     fill_failed,
 )
-from sk_tune.space import Choice, as_space
+from sk_tune._space import Choice, as_space
 
 
 def _learner(space, seed):

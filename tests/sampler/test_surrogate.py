@@ -9,8 +9,8 @@ from sklearn.gaussian_process.kernels import RBF
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from sk_tune.sampler import BoostedQuantiles
-from sk_tune.sampler._surrogate import GaussianProcess, other, quiet_and_single, trees
+from sk_tune._sampler import BoostedQuantiles
+from sk_tune._sampler._surrogate import GaussianProcess, other, quiet_and_single, trees
 
 RNG = np.random.RandomState
 

@@ -7,8 +7,8 @@ import optuna
 import pytest
 from scipy.stats import loguniform, uniform
 
-from sk_tune.sampler import RandomSampler, TPESampler
-from sk_tune.space import Choice, as_space
+from sk_tune._sampler import RandomSampler, TPESampler
+from sk_tune._space import Choice, as_space
 
 SPACE = {
     "lr": loguniform(1e-5, 1),

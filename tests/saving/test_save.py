@@ -54,10 +54,10 @@ from sk_tune import (
     load,
     save,
 )
-from sk_tune.ensemble import CollapsedClassifier, collapse
-from sk_tune.estimators import read_file, write_file
+from sk_tune._ensemble import CollapsedClassifier, collapse
+from sk_tune._estimators import read_file, write_file
+from sk_tune._saving._save import Packer, Unpacker
 from sk_tune.exceptions import SkTuneWarning
-from sk_tune.saving._save import Packer, Unpacker
 
 _RNG = np.random.default_rng(0)
 N = 120
@@ -296,7 +296,7 @@ def test_messages_say_what_to_save_of_searches_and_ensembles(tmp_path):
         TypeError, match="Got a GridSearchCV. Write the whole model with joblib"
     ):
         save(search, tmp_path / "model")
-    with pytest.raises(TypeError, match="Save the result of sk_tune.ensemble.collapse"):
+    with pytest.raises(TypeError, match="Save the result of sk_tune._ensemble.collapse"):
         save(bag, tmp_path / "model")
     with pytest.raises(TypeError, match="Got a LogisticRegression"):
         save(LogisticRegression().fit(rows, Y), tmp_path / "model")

@@ -6,7 +6,7 @@ import operator
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sk_tune.schedule import AsynchronousBracket, Rung, RungJob, halving_plan
+from sk_tune._schedule import AsynchronousBracket, Rung, RungJob, halving_plan
 
 
 def _rungs(*pairs):

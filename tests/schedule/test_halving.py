@@ -11,7 +11,7 @@ from sklearn.dummy import DummyClassifier
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 from sklearn.model_selection import HalvingGridSearchCV
 
-from sk_tune.schedule import Rung, halving_plan, new_resources
+from sk_tune._schedule import Rung, halving_plan, new_resources
 
 
 class _Resourceful(DummyClassifier):

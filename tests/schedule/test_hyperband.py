@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sk_tune.schedule import hyperband_brackets, with_candidates
+from sk_tune._schedule import hyperband_brackets, with_candidates
 
 BUDGETS = {
     "low": st.integers(1, 500),

@@ -15,7 +15,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sk_tune import GridSearchCV, HalvingGridSearchCV, HyperbandSearchCV
-from sk_tune.search._network_training import Trainer
+from sk_tune._search._network_training import Trainer
 
 CV = StratifiedKFold(3, shuffle=True, random_state=1)
 

@@ -39,8 +39,8 @@ from sk_tune import (
     fleet,
 )
 from sk_tune._metric import scorer_metric
+from sk_tune._search import corrected_score
 from sk_tune.exceptions import TrainingDivergedError
-from sk_tune.search import corrected_score
 
 CV = StratifiedKFold(3, shuffle=True, random_state=1)
 GRID = {"learning_rate": [0.003, 0.03]}

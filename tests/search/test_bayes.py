@@ -12,7 +12,7 @@ from skopt.space import Integer, Real
 from skopt.utils import expected_minimum
 
 from sk_tune import BayesSearchCV
-from sk_tune.space import Choice
+from sk_tune._space import Choice
 
 CV = StratifiedKFold(2, shuffle=True, random_state=1)
 

@@ -27,7 +27,7 @@ from sklearn.model_selection import KFold, RepeatedKFold
 
 from sk_tune import GridSearchCV
 from sk_tune._metric import scorer_metric
-from sk_tune.search import CorrectedScore, FoldScores, _corrected_score, corrected_score
+from sk_tune._search import CorrectedScore, FoldScores, _corrected_score, corrected_score
 
 N = 60
 FOLDS = np.arange(N) % 3 == np.arange(3)[:, np.newaxis]

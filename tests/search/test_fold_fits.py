@@ -21,8 +21,8 @@ from sklearn.preprocessing import StandardScaler
 
 from sk_tune import GridSearchCV, MLPClassifier
 from sk_tune._compat import FoldTask
-from sk_tune.search import _network_training
-from sk_tune.search._fold_fits import FitMaker, _stack
+from sk_tune._search import _network_training
+from sk_tune._search._fold_fits import FitMaker, _stack
 
 
 @pytest.fixture

@@ -18,8 +18,8 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sk_tune import GridSearchCV
+from sk_tune._search._fold_fits import FittedTransformers, FoldCache
 from sk_tune.exceptions import SkTuneWarning
-from sk_tune.search._fold_fits import FittedTransformers, FoldCache
 
 CV = StratifiedKFold(3, shuffle=True, random_state=1)
 RATES = [0.001, 0.03]

@@ -8,7 +8,7 @@ from sklearn.ensemble import BaggingClassifier
 from sklearn.linear_model import LogisticRegression
 
 from sk_tune import GridSearchCV
-from sk_tune.search._search_session import SearchBackend
+from sk_tune._search._search_session import SearchBackend
 
 
 class Recording:

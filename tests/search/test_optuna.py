@@ -12,10 +12,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV as SklearnGridSearchCV
 
 from sk_tune import GridSearchCV, HalvingRandomSearchCV, HyperbandSearchCV, MLPClassifier
+from sk_tune._search import Choice, OptunaExport, to_optuna
+from sk_tune._search._optuna_study import TrialRecord, _trial_records, add_trials
 from sk_tune._search_record import INTERRUPTED, LEFT_OUT, LOST_RACE
-from sk_tune.search import Choice, OptunaExport, to_optuna
-from sk_tune.search._optuna_study import TrialRecord, _trial_records, add_trials
-from sk_tune.space import as_space
+from sk_tune._space import as_space
 
 pytestmark = pytest.mark.usefixtures("quiet_optuna")
 NET = MLPClassifier(width=4, max_epochs=4, batch_size=16, random_state=0)

@@ -8,9 +8,9 @@ from hypothesis.extra.numpy import arrays
 from sklearn.linear_model import LinearRegression
 from sklearn.neighbors import KNeighborsClassifier
 
-from sk_tune.schedule import halving_plan
-from sk_tune.search import Ledger
-from sk_tune.search._outcomes import (
+from sk_tune._schedule import halving_plan
+from sk_tune._search import Ledger
+from sk_tune._search._outcomes import (
     FoldOutcome,
     best_epoch,
     hold,

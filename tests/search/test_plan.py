@@ -14,7 +14,7 @@ from sklearn.svm import SVC
 from skorch import NeuralNetClassifier
 
 from sk_tune import GridSearchCV, HalvingGridSearchCV, HyperbandSearchCV, MLPClassifier
-from sk_tune.search._search_plan import _expected_seconds, mean_epochs, plan_in_time
+from sk_tune._search._search_plan import _expected_seconds, mean_epochs, plan_in_time
 
 
 def test_a_plan_prints_brackets_rungs_and_sums():
@@ -98,7 +98,7 @@ def test_many_rows_are_estimated_from_some(kind, n_rows, make_estimator, monkeyp
     estimator = SVC() if kind == "other" else make_estimator("MLPClassifier")
     grid = {"C": [1, 10]} if kind == "other" else {"dropout": [0.0, 0.1]}
     search = GridSearchCV(estimator, grid, cv=CV)
-    monkeypatch.setattr("sk_tune.search._search_plan._MOST_SECONDS", 0.0)
+    monkeypatch.setattr("sk_tune._search._search_plan._MOST_SECONDS", 0.0)
 
     plan = search.plan(X, y)
 

@@ -14,7 +14,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sk_tune import GridSearchCV, HyperbandSearchCV, MLPClassifier, MLPRegressor
-from sk_tune.estimators import NetworkEstimator
+from sk_tune._estimators import NetworkEstimator
 
 RATES = [1e-3, 1e-2, 1e-1]
 NET = MLPClassifier(width=8, max_epochs=3, dtype="float64", random_state=0)

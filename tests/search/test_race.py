@@ -13,7 +13,7 @@ from sklearn.exceptions import FitFailedWarning
 from sklearn.model_selection import KFold
 
 from sk_tune import BayesSearchCV, GridSearchCV
-from sk_tune.search._search_session import _MIN_FOLDS, _clearly_worse
+from sk_tune._search._search_session import _MIN_FOLDS, _clearly_worse
 
 RATIO = 0.25  # Of five folds.
 # Sixty-fourths are added and subtracted without rounding.

@@ -18,9 +18,9 @@ from sk_tune import (
     MLPClassifier,
     RandomizedSearchCV,
 )
+from sk_tune._search._outcomes import best_first
+from sk_tune._search._rounds import _check_names
 from sk_tune.exceptions import SpaceError
-from sk_tune.search._outcomes import best_first
-from sk_tune.search._rounds import _check_names
 
 CV = StratifiedKFold(3, shuffle=True, random_state=1)
 

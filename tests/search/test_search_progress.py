@@ -16,7 +16,7 @@ from sk_tune import (
     HyperbandSearchCV,
     RandomizedSearchCV,
 )
-from sk_tune.search._search_plan import _refit_work
+from sk_tune._search._search_plan import _refit_work
 
 RATES = {"learning_rate": loguniform(1e-3, 1e-1)}
 

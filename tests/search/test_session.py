@@ -30,9 +30,9 @@ from skorch.callbacks import Callback
 from torch import nn
 
 from sk_tune import BayesSearchCV, GridSearchCV, HalvingGridSearchCV, MLPClassifier
+from sk_tune._search import _fold_fits, _search_session, _task_runs
+from sk_tune._search._search_session import _clearly_worse
 from sk_tune.exceptions import SkTuneWarning, TrainingFailedError
-from sk_tune.search import _fold_fits, _search_session, _task_runs
-from sk_tune.search._search_session import _clearly_worse
 
 CV = StratifiedKFold(3, shuffle=True, random_state=1)
 

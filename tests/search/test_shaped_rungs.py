@@ -7,10 +7,10 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.model_selection import StratifiedKFold, _validation
 
 from sk_tune import HalvingGridSearchCV, HalvingRandomSearchCV, HyperbandSearchCV
+from sk_tune._fleets._active_batch import ActiveNetwork
+from sk_tune._search import _base_search, _rounds, _time_budget
+from sk_tune._training import _time_limit
 from sk_tune.exceptions import SkTuneWarning
-from sk_tune.fleets._active_batch import ActiveNetwork
-from sk_tune.search import _base_search, _rounds, _time_budget
-from sk_tune.training import _time_limit
 
 CV = StratifiedKFold(2, shuffle=True, random_state=1)
 RATES = {"learning_rate": loguniform(1e-3, 1e-1)}

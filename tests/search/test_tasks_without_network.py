@@ -5,9 +5,9 @@ import pytest
 from sklearn.base import BaseEstimator, ClassifierMixin
 
 from sk_tune import GridSearchCV, RandomizedSearchCV
+from sk_tune._search import _base_search, _rounds, _time_budget
+from sk_tune._training import _time_limit
 from sk_tune.exceptions import SkTuneWarning
-from sk_tune.search import _base_search, _rounds, _time_budget
-from sk_tune.training import _time_limit
 
 BUDGET = 2.0
 

@@ -16,9 +16,9 @@ from sk_tune import (
     MLPClassifier,
     RandomizedSearchCV,
 )
+from sk_tune._search import _base_search, _rounds, _time_budget
+from sk_tune._training import _time_limit
 from sk_tune.exceptions import SkTuneWarning
-from sk_tune.search import _base_search, _rounds, _time_budget
-from sk_tune.training import _time_limit
 
 # Epochs for which nobody has the time.
 ENDLESS = 10**6

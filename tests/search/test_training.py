@@ -26,14 +26,14 @@ from sk_tune import (
     MLPClassifier,
     RNNClassifier,
 )
+from sk_tune._backend import Job
 from sk_tune._compat import FoldTask
-from sk_tune.backend import Job
-from sk_tune.engine import Fit, Trained, train
-from sk_tune.search import _network_training
-from sk_tune.search._network_training import Trainer
-from sk_tune.search._outcomes import SearchOptions, Work
-from sk_tune.search._task_runs import _are_rows_of
-from sk_tune.training import TrainingState
+from sk_tune._engine import Fit, Trained, train
+from sk_tune._search import _network_training
+from sk_tune._search._network_training import Trainer
+from sk_tune._search._outcomes import SearchOptions, Work
+from sk_tune._search._task_runs import _are_rows_of
+from sk_tune._training import TrainingState
 
 CV = StratifiedKFold(3, shuffle=True, random_state=1)
 
@@ -283,14 +283,14 @@ def test_less_room_for_checkpoints_costs_epochs_and_changes_nothing(
 
     def search():
         # The memory that is free is another one each time.
-        monkeypatch.setattr("sk_tune.engine._train.available_memory", lambda: 2e9)
+        monkeypatch.setattr("sk_tune._engine._train.available_memory", lambda: 2e9)
         rates = {"learning_rate": loguniform(0.01, 1.0)}
         return HyperbandSearchCV(
             net, rates, cv=CV, epochs="best", random_state=0, keep_models="all"
         ).fit(*iris)
 
     free = search()
-    monkeypatch.setattr("sk_tune.engine._memory_limits._SHARE", share)
+    monkeypatch.setattr("sk_tune._engine._memory_limits._SHARE", share)
     tight = search()
 
     for name in ("mean_test_score", "split0_test_score", "rank_test_score"):

@@ -17,12 +17,12 @@ from sk_tune import (
     MLPClassifier,
     RandomizedSearchCV,
 )
+from sk_tune._search import to_optuna
+from sk_tune._search._search_parameters import space_of
+from sk_tune._search._warm_start import EarlierStart, _earlier_results
 from sk_tune._search_record import INTERRUPTED, LEFT_OUT
+from sk_tune._space import as_space
 from sk_tune.exceptions import SkTuneWarning
-from sk_tune.search import to_optuna
-from sk_tune.search._search_parameters import space_of
-from sk_tune.search._warm_start import EarlierStart, _earlier_results
-from sk_tune.space import as_space
 
 NET = MLPClassifier(width=4, max_epochs=4, batch_size=16, random_state=0)
 SPACE = {"learning_rate": loguniform(1e-4, 1e-1), "hidden_layer_sizes": [(4,), (2, 2)]}

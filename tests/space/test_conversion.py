@@ -6,8 +6,8 @@ from scipy import stats
 from scipy.stats import loguniform, norm, poisson, randint, uniform
 from skopt.space import Categorical, Integer, Real
 
+from sk_tune._space import Choice, as_space, points_of, skopt_space
 from sk_tune.exceptions import SpaceError
-from sk_tune.space import Choice, as_space, points_of, skopt_space
 
 RNG = np.random.RandomState
 

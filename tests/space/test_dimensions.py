@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from sklearn.svm import SVC
 
-from sk_tune.space import Distribution, IntegerRange, Interval, Values
+from sk_tune._space import Distribution, IntegerRange, Interval, Values
 
 UNIT = st.floats(0.0, 1.0, exclude_max=True)
 N_DRAWS = 2000

@@ -10,8 +10,8 @@ from sklearn.model_selection import ParameterGrid, ParameterSampler
 from sklearn.svm import SVC
 from space.test_dimensions import OnlyRvs
 
+from sk_tune._space import Choice, as_space
 from sk_tune.exceptions import SpaceError
-from sk_tune.space import Choice, as_space
 
 
 def test_a_dict_and_pairs_are_the_same_choice():

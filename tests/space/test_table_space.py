@@ -5,8 +5,8 @@ import pytest
 from sklearn.model_selection import ParameterSampler
 
 from sk_tune import MLPClassifier, MLPRegressor, RandomizedSearchCV
-from sk_tune.estimators import check_parameters
-from sk_tune.space import table_defaults, table_space
+from sk_tune._estimators import check_parameters
+from sk_tune._space import table_defaults, table_space
 
 TASKS = {"classification": MLPClassifier, "regression": MLPRegressor}
 

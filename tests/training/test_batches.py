@@ -25,7 +25,7 @@ from sk_tune import (
     RNNClassifier,
     fleet,
 )
-from sk_tune.training import (
+from sk_tune._training import (
     SparseRows,
     Stream,
     TensorBatches,

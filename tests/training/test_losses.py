@@ -17,7 +17,7 @@ from sklearn.metrics import (
 )
 from torch.nn import functional as F
 
-from sk_tune.training import (
+from sk_tune._training import (
     REGRESSION_LOSSES,
     BinaryCrossEntropy,
     CrossEntropy,

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.optim import lr_scheduler
 
-from sk_tune.schedule import LR_SCHEDULES, learning_rate_factor
-from sk_tune.training import build_optimizer
+from sk_tune._schedule import LR_SCHEDULES, learning_rate_factor
+from sk_tune._training import build_optimizer
 
 HYPERPARAMETERS = {
     "learning_rate": 0.02,

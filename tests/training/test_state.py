@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sk_tune.training import (
+from sk_tune._training import (
     LowestLosses,
     StoppingState,
     TrainingState,

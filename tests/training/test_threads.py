@@ -12,8 +12,8 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from sk_tune import CNNClassifier, MLPClassifier, NetClassifier, RNNClassifier
-from sk_tune.ensemble import BaggingClassifier
-from sk_tune.training import TrainingState, is_small, one_thread
+from sk_tune._ensemble import BaggingClassifier
+from sk_tune._training import TrainingState, is_small, one_thread
 
 
 def _state(*shapes):

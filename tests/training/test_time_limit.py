@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from sk_tune.training import EpochTimer, TimeIsUpError, TimeLimit, check_time, time_limit
+from sk_tune._training import EpochTimer, TimeIsUpError, TimeLimit, check_time, time_limit
 
 
 def test_a_late_fit_that_cannot_be_cut_ends_at_once():

@@ -22,8 +22,7 @@ from sklearn.model_selection import StratifiedKFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sk_tune import MLPClassifier, fleet
-from sk_tune.report import EpochCurveDisplay
+from sk_tune import EpochCurveDisplay, MLPClassifier, fleet
 
 X, y = load_digits(return_X_y=True)
 cv = StratifiedKFold(5, shuffle=True, random_state=0)

@@ -27,8 +27,7 @@ from sklearn.model_selection import (
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sk_tune import MLPClassifier, MLPRegressor, fleet
-from sk_tune.diagnosis import find_leaks
+from sk_tune import MLPClassifier, MLPRegressor, find_leaks, fleet
 
 
 def patients(n_patients, rng):

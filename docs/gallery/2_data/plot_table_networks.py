@@ -107,5 +107,5 @@ plt.show()
 
 # %%
 # Note: four members take twice the time of the plain network; the embeddings cost hardly
-# any here.  ``sk_tune.space.table_defaults("regression")`` returns defaults that were tuned
+# any here.  ``sk_tune.table_defaults("regression")`` returns defaults that were tuned
 # on real tables, and ``table_space("regression")`` a search space around them.

@@ -5,7 +5,7 @@ Parameters that depend on others, and their importance
 ======================================================
 
 Good learning rates for SGD are bad for AdamW, and only SGD has a momentum.
-:class:`~sk_tune.search.Choice` declares the parameters of each option.  After the search,
+:class:`~sk_tune.Choice` declares the parameters of each option.  After the search,
 two displays show the importance of each parameter and the direction of its effect.
 """
 
@@ -19,9 +19,12 @@ from sklearn.model_selection import StratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sk_tune import MLPClassifier, RandomizedSearchCV
-from sk_tune.report import HyperparameterImportanceDisplay
-from sk_tune.search import Choice
+from sk_tune import (
+    Choice,
+    HyperparameterImportanceDisplay,
+    MLPClassifier,
+    RandomizedSearchCV,
+)
 
 X, y = load_digits(return_X_y=True)
 X, y = X[:600], y[:600]

@@ -22,8 +22,7 @@ from sklearn.model_selection import StratifiedKFold, train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sk_tune import HyperbandSearchCV, MLPClassifier, RandomizedSearchCV
-from sk_tune.report import RungDisplay
+from sk_tune import HyperbandSearchCV, MLPClassifier, RandomizedSearchCV, RungDisplay
 
 X, y = load_digits(return_X_y=True)
 X, X_new, y, y_new = train_test_split(X, y, train_size=600, stratify=y, random_state=0)

@@ -4,7 +4,7 @@
 A search as an Optuna study, and back
 =====================================
 
-Teams that use Optuna already have its dashboard.  :func:`~sk_tune.search.to_optuna` writes
+Teams that use Optuna already have its dashboard.  :func:`~sk_tune.to_optuna` writes
 a fitted search to an Optuna storage, with every candidate, rung and epoch;
 ``warm_start_from`` lets a search learn from any study.
 """
@@ -25,8 +25,7 @@ from sklearn.model_selection import StratifiedKFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sk_tune import BayesSearchCV, HyperbandSearchCV, MLPClassifier
-from sk_tune.search import to_optuna
+from sk_tune import BayesSearchCV, HyperbandSearchCV, MLPClassifier, to_optuna
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 X, y = load_wine(return_X_y=True)

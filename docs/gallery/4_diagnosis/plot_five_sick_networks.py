@@ -4,9 +4,9 @@
 Five faulty networks, their verdicts and their remedies
 =======================================================
 
-Learning curves show why a network does not do better. :func:`~sk_tune.diagnosis.diagnose`
-reads them: ``verdict`` names the most important finding, and ``apply`` carries out the
-remedy on a copy of the search.  This example breaks five networks on purpose.
+Learning curves show why a network does not do better. :func:`~sk_tune.diagnose`
+reads them: ``verdict`` names the most important finding, and ``apply_remedies`` carries
+out the remedy on a copy of the search.  This example breaks five networks on purpose.
 """
 
 # %%
@@ -19,9 +19,17 @@ from sklearn.model_selection import GroupKFold, KFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sk_tune import GridSearchCV, MLPClassifier
-from sk_tune.diagnosis import apply, curves_of, diagnose, find_leaks, group_copies, verdict
-from sk_tune.report import EpochCurveDisplay
+from sk_tune import (
+    EpochCurveDisplay,
+    GridSearchCV,
+    MLPClassifier,
+    apply_remedies,
+    curves_of,
+    diagnose,
+    find_leaks,
+    group_copies,
+    verdict,
+)
 
 X, y = make_classification(
     n_samples=600,
@@ -68,12 +76,14 @@ def treat(search):
         findings = diagnose(search)
         finding = verdict(findings)
         print(f"    visit {visit + 1}: {finding.name}. {finding.message}")
-        changes = apply(findings, search).changes if finding.outcome == "issue" else ()
+        changes = (
+            apply_remedies(findings, search).changes if finding.outcome == "issue" else ()
+        )
         if not changes:
             return search, visit
         for change in changes:
             print(f"        {change}")
-        search = apply(findings, search).target.fit(X, y)
+        search = apply_remedies(findings, search).target.fit(X, y)
     return search, 3
 
 

@@ -27,8 +27,7 @@ from sklearn.model_selection import (
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sk_tune import MLPClassifier, fleet
-from sk_tune.diagnosis import SampleCurve, diagnose
+from sk_tune import MLPClassifier, SampleCurve, diagnose, fleet
 
 X, y = load_digits(return_X_y=True)
 X = X + np.random.default_rng(0).normal(0, 6, X.shape)

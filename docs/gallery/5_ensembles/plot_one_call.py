@@ -5,7 +5,7 @@ One call, one file: collapse an ensemble, prune it, export it to ONNX
 =====================================================================
 
 An ensemble of thirty networks makes thirty predictions per sample and is stored as a
-pickle. :func:`~sk_tune.ensemble.collapse` converts it to one batched network in one file
+pickle. :func:`~sk_tune.collapse` converts it to one batched network in one file
 without code; ``prune`` limits the members to the available time; ``to_onnx`` exports it to
 services without torch and sk_tune.
 """
@@ -28,8 +28,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sk_tune import BaggingClassifier, MLPClassifier, load
-from sk_tune.ensemble import collapse
+from sk_tune import BaggingClassifier, MLPClassifier, collapse, load
 
 X, y = load_digits(return_X_y=True)
 X = (X + np.random.default_rng(0).normal(0, 4, X.shape)).astype(np.float32)

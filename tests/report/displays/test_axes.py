@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.colors import to_rgb
 
-from sk_tune.report import ParallelCoordinatesDisplay, SearchHistoryDisplay, SliceDisplay
+from sk_tune._report import ParallelCoordinatesDisplay, SearchHistoryDisplay, SliceDisplay
 
 
 @pytest.fixture(scope="session")

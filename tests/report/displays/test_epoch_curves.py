@@ -6,8 +6,8 @@ from sklearn.datasets import load_iris
 from sklearn.pipeline import make_pipeline
 
 from sk_tune import MLPClassifier
-from sk_tune.diagnosis import Curves, Finding, diagnose, verdict
-from sk_tune.report import EpochCurveDisplay
+from sk_tune._diagnosis import Curves, Finding, diagnose, verdict
+from sk_tune._report import EpochCurveDisplay
 
 
 def _folds(search, row, name):

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.tree import DecisionTreeRegressor
 
-from sk_tune.report import HyperparameterImportanceDisplay
-from sk_tune.report._parameter_importance import importance_of, variance_shares
-from sk_tune.report._search_trials import Parameter, parameters_of
+from sk_tune._report import HyperparameterImportanceDisplay
+from sk_tune._report._parameter_importance import importance_of, variance_shares
+from sk_tune._report._search_trials import Parameter, parameters_of
 
 
 def _uniform(n_rows, n_columns, seed=0):

@@ -4,7 +4,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from sk_tune.report import ParallelCoordinatesDisplay, SliceDisplay
+from sk_tune._report import ParallelCoordinatesDisplay, SliceDisplay
 
 
 def test_points_are_parameters_and_scores_of_cv_results(iris_grid):

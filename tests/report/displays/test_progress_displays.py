@@ -5,7 +5,7 @@ import pytest
 from sklearn.datasets import load_iris
 
 from sk_tune import HalvingGridSearchCV, MLPClassifier
-from sk_tune.report import RungDisplay, SearchHistoryDisplay
+from sk_tune._report import RungDisplay, SearchHistoryDisplay
 
 
 def test_points_are_the_scores_of_cv_results(hyperband):

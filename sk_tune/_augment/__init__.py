@@ -1,0 +1,53 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Random augmentations of training samples: values of the parameter ``augmentation``."""
+
+from sk_tune._augment._augmentations import (
+    AUGMENTATIONS,
+    Augmentation,
+    Brightness,
+    Contrast,
+    CutMix,
+    Cutout,
+    Flip,
+    Layout,
+    Mixup,
+    Noise,
+    Rotate,
+    Saturation,
+    Scale,
+    Shift,
+    TimeMask,
+    TimeShift,
+    as_augmentations,
+    check_row_shape,
+    kinds_of,
+    packed,
+    unpacked,
+)
+from sk_tune._augment._operations import RowAugmenter
+
+__all__ = [
+    "AUGMENTATIONS",
+    "Augmentation",
+    "Brightness",
+    "Contrast",
+    "CutMix",
+    "Cutout",
+    "Flip",
+    "Layout",
+    "Mixup",
+    "Noise",
+    "Rotate",
+    "RowAugmenter",
+    "Saturation",
+    "Scale",
+    "Shift",
+    "TimeMask",
+    "TimeShift",
+    "as_augmentations",
+    "check_row_shape",
+    "kinds_of",
+    "packed",
+    "unpacked",
+]

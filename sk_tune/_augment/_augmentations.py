@@ -1,0 +1,473 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""The kinds of augmentations and their strengths.
+
+An augmentation is a value: it is compared, copied, pickled and printed by its contents, and
+checks its strength when it is created.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, astuple, dataclass, field, fields
+from numbers import Integral, Real
+from typing import Any, ClassVar, Literal, get_args
+
+# Axes of a sample: (features,), (steps, features), (channels, steps),
+# (channels, height, width), (channels, depth, height, width), or anything.
+Layout = Literal["table", "sequence", "signal", "image", "volume", "other"]
+
+_ANY: frozenset[Layout] = frozenset(get_args(Layout))
+_IMAGES: frozenset[Layout] = frozenset({"image"})
+_IN_TIME: frozenset[Layout] = frozenset({"sequence", "signal"})
+
+
+def _number(default: float, high: float = math.inf, *, above_0: bool = False) -> Any:
+    """Declare a strength from 0 to `high`; it is an integer if its default is."""
+    return field(default=default, metadata={"high": high, "above_0": above_0})
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Base of all augmentations: a random change of training samples, with its strength.
+
+    Every sample of every batch gets its own random numbers.
+    """
+
+    name: ClassVar[str]
+    layouts: ClassVar[frozenset[Layout]]
+    mixes: ClassVar[bool]
+    channels: ClassVar[tuple[int, ...]]
+
+    def __init_subclass__(
+        cls,
+        *,
+        name: str = "",
+        layouts: frozenset[Layout] = _ANY,
+        mixes: bool = False,
+        channels: tuple[int, ...] = (),
+    ) -> None:
+        if name:  # Subclasses of a kind keep its name.
+            cls.name, cls.layouts, cls.mixes = name, layouts, mixes
+            cls.channels = channels  # Allowed numbers of channels; all if empty.
+
+    def __post_init__(self) -> None:
+        for strength in fields(self):
+            value = _checked(type(self).__name__, strength, getattr(self, strength.name))
+            # The dataclass is frozen.
+            object.__setattr__(self, strength.name, value)
+
+
+@dataclass(frozen=True)
+class Flip(Augmentation, name="flip", layouts=_IMAGES):
+    """Mirror images, left to right.
+
+    Parameters
+    ----------
+    p : float, default=0.5
+        Probability of a flip, in [0, 1].
+
+    Examples
+    --------
+    >>> from sk_tune.augment import Flip
+    >>> Flip()
+    Flip(p=0.5)
+    """
+
+    p: float = _number(0.5, 1.0)
+
+
+@dataclass(frozen=True)
+class Shift(Augmentation, name="shift", layouts=_IMAGES):
+    """Move images by whole pixels, like random cropping after padding.
+
+    Parameters
+    ----------
+    pixels : int, default=2
+        Largest distance along each axis, less than the image's height and width.  Pixels of
+        the edge fill the gap.
+
+    Examples
+    --------
+    >>> from sk_tune.augment import Shift
+    >>> Shift(3)
+    Shift(pixels=3)
+    """
+
+    pixels: int = _number(2)
+
+
+@dataclass(frozen=True)
+class Rotate(Augmentation, name="rotate", layouts=_IMAGES):
+    """Rotate images about their centre.
+
+    Parameters
+    ----------
+    degrees : float, default=10.0
+        Largest angle in either direction, in [0, 180].  Pixels are interpolated linearly;
+        pixels of the edge fill the gaps.
+
+    Examples
+    --------
+    >>> from sk_tune.augment import Rotate
+    >>> Rotate(15)
+    Rotate(degrees=15.0)
+    """
+
+    degrees: float = _number(10.0, 180.0)
+
+
+@dataclass(frozen=True)
+class Cutout(Augmentation, name="cutout", layouts=_IMAGES):
+    """Set a square of each image to 0 (DeVries and Taylor 2017).
+
+    Parameters
+    ----------
+    pixels : int, default=4
+        Side of the square, less than the image's height and width.  Its centre is any
+        pixel, so the square may be partly outside the image.
+
+    Notes
+    -----
+    0 must be neutral: the mean of standardised pixels, or the background.
+
+    Examples
+    --------
+    >>> from sk_tune.augment import Cutout
+    >>> Cutout(8)
+    Cutout(pixels=8)
+    """
+
+    pixels: int = _number(4)
+
+
+@dataclass(frozen=True)
+class Brightness(Augmentation, name="brightness", layouts=_IMAGES):
+    """Multiply each image by a factor, as torchvision's ``adjust_brightness`` does.
+
+    Parameters
+    ----------
+    change : float, default=0.2
+        The factor is uniform in [max(0, 1 - change), 1 + change], as in ``ColorJitter``.
+
+    Notes
+    -----
+    For images with values from 0 to 1.  Results are clipped to [0, 1], or to the range of
+    the image if that is wider; the same holds for `Contrast` and `Saturation`.
+
+    Examples
+    --------
+    >>> from sk_tune.augment import Brightness
+    >>> Brightness(0.4)
+    Brightness(change=0.4)
+    """
+
+    change: float = _number(0.2)
+
+
+@dataclass(frozen=True)
+class Contrast(Augmentation, name="contrast", layouts=_IMAGES, channels=(1, 3)):
+    """Scale each image about its mean grey, as torchvision's ``adjust_contrast`` does.
+
+    Parameters
+    ----------
+    change : float, default=0.2
+        The factor is uniform in [max(0, 1 - change), 1 + change].  At 0 the image is
+        grey.
+
+    Notes
+    -----
+    For images of 1 channel, or of red, green and blue, with grey = 0.2989 R + 0.587 G +
+    0.114 B.  Results are clipped to [0, 1], or to the range of the image if that is
+    wider.
+
+    Examples
+    --------
+    >>> from sk_tune.augment import Contrast
+    >>> Contrast(0.4)
+    Contrast(change=0.4)
+    """
+
+    change: float = _number(0.2)
+
+
+@dataclass(frozen=True)
+class Saturation(Augmentation, name="saturation", layouts=_IMAGES, channels=(3,)):
+    """Scale colours about the grey of each pixel, as torchvision's ``adjust_saturation``.
+
+    Parameters
+    ----------
+    change : float, default=0.2
+        The factor is uniform in [max(0, 1 - change), 1 + change].  At 0 the image has no
+        colours.
+
+    Notes
+    -----
+    For images of red, green and blue, with grey = 0.2989 R + 0.587 G + 0.114 B.  Results
+    are clipped to [0, 1], or to the range of the image if that is wider.
+
+    Examples
+    --------
+    >>> from sk_tune.augment import Saturation
+    >>> Saturation(0.4)
+    Saturation(change=0.4)
+    """
+
+    change: float = _number(0.2)
+
+
+@dataclass(frozen=True)
+class Noise(Augmentation, name="noise", layouts=_ANY):
+    """Add normally distributed noise to every value ("jitter" of sequences).
+
+    Parameters
+    ----------
+    std : float, default=0.1
+        Standard deviation in the units of X, so scale X first; at least 0.
+
+    Notes
+    -----
+    Columns of 0 and 1, such as one-hot encoded categories, get the noise too;
+    `categorical_features` of a network do not.
+
+    Examples
+    --------
+    >>> from sk_tune.augment import Noise
+    >>> Noise(0.05)
+    Noise(std=0.05)
+    """
+
+    std: float = _number(0.1)
+
+
+@dataclass(frozen=True)
+class Scale(Augmentation, name="scale", layouts=_ANY - {"table"}):
+    """Multiply each sequence or image by a random number.
+
+    Parameters
+    ----------
+    std : float, default=0.1
+        Standard deviation of the factor, which is normally distributed about 1; at least 0.
+
+    Examples
+    --------
+    >>> from sk_tune.augment import Scale
+    >>> Scale(0.2)
+    Scale(std=0.2)
+    """
+
+    std: float = _number(0.1)
+
+
+@dataclass(frozen=True)
+class TimeMask(Augmentation, name="time_mask", layouts=_IN_TIME):
+    """Set a block of consecutive steps of each sequence to 0 (Park et al. 2019).
+
+    Parameters
+    ----------
+    share : float, default=0.2
+        Largest number of steps as a share of all steps, in [0, 1]; the number is uniform,
+        from 0.
+
+    Notes
+    -----
+    0 must be neutral, as in standardised sequences.
+
+    Examples
+    --------
+    >>> from sk_tune.augment import TimeMask
+    >>> TimeMask(0.3)
+    TimeMask(share=0.3)
+    """
+
+    share: float = _number(0.2, 1.0)
+
+
+@dataclass(frozen=True)
+class TimeShift(Augmentation, name="time_shift", layouts=_IN_TIME):
+    """Move each sequence in time by whole steps.
+
+    Parameters
+    ----------
+    steps : int, default=2
+        Largest distance in either direction, less than the number of steps.  The first or
+        last step fills the gap; a padded sequence keeps its length.
+
+    Examples
+    --------
+    >>> from sk_tune.augment import TimeShift
+    >>> TimeShift(5)
+    TimeShift(steps=5)
+    """
+
+    steps: int = _number(2)
+
+
+@dataclass(frozen=True)
+class Mixup(Augmentation, name="mixup", layouts=_ANY, mixes=True):
+    """Mix each sample and its target with another of its batch (Zhang et al. 2018).
+
+    Parameters
+    ----------
+    alpha : float, default=0.2
+        The share of the other sample is drawn from Beta(alpha, alpha), and replaced by its
+        complement if above 1/2.  alpha is above 0: small values leave most samples nearly
+        unchanged; 1 is uniform.
+
+    Notes
+    -----
+    Classes are mixed in the loss, real-valued targets directly; weights are mixed, too.
+    A category comes from one of the two samples, with a probability equal to its share.
+    Mixed sequences have the length of the shorter sequence.
+
+    Examples
+    --------
+    >>> from sk_tune.augment import Mixup
+    >>> Mixup(0.4)
+    Mixup(alpha=0.4)
+    """
+
+    alpha: float = _number(0.2, above_0=True)
+
+
+@dataclass(frozen=True)
+class CutMix(Augmentation, name="cutmix", layouts=_IMAGES, mixes=True):
+    """Replace a rectangle of each image by another image's (Yun et al. 2019).
+
+    Parameters
+    ----------
+    alpha : float, default=1.0
+        The share of the rectangle is drawn from Beta(alpha, alpha); above 0.  The rectangle
+        is clipped at the edges.  Targets are mixed by area.
+
+    Examples
+    --------
+    >>> from sk_tune.augment import CutMix
+    >>> CutMix()
+    CutMix(alpha=1.0)
+    """
+
+    alpha: float = _number(1.0, above_0=True)
+
+
+_KINDS = (
+    *(Flip, Shift, Rotate, Cutout, Brightness, Contrast, Saturation),
+    *(Noise, Scale, TimeMask, TimeShift, Mixup, CutMix),
+)
+# Augmentations by name; a name stands for the default strength.
+AUGMENTATIONS: dict[str, type[Augmentation]] = {kind.name: kind for kind in _KINDS}
+
+
+def _checked(kind: str, strength: Any, value: Any) -> Any:
+    """Return a strength as a Python number; ValueError if it is out of range."""
+    high, above_0 = strength.metadata["high"], strength.metadata["above_0"]
+    is_integer = isinstance(strength.default, int)
+    is_number = isinstance(value, Integral if is_integer else Real)
+    if (
+        not is_number
+        or isinstance(value, bool)
+        or not math.isfinite(value)
+        or value < 0
+        or (above_0 and value == 0)
+        or value > high
+    ):
+        kind_of_number = "an int" if is_integer else "a float"
+        start, end = "(0" if above_0 else "[0", f"{high}]" if high < math.inf else "inf)"
+        raise ValueError(
+            f"The {strength.name!r} parameter of {kind} must be {kind_of_number} in "
+            f"the range {start}, {end}. Got {value!r} instead."
+        )
+    return int(value) if is_integer else float(value)
+
+
+_FORMS: dict[Layout, str] = {
+    "table": "rows of a table",
+    "sequence": "sequences (n_steps, n_features)",
+    "signal": "signals (n_channels, n_steps)",
+    "image": "images (n_channels, height, width)",
+    "volume": "volumes (n_channels, depth, height, width)",
+}
+
+
+def as_augmentations(value: Any) -> tuple[Augmentation, ...]:
+    """Return the augmentations of a value of the parameter ``augmentation``, in order.
+
+    A name stands for its augmentation with the default strength. Raises ValueError unless
+    the value is an augmentation, a name, or a list or tuple of these with at most one
+    augmentation that mixes samples.
+
+    >>> as_augmentations(["flip", Shift(3)])
+    (Flip(p=0.5), Shift(pixels=3))
+    """
+    if value is None:
+        return ()
+    augmentations: list[Augmentation] = []
+    for item in value if isinstance(value, list | tuple) else [value]:
+        kind = AUGMENTATIONS.get(item) if isinstance(item, str) else None
+        augmentation = item if kind is None else kind()
+        if not isinstance(augmentation, Augmentation):
+            raise ValueError(
+                f"An augmentation must be a str among {set(AUGMENTATIONS)} or an instance "
+                f"of a class of sk_tune._augment. Got {item!r} instead."
+            )
+        augmentations.append(augmentation)
+    mixing = [change for change in augmentations if change.mixes]
+    if len(mixing) > 1:
+        raise ValueError(
+            f"augmentation must hold at most one that mixes rows. Got {mixing!r} instead."
+        )
+    return tuple(augmentations)
+
+
+def check_row_shape(
+    augmentations: Sequence[Augmentation],
+    shape: tuple[int, ...],
+    layout: Layout,
+    caller_name: str,
+) -> None:
+    """Raise ValueError if samples of a shape and layout do not suit the augmentations."""
+    for change in augmentations:
+        if layout not in change.layouts:
+            forms = " or ".join(_FORMS[form] for form in _FORMS if form in change.layouts)
+            raise ValueError(
+                f"augmentation={change.name!r} of {caller_name} must be given {forms}. "
+                f"Got rows of shape {shape} instead."
+            )
+        if change.channels and shape[0] not in change.channels:
+            allowed = " or ".join(map(str, change.channels))
+            raise ValueError(
+                f"augmentation={change.name!r} of {caller_name} must be given images of "
+                f"{allowed} channels. Got rows of shape {shape} instead."
+            )
+        # Sizes that a distance must not reach.
+        sizes: tuple[int, ...] = ()
+        if isinstance(change, TimeShift):
+            sizes = (shape[0] if layout == "sequence" else shape[-1],)
+        elif isinstance(change, Shift | Cutout):
+            sizes = shape[-2:]
+        if sizes and astuple(change)[0] >= min(sizes):
+            raise ValueError(
+                f"{change!r} in the 'augmentation' parameter of {caller_name} must be less "
+                f"than {min(sizes)}, since rows have shape {shape}."
+            )
+
+
+def kinds_of(augmentations: Sequence[Augmentation]) -> tuple[str, ...]:
+    """Return the names of augmentations; fits of a fleet have the same."""
+    return tuple(augmentation.name for augmentation in augmentations)
+
+
+def packed(value: Any) -> dict[str, Any] | None:
+    """Return an augmentation as a dict for JSON; None for anything else.
+
+    >>> packed(Shift(3))
+    {'augmentation': 'shift', 'pixels': 3}
+    """
+    if not isinstance(value, Augmentation):
+        return None
+    return {"augmentation": value.name, **asdict(value)}
+
+
+def unpacked(packed: dict[str, Any]) -> Augmentation:
+    """Return the augmentation from the dict of :func:`packed`; errors are of any type."""
+    strengths = {name: number for name, number in packed.items() if name != "augmentation"}
+    return AUGMENTATIONS[packed["augmentation"]](**strengths)

@@ -1,0 +1,30 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""A tuned ensemble from a table in one call, within a time budget."""
+
+from sk_tune._automl._auto import AutoRegressor
+from sk_tune._automl._auto_classifier import AutoClassifier
+from sk_tune._automl._blend import Blend
+from sk_tune._automl._chosen import Score
+from sk_tune._automl._page import auto_page, auto_step, model_texts
+from sk_tune._automl._runner import AutoProgress, progress_text
+from sk_tune._automl._scoring import checked_metric, positive_class, with_positive
+from sk_tune._automl._verdict import format_score, scale_of, threshold_text
+
+__all__ = [
+    "AutoClassifier",
+    "AutoProgress",
+    "AutoRegressor",
+    "Blend",
+    "Score",
+    "auto_page",
+    "auto_step",
+    "checked_metric",
+    "format_score",
+    "model_texts",
+    "positive_class",
+    "progress_text",
+    "scale_of",
+    "threshold_text",
+    "with_positive",
+]

@@ -1,0 +1,739 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""From a table to a tuned ensemble in one call."""
+
+import os
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, nullcontext, suppress
+from dataclasses import replace
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from sklearn.base import BaseEstimator, RegressorMixin, is_classifier
+from sklearn.metrics import check_scoring
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_consistent_length, check_is_fitted
+
+from sk_tune._automl._blend import (
+    MOST_FOR_EFFECTS,
+    SHARE_OF_EFFECTS,
+    Blend,
+    Trial,
+    best_of,
+    blend_of,
+    column_effects_of,
+    held_out_score,
+)
+from sk_tune._automl._chosen import Chosen, Score, choose_with_networks, leaderboard
+from sk_tune._automl._model_course import ModelCourse
+from sk_tune._automl._models import (
+    Model,
+    boosting_model,
+    dummy_model,
+    linear_model,
+    network_models,
+)
+from sk_tune._automl._page import auto_page
+from sk_tune._automl._problem import (
+    Problem,
+    as_features,
+    as_target,
+    kind_of,
+    left_out_texts,
+)
+from sk_tune._automl._resources import Clock
+from sk_tune._automl._runner import (
+    AutoProgress,
+    AutoProgressLine,
+    Memory,
+    MemoryFolder,
+    Runner,
+)
+from sk_tune._automl._scoring import (
+    Scoring,
+    checked_metric,
+    scoring_of,
+)
+from sk_tune._automl._splitting import (
+    Split,
+    as_groups,
+    guarded,
+    serious_leaks,
+    split_rows,
+    warn_of_leaks,
+    warn_of_rare_classes,
+)
+from sk_tune._automl._threshold import MOST_PROBABLE, Threshold, ThresholdChoice
+from sk_tune._automl._verdict import verdict
+from sk_tune._compat import HasMethods, Interval, StrOptions, check_sample_weight
+from sk_tune._declaration import parameters
+from sk_tune._diagnosis import Finding
+from sk_tune._engine import value_fingerprint
+from sk_tune._ensemble import Combined, CombinedRegressor, export_ensemble
+from sk_tune._estimators import Seconds
+from sk_tune._metric import Metric
+from sk_tune._report import data_description, quality_of, write_page
+from sk_tune._splits import as_times, take
+from sk_tune._training import processes_per_cpu
+from sk_tune._warnings import warn_user
+from sk_tune.exceptions import SearchError, TableError
+
+Array = npt.NDArray[Any]
+
+_FAMILIES = ("linear", "boosting", "network")
+_FAMILY_OF_USE = {"linear": "linear", "boosting": "boosting", "networks": "network"}
+# Share of the budget, and its limits in seconds, reserved for the ensemble and last check.
+_RESERVED_SHARE, _LEAST_RESERVED, _MOST_RESERVED = 0.05, 0.6, 10.0
+_RESERVED_IF_BUSY = 0.3
+# Budgets in seconds below which starting workers takes longer than they save.
+_LEAST_FOR_WORKERS = 30.0
+
+
+@parameters
+class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
+    """Tune networks and other models on the same folds and average the best.
+
+    Baselines are trained first.  Rounds follow: networks are tuned by Hyperband, gradient
+    boosting by random search.  The ensemble is a weighted average of the best models.
+
+    Parameters
+    ----------
+    time_budget : float or None, default=60
+        Seconds for the whole ``fit``; None for no limit, which needs `n_rounds`.
+    n_rounds : int or None, default=None
+        Rounds of search after the default models; None continues until the time is up.
+        Without a time budget the result depends only on the data and `random_state`.
+    scoring : str, callable or None, default=None
+        Metric for models: the name of a scorer, or the result of ``make_scorer``.  None
+        chooses ROC AUC for two classes, log loss for more, and R^2 for regression, see
+        `scoring_reason_`.
+    cv : int, splitter, iterable or "auto", default="auto"
+        Folds.  "auto" is 5 folds, or one split of tables with more than 400 rows (or 20,000
+        values) per second of the budget, or with more than 50,000 rows without a budget.
+        "auto" and a number follow the groups or times given to ``fit``.  Custom folds refer
+        to all rows; rows that are set aside are removed from them.
+    test_size : float or "auto", default="auto"
+        Share of the rows that is set aside for a last check, see `scores_`.  "auto" is a
+        tenth, at most 5,000 rows, of tables with 5,000 rows or more, and 0 for smaller
+        tables and custom folds.
+    input_shape : tuple of int or None, default=None
+        Shape of a row of flat X: (n_channels, height, width) of images, or (n_steps,
+        n_features) of sequences.
+    models : "auto" or list of str, default="auto"
+        Families of models to train: "linear", "boosting" (scikit-learn's histogram gradient
+        boosting) and "network"; "auto" is every family that suits the data.
+    sampler : {"random", "bayes", "tpe"}, default="random"
+        Source of Hyperband's candidates; "bayes" is BOHB.
+    use : {"ensemble", "best", "networks", "linear", "boosting"}, default="ensemble"
+        Model that predicts, see `blends_`.  It may be changed on a fitted estimator.
+    leak_guard : bool, default=True
+        Whether to check rows and folds for leaks, see `findings_`.
+    diagnosis : bool, default=True
+        Whether to diagnose networks after each round and apply the remedy to their space.
+        A remedy that lowers the score is taken back and not repeated.
+    warm_start : bool, default=False
+        Whether the next ``fit`` on the same data continues with the trials of this fit,
+        except for families removed from `models`.
+    store : str, path-like or None, default=None
+        Folder to which ``fit`` writes its trials while it runs.  After a crash, ``fit`` on
+        the same data continues from there, as with `warm_start`.  The folder contains
+        pickles: use only a folder that you trust.
+    n_jobs : int or None, default=None
+        Worker processes for networks, as in scikit-learn; with a budget below 30 seconds
+        networks train in this process.
+    progress : bool or callable, default=False
+        Whether to print the progress; or a function called with ``AutoProgress``.
+    random_state : int, RandomState or None, default=None
+        Source of all random numbers.
+
+    Attributes
+    ----------
+    ensemble_ : Blend
+        The ensemble: fitted pipelines with weights, one for each member and fold.
+    blends_ : dict of str to Blend
+        Models that `use` chooses from.  "dummy", "linear" and "boosting" are the best model
+        of a family and "best" the best of all, each as the average of its folds.
+        "ensemble" averages all families, "networks" only networks.  Families that failed
+        are missing.
+    best_estimator_ : Blend
+        The best single model, as the average of its folds.
+    leaderboard_ : DataFrame
+        A row for each model: family, cv_score, cv_std, seconds, in_ensemble, weight,
+        params.  The row "ensemble of networks" averages only networks.
+    scores_ : dict of str to Score
+        Scores of the "dummy", which ignores all columns, the best "linear" model, the best
+        "boosting" model, the "best model" of all, the "networks" and the "ensemble":
+        mean and standard deviation over the folds, and the score on the rows set aside.
+        Families that failed are missing.  The deviation is NaN for a single held-out part.
+        The choice that predicts a row was made on other rows; on the rows set aside, the
+        "best model" is `best_estimator_`.
+    scoring_ : str
+        Name of the scorer for models.
+    scoring_reason_ : str
+        The metric and the reason for it, in one sentence.
+    corrected_score_ : CorrectedScore
+        Expected score of the ensemble on new data, with an interval.  Members, weights and
+        temperature that predict a row are chosen on other rows, from all trials.  Unless
+        the columns clearly help, the choice also corrects for labels that are training rows
+        of one fold and held-out rows of another; this makes the score pessimistic rather
+        than optimistic.  `naive_score` is the score of the best trial.
+    verdict_ : str
+        The result in a few sentences.
+    beats_baseline_ : bool
+        Whether the columns clearly help, independent of `scoring`: the ensemble has a lower
+        log loss (squared error in regression) than the dummy, or a ROC AUC above 0.5.  The
+        low end of the 95 % interval of the difference, `loss_lead` or `auc_lead` in
+        `scores_`, is above 0.
+    findings_ : tuple of Finding
+        Findings about the classes, from the leak guard, and from the diagnosis of the best
+        search of each network model, which `subject` names.
+    changes_ : tuple of AppliedChange
+        Changes to networks and spaces by remedies, and remedies taken back.
+    failures_ : dict of str to str
+        Models that could not be trained, with the reason.
+    columns_ : ColumnKinds or None
+        Kinds of the columns of a table, and the dropped columns with the reason.
+    column_importance_ : DataFrame or None
+        Columns "column", "importance" and "std" of a table, the most important first.
+        Importance is the drop of the ensemble's held-out score when a column is permuted:
+        mean and standard deviation over the folds.  All parts of a date and all levels of a
+        category are permuted together.  None for images and sequences, and if the time
+        budget was too short.
+    n_trials_ : int
+        Number of configurations that were fitted in all folds.
+    seconds_ : float
+        Duration of ``fit``.
+    n_features_in_ : int
+        Number of features.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features, if they have names.
+
+    Notes
+    -----
+    Runs with a time budget are not repeatable: use ``time_budget=None`` and `n_rounds` for
+    results that depend only on `random_state`.
+    """
+
+    time_budget: Annotated[float | None, Seconds(), None] = 60
+    n_rounds: Annotated[int | None, Interval(Integral, 0, None, closed="left"), None] = None
+    scoring: Annotated[Any, str, callable, None] = None
+    cv: Annotated[Any, "cv_object", StrOptions({"auto"})] = "auto"
+    test_size: Annotated[Any, Interval(Real, 0, 1, closed="left"), StrOptions({"auto"})] = (
+        "auto"
+    )
+    input_shape: Annotated[Any, "array-like", None] = None
+    models: Annotated[Any, StrOptions({"auto"}), list, tuple] = "auto"
+    sampler: Annotated[
+        Any, StrOptions({"random", "bayes", "tpe"}), HasMethods(["ask", "tell"])
+    ] = "random"
+    use: Annotated[str, StrOptions({"ensemble", "best", *_FAMILY_OF_USE})] = "ensemble"
+    leak_guard: Annotated[bool, "boolean"] = True
+    diagnosis: Annotated[bool, "boolean"] = True
+    warm_start: Annotated[bool, "boolean"] = False
+    store: Annotated[Any, str, os.PathLike, None] = None
+    n_jobs: Annotated[int | None, Integral, None] = None
+    progress: Annotated[Any, "boolean", callable] = False
+    random_state: Annotated[Any, "random_state"] = None
+
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        groups: Any = None,
+        times: Any = None,
+    ) -> Self:
+        """Train models and average the best.
+
+        Parameters
+        ----------
+        X : frame or array-like of shape (n_samples, n_features) or (n_samples, ...)
+            A table of any library, with numbers, categories, dates and missing values;
+            sequences, as a list of arrays of shape (n_steps, n_features) or one array
+            padded with NaN at the ends; or images of shape (n_samples, n_channels, height,
+            width).  Up to a tenth of the cells of a numeric or date column may be
+            unreadable; they count as missing.
+        y : array-like of shape (n_samples,) or (n_samples, n_targets)
+            One label for each row, or one or several numeric targets.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights for training; scores are unweighted.
+        groups : array-like of shape (n_samples,), default=None
+            Group of each row; folds do not divide groups.
+        times : array-like of shape (n_samples,), default=None
+            Time of each row, as numbers or dates: models are scored on rows later than
+            their training rows, and rows with the same time stay together.  Times and
+            `groups` together need custom folds.
+
+        Raises
+        ------
+        ValueError
+            If a parameter or the data are invalid; text times must begin with the year.
+        SearchError
+            If no model could be trained.
+        KeyboardInterrupt
+            On Ctrl-C, after the trials so far were combined into an ensemble.
+
+        Warns
+        -----
+        SkTuneWarning
+            If there is a leak that makes scores optimistic, if a class has only one row,
+            and if the columns do not clearly help, see `beats_baseline_`.
+        """
+        clock = Clock(self.time_budget)
+        self._check()
+        original_X, X = X, as_features(self, X, reset=True, shape=self.input_shape)
+        self._row_shape = tuple(X.shape[1:])
+        y = as_target(self, X, y, is_classification=is_classifier(self))
+        if is_classifier(self):
+            self.classes_ = np.unique(y)
+        if sample_weight is not None:
+            sample_weight = check_sample_weight(sample_weight, X)
+        folder = None if self.store is None else MemoryFolder(Path(self.store))
+        memory = self._resumed_memory(folder, (X, y, sample_weight))
+        groups = None if groups is None else as_groups(groups)
+        times = None if times is None else as_times(times)
+        check_consistent_length(y, groups, times)
+        split = self._split(X, y, (groups, times), memory)
+        held_out, rows = split.held_out, np.delete(np.arange(len(y)), split.held_out)
+        groups, times = (None if v is None else v[rows] for v in (groups, times))
+        scoring = self._scoring(y[rows], split)
+        problem = Problem(
+            X=take(X, rows),
+            y=y[rows],
+            kind=kind_of(X),
+            is_classification=is_classifier(self),
+            folds=split.folds,
+            scoring=scoring.scorer,
+            sample_weight=None if sample_weight is None else sample_weight[rows],
+            seed=memory.seed % 2**20,
+        )
+        texts = take(left_out_texts(self, original_X), rows)
+        self.findings_ = self._findings(problem, groups, times, texts)
+        with warnings.catch_warnings(action="ignore"):
+            models = self._models(problem)
+            memory = replace(memory.of(models), split=split)
+            course = self._course(problem, clock, memory, folder)
+            line = course.runner.tell
+            is_line = isinstance(line, AutoProgressLine)
+            with closing(line) if is_line else nullcontext():  # type: ignore[type-var]
+                course.run(models)
+                # Save first: a second Ctrl-C must not lose the trials.
+                course.runner.keep()
+                course.runner.begin("ensemble")
+                self._conclude(course, problem, scoring, (take(X, held_out), y[held_out]))
+                self._effects = column_effects_of(self, problem, scoring.metric, clock)
+        self.seconds_ = clock.seconds
+        self._memory = memory.for_later_fit() if self.warm_start else None
+        if course.was_interrupted:
+            raise KeyboardInterrupt
+        if not self.beats_baseline_:
+            warn_user(self.verdict_)
+        return self
+
+    def _check(self) -> None:
+        self._validate_params()
+        name = type(self).__name__
+        if self.scoring is not None:
+            checked_metric(self.scoring, f"The 'scoring' parameter of {name}")
+        if self.time_budget is None and self.n_rounds is None:
+            raise ValueError(
+                f"{type(self).__name__} must have a 'time_budget' or 'n_rounds'. Got None "
+                "for both."
+            )
+        unknown = set(self._families()) - set(_FAMILIES)
+        if unknown or not self._families():
+            raise ValueError(
+                f"The 'models' parameter of {type(self).__name__} must be 'auto' or a list "
+                f"of {list(_FAMILIES)}. Got {self.models!r} instead."
+            )
+        if self.use in _FAMILY_OF_USE and _FAMILY_OF_USE[self.use] not in self._families():
+            raise ValueError(
+                f"The 'use' parameter of {type(self).__name__} must name a model that "
+                f"'models' includes. Got {self.use!r} with models={self.models!r}."
+            )
+
+    def _resumed_memory(
+        self, folder: MemoryFolder | None, data: tuple[Any, Array, Array | None]
+    ) -> Memory:
+        """Return the memory of an earlier fit on the same data, or an empty memory."""
+        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        scoring, positive = self.scoring, getattr(self, "positive", None)
+        scoring = scoring if positive is None else (scoring, positive)
+        if folder is None and not self.warm_start:
+            return Memory(seed=seed, scoring=scoring)
+        parts = [part for part in data if part is not None]
+        fingerprint = ", ".join(map(data_description, parts))
+        memory: Memory | None = getattr(self, "_memory", None) if self.warm_start else None
+        if folder is not None:
+            memory = folder.load() or memory
+        if memory is None:
+            return Memory(seed=seed, fingerprint=fingerprint, scoring=scoring)
+        earlier = f"To continue an earlier fit {type(self).__name__} must be fitted"
+        remedy = "use warm_start=False, and another 'store' if there is one"
+        if memory.fingerprint != fingerprint:
+            raise ValueError(
+                f"{earlier} on the data of that fit. Got other data; {remedy}."
+            )
+        if value_fingerprint(memory.scoring) != value_fingerprint(scoring):
+            raise ValueError(
+                f"{earlier} with the scoring of that fit, {memory.scoring!r}. Got "
+                f"{scoring!r}; {remedy}."
+            )
+        return memory
+
+    def _families(self) -> Sequence[str]:
+        return _FAMILIES if isinstance(self.models, str) else list(self.models)
+
+    def _split(self, X: Any, y: Array, structure: Any, memory: Memory) -> Split:
+        """Return the parts of the samples, as in an earlier fit that is resumed."""
+        split = split_rows(
+            y,
+            cv=self.cv,
+            test_size=self.test_size,
+            is_classification=is_classifier(self),
+            is_r2=not is_classifier(self) and self.scoring in {None, "r2"},
+            structure=structure,
+            time_budget=self.time_budget,
+            seed=memory.seed,
+            row_size=int(np.prod(X.shape[1:])),
+            before=memory.split,
+        )
+        if is_classifier(self):
+            warn_of_rare_classes(np.delete(y, split.held_out))
+        return split
+
+    def _scoring(self, y: Array, split: Split) -> Scoring:
+        """Return the metric, and store it for ``score``."""
+        scoring = scoring_of(
+            y,
+            split.folds,
+            scoring=self.scoring,
+            positive=getattr(self, "positive", None),
+            is_classification=is_classifier(self),
+        )
+        self.scoring_, self.scoring_reason_ = scoring.name, scoring.reason
+        self._scorer = scoring.scorer
+        return scoring
+
+    def _threshold_choice(self, scoring: Scoring) -> ThresholdChoice:
+        """Return the rule that makes labels from probabilities: the most probable class."""
+        return ThresholdChoice()
+
+    def _findings(
+        self, problem: Problem, groups: Any, times: Any, texts: pd.DataFrame
+    ) -> tuple[Finding, ...]:
+        """Return the findings about the data; warn of serious leaks."""
+        if not self.leak_guard:
+            return ()
+        with warnings.catch_warnings(action="ignore"):
+            findings = guarded(problem, groups, self.time_budget, times, texts)
+        warn_of_leaks(findings)
+        return findings
+
+    def _course(
+        self, problem: Problem, clock: Clock, memory: Memory, folder: MemoryFolder | None
+    ) -> ModelCourse:
+        reserve = 0.0
+        if self.time_budget is not None:
+            share = _RESERVED_SHARE * self.time_budget
+            reserve = float(np.clip(share, _LEAST_RESERVED, _MOST_RESERVED))
+            reserve += min(SHARE_OF_EFFECTS * self.time_budget, MOST_FOR_EFFECTS)
+            reserve = min(
+                reserve * processes_per_cpu(), _RESERVED_IF_BUSY * self.time_budget
+            )
+        tell: Callable[[AutoProgress], object] | None = None
+        if self.progress is not False:
+            tell = AutoProgressLine() if self.progress is True else self.progress
+        is_short = self.time_budget is not None and self.time_budget < _LEAST_FOR_WORKERS
+        return ModelCourse(
+            problem=problem,
+            runner=Runner(
+                clock, reserve, tell, 1 if is_short else self.n_jobs, memory, folder
+            ),
+            n_rounds=self.n_rounds,
+            sampler=self.sampler,
+            follows_findings=self.diagnosis,
+        )
+
+    def _models(self, problem: Problem) -> list[Model]:
+        """Return the models to train; only the dummy without usable columns."""
+        families, models = self._families(), [dummy_model(problem)]
+        with suppress(TableError):
+            if "linear" in families:
+                models.append(linear_model(problem))
+            networks = network_models(problem) if "network" in families else []
+            boosting = [boosting_model(problem)] if "boosting" in families else []
+            # The family that suits the data better comes first.
+            is_table = problem.kind == "table"
+            models += boosting + networks if is_table else networks + boosting
+        return models
+
+    def _conclude(
+        self,
+        course: ModelCourse,
+        problem: Problem,
+        scoring: Scoring,
+        held_out: tuple[Any, Array],
+    ) -> None:
+        """Choose the members of the ensemble, and set scores and verdict."""
+        metric = scoring.metric
+        trials = course.memory.trials
+        self.failures_ = dict(course.runner.failures)
+        if not trials:
+            if course.was_interrupted:
+                raise KeyboardInterrupt
+            reasons = "; ".join(f"{name}: {why}" for name, why in self.failures_.items())
+            raise SearchError(
+                f"At least one model must get a score by {scoring.name!r} in each fold. "
+                f"Got none. {reasons}"
+            )
+        chosen, of_networks = choose_with_networks(
+            trials,
+            problem,
+            metric,
+            others=course.memory.others,
+            calibrate=getattr(self, "calibrate", False),
+            seconds=None if self.time_budget is None else course.runner.reserve / 2,
+            threshold=self._threshold_choice(scoring),
+        )
+        # Plain values, which skops can save.
+        table = leaderboard(trials, chosen, of_networks)
+        self._leaderboard = table.to_dict(orient="tight")
+        self._searches = dict(course.memory.searches)
+        self._kinds = {trial.name: trial.label for trial in trials}
+        self.blends_: dict[str, Blend] = {}
+        self.corrected_score_ = chosen.corrected
+        self.scores_ = {
+            score.name: score
+            for score in self._scores(trials, chosen, of_networks, metric, held_out)
+        }
+        self.ensemble_ = self.blends_["ensemble"]
+        self.best_estimator_ = self.blends_.get("best", self.ensemble_)
+        self._judge(chosen, problem, scoring, held_out)
+        self.findings_ = (*self.findings_, *course.findings)
+        self.changes_ = tuple(course.changes)
+        self.n_trials_ = len(trials)
+
+    def _judge(
+        self,
+        chosen: Chosen,
+        problem: Problem,
+        scoring: Scoring,
+        held_out: tuple[Any, Array],
+    ) -> None:
+        """Set the attributes on the quality of the models and the use of the columns."""
+        classes = getattr(self, "classes_", None)
+        predict = (
+            self.ensemble_.predict if classes is None else self.ensemble_.predict_proba
+        )
+        X, y = held_out
+        set_aside = (y, predict(X)) if len(y) else None
+        self._quality = quality_of(
+            *chosen.held_out, classes, set_aside, decide=self.ensemble_.threshold.decided
+        )
+        self.beats_baseline_ = self.scores_["ensemble"].beats_dummy
+        self.verdict_ = verdict(
+            self.scores_,
+            scoring,
+            n_rows=len(chosen.held_out[0]),
+            labels=problem.y if problem.is_classification else None,
+            n_targets=1 if problem.y.ndim == 1 else problem.y.shape[1],
+            members=list(dict.fromkeys(self.ensemble_.names)),
+            n_leaks=len(serious_leaks(self.findings_)),
+        )
+
+    @property
+    def column_importance_(self) -> pd.DataFrame | None:
+        """Importance of the columns of a table, the most important first."""
+        return None if self._effects is None else self._effects.table
+
+    @property
+    def leaderboard_(self) -> pd.DataFrame:
+        """All models, the best first."""
+        return pd.DataFrame.from_dict(self._leaderboard, orient="tight")
+
+    def _scores(
+        self,
+        trials: Sequence[Trial],
+        chosen: Chosen,
+        networks: Chosen | None,
+        metric: Metric,
+        held_out: tuple[Any, Array],
+    ) -> Iterator[Score]:
+        """Store the blends that `use` chooses from; yield their scores."""
+        classes = getattr(self, "classes_", None)
+        scored_blends: list[tuple[Score, Blend]] = []
+        models = [trial for trial in trials if trial.family != "dummy"]
+        for name in ("dummy", "linear", "boosting", "best model"):
+            of_kind = [t for t in models if name in {t.family, "best model"}]
+            if name == "dummy":
+                of_kind = [trial for trial in trials if trial.family == "dummy"]
+            if of_kind:
+                threshold = chosen.thresholds.get(name, MOST_PROBABLE)
+                scored_blends.append((chosen.scores[name], self._alone(of_kind, threshold)))
+        for name, several in (("networks", networks), ("ensemble", chosen)):
+            if several is not None:
+                blend = blend_of(
+                    several.trials,
+                    several.weights,
+                    several.temperature,
+                    classes,
+                    several.thresholds["ensemble"],
+                )
+                scored_blends.append((
+                    replace(several.scores["ensemble"], name=name),
+                    blend,
+                ))
+        for score, blend in scored_blends:
+            self.blends_["best" if score.name == "best model" else score.name] = blend
+            yield replace(score, held_out=held_out_score(blend, metric, *held_out))
+
+    def _alone(
+        self, trials: Sequence[Trial], threshold: Threshold = MOST_PROBABLE
+    ) -> Blend:
+        """Return the best trial as a blend of its folds."""
+        classes = getattr(self, "classes_", None)
+        return blend_of(best_of(trials, 1), np.ones(1), 1.0, classes, threshold)
+
+    def report(self, path: str | Path, *, title: str = "", usage: str = "") -> Path:
+        """Write the results as an HTML page.
+
+        Parameters
+        ----------
+        path : str or Path
+            HTML file to write, which ends in ``.html``; viewing it needs no connection.
+        title : str, default=""
+            Heading; the class name if empty.
+        usage : str, default=""
+            Example code for predictions; code with this estimator if empty.
+
+        Returns
+        -------
+        Path
+            The written file.
+        """
+        check_is_fitted(self)
+        return write_page(auto_page(self, title=title, usage=usage), path)
+
+    def to_onnx(
+        self, path: str | Path, *, progress: Callable[[str], None] | None = None
+    ) -> dict[str, Any]:
+        """Write the ensemble, or the model of `use`, as ONNX with its preprocessing.
+
+        Parameters
+        ----------
+        path : str or Path
+            File to write; an existing file is replaced when the new file is complete.
+        progress : callable, default=None
+            Called before each model is written, with a text such as "MLP 2, 5 folds".
+
+        Returns
+        -------
+        dict
+            "inputs" describes the columns of X, which is float64 with NaN for missing
+            values.  Each has a "name" and a "kind"; a date has a "unit", and a category has
+            "values", with positions as codes.  Any other code, such as -1, stands for
+            categories unknown to ``fit``.  Images and sequences keep their shape, and
+            "inputs" is empty.  "classes" are the labels in the order of the output;
+            "members" have a "model", a "fold" and a "weight".  For two classes,
+            "threshold" has the "class" that ``predict`` returns, and the least probability
+            for it as "value".
+
+        Raises
+        ------
+        TypeError
+            If the dummy is the only model, or a step of a member has no ONNX equivalent.
+        ValueError
+            If the model of `use` was not trained.
+        ImportError
+            If onnx is not installed.
+        """
+        blend = self._used()
+        details: dict[str, Any] = {"names": blend.names, "shape": self._row_shape}
+        about = export_ensemble(blend.parts, path, progress=progress, **details)
+        if len(about["classes"]) == 2:
+            rule = blend.threshold
+            positive = about["classes"][rule.column]
+            about["threshold"] = {"class": positive, "value": float(rule.value)}
+        return about
+
+    def _used(self) -> Blend:
+        check_is_fitted(self)
+        if self.use in self.blends_:
+            return self.blends_[self.use]
+        raise ValueError(
+            f"The 'use' parameter of {type(self).__name__} must be one of the trained "
+            f"models, {list(self.blends_)}. Got {self.use!r} instead."
+        )
+
+    def _combined(self, X: Any) -> Array:
+        blend = self._used()
+        return blend.predict_proba(
+            as_features(self, X, reset=False, shape=self.input_shape)
+        )
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.input_tags.three_d_array = True
+        tags.non_deterministic = self.time_budget is not None
+        return tags
+
+
+class ScoredAsJudged:
+    """Scores with the metric of the search, instead of the default of scikit-learn."""
+
+    _scorer: Any
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Return the score of the predictions with `scoring_`; greater is better.
+
+        Returns
+        -------
+        float
+            Without `scoring`, ROC AUC for two classes, negative log loss for more, and R^2
+            for regression.
+        """
+        check_is_fitted(self)
+        params = {} if sample_weight is None else {"sample_weight": sample_weight}
+        scorer = check_scoring(self, scoring=self._scorer)
+        return float(scorer(self, X, y, **params))
+
+
+@parameters
+class AutoRegressor(  # type: ignore[misc]
+    ScoredAsJudged, RegressorMixin, CombinedRegressor, AutoEstimator
+):
+    """A regressor chosen and tuned within a time budget.
+
+    {description}
+
+    {parameters and attributes}
+
+    See Also
+    --------
+    AutoClassifier : The same for classification.
+    HyperbandSearchCV : The search of networks.
+
+    {notes}
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from sk_tune import AutoRegressor
+    >>> X, y = load_diabetes(return_X_y=True, as_frame=True)
+    >>> auto = AutoRegressor(time_budget=None, n_rounds=0, random_state=0).fit(X, y)
+    >>> auto.beats_baseline_, auto.predict(X[:2]).shape
+    (True, (2,))
+    """
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags

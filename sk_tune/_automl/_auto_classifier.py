@@ -1,0 +1,131 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""AutoML for classification, with a positive class and a threshold."""
+
+from dataclasses import replace
+from numbers import Real
+from typing import Annotated, Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.base import ClassifierMixin
+
+from sk_tune._automl._auto import AutoEstimator, ScoredAsJudged
+from sk_tune._automl._problem import Problem
+from sk_tune._automl._scoring import Scoring, checked_metric, with_positive
+from sk_tune._automl._splitting import Split
+from sk_tune._automl._threshold import Threshold, ThresholdChoice
+from sk_tune._compat import Interval
+from sk_tune._declaration import parameters
+from sk_tune._diagnosis import Finding, check_classes
+from sk_tune._ensemble import CombinedClassifier
+
+Array = npt.NDArray[Any]
+
+
+@parameters
+class AutoClassifier(  # type: ignore[misc]
+    ScoredAsJudged, ClassifierMixin, CombinedClassifier, AutoEstimator
+):
+    """A classifier chosen and tuned within a time budget.
+
+    {description}
+
+    Parameters
+    ----------
+    calibrate : bool, default=True
+        Whether to scale the averaged probabilities by a temperature, fitted to out-of-fold
+        predictions.
+    positive : object, default=None
+        Positive class of two, for the threshold and for metrics of one class such as
+        "average_precision" or "f1".  None chooses 1 if that is a class, as in
+        scikit-learn's metrics, and the rarer class otherwise.
+    threshold : float, str or callable, default=0.5
+        Least probability for which ``predict`` returns `positive`.  Or a scorer of labels,
+        such as "balanced_accuracy", for which the best threshold is chosen on out-of-fold
+        predictions.  Only for two classes.  A number may be set on a fitted estimator.
+    {parameters}
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        Class labels.
+    positive_ : object
+        Positive class of metrics of one class and of the threshold; None unless there are
+        two classes.
+    threshold_ : float
+        Least probability for which ``predict`` returns `positive_`.
+    {attributes}
+
+    See Also
+    --------
+    AutoRegressor : The same for regression.
+    HyperbandSearchCV : The search of networks.
+
+    {notes}
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_breast_cancer
+    >>> from sk_tune import AutoClassifier
+    >>> X, y = load_breast_cancer(return_X_y=True, as_frame=True)
+    >>> auto = AutoClassifier(time_budget=None, n_rounds=0, random_state=0).fit(X, y)
+    >>> auto.scoring_, bool(auto.corrected_score_.score > 0.98)
+    ('roc_auc', True)
+    >>> list(auto.leaderboard_)
+    ['family', 'cv_score', 'cv_std', 'seconds', 'in_ensemble', 'weight', 'params']
+    """
+
+    calibrate: Annotated[bool, "boolean"] = True
+    positive: Any = None
+    threshold: Annotated[Any, Interval(Real, 0, 1, closed="both"), str, callable] = 0.5
+
+    def _check(self) -> None:
+        super()._check()
+        if not isinstance(self.threshold, Real):
+            parameter = f"The 'threshold' parameter of {type(self).__name__}"
+            if not checked_metric(self.threshold, parameter).takes_labels:
+                raise ValueError(
+                    f"{parameter} must be a number from 0 to 1 or a scorer of labels, such "
+                    f"as 'balanced_accuracy' or 'f1'. Got {self.threshold!r}, which scores "
+                    "probabilities."
+                )
+
+    def _scoring(self, y: Array, split: Split) -> Scoring:
+        scoring = super()._scoring(y, split)
+        self.positive_ = scoring.positive
+        if scoring.positive is None and self.threshold != 0.5:
+            raise ValueError(
+                f"The 'threshold' parameter of {type(self).__name__} must be 0.5 for more "
+                f"than two classes. Got {self.threshold!r} for {len(self.classes_)}."
+            )
+        return scoring
+
+    def _findings(self, problem: Problem, *structure: Any) -> tuple[Finding, ...]:
+        finding = check_classes(problem.y)
+        class_findings = (finding,) if finding.outcome == "tip" else ()
+        return (*class_findings, *super()._findings(problem, *structure))
+
+    def _threshold_choice(self, scoring: Scoring) -> ThresholdChoice:
+        if scoring.positive is None:
+            return ThresholdChoice()
+        column = int(np.flatnonzero(self.classes_ == scoring.positive)[0])
+        if isinstance(self.threshold, Real):
+            return ThresholdChoice(value=float(self.threshold), column=column)
+        scorer = with_positive(self.threshold, scoring.positive)
+        return ThresholdChoice(metric=checked_metric(scorer), column=column)
+
+    def _threshold(self) -> Threshold:
+        """Return the threshold of the blend in use, or a number set after ``fit``."""
+        threshold = self._used().threshold
+        if self.positive_ is None or not isinstance(self.threshold, Real):
+            return threshold
+        return replace(threshold, value=float(self.threshold))
+
+    @property
+    def threshold_(self) -> float:
+        """Least probability for which ``predict`` returns `positive_`."""
+        return self._threshold().value
+
+    def _decided(self, probabilities: Array) -> Array:
+        return self._threshold().labels(probabilities, self.classes_)

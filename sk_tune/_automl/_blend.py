@@ -1,0 +1,248 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Trials of a search, and the weighted average of their models.
+
+Notation: M trials, N held-out samples, K classes.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sk_tune._automl._models import NETWORK_FAMILIES
+from sk_tune._automl._problem import Problem
+from sk_tune._automl._resources import Clock, few_threads
+from sk_tune._automl._threshold import MOST_PROBABLE, Threshold
+from sk_tune._ensemble import Combination, Library, Member, Parts, read_library
+from sk_tune._metric import Metric
+from sk_tune._report import ColumnEffects, FoldModel, column_effects
+
+Array = npt.NDArray[Any]
+
+# Limits of the candidates without fitted models: their number, and bytes of predictions.
+_MOST_OTHERS, _BYTES_OF_OTHERS = 64, 2**25
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Trial:
+    """A configuration that was fitted in all folds.
+
+    `name` is the family with a number, `label` the name of the model. `params` are the
+    candidate's. `score` and `std` are taken over the folds, `std` is NaN for a single fold;
+    `seconds` is the sum. `models` are the fitted models, each trained on at most `n_rows`
+    samples; empty if they were dropped. `library` has predictions of shape (1, N, ...).
+    """
+
+    name: str
+    family: str
+    params: Mapping[str, Any]
+    score: float
+    std: float
+    fold_scores: Array
+    seconds: float
+    models: tuple[Any, ...]
+    n_rows: int
+    label: str
+    library: Library
+
+    @property
+    def is_network(self) -> bool:
+        return self.family in NETWORK_FAMILIES
+
+
+def trials_of(
+    search: Any,
+    family: str,
+    *,
+    is_classification: bool,
+    n_before: int,
+    n_rows: int,
+    label: str,
+) -> list[Trial]:
+    """Return the candidates of a fitted search, first those with fitted models.
+
+    The list is empty without a fitted candidate that has a score and predicts every
+    held-out sample. Of other candidates, which measure the selection bias, there are at
+    most 64, and fewer if predictions are large. `n_before` is the largest number of a trial
+    of the family so far.
+    """
+    common: dict[str, Any] = {"is_classification": is_classification, "random_state": 0}
+    try:
+        kept_rows = read_library(search, needs_models=True, **common).candidates
+        library = read_library(search, needs_models=False, **common)
+    except ValueError:
+        return []
+    results = search.cv_results_
+    place = {row: k for k, row in enumerate(library.candidates.tolist())}
+    other_rows = sorted(
+        place.keys() - {*kept_rows}, key=lambda row: -results["mean_test_score"][row]
+    )
+    most = min(_MOST_OTHERS, _BYTES_OF_OTHERS // library.predictions[0].nbytes)
+    trials: list[Trial] = []
+    for row in [*kept_rows.tolist(), *other_rows[:most]]:
+        score = float(results["mean_test_score"][row])
+        if np.isnan(score):
+            continue
+        models = tuple(search.models_[row]) if row in kept_rows else ()
+        one = slice(place[row], place[row] + 1)
+        n_folds = search.n_splits_
+        fold_scores = [results[f"split{k}_test_score"][row] for k in range(n_folds)]
+        trials.append(
+            Trial(
+                name=f"{family} {n_before + len(trials) + 1}",
+                family=family,
+                params=dict(results["params"][row]),
+                score=score,
+                std=float(results["std_test_score"][row]) if n_folds > 1 else np.nan,
+                fold_scores=np.array(fold_scores, dtype=np.float64),
+                seconds=float(results["mean_fit_time"][row]) * n_folds,
+                models=models,
+                n_rows=n_rows,
+                label=label,
+                library=replace(
+                    library,
+                    candidates=library.candidates[one],
+                    # A copy releases the predictions of all candidates.
+                    predictions=library.predictions[one].copy(),
+                ),
+            )
+        )
+    return trials
+
+
+def best_of(trials: Sequence[Trial], n: int) -> list[Trial]:
+    """Return the `n` trials with the highest scores, the best first."""
+    return sorted(trials, key=lambda trial: -trial.score)[:n]
+
+
+def library_of(trials: Sequence[Trial]) -> Library:
+    """Return the library of trials; candidates are their positions."""
+    first = trials[0].library
+    return Library(
+        candidates=np.arange(len(trials)),
+        predictions=np.concatenate([trial.library.predictions for trial in trials]),
+        y=first.y,
+        part=first.part,
+        classes=first.classes,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Blend:
+    """Fitted pipelines and their weights.
+
+    `combination` has one member for each trial and fold, with weights of sum 1; `names` are
+    the trials of the members. `temperature` scales the averaged probabilities, and
+    `threshold` makes labels from them.
+    """
+
+    combination: Combination
+    temperature: float
+    names: tuple[str, ...] = ()
+    threshold: Threshold = MOST_PROBABLE
+
+    @property
+    def classes(self) -> Array | None:
+        """Labels; None for regression."""
+        return self.combination.classes
+
+    @property
+    def parts(self) -> Parts:
+        """The average as parts of an ensemble."""
+        return Parts(
+            members=self.combination.members,
+            n_features=None,
+            classes=self.classes,
+            member_classes=self.classes,
+            temperature=self.temperature,
+        )
+
+    def of_fold(self, k: int, n_folds: int) -> "Blend":
+        """Return the average of the models of one fold."""
+        members = self.combination.members[k::n_folds]
+        weighted = [member._replace(weight=member.weight * n_folds) for member in members]
+        return replace(self, combination=Combination(weighted, self.classes))
+
+    def predict_proba(self, X: Any) -> Array:
+        """Return probabilities in the order of `classes`, or targets, (n, n_targets)."""
+        with few_threads(np.size(X)):
+            return self.parts.finish(self.combination(X))
+
+    def predict(self, X: Any) -> Array:
+        """Return labels, or targets of shape (n,) or (n, n_targets)."""
+        averages, classes = self.predict_proba(X), self.classes
+        if classes is not None:
+            return self.threshold.labels(averages, classes)
+        return averages[:, 0] if averages.shape[1] == 1 else averages
+
+
+def blend_of(
+    trials: Sequence[Trial],
+    weights: Array,
+    temperature: float,
+    classes: Array | None,
+    threshold: Threshold = MOST_PROBABLE,
+) -> Blend:
+    """Return the average of trials with positive weight, shared equally by their folds."""
+    weighted = [(t, float(w)) for t, w in zip(trials, weights, strict=True) if w > 0]
+    members = [
+        Member(model, weight / len(trial.models))
+        for trial, weight in weighted
+        for model in trial.models
+    ]
+    return Blend(
+        combination=Combination(members, classes),
+        temperature=temperature,
+        names=tuple(trial.name for trial, _ in weighted for _ in trial.models),
+        threshold=threshold,
+    )
+
+
+def held_out_score(blend: Blend, metric: Metric, X: Any, y: Array) -> float:
+    """Return the score on the samples set aside; NaN without any, or if undefined."""
+    return predictions_score(blend, metric, y, blend.predict_proba(X)) if len(y) else np.nan
+
+
+def predictions_score(blend: Blend, metric: Metric, y: Array, predictions: Array) -> float:
+    """Return the score of a blend's probabilities or targets; NaN if undefined."""
+    try:
+        if blend.classes is None:
+            return metric(y, predictions.reshape(np.shape(y)))
+        if metric.takes_labels:
+            predictions = blend.threshold.decided(predictions)
+        return metric(y, metric.response(predictions, blend.classes))
+    except ValueError:
+        # The metric needs a sample of each class.
+        return float("nan")
+
+
+# Share of the budget for column importance, and its largest number of seconds.
+SHARE_OF_EFFECTS, MOST_FOR_EFFECTS = 0.03, 10.0
+
+
+def column_effects_of(
+    auto: Any, problem: Problem, metric: Metric, clock: Clock
+) -> ColumnEffects | None:
+    """Return the importance of a table's columns to the ensemble; None for other data."""
+    if problem.kind != "table" or auto.columns_ is None:
+        return None
+    n_folds = len(problem.folds)
+    blends = [auto.ensemble_.of_fold(k, n_folds) for k in range(n_folds)]
+    models = [
+        FoldModel(test, blend.predict_proba, partial(predictions_score, blend, metric))
+        for blend, (_, test) in zip(blends, problem.folds, strict=True)
+    ]
+    return column_effects(
+        problem.X,
+        problem.y,
+        models,
+        columns=auto.columns_.used,
+        classes=auto.ensemble_.classes,
+        # Without a budget the result must not depend on the clock.
+        seconds=clock.left if clock.budget is None else min(clock.left, MOST_FOR_EFFECTS),
+        seed=problem.seed,
+    )

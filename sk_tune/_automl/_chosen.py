@@ -1,0 +1,505 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Choice of the ensemble's members, and an unbiased score of the ensemble.
+
+Whether the columns help is judged in the same way for every metric: by log loss against the
+class shares, or by ROC AUC, which shows weak effects on fewer rows; in regression by
+squared error against the mean.  Other metrics can rise without any informative column, as
+F1 does by always predicting the rare class.  Or they cannot rise although the columns are
+informative, as accuracy with a rare class.
+
+Each part of the samples is predicted by a choice made from all trials without the scores on
+that part.  On pure noise, that alone is biased: models scored on the other parts were
+trained on labels of this part, so their luck on different parts is correlated.  A pair of
+labels from two folds counts in the scores of both.  Therefore a share of a trial's score
+beyond chance on the part is subtracted from its score on the other parts.  The full score
+would cancel the pairs with a label of the part if predictions are linear in the labels; ADR
+13 has figures.  On informative columns the deduction makes the choice worse, so it is
+dropped once the lead over the dummy is clear.
+
+Notation: C trials, P parts, N held-out samples.
+"""
+
+import math
+import warnings
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from sk_tune._automl._blend import Trial, library_of
+from sk_tune._automl._problem import Problem
+from sk_tune._automl._scoring import checked_metric
+from sk_tune._automl._threshold import Threshold, ThresholdChoice
+from sk_tune._ensemble import GreedyOptions, Library, Selector
+from sk_tune._metric import Metric
+from sk_tune._search import CorrectedScore, FoldScores
+
+Array = npt.NDArray[Any]
+Floats = npt.NDArray[np.float64]
+
+# Members per family, so that weaker families can contribute.
+_MOST_OF_FAMILY = 8
+_GREEDY = GreedyOptions(max_rounds=30, n_start=5, min_gain=0.0, n_bags=10)
+# Samples above which fewer bags suffice for a stable choice.
+_ROWS_IN_BAGS = 20_000
+_N_BOOTSTRAPS, _CONFIDENCE = 300, 0.95
+# Least weight of a member, because light members cost as much to predict as others.
+_LEAST_WEIGHT = 0.02
+# Least number of folds for the deduction: with fewer, no score remains to choose by.
+_FEWEST_FOLDS_TO_DEDUCT = 3
+# Share of the score beyond chance that is deducted: kernel methods need all of it, boosting
+# and networks little.  Measured on noise, see docs/automl-quality.md.
+_DEDUCTED = 0.25
+# Metrics that decide whether the columns help; the key is True for classification.
+_PROPER = {
+    True: checked_metric("neg_log_loss"),
+    False: checked_metric("neg_mean_squared_error"),
+}
+# With many classes, a ROC AUC for each takes too long.
+_RANKING, _MOST_RANKED = checked_metric("roc_auc_ovr"), 10
+# Number of permutations of the targets of a part that estimate the score by chance.
+_N_SHUFFLES = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Score:
+    """Scores of a model without selection bias; greater is better.
+
+    Parameters
+    ----------
+    name : {"dummy", "linear", "boosting", "networks", "best model", "ensemble"}
+        The scored model.
+    mean, std : float
+        Mean and standard deviation of the score over the folds; NaN if undefined, the
+        deviation also for a single held-out part.
+    held_out : float, default=nan
+        Score on the rows set aside; NaN without any.
+    lead : float, default=nan
+        Low end of the 95 % interval of the lead in score over the dummy on the same rows;
+        infinite without a dummy, NaN if it was not computed.
+    loss : float, default=nan
+        Mean over the folds of the log loss in classification, or of the squared error in
+        regression; several targets are divided by their standard deviations first.
+    loss_lead : float, default=nan
+        Low end of the 95 % interval of the dummy's loss minus this loss on the same rows;
+        infinite without a dummy, NaN if it was not computed.
+    auc, auc_lead : float, default=nan
+        ROC AUC of a classifier, and the low end of the 95 % interval of its lead over 0.5;
+        computed only if a `loss_lead` is not above 0.
+    """
+
+    name: str
+    mean: float
+    std: float
+    held_out: float = math.nan
+    lead: float = math.nan
+    loss: float = math.nan
+    loss_lead: float = math.nan
+    auc: float = math.nan
+    auc_lead: float = math.nan
+
+    @property
+    def beats_dummy(self) -> bool:
+        """Whether the model clearly beats the dummy in loss or ROC AUC: columns help."""
+        return self.loss_lead > 0 or self.auc_lead > 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Chosen:
+    """Members with weights of sum 1, and scores of the ensemble and of single models.
+
+    `temperature` scales the averaged probabilities.  `scores` and `thresholds` are for
+    the "ensemble", the best single "linear" and "boosting" trial, the "best model",
+    and the "dummy", if they exist.  `corrected` is the score of the ensemble with an
+    interval.  `held_out` are targets, and predictions by choices made on other samples.
+    """
+
+    trials: Sequence[Trial]
+    weights: Array
+    temperature: float
+    scores: dict[str, Score]
+    thresholds: dict[str, Threshold]
+    corrected: CorrectedScore | None
+    held_out: tuple[Array, Array]
+
+
+def choose(
+    trials: Sequence[Trial],
+    problem: Problem,
+    metric: Metric,
+    *,
+    calibrate: bool,
+    others: Sequence[Trial] = (),
+    dummy: Trial | None = None,
+    beats_dummy: bool | None = None,
+    seconds: float | None = None,
+    threshold: ThresholdChoice | None = None,
+) -> Chosen:
+    """Choose members by greedy selection over out-of-fold predictions.
+
+    At least one trial is needed.  Classifiers are chosen by log loss.  `others` are trials
+    without fitted models.  Without `beats_dummy` the scores get intervals, which decide
+    it; `seconds` limits the time for metrics that need many calls.
+    """
+    threshold = threshold or ThresholdChoice()
+    pool = _Pool([*trials, *others], dummy, problem, metric, threshold)
+    is_classification = pool.library.classes is not None
+    n_bags = int(np.clip(_ROWS_IN_BAGS // len(pool.library.y), 1, _GREEDY.n_bags))
+    selector = Selector(
+        library=pool.library,
+        method="greedy",
+        scoring=None if is_classification else problem.scoring,
+        greedy=replace(_GREEDY, n_bags=n_bags),
+        calibrate=calibrate and is_classification,
+        random_state=problem.seed,
+    )
+    asks = beats_dummy is None
+    deducts = pool.can_deduct and not beats_dummy
+    crossed = _crossed(pool, selector, deducts=deducts)
+    scores, corrected = pool.scores(crossed, intervals=asks, seconds=seconds)
+    if asks and deducts and scores["ensemble"].beats_dummy:
+        deducted = scores
+        crossed = _crossed(pool, selector, deducts=False)
+        scores, corrected = pool.scores(crossed, intervals=True, seconds=seconds)
+        scores = {
+            name: replace(
+                s,
+                lead=deducted[name].lead,
+                loss_lead=deducted[name].loss_lead,
+                auc=deducted[name].auc,
+                auc_lead=deducted[name].auc_lead,
+            )
+            for name, s in scores.items()
+        }
+    members = pool.members(pool.criteria_of_all(), np.arange(len(trials)))
+    candidates = [trials[k] for k in members]
+    choice = selector.choose(library_of(candidates))
+    light = choice.weights < min(_LEAST_WEIGHT, choice.weights.max())
+    weights = np.where(light, 0.0, choice.weights)
+    return Chosen(
+        trials=candidates,
+        weights=weights / weights.sum(),
+        temperature=choice.temperature,
+        scores=scores,
+        thresholds={
+            name: threshold.best(predictions, pool.y, pool.library.classes)
+            for name, predictions in crossed.items()
+        },
+        corrected=corrected,
+        held_out=(pool.y, crossed["ensemble"]),
+    )
+
+
+def choose_with_networks(
+    trials: Sequence[Trial],
+    problem: Problem,
+    metric: Metric,
+    *,
+    others: Sequence[Trial],
+    **options: Any,
+) -> tuple[Chosen, Chosen | None]:
+    """Choose among all trials, and among the networks alone; None without a network."""
+    options["dummy"] = next((t for t in trials if t.family == "dummy"), None)
+    candidates = [t for t in trials if t is not options["dummy"]] or trials
+    chosen = choose(candidates, problem, metric, others=others, **options)
+    networks = [t for t in candidates if t.is_network]
+    if not networks:
+        return chosen, None
+    if networks == candidates:
+        return chosen, chosen
+    options["beats_dummy"] = chosen.scores["ensemble"].beats_dummy
+    other_networks = [t for t in others if t.is_network]
+    return chosen, choose(networks, problem, metric, others=other_networks, **options)
+
+
+class _Pool:
+    """Trials and their scores on each part; the dummy is the last trial."""
+
+    def __init__(
+        self,
+        trials: Sequence[Trial],
+        dummy: Trial | None,
+        problem: Problem,
+        metric: Metric,
+        threshold: ThresholdChoice,
+    ) -> None:
+        self.trials, self._dummy = trials, dummy
+        self._problem, self._metric, self._threshold = problem, metric, threshold
+        every = [*trials, *([] if dummy is None else [dummy])]
+        self.library = library_of(every)
+        self.parts = np.unique(self.library.part)
+        self._is_of_part = self.library.part == self.parts[:, np.newaxis]
+        rows = np.unique(np.concatenate([test for _, test in problem.folds]))
+        self._folds = np.array([np.isin(rows, test) for _, test in problem.folds])
+        self.can_deduct = _train_for_each_other(problem.folds)
+        self._families = np.array([trial.family for trial in trials])
+        self._scores = self._scores_of(every)
+        self._proper = self._scores
+        if self.library.classes is not None:
+            # Log-probabilities of the true classes, (C, N), and the part beyond chance.
+            rows, least = np.arange(len(self.library.y)), np.finfo(np.float32).tiny
+            logs = np.log(np.clip(self.library.predictions, least, None))
+            true = logs[:, rows, self.library.y]
+            beyond_chance = true - np.mean(
+                [logs[:, rows, y] for y in self.shuffled()], axis=0
+            )
+            by_part, luck = (self._is_of_part @ part.T for part in (true, beyond_chance))
+            self._proper = by_part, by_part.sum(axis=0) - by_part, luck
+
+    @property
+    def y(self) -> Array:
+        """Labels or numeric targets of the samples."""
+        y, classes = self.library.y, self.library.classes
+        return y if classes is None else np.asarray(classes[y])
+
+    def shuffled(self) -> list[Array]:
+        """Return targets permuted within each part, several times."""
+        rng = np.random.default_rng(self._problem.seed)
+        targets = []
+        for _ in range(_N_SHUFFLES):
+            y = self.library.y.copy()
+            for samples in self._is_of_part:
+                y[samples] = rng.permutation(y[samples])
+            targets.append(y)
+        return targets
+
+    def _scores_of(self, every: Sequence[Trial]) -> tuple[Floats, Floats, Floats]:
+        """Return scores on each part, on the other parts, and beyond chance, (P, C)."""
+        by_part = self._fold_scores(self.library.predictions, self._is_of_part)
+        n = len(self.parts)
+        if np.array_equal(self._folds, self._is_of_part):
+            scores = np.nan_to_num(np.array([trial.fold_scores for trial in every]).T)
+            rest_scores = scores.sum(axis=0) - scores
+        else:
+            scores = np.nan_to_num(by_part.on_all())
+            outside = self._fold_scores(self.library.predictions, ~self._is_of_part)
+            rest_scores = np.nan_to_num(outside.on_all()) * (n - 1)
+        luck = scores
+        if self.can_deduct and not by_part.needs_calls:
+            by_chance = [
+                self._fold_scores(self.library.predictions, self._is_of_part, y).on_all()
+                for y in self.shuffled()
+            ]
+            luck = scores - np.nan_to_num(np.mean(by_chance, axis=0))
+        return scores, rest_scores, luck
+
+    def _fold_scores(
+        self,
+        predictions: Array,
+        folds: Array,
+        y: Array | None = None,
+        metric: Metric | None = None,
+    ) -> FoldScores:
+        classes, metric = self.library.classes, metric or self._metric
+        if y is None:
+            y = self.y
+        elif classes is not None:
+            y = classes[y]
+        return FoldScores(metric, predictions, y, classes=classes, folds=folds)
+
+    def criteria(self, part: int, *, deducts: bool) -> tuple[Floats, Floats]:
+        """Return the criteria of the choice for a part: metric and proper score, (C,)."""
+        scores, proper = (
+            rest_scores[part] - _DEDUCTED * luck[part] if deducts else rest_scores[part]
+            for _, rest_scores, luck in (self._scores, self._proper)
+        )
+        return scores, proper
+
+    def without(self, library: Library, part: int) -> tuple[Library, Array]:
+        """Return samples and their signs: a part counts negative, permuted targets not."""
+        samples = np.flatnonzero(self._is_of_part[part])
+        shuffled = self.shuffled()
+        signs = np.where(self._is_of_part[part], -_DEDUCTED, 1.0)
+        by_chance = np.full(len(shuffled) * len(samples), _DEDUCTED / len(shuffled))
+        signs = np.append(signs, by_chance)
+        rows = np.concatenate([np.arange(len(library.y)), *[samples] * len(shuffled)])
+        y = np.concatenate([library.y, *(one[samples] for one in shuffled)])
+        return replace(library.take(rows), y=y), signs
+
+    def criteria_of_all(self) -> tuple[Floats, Floats]:
+        """Return metric and proper score of each trial on all samples."""
+        scores = np.array([trial.score for trial in self.trials])
+        if self._dummy is not None:
+            scores = np.append(scores, self._dummy.score)
+        is_known = self.library.classes is not None
+        return scores, self._proper[0].sum(axis=0) if is_known else scores
+
+    def members(self, criteria: tuple[Floats, Floats], among: Array) -> Array:
+        """Return the best trials of each family, without those worse than the dummy.
+
+        Worse means a larger log loss, or a lower score in regression; if all are worse, the
+        best of all are returned.  Such trials harm an average where they are far off, as a
+        linear model does on rows unlike its training rows.
+        """
+        scores, proper = criteria
+        if self._dummy is not None:
+            better = among[proper[among] > proper[-1]]
+            among = better if len(better) else among
+        ranked = among[np.argsort(-scores[among], kind="stable")]
+        of_families = [
+            ranked[self._families[ranked] == family][:_MOST_OF_FAMILY]
+            for family in dict.fromkeys(self._families[among])
+        ]
+        return np.concatenate(of_families)
+
+    def bests(self, criteria: tuple[Floats, Floats]) -> Iterable[tuple[str, int]]:
+        """Yield the best single trial of all, and of the linear and boosting families."""
+        scores = criteria[0][: len(self.trials)]
+        yield "best model", int(scores.argmax())
+        for family in ("linear", "boosting"):
+            of_family = np.flatnonzero(self._families == family)
+            if len(of_family):
+                yield family, int(of_family[scores[of_family].argmax()])
+
+    def scores(
+        self, crossed: dict[str, Array], *, intervals: bool, seconds: float | None
+    ) -> tuple[dict[str, Score], CorrectedScore | None]:
+        """Return the scores of out-of-sample predictions; an interval for the ensemble."""
+        predictions = dict(crossed)
+        if self._dummy is not None:
+            predictions["dummy"] = self._dummy.library.predictions[0]
+        every = np.stack([*predictions.values()])
+        is_classification = self.library.classes is not None
+        n_times = _N_BOOTSTRAPS if intervals else 0
+        loss, loss_lead = self._against_dummy(
+            every, _PROPER[is_classification], n_times, seconds
+        )
+        auc = auc_lead = np.full(len(every), np.nan)
+        if intervals and is_classification and not (loss_lead[:-1] > 0).all():
+            auc, auc_lead = self._against_dummy(every, _RANKING, n_times, seconds)
+        if is_classification and self._metric.takes_labels:
+            every = np.stack([
+                self._threshold.crossed(
+                    values, self.y, self.library.classes, self._is_of_part
+                )
+                for values in every
+            ])
+        own_scores = self._fold_scores(every, self._folds)
+        by_fold = own_scores.on_all()
+        resampled = _resampled(own_scores, n_times, seconds)
+        lead = self._leads(resampled)
+        # A single held-out part has no spread.
+        std = by_fold.std(axis=0) if len(by_fold) > 1 else np.full(len(every), np.nan)
+        columns = {"mean": by_fold.mean(axis=0), "std": std, "lead": lead, "loss": -loss}
+        columns |= {"loss_lead": loss_lead, "auc": auc, "auc_lead": auc_lead}
+        scores = {
+            name: Score(
+                name=name, **{key: float(values[k]) for key, values in columns.items()}
+            )
+            for k, name in enumerate(predictions)
+        }
+        if not intervals:
+            return scores, None
+        low, high = _interval(resampled[:, 0])
+        return scores, CorrectedScore(
+            score=next(iter(scores.values())).mean,
+            low=low,
+            high=high,
+            confidence=_CONFIDENCE,
+            n_bootstraps=int(np.isfinite(resampled[:, 0]).sum()),
+            naive_score=max(trial.score for trial in self.trials),
+        )
+
+    def _against_dummy(
+        self, predictions: Array, metric: Metric, n_times: int, seconds: float | None
+    ) -> tuple[Floats, Floats]:
+        """Return scores (C,) by a metric and the low ends of leads, maybe NaN."""
+        n_classes = 0 if self.library.classes is None else len(self.library.classes)
+        if metric is _RANKING and not 2 <= n_classes <= _MOST_RANKED:
+            return (np.full(len(predictions), np.nan),) * 2
+        y = None
+        if self.y.ndim > 1:
+            # Several targets count equally, divided by their standard deviations.
+            scale = self.y.std(axis=0) + np.finfo(float).tiny
+            predictions, y = predictions / scale, self.y / scale
+        scores = self._fold_scores(predictions, self._folds, y, metric)
+        leads = self._leads(_resampled(scores, n_times, seconds))
+        return scores.on_all().mean(axis=0), leads
+
+    def _leads(self, resampled: Floats) -> Floats:
+        """Return the low end of each lead over the dummy, the last of C candidates."""
+        n_times, n_candidates = resampled.shape
+        if self._dummy is None or not n_times:
+            return np.full(n_candidates, np.inf if n_times else np.nan)
+        leads = resampled - resampled[:, -1:]
+        return np.array([_interval(lead)[0] for lead in leads.T])
+
+
+def _resampled(scores: FoldScores, n: int, seconds: float | None) -> Floats:
+    """Return scores (B, C) on `n` resamples; the same rows for each candidate."""
+    by_fold = scores.on_all().mean(axis=0)
+    if not n:
+        return np.full((0, len(by_fold)), np.nan)
+    resampled = scores.on_resamples(n, np.random.default_rng(0), seconds)
+    # Metrics such as R^2 are biased on few samples.
+    with warnings.catch_warnings(action="ignore", category=RuntimeWarning):
+        shift = by_fold - np.nanmean(resampled, axis=0)
+        # The shift must not exceed the maximum of the metric.
+        most = np.nanmax(resampled, axis=0, initial=-np.inf)
+    corrected: Floats = np.minimum(resampled + shift, most)
+    return corrected
+
+
+def _crossed(pool: _Pool, selector: Selector, *, deducts: bool) -> dict[str, Array]:
+    """Return predictions of each sample by choices made without its part, by name."""
+    library = pool.library
+    crossed: dict[str, Array] = {}
+    every = np.arange(len(pool.trials))
+    for k, part in enumerate(pool.parts):
+        is_own = library.part == part
+        criteria = pool.criteria(k, deducts=deducts)
+        members = pool.members(criteria, every)
+        candidates = library_of([pool.trials[m] for m in members])
+        if deducts:
+            choice = selector.choose(*pool.without(candidates, k))
+        else:
+            choice = selector.choose(candidates.take(~is_own))
+        part_predictions = {"ensemble": choice.combine(candidates.predictions[:, is_own])}
+        for name, best in pool.bests(criteria):
+            part_predictions[name] = library.predictions[best, is_own]
+        for name, predictions in part_predictions.items():
+            shape = (len(library.y), *predictions.shape[1:])
+            crossed.setdefault(name, np.empty(shape))[is_own] = predictions
+    return crossed
+
+
+def _train_for_each_other(folds: Sequence[tuple[Array, Array]]) -> bool:
+    """Return whether folds train on the held-out rows of others, unlike a single split."""
+    if len(folds) < _FEWEST_FOLDS_TO_DEDUCT:
+        return False
+    pairs = list(zip(folds, [*folds[1:], folds[0]], strict=True))
+    pairs += [(second, first) for first, second in pairs]
+    return all(np.isin(test, train).any() for (train, _), (_, test) in pairs)
+
+
+def _interval(values: Floats) -> tuple[float, float]:
+    finite = values[np.isfinite(values)]
+    if not len(finite):
+        return np.nan, np.nan
+    low, high = np.quantile(finite, [(1 - _CONFIDENCE) / 2, (1 + _CONFIDENCE) / 2])
+    return float(low), float(high)
+
+
+def leaderboard(
+    trials: Sequence[Trial], chosen: Chosen, networks: Chosen | None
+) -> pd.DataFrame:
+    """Return a table of all models and both ensembles, the best first."""
+    weights = dict(zip(map(id, chosen.trials), chosen.weights, strict=True))
+    rows = [
+        (t.name, t.family, t.score, t.std, t.seconds, weights.get(id(t), 0.0), {**t.params})
+        for t in trials
+    ]
+    for name, ensemble in (("ensemble", chosen), ("ensemble of networks", networks)):
+        if ensemble is not None:
+            members = zip(ensemble.trials, ensemble.weights, strict=True)
+            seconds = sum(trial.seconds for trial, weight in members if weight > 0)
+            score = ensemble.scores["ensemble"]
+            rows.append((name, "ensemble", score.mean, score.std, seconds, np.nan, {}))
+    names = ["model", "family", "cv_score", "cv_std", "seconds", "weight", "params"]
+    table = pd.DataFrame(rows, columns=names).set_index("model")
+    table.insert(names.index("weight") - 1, "in_ensemble", table["weight"] > 0)
+    return table.sort_values("cv_score", ascending=False, kind="stable")

@@ -1,0 +1,440 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""The order in which models are trained within the time budget.
+
+First, each model is trained with its defaults, on a sample if all rows take too
+long.  Rounds follow: the best model of a sample is trained on more rows, the networks get a
+pass of Hyperband and are diagnosed, and boosting tries random candidates.
+
+Costs of fits are measured first, so that no training starts without time for it.
+"""
+
+import math
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+from sklearn.base import clone
+
+from sk_tune._automl._blend import best_of
+from sk_tune._automl._models import Model
+from sk_tune._automl._problem import Problem
+from sk_tune._automl._resources import (
+    Cost,
+    affordable,
+    few_threads,
+    hyperband_size,
+    measured_cost,
+)
+from sk_tune._automl._runner import ERRORS, Memory, ModelKind, Runner
+from sk_tune._diagnosis import AppliedChange, Finding, apply_remedies
+from sk_tune._search import GridSearchCV, HyperbandSearchCV, RandomizedSearchCV
+from sk_tune._training import one_thread, processes_per_cpu
+
+# Shares of the budget for a default model of each family.
+_FIRST_SHARES = {"linear": 0.08, "boosting": 0.15}
+# The same for networks: more on images and sequences, where other models are weaker.
+_FIRST_SHARES_OF_NETWORK = {"table": 0.2, "image": 0.35, "sequence": 0.35}
+# Part of such a share for measuring the cost of fits.
+_SHARE_TO_MEASURE = 0.4
+# Share of the budget that must be left to retry a model that seemed too slow.
+_SHARE_TO_TRY_AGAIN = 0.3
+# Part of the remaining time for a round, and its least seconds.
+_PART_OF_ROUND, _SHORTEST_ROUND = 1 / 3, 3.0
+# Part of a round for networks: more if a network is the best model so far.
+_PART_OF_NETWORKS = {True: 0.65, False: 0.45}
+# Part of a round for training the best model on more samples, or for longer.
+_PART_OF_LARGER = 0.5
+# Growth in samples times epochs that justifies another training.
+_GROWTH = 1.5
+# Least number of samples of a training: in total, and for each class.
+_LEAST_ROWS, _LEAST_ROWS_OF_CLASS = 100, 10
+# A thorough network takes at least this many times longer than a quick network.
+_LEAST_RATIO = 3
+# Candidates are enlarged only if a round has time for this many of them.
+_CANDIDATES_OF_ROUND = 4
+# Time to predict a sample, as a multiple of the time to train on a sample.
+_COST_OF_HELD_OUT = 1 / 3
+# Number of values of X below which linear models are trained without measuring their cost.
+_FEW_VALUES = 50_000
+# Candidates of boosting in a round without a time budget.
+_BOOSTING_CANDIDATES = 8
+_MOST_CANDIDATES = 300
+# Number of waiting processes per processor on a busy machine.
+_LOAD_OF_BUSY = 1.5
+_TOO_LONG = "It takes too long for this budget."
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class ModelCourse:
+    """Trains models until the time is up or the rounds are done.
+
+    `n_rounds` is None to continue until the time is up. `sampler` draws candidates
+    of Hyperband. With `follows_findings` each search of networks is diagnosed, and
+    `changes` are the applied remedies.
+    """
+
+    problem: Problem
+    runner: Runner
+    n_rounds: int | None
+    sampler: str
+    follows_findings: bool
+    changes: list[AppliedChange] = field(default_factory=list)
+    was_interrupted: bool = False
+    # Names of trials that were already trained on more samples, or for longer.
+    _enlarged: set[str] = field(default_factory=set)
+
+    @property
+    def memory(self) -> Memory:
+        """Trials and state of the fit so far."""
+        return self.runner.memory
+
+    @property
+    def findings(self) -> list[Finding]:
+        """Findings about the best search of each network model, with its name."""
+        if not self.follows_findings:
+            return []
+        return [
+            replace(finding, subject=name)
+            for name, part in self.memory.searches.items()
+            for finding in part.findings
+        ]
+
+    def run(self, models: Sequence[Model]) -> None:
+        """Train models in the given order, then rounds; the first model always trains."""
+        try:
+            has_end = self.runner.clock.budget is not None
+            is_busy = has_end and processes_per_cpu() > _LOAD_OF_BUSY
+            with one_thread(), few_threads(self.problem.n_values, is_busy=is_busy):
+                self._run_defaults(models)
+                self._run_rounds()
+        except KeyboardInterrupt:
+            # The caller combines the trials so far and raises KeyboardInterrupt again.
+            self.was_interrupted = True
+
+    def _run_defaults(self, models: Sequence[Model]) -> None:
+        runner = self.runner
+        # An interrupted fit may have trials of a model, but no measured cost.
+        labels = {t.label for t in self.memory.trials}
+        labels -= {m.name for m in models if m.resource} - self.memory.kinds.keys()
+        if any(model.is_network for model in models):
+            # They start while other models are trained.
+            runner.start_workers()
+        for model in models:
+            if model.name not in labels and self._is_promising(model):
+                self._try_default(model)
+        for model in models:
+            # Imports and other processes can make a measurement too long.
+            is_late = runner.failures.get(model.name) == _TOO_LONG
+            if is_late and runner.left > runner.clock.share(_SHARE_TO_TRY_AGAIN):
+                del runner.failures[model.name]
+                self._try_default(model)
+
+    def _try_default(self, model: Model) -> None:
+        """Train a model with its defaults, on as many samples as there is time for."""
+        runner = self.runner
+        runner.begin(f"{model.name}, default")
+        n_rows, units = self.problem.n_train, model.most_resources
+        cost: Cost | None = None
+        has_end = runner.clock.budget is not None
+        if model.resource and has_end and not self._is_cheap(model):
+            try:
+                n_rows, units, cost = self._affordable_default(model)
+            except ERRORS as error:
+                runner.failures[model.name] = str(error)
+                return
+            is_short = n_rows < self.problem.n_train or units < model.most_resources
+            if model.is_thorough and is_short:
+                return
+            if not n_rows:
+                runner.failures[model.name] = _TOO_LONG
+                return
+        problem = self.problem.sampled(n_rows)
+        if n_rows < self.problem.n_train:
+            model = model.on(problem)
+            units = min(units, model.most_resources)
+        grid, estimator = dict(model.grid), clone(model.estimator)
+        if model.resource:
+            estimator.set_params(**{model.resource: units})
+            grid[model.resource] = [units]
+        began = runner.clock.seconds
+        limit = min(runner.clock.share(self._first_share(model)), runner.left)
+        seconds = None if math.isinf(limit) else max(limit, 1e-3)
+        store = runner.store(model.name, seconds) if model.is_network else {}
+        search = runner.run(
+            GridSearchCV, estimator, grid, model, problem, time_budget=seconds, **store
+        )
+        if not model.resource:
+            return
+        kind = ModelKind(model, n_rows, units, cost, estimator, dict(model.space))
+        self.memory.kinds[model.name] = kind
+        if model.is_network:
+            n_epochs = units * len(problem.folds)
+            if search is not None:
+                # Fits that were stopped have fewer epochs.
+                n_epochs = search.ledger_.epochs_trained or n_epochs
+            spent = (runner.clock.seconds - began) / n_epochs
+            per_unit = math.inf if cost is None else cost.seconds_per_unit(n_rows)
+            kind.seconds_per_epoch = min(spent, per_unit / len(problem.folds) or math.inf)
+
+    def _is_promising(self, model: Model) -> bool:
+        """Return whether there is enough time to measure the cost of a model."""
+        seconds_left = self.runner.left
+        always = model.family == "dummy" or self._is_cheap(model)
+        if self.runner.clock.budget is None or always:
+            return True
+        if seconds_left <= 0:
+            self.runner.failures[model.name] = _TOO_LONG
+            return False
+        if not model.is_thorough:
+            return True
+        quick = [k for k in self.memory.kinds.values() if k.model.family == model.family]
+        spent = [t.seconds for t in self.memory.trials if t.family == model.family]
+        share = min(self.runner.clock.share(self._first_share(model)), seconds_left)
+        if not quick or not spent or quick[0].n_rows < self.problem.n_train:
+            return False
+        return _LEAST_RATIO * spent[0] <= share
+
+    def _is_cheap(self, model: Model) -> bool:
+        return model.family == "linear" and self.problem.n_values < _FEW_VALUES
+
+    def _first_share(self, model: Model) -> float:
+        if model.is_network:
+            return _FIRST_SHARES_OF_NETWORK[self.problem.kind]
+        return _FIRST_SHARES.get(model.family, math.inf)
+
+    def _affordable_default(self, model: Model) -> tuple[int, int, Cost]:
+        """Return samples, epochs or iterations for a default model, and its cost."""
+        runner = self.runner
+        share = runner.clock.share(self._first_share(model))
+        began = runner.clock.seconds
+        cost = measured_cost(
+            partial(runner.probe, model, self.problem),
+            self.problem.n_train,
+            limit=_SHARE_TO_MEASURE * min(share, runner.left),
+        )
+        if not model.is_network:
+            cost = cost.times(len(self.problem.folds))
+        spent = runner.clock.seconds - began
+        # A training on few samples is better than none.  Networks may also get few epochs,
+        # because they are stopped when their time is up.
+        enough, half = model.enough_resources, runner.left / 2
+        least = 1 if model.is_network else enough
+        first = min(share - spent, runner.left)
+        for seconds, fewest in ((first, enough), (half, enough), (half, least)):
+            n_rows, units = self._affordable(model, cost, seconds, fewest)
+            if n_rows:
+                break
+        return n_rows, units, cost
+
+    def _affordable(
+        self, model: Model, cost: Cost, seconds: float, enough: int
+    ) -> tuple[int, int]:
+        least = max(_LEAST_ROWS, _LEAST_ROWS_OF_CLASS * self.problem.n_classes)
+        n_rows, units = affordable(
+            cost,
+            seconds,
+            n_rows=self.problem.n_train,
+            least_rows=least,
+            most=model.most_resources,
+            enough=enough,
+        )
+        if not model.is_network or n_rows == self.problem.n_train:
+            return n_rows, units
+        # The measurement had few held-out samples; training predicts all in each epoch.
+        more = _COST_OF_HELD_OUT * max(len(test) for _, test in self.problem.folds)
+        n_rows = int((n_rows - more) / (1 - more / self.problem.n_train))
+        return (n_rows, units) if n_rows >= least else (0, 0)
+
+    def _run_rounds(self) -> None:
+        runner, part, first = self.runner, _PART_OF_ROUND, self.memory.n_done
+        networks = [kind for kind in self.memory.kinds.values() if kind.model.is_network]
+        boosting = [k for k in self.memory.kinds.values() if k.model.family == "boosting"]
+        while networks or boosting:
+            seconds_left = runner.left
+            if (
+                seconds_left < _SHORTEST_ROUND / 10
+                or self.memory.n_done - first == self.n_rounds
+            ):
+                return
+            seconds = min(seconds_left, max(part * seconds_left, _SHORTEST_ROUND))
+            n_trials = len(self.memory.trials)
+            ends = runner.clock.seconds + seconds
+            self._enlarge_best(_PART_OF_LARGER * seconds)
+            seconds = ends - runner.clock.seconds if math.isfinite(seconds) else seconds
+            best = runner.best
+            share = _PART_OF_NETWORKS[best is not None and best.is_network]
+            share = share if boosting else 1.0
+            chosen = self._networks_of_round(networks, share * seconds)
+            for kind in chosen:
+                self._run_network(kind, share * seconds / len(chosen))
+            for kind in boosting:
+                boosting_seconds = seconds if not chosen else (1 - share) * seconds
+                # The networks may have exceeded their time.
+                self._run_boosting(kind, min(boosting_seconds, runner.left))
+            self.memory.n_done += 1
+            if len(self.memory.trials) == n_trials and self.n_rounds is None:
+                if seconds >= seconds_left / 2:
+                    self._enlarge_best(runner.left)
+                    return
+                part = 1.0
+        self._enlarge_best(runner.left)
+
+    def _enlarge_best(self, seconds: float) -> None:
+        """Train the best model of a sample on more samples or for longer, if affordable."""
+        small = [
+            trial
+            for trial in self.memory.trials
+            if trial.label in self.memory.kinds and trial.name not in self._enlarged
+        ]
+        for trial in best_of(small, 1):
+            kind = self.memory.kinds[trial.label]
+            if kind.cost is None:
+                return
+            units = trial.params.get(kind.model.resource, kind.units)
+            larger = self._larger(kind, seconds, trial.n_rows, units)
+            if larger is None:
+                return
+            model, n_rows, units = larger
+            self._enlarged.add(trial.name)
+            self.runner.begin(f"{model.name}, {n_rows} rows")
+            self.runner.run(
+                GridSearchCV,
+                model.estimator,
+                {n: [v] for n, v in {**trial.params, model.resource: units}.items()},
+                model,
+                self.problem.sampled(n_rows),
+                time_budget=seconds,
+            )
+
+    def _enlarge_kind(self, kind: ModelKind, seconds: float) -> None:
+        """Give candidates more samples or epochs, if there is time for several of them."""
+        each = seconds / _CANDIDATES_OF_ROUND
+        larger = self._larger(kind, each, kind.n_rows, kind.units)
+        if larger is None or kind.cost is None:
+            return
+        earlier_cost = max(kind.cost.seconds_per_unit(kind.n_rows), 1e-9)
+        has_more_rows = larger[1] > kind.n_rows
+        kind.model, kind.n_rows, kind.units = larger
+        kind.seconds_per_epoch *= kind.cost.seconds_per_unit(kind.n_rows) / earlier_cost
+        if has_more_rows:
+            kind.estimator, kind.space = clone(kind.model.estimator), dict(kind.model.space)
+        kind.estimator.set_params(**{kind.model.resource: kind.units})
+        if kind.next_search is not None:
+            kind.next_search.set_params(
+                estimator=kind.estimator,
+                param_distributions=kind.space,
+                max_resources=kind.units,
+            )
+            # Without a score: scores on other sizes do not show the effect of a remedy.
+            kind.next_search = apply_remedies((), kind.next_search).target
+
+    def _larger(
+        self, kind: ModelKind, seconds: float, n_rows: int, units: int
+    ) -> tuple[Model, int, int] | None:
+        """Return the model, samples and units of a much larger training, or None."""
+        most = kind.model.on(self.problem).most_resources
+        if kind.cost is None or (n_rows >= self.problem.n_train and units >= most):
+            return None
+        more_rows, more_units = self._affordable(
+            kind.model.on(self.problem), kind.cost, seconds, kind.model.enough_resources
+        )
+        if more_rows < n_rows or more_rows * more_units < _GROWTH * n_rows * units:
+            return None
+        model = kind.model.on(self.problem.sampled(more_rows))
+        return model, more_rows, min(more_units, model.most_resources)
+
+    def _networks_of_round(
+        self, networks: list[ModelKind], seconds: float
+    ) -> list[ModelKind]:
+        """Return the networks to search: the thorough one if there is time for it."""
+        n_folds = len(self.problem.folds)
+        for kind in networks:
+            epochs = _CANDIDATES_OF_ROUND * kind.units * n_folds
+            if kind.model.is_thorough and epochs * kind.seconds_per_epoch <= seconds:
+                return [kind]
+        return [kind for kind in networks if not kind.model.is_thorough]
+
+    def _run_network(self, kind: ModelKind, seconds: float) -> None:
+        """Run a Hyperband pass of a network model, and follow its findings."""
+        if kind.pass_begun is None:
+            self._enlarge_kind(kind, seconds)
+        n_folds = len(self.problem.folds)
+        epochs = seconds / (n_folds * max(kind.seconds_per_epoch, 1e-9))
+        # A resumed pass has the same networks only with the same resources.
+        least, most = kind.pass_begun or hyperband_size(epochs, kind.units)
+        if most < (enough := min(kind.model.enough_resources, kind.units)):
+            if seconds < self.runner.left / 2:
+                return
+            # Nothing else can be trained, so try networks and stop them when time is up.
+            least = most = enough
+        kind.pass_begun = least, most
+        if store := self.runner.store(kind.model.name, seconds):
+            self.runner.keep()
+        self.runner.begin(f"{kind.model.name}, round {self.memory.n_done + 1}")
+        began = self.runner.clock.seconds
+        search = self.runner.run(
+            HyperbandSearchCV,
+            kind.estimator,
+            kind.space,
+            kind.model,
+            self.problem.sampled(kind.n_rows),
+            resource=kind.model.resource,
+            min_resources=least,
+            max_resources=most,
+            sampler=self.sampler,
+            random_state=self.problem.seed + kind.n_done + 1,
+            time_budget=None if math.isinf(seconds) else seconds,
+            **store,
+        )
+        kind.n_done, kind.pass_begun = kind.n_done + 1, None
+        if search is None:
+            return
+        n_epochs = search.ledger_.epochs_trained
+        if n_epochs:
+            kind.seconds_per_epoch = (self.runner.clock.seconds - began) / n_epochs
+        if self.follows_findings:
+            self._follow_findings(kind, search)
+
+    def _follow_findings(self, kind: ModelKind, search: Any) -> None:
+        """Apply a remedy to space and network, or take back one that lowered the score."""
+        part = self.runner.latest
+        if part is None:
+            return
+        upcoming = kind.next_search or HyperbandSearchCV(
+            kind.estimator,
+            kind.space,
+            resource=kind.model.resource,
+            max_resources=kind.units,
+        )
+        upcoming.best_score_ = search.best_score_
+        with warnings.catch_warnings(action="ignore"):
+            applied = apply_remedies(part.findings, upcoming)
+        name = kind.model.name
+        self.changes += [replace(change, subject=name) for change in applied.changes]
+        kind.next_search = target = applied.target
+        kind.space, kind.estimator = dict(target.param_distributions), target.estimator
+        kind.units = target.max_resources
+
+    def _run_boosting(self, kind: ModelKind, seconds: float) -> None:
+        self._enlarge_kind(kind, seconds)
+        self.runner.begin(f"{kind.model.name}, round {self.memory.n_done + 1}")
+        took = self.runner.seconds_of(kind.model)
+        # Start the last candidate only if even a slow candidate would end in time.
+        spare = max(took, default=math.inf) - sum(took) / max(len(took), 1)
+        if not took or min(took) + spare > seconds:
+            return
+        is_timed = math.isfinite(seconds)
+        self.runner.run(
+            RandomizedSearchCV,
+            kind.estimator,
+            kind.space,
+            kind.model,
+            self.problem.sampled(kind.n_rows),
+            n_iter=_MOST_CANDIDATES if is_timed else _BOOSTING_CANDIDATES,
+            time_budget=seconds - spare if is_timed else None,
+            random_state=self.problem.seed + kind.n_done + 1,
+        )
+        kind.n_done += 1

@@ -1,0 +1,473 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""The models of AutoML, their transformers and their spaces.
+
+Parameter names have the prefix of the step, as in scikit-learn: ``net__width``.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import loguniform, uniform
+from sklearn.base import BaseEstimator, TransformerMixin, clone
+from sklearn.dummy import DummyClassifier, DummyRegressor
+from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.metrics import (
+    mean_absolute_error,
+    mean_absolute_percentage_error,
+    median_absolute_error,
+)
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.utils.validation import check_is_fitted
+
+from sk_tune._automl._problem import Problem
+from sk_tune._ensemble import step_rule
+from sk_tune._estimators import (
+    CNNClassifier,
+    CNNRegressor,
+    MLPClassifier,
+    MLPRegressor,
+    RNNClassifier,
+    RNNRegressor,
+)
+from sk_tune._metric import scorer_metric
+from sk_tune._onnx_graph import Graph
+from sk_tune._prepare import TablePreparer
+from sk_tune._report import baseline_models
+from sk_tune._space import table_defaults, table_space
+
+Array = npt.NDArray[Any]
+
+
+class ChannelScaler(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """Scale each channel along `axis` to mean 0 and variance 1.
+
+    With `channels_first` channels move to the second axis and missing values become 0, as
+    convolutions require. ``mean_`` and ``scale_`` ignore missing values.
+    """
+
+    def __init__(self, axis: int, *, channels_first: bool = False) -> None:
+        self.axis = axis
+        self.channels_first = channels_first
+
+    def fit(self, X: Array, y: Any = None) -> Self:
+        axes = tuple(k for k in range(X.ndim) if k != self.axis % X.ndim)
+        self.mean_ = np.nanmean(X, axis=axes, keepdims=True)[0]
+        scale = np.nanstd(X, axis=axes, keepdims=True)[0]
+        self.scale_ = np.where(scale > 0, scale, 1.0)
+        return self
+
+    def transform(self, X: Array) -> Array:
+        """Return scaled samples, float32."""
+        check_is_fitted(self)
+        scaled: Array = ((X - self.mean_) / self.scale_).astype(np.float32)
+        if not self.channels_first:
+            return scaled
+        return np.nan_to_num(np.moveaxis(scaled, self.axis, 1), nan=0.0)
+
+
+@step_rule(ChannelScaler)
+def _channels_to_onnx(graph: Graph, x: Any, step: ChannelScaler) -> Any:
+    scaled = (x - step.mean_) / step.scale_
+    if not step.channels_first:
+        return scaled
+    n_axes = step.mean_.ndim + 1
+    axes = [k for k in range(1, n_axes) if k != step.axis % n_axes]
+    return scaled.is_nan().where(0, scaled).transpose(0, step.axis % n_axes, *axes)
+
+
+def _flat(X: Any) -> Any:
+    return X.reshape(len(X), -1)
+
+
+@step_rule(_flat)
+def _flat_to_onnx(graph: Graph, x: Any, step: Any) -> Any:
+    return graph.op("Flatten", x)
+
+
+# Iterations of the first part, and growth of the iterations with each further part.
+_FIRST, _ITERATIONS_GROWTH = 10, 1.6
+
+# Seconds of a fit, and end of the last fit by ``time.monotonic``.
+_limits: ContextVar[tuple[float, float] | None] = ContextVar("limits", default=None)
+
+
+@contextmanager
+def fits_within(seconds: float, end: float) -> Iterator[None]:
+    """Limit each fit of boosting inside to `seconds`, but not its first iterations.
+
+    All fits stop at `end`, by ``time.monotonic``.
+    """
+    token = _limits.set((seconds, end))
+    try:
+        yield
+    finally:
+        _limits.reset(token)
+
+
+class _Timed:
+    """Fits in parts if there is a time limit, else like scikit-learn."""
+
+    max_iter: int
+    warm_start: bool
+    n_iter_: int
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Fit, with fewer iterations than `max_iter` if the time limit requires it."""
+        limits = _limits.get()
+        if limits is None:
+            return super().fit(X, y, sample_weight)  # type: ignore[misc,no-any-return]
+        start = time.monotonic()
+        end = min(start + limits[0], limits[1])
+        params = self.max_iter, self.warm_start
+        try:
+            self.max_iter = min(_FIRST, params[0])
+            while True:
+                super().fit(X, y, sample_weight)  # type: ignore[misc]
+                done, now = self.max_iter, time.monotonic()
+                more = min(int(_ITERATIONS_GROWTH * done), params[0])
+                # Iterations of the next part take about as long as earlier iterations.
+                expected = (now - start) * (more - done) / done
+                if self.n_iter_ < done or more == done or now + expected > end:
+                    return self
+                self.warm_start, self.max_iter = True, more
+        finally:
+            self.max_iter, self.warm_start = params
+
+
+class TimedBoostingClassifier(_Timed, HistGradientBoostingClassifier):  # type: ignore[misc]
+    """scikit-learn's classifier, with a time limit inside ``fits_within``."""
+
+
+class TimedBoostingRegressor(_Timed, HistGradientBoostingRegressor):  # type: ignore[misc]
+    """scikit-learn's regressor, with a time limit inside ``fits_within``.
+
+    For several targets, ``targets_`` has one model each.
+    """
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Fit; several targets share the time equally."""
+        if np.ndim(y) == 1:
+            return super().fit(X, y, sample_weight)
+        limits, columns = _limits.get(), np.asarray(y).T
+        part: AbstractContextManager[None] = nullcontext()
+        if limits is not None:
+            part = fits_within(limits[0] / len(columns), limits[1])
+        with part:
+            self.targets_ = [clone(self).fit(X, one, sample_weight) for one in columns]
+        self.n_features_in_ = self.targets_[0].n_features_in_
+        return self
+
+    def predict(self, X: Any) -> Array:
+        """Return numbers, (n_samples,) or (n_samples, n_targets)."""
+        if not hasattr(self, "targets_"):
+            predicted: Array = super().predict(X)
+            return predicted
+        return np.stack([model.predict(X) for model in self.targets_], axis=1)
+
+
+# Steps per epoch above which batches are enlarged.
+_MANY_ROWS = 4000
+_MAX_BATCH_FACTOR = 16
+# Steps of the default network, and limits of its epochs.
+_N_STEPS = 4000
+_FEWEST_EPOCHS, _MOST_EPOCHS = 20, 100
+# Augmentations that keep the meaning of digits and signs.
+_IMAGE_AUGMENTATION = ("shift", "rotate", "cutout")
+_SEQUENCE_AUGMENTATION = ("noise", "scale", "time_mask")
+_NETWORKS: dict[str, tuple[Any, Any]] = {
+    "MLP": (MLPClassifier, MLPRegressor),
+    "CNN": (CNNClassifier, CNNRegressor),
+    "RNN": (RNNClassifier, RNNRegressor),
+}
+NETWORK_FAMILIES = frozenset(_NETWORKS)
+# Scaling of numeric columns: "smooth_clip" bounds long tails smoothly.
+_NUMERIC = {"prepare__numeric": ["smooth_clip", "quantile", "standard"]}
+_LINEAR_NUMERIC = {"prepare__numeric": ["smooth_clip", "standard"]}
+# Histogram gradient boosting: early stopping is unreliable on fewer samples.
+_ROWS_TO_STOP_EARLY = 1000
+_FEWEST_OF_A_CLASS = 10
+_MOST_ITERATIONS, _ITERATIONS_OF_SMALL = 500, 100
+# Pixels and steps are many columns with few relevant values.
+_BINS_OF_MANY_COLUMNS = 31
+# Losses with a log link, for positive targets with proportional variation.
+_POSITIVE_LOSSES = ("poisson", "gamma")
+# Regression metrics that the median predicts better than the mean.
+_ABSOLUTE = {mean_absolute_error, mean_absolute_percentage_error, median_absolute_error}
+# Iterations of logistic regression on scaled columns.
+_LINEAR_STEPS = 300
+# Units of a sound model: samples are reduced before units fall below.
+_ENOUGH_EPOCHS, _ENOUGH_ITERATIONS, _ENOUGH_LINEAR_STEPS = 10, 30, 30
+_REGULARISATION = 10.0 ** np.arange(-3, 4)
+# Number of columns above which ridge regression uses an iterative solver.
+_MANY_COLUMNS = 2000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """A model to tune.
+
+    `family` is "dummy", "linear", "boosting", "MLP", "CNN" or "RNN"; `label` distinguishes
+    models of a family. `estimator` is an unfitted pipeline with default parameters, `space`
+    the search space of rounds, `grid` the parameter grid of the first search. `resource` is
+    the parameter that determines the training time, `most_resources` its full value, and
+    `enough_resources` the least value of a sound model. `make` returns the model for a
+    problem, because some defaults depend on the number of samples. `is_thorough` says that
+    the model is only worth training on all samples with its full resources.
+    """
+
+    family: str
+    estimator: Pipeline
+    space: Mapping[str, Any] = field(default_factory=dict)
+    grid: Mapping[str, list[Any]] = field(default_factory=dict)
+    resource: str = ""
+    most_resources: int = 0
+    enough_resources: int = 0
+    make: Callable[[Problem], "Model"] | None = None
+    label: str = ""
+    is_thorough: bool = False
+
+    @property
+    def name(self) -> str:
+        return self.label or self.family
+
+    def on(self, problem: Problem) -> "Model":
+        """Return the model for another problem with the same columns, as for a sample."""
+        return self if self.make is None else replace(self.make(problem), make=self.make)
+
+    @property
+    def is_network(self) -> bool:
+        return self.family in NETWORK_FAMILIES
+
+
+def dummy_model(problem: Problem) -> Model:
+    """Return a model that predicts class shares or the mean and ignores all columns."""
+    dummy, name = DummyRegressor(), "mean"
+    if problem.is_classification:
+        dummy, name = DummyClassifier(), "prior"
+    return Model(
+        family="dummy",
+        estimator=Pipeline([("dummy", dummy)]),
+        grid={"dummy__strategy": [name]},
+    )
+
+
+def linear_model(problem: Problem) -> Model:
+    """Return logistic or ridge regression with a grid of regularisations."""
+    if problem.kind == "table":
+        kinds = baseline_models(problem.X, is_classification=problem.is_classification)
+        linear = kinds[1]
+    else:
+        # The time of this solver grows with the columns, not with their cube.
+        is_wide = np.prod(problem.X.shape[1:]) > _MANY_COLUMNS
+        model = Ridge(solver="lsqr" if is_wide else "auto")
+        model = LogisticRegression() if problem.is_classification else model
+        linear = Pipeline([
+            ("flat", FunctionTransformer(_flat)),
+            ("fill", SimpleImputer(keep_empty_features=True)),
+            ("scale", StandardScaler()),
+            ("linear", model),
+        ])
+    step, _ = linear.steps[-1]
+    # Moderate values first, in case the time is too short for all.
+    values = sorted(map(float, _REGULARISATION), key=lambda value: abs(np.log(value)))
+    grid: dict[str, list[Any]] = {
+        f"{step}__{'C' if problem.is_classification else 'alpha'}": values
+    }
+    if "prepare" in linear.named_steps:
+        grid |= _LINEAR_NUMERIC
+    steps: dict[str, Any] = {}
+    if problem.is_classification:
+        steps = {"resource": f"{step}__max_iter", "most_resources": _LINEAR_STEPS}
+        steps["enough_resources"] = _ENOUGH_LINEAR_STEPS
+    return Model(family="linear", estimator=linear, grid=grid, **steps)
+
+
+def boosting_model(problem: Problem) -> Model:
+    """Return scikit-learn's histogram gradient boosting; axes of X become columns."""
+    boosting_class: Any = TimedBoostingRegressor
+    grid: dict[str, list[Any]] = {}
+    can_stop = problem.n_train >= _ROWS_TO_STOP_EARLY
+    if problem.is_classification:
+        boosting_class = TimedBoostingClassifier
+        for train, _ in problem.folds:
+            fewest = int(np.unique(problem.y[train], return_counts=True)[1].min())
+            can_stop = can_stop and fewest >= _FEWEST_OF_A_CLASS
+    else:
+        # The loss nearest to the metric first, in case the time is too short for all.
+        losses = ["absolute_error"] if _is_absolute(problem) else []
+        losses += ["squared_error", *(_POSITIVE_LOSSES if problem.y.min() > 0 else ())]
+        grid = {"boosting__loss": losses} if len(losses) > 1 else {}
+    most = _MOST_ITERATIONS if can_stop else _ITERATIONS_OF_SMALL
+    boosting = boosting_class(
+        max_iter=most,
+        early_stopping=can_stop,
+        n_iter_no_change=20,
+        categorical_features="from_dtype",
+        random_state=problem.seed,
+    )
+    # Trees accept missing values, and categories as codes.
+    prepare: Any = FunctionTransformer(_flat)
+    if problem.kind != "table":
+        boosting.set_params(max_bins=_BINS_OF_MANY_COLUMNS)
+    else:
+        prepare = TablePreparer(
+            numeric=None,
+            imputation=None,
+            missing_indicator=False,
+            embeddings=True,
+            max_one_hot=1,
+        )
+    space = {
+        "learning_rate": loguniform(0.02, 0.3),
+        "max_leaf_nodes": [4, 8, 16, 31, 64],
+        "min_samples_leaf": [2, 5, 10, 20, 50],
+        "l2_regularization": loguniform(1e-4, 30.0),
+        "max_features": uniform(0.3, 0.7),
+    }
+    return Model(
+        family="boosting",
+        estimator=Pipeline([("prepare", prepare), ("boosting", boosting)]),
+        space={f"boosting__{name}": dimension for name, dimension in space.items()} | grid,
+        grid=grid,
+        resource="boosting__max_iter",
+        most_resources=most,
+        enough_resources=_ENOUGH_ITERATIONS,
+        make=boosting_model,
+    )
+
+
+def network_models(problem: Problem) -> list[Model]:
+    """Return the networks that suit the data; for tables a quick and a thorough one."""
+    makers = [_recurrent, _convolutional]
+    if problem.kind == "table":
+        makers = [_perceptron, _thorough_perceptron]
+    elif problem.kind == "image":
+        makers = [_convolutional]
+    return [replace(make(problem), make=make) for make in makers]
+
+
+def _perceptron(problem: Problem) -> Model:
+    batch_size = _batch_size(problem, 64)
+    space = {
+        "n_layers": [1, 2, 3, 4],
+        "width": [32, 64, 128, 256],
+        "activation": ["relu", "gelu", "silu", "tanh"],
+        "normalization": [None, "batch", "layer"],
+        **_training_space(batch_size),
+    }
+    params = {"batch_size": batch_size, "dropout": 0.1}
+    return _network(problem, "MLP", params, space, TablePreparer())
+
+
+def _thorough_perceptron(problem: Problem) -> Model:
+    """Return a slower network with defaults and space tuned on tables."""
+    task = "classification" if problem.is_classification else "regression"
+    params = table_defaults(task)
+    epochs = params.pop("max_epochs", MLPClassifier().max_epochs)
+    params["batch_size"] = batch_size = _batch_size(problem, MLPClassifier().batch_size)
+    space = {**table_space(task), "batch_size": _around(batch_size)}
+    prepare = TablePreparer(embeddings=True)
+    model = _network(problem, "MLP", params, space, prepare, epochs)
+    choices = {"prepare__embeddings": [True, False], **_NUMERIC}
+    return replace(
+        model,
+        space={**model.space, **choices},
+        label="MLP with embeddings and members",
+        is_thorough=True,
+    )
+
+
+def _convolutional(problem: Problem) -> Model:
+    scaler, augmentation = ChannelScaler(1), _IMAGE_AUGMENTATION
+    if problem.kind == "sequence":
+        scaler = ChannelScaler(-1, channels_first=True)
+        augmentation = _SEQUENCE_AUGMENTATION
+    batch_size = _batch_size(problem, 64)
+    space = {
+        "n_layers": [1, 2, 3],
+        "n_channels": [8, 16, 32],
+        "kernel_size": [3, 5],
+        "width": [64, 128, 256],
+        **_training_space(batch_size),
+        "augmentation": [None, *augmentation],
+    }
+    params = {"batch_size": batch_size, "n_channels": 16}
+    return _network(problem, "CNN", params, space, scaler)
+
+
+def _recurrent(problem: Problem) -> Model:
+    batch_size = _batch_size(problem, 32)
+    space = {
+        "cell": ["gru", "lstm"],
+        "n_layers": [1, 2],
+        "hidden_size": [32, 64, 128],
+        "bidirectional": [False, True],
+        **_training_space(batch_size, slowest=1e-3),
+    }
+    params = {"batch_size": batch_size}
+    return _network(problem, "RNN", params, space, ChannelScaler(-1))
+
+
+def _network(
+    problem: Problem,
+    family: str,
+    params: Mapping[str, Any],
+    space: Mapping[str, Any],
+    prepare: Any,
+    epochs: int | None = None,
+) -> Model:
+    if epochs is None:
+        steps = math.ceil(problem.n_train / params["batch_size"])
+        epochs = int(np.clip(round(_N_STEPS / steps), _FEWEST_EPOCHS, _MOST_EPOCHS))
+    if _is_absolute(problem):
+        params = {**params, "loss": "absolute_error"}
+        space = {**space, "loss": ["absolute_error", "squared_error"]}
+    # Networks of this size train no faster on a GPU.
+    classifier, regressor = _NETWORKS[family]
+    net = (classifier if problem.is_classification else regressor)(
+        **params, max_epochs=epochs, random_state=problem.seed, device="cpu"
+    )
+    return Model(
+        family=family,
+        estimator=Pipeline([("prepare", prepare), ("net", net)]),
+        space={f"net__{name}": dimension for name, dimension in space.items()},
+        resource="net__max_epochs",
+        most_resources=epochs,
+        enough_resources=_ENOUGH_EPOCHS,
+    )
+
+
+def _is_absolute(problem: Problem) -> bool:
+    """Return whether the metric is an absolute error."""
+    metric = None if problem.scoring is None else scorer_metric(problem.scoring)
+    return metric is not None and metric.function in _ABSOLUTE
+
+
+def _training_space(batch_size: int, slowest: float = 3e-4) -> dict[str, Any]:
+    """Return the part of the space that all networks share."""
+    return {
+        "dropout": uniform(0.0, 0.5),
+        "learning_rate": loguniform(slowest, 3e-2),
+        "weight_decay": loguniform(1e-4, 0.3),
+        "batch_size": _around(batch_size),
+    }
+
+
+def _around(batch_size: int) -> list[int]:
+    return [batch_size // 2, batch_size, 2 * batch_size]
+
+
+def _batch_size(problem: Problem, least: int) -> int:
+    factor = 2 ** max(0, round(math.log2(problem.n_train / _MANY_ROWS)))
+    return int(least * min(factor, _MAX_BATCH_FACTOR))

@@ -1,0 +1,176 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""The report page of an AutoML fit."""
+
+from collections import Counter
+from dataclasses import replace
+from typing import Any
+
+import pandas as pd
+
+from sk_tune._automl._scoring import metric_label
+from sk_tune._automl._verdict import threshold_text
+from sk_tune._diagnosis import Finding
+from sk_tune._report import (
+    SCORES_ARE_MEANS,
+    Cell,
+    Page,
+    PageColumn,
+    PageTable,
+    Reproduction,
+    ScoreLine,
+    expected_line,
+    fit_code,
+    n_parameters,
+    next_step,
+    number_cells,
+    package_versions,
+    parameters_text,
+    value_text,
+)
+from sk_tune._text import counted, seconds_text
+
+_WHAT = {
+    "dummy": "ignores all columns",
+    "linear": "best linear model",
+    "boosting": "best boosting model",
+    "best model": "best single model, chosen for each fold by its score on the other folds",
+    "networks": "ensemble of networks only",
+    "ensemble": "ensemble of all models; models worse than the dummy are dropped",
+}
+_KINDS = {"dummy": "dummy", "linear": "linear model", "boosting": "boosting model"}
+# Number of parameters above which they are folded.
+_MOST_PARAMS = 3
+
+
+def auto_page(auto: Any, *, title: str, usage: str) -> Page:
+    """Return the page of a fitted AutoClassifier or AutoRegressor."""
+    metric = metric_label(auto.scoring_)
+    lines = [
+        ScoreLine(s.name, s.mean, s.mean - s.std, s.mean + s.std, _WHAT[s.name], s.held_out)
+        for s in auto.scores_.values()
+    ]
+    expected = expected_line(auto.corrected_score_)
+    lines.append(expected._replace(what=f"{expected.what} of the ensemble"))
+    code = ["predictions = auto.predict(X_new)"]
+    if hasattr(auto, "predict_proba"):
+        code.append("probabilities = auto.predict_proba(X_new)")
+    took = seconds_text(auto.seconds_)
+    kind, folds, weights = model_texts(auto)
+    return Page(
+        title=title or type(auto).__name__,
+        subtitle=f"{counted(auto.n_trials_, 'configuration')} in {took}",
+        metric=metric,
+        metric_reason=auto.scoring_reason_,
+        model=(kind, folds),
+        parts=("Members and their weights", weights) if len(weights) > 1 else ("", {}),
+        next_step=auto_step(auto),
+        verdict=auto.verdict_,
+        notes=[
+            *filter(None, [SCORES_ARE_MEANS, threshold_text(auto)]),
+            *(f"{name} was not trained: {why}" for name, why in auto.failures_.items()),
+        ],
+        scores=lines,
+        quality=auto._quality,
+        usage=usage or "\n".join(code),
+        columns=auto.columns_,
+        effects=auto._effects,
+        searches=[
+            replace(part, key=f"search-{k}-", title=name)
+            for k, (name, part) in enumerate(auto._searches.items())
+        ],
+        changes=[str(change) for change in auto.changes_],
+        models=_models(auto.leaderboard_, metric),
+        checks=[finding for finding in auto.findings_ if not finding.subject],
+        reproduction=Reproduction(
+            versions=package_versions(),
+            seeds={"random_state": value_text(auto.random_state)},
+            cv=value_text(auto.cv),
+            data={},
+            code=fit_code(auto, "auto"),
+        ),
+    )
+
+
+def auto_step(auto: Any) -> Finding | None:
+    """Return the finding with the most urgent remedy; its remedy names the network.
+
+    Leaks come first. Networks of the model that predicts come before other networks, issues
+    before tips, then networks with the greatest weight.
+    """
+    leak = next_step([finding for finding in auto.findings_ if finding.is_of_leaks], ())
+    if leak is not None:
+        return leak
+    blend = auto.blends_[auto.use]
+    weights: Counter[str] = Counter()
+    for name, member in zip(blend.names, blend.combination.members, strict=True):
+        weights[auto._kinds[name]] += member.weight
+    by_kind: dict[str, list[Finding]] = {}
+    for finding in auto.findings_:
+        if finding.subject:
+            by_kind.setdefault(finding.subject, []).append(finding)
+    steps = filter(None, (next_step((), findings) for findings in by_kind.values()))
+    step = min(
+        steps,
+        key=lambda s: (not weights[s.subject], s.outcome != "issue", -weights[s.subject]),
+        default=None,
+    )
+    if step is None:
+        return None
+    weight = weights[step.subject]
+    if not weight:
+        text = f"{step.subject} is not part of the model that predicts, so its finding "
+        return replace(step, remedy=f"{text}({step.name}) does not concern predictions.")
+    share = f", weight {100 * weight:.0f} %" if len(weights) > 1 else ""
+    return replace(step, remedy=f"{step.subject}{share}: {step.remedy}")
+
+
+def model_texts(auto: Any) -> tuple[str, str, dict[str, str]]:
+    """Return the predicting model, its folds, and the weights of its members, as texts."""
+    blend = auto.blends_[auto.use]
+    weights: Counter[str] = Counter()
+    size = 0
+    for name, member in zip(blend.names, blend.combination.members, strict=True):
+        weights[name] += member.weight
+        size += n_parameters(member.estimator)
+    families = auto.leaderboard_["family"]
+    counts = Counter(_KINDS.get(families[name], "network") for name in weights)
+    kinds = [f"a {kind}" if n == 1 else f"{n} {kind}s" for kind, n in counts.most_common()]
+    text = " and ".join(filter(None, [", ".join(kinds[:-1]), kinds[-1]]))
+    text = f"ensemble of {text}" if len(weights) > 1 else text.removeprefix("a ")
+    if size:
+        text += f", {parameters_text(size)}"
+    n_folds = len(blend.names) // len(weights)
+    folds = ""
+    if n_folds > 1:
+        each = "Each member is" if len(weights) > 1 else "It is"
+        folds = f"{each} the average of its {n_folds} fold models."
+    ordered = {name: f"{100 * weight:.0f} %" for name, weight in weights.most_common()}
+    return f"{text[0].upper()}{text[1:]}", folds, ordered
+
+
+def _models(board: pd.DataFrame, metric: str) -> PageTable:
+    numbers = [
+        (metric, "cv_score", 4, "mean over the folds"),
+        ("std", "cv_std", 2, "standard deviation over the folds"),
+        ("seconds", "seconds", 2, "fits of all folds"),
+        ("weight", "weight", 2, "in the ensemble"),
+    ]
+    columns = [
+        PageColumn(name="rank", is_number=True, hint="by the mean score"),
+        PageColumn(name="model", is_number=False),
+        *(PageColumn(name=name, is_number=True, hint=hint) for name, _, _, hint in numbers),
+        PageColumn(name="parameters", is_number=False),
+    ]
+    cells = zip(*(number_cells(board[key], n) for _, key, n, _ in numbers), strict=True)
+    models = zip(board.index, board["in_ensemble"], board["params"], cells, strict=True)
+    rows = []
+    for rank, (name, is_member, params, of_model) in enumerate(models, start=1):
+        texts = [f"{key}={value_text(value)}" for key, value in params.items()]
+        cell = Cell(text=", ".join(texts), is_long=True)
+        # Folded to keep the table short.
+        if len(texts) > _MOST_PARAMS:
+            cell = Cell(text=f"{len(texts)} parameters", details="\n".join(texts))
+        row = [Cell(text=str(rank), key=str(rank)), Cell(text=name), *of_model, cell]
+        rows.append(("best" if is_member else "", row))
+    return PageTable(columns=columns, rows=rows)

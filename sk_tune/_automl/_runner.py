@@ -1,0 +1,436 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Searches within a time budget, their trials, and the progress of a fit.
+
+A folder can store the trials, from which a later fit resumes.
+"""
+
+import math
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from pickle import PicklingError
+from typing import Any, Self
+
+import joblib
+import numpy as np
+from sklearn.exceptions import FitFailedWarning
+from sklearn.pipeline import Pipeline
+
+from sk_tune._automl._blend import Trial, best_of, trials_of
+from sk_tune._automl._models import Model, fits_within
+from sk_tune._automl._problem import Problem
+from sk_tune._automl._resources import Clock, Cost
+from sk_tune._automl._splitting import Split
+from sk_tune._engine import have_to_start, start_meanwhile, value_fingerprint
+from sk_tune._files import replaced_file, sign
+from sk_tune._report import SearchPart, search_part
+from sk_tune._search import GridSearchCV
+from sk_tune._text import LiveLine, error_line
+from sk_tune._training import processes_per_cpu
+from sk_tune._warnings import warn_user
+from sk_tune.exceptions import StoreError
+
+# Errors that fail a model but not the fit.
+ERRORS = (ValueError, TypeError, RuntimeError, ArithmeticError, MemoryError, LookupError)
+# Number of trials per search with stored models.
+_N_KEPT = 8
+# Files in the folder: finished trials, and networks of the running search.
+_TRIALS, _NETWORKS = "trials.joblib", "{}.networks.db"
+# At most a twentieth of the time is spent on writing.
+_SECONDS_FOR_EACH_OF_WRITING = 20
+# Least seconds of a search that stores each network when it is trained.
+_WORTH_KEEPING = 20.0
+_SECONDS_BETWEEN_NEWS = 0.5
+# Networks are stopped after this multiple of the time planned for their search.
+_MOST_OF_PLANNED = 1.5
+_NO_SCORE = "No candidate got a score in each fold within its time."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AutoProgress:
+    """Progress of an AutoML fit.
+
+    Parameters
+    ----------
+    stage : str
+        The model in training.
+    n_trials : int
+        Configurations that were fitted in all folds.
+    best_model : str
+        The best trial so far; empty before the first.
+    best_score : float
+        Its mean score over the folds; NaN before the first.
+    seconds : float
+        Seconds since the start.
+    seconds_left : float
+        Seconds left of the budget; infinite without a budget.
+    """
+
+    stage: str
+    n_trials: int
+    best_model: str
+    best_score: float
+    seconds: float
+    seconds_left: float
+
+
+@dataclass(slots=True, eq=False)
+class ModelKind:
+    """A model, its next search, and measurements of its training time.
+
+    Candidates of `model` train on `n_rows` samples per fold for `units` epochs or
+    iterations. `cost` is for a candidate in all folds, None if it was not measured.
+    `estimator` and `space` are searched next; remedies change them. `seconds_per_epoch` is
+    the time of one network in one fold, trained with others; 0 until measured. `n_done`
+    counts rounds. `pass_begun` are the least and most epochs of the running Hyperband pass,
+    which a later fit repeats. `next_search` is the unfitted target of the latest
+    ``diagnosis.apply_remedies``, which records failed remedies.
+    """
+
+    model: Model
+    n_rows: int
+    units: int
+    cost: Cost | None
+    estimator: Any
+    space: dict[str, Any]
+    seconds_per_epoch: float = 0.0
+    n_done: int = 0
+    pass_begun: tuple[int, int] | None = None
+    next_search: Any = None
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class Memory:
+    """Trials and state of a fit, from which a later fit on the same data continues.
+
+    `fingerprint` identifies the data. `trials` have fitted models, `others` only
+    predictions. `kinds` are the tunable models by name; `searches` are the best searches of
+    networks by model name; `n_done` counts rounds.
+    """
+
+    seed: int = 0
+    fingerprint: str = ""
+    scoring: Any = None
+    split: Split | None = None
+    trials: list[Trial] = field(default_factory=list)
+    others: list[Trial] = field(default_factory=list)
+    kinds: dict[str, ModelKind] = field(default_factory=dict)
+    searches: dict[str, SearchPart] = field(default_factory=dict)
+    n_done: int = 0
+
+    def of(self, models: Sequence[Model]) -> Self:
+        """Return the memory of some models."""
+        names = {model.name for model in models}
+        return replace(
+            self,
+            trials=[t for t in self.trials if t.label in names],
+            others=[t for t in self.others if t.label in names],
+            kinds={name: kind for name, kind in self.kinds.items() if name in names},
+            searches=dict(self.searches),
+        )
+
+    def for_later_fit(self) -> Self:
+        """Return the memory with fitted models only of the best trials of each model."""
+        labels = dict.fromkeys(trial.label for trial in self.trials)
+        by_label = [[t for t in self.trials if t.label == label] for label in labels]
+        best = [trial for trials in by_label for trial in best_of(trials, _N_KEPT)]
+        others = [replace(trial, models=()) for trial in self.trials if trial not in best]
+        return replace(self, trials=best, others=[*self.others, *others])
+
+
+class MemoryFolder:
+    """A folder for the memory of a fit and the networks of the running search."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._next_write = 0.0
+
+    def load(self) -> Memory | None:
+        """Return the stored memory, or None.  Raises StoreError if the file is damaged."""
+        path = self.folder / _TRIALS
+        if not path.exists():
+            return None
+        try:
+            memory = joblib.load(path)
+            if not isinstance(memory, Memory):
+                raise TypeError(f"It contains a {type(memory).__name__}.")
+        except Exception as error:
+            raise StoreError(
+                f"{path} must be a file written by an AutoML fit. Loading it failed: "
+                f"{type(error).__name__}: {error}"
+            ) from error
+        return memory
+
+    def save(self, memory: Callable[[], Memory], *, always: bool = False) -> None:
+        """Write the memory, unless writing takes too large a share of the time."""
+        start = time.monotonic()
+        if start < self._next_write and not always:
+            return
+        content, path = memory(), self.folder / _TRIALS
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with replaced_file(path) as temporary:
+                joblib.dump(content, temporary)
+                sign(temporary, instead_of=path)
+            for name in (k.model.name for k in content.kinds.values() if not k.pass_begun):
+                # Networks of a running search stay; SQLite adds files to the store.
+                for file in self.folder.glob(f"{self.networks_of(name).name}*"):
+                    file.unlink()
+        except (OSError, PicklingError, AttributeError, TypeError) as error:
+            # The disk may be full, or the scorer cannot be pickled.
+            warn_user(f"Trials cannot be stored in {self.folder}: {error}.")
+            self._next_write = float("inf")
+            return
+        now = time.monotonic()
+        self._next_write = now + _SECONDS_FOR_EACH_OF_WRITING * (now - start)
+
+    def networks_of(self, name: str) -> Path:
+        """Return the path of the store for the networks of a model."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        return self.folder / _NETWORKS.format(name.replace(" ", "_"))
+
+
+@dataclass(slots=True, eq=False)
+class Runner:
+    """Runs searches within a time budget and collects their trials.
+
+    `reserve` are seconds to leave for the ensemble; `tell` is called with ``AutoProgress``;
+    networks train in `n_jobs` processes. `memory` is written to `folder`, unless that is
+    None, between searches; `failures` has the reason for each model that failed;
+    `latest` is the latest search of a network.
+    """
+
+    clock: Clock
+    reserve: float
+    tell: Callable[[AutoProgress], object] | None
+    n_jobs: int | None = None
+    memory: Memory = field(default_factory=Memory)
+    folder: MemoryFolder | None = None
+    failures: dict[str, str] = field(default_factory=dict)
+    latest: SearchPart | None = None
+    # Equal fitted transformers are shared: the first of them by fingerprint, and by the id
+    # of each.  References keep ids from being reused.
+    _first_steps: dict[Any, Any] = field(default_factory=dict)
+    _shared_steps: dict[int, tuple[Any, Any]] = field(default_factory=dict)
+    _stage: str = ""
+    _last_report: float = -math.inf
+
+    @property
+    def left(self) -> float:
+        """Seconds left for training."""
+        return self.clock.left - self.reserve
+
+    @property
+    def best(self) -> Trial | None:
+        """The trial with the highest score."""
+        return max(self.memory.trials, key=lambda trial: trial.score, default=None)
+
+    def seconds_of(self, model: Model) -> list[float]:
+        """Return the seconds of each trial of a model, summed over the folds."""
+        return [t.seconds for t in self.memory.trials if t.label == model.name]
+
+    def begin(self, stage: str) -> None:
+        """Report the next stage, and store the trials so far."""
+        self.keep(always=False)
+        self._stage = stage
+        self._report()
+
+    def keep(self, *, always: bool = True) -> None:
+        """Write the memory to the folder, unless that is None."""
+        if self.folder is not None:
+            self.folder.save(self.memory.for_later_fit, always=always)
+
+    def store(self, name: str, seconds: float | None) -> dict[str, Any]:
+        """Return the search parameter that stores networks, for long searches only."""
+        is_long = seconds is None or seconds >= _WORTH_KEEPING
+        if self.folder is None or not is_long:
+            return {}
+        return {"store": self.folder.networks_of(name)}
+
+    def run(
+        self,
+        kind: Any,
+        estimator: Any,
+        space: Any,
+        model: Model,
+        problem: Problem,
+        **options: Any,
+    ) -> Any:
+        """Run a search of class `kind`; return it if it has trials, else None.
+
+        `options` are further parameters of the search. Its `time_budget` may be exceeded by
+        half; then training is stopped.
+        """
+        seconds = options.get("time_budget") or math.inf
+        most = min(_MOST_OF_PLANNED * seconds, max(self.left, 1e-3))
+        if kind is GridSearchCV and not math.isinf(most):
+            options["time_budget"] = most
+        search = kind(
+            estimator,
+            space,
+            cv=problem.folds,
+            scoring=problem.scoring,
+            refit=False,
+            keep_models=_N_KEPT,
+            n_jobs=self._n_workers() if model.is_network else None,
+            **options,
+        )
+        if self.tell is not None:
+            search.set_params(progress=lambda _: self._report(often=True))
+        params = problem.fit_params(search.estimator)
+        in_time: AbstractContextManager[None] = nullcontext()
+        if self.clock.budget is not None:
+            in_time = fits_within(most / len(problem.folds), time.monotonic() + most)
+        try:
+            # Each trial records fits that do not converge, so their warnings are ignored.
+            with warnings.catch_warnings(record=True, action="ignore") as caught:
+                warnings.filterwarnings("always", "Scoring failed")
+                warnings.simplefilter("always", FitFailedWarning)
+                with in_time:
+                    search.fit(problem.X, problem.y, **params)
+        except KeyboardInterrupt:
+            self._keep(search, model, problem)
+            raise
+        except ERRORS as error:
+            self.failures[model.name] = str(error)
+            return None
+        if self._keep(search, model, problem):
+            self.failures.pop(model.name, None)
+            if model.is_network:
+                self.latest = part = search_part(search)
+                best = self.memory.searches.get(model.name)
+                if best is None or _rank(part) > _rank(best):
+                    self.memory.searches[model.name] = part
+            return search
+        if not self.seconds_of(model):
+            # Warnings of scikit-learn end with the traceback of the error.
+            reasons = [error_line(str(warning.message)) for warning in caught]
+            self.failures[model.name] = reasons[-1] if reasons else _NO_SCORE
+        return None
+
+    def start_workers(self) -> None:
+        """Start the workers in the background, because this takes seconds."""
+        if self.clock.budget is not None:
+            start_meanwhile(self.n_jobs, self.clock.left)
+
+    def _n_workers(self) -> int | None:
+        """Return the `n_jobs` of networks: 1 until the workers have started."""
+        if self.clock.budget is None or not have_to_start(self.n_jobs):
+            return self.n_jobs
+        self.start_workers()
+        return 1
+
+    def probe(self, model: Model, problem: Problem, n_rows: int, units: int) -> float:
+        """Return the seconds of short trainings with a model's defaults.
+
+        Networks have the defaults for all samples and are trained in all folds; other
+        models have the defaults for `n_rows` samples and are trained in the first fold. On
+        a busy machine seconds are processor time multiplied by the load.
+        """
+        problem = problem.sampled(n_rows, holds_all=False)
+        if not model.is_network:
+            # A network keeps its batch size, which determines the cost of an epoch.
+            model = model.on(problem)
+        search = GridSearchCV(
+            model.estimator,
+            {model.resource: [units]},
+            cv=list(problem.folds if model.is_network else problem.folds[:1]),
+            # The default score, which is defined even if a class is missing.
+            scoring=None,
+            refit=False,
+            error_score="raise",
+        )
+        # Sampling goes through all rows, so it is not part of the measured training.
+        start, processor = time.perf_counter(), time.process_time()
+        with warnings.catch_warnings(action="ignore"):
+            search.fit(problem.X, problem.y, **problem.fit_params(model.estimator))
+        expected = processes_per_cpu() * (time.process_time() - processor)
+        return min(time.perf_counter() - start, expected)
+
+    def _keep(self, search: Any, model: Model, problem: Problem) -> bool:
+        if not hasattr(search, "cv_results_") or not hasattr(search, "models_"):
+            return False
+        of_family = [t.name for t in self.memory.trials if t.family == model.family]
+        # Earlier trials may be dropped, so the names have the numbers of trials.
+        numbers = [int(name.rpartition(" ")[2]) for name in of_family]
+        trials = trials_of(
+            search,
+            model.family,
+            is_classification=problem.is_classification,
+            n_before=max(numbers, default=0),
+            n_rows=problem.n_train,
+            label=model.name,
+        )
+        self.memory.others += [trial for trial in trials if not trial.models]
+        self.memory.trials += [
+            replace(trial, models=tuple(map(self._with_shared_steps, trial.models)))
+            for trial in trials
+            if trial.models
+        ]
+        self._report()
+        return bool(trials)
+
+    def _with_shared_steps(self, model: Pipeline) -> Pipeline:
+        """Return the fitted pipeline, with earlier transformers in place of equal ones."""
+        *transformers, last = model.steps
+        firsts = []
+        for name, step in transformers:
+            if id(step) not in self._shared_steps:
+                first = self._first_steps.setdefault(value_fingerprint(step), step)
+                self._shared_steps[id(step)] = step, first
+            firsts.append((name, self._shared_steps[id(step)][1]))
+        return Pipeline([*firsts, last])
+
+    def _report(self, *, often: bool = False) -> None:
+        """Report the progress; with `often` at most every half second."""
+        now = self.clock.seconds
+        if self.tell is None or (often and now - self._last_report < _SECONDS_BETWEEN_NEWS):
+            return
+        self._last_report = now
+        best = self.best
+        self.tell(
+            AutoProgress(
+                stage=self._stage,
+                n_trials=len(self.memory.trials),
+                best_model="" if best is None else best.name,
+                best_score=np.nan if best is None else best.score,
+                seconds=self.clock.seconds,
+                seconds_left=self.clock.left,
+            )
+        )
+
+
+def _rank(part: SearchPart) -> tuple[bool, float]:
+    """Return the key by which searches are ranked: several candidates, best score."""
+    return part.n_configurations > 1, -np.inf if part.best is None else part.best.score
+
+
+def progress_text(progress: AutoProgress) -> str:
+    """Return the progress of a fit in one line."""
+    parts = [progress.stage, f"{progress.n_trials} trials"]
+    if progress.best_model:
+        parts.append(f"best {progress.best_score:.4g} ({progress.best_model})")
+    if math.isfinite(progress.seconds_left):
+        parts.append(f"{progress.seconds_left:.0f} s left")
+    return ", ".join(parts)
+
+
+class AutoProgressLine:
+    """Shows the progress in one line of a terminal, a notebook or a file."""
+
+    def __init__(self) -> None:
+        self._line = LiveLine()
+        self._text = ""
+
+    def __call__(self, progress: AutoProgress) -> None:
+        """Show the progress."""
+        self._text = progress_text(progress)
+        self._line.show(self._text)
+
+    def close(self) -> None:
+        """Show the last state and end the line."""
+        self._line.end(self._text)

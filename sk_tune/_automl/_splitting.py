@@ -1,0 +1,447 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Rows set aside, the folds of the other rows, and leaks between them."""
+
+import warnings
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+from numbers import Integral
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from pandas.util import hash_pandas_object
+from sklearn.model_selection import (
+    GroupKFold,
+    GroupShuffleSplit,
+    KFold,
+    ShuffleSplit,
+    StratifiedGroupKFold,
+    StratifiedKFold,
+    StratifiedShuffleSplit,
+    check_cv,
+)
+
+from sk_tune._automl._problem import Problem
+from sk_tune._diagnosis import Finding, find_leaks
+from sk_tune._metric import Metric
+from sk_tune._report import data_description
+from sk_tune._splits import folds_among, order_of_times, take
+from sk_tune._text import listed
+from sk_tune._warnings import warn_user
+from sk_tune.exceptions import TableError
+
+Array = npt.NDArray[Any]
+Fold = tuple[Array, Array]  # Positions of training and held-out samples.
+
+_N_FOLDS = 5
+# Samples per second of the budget above which there is one split instead of folds: five
+# models on one split are then worth more than one model on five folds.
+_ROWS_PER_SECOND = 400
+# The same limit in values, for images and wide tables.
+_VALUES_PER_SECOND = 20_000
+# Least number of samples: two to train on and two to hold out.
+_LEAST_ROWS = 4
+# Samples above which there is one split without a time budget.
+_MOST_ROWS_IN_FOLDS = 50_000
+_HELD_OUT_SHARE = 0.2
+_MOST_HELD_OUT = 20_000
+# Least number of samples for a last check, its share of them, and its largest size.
+_ROWS_TO_SPARE = 5_000
+_SPARED_SHARE, _MOST_SPARED = 0.1, 5_000
+# Number of classes in a message.
+_N_NAMED = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Split:
+    """Samples that are set aside, and the folds of the other samples.
+
+    `held_out` are positions among all samples, `folds` among the rest; `request` are the
+    parameters that determine both, except for the time budget.
+    """
+
+    held_out: Array
+    folds: Sequence[Fold]
+    request: tuple[Any, ...]
+
+
+def check_scores(y: Array, folds: Sequence[Fold], metric: Metric) -> None:
+    """Raise TableError if a fold lacks a class that the metric needs."""
+    classes, codes = np.unique(y, return_inverse=True)
+    for number, (train, test) in enumerate(folds, start=1):
+        present = np.unique(y[test])
+        if len(present) == len(classes):
+            continue
+        # Constant predictions, for which some metrics are undefined.
+        guess = np.tile(
+            np.bincount(codes[train], minlength=len(classes)) / len(train), (len(test), 1)
+        )
+        truth = np.eye(len(classes))[codes[test]]
+        reason = _undefined(metric, y[test], guess, classes)
+        if not reason or not _undefined(metric, y[test], truth, classes):
+            continue
+        lacking = np.setdiff1d(classes, present)[:_N_NAMED].tolist()
+        raise TableError(
+            f"The scoring must be defined in each fold. Fold {number} lacks {lacking}, and "
+            f"scoring it gives: {reason}. Choose another scoring, fewer folds, or groups "
+            "that have all classes."
+        )
+
+
+def _undefined(metric: Metric, y: Array, probabilities: Array, classes: Array) -> str:
+    """Return the reason why a metric is undefined, or an empty text."""
+    with warnings.catch_warnings(action="ignore"):
+        try:
+            score = metric(y, metric.response(probabilities, classes))
+        except ValueError as error:
+            return str(error).partition("\n")[0]
+    return "" if np.isfinite(score) else "no number"
+
+
+def as_groups(groups: Any) -> Array:
+    """Return groups as an array; TableError if a group is missing."""
+    array = np.asarray(groups)
+    missing = np.asarray(pd.isna(array))
+    if missing.any():
+        raise TableError(
+            f"Groups must be given for each row. Got {int(missing.sum())} missing, the "
+            f"first in row {int(missing.argmax()) + 1}."
+        )
+    return array
+
+
+def warn_of_rare_classes(y: Array) -> None:
+    """Warn of classes with one sample, if at least two classes have more."""
+    labels, counts = np.unique(y, return_counts=True)
+    rare = labels[counts < 2]
+    if len(labels) - len(rare) >= 2 and len(rare):
+        listed = ", ".join(map(str, rare[:_N_NAMED]))
+        warn_user(
+            "Each class must have at least 2 rows, one to train on and one to score. Got "
+            f"only 1 row of {len(rare)} classes, such as {listed}: no score shows whether "
+            "these are learnt. Add rows of these classes, or remove or merge them."
+        )
+
+
+def split_rows(
+    y: Array,
+    *,
+    cv: Any,
+    test_size: float | str,
+    is_classification: bool,
+    is_r2: bool,
+    structure: tuple[Array | None, Array | None],
+    time_budget: float | None,
+    seed: int,
+    row_size: int,
+    before: Split | None = None,
+) -> Split:
+    """Return the samples to set aside, and the folds of the other samples.
+
+    `test_size` and `cv` are the estimator's. "auto" depends on the number of samples, for
+    `cv` also on the time budget and on the `row_size` values of a sample. `structure` are
+    groups and times, which no part divides. `is_r2` says that folds are scored by R^2,
+    which is undefined for one sample. `before` is the split of an earlier fit: it is
+    returned if the request is the same, else ValueError. Raises TableError for too few
+    samples.
+    """
+    descriptions = (
+        None if values is None else data_description(values) for values in structure
+    )
+    request = (cv, test_size, *descriptions)
+    if before is not None and all(
+        value is other or (isinstance(value, str | float | int) and value == other)
+        for value, other in zip(request, before.request, strict=True)
+    ):
+        # "auto" depends on the time, and trials of different folds cannot be averaged.
+        return before
+    groups, times = structure
+    samples = _Samples(y, is_classification, groups, times, seed)
+    is_given = not isinstance(cv, str | Integral | None)
+    if test_size == "auto" and is_given:
+        # The rows that custom folds keep apart are unknown.
+        test_size = 0.0
+    held_out = samples.held_out(test_size)
+    rows = np.setdiff1d(np.arange(len(y)), held_out)
+    rest_samples = samples.take(rows)
+    if is_given:
+        # Custom folds refer to all samples.
+        custom_folds = samples.given_folds(cv)
+        folds = [fold for fold in folds_among(rows, custom_folds, len(y)) if len(fold[1])]
+    else:
+        folds = rest_samples.folds(cv, time_budget, row_size)
+    rest_samples.check(folds, is_r2=is_r2)
+    split = Split(held_out=held_out, folds=folds, request=request)
+    if before is None:
+        return split
+    parts, earlier_parts = (
+        [s.held_out, *chain.from_iterable(s.folds)] for s in (split, before)
+    )
+    if len(parts) != len(earlier_parts) or not all(
+        map(np.array_equal, parts, earlier_parts)
+    ):
+        raise ValueError(
+            "To continue an earlier fit an estimator must be fitted on the folds of that "
+            f"fit, which had {len(before.folds)}. Got {len(folds)} by {cv=} and "
+            f"{test_size=}. Leave 'cv', 'test_size', groups and times as they were, or "
+            "use warm_start=False, and another 'store' if there is one."
+        )
+    return split
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Samples:
+    """Samples to split by class and group, or by time."""
+
+    y: Array
+    is_classification: bool
+    groups: Array | None
+    times: Array | None
+    seed: int
+
+    def take(self, kept: Array) -> Self:
+        """Return the samples at some positions."""
+        groups, times = (
+            None if values is None else values[kept] for values in (self.groups, self.times)
+        )
+        return replace(self, y=self.y[kept], groups=groups, times=times)
+
+    def held_out(self, test_size: float | str) -> Array:
+        """Return ascending positions to set aside for a last check; maybe none."""
+        n = len(self.y)
+        if test_size == "auto":
+            n_held = min(int(_SPARED_SHARE * n), _MOST_SPARED) if n >= _ROWS_TO_SPARE else 0
+        else:
+            n_held = int(np.ceil(float(test_size) * n))
+        if not n_held:
+            return np.empty(0, dtype=np.intp)
+        if n - n_held < _LEAST_ROWS:
+            raise TableError(
+                f"The 'test_size' parameter must leave at least {_LEAST_ROWS} rows to "
+                f"train on. Got test_size={test_size}, which sets {n_held} of {n} aside. "
+                "Give more rows or a smaller test_size."
+            )
+        self._check_structure(3)
+        if self.times is None:
+            return np.sort(self._one_split(n_held)[1])
+        order, starts = order_of_times(self.times)
+        # A cut at the first start would leave only one time for the folds.
+        nearest = np.abs(starts[1:] - (n - n_held)).argmin()
+        return np.sort(order[starts[1:][nearest] :])
+
+    def folds(self, cv: Any, time_budget: float | None, row_size: int) -> list[Fold]:
+        """Return `cv` folds, or the default for "auto"."""
+        y, groups = self.y, self.groups
+        if cv != "auto" and groups is None and self.times is None:
+            return self.given_folds(cv)
+        n_folds = None if cv == "auto" else _N_FOLDS if cv is None else int(cv)
+        self._check_structure(n_folds or 2)
+        if self.times is not None:
+            return _folds_by_time(self.times, n_folds)
+        most = _MOST_ROWS_IN_FOLDS
+        if time_budget is not None:
+            most = int(min(_ROWS_PER_SECOND, _VALUES_PER_SECOND / row_size) * time_budget)
+        if n_folds is None and len(y) > most:
+            return [self._one_split(min(int(_HELD_OUT_SHARE * len(y)), _MOST_HELD_OUT))]
+        splitter = self._splitter(n_folds or _N_FOLDS)
+        with warnings.catch_warnings():
+            # A class may have fewer samples than there are folds.
+            warnings.filterwarnings("ignore", "The least populated class", UserWarning)
+            return list(splitter.split(np.zeros(len(y)), y, groups))
+
+    def given_folds(self, cv: Any) -> list[Fold]:
+        """Return scikit-learn's folds for a number, a splitter or an iterable."""
+        y, rows = self.y, np.arange(len(self.y))
+        splitter = check_cv(cv, y, classifier=self.is_classification)
+        try:
+            # Iterables may contain lists of positions, or masks.
+            folds = [
+                (rows[np.asarray(train)], rows[np.asarray(test)])
+                for train, test in splitter.split(np.zeros(len(y)), y, self.groups)
+            ]
+            reason = "" if folds else "there is no fold"
+        except (ValueError, IndexError) as error:
+            folds, reason = [], str(error).rstrip(".")
+        if reason:
+            raise TableError(
+                f"The 'cv' parameter must suit the rows. Got cv={cv!r} for {len(y)} rows: "
+                f"{reason}. Give more rows or fewer folds."
+            )
+        return folds
+
+    def check(self, folds: Sequence[Fold], *, is_r2: bool) -> None:
+        """Raise TableError for folds with too few samples or classes."""
+        y = self.y
+        for number, (train, test) in enumerate(folds, start=1):
+            where = f"fold {number} of {len(folds)}"
+            labels = np.unique(y[train])
+            if self.is_classification and len(labels) < 2:
+                classes, counts = np.unique(y, return_counts=True)
+                rarest = np.argsort(counts, kind="stable")[:_N_NAMED]
+                rare = ", ".join(f"{counts[k]} of class {classes[k]!s}" for k in rarest)
+                raise TableError(
+                    "The training rows of each fold must have at least two classes, so two "
+                    f"classes must have at least 2 rows each. Got {rare}; {where} trains "
+                    f"on {len(labels)} class. Give more rows of the rare classes, or fewer "
+                    "folds by cv."
+                )
+            if len(train) < 2 or (is_r2 and len(test) < 2):
+                raise TableError(
+                    "Each fold must have at least 2 training rows, and for R^2 at least 2 "
+                    f"held-out rows. Got {len(train)} and {len(test)} in {where}, of "
+                    f"{len(y)} rows. Give more rows or fewer folds by cv, or another "
+                    "scoring."
+                )
+
+    def _check_structure(self, least: int) -> None:
+        if self.groups is not None and self.times is not None:
+            raise TableError(
+                "'times' must be given without 'groups', because folds in time order "
+                "cannot follow groups. Got both. Give one of them, or custom folds as "
+                "'cv' and no 'test_size'."
+            )
+        for name, values in (("groups", self.groups), ("times", self.times)):
+            n = least if values is None else len(np.unique(values))
+            if n < least:
+                raise TableError(
+                    f"Rows must have at least {least} different {name}, one for each part: "
+                    f"training rows, held-out rows and rows set aside. Got {n}. Give more "
+                    f"rows, or no {name}."
+                )
+
+    def _splitter(self, n_folds: int) -> Any:
+        draws = {"shuffle": True, "random_state": self.seed}
+        if self.groups is not None:
+            kind = StratifiedGroupKFold if self.is_classification else GroupKFold
+            return kind(min(n_folds, len(np.unique(self.groups))), **draws)
+        n = len(self.y)
+        if not self.is_classification:
+            # R^2 needs two held-out samples.
+            return KFold(min(n_folds, max(2, n // 2)), **draws)
+        most_frequent = int(np.unique(self.y, return_counts=True)[1].max())
+        if most_frequent >= 2:
+            return StratifiedKFold(min(n_folds, n, most_frequent), **draws)
+        return KFold(min(n_folds, n), **draws)
+
+    def _one_split(self, n_held: int) -> Fold:
+        y, kind = self.y, ShuffleSplit
+        test_size: float = n_held
+        if self.groups is not None:
+            kind, test_size = GroupShuffleSplit, n_held / len(y)
+        elif self.is_classification:
+            counts = np.unique(y, return_counts=True)[1]
+            if counts.min() >= 2 and min(n_held, len(y) - n_held) >= len(counts):
+                kind = StratifiedShuffleSplit
+        splitter = kind(1, test_size=test_size, random_state=self.seed)
+        train, test = next(splitter.split(np.zeros(len(y)), y, self.groups))
+        return train, test
+
+
+def _folds_by_time(times: Array, n_folds: int | None) -> list[Fold]:
+    """Return folds like ``TimeSeriesSplit``, without dividing samples of one time."""
+    order, starts = order_of_times(times)
+    n = n_folds or min(_N_FOLDS, len(order) - 1)
+    cuts = len(order) - len(order) // (n + 1) * np.arange(n, 0, -1)
+    cuts = np.unique([starts[np.abs(starts - cut).argmin()] for cut in cuts])
+    if n_folds is not None and len(cuts) < n_folds:
+        raise TableError(
+            "The 'cv' parameter must be a number of folds that the times allow. Got "
+            f"cv={n_folds} for {len(starts) + 1} different times, which allow {len(cuts)} "
+            "folds. Give fewer folds."
+        )
+    ends = [*cuts[1:], len(order)]
+    return [(order[:cut], order[cut:end]) for cut, end in zip(cuts, ends, strict=True)]
+
+
+_FEWEST_ROWS = 500
+# Columns to check per second, because some checks take time for each column.
+_COLUMNS_PER_SECOND, _FEWEST_COLUMNS = 20, 100
+# Findings on duplicates, which need all columns.
+_OF_WHOLE_ROWS = ("SKT201", "SKT202")
+
+
+def guarded(
+    problem: Problem,
+    groups: Any,
+    time_budget: float | None,
+    times: Any = None,
+    texts: pd.DataFrame | None = None,
+) -> tuple[Finding, ...]:
+    """Return a finding of each leak check, on as many samples as there is time for."""
+    X, y = problem.X, problem.y
+    if isinstance(X, pd.DataFrame):
+        # Cells that cannot be hashed cannot be compared.
+        objects = [name for name in X.columns if X[name].dtype == object]
+        unreadable = [n for n in objects if not X[n].map(pd.api.types.is_hashable).all()]
+        X = X.drop(columns=unreadable)
+    folds: Any = problem.folds
+    rng = np.random.default_rng(problem.seed)
+    n_columns = max(1, int(np.prod(X.shape[1:])))
+    most_rows, most_columns = len(y), n_columns
+    if time_budget is not None:
+        most_rows = max(_FEWEST_ROWS, int(_VALUES_PER_SECOND * time_budget / n_columns))
+        most_columns = max(_FEWEST_COLUMNS, int(_COLUMNS_PER_SECOND * time_budget))
+    if len(y) > most_rows:
+        rows = np.sort(rng.choice(len(y), most_rows, replace=False))
+        folds = folds_among(rows, folds, len(y))
+        # Small folds may be empty now.
+        folds = [fold for fold in folds if all(map(len, fold))] or None
+        X = take(X, rows)
+        y = y[rows]
+        groups, times = (None if v is None else v[rows] for v in (groups, times))
+        texts = None if texts is None else take(texts, rows)
+    structure = {"cv": folds, "groups": groups, "times": times}
+    structure["is_classification"] = problem.is_classification
+    if n_columns > most_columns:
+        columns = np.sort(rng.choice(n_columns, most_columns, replace=False))
+        flat = X if hasattr(X, "iloc") else X.reshape(len(X), -1)
+        some = flat.iloc[:, columns] if hasattr(X, "iloc") else flat[:, columns]
+        findings = find_leaks(some, y, **structure)
+        if not any(f.code in _OF_WHOLE_ROWS and f.outcome == "issue" for f in findings):
+            return findings
+    findings = find_leaks(X, y, **structure)
+    if texts is None or texts.empty or not _has_copies(findings):
+        return findings
+    row_hashes = pd.DataFrame({
+        name: hash_pandas_object(part, index=False)
+        for name, part in {"row": X, "texts": texts}.items()
+    })
+    if _has_copies(find_leaks(row_hashes, y, **structure)):
+        return findings
+    return tuple(_as_twins(f, texts) if f.code == "SKT201" else f for f in findings)
+
+
+def _has_copies(findings: Iterable[Finding]) -> bool:
+    return any(f.code == "SKT201" and f.outcome == "issue" for f in findings)
+
+
+def _as_twins(copies: Finding, texts: pd.DataFrame) -> Finding:
+    """Make the finding a tip, because equal samples differ in dropped text columns."""
+    return replace(
+        copies,
+        outcome="tip",
+        severity="low",
+        message=f"{copies.message} They differ in text that is left out "
+        f"({listed([*texts], 3)}), so they may be different cases.",
+        remedy="If equal rows are one case that was recorded twice, keep one of them.",
+    )
+
+
+def serious_leaks(findings: Iterable[Finding]) -> list[Finding]:
+    """Return the issues of the leak guard that make scores optimistic."""
+    return [
+        f
+        for f in findings
+        if f.is_of_leaks and f.outcome == "issue" and f.severity != "low"
+    ]
+
+
+def warn_of_leaks(findings: Iterable[Finding]) -> None:
+    """Warn of leaks that make scores optimistic."""
+    serious = serious_leaks(findings)
+    if serious:
+        listed = " ".join(f"{f.message} {f.remedy}".strip() for f in serious)
+        warn_user(f"The leak guard found reasons for optimistic scores. {listed}")

@@ -1,0 +1,216 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""The verdict on a fit in a few sentences."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sk_tune._automl._chosen import Score
+from sk_tune._automl._scoring import Scoring
+
+Array = npt.NDArray[Any]
+
+
+def format_score(score: float, scale: float = 1.0) -> str:
+    """Return a score with three decimals; three significant digits at other scales."""
+    if math.isnan(score):
+        return "n/a"
+    return f"{score:.3f}" if 0.05 <= scale < 1000 else f"{score:.3g}"
+
+
+def scale_of(scores: Sequence[Score]) -> float:
+    """Return the largest absolute score; 1 if there is none."""
+    return max((abs(s.mean) for s in scores if not math.isnan(s.mean)), default=1.0)
+
+
+def threshold_text(auto: Any) -> str:
+    """Return the decision rule of a fitted classifier, or an empty text."""
+    value = getattr(auto, "threshold_", 0.5)
+    if value == 0.5:
+        return ""
+    return f"{auto.positive_!r} is predicted if its probability is at least {value:.3g}."
+
+
+def verdict(
+    scores: Mapping[str, Score],
+    scoring: Scoring,
+    *,
+    n_rows: int,
+    labels: Array | None = None,
+    n_targets: int = 1,
+    members: Sequence[str] = (),
+    n_leaks: int = 0,
+) -> str:
+    """Return a summary: whether the columns help, and which model to use.
+
+    `n_rows` is the number of held-out rows; `labels` are classes, None in regression;
+    `members` are the trials of the ensemble. Leaks come first.
+    """
+    best, loss = scores["ensemble"], "log loss" if labels is not None else "squared error"
+    if n_targets > 1:
+        loss += " (each target in units of its standard deviation)"
+    if "best model" not in scores:
+        text = (
+            "No model was trained except the dummy, which ignores all columns, so it is "
+            "unknown whether these columns help to predict the target."
+        )
+    elif not best.beats_dummy:
+        dummy = "the mean" if labels is None else "the class shares"
+        text = _of_no_gain(scores, scoring, n_rows, loss, dummy)
+    elif best.lead <= 0:
+        text = _of_no_lead(scores, scoring, labels, loss)
+    else:
+        text = _of_models(scores, scoring, members)
+    if n_leaks:
+        reasons = "a reason" if n_leaks == 1 else f"{n_leaks} reasons"
+        warning = f"The leak guard found {reasons} why these scores may be too optimistic."
+        return f"{warning} {text}"
+    return text
+
+
+def _both(one: float, other: float) -> str:
+    return f"{format_score(one, other)} against {format_score(other, other)}"
+
+
+def _evidence(score: Score, dummy: Score, loss: str) -> tuple[str, str]:
+    """Return the measure by which a model beats the dummy, and both values of it."""
+    if score.loss_lead > 0:
+        return loss, _both(score.loss, dummy.loss)
+    return "ROC AUC", _both(score.auc, 0.5)
+
+
+def _of_no_gain(
+    scores: Mapping[str, Score], scoring: Scoring, n_rows: int, loss: str, dummy: str
+) -> str:
+    """Return the verdict on an ensemble that does not clearly beat the dummy."""
+    best, alone, constant = scores["ensemble"], scores["best model"], scores["dummy"]
+    if alone.beats_dummy:
+        measure, values = _evidence(alone, constant, loss)
+        return (
+            f"The ensemble does not clearly beat predicting {dummy}. By {measure} the best "
+            f"single model does, {values}; set use='best' to predict with it."
+        )
+    text = (
+        f"No model clearly beats predicting {dummy}: on {n_rows:,} rows the {loss} of the "
+        f"ensemble is {_both(best.loss, constant.loss)}"
+    )
+    if not math.isnan(best.auc):
+        text += f", its ROC AUC {_both(best.auc, 0.5)}"
+    text += ". An effect too small to show in this number of rows is not ruled out."
+    if best.lead > 0:
+        text += (
+            f" By {scoring.text} the ensemble is ahead of the dummy, "
+            f"{_both(best.mean, constant.mean)}, but that alone does not show that the "
+            "columns help."
+        )
+    return text
+
+
+def _of_no_lead(
+    scores: Mapping[str, Score], scoring: Scoring, labels: Array | None, loss: str
+) -> str:
+    """Return the verdict if the columns help although the score is not higher."""
+    measure, values = _evidence(scores["ensemble"], scores["dummy"], loss)
+    always = remedy = ""
+    if labels is not None and scoring.metric.takes_labels:
+        names, counts = np.unique(labels, return_counts=True)
+        always = f", which always predicts {names.tolist()[counts.argmax()]!r}"
+        score = "roc_auc" if len(names) == 2 else "neg_log_loss"
+        remedy = f" Score by ROC AUC or log loss: scoring={score!r}."
+        if len(names) == 2:
+            remedy += " Or move the threshold: threshold='balanced_accuracy'."
+    dummy = "predicting the mean" if labels is None else "predicting the class shares"
+    return (
+        f"By {scoring.text} the ensemble does not clearly beat the dummy{always}. "
+        f"By {measure} it clearly beats {dummy}, {values}, so the columns are "
+        f"informative.{remedy}"
+    )
+
+
+def _of_models(
+    scores: Mapping[str, Score], scoring: Scoring, members: Sequence[str]
+) -> str:
+    """Compare the ensemble with the linear model, the best model and the networks."""
+    best, linear = scores["ensemble"], scores.get("linear")
+    scale = scale_of(list(scores.values()))
+    one = members[0] if len(members) == 1 else ""
+    if one.startswith("linear"):
+        sentences = [
+            f"The ensemble consists of the linear model alone ({one}): no other "
+            "trained model improves it."
+        ]
+    else:
+        sentences = [f"The ensemble consists of one model, {one}."] if one else []
+        sentences.append(_against_linear(best, linear, scale, scoring.text))
+    alone = scores["best model"]
+    # As text, because NaN is not equal to itself.
+    is_linear = linear is not None and _values(alone) == _values(linear)
+    if not one and not is_linear:
+        sentences.append(_against_one(best, alone, scale))
+    networks = scores.get("networks")
+    if networks is None:
+        sentences.append("No network was trained.")
+    else:
+        helps = best.mean - networks.mean > spread(networks)
+        more = ": the other members help." if helps else ", about the same."
+        score = format_score(networks.mean, scale)
+        sentences.append(f"The ensemble of networks alone scores {score}{more}")
+    return " ".join(filter(None, sentences))
+
+
+def spread(score: Score) -> float:
+    """Return the standard deviation over the folds; 0 for a single held-out part."""
+    return 0.0 if math.isnan(score.std) else score.std
+
+
+def _values(score: Score) -> str:
+    return f"{score.mean} {score.held_out}"
+
+
+def _against_linear(best: Score, linear: Score | None, scale: float, metric: str) -> str:
+    if linear is None or math.isnan(linear.mean):
+        return "The ensemble beats the dummy. There is no linear model to compare with."
+    gap = best.mean - linear.mean
+    amount = format_score(abs(gap), scale)
+    margin = f"the spread over the folds, {format_score(best.std, scale)}"
+    if gap <= 0 or not float(amount):
+        lower = f"{amount} lower" if float(amount) else "no higher"
+        return (
+            f"The ensemble does not beat the linear model: its CV score is {lower}. "
+            "Prefer the linear model, which is simpler: set use='linear'."
+        )
+    # Compare the rounded numbers, so that a gap of 0.023 never exceeds a spread of 0.023.
+    if gap <= spread(best) or amount == format_score(best.std, scale):
+        return (
+            f"The ensemble does not clearly beat the linear model: it is ahead by "
+            f"{amount} in {metric}, which is within {margin}. The linear model is "
+            "simpler; set use='linear' to predict with it."
+        )
+    text = f"The ensemble beats the linear model by {amount} in {metric}"
+    if math.isnan(best.std):
+        text += " on one held-out part, which does not show how much scores vary."
+    else:
+        text += f", more than {margin}."
+    if best.held_out <= linear.held_out:
+        text += " But on the rows set aside it does not, so the lead is uncertain."
+    return text
+
+
+def _against_one(best: Score, alone: Score, scale: float) -> str:
+    """Return a sentence if the best single model scores higher than the ensemble."""
+    one, all_, where = alone.held_out, best.held_out, "on the rows set aside"
+    if math.isnan(one) or math.isnan(all_):
+        one, all_, where = alone.mean, best.mean, "in the folds"
+        if math.isnan(alone.std):
+            where = "on the held-out part"
+    mine, theirs = format_score(one, scale), format_score(all_, scale)
+    if not one > all_ or mine == theirs:
+        return ""
+    return (
+        f"The best single model has a higher score than the ensemble {where}, {mine} "
+        f"against {theirs}. It is simpler; set use='best' to predict with it."
+    )

@@ -1,0 +1,325 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""``with fleet():`` trains the networks of any code that uses joblib as fleets.
+
+Also the joblib backends that collect all tasks of a call before the first one runs.
+"""
+
+import functools
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from typing import Any, ClassVar
+
+import joblib
+import torch
+from joblib.parallel import ParallelBackendBase
+from skorch import NeuralNet
+
+from sk_tune._adoption import FitRequested, adopted_state, adopter, adoption, decline
+from sk_tune._backend._session import FleetReport, Monitor, Recorder, Session
+from sk_tune._backend._task_copy import RemainingDraws
+from sk_tune._compat import get_active_backend
+from sk_tune._engine import (
+    FitStore,
+    Progress,
+    adopt_skorch,
+    cutting_iterator,
+    reason_against_net,
+)
+from sk_tune._processes import import_for_optimizers, passing_interrupts
+from sk_tune._training import n_weights, one_thread, takes_one_thread
+
+# Number of workers that estimators see.  An ensemble of up to this many networks requests
+# all at once, and pairwise distances are still computed in blocks.
+_N_PARTS = 64
+
+
+class Job:
+    """A task and its result; `callback` is called with the job when it ends."""
+
+    def __init__(self, task: Callable[[], Any], callback: Callable[..., None]) -> None:
+        self.task = task
+        self.callback = callback
+        self.result: Any = None
+        self.error: BaseException | None = None
+
+    def run(self) -> None:
+        """Run the task; joblib raises its error in the caller."""
+        try:
+            result = self.task()
+        except BaseException as error:  # noqa: BLE001 - joblib raises it in the caller
+            self.end(error=error)
+        else:
+            self.end(result=result)
+
+    def end(self, *, result: Any = None, error: BaseException | None = None) -> None:
+        """Take the result or error of a task that ran elsewhere."""
+        self.result, self.error = result, error
+        self.callback(self)
+
+
+class CollectingBackend(ParallelBackendBase):  # type: ignore[misc]
+    """Collects all tasks of a joblib call; derived classes run them.
+
+    `around` is the previously active joblib backend and its number of workers, which fits
+    outside of fleets use.
+    """
+
+    supports_retrieve_callback = True
+    supports_sharedmem = False
+    uses_threads = False
+
+    def __init__(self, nesting_level: int = 0, **kwargs: Any) -> None:
+        super().__init__(nesting_level=nesting_level, **kwargs)
+        self.around = get_active_backend()
+        self._jobs: list[Job] = []
+        self._aborted = False
+
+    def effective_n_jobs(self, n_jobs: int | None) -> int:
+        """Return the number of parts to cut work into; 0 is an error."""
+        if n_jobs == 0:
+            raise ValueError("n_jobs == 0 in Parallel has no meaning")
+        return _N_PARTS
+
+    def configure(self, n_jobs: int | None = 1, parallel: Any = None, **kwargs: Any) -> int:
+        """Let a joblib call submit all tasks at once, if it does not limit them."""
+        if parallel is not None and isinstance(parallel.pre_dispatch, str):
+            parallel.pre_dispatch = "all"
+        return int(super().configure(n_jobs=n_jobs, parallel=parallel, **kwargs))
+
+    def submit(self, func: Callable[[], Any], callback: Any = None) -> Job:
+        """Collect a task without running it."""
+        job = Job(func, callback)
+        self._jobs.append(job)
+        return job
+
+    def retrieve_result_callback(self, out: Job) -> Any:
+        """Return the result of a job, or raise its error."""
+        if out.error is not None:
+            raise out.error
+        return out.result
+
+    def collected(self) -> Iterator[list[Job]]:
+        """Yield jobs for the caller to run, until no more arrive."""
+        self._aborted = False
+        while self._jobs and not self._aborted:
+            jobs, self._jobs = self._jobs, []
+            yield jobs
+
+    def abort_everything(self, ensure_ready: bool = True) -> None:  # noqa: FBT001
+        """Drop the tasks that have not run."""
+        self._jobs = []
+        self._aborted = True
+
+
+class FleetBackend(CollectingBackend):
+    """Runs tasks in this process, with their networks trained as fleets."""
+
+    def __init__(self, session: Session, nesting_level: int = 0, **kwargs: Any) -> None:
+        super().__init__(nesting_level=nesting_level, **kwargs)
+        self.session = session
+
+    @contextmanager
+    def retrieval_context(self) -> Iterator[None]:
+        """Run all collected tasks before joblib retrieves their results."""
+        current = adopter()
+        for jobs in self.collected():
+            if current is None:
+                self._run_top(jobs)
+            elif isinstance(current, Recorder):
+                self._record_nested(jobs)
+            else:
+                for job in jobs:
+                    job.run()
+                    if job.error is not None:
+                        break
+        yield
+
+    def get_nested_backend(self) -> tuple["FleetBackend", None]:
+        """Return the backend of joblib calls inside a task, with the same session."""
+        return FleetBackend(self.session, (self.nesting_level or 0) + 1), None
+
+    def _run_top(self, jobs: Sequence[Job]) -> None:
+        replayers = self.session.prepare([job.task for job in jobs])
+        for job, replayer in zip(jobs, replayers, strict=True):
+            if self._aborted:
+                return
+            # A task without requests has no extra cost.
+            timed = self.session.replaying() if replayer.trainings else nullcontext()
+            with timed, adoption(replayer):
+                job.run()
+            replayer.end(job.result, job.error)
+            if job.error is not None:
+                # As in a plain loop, later tasks do not run.
+                break
+        self.session.report_declined()
+
+    def _record_nested(self, jobs: Sequence[Job]) -> None:
+        """Record the requests of all nested tasks before leaving the outer task."""
+        requested = False
+        draws = RemainingDraws(self.session.words, self.session.shared_objects)
+        for job in jobs:
+            start = torch.get_rng_state()
+            try:
+                job.result = job.task()
+            except FitRequested:
+                requested = True
+                draws.skip(job.task, start)
+            except BaseException as error:  # noqa: BLE001 - joblib raises it in the caller
+                job.error = error
+        if requested:
+            raise FitRequested
+        for job in jobs:
+            job.callback(job)
+
+
+_FIT_PARAMS = "its fit takes more than X and y"
+
+
+@contextmanager
+def fleet(
+    *,
+    n_jobs: int = -1,
+    memory_limit: float | None = None,
+    progress: Callable[[Progress], object] | None = None,
+    store: str | os.PathLike[str] | None = None,
+    monitor: Monitor | None = None,
+) -> Iterator[FleetReport]:
+    """Train the networks of any code that uses joblib as fleets.
+
+    scikit-learn's searches, validation functions and ensembles, scikit-optimize's
+    ``BayesSearchCV(n_points=k)`` and a user's ``joblib.Parallel`` all send their work to
+    joblib.  In the block each of their tasks runs twice: first on a copy, to record which
+    networks it would train, then for real, after all of these have been trained side by
+    side.  The results are the same as without the block if the code runs its tasks in
+    order (``n_jobs=None``).
+
+    A plain skorch net draws its weights, batches and dropout from torch's global generator.
+    In the block it draws the same numbers, and leaves the generator in the same state.
+    The number of draws cannot be predicted for nets that stop early or fail, that train
+    alone because the engine cannot carry them, whose modules draw more for some data than
+    for others, or that run on a GPU, and for tasks whose network sizes depend on scores.
+    Later nets then draw other numbers than without the block; the report counts them as
+    ``n_drawn_otherwise``.
+
+    Objects that the functions and classes of a task read and change beyond its arguments,
+    such as a ``Generator`` or a list of their module, are restored after the run on a copy.
+    Other objects, such as iterators, cannot be restored: a task that reads one runs only
+    once, its networks train alone, and ``solo`` of the report has the reason.
+
+    Parameters
+    ----------
+    n_jobs : int, default=-1
+        Worker processes for training; -1 uses all cores.  The ``n_jobs`` of the code in the
+        block has no effect, except in searches of sk_tune, which train as without the
+        block.
+    memory_limit : float or None, default=None
+        Bytes that networks in training may take; half of the free memory if None.
+    progress : callable or None, default=None
+        Called with a ``Progress`` after networks have been trained.
+    store : str, path-like or None, default=None
+        File that stores finished trainings, created if missing.  Stored trainings are
+        loaded, also in another run.
+    monitor : callable or None, default=None
+        Called with ``X, y, sample_weight`` of each training; returns the positions of
+        monitor samples, or None.  The network is scored on them after each epoch, which
+        does not change its training; its history has ``monitor_loss`` and
+        ``monitor_score``.  Not for plain skorch nets.
+
+    Yields
+    ------
+    FleetReport
+        Counts, times and reasons, always up to date.
+
+    See Also
+    --------
+    sk_tune._engine.train : The same engine for an explicit list of fits.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.model_selection import GridSearchCV
+    >>> from sk_tune import MLPClassifier, fleet
+    >>> X, y = load_iris(return_X_y=True)
+    >>> net = MLPClassifier(width=16, max_epochs=10, random_state=0)
+    >>> with fleet(n_jobs=1) as report:
+    ...     search = GridSearchCV(net, {"learning_rate": [1e-4, 1e-2]}, cv=3).fit(X, y)
+    >>> report.n_rows, search.best_params_
+    (6, {'learning_rate': 0.01})
+    """
+    if store is not None:
+        # Report errors of the store before training.
+        FitStore(store).close()
+    session = Session(n_jobs, memory_limit, progress, store, monitor)
+    with AskingNets(), joblib.parallel_config(backend=FleetBackend(session), n_jobs=-1):
+        yield session.report
+
+
+class AskingNets:
+    """Makes plain skorch nets request trainings while a block is open in any thread.
+
+    Their predictions use slices of arrays, and small nets train in one thread.
+    """
+
+    _lock = threading.Lock()
+    _n_open = 0
+    _originals: ClassVar[dict[str, Any]] = {}
+
+    def __enter__(self) -> None:
+        with AskingNets._lock:
+            if AskingNets._n_open == 0:
+                for name, change in _CHANGES.items():
+                    original = AskingNets._originals[name] = getattr(NeuralNet, name)
+                    setattr(NeuralNet, name, change(original))
+            AskingNets._n_open += 1
+
+    def __exit__(self, *_: object) -> None:
+        with AskingNets._lock:
+            AskingNets._n_open -= 1
+            if AskingNets._n_open == 0:
+                for name, original in AskingNets._originals.items():
+                    setattr(NeuralNet, name, original)
+
+
+def _asking(fit: Any) -> Any:
+    @functools.wraps(fit)
+    def asking_fit(net: Any, X: Any, y: Any = None, **fit_params: Any) -> Any:
+        import_for_optimizers()
+        reason = _FIT_PARAMS if fit_params else reason_against_net(net, X, y)
+        if reason is not None:
+            decline(reason)
+        state = None if reason is not None else adopted_state(net, X, y)
+        if state is not None:
+            return adopt_skorch(net, X, y, state)
+        with passing_interrupts():
+            return fit(net, X, y, **fit_params)
+
+    return asking_fit
+
+
+def _in_one_thread(fit_loop: Any) -> Any:
+    """Train a small network outside of fleets, such as a refit, in one thread.
+
+    Several threads synchronise in each step, which takes seconds on busy cores.
+    """
+
+    @functools.wraps(fit_loop)
+    def fit_loop_in_one_thread(net: Any, X: Any, *args: Any, **kwargs: Any) -> Any:
+        # A net of several modules may have none of this name.
+        module: Any = getattr(net, "module_", None)
+        shape: Any = getattr(X, "shape", ())
+        small = False
+        if module is not None and len(shape) == 2:
+            n_samples = shape[0] if net.batch_size == -1 else net.batch_size
+            small = takes_one_thread(n_samples * n_weights(module))
+            # Weights of more dimensions are used several times per sample.
+            small = small and all(weight.ndim <= 2 for weight in module.parameters())
+        with one_thread(wanted=small):
+            return fit_loop(net, X, *args, **kwargs)
+
+    return fit_loop_in_one_thread
+
+
+_CHANGES = {"fit": _asking, "fit_loop": _in_one_thread, "get_iterator": cutting_iterator}

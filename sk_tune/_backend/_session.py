@@ -1,0 +1,522 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""The work of one ``with fleet()`` block: record, train, replay.
+
+Every task runs twice.  *Record*: a copy of the task runs, and leaves by an exception when
+a network requests a training that does not exist yet.  After all tasks are recorded, the
+engine trains all requests.  A task that then fits another network is recorded again, until
+nothing is missing.  *Replay*: the task itself runs, and its networks adopt their trainings.
+A fit that does not match the record trains as it does without the block.
+"""
+
+import copy
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import joblib
+import numpy as np
+import torch
+from sklearn.base import clone
+
+from sk_tune._adoption import FitRequested, adoption
+from sk_tune._backend._shared_objects import CannotPutBackError, SharedObjects, State
+from sk_tune._backend._task_copy import (
+    RemainingDraws,
+    Words,
+    copy_task,
+    draw_as_net,
+    kept_random_states,
+    silenced,
+)
+from sk_tune._engine import (
+    Fit,
+    Progress,
+    Trained,
+    data_fingerprint,
+    params_fingerprint,
+    signature,
+    train,
+)
+from sk_tune._estimators import NetworkEstimator, resolve_seed
+from sk_tune._text import CARRIED, error_line, error_text, page, seconds_text, text_table
+from sk_tune._training import TrainingState, is_small, seed_of_state
+from sk_tune._warnings import warn_of_solo
+
+Task = Callable[[], Any]
+# Takes X, y and sample_weight; returns positions of monitor samples.
+Monitor = Callable[[Any, Any, Any], Any]
+_FASTEST = "by the kernel"
+_FASTER = (
+    "The kernel is the fastest way: it trains MLPs, also with embeddings of categories "
+    f"(categorical_features), and an nn.Sequential of its layers. See {page(CARRIED)}"
+)
+# Reason for a network of a recorded task that trains as usual.
+_UNMATCHED = "no equal fit was requested when a copy of its task ran"
+
+
+@dataclass(slots=True, kw_only=True)
+class FleetReport:
+    """Counts, times and reasons of a ``with fleet()`` block.
+
+    Parameters
+    ----------
+    n_requested : int
+        Trainings requested by networks of the block, carried by a fleet or not.
+    n_rows : int
+        Requested trainings that were networks of a fleet.
+    n_calls : int
+        Calls of the engine; each trains all new requests.
+    n_fleets : int
+        Kinds of networks in the fleets of each call, summed up; networks of one kind train
+        as one tensor program, which is cut into shards for several workers.
+    n_continued : int
+        Trainings that continued a shorter training of the same fit.
+    n_loaded : int
+        Trainings loaded from the store.
+    n_adopted : int
+        Networks that adopted a training.
+    n_trained_again : int
+        Networks that trained as usual, because no recorded training matched; `solo` has the
+        reasons.
+    n_drawn_otherwise : int
+        Plain skorch nets that drew other numbers from torch's global generator than without
+        the block, because the number of earlier draws could not be predicted.
+    solo : dict of str to int
+        Number of networks that were trained alone, by reason.
+    ways : dict of str to int
+        Number of networks of fleets by way of training: by the kernel, by layers with
+        derivatives written out, or by ``torch.func.vmap``; with the reason why no faster
+        way could carry them.
+    seconds_recording, seconds_training, seconds_replaying : float
+        Wall-clock time.
+    """
+
+    n_requested: int = 0
+    n_rows: int = 0
+    n_calls: int = 0
+    n_fleets: int = 0
+    n_continued: int = 0
+    n_loaded: int = 0
+    n_adopted: int = 0
+    n_trained_again: int = 0
+    n_drawn_otherwise: int = 0
+    solo: dict[str, int] = field(default_factory=dict)
+    ways: dict[str, int] = field(default_factory=dict)
+    seconds_recording: float = 0.0
+    seconds_training: float = 0.0
+    seconds_replaying: float = 0.0
+
+    def __str__(self) -> str:
+        counts = [
+            ["requested", self.n_requested],
+            ["in fleets", self.n_rows],
+            ["kinds of fleets", self.n_fleets],
+            ["continued from a shorter one", self.n_continued],
+            ["loaded from the store", self.n_loaded],
+            ["alone", sum(self.solo.values())],
+            ["adopted by networks", self.n_adopted],
+            ["with other random numbers", self.n_drawn_otherwise],
+        ]
+        names = ("recording", "training", "replaying")
+        spent = (f"{n} {seconds_text(getattr(self, f'seconds_{n}'))}" for n in names)
+        lines = [f"{n} trained {way}" for way, n in self.ways.items()]
+        lines += [f"{n} trained alone, because {why}" for why, n in self.solo.items()]
+        if self.solo or not all(way.startswith(_FASTEST) for way in self.ways):
+            lines.append(_FASTER)
+        table = text_table(["trainings", "count"], counts)
+        return "\n".join([table, ", ".join(spent), *lines])
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class _RequestedTraining:
+    """A requested training and its result."""
+
+    fit: Fit
+    key: Any
+    base_key: Any
+    n_epochs: int
+    trained: Trained | None = None
+
+    @property
+    def is_repeatable(self) -> bool:
+        """Whether a second fit with the same key gives the same network."""
+        seed = getattr(self.fit.estimator, "random_state", None)
+        return isinstance(seed, int | np.integer)
+
+
+@dataclass(slots=True, eq=False)
+class _Recording:
+    """A task, its requested trainings, and why it could not be recorded.
+
+    `error` is the text of the exception that ended the recording.
+    """
+
+    task: Task
+    trainings: list[_RequestedTraining] = field(default_factory=list)
+    reason: str | None = None
+    error: str = ""
+    # State of torch's generator and of shared objects at the first recording.
+    start: Any = None
+    shared: State = field(default_factory=list)
+
+
+class Session:
+    """The trainings of one block.
+
+    `monitor` selects the monitor samples of each network; further arguments are
+    the engine's.
+    """
+
+    def __init__(
+        self,
+        n_jobs: int,
+        memory_limit: float | None,
+        progress: Callable[[Progress], object] | None,
+        store: str | os.PathLike[str] | None = None,
+        monitor: Monitor | None = None,
+    ) -> None:
+        self.report = FleetReport()
+        self.monitor = monitor
+        # Reasons of networks outside of fleets, until reported.
+        self.declined: Counter[str] = Counter()
+        self._options = {
+            "n_jobs": n_jobs,
+            "memory_limit": memory_limit,
+            "progress": progress,
+            "store": store,
+        }
+        # Finished trainings of repeatable fits by key, for all tasks of the block.
+        self.known: dict[Any, _RequestedTraining] = {}
+        self._latest: dict[Any, _RequestedTraining] = {}
+        # A number and one object for equal data.
+        self._data: dict[Any, tuple[int, Any]] = {}
+        self.words: Words = {}
+        self.shared_objects = SharedObjects()
+        # Torch's number of threads outside of replay, while a task is replayed.
+        self._n_threads: int | None = None
+
+    def prepare(self, tasks: Sequence[Task]) -> list["Replayer"]:
+        """Record tasks in order, train the requested fits, and return the replayers."""
+        recordings = [_Recording(task) for task in tasks]
+        waiting = self._record_all(recordings)
+        while waiting:
+            self._train([t for r in waiting for t in r.trainings if t.trained is None])
+            # Tasks with equal numbers of requests are alike: one of them shows whether all
+            # are complete.  A network of a task that differs trains as usual.
+            by_size: dict[int, list[_Recording]] = {}
+            for recording in waiting:
+                by_size.setdefault(len(recording.trainings), []).append(recording)
+            probes = self._record_all([same[0] for same in by_size.values()])
+            for probe, *twins in by_size.values():
+                for recording in twins:
+                    recording.reason, recording.error = probe.reason, probe.error
+            remaining = [
+                r for same in by_size.values() if same[0] in probes for r in same[1:]
+            ]
+            waiting = [*probes, *self._record_all(remaining)]
+        return [Replayer(self, r) for r in recordings]
+
+    def _record_all(self, recordings: Iterable["_Recording"]) -> list["_Recording"]:
+        """Record some tasks and return those with new requests.
+
+        Each starts with torch's generator and the shared objects in the predicted state
+        after the earlier tasks.
+        """
+        shared = self.shared_objects
+        incomplete, draws = [], RemainingDraws(self.words, shared)
+        with self._timed("recording"), kept_random_states(), shared.put_back():
+            for recording in recordings:
+                if self._record(recording):
+                    incomplete.append(recording)
+                    draws.skip(recording.task, recording.start)
+        return incomplete
+
+    def _record(self, recording: "_Recording") -> bool:
+        """Run a copy of a task; return whether it has a new request."""
+        recorder = Recorder(self, recording.trainings)
+        n_before = len(recording.trainings)
+        try:
+            with adoption(recorder), silenced():
+                copied = copy_task(recording.task, self.shared_objects.meet)
+                if copied is not None:
+                    if recording.start is None:
+                        recording.start = torch.get_rng_state()
+                        recording.shared = self.shared_objects.state()
+                    else:
+                        torch.set_rng_state(recording.start)
+                        self.shared_objects.restore(recording.shared)
+                    _note_error(recording, _fit_error(copied()))
+        except FitRequested:
+            pass
+        except CannotPutBackError as error:
+            recording.reason = str(error)
+            return False
+        except Exception as error:  # noqa: BLE001 - reported, unless the task raises it
+            _note_error(recording, error_text(error))
+            return False
+        # A task with a new request in each recording would never be complete.
+        return recorder.n_new > 0 and recorder.n_found >= n_before
+
+    def _train(self, asked: Sequence[_RequestedTraining]) -> None:
+        # Equal repeatable fits share one training.
+        unique: dict[Any, _RequestedTraining] = {}
+        for training in asked:
+            key = training.key if training.is_repeatable else id(training)
+            unique.setdefault(key, training)
+        fits = [self._continued(t) for t in unique.values()]
+        with self._timed("training"), adoption(None), joblib.parallel_config("loky"):
+            results = train(fits, **self._options)  # type: ignore[arg-type]
+        for key, trained in zip(unique, results, strict=True):
+            unique[key].trained = trained
+        for training in asked:
+            if training.is_repeatable:
+                training.trained = unique[training.key].trained
+                self.known[training.key] = training
+                self._latest[training.base_key] = training
+        self._count(fits, results)
+
+    def _continued(self, training: _RequestedTraining) -> Fit:
+        """Return a fit that continues a shorter training, if the result is exact."""
+        fit = training.fit
+        earlier = self._latest.get(training.base_key)
+        trained = None if earlier is None else earlier.trained
+        state = None if trained is None else trained.state
+        if (
+            state is None
+            or not training.is_repeatable
+            or getattr(fit.estimator, "lr_schedule", None) != "constant"
+            or len(state.history) >= training.n_epochs
+        ):
+            return fit
+        self.report.n_continued += 1
+        return replace(fit, state=state, n_epochs=training.n_epochs - len(state.history))
+
+    def _count(self, fits: Sequence[Fit], results: Sequence[Trained]) -> None:
+        report = self.report
+        report.n_calls += 1
+        report.n_requested += len(results)
+        report.n_loaded += sum(result.is_loaded for result in results)
+        pairs = zip(fits, results, strict=True)
+        # Networks of a fleet, also of users' modules, are equal in these.
+        kinds = []
+        for fit, result in pairs:
+            if result.engine == "fleet":
+                weights = {} if result.state is None else result.state.weights
+                shapes = ((name, w.shape) for name, w in weights.items())
+                kinds.append((*signature(fit), *shapes))
+        report.n_rows += len(kinds)
+        report.n_fleets += len(set(kinds))
+        solo = Counter(r.solo_reason for r in results if r.solo_reason)
+        report.solo = dict(Counter(report.solo) + solo)
+        ways = Counter(r.way for r in results if r.way)
+        report.ways = dict(Counter(report.ways) + ways)
+
+    def report_declined(self) -> None:
+        """Report and warn about networks outside of fleets since the last call."""
+        if self.declined:
+            warn_of_solo(self.declined)
+            self.report.n_requested += self.declined.total()
+            self.report.solo = dict(Counter(self.report.solo) + self.declined)
+            self.declined = Counter()
+
+    def shared(self, data: Any) -> tuple[int, Any]:
+        """Return the number of equal data, and their first object in the block."""
+        key = data_fingerprint(data)
+        if key not in self._data:
+            if isinstance(data, np.ndarray) and not data.dtype.hasobject:
+                # A copy, because a task may write to the array.
+                data = np.array(data)
+            self._data[key] = (len(self._data), data)
+        return self._data[key]
+
+    def number(self, data: Any) -> int | None:
+        """Return the number of recorded data; None if no equal data were recorded."""
+        number, _ = self._data.get(data_fingerprint(data), (None, None))
+        return number
+
+    def use_threads(self, state: TrainingState | None, X: Any) -> None:
+        """Set the number of torch's threads for the current task.
+
+        `state` belongs to the network in use; None for a network to train on `X`.
+        """
+        if self._n_threads is not None:
+            small = state is not None and is_small(state, X)
+            torch.set_num_threads(1 if small else self._n_threads)
+
+    @contextmanager
+    def replaying(self) -> Any:
+        """Measure the time of replaying a task, and restore torch's number of threads."""
+        # A replayed task may replay nested tasks.
+        outer, n_threads = self._n_threads, torch.get_num_threads()
+        self._n_threads = n_threads
+        try:
+            with self._timed("replaying"):
+                yield
+        finally:
+            torch.set_num_threads(n_threads)
+            self._n_threads = outer
+
+    @contextmanager
+    def _timed(self, what: str) -> Any:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            name = f"seconds_{what}"
+            seconds = getattr(self.report, name) + time.perf_counter() - start
+            setattr(self.report, name, seconds)
+
+
+def _note_error(recording: _Recording, error: str) -> None:
+    if error:
+        recording.reason = f"its task failed when a copy of it ran ({error})"
+    recording.error = error
+
+
+def _fit_error(results: Any) -> str:
+    """Return the error of a fit that scikit-learn caught in a task; empty if none."""
+    results = results if isinstance(results, list | tuple) else [results]
+    errors = (r.get("fit_error") for r in results if isinstance(r, dict))
+    return error_line(next(filter(None, errors), ""))
+
+
+class _Answers:
+    """The trainings of one task, handed out to its networks."""
+
+    def __init__(self, session: Session, trainings: list[_RequestedTraining]) -> None:
+        self.session = session
+        self.trainings = trainings
+        self._used: set[int] = set()
+        self.n_found = 0
+
+    def find(self, key: Any) -> _RequestedTraining | None:
+        """Return the first training with a key that was not handed out yet."""
+        for position, training in enumerate(self.trainings):
+            if training.key == key and position not in self._used:
+                self._used.add(position)
+                self.n_found += 1
+                return training
+        return self.session.known.get(key)
+
+
+class Recorder(_Answers):
+    """Records the requests of a task's networks in its list of trainings."""
+
+    def __init__(self, session: Session, trainings: list[_RequestedTraining]) -> None:
+        super().__init__(session, trainings)
+        self.n_new = 0
+
+    def __call__(
+        self, estimator: Any, X: Any, y: Any, sample_weight: Any
+    ) -> TrainingState | None:
+        """Return an existing training, or record the request and leave the task."""
+        shared = [self.session.shared(part) for part in (X, y, sample_weight)]
+        numbers, data = zip(*shared, strict=True)
+        key = (params_fingerprint(estimator), _seed_key(estimator), numbers)
+        training = self.find(key)
+        if training is None:
+            monitor = self.session.monitor
+            self.trainings.append(_training(estimator, key, data, monitor))
+            self.n_new += 1
+            if not isinstance(estimator, NetworkEstimator):
+                # The generator is as after the training.
+                draw_as_net(estimator, X, y, self.session.words)
+            raise FitRequested
+        if training.trained is None:
+            raise FitRequested
+        # A failed training fails again when it is replayed, with the same error.
+        return training.trained.state
+
+    def decline(self, reason: str) -> None:
+        """Leave a task whose network trains alone, so that it trains only in the replay.
+
+        A task with other trainings continues, because it may request more.
+        """
+        if self.n_new > 0 or not self.trainings:
+            raise FitRequested
+
+
+class Replayer(_Answers):
+    """Hands the trainings of a recorded task to its networks."""
+
+    def __init__(self, session: Session, recording: _Recording) -> None:
+        super().__init__(session, recording.trainings)
+        self._reason, self._error = recording.reason, recording.error
+        # Networks whose fit matches no recorded training.
+        self._n_unmatched = 0
+
+    def decline(self, reason: str) -> None:
+        """Count a network that no fleet can train."""
+        self.session.declined[reason] += 1
+        self.session.use_threads(None, None)
+
+    def end(self, result: Any, error: BaseException | None) -> None:
+        """Count the networks that trained as usual in the finished task.
+
+        If the task fails, the error of its recording is not reported again.
+        """
+        own_error = _fit_error(result) if error is None else error_text(error)
+        if not self._n_unmatched or (own_error and own_error == self._error):
+            return
+        self.session.declined[self._reason or _UNMATCHED] += self._n_unmatched
+
+    def __call__(
+        self, estimator: Any, X: Any, y: Any, sample_weight: Any
+    ) -> TrainingState | None:
+        """Return the training, or None if no recorded one matches."""
+        numbers = tuple(self.session.number(part) for part in (X, y, sample_weight))
+        training = self.find((params_fingerprint(estimator), _seed_key(estimator), numbers))
+        state = (
+            None if training is None or training.trained is None else training.trained.state
+        )
+        self.session.use_threads(state, X)
+        if state is None:
+            # A failed training fails again, and the task reports the error.
+            self._n_unmatched += training is None
+            self.session.report.n_trained_again += 1
+            return None
+        self.session.report.n_adopted += 1
+        if isinstance(estimator, NetworkEstimator):
+            # The estimator's generator advances as in fit.
+            resolve_seed(estimator.random_state)
+        elif seed_of_state(torch.get_rng_state().numpy().tobytes()) != state.seed:
+            self.session.report.n_drawn_otherwise += 1
+        return state
+
+
+def _training(
+    estimator: Any, key: Any, data: Sequence[Any], monitor: Monitor | None
+) -> _RequestedTraining:
+    """Return the request of an estimator; a clone guards against later changes."""
+    twin = clone(estimator)
+    seed: int | bytes
+    rows = None
+    if isinstance(twin, NetworkEstimator):
+        seed = resolve_seed(twin.random_state)
+        rows = None if monitor is None else monitor(*data)
+    else:
+        # skorch nets draw from torch's global generator.
+        seed = torch.get_rng_state().numpy().tobytes()
+    X, y, sample_weight = data
+    return _RequestedTraining(
+        fit=Fit(
+            estimator=twin, X=X, y=y, sample_weight=sample_weight, seed=seed, monitor=rows
+        ),
+        key=key,
+        base_key=(params_fingerprint(twin, without="max_epochs"), seed, key[-1]),
+        n_epochs=int(twin.max_epochs),
+    )
+
+
+def _seed_key(estimator: Any) -> int | None:
+    """Return the seed of a fit if its training must have had the same."""
+    state = getattr(estimator, "random_state", None)
+    if not isinstance(state, np.random.RandomState):
+        return None
+    # A copy, because drawing changes the state.
+    return resolve_seed(copy.deepcopy(state))

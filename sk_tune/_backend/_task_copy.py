@@ -1,0 +1,263 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""A copy of a joblib task, for a recording without side effects.
+
+The copy is made as for a worker process, but it shares arrays, read-only, and functions and
+classes.  The state of torch's global generator at the start of a later task is predicted in
+the same way.
+"""
+
+import io
+import pickle
+import random
+import re
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from types import BuiltinFunctionType, FunctionType, ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from joblib.parallel import ParallelBackendBase
+from sklearn.callback import CallbackContext
+from skorch import NeuralNet
+
+from sk_tune._adoption import FitRequested, adoption
+from sk_tune._backend._shared_objects import SharedObjects
+from sk_tune._compat import functions_of
+from sk_tune._engine import count_words, draw_as_fit, skip_words, value_fingerprint
+from sk_tune._estimators import NetworkEstimator, net_arrays
+from sk_tune._training import RNG_LOCK, TrainingState, seed_of_state
+
+
+@contextmanager
+def silenced() -> Iterator[None]:
+    """Suppress output and warnings of this thread, not of other threads.
+
+    Blocks of several threads exclude each other, because the replaced objects belong
+    to the process.
+    """
+    heard = sys.stdout
+    sys.stdout = _OtherThreads(heard)
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            yield
+    finally:
+        sys.stdout = heard
+
+
+class _OtherThreads:
+    """A stream that ignores the thread that created it."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self._thread = threading.get_ident()
+
+    def write(self, text: str) -> int:
+        """Write text of another thread."""
+        if threading.get_ident() != self._thread and self._stream is not None:
+            self._stream.write(text)
+        return len(text)
+
+    def writelines(self, lines: Any) -> None:
+        """Write lines of another thread."""
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+@contextmanager
+def kept_random_states() -> Iterator[None]:
+    """Restore the global generators of Python, numpy and torch after a block.
+
+    Blocks of several threads exclude each other, and wait while another thread initialises
+    a network, because they would change its generator.
+    """
+    with RNG_LOCK:
+        states = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
+        try:
+            yield
+        finally:
+            random.setstate(states[0])
+            np.random.set_state(states[1])  # noqa: NPY002
+            torch.set_rng_state(states[2])
+
+
+# Immutable types, and the backend of joblib calls inside the task.
+_BY_REFERENCE = (
+    type,
+    FunctionType,
+    BuiltinFunctionType,
+    ModuleType,
+    ParallelBackendBase,
+    re.Pattern,
+)
+# Frequent types that are never shared, for a quick test.
+_VALUES = frozenset({str, int, float, bool, type(None), tuple, list, dict})
+# Packages that train only networks passed to them.
+_WITHOUT_NETWORKS = frozenset(
+    {"_thread", "builtins", "collections", "copyreg", "functools", "operator"}
+    | {"joblib", "numpy", "pandas", "scipy", "sklearn", "skopt"}
+)
+
+
+def copy_task(task: Any, met: Callable[[Any], None] | None = None) -> Any:
+    """Return a copy of a task that may train a network; None for other tasks.
+
+    The copy shares arrays with the original, read-only. Tasks with neither a network nor a
+    user's code cannot train one: scikit-learn's linear models, scipy's optimisers. `met` is
+    called with each function and class in the task. Errors of pickling are raised.
+    """
+    buffer = io.BytesIO()
+    shared: list[Any] = []
+    pickler = _Pickler(buffer, shared, met)
+    pickler.dump(task)
+    if not pickler.may_train:
+        return None
+    buffer.seek(0)
+    copied = _Unpickler(buffer, shared).load()
+    for function in functions_of(copied):
+        if hasattr(function, "warning_filters"):
+            # scikit-learn replaces the warning filters by the caller's.
+            function.warning_filters = [("ignore", None, Warning, None, 0)]
+    return copied
+
+
+class _Pickler(pickle.Pickler):
+    # `shared` are objects common to copy and original, by position.
+    def __init__(
+        self, file: Any, shared: list[Any], met: Callable[[Any], None] | None
+    ) -> None:
+        super().__init__(file, protocol=pickle.HIGHEST_PROTOCOL)
+        self._shared = shared
+        self._met = met
+        self._positions: dict[int, int] = {}
+        # Whether a function or class in the task may train a network, judged by its module.
+        self.may_train = False
+
+    def persistent_id(self, obj: Any) -> int | None:
+        shared: Any
+        if type(obj) in _VALUES:
+            return None
+        if isinstance(obj, np.ndarray) and not obj.dtype.hasobject:
+            shared = obj.view()
+            shared.flags.writeable = False
+        elif isinstance(obj, CallbackContext):
+            shared = _QuietContext()
+        elif isinstance(obj, _BY_REFERENCE):
+            shared = obj
+        else:
+            return None
+        if isinstance(obj, type | FunctionType | BuiltinFunctionType):
+            is_net = isinstance(obj, type) and issubclass(obj, NetworkEstimator | NeuralNet)
+            package = (obj.__module__ or "").partition(".")[0]
+            self.may_train |= is_net or package not in _WITHOUT_NETWORKS
+        position = self._positions.get(id(obj))
+        if position is None:
+            if self._met is not None and isinstance(obj, type | FunctionType):
+                self._met(obj)
+            position = self._positions[id(obj)] = len(self._shared)
+            self._shared.append(shared)
+        return position
+
+
+class _QuietContext:
+    """Replaces a context of scikit-learn's callbacks, and calls none of them."""
+
+    sequential_subtasks = True
+
+    def subcontext(self, *_: Any, **__: Any) -> "_QuietContext":
+        return self
+
+    def call_on_fit_task_begin(self, **_: Any) -> "_QuietContext":
+        return self
+
+    def call_on_fit_task_end(self, **_: Any) -> bool:
+        return False
+
+    def propagate_callback_context(self, _: Any) -> Any:
+        return nullcontext()
+
+
+class _Unpickler(pickle.Unpickler):
+    def __init__(self, file: Any, shared: list[Any]) -> None:
+        super().__init__(file)
+        self._shared = shared
+
+    def persistent_load(self, pid: int) -> Any:
+        return self._shared[pid]
+
+
+# Words drawn by plain skorch nets in a training step, by module and batch size.
+Words = dict[Any, int]
+
+
+def draw_as_net(net: Any, X: Any, y: Any, words: Words) -> None:
+    """Initialise a plain skorch net, and draw the random numbers of its ``fit``."""
+    options = net.get_params_for("module")
+    values = tuple((n, value_fingerprint(v)) for n, v in sorted(options.items()))
+    draw_as_fit(net, X, y, words, (value_fingerprint(net.module), values))
+
+
+class RemainingDraws:
+    """The remaining random draws of interrupted tasks of one kind.
+
+    All tasks are assumed to draw as many numbers as the first task.
+    """
+
+    def __init__(self, words: Words, shared: SharedObjects) -> None:
+        self._words = words
+        self._shared = shared
+        self._n_words: int | None = None
+
+    def skip(self, task: Callable[[], Any], start: torch.Tensor) -> None:
+        """Make the remaining draws of a task that a plain skorch net interrupted."""
+        if self._n_words is None:
+            state = torch.get_rng_state()
+            self._n_words = 0
+            if not torch.equal(state, start):
+                torch.set_rng_state(start)
+                # Draws before an error count.
+                with suppress(FitRequested, Exception):
+                    self._rehearse(task)
+                self._n_words = count_words(state, torch.get_rng_state()) or 0
+                torch.set_rng_state(state)
+        skip_words(self._n_words)
+
+    def _rehearse(self, task: Callable[[], Any]) -> None:
+        contents = self._shared.state()
+        try:
+            with adoption(_Rehearser(self._words)), silenced():
+                copied = copy_task(task)
+                if copied is not None:
+                    copied()
+        finally:
+            self._shared.restore(contents)
+
+
+class _Rehearser:
+    """Runs a task to its end with untrained networks that make all their draws."""
+
+    def __init__(self, words: Words) -> None:
+        self._words = words
+
+    def decline(self, reason: str) -> None:
+        """Leave the task: the draws of a network outside of fleets are unknown."""
+        raise FitRequested
+
+    def __call__(self, estimator: Any, X: Any, y: Any, sample_weight: Any) -> TrainingState:
+        """Return a training of no epochs that ends with the predicted generator state."""
+        if isinstance(estimator, NetworkEstimator):
+            raise FitRequested
+        start = torch.get_rng_state()
+        draw_as_net(estimator, X, y, self._words)
+        end = torch.get_rng_state().numpy().tobytes()
+        torch.set_rng_state(start)
+        course = {"generator": end.hex()}
+        seed = seed_of_state(start.numpy().tobytes())
+        return TrainingState(seed=seed, course=course, **net_arrays(estimator))

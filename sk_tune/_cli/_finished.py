@@ -1,0 +1,188 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""``sk-tune predict``, ``report``, ``export`` and ``store``: commands on finished fits."""
+
+import json
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TextIO
+
+import numpy as np
+import pandas as pd
+import sklearn
+
+from sk_tune._cli._output import SavedModel, load_model, usage_text, write_report
+from sk_tune._cli._printing import labelled, print_answer
+from sk_tune._cli._tables import NO_NAME, read_parts
+from sk_tune._engine import FitStore
+from sk_tune._files import replaced_file
+from sk_tune._report import html_path
+from sk_tune._text import bytes_text, counted, listed, nearest
+from sk_tune.exceptions import OptionError, SkTuneWarning, StoreError, TableError
+
+_N_LISTED = 12  # Columns that a message lists.
+
+
+def predict(
+    model: Path, data: Path, output: Path | None, *, proba: bool, use: str | None
+) -> None:
+    """Write predictions for the rows of a file, in their order, to a file or the screen."""
+    _check_output_file(output)
+    with warnings.catch_warnings(action="ignore", category=UserWarning):
+        # scikit-learn's warnings of another version (reported below) and of new categories.
+        saved = load_model(model, use=use)
+        if proba and saved.task != "classification":
+            raise OptionError(f"--proba must go with a classification. Got a {saved.task}.")
+        if saved.sklearn_version != sklearn.__version__:
+            _note(
+                f"The model was fitted with scikit-learn {saved.sklearn_version}, and this "
+                f"is {sklearn.__version__}: predictions may differ."
+            )
+        parts = read_parts(data, texts=saved.texts)
+        if output is None:
+            _write(parts, saved, sys.stdout, proba=proba)
+            return
+        with replaced_file(output) as path, path.open("w", encoding="utf-8") as file:
+            n_rows = _write(parts, saved, file, proba=proba)
+    print(f"Written: {n_rows} predictions of {saved.target!r} to {output}")
+
+
+def _check_output_file(output: Path | None) -> None:
+    if output is not None and not output.absolute().parent.is_dir():
+        raise OptionError(
+            f"--output must be a file in a folder that exists. Got {str(output)!r} instead."
+        )
+
+
+def _write(
+    parts: Iterator[pd.DataFrame], saved: SavedModel, file: TextIO, *, proba: bool
+) -> int:
+    """Write predictions part by part, so that no file is too large for memory."""
+    n_rows = 0
+    for part in parts:
+        if not n_rows:
+            _check_columns(part, saved)
+        where = f" Rows are counted from row {n_rows + 1} of the file." if n_rows else ""
+        with warnings.catch_warnings(
+            record=True, action="always", category=SkTuneWarning
+        ) as caught:
+            try:
+                predictions = _predictions(part, saved, proba=proba)
+            except TableError as error:
+                raise TableError(f"{error}{where}") from error
+        messages = [w.message for w in caught if w.category is SkTuneWarning]
+        # Labels and probabilities raise the same warnings.
+        for message in dict.fromkeys(map(str, messages)):
+            _note(f"{message}{where}")
+        # The file itself ends lines as the system does.
+        predictions.to_csv(file, index=False, header=not n_rows, lineterminator="\n")
+        n_rows += len(predictions)
+    return n_rows
+
+
+def _check_columns(frame: pd.DataFrame, saved: SavedModel) -> None:
+    missing = [name for name in saved.columns if name not in frame.columns]
+    if missing:
+        similar = nearest(missing[0], frame.columns)
+        hint = f" Did you rename {missing[0]!r} to {similar[0]!r}?" if similar else ""
+        raise TableError(
+            f"The table must have the {counted(len(saved.columns), 'column')} that the "
+            f"model was fitted with. Got {counted(frame.shape[1], 'column')}, without "
+            f"{listed([*map(repr, missing)], _N_LISTED)}.{hint}"
+        )
+    expected = {*saved.columns, *saved.ignored}
+    extra = [n for n in frame.columns if n not in expected and not n.startswith(NO_NAME)]
+    if extra:
+        names = listed([*map(repr, extra)], _N_LISTED)
+        _note(f"Columns that the model was not fitted with are ignored: {names}.")
+
+
+def _predictions(frame: pd.DataFrame, saved: SavedModel, *, proba: bool) -> pd.DataFrame:
+    # Columns that the model ignores may be missing; their positions are filled.
+    X = frame.reindex(columns=list(saved.model.feature_names_in_))
+    columns = {"prediction": saved.model.predict(X)}
+    if proba:
+        probabilities = saved.model.predict_proba(X).astype(np.float64).round(6)
+        for label, values in zip(saved.model.classes_, probabilities.T, strict=True):
+            columns[f"proba_{label}"] = values
+    return pd.DataFrame(columns)
+
+
+def _note(text: str) -> None:
+    print(f"sk-tune predict: {text}", file=sys.stderr)
+
+
+def report(folder: Path, output: Path | None) -> None:
+    """Print the outcome of a fit and write its page, into its folder by default."""
+    _check_output_file(output)
+    try:
+        html_path(output or "report.html")
+    except ValueError as error:
+        raise OptionError(str(error)) from None
+    saved = load_model(folder)
+    if not folder.is_dir():  # `folder` is the file of the model.
+        folder = folder.parent.parent if folder.parent.name == "model" else folder.parent
+    try:
+        text = (folder / "summary.json").read_text(encoding="utf-8")
+        title = f"{saved.target} in {json.loads(text)['table']}"
+    except (OSError, ValueError, LookupError, TypeError):
+        title = saved.target
+    path = folder / "report.html" if output is None else output
+    written = write_report(saved.model, path, title, usage_text(folder))
+    print_answer(saved.model)
+    print(labelled("Written", str(written)))
+
+
+def export(folder: Path, output: Path, *, use: str | None = None) -> None:
+    """Write a model as ONNX and its columns as JSON, or neither."""
+    if output.suffix != ".onnx" or not output.absolute().parent.is_dir():
+        raise OptionError(
+            "--output must be a file that ends in .onnx, in a folder that exists. Got "
+            f"{str(output)!r} instead."
+        )
+    columns_file = output.with_suffix(".json")
+    try:
+        keys = json.loads(columns_file.read_text(encoding="utf-8")).keys()
+    except (OSError, ValueError, AttributeError):
+        keys = set()
+    # The file of another ONNX model may be replaced.
+    if columns_file.exists() and not {"inputs", "classes", "members"} <= keys:
+        raise OptionError(
+            f"--output must not replace other files. Got {str(output)!r}: its "
+            f"columns would go to {columns_file.name}, which export did not write. Name "
+            "another file."
+        )
+    print(labelled("Reading", str(folder)), flush=True)
+    auto = load_model(folder, use=use).model
+    with replaced_file(columns_file) as account, replaced_file(output) as network:
+        try:
+            about = auto.to_onnx(
+                network, progress=lambda text: print(labelled("Writing", text), flush=True)
+            )
+        except (TypeError, ImportError) as error:
+            raise OptionError(str(error)) from error
+        text = json.dumps(about, indent=2, ensure_ascii=False)
+        account.write_text(text + "\n", encoding="utf-8")
+    members = counted(len(about["members"]), "model")
+    print(labelled("Written", f"{members} to {output}, its columns to {output.stem}.json"))
+
+
+def store(action: str, path: Path, max_size: float | None) -> None:
+    """Show "info" of a store, "verify" it, or "vacuum" it to `max_size` bytes."""
+    with FitStore(path) as opened:
+        if action == "vacuum":
+            print(labelled("Removed", f"{opened.vacuum(max_size)} fits"))
+        if action == "verify":
+            damaged = opened.verify()
+            if damaged:
+                raise StoreError(
+                    f"{len(damaged)} of {opened.info().n_fits} fits in {path} are damaged. "
+                    "They will be trained again; vacuum removes them."
+                )
+            print(labelled("Verified", "every fit matches its checksum"))
+        info = opened.info()
+    print(labelled("Store", f"{info.path}, schema {info.schema_version}"))
+    print(labelled("Fits", f"{info.n_fits:,} with {info.n_epochs:,} epochs"))
+    print(labelled("Size", bytes_text(info.n_bytes)))

@@ -1,0 +1,448 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""``sk-tune fit``, ``demo`` and ``resume``: from a table to a saved model."""
+
+import json
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+import pandas as pd
+import sklearn
+import torch
+from sklearn.dummy import DummyClassifier, DummyRegressor
+from sklearn.metrics import get_scorer
+
+from sk_tune import __version__
+from sk_tune._automl import (
+    AutoClassifier,
+    AutoRegressor,
+    checked_metric,
+    positive_class,
+    with_positive,
+)
+from sk_tune._cli._output import (
+    SavedModel,
+    as_json,
+    check_output_folder,
+    reason_of,
+    resumable_output,
+    write_output,
+)
+from sk_tune._cli._parser import CONFIG, resume_file
+from sk_tune._cli._printing import (
+    StepLines,
+    in_options,
+    labelled,
+    print_outcome,
+    print_problem,
+)
+from sk_tune._cli._tables import (
+    N_FOLDS,
+    LoadedTable,
+    Target,
+    column_hint,
+    demo_table,
+    read_table,
+    read_target,
+)
+from sk_tune._metric import check_metric_names
+from sk_tune._prepare import ColumnKinds, check_used, decide_columns, format_of_column
+from sk_tune._splits import as_times
+from sk_tune._text import listed
+from sk_tune._training import processes_per_cpu
+from sk_tune.exceptions import OptionError, SearchError, SkTuneWarning, TableError
+
+# Least seconds for models, because at least one model is always tried.
+_LEAST_BUDGET = 1e-3
+# Seconds for writing files on an idle machine, and their largest share of the budget.
+_SECONDS_OF_FILES, _MOST_FOR_FILES = 0.5, 0.1
+_N_NAMED = 6  # Classes that a message names.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FitOptions:
+    """The options of ``sk-tune fit``, each checked, but not against the table.
+
+    `started` is the start of the budget by ``time.monotonic``; None is the default of
+    `metric` and `positive` (by the target), `models` (all), `use` (the ensemble) and
+    `n_jobs` (one process for each CPU).
+    """
+
+    target: str
+    task: str
+    time_budget: float
+    metric: str | None
+    positive: str | None
+    threshold: float | str
+    models: list[str] | None
+    use: str | None
+    group: str | None
+    time_column: str | None
+    test_size: float
+    output: Path
+    overwrite: bool
+    random_state: int
+    n_jobs: int | None
+    json: bool
+    verbose: bool
+    started: float
+
+
+def fit(
+    table: LoadedTable,
+    options: FitOptions,
+    *,
+    source: Path | None = None,
+    resumes: bool = False,
+) -> None:
+    """Find models for a table, print their scores, and save them.
+
+    `source` is the file of the table, for a later resume; `resumes` continues the fit in
+    the output folder. Raises KeyboardInterrupt on Ctrl-C, after writing finished models.
+    """
+    check_output_folder(options.output, overwrite=options.overwrite)
+    target = read_target(table.frame, options.target, options.task)
+    _check_metric(options, target)
+    groups = _structure(table.frame, options, "group")
+    times = _structure(table.frame, options, "time_column")
+    _check_rows(target, options.test_size)
+    named = (target.name, options.group, options.time_column)
+    non_features = sorted({name for name in named if name is not None})
+    X = table.frame.drop(columns=non_features)
+    kinds, notes = _kinds(X)
+    if not options.json:
+        noted = replace(table, notes=(*table.notes, *notes))
+        share, keeps_whole = options.test_size, len(non_features) > 1
+        print_problem(noted, target, kinds, share, keeps_whole=keeps_whole)
+    left_out = {"started", "output", "overwrite", "n_jobs", "verbose", "json"}
+    config = {
+        name: value for name, value in asdict(options).items() if name not in left_out
+    }
+    config["data"] = None if source is None else str(source.absolute())
+    with resumable_output(options.output, config, resumes=resumes) as store:
+        auto, was_interrupted = _train(X, target, options, (groups, times), store)
+        summary = _summary(table, target, kinds, auto, options)
+        texts_left_out = [
+            name
+            for name in kinds.dropped
+            if pd.api.types.infer_dtype(X[name], skipna=True) == "string"
+        ]
+        model = SavedModel(
+            model=auto,
+            task=target.task,
+            target=target.name,
+            columns=kinds.used,
+            texts=(*kinds.categories, *kinds.formats, *texts_left_out),
+            ignored=(*kinds.dropped, *non_features),
+        )
+        title = f"{target.name} in {table.name}"
+        seconds = time.monotonic() - options.started
+        try:
+            with _calm(verbose=options.verbose):
+                written = _write_somewhere(options.output, model, summary, title)
+        finally:
+            # After the files are written: the reader of a pipe may have closed it.
+            if options.json:
+                print(as_json(summary), end="")
+            else:
+                print_outcome(auto, seconds)
+    if not options.json:
+        print(labelled("Written", f"{', '.join(written)} in {options.output}/"))
+    if was_interrupted:
+        raise KeyboardInterrupt(str(options.output))
+
+
+def demo(name: str | None, options: FitOptions) -> None:
+    """Run a fit on a table of scikit-learn; None takes the first available table."""
+    table, target = demo_table(name)
+    # The default folder is only written by demos, so it may be overwritten.
+    overwrite = options.overwrite or options.output == Path("sk_tune_demo")
+    fit(table, replace(options, target=target, overwrite=overwrite))
+
+
+def resume(folder: Path, *, data: Path | None, **changes: Any) -> None:
+    """Resume the fit of a folder with `changes`; `data` is the table's new path."""
+    resume_file(folder)
+    try:
+        config = dict(json.loads((folder / CONFIG).read_text(encoding="utf-8")))
+    except (TypeError, ValueError) as error:
+        raise TableError(
+            f"{str(folder / CONFIG)!r} must be a file that sk-tune fit wrote. Got: {error}"
+        ) from error
+    try:
+        old_source = config.pop("data")
+        changes |= {"output": folder, "overwrite": True}
+        options = FitOptions(**{**config, **changes})
+    except (AttributeError, LookupError, TypeError) as error:
+        raise TableError(
+            f"{str(folder)!r} must have the {CONFIG} that sk-tune fit wrote. Got one "
+            "with other options."
+        ) from error
+    source = old_source if data is None else data
+    if source is None or not Path(source).exists():
+        fitted = (
+            "the fit had no file" if source is None else f"{str(source)!r} does not exist"
+        )
+        raise OptionError(f"--data must name the table of the fit: {fitted}.")
+    table = read_table(Path(source))
+    try:
+        fit(table, options, source=Path(source), resumes=True)
+    except ValueError as error:
+        if "earlier fit" in str(error):
+            raise OptionError(
+                f"The table must be the same as in fit. Got {str(source)!r} with "
+                "other rows or columns."
+            ) from error
+        raise
+
+
+def _kinds(X: pd.DataFrame) -> tuple[ColumnKinds, list[str]]:
+    """Return the kinds of columns, and the warnings about cells of another kind."""
+    with warnings.catch_warnings(record=True, action="always") as caught:
+        kinds = decide_columns(X)[2]
+    check_used(kinds, len(X))
+    return kinds, [str(w.message) for w in caught if w.category is SkTuneWarning]
+
+
+def _train(
+    X: pd.DataFrame,
+    target: Target,
+    options: FitOptions,
+    structure: tuple[Any, Any],
+    store: Path,
+) -> tuple[Any, bool]:
+    """Return the fitted AutoML, and whether Ctrl-C ended its fit."""
+    # A progress line that rewrites itself would clutter a log, and JSON must stay valid.
+    progress: Any = StepLines() if options.verbose else sys.stdout.isatty()
+    budget = options.time_budget
+    files = min(_SECONDS_OF_FILES * processes_per_cpu(), _MOST_FOR_FILES * budget)
+    seconds_left = options.started + budget - files - time.monotonic()
+    kind: Any = AutoRegressor
+    of_classes: dict[str, Any] = {}
+    if target.task == "classification":
+        kind = AutoClassifier
+        of_classes = {"positive": options.positive, "threshold": options.threshold}
+    auto: Any = kind(
+        time_budget=round(max(seconds_left, _LEAST_BUDGET), 3),
+        scoring=options.metric,
+        test_size=options.test_size,
+        models=options.models or "auto",
+        use=options.use or "ensemble",
+        store=store,
+        n_jobs=options.n_jobs or joblib.cpu_count(),
+        progress=False if options.json else progress,
+        random_state=options.random_state,
+        **of_classes,
+    )
+    groups, times = structure
+    was_interrupted = False
+    with _calm(verbose=options.verbose):
+        try:
+            auto.fit(X, target.y, groups=groups, times=times)
+        except KeyboardInterrupt:
+            if not hasattr(auto, "ensemble_"):
+                raise
+            was_interrupted = True
+        except SearchError as error:
+            raise OptionError(
+                f"--metric must suit the target. Got {options.metric!r}, which could not "
+                f"score any model. {error}"
+            ) from error
+    auto.set_params(progress=False, store=None)
+    if auto.use not in auto.blends_:
+        reason = auto.failures_.get(auto.use, "It was not trained in time.")
+        print(
+            f"sk-tune fit: the ensemble predicts. No {auto.use}: {reason}", file=sys.stderr
+        )
+        auto.set_params(use="ensemble")
+    return auto, was_interrupted
+
+
+def _write_somewhere(folder: Path, *content: Any) -> list[str]:
+    """Write the files of a fit, in a temporary folder if its own is not writable."""
+    try:
+        return write_output(folder, *content)
+    except OSError as error:
+        # The path is resolved first: the name of a relative path may be "" or "..".
+        name = folder.resolve().name or "output"
+        other = Path(tempfile.mkdtemp(prefix="sk_tune.")) / name
+        try:
+            write_output(other, *content)
+        except OSError:
+            other.parent.rmdir()
+            raise error from None
+        raise OptionError(
+            f"--output must be a folder that can be written. Got {str(folder)!r}: "
+            f"{reason_of(error)}. The results are in {str(other)!r} instead."
+        ) from error
+
+
+def _check_metric(options: FitOptions, target: Target) -> None:
+    """Refuse options that the target does not allow, before training."""
+    labels = target.y if target.task == "classification" else None
+    if labels is None:
+        for option, value, default in (
+            ("--positive", options.positive, None),
+            ("--threshold", options.threshold, 0.5),
+        ):
+            if value != default:
+                raise OptionError(
+                    f"{option} must be left out for numbers, which have no classes. Got "
+                    f"{value!r} for a regression."
+                )
+    try:
+        positive = None if labels is None else positive_class(labels, options.positive)
+    except ValueError:
+        classes = listed([*map(str, np.unique(target.y))], _N_NAMED)
+        raise OptionError(
+            f"--positive must name one of two classes of the target, {classes}. Got "
+            f"{options.positive!r}."
+        ) from None
+    if options.threshold != 0.5 and positive is None:
+        raise OptionError(
+            "--threshold must be left out unless the target has two classes. Got "
+            f"{options.threshold!r} for {len(np.unique(target.y))} classes."
+        )
+    names = {"--metric": options.metric, "--threshold": options.threshold}
+    for option, name in names.items():
+        if isinstance(name, str):
+            _check_scorer(option, name, target, positive)
+
+
+def _check_scorer(option: str, name: str, target: Target, positive: Any) -> None:
+    """Refuse a scorer that cannot score a dummy on the target."""
+    try:
+        check_metric_names(name, option)
+        is_threshold = option == "--threshold"
+        if is_threshold and not checked_metric(name, option).takes_labels:
+            raise ValueError(
+                f"{option} must be a number from 0 to 1 or a scorer of labels, such as "
+                f"balanced_accuracy. Got {name!r}, which scores probabilities."
+            )
+    except ValueError as error:
+        raise OptionError(str(error)) from None
+    is_class = target.task == "classification"
+    dummy = DummyClassifier(strategy="prior") if is_class else DummyRegressor()
+    X = np.zeros((len(target.y), 1))
+    with warnings.catch_warnings(action="ignore"):
+        try:
+            scorer = get_scorer(with_positive(name, positive))
+            score, reason = scorer(dummy.fit(X, target.y), X, target.y), ""
+        except (TypeError, ValueError) as error:
+            score, reason = np.nan, f" {str(error).strip().partition(chr(10))[0]}"
+    if not np.isfinite(score):
+        raise OptionError(
+            f"{option} must suit the target, here for {target.task} with "
+            f"{len(np.unique(target.y))} different values. Got {name!r}.{reason}"
+        )
+
+
+def _structure(frame: pd.DataFrame, options: FitOptions, name: str) -> Any:
+    """Return the values of the column of groups or times."""
+    column = getattr(options, name)
+    if column is None:
+        return None
+    option = f"--{name.replace('_', '-')}"
+    columns = [name for name in frame.columns if name != options.target]
+    if column not in columns:
+        hint = column_hint(column, columns)
+        raise OptionError(
+            f"{option} must name a column of the table that is not the target. Got "
+            f"{column!r} instead.{hint}"
+        )
+    missing = int(frame[column].isna().sum())
+    if missing:
+        raise OptionError(
+            f"{option} must have a value in each row. Got {missing} missing in {column!r}."
+        )
+    if name == "group":
+        return pd.factorize(frame[column])[0]
+    if options.group is not None:
+        raise OptionError(
+            f"{option} must be used without --group, because folds in the order of time "
+            f"cannot also keep groups together. Got {column!r} and {options.group!r}."
+        )
+    times = frame[column]
+    if pd.api.types.is_string_dtype(times) or times.dtype == object:
+        text_format = format_of_column(times)
+        times = times if text_format is None else text_format.read(times)
+    try:
+        times = pd.Series(as_times(times)).infer_objects()
+    except TableError as error:
+        raise OptionError(
+            f"{option} must name a column of times. Got {column!r}. {error}"
+        ) from error
+    return times.rank(method="dense").to_numpy()
+
+
+def _check_rows(target: Target, test_size: float) -> None:
+    n_train = int(np.floor((1 - test_size) * len(target.y)))
+    counts = np.unique(target.y, return_counts=True)[1]
+    rare = target.task == "classification" and (1 - test_size) * counts.max() < N_FOLDS
+    if n_train < 2 * N_FOLDS or rare:
+        raise OptionError(
+            f"--test-size must leave at least {2 * N_FOLDS} rows to train on, of two "
+            f"classes or more and {N_FOLDS} of one class. Got {test_size:g}, which leaves "
+            f"{n_train} rows."
+        )
+
+
+def _summary(
+    table: LoadedTable,
+    target: Target,
+    kinds: ColumnKinds,
+    auto: Any,
+    options: FitOptions,
+) -> dict[str, Any]:
+    """Return the content of ``summary.json``."""
+    return {
+        "table": table.name,
+        "target": target.name,
+        "task": target.task,
+        "metric": auto.scoring_,
+        "metric_reason": auto.scoring_reason_,
+        "positive": getattr(auto, "positive_", None),
+        "threshold": getattr(auto, "threshold_", None),
+        "n_rows": len(table.frame),
+        "columns": kinds,
+        "scores": list(auto.scores_.values()),
+        "corrected_score": auto.corrected_score_,
+        "verdict": in_options(auto.verdict_),
+        "column_importance": auto._effects and auto._effects.table.to_dict("records"),
+        "issues": [
+            f"{f.subject}: {f.message}" if f.subject else f.message
+            for f in auto.findings_
+            if f.outcome == "issue"
+        ],
+        "n_trials": auto.n_trials_,
+        "failures": auto.failures_,
+        "time_budget": options.time_budget,
+        "seconds": round(time.monotonic() - options.started, 1),
+        "random_state": options.random_state,
+        "versions": {
+            "sk_tune": __version__,
+            "sklearn": sklearn.__version__,
+            "torch": torch.__version__,
+        },
+    }
+
+
+@contextmanager
+def _calm(*, verbose: bool) -> Iterator[None]:
+    """Hide warnings of fits, which the summary counts."""
+    with warnings.catch_warnings():
+        if not verbose:
+            warnings.simplefilter("ignore", UserWarning)
+            warnings.simplefilter("ignore", RuntimeWarning)
+        # The outcome prints this warning.
+        warnings.filterwarnings("ignore", "The leak guard found", SkTuneWarning)
+        yield

@@ -1,0 +1,31 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Diagnosis of networks, searches and data: findings, verdicts and remedies."""
+
+from sk_tune._diagnosis._apply import Applied, AppliedChange, apply_remedies
+from sk_tune._diagnosis._curves import curves_of, curves_of_estimator
+from sk_tune._diagnosis._diagnose import diagnose
+from sk_tune._diagnosis._findings import Change, Curves, Finding, to_act_on, verdict
+from sk_tune._diagnosis._fold_checks import SampleCurve, try_without_fold
+from sk_tune._diagnosis._leak_copies import group_copies
+from sk_tune._diagnosis._leaks import find_leaks
+from sk_tune._diagnosis._target_checks import check_classes
+
+__all__ = [
+    "Applied",
+    "AppliedChange",
+    "Change",
+    "Curves",
+    "Finding",
+    "SampleCurve",
+    "apply_remedies",
+    "check_classes",
+    "curves_of",
+    "curves_of_estimator",
+    "diagnose",
+    "find_leaks",
+    "group_copies",
+    "to_act_on",
+    "try_without_fold",
+    "verdict",
+]

@@ -1,0 +1,483 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Remedies applied to an estimator, a space or a search."""
+
+import copy
+import itertools
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+from sklearn.base import clone
+from sklearn.compose import TransformedTargetRegressor
+from sklearn.pipeline import Pipeline
+
+from sk_tune._diagnosis._changed_values import changed_range, changed_value
+from sk_tune._diagnosis._curves import is_search, network_part
+from sk_tune._diagnosis._diagnose import NATURAL_BOUNDS, described_space
+from sk_tune._diagnosis._findings import PUT_IN_FRONT, Change, Finding, ranked
+from sk_tune._search_record import grants_epochs
+from sk_tune._space import Choice
+from sk_tune._text import html_table
+
+_ABOUT_SPACE = "optimum at the edge"
+_SCALE, _FEW_ROWS = "features not scaled", "too few rows"
+# Parameter names that reveal the prefix of the network in a space.
+_OF_NETWORKS = frozenset({
+    *NATURAL_BOUNDS,
+    "activation",
+    "early_stopping",
+    "hidden_layer_sizes",
+    "lr_schedule",
+    "normalization",
+    "optimizer",
+})
+# Faults of data and folds that no parameter can fix.
+_SPOILS_ALL = frozenset({
+    "folds disagree",
+    "duplicates across folds",
+    "near duplicates across folds",
+    "groups across folds",
+    "future in the training rows",
+    "target among the features",
+    "feature that gives the target away",
+})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AppliedChange:
+    """An applied change.
+
+    Parameters
+    ----------
+    parameter : str
+        Full name in the target.
+    before, after : object
+        Value or range before and after; None if it did not exist.
+    reason : str
+        Reason in a few words.
+    subject : str, default=""
+        Kind of network that was changed, in AutoML with several kinds.
+    """
+
+    parameter: str
+    before: Any
+    after: Any
+    reason: str
+    subject: str = ""
+
+    def __str__(self) -> str:
+        before, after = _text(self.before), _text(self.after)
+        name = f"{self.subject}, {self.parameter}" if self.subject else self.parameter
+        return f"{name}: {before} -> {after} ({self.reason})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Applied:
+    """A changed target, and its changes.
+
+    Parameters
+    ----------
+    target : object
+        A changed copy.
+    changes : tuple of AppliedChange
+        Changes with reasons; empty if the target is unchanged.
+    """
+
+    target: Any
+    changes: tuple[AppliedChange, ...]
+
+    def __str__(self) -> str:
+        return "\n".join(str(change) for change in self.changes) or "Nothing was changed."
+
+    def _repr_html_(self) -> str:
+        if not self.changes:
+            return f"<p>{self}</p>"
+        rows = [
+            [c.parameter, _text(c.before), _text(c.after), c.reason] for c in self.changes
+        ]
+        return html_table(["parameter", "before", "after", "reason"], rows)
+
+
+# Identifies a remedy: the parameters and directions of its changes.
+_Remedy = frozenset[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Step:
+    """The origin of a target, with which the next ``apply_remedies`` compares scores.
+
+    `base` is the unfitted original, with its `score` and `findings`; `changes` are the
+    applied `remedies`. `failed` remedies lowered a score earlier.
+    """
+
+    base: Any
+    score: float | None
+    findings: tuple[Finding, ...]
+    changes: tuple[AppliedChange, ...]
+    remedies: frozenset[_Remedy]
+    failed: frozenset[_Remedy]
+
+    def taken_back(self, score: float) -> list[AppliedChange]:
+        """Return the changes in reverse, because they led to a lower `score`."""
+        reason = f"the score fell from {self.score:.4g} to {score:.4g}"
+        return [
+            AppliedChange(
+                parameter=c.parameter, before=c.after, after=c.before, reason=reason
+            )
+            for c in reversed(self.changes)
+        ]
+
+
+# Attribute of a target that holds its step until the next call; ``clone`` drops it.
+_STEP = "_applied_step"
+
+
+def apply_remedies(findings: Iterable[Finding] | Finding, target: Any) -> Applied:
+    """Apply the remedy of the most important finding.
+
+    Parameters
+    ----------
+    findings : iterable of Finding, or Finding
+        As from ``diagnose``.
+    target : dict, list, estimator or search
+        A space of a search; a network, a pipeline that ends in a network, or a
+        TransformedTargetRegressor of these; or a search, which gets a changed space,
+        estimator and resources.
+
+    Returns
+    -------
+    Applied
+        A changed copy, not fitted, and the changes.
+
+    Notes
+    -----
+    Each call applies one remedy, for the most important issue.  Then fit the target and
+    diagnose it again.  If a fold differs from the rest or folds leak into each other (see
+    ``find_leaks``), only feature scaling is applied.  Of tips, only "optimum at the edge"
+    is followed; pass any other tip alone.
+
+    The target remembers its origin until it is cloned.  If its score after fitting is lower
+    than before (``best_score_`` of a search, the held-out loss of a network with early
+    stopping), the next call reverts the remedy, applies the next remedy to the same
+    original, and does not repeat the failed remedy.
+
+    A scaler in front of a network makes it a pipeline; parameters of a space are renamed,
+    and a ``sample_weight`` for ``fit`` then needs the name of the step, too.  Parameters
+    that a space lacks are added with one value if its names reveal the prefix.
+    Distributions other than uniform and log-uniform stay unchanged.
+
+    Examples
+    --------
+    >>> from sk_tune import Change, Finding, apply_remedies
+    >>> change = Change(
+    ...     parameter="dropout", action="at least", value=0.2, reason="overfits")
+    >>> finding = Finding(code="SKT101", name="overfitting", outcome="issue",
+    ...     severity="high", message="The held-out loss rises.", changes=(change,))
+    >>> applied = apply_remedies([finding], {"net__dropout": [0.0, 0.1, 0.3]})
+    >>> applied.target
+    {'net__dropout': [0.3]}
+    >>> print(applied)
+    net__dropout: [0.0, 0.1, 0.3] -> [0.3] (overfits)
+    """
+    if isinstance(target, Mapping | list | tuple):
+        for steps in _remedies(findings, frozenset()):
+            changed, applied = _changed_space(
+                target, _united(steps), tuples_are_ranges=True
+            )
+            if applied:
+                return Applied(target=changed, changes=tuple(applied))
+        return Applied(target=copy.copy(target), changes=())
+    return _applied(findings, target)
+
+
+def _applied(findings: Iterable[Finding] | Finding, target: Any) -> Applied:
+    """Apply a remedy to an estimator or a search, after reverting a failed remedy."""
+    step: _Step | None = vars(target).get(_STEP)
+    base, score = target, _score(target)
+    failed: frozenset[_Remedy] = frozenset() if step is None else step.failed
+    undone: list[AppliedChange] = []
+    is_given = isinstance(findings, Finding)
+    can_undo = step is not None and step.changes and not is_given
+    if step is not None and can_undo and _is_lower(score, step.score):
+        base, findings, score_before = step.base, step.findings, score
+        failed |= step.remedies
+        undone, score = step.taken_back(score_before or math.nan), step.score
+    kept_findings = (findings,) if isinstance(findings, Finding) else tuple(findings)
+    change = _changed_search if is_search(base) else _changed_estimator
+    changed, remedies = clone(base), frozenset[_Remedy]()
+    changes: list[AppliedChange] = []
+    for steps in _remedies(findings if is_given else kept_findings, failed):
+        changed, changes = change(base, _united(steps))
+        if changes:
+            remedies = frozenset(map(_remedy, steps))
+            break
+    kept_step = _Step(
+        base=clone(base),
+        score=score,
+        findings=kept_findings,
+        changes=tuple(changes),
+        remedies=remedies,
+        failed=failed,
+    )
+    setattr(changed, _STEP, kept_step)
+    return Applied(target=changed, changes=(*undone, *changes))
+
+
+def _score(target: Any) -> float | None:
+    """Return the held-out score of a fitted search or network; None without a score."""
+    if is_search(target):
+        score = getattr(target, "best_score_", None)
+        return None if score is None else float(score)
+    network, _ = network_part(target)
+    if not hasattr(network, "net_"):
+        return None
+    losses = [float(epoch.get("valid_loss", math.nan)) for epoch in network.history_]
+    return None if np.isnan(losses).all() else -float(np.nanmin(losses))
+
+
+def _is_lower(score: float | None, before: float | None) -> bool:
+    """Return whether a score fell; a missing one is the lowest."""
+    if score is None or before is None or math.isnan(before):
+        return False
+    return math.isnan(score) or score < before - 1e-9 * abs(before)
+
+
+def _remedy(changes: Iterable[Change]) -> _Remedy:
+    return frozenset((change.parameter, change.action) for change in changes)
+
+
+def _remedies(
+    findings: Iterable[Finding] | Finding, failed: frozenset[_Remedy]
+) -> Iterator[list[tuple[Change, ...]]]:
+    """Yield remedies to apply together, in order of priority, without failed remedies."""
+    if isinstance(findings, Finding):
+        for changes in (findings.changes, *findings.alternatives):
+            yield [changes]
+        return
+    findings = list(findings)
+    issues = ranked(f for f in findings if f.outcome == "issue")
+    scale = [f for f in issues if f.name == _SCALE]
+    if any(f.name in _SPOILS_ALL for f in issues):
+        issues = scale
+    elif any(f.name == _FEW_ROWS for f in issues):
+        # With few samples, other findings may be chance.
+        issues = [*scale, *(f for f in issues if f.name == _FEW_ROWS)]
+    edges = [
+        f.changes
+        for f in findings
+        if f.outcome == "tip" and f.name == _ABOUT_SPACE
+        if f.changes and _remedy(f.changes) not in failed
+    ]
+    for finding in issues:
+        for changes in (finding.changes, *finding.alternatives):
+            if changes and _remedy(changes) not in failed:
+                yield [changes, *edges]
+    yield edges
+
+
+def _united(steps: Iterable[Iterable[Change]]) -> list[Change]:
+    """Return the changes of several remedies, only the first of each parameter."""
+    changes: dict[str, Change] = {}
+    for change in itertools.chain.from_iterable(steps):
+        changes.setdefault(change.parameter, change)
+    return list(changes.values())
+
+
+def _changed_estimator(
+    estimator: Any, changes: list[Change]
+) -> tuple[Any, list[AppliedChange]]:
+    target = clone(estimator)
+    applied: list[AppliedChange] = []
+    for change in changes:
+        if change.action == PUT_IN_FRONT:
+            target, scaled = _with_scaler(target, clone(change.value))
+            applied.append(_record(scaled.step, None, change.value, change))
+    _, prefix = network_part(target)
+    params, n_scalers = target.get_params(), len(applied)
+    for change in changes:
+        if change.action == PUT_IN_FRONT:
+            continue
+        names = (prefix + change.parameter, change.parameter)
+        name = next((n for n in names if n in params), None)
+        if name is None:
+            continue
+        after = changed_value(params[name], change)
+        if after != params[name]:
+            applied.append(_record(name, params[name], after, change))
+    target.set_params(**{c.parameter: c.after for c in applied[n_scalers:]})
+    return target, applied
+
+
+class _Scaled(NamedTuple):
+    """The step of a scaler, and the prefix of the network's parameters before and after."""
+
+    step: str
+    prefix: str
+    new_prefix: str
+
+    def name(self, parameter: str) -> str:
+        """Return the new name of a parameter of the estimator."""
+        if not parameter.startswith(self.prefix):
+            return parameter
+        return self.new_prefix + parameter.removeprefix(self.prefix)
+
+    def space(self, space: Any) -> Any:
+        """Return a space for the new names."""
+        if isinstance(space, Mapping):
+            return {self.name(name): self.space(inner) for name, inner in space.items()}
+        if isinstance(space, Choice):
+            return Choice([(v, self.space(inner)) for v, inner in space.pairs()])
+        is_list = isinstance(space, list | tuple)
+        if is_list and any(isinstance(e, Mapping | tuple) for e in space):
+            return type(space)(self.space(element) for element in space)
+        return space
+
+
+def _with_scaler(estimator: Any, scaler: Any) -> tuple[Any, _Scaled]:
+    """Put a scaler directly in front of the network in an estimator, which is changed."""
+    name = type(scaler).__name__.lower()
+    if isinstance(estimator, TransformedTargetRegressor):
+        inner, scaled = _with_scaler(estimator.regressor, scaler)
+        estimator.set_params(regressor=inner)
+        return estimator, _Scaled(*(f"regressor__{part}" for part in scaled))
+    if not isinstance(estimator, Pipeline):
+        step = type(estimator).__name__.lower()
+        pipeline = Pipeline([(name, scaler), (step, estimator)])
+        return pipeline, _Scaled(name, "", f"{step}__")
+    *transformers, (last, network) = estimator.steps
+    if isinstance(network, Pipeline | TransformedTargetRegressor):
+        inner, scaled = _with_scaler(network, scaler)
+        estimator.set_params(**{last: inner})
+        return estimator, _Scaled(*(f"{last}__{part}" for part in scaled))
+    while name in dict(transformers):
+        name += "_again"
+    estimator.set_params(steps=[*transformers, (name, scaler), (last, network)])
+    return estimator, _Scaled(name, f"{last}__", f"{last}__")
+
+
+def _changed_search(search: Any, changes: list[Change]) -> tuple[Any, list[AppliedChange]]:
+    target, scaled = clone(search), []
+    name, described, are_ranges = described_space(target)
+    for change in changes:
+        if change.action == PUT_IN_FRONT:
+            estimator, renamed = _with_scaler(target.estimator, clone(change.value))
+            described = renamed.space(described)
+            target.set_params(**{name: described, "estimator": estimator})
+            resource = getattr(target, "resource", "n_samples")
+            if resource != "n_samples":
+                target.set_params(resource=renamed.name(resource))
+            scaled.append(_record(f"estimator__{renamed.step}", None, change.value, change))
+    changes = [change for change in changes if change.action != PUT_IN_FRONT]
+    names = set(_names(described))
+    _, prefix = network_part(target.estimator)
+    resource = getattr(target, "resource", None)
+    of_rungs, of_space, of_estimator = [], [], []
+    for change in changes:
+        full = prefix + change.parameter
+        if change.parameter == "max_epochs" and grants_epochs(resource):
+            of_rungs.append(change)
+        elif names & {full, change.parameter}:
+            of_space.append(change)
+        else:
+            of_estimator.append(change)
+    space, applied = _changed_space(
+        described, of_space, tuples_are_ranges=are_ranges, prefix=prefix
+    )
+    estimator, applied_outside = _changed_estimator(target.estimator, of_estimator)
+    target.set_params(**{name: space, "estimator": estimator})
+    for change in of_rungs:
+        # A fitted search has resolved "auto".
+        old = getattr(search, "max_resources_", target.max_resources)
+        new = changed_value(old, change)
+        # Rungs already try fewer epochs.
+        if isinstance(old, int) and new > old:
+            target.set_params(max_resources=new)
+            applied_outside.append(_record("max_resources", old, new, change))
+    return target, [*scaled, *applied, *applied_outside]
+
+
+def _changed_space(
+    space: Any, changes: list[Change], *, tuples_are_ranges: bool, prefix: str | None = None
+) -> tuple[Any, list[AppliedChange]]:
+    """Change a space; without `prefix`, its parameter names reveal it."""
+    if prefix is None:
+        names = [name for name in _names(space) if name.rpartition("__")[2] in _OF_NETWORKS]
+        prefixes = {name[: -len(name.rpartition("__")[2])] for name in names}
+        # Parameters of a module do not belong to its network.
+        prefixes = {p for p in prefixes if p.rpartition("module__")[1] == ""}
+        prefix = prefixes.pop() if len(prefixes) == 1 else None
+    # A space has no estimator that could get a scaler.
+    changes = [change for change in changes if change.action != PUT_IN_FRONT]
+    changer = _SpaceChanger(changes, prefix, tuples_are_ranges)
+    if isinstance(space, Mapping):
+        return changer.completed(space), changer.records
+    target = [
+        (changer.completed(element[0]), *element[1:])
+        if isinstance(element, tuple)
+        else changer.completed(element)
+        for element in space
+    ]
+    return target, changer.records
+
+
+@dataclass(frozen=True, slots=True)
+class _SpaceChanger:
+    """Changes dictionaries of a space, and records the changes."""
+
+    changes: list[Change]
+    prefix: str | None
+    tuples_are_ranges: bool
+    records: list[AppliedChange] = field(default_factory=list)
+
+    def completed(self, inner: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a changed dictionary, with missing parameters added."""
+        target, names = self._changed(inner), set(_names(inner))
+        for change in self.changes:
+            is_value = change.action in {"set", "at least", "at most"}
+            if self.prefix is None or not is_value:
+                continue
+            name = self.prefix + change.parameter
+            if name not in names:
+                target[name] = [change.value]
+                self.records.append(_record(name, None, [change.value], change))
+        return target
+
+    def _changed(self, inner: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: self._described(name, inner[name]) for name in inner}
+
+    def _described(self, name: str, described: Any) -> Any:
+        if isinstance(described, Choice):
+            return Choice([(v, self._changed(inner)) for v, inner in described.pairs()])
+        for change in self.changes:
+            if name == change.parameter or name.endswith("__" + change.parameter):
+                old = described
+                described = changed_range(
+                    old, change, tuples_are_ranges=self.tuples_are_ranges
+                )
+                if described is not old:
+                    self.records.append(_record(name, old, described, change))
+        return described
+
+
+def _names(space: Any) -> Iterable[str]:
+    for element in [space] if isinstance(space, Mapping) else space:
+        names = element[0] if isinstance(element, tuple) else element
+        for name, described in names.items():
+            yield name
+            if isinstance(described, Choice):
+                yield from _names([inner for _, inner in described.pairs()])
+
+
+def _record(name: str, before: Any, after: Any, change: Change) -> AppliedChange:
+    return AppliedChange(parameter=name, before=before, after=after, reason=change.reason)
+
+
+def _text(described: Any) -> str:
+    dist = getattr(described, "dist", None)
+    if dist is None:
+        return repr(described)
+    low, high = described.support()
+    return f"{dist.name} from {low:.3g} to {high:.3g}"

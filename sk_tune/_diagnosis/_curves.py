@@ -1,0 +1,581 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Curves of searches and networks, and statistics of curves that checks share.
+
+Notation: F folds, T epochs.  The training loss of an epoch is a running mean over its
+steps, with dropout and label smoothing; the held-out loss is taken at the end of the epoch,
+without them.  The running mean is corrected here: the loss at the end of an epoch lies
+between the means of this epoch and the next.  Dropout is not corrected: it raises the
+training loss, so gaps are underestimated, never overestimated.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy.ndimage import median_filter
+from scipy.special import huber
+from scipy.stats import entropy
+from scipy.stats import t as student
+from sklearn.base import is_classifier
+from sklearn.compose import TransformedTargetRegressor
+from sklearn.exceptions import NotFittedError
+
+from sk_tune._diagnosis._findings import Curves
+from sk_tune._schedule import LR_SCHEDULES, learning_rate_factor
+from sk_tune._search_record import fold_layout, granted_resource, search_record
+
+Floats = npt.NDArray[np.float64]
+
+_CURVES = ("train_loss", "valid_loss", "valid_score")
+# The regressors of this package train on standardised targets.
+_STANDARDISED = 1.0
+
+
+def is_search(source: Any) -> bool:
+    """Return whether `source` is a search of sk_tune, with learning curves."""
+    return hasattr(type(source), "learning_curves_")
+
+
+def best_candidate(search: Any) -> int:
+    """Return the row of a search's best candidate, the first of rank 1 without a refit."""
+    if hasattr(search, "best_index_"):
+        return int(search.best_index_)
+    if not hasattr(search, "cv_results_"):
+        raise NotFittedError(f"This {type(search).__name__} is not fitted yet.")
+    ranks = next(v for k, v in search.cv_results_.items() if k.startswith("rank_test_"))
+    return int(np.argmin(ranks))
+
+
+def network_part(estimator: Any) -> tuple[Any, str]:
+    """Return the network in an estimator and the prefix of its parameters' names.
+
+    The network is the last step of a pipeline, or the regressor of a transformed target.
+    """
+    if hasattr(estimator, "steps"):
+        name, last = estimator.steps[-1]
+    elif isinstance(estimator, TransformedTargetRegressor):
+        name, last = "regressor", getattr(estimator, "regressor_", estimator.regressor)
+    else:
+        return estimator, ""
+    inner, prefix = network_part(last)
+    return inner, f"{name}__{prefix}"
+
+
+def curves_of(search: Any, candidate: int) -> Curves:
+    """Return the learning curves by epochs of a search's candidate.
+
+    Parameters
+    ----------
+    search : search of sk_tune
+        Fitted.
+    candidate : int
+        Row of ``cv_results_``.
+
+    Returns
+    -------
+    Curves
+        Curves over all epochs of the configuration, which may have a row for each rung.
+
+    Raises
+    ------
+    ValueError
+        If the row does not exist, or has no curve.
+    """
+    if not hasattr(search, "cv_results_"):
+        raise NotFittedError(f"This {type(search).__name__} is not fitted yet.")
+    params = search.cv_results_["params"]
+    n_candidates = len(params)
+    if not -n_candidates <= candidate < n_candidates:
+        raise ValueError(
+            f"The candidate must be a row of cv_results_, which has {n_candidates}. "
+            f"Got {candidate!r} instead."
+        )
+    candidate %= n_candidates
+    rows = same_network(search, candidate)
+    table = search.learning_curves_
+    of_row = np.asarray(table["candidate"])
+    order = np.flatnonzero(np.isin(of_row, rows))
+    if not len(order):
+        raise ValueError(
+            f"Candidate {candidate} has no learning curve. It failed, or is not a network."
+        )
+    # Later rungs continue earlier rungs; if they train again, their values count.
+    order = order[np.argsort(of_row[order], kind="stable")]
+    folds = np.asarray(table["fold"])[order]
+    epochs = np.asarray(table["epoch"])[order]
+    n_folds = 1 + int(folds.max())
+    curves = {}
+    for name in _CURVES:
+        curve = np.full((n_folds, int(epochs.max())), np.nan)
+        curve[folds, epochs - 1] = np.asarray(table[name], dtype=np.float64)[order]
+        curves[name] = curve
+    network, params_of_network = configured(search, candidate)
+    record = search_record(search)
+    y = None if record is None else record.y
+    return Curves(
+        **curves,
+        params=params_of_network,
+        baseline_loss=_baseline(network, params_of_network, y),
+        n_samples=None if y is None else len(y),
+        n_repeats=fold_layout(search, candidate).n_repeats,
+    )
+
+
+def same_network(search: Any, candidate: int) -> list[int]:
+    """Return a candidate's rows: all rungs of epochs, but only the last rung of samples."""
+    params = search.cv_results_["params"]
+    resource = granted_resource(search)
+    if resource is None:
+        return [candidate]
+    fixed = _without(params[candidate], resource)
+    rows = [row for row, p in enumerate(params) if _without(p, resource) == fixed]
+    if resource == "n_samples":
+        # A rung with more samples trains a new network with curves of its own. An
+        # interrupted rung has no curves.
+        granted = np.asarray(search.cv_results_["n_resources"])
+        with_curves = set(search.learning_curves_["candidate"]) & set(rows) or {candidate}
+        most = max(granted[row] for row in with_curves)
+        rows = [row for row in rows if row in with_curves and granted[row] == most]
+    return rows
+
+
+def curves_of_estimator(estimator: Any) -> Curves:
+    """Return the learning curves by epochs of a fitted network.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Fitted network, or pipeline that ends in a network.
+
+    Returns
+    -------
+    Curves
+        Curves of one fold.  Without early stopping, the held-out curves are NaN.
+
+    Raises
+    ------
+    TypeError
+        If it is not a network.
+    NotFittedError
+        If it is not fitted.
+    """
+    network, _ = network_part(estimator)
+    history = getattr(network, "history_", None)
+    if history is None:
+        # An unfitted skorch net has a ``history_`` that raises.
+        if not hasattr(type(network), "history_") and not hasattr(network, "max_epochs"):
+            raise TypeError(
+                "The source of diagnose must be a search of sk_tune, a fitted network or "
+                "pipeline, Curves, or a learning curve by samples. "
+                f"Got {type(estimator).__name__} instead."
+            )
+        raise NotFittedError(f"This {type(network).__name__} is not fitted yet.")
+    curves: dict[str, Any] = {
+        name: np.array([[float(epoch.get(name, math.nan)) for epoch in history]])
+        for name in _CURVES
+    }
+    params = dict(network.get_params(deep=False))
+    return Curves(**curves, params=params, baseline_loss=_baseline(network, params, None))
+
+
+def _without(params: Mapping[str, Any], resource: str) -> dict[str, str]:
+    return {name: repr(value) for name, value in params.items() if name != resource}
+
+
+def is_trained(search: Any, candidate: int) -> bool:
+    """Return whether a candidate, or an earlier rung of it, has a learning curve."""
+    with_curves = set(np.asarray(search.learning_curves_["candidate"]).tolist())
+    return not with_curves.isdisjoint(same_network(search, candidate))
+
+
+def configured(search: Any, candidate: int) -> tuple[Any, dict[str, Any]]:
+    """Return a candidate's network, and its parameters without prefixes."""
+    params = search.cv_results_["params"][candidate]
+    network, prefix = network_part(search.estimator)
+    step = prefix.removesuffix("__")
+    if step in params:
+        network = params[step]
+    params_of_network = dict(network.get_params(deep=False))
+    params_of_network |= {
+        name.removeprefix(prefix): value
+        for name, value in params.items()
+        if name.startswith(prefix) and name != step
+    }
+    return network, params_of_network
+
+
+def _baseline(network: Any, params: Mapping[str, Any], y: Any) -> float | None:
+    """Return the loss of the best constant prediction, on the scale of the curves.
+
+    `params` are a candidate's; the network may have other values.
+    """
+    if not any(c.__module__.startswith("sk_tune.") for c in type(network).__mro__):
+        return _baseline_of_criterion(params.get("criterion"), y)
+    if not is_classifier(network):
+        return _baseline_of_numbers(params.get("loss", "squared_error"), y)
+    if y is None:
+        # Class shares are not stored; equal shares are an upper bound of the entropy.
+        classes = getattr(network, "classes_", None)
+        n_classes = len(classes) if isinstance(classes, np.ndarray) else 2
+        return math.log(max(n_classes, 2))
+    y = np.asarray(y)
+    if y.ndim == 2:
+        return float(np.mean([_entropy(column) for column in y.T]))
+    if params.get("class_weight") is not None:
+        return math.log(len(np.unique(y)))
+    return _entropy(y)
+
+
+def _baseline_of_numbers(loss: str, y: Any) -> float | None:
+    """Return the loss of the mean or median of standardised targets."""
+    if loss == "squared_error":
+        return _STANDARDISED
+    if y is None:
+        return None
+    columns = np.asarray(y, dtype=np.float64).reshape(len(y), -1)
+    scale = columns.std(axis=0)
+    errors = np.abs(columns - np.median(columns, axis=0)) / np.where(scale > 0, scale, 1)
+    if loss == "huber":
+        errors = huber(1, errors)
+    return float(errors.mean())
+
+
+def _baseline_of_criterion(criterion: Any, y: Any) -> float | None:
+    """Return the baseline of a skorch net, if its criterion is known."""
+    name = getattr(criterion, "__name__", type(criterion).__name__)
+    if y is None:
+        return None
+    if name in {"CrossEntropyLoss", "NLLLoss"} and np.ndim(y) == 1:
+        return _entropy(y)
+    if name == "MSELoss":
+        return float(np.var(np.asarray(y, dtype=np.float64), axis=0).mean())
+    return None
+
+
+def _entropy(labels: Any) -> float:
+    """Return the entropy of the classes' shares, in nats."""
+    return float(entropy(np.unique(labels, return_counts=True)[1]))
+
+
+_WIDTHS = ("width", "n_channels", "hidden_size", "module__width", "module__hidden_size")
+_DEPTHS = ("n_layers", "module__n_layers")
+
+
+def size(params: Mapping[str, Any]) -> float | None:
+    """Return the approximate number of weights between hidden layers; None if unknown."""
+    layers = params.get("hidden_layer_sizes")
+    if layers is not None:
+        return float(np.square(np.atleast_1d(np.asarray(layers, dtype=float))).sum())
+    widths = [params[n] for n in _WIDTHS if isinstance(params.get(n), int | np.integer)]
+    if not widths:
+        return None
+    depths = [params[n] for n in _DEPTHS if isinstance(params.get(n), int | np.integer)]
+    return float(widths[0] ** 2 * (depths[0] if depths else 1))
+
+
+def larger_in_search(search: Any, candidate: int) -> Curves | None:
+    """Return the curves of the best larger network in a search.
+
+    The best has the least held-out loss; None if no larger network was trained as long.
+    """
+    curves = curves_of(search, candidate)
+    own_size = size(curves.params)
+    if own_size is None:
+        return None
+    best: tuple[float, Curves | None] = (math.inf, None)
+    with_curves = set(np.asarray(search.learning_curves_["candidate"]).tolist())
+    for row in sorted(with_curves):
+        _, params = configured(search, row)
+        other_size = size(params)
+        if other_size is None or other_size <= own_size:
+            continue
+        other = curves_of(search, row)
+        end = float(_filled(other.valid_loss)[:, -1].mean())
+        was_long = other.n_epochs >= curves.n_epochs or other.params.get("early_stopping")
+        if was_long and end < best[0]:
+            best = (end, other)
+    return best[1]
+
+
+# Points in each epoch at which the factor of the learning rate is read.
+_POINTS = 20
+# Schedules that end with a rate close to 0.
+_ANNEALED = frozenset(s for s in LR_SCHEDULES if learning_rate_factor(s, 1.0) < 0.1)
+
+
+def rate_spent(n_epochs: int, schedule: Any = None, laid_out_for: Any = None) -> Floats:
+    """Return the summed factors of the learning rate up to the end of each epoch, (T,).
+
+    The unit is an epoch at the peak rate. An unknown `schedule` counts as constant;
+    `laid_out_for` is the length of the schedule in epochs, `n_epochs` if it is not a
+    number.
+
+    >>> rate_spent(4, "step").tolist(), rate_spent(1, "cosine", 2).round(3).tolist()
+    ([1.0, 2.0, 2.1, 2.11], [0.818])
+    """
+    if not isinstance(schedule, str) or schedule not in _ANNEALED:
+        return np.arange(1.0, n_epochs + 1)
+    total = laid_out_for if isinstance(laid_out_for, int) and laid_out_for > 0 else n_epochs
+    places = (np.arange(n_epochs * _POINTS) + 0.5) / (_POINTS * total)
+    factors = np.array([learning_rate_factor(schedule, p) for p in places])
+    by_epoch = factors.reshape(n_epochs, _POINTS).mean(axis=1)
+    return np.asarray(by_epoch.cumsum().round(12))
+
+
+# Three or four folds estimate their spread poorly, so a usual spread is added with the
+# weight of this many folds.
+USUAL_FOLDS = 4
+# Losses below this share of other losses count as 0.
+NOTHING = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A mean over `n` folds with its standard error.
+
+    `degrees` are the error's degrees of freedom; 0 for a guess that counts as exact.
+    """
+
+    mean: float
+    error: float
+    n: int
+    degrees: float = 0
+
+    def at_least(self, confidence: float = 0.95) -> float:
+        """Return the lower bound of the mean at a one-sided confidence."""
+        quantile = float(student.ppf(confidence, self.degrees or np.inf))
+        return self.mean - quantile * self.error
+
+
+def estimate(
+    values: Floats,
+    level: float = 0.0,
+    *,
+    usual: float | None = None,
+    n_repeats: float = 1.0,
+) -> Estimate:
+    """Return the mean of the finite values of the folds, (F,), with its standard error.
+
+    For a single fold, the error is guessed from `level`, a loss. `usual` is the typical
+    standard deviation of such values, with the weight of four folds. `n_repeats` is the
+    number of folds that hold out each sample: repeated folds add little information, so F
+    values count as ``F / n_repeats``.
+    """
+    # Sorted, so that the order of folds does not change the rounding.
+    values = np.sort(values[np.isfinite(values)])
+    n = len(values)
+    if n == 0:
+        return Estimate(math.nan, math.nan, 0)
+    if n == 1 and usual is None:
+        # Typical spread over folds of a data set, as a share of the level.
+        return Estimate(float(values[0]), 0.1 * abs(level), 1)
+    mean = float(values.mean())
+    n_independent = max(n / n_repeats, 1.0)
+    # Repeated folds add information on the spread, but less than independent folds.
+    squares = float(((values - mean) ** 2).sum())
+    degrees = max(n_independent - 1, 0.5) if n > 1 else 0.0
+    squares *= degrees / max(n - 1, 1)
+    if usual is not None:
+        squares, degrees = squares + USUAL_FOLDS * usual**2, degrees + USUAL_FOLDS
+    return Estimate(mean, math.sqrt(squares / degrees / n_independent), n, degrees)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Summary:
+    """Curves of F folds and T epochs without holes, and their levels.
+
+    `train` and `valid`, (F, T), are losses at the end of each epoch; the training loss is
+    estimated. Folds that ended early keep their last value; folds without a curve are left
+    out. `raw_train` is the measured training loss, `score` the held-out score or NaN.
+    `spent`, (T,), is the cumulative learning rate, in epochs at the peak rate. `reference`
+    is the loss of the best constant prediction (`has_baseline`), else of the first epoch.
+    `n_samples` counts the samples of all folds. `is_finite` excludes infinite losses, and
+    NaN before a fold's end; `keeps_best` means that the best epoch's weights are used;
+    `n_repeats` is the number of folds that hold out each sample.
+    """
+
+    train: Floats
+    valid: Floats
+    raw_train: Floats
+    score: Floats
+    spent: Floats
+    reference: float
+    has_baseline: bool
+    params: Mapping[str, Any]
+    n_samples: int | None
+    is_finite: bool
+    keeps_best: bool = False
+    n_repeats: float = 1.0
+
+    @property
+    def n_epochs(self) -> int:
+        return int(self.train.shape[1])
+
+    @property
+    def is_annealed(self) -> bool:
+        return str(self.params.get("lr_schedule")) in _ANNEALED
+
+    @property
+    def has_valid(self) -> bool:
+        return len(self.valid) > 0 and bool(np.isfinite(self.valid).all())
+
+    @property
+    def carries_over(self) -> bool:
+        """Whether patterns learnt from the training samples generalise."""
+        train, valid = float(self.train_end.mean()), float(self.valid_end.mean())
+        gap = valid - train
+        return gap < max(self.reference - valid, 0.03 * self.reference)
+
+    @property
+    def best_epoch(self) -> int:
+        """Epoch with the least mean held-out loss, smoothed; from 0."""
+        return int(np.argmin(smooth(_mean(self.valid))))
+
+    @property
+    def is_least_late(self) -> bool:
+        """Whether the held-out loss has its minimum in the last fifth of the epochs."""
+        return self.best_epoch + 1 >= 0.8 * self.n_epochs
+
+    @property
+    def valid_level(self) -> float:
+        """Mean held-out loss at the end."""
+        return float(np.sort(self.valid_end).mean())
+
+    @property
+    def train_end(self) -> Floats:
+        return _end_level(self.train)
+
+    @property
+    def valid_end(self) -> Floats:
+        return _end_level(self.valid)
+
+    @property
+    def valid_best(self) -> Floats:
+        """Held-out loss of each fold at the best epoch of all folds together."""
+        return smooth(self.valid)[:, self.best_epoch]
+
+    def estimate(
+        self, values: Floats, level: float = 0.0, *, usual: float | None = None
+    ) -> Estimate:
+        """Return the mean over folds, (F,), with an error corrected for repetitions."""
+        return estimate(values, level, usual=usual, n_repeats=self.n_repeats)
+
+    def mean(self, name: str) -> Floats:
+        """Return the mean curve over folds, (T,), of "train", "valid" or "raw_train"."""
+        return _mean(getattr(self, name))
+
+    def at_share(self, curves: Floats, share: float) -> Floats:
+        """Return curves, (F, T), at a share of the cumulative learning rate, (F,)."""
+        where = share * self.spent[-1]
+        # Interpolation over the logarithm of the cumulative rate is exact for a power law.
+        spent = np.log(self.spent)
+        return np.array([np.interp(math.log(where), spent, curve) for curve in curves])
+
+
+def summarise(curves: Curves, *, keeps_best: bool = False) -> Summary | None:
+    """Return statistics of curves for the checks; None if no fold has a training loss."""
+    train = np.asarray(curves.train_loss, dtype=np.float64)
+    valid = np.asarray(curves.valid_loss, dtype=np.float64)
+    score = np.asarray(curves.valid_score, dtype=np.float64)
+    finite = np.isfinite(train)
+    folds = finite.any(axis=1)
+    if not folds.any():
+        return None
+    n_epochs = 1 + int(np.flatnonzero(finite.any(axis=0))[-1])
+    train, valid = train[folds, :n_epochs], valid[folds, :n_epochs]
+    filled = _filled(train)
+    valid_filled = _filled(valid)
+    at_ends = filled
+    if n_epochs > 1:
+        # Each point is a mean over an epoch.
+        middle = (filled[:, :-1] + filled[:, 1:]) / 2
+        last = filled[:, -1:] + (filled[:, -1:] - filled[:, -2:-1]) / 2
+        # Extrapolated by half an epoch, but by at most half of the loss.
+        last = np.maximum(last, filled[:, -1:] / 2)
+        at_ends = np.concatenate([middle, last], axis=1)
+    params = curves.params
+    baseline = curves.baseline_loss
+    has_baseline = baseline is not None and math.isfinite(baseline) and baseline > 0
+    first = np.concatenate([filled[:, 0], valid_filled[:, 0]])
+    first = first[np.isfinite(first)]
+    reference = baseline if has_baseline else first.max() if len(first) else math.nan
+    return Summary(
+        train=at_ends,
+        valid=valid_filled,
+        raw_train=filled,
+        score=_filled(score[folds, :n_epochs]),
+        spent=rate_spent(n_epochs, params.get("lr_schedule"), params.get("max_epochs")),
+        # A reference of 0 is replaced by 1.
+        reference=float(reference or 1.0),
+        has_baseline=has_baseline,
+        params=params,
+        n_samples=curves.n_samples,
+        is_finite=not (_breaks_off(train) or _breaks_off(valid)),
+        keeps_best=keeps_best,
+        n_repeats=curves.n_repeats,
+    )
+
+
+def log_ratio(losses: Floats, others: Floats) -> Floats:
+    """Return the logarithm of the ratio of losses, (F,), 0 if both are close to 0."""
+    floor = NOTHING * max(float(losses.max()), float(others.max()), NOTHING)
+    ratio: Floats = np.log(np.maximum(losses, floor) / np.maximum(others, floor))
+    return ratio
+
+
+def least_by_chance(summary: Summary) -> float:
+    """Return the depth of the curve's minimum that chance explains.
+
+    The result is a difference of logarithms of the mean loss. The least of T normal values
+    is about ``sqrt(2 * log(T))`` standard deviations below their mean; the deviation is
+    estimated from second differences, which hardly contain the trend.
+    """
+    # Second differences of fewer epochs contain the trend.
+    if summary.n_epochs < 10:
+        return 0.0
+    logs = np.log(np.maximum(summary.mean("valid"), NOTHING * summary.reference))
+    # The variance of a second difference of independent values is six times theirs, and
+    # 0.6745 of a standard deviation is the median of absolute normal values.
+    deviation = float(np.median(np.abs(np.diff(logs, n=2)))) / (0.6745 * math.sqrt(6))
+    return deviation * math.sqrt(2 * math.log(summary.n_epochs))
+
+
+def smooth(curves: Floats) -> Floats:
+    """Return running medians over three epochs of curves, (..., T), without NaN.
+
+    The first and last epoch stay as they are, and so does a curve that only falls or rises.
+    """
+    size = (*[1] * (curves.ndim - 1), 3)
+    smoothed: Floats = median_filter(curves, size, mode="nearest")
+    return smoothed
+
+
+def _end_level(curves: Floats) -> Floats:
+    """Return the mean of the last tenth of the epochs, at least one, of curves, (F, T)."""
+    n = max(1, round(0.1 * curves.shape[1]))
+    level: Floats = curves[:, -n:].mean(axis=1)
+    return level
+
+
+def _mean(curves: Floats) -> Floats:
+    mean: Floats = np.sort(curves, axis=0).mean(axis=0)
+    return mean
+
+
+def _filled(curves: Floats) -> Floats:
+    """Return curves with missing values replaced by the last finite value."""
+    finite = pd.DataFrame(np.where(np.isfinite(curves), curves, np.nan))
+    return np.array(finite.ffill(axis=1), dtype=np.float64, order="C")
+
+
+def _breaks_off(curves: Floats) -> bool:
+    """Return whether a loss is infinite, or NaN before a later one."""
+    if np.isinf(curves).any():
+        return True
+    is_nan = np.isnan(curves)
+    return bool((is_nan[:, :-1] & ~is_nan[:, 1:]).any())

@@ -1,0 +1,361 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Checks of folds: outlying folds, too few rows, and the value of more rows.
+
+References
+----------
+.. [1] G. K. Smyth. Linear models and empirical Bayes methods for assessing differential
+   expression in microarray experiments. Statistical Applications in Genetics and Molecular
+   Biology 3(1), 2004. Section 3: the moderated t-statistic.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import t as student
+from sklearn.base import is_classifier
+from sklearn.model_selection import check_cv, cross_val_score
+
+from sk_tune._diagnosis._curves import USUAL_FOLDS, Summary, estimate, log_ratio, smooth
+from sk_tune._diagnosis._findings import RULES, Finding, share
+from sk_tune._diagnosis._fit_checks import SURE, trend
+from sk_tune._diagnosis._remedies import (
+    Steps,
+    in_steps,
+    longer_training,
+    more_steps,
+    regularise,
+)
+
+Floats = npt.NDArray[np.float64]
+
+
+def check_folds(summary: Summary) -> Finding:
+    """Check for a fold with a higher loss than the rest: an issue if one is found."""
+    rule = RULES["folds disagree"]
+    if not summary.has_valid or len(summary.valid) < 3:
+        return rule.not_applicable("This check needs a held-out loss on three folds.")
+    n = len(summary.valid)
+    variances = _target_variances(summary)
+    # The relative variance of one sample's loss is 2 for squares of normal errors, and less
+    # for most cross entropies.
+    if variances is None:
+        deviations = _deviations(summary, summary.valid, 1.0)
+    else:
+        # Unpredictable extreme targets raise a fold's loss and the variance of its targets
+        # alike; a truly different fold also has more of its variance unexplained.
+        unexplained = summary.valid / variances[:, np.newaxis]
+        several = (
+            _deviations(summary, curves, 2.0) for curves in (summary.valid, unexplained)
+        )
+        deviations = [min(pair) for pair in zip(*several, strict=True)]
+    fold = int(np.argmax([z for z, _ in deviations]))
+    learnt = smooth(np.delete(summary.valid, fold, axis=0)).mean(axis=0).min()
+    if summary.has_baseline and learnt > 0.95 * summary.reference:
+        return rule.not_applicable(
+            "The network learns hardly anything, so folds differ by their targets only."
+        )
+    z, relative = deviations[fold]
+    # Chance that one of several equal folds is called different, or is mentioned.
+    limit, mentioned = (
+        float(student.ppf(1 - chance / n, n - 2 + USUAL_FOLDS)) for chance in (0.02, 0.04)
+    )
+    evidence = {"fold": fold, "deviation": z, "limit": limit, "difference": relative}
+    if z > mentioned and relative > 0.3:
+        trained = summary.train_end
+        if trained[fold] > 1.3 * np.median(np.delete(trained, fold)):
+            return rule.tip(
+                "low",
+                f"Fold {fold} has a higher loss on its training rows, too, which points "
+                "to its training instead of its rows.",
+                evidence,
+                "Train again with another random_state, or with a lower learning rate.",
+            )
+        message = (
+            f"Fold {fold} has a held-out loss {share(relative)} above the remaining folds'"
+        )
+        remedy = (
+            "Check whether its rows differ in time, source or group. Keep rows of a group "
+            "in one fold, and leave out rows that lower the score (see try_without_fold)."
+        )
+        if z <= limit:
+            return rule.tip("low", f"{message}, which may be chance.", evidence, remedy)
+        return rule.issue("medium", f"{message}.", evidence, remedy)
+    return rule.passed("No fold has a clearly higher loss than the rest.", evidence)
+
+
+def _target_variances(summary: Summary) -> Floats | None:
+    """Return each fold's target variance relative to the median fold; None if unknown."""
+    unexplained = 1 - summary.score
+    if summary.n_epochs < 2 or not (unexplained > 0).all():
+        return None
+    losses = _logs(summary.valid)
+    variances = losses - np.log(unexplained)
+    # A score of 1 minus a constant multiple of the loss is R2, which is 1 minus the loss
+    # divided by the variance of the fold's targets.
+    if (variances.std(axis=1) > 0.05 * losses.std(axis=1)).any():
+        return None
+    levels = np.median(variances, axis=1)
+    # Dividing by the median keeps losses on their scale.
+    return np.asarray(np.exp(levels - np.median(levels)))
+
+
+def _deviations(
+    summary: Summary, curves: Floats, relative_variance: float
+) -> list[tuple[float, float]]:
+    """Return each fold's excess loss: in standard deviations of the rest, and relative.
+
+    `relative_variance` is the relative variance of the loss from sample to sample.
+    """
+    valid, deviations = smooth(curves), []
+    # A few epochs around the best, because single epochs are noisy.
+    reach = summary.n_epochs // 10
+    for fold in range(len(valid)):
+        # Compare folds at the best epoch of the rest: a different fold is often best before
+        # the network has learnt the common pattern.
+        best = int(np.argmin(np.sort(np.delete(valid, fold, 0), 0).mean(axis=0)))
+        losses = valid[:, max(best - reach, 0) : best + reach + 1].mean(axis=1)
+        logs = _logs(losses)
+        rest_logs = np.sort(np.delete(logs, fold))
+        squares = float(((rest_logs - rest_logs.mean()) ** 2).sum())
+        degrees = len(rest_logs) - 1 + USUAL_FOLDS
+        # Logarithms of the loss vary by a tenth, plus the sampling error of a fold.
+        usual = 0.1**2
+        if summary.n_samples is not None:
+            # A low mean loss comes from a few samples.
+            level = math.exp(rest_logs.mean()) / summary.reference
+            usual += max(relative_variance, 0.6 / level) * (
+                len(losses) / summary.n_repeats / summary.n_samples
+            )
+        spread = math.sqrt((squares + USUAL_FOLDS * usual) / degrees)
+        difference = float(logs[fold] - rest_logs.mean())
+        z = difference / (spread * math.sqrt(1 + 1 / len(rest_logs)))
+        deviations.append((z, math.expm1(difference)))
+    return deviations
+
+
+def _logs(losses: Floats) -> Floats:
+    """Return logarithms of losses, with a floor for losses close to 0."""
+    return np.asarray(np.log(np.maximum(losses, 1e-12 * max(losses.max(), 1e-12))))
+
+
+def _of_few_rows(summary: Summary) -> Steps:
+    """Return remedies for a network trained on few samples."""
+    rise = float(np.median(log_ratio(summary.valid_end, summary.valid_best)))
+    is_memorised = summary.train_end.mean() < 0.05 * summary.valid_end.mean()
+    if rise > math.log1p(0.05) or is_memorised:
+        return regularise(summary.params, summary.best_epoch + 1, summary.n_epochs)
+    if summary.n_samples is not None:
+        n_held_out = summary.n_samples * summary.n_repeats / len(summary.valid)
+        n_rows = max(1, round(summary.n_samples - n_held_out))
+        if steps := more_steps(summary.params, summary.n_epochs, n_rows):
+            return (steps,)
+    coming = trend(summary)
+    is_sure = coming.gain.mean > 0.05 and coming.gain.at_least(SURE) > 0
+    if summary.is_least_late and is_sure:
+        return (longer_training(summary.params, summary.n_epochs, 2.0),)
+    return ()
+
+
+def check_rows(summary: Summary) -> Finding:
+    """Check whether there are too few samples for reliable results: an issue if so."""
+    rule = RULES["too few rows"]
+    if not summary.has_valid:
+        return rule.not_applicable("No held-out loss is available.")
+    level = summary.estimate(summary.valid_best, summary.reference)
+    learnt = max(summary.reference - level.mean, 0.0)
+    unsure = level.error / learnt if learnt > 0 else math.inf
+    evidence = {"valid_loss": level.mean, "valid_loss_error": level.error}
+    if math.isfinite(unsure):
+        evidence["error_by_learnt"] = unsure
+    if summary.n_samples is not None:
+        evidence["n_samples"] = summary.n_samples
+    # With fewer samples, results of a network depend largely on chance.
+    is_few = summary.n_samples is not None and summary.n_samples < 80
+    if is_few or (summary.n_samples is None and level.n > 1 and unsure > 0.2):
+        return rule.issue(
+            "medium",
+            "There are too few rows to compare configurations reliably.",
+            evidence,
+            "Get more rows, or repeat the folds. Until then, prefer simple models or the "
+            "average of several networks.",
+            *in_steps(_of_few_rows(summary)),
+        )
+    return rule.passed("No sign of too few rows to compare configurations.", evidence)
+
+
+# Collecting samples is worthwhile if twice as many close more than this share of the gap to
+# the training score.
+_WORTH_ROWS = 0.05
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SampleCurve:
+    """A learning curve by samples, as from ``sklearn.model_selection.learning_curve``.
+
+    Parameters
+    ----------
+    train_sizes : ndarray of shape (S,)
+        Numbers of training rows, ascending.
+    train_scores, test_scores : ndarray of shape (S, F)
+        Scores on training rows and on held-out rows; greater is better.
+    """
+
+    train_sizes: npt.NDArray[Any]
+    train_scores: Floats
+    test_scores: Floats
+
+
+def check_more_data(curve: SampleCurve) -> Finding:
+    """Check whether the held-out score rises with the number of samples: a tip if so."""
+    rule = RULES["more data"]
+    sizes = np.asarray(curve.train_sizes, dtype=np.float64)
+    test = np.asarray(curve.test_scores, dtype=np.float64)
+    train = np.asarray(curve.train_scores, dtype=np.float64)
+    usable = np.isfinite(test).any(axis=1)
+    sizes, test, train = sizes[usable], test[usable], train[usable]
+    if len(sizes) < 2 or sizes[-1] < 1.5 * sizes[0]:
+        return rule.not_applicable(
+            "This check needs scores at two numbers of rows, a factor of 1.5 apart."
+        )
+    # Over logarithms of the samples, a power law loses a constant ratio per doubling.
+    doublings = np.log2(sizes / sizes[-1])
+    step = min(1.0, -float(doublings[0]) / 2)
+    quarter, half, end = (
+        np.array([np.interp(-k * step, doublings, fold) for fold in test.T])
+        for k in (2, 1, 0)
+    )
+    earlier, recent = float(np.nanmean(half - quarter)), float(np.nanmean(end - half))
+    ratio = float(np.clip(recent / earlier, 0.0, 1.0)) if earlier > 0 else 0.7
+    # The gain of one more step, scaled to a whole doubling.
+    gain = estimate((end - half) * ratio / step)
+    gap = estimate(train[-1] - test[-1])
+    evidence = {
+        "n_rows": float(sizes[-1]),
+        "test_score": float(np.nanmean(test[-1])),
+        "gain": gain.mean,
+        "gain_error": gain.error,
+        "gap": gap.mean,
+        "gap_error": gap.error,
+    }
+    said = f"Twice the rows would raise the score by about {gain.mean:.2g}"
+    if gain.n > 1 and gain.at_least(SURE) <= 0:
+        return rule.passed("The score no longer rises with the number of rows.", evidence)
+    if gain.mean <= _WORTH_ROWS * max(gap.mean, 0.0) or gain.mean <= 0:
+        return rule.passed(f"{said}, which is not worth the effort.", evidence)
+    return rule.tip(
+        "medium" if gain.mean > 2 * _WORTH_ROWS * abs(gap.mean) else "low",
+        f"{said} (standard error {gain.error:.1g}).",
+        evidence,
+        "Get more rows before further tuning.",
+    )
+
+
+def try_without_fold(
+    estimator: Any,
+    X: Any,
+    y: Any,
+    *,
+    fold: int,
+    cv: Any = None,
+    groups: Any = None,
+    scoring: Any = None,
+) -> Finding:
+    """Test whether the score on other folds rises without the rows of one fold.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Trained twice for each remaining fold, with and without the rows.
+    X : array-like or frame of shape (n_samples, ...)
+        Features.
+    y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        Targets.
+    fold : int
+        The suspected fold, as ``evidence["fold"]`` of a finding "folds disagree".
+    cv : int, splitter or iterable, default=None
+        Folds, as in scikit-learn; 5 if None.
+    groups : array-like of shape (n_samples,) or None, default=None
+        Groups of the rows, for the splitter.
+    scoring : str, callable or None, default=None
+        As in scikit-learn; the score of the estimator if None.
+
+    Returns
+    -------
+    Finding
+        An issue if the score on the remaining folds rises despite fewer training rows, with
+        at least 75 % confidence: the rows are faulty, or irrelevant for the rest.
+        Otherwise passed: leaving them out shows no gain.
+
+    Raises
+    ------
+    ValueError
+        If the fold does not exist, or there are fewer than three folds.
+
+    See Also
+    --------
+    diagnose : Finds folds with a higher loss than the rest.
+
+    Notes
+    -----
+    Costs ``2 * (F - 1)`` fits for F folds; within ``sk_tune.fleet()`` they are trained
+    together.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.linear_model import LinearRegression
+    >>> from sklearn.model_selection import KFold
+    >>> from sk_tune import try_without_fold
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.normal(size=(100, 3))
+    >>> y = X.sum(axis=1) + 0.1 * rng.normal(size=100)
+    >>> y[:20] += 3.0  # measured by another instrument
+    >>> finding = try_without_fold(LinearRegression(), X, y, fold=0, cv=KFold(5))
+    >>> finding.code, finding.outcome
+    ('SKT116', 'issue')
+    """
+    splitter = check_cv(5 if cv is None else cv, y, classifier=is_classifier(estimator))
+    splits = list(splitter.split(X, y, groups))
+    if len(splits) < 3 or not 0 <= fold < len(splits):
+        raise ValueError(
+            "The 'fold' parameter of try_without_fold must be one of at least three folds, "
+            f"counted from 0. Got {fold!r} of {len(splits)} instead."
+        )
+    left_out = splits[fold][1]
+    remaining = [
+        (train, test)
+        for number, (train, test) in enumerate(splits)
+        if number != fold and not np.isin(test, left_out).any()
+    ]
+    without = [(np.setdiff1d(train, left_out), test) for train, test in remaining]
+    # One call scores both, so that all networks can be trained together.
+    scores = cross_val_score(estimator, X, y, cv=[*remaining, *without], scoring=scoring)
+    scores_with, scores_without = scores[: len(remaining)], scores[len(remaining) :]
+    gain = estimate(scores_without - scores_with)
+    evidence = {
+        "fold": fold,
+        "score": float(scores_with.mean()),
+        "score_without": float(scores_without.mean()),
+        "gain": gain.mean,
+        "gain_error": gain.error,
+    }
+    rule = RULES["fold that does harm"]
+    # The fold is already suspect, and the score rarely rises without good samples, so a low
+    # confidence is enough.
+    if gain.n > 1 and gain.at_least(0.75) > 0:
+        return rule.issue(
+            "medium",
+            f"Without the rows of fold {fold}, the score on the remaining folds rises by "
+            f"{gain.mean:.2g} (standard error {gain.error:.1g}).",
+            evidence,
+            "Find the fault in these rows, and leave them out until then.",
+        )
+    return rule.passed(
+        f"Without the rows of fold {fold}, the score on the remaining folds does not "
+        "clearly rise: keep them.",
+        evidence,
+    )

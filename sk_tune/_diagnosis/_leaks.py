@@ -1,0 +1,503 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""The leak guard: checks of data and folds for leaks that inflate scores.
+
+References
+----------
+.. [1] S. Kapoor, A. Narayanan. Leakage and the reproducibility crisis in
+   machine-learning-based science. Patterns 4(9), 2023.  Its kinds L1.2 (scaling), L1.4
+   (duplicates), L2 (features) and L3.1, L3.2 (times, groups) are looked for.
+"""
+
+import re
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy.stats import norm
+from sklearn.feature_selection import f_classif, f_regression
+from sklearn.model_selection import KFold, StratifiedKFold, check_cv
+from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
+from sklearn.utils import check_consistent_length
+
+from sk_tune._diagnosis._findings import RULES, Finding, Findings, share
+from sk_tune._diagnosis._leak_copies import (
+    Bools,
+    Floats,
+    LeakTable,
+    as_frame,
+    check_duplicates,
+    check_near_duplicates,
+    holds_classes,
+)
+from sk_tune._splits import as_times
+from sk_tune._text import listed
+
+Array = npt.NDArray[Any]
+
+
+def check_target(table: LeakTable) -> Finding:
+    """Check for columns that are the target in another encoding: an issue if found."""
+    rule = RULES["target among the features"]
+    if table.y.ndim > 1:
+        return rule.not_applicable("This check needs a single target.")
+    same = [name for name in table.X.columns if _is_target(table, table.X[name])]
+    if not same:
+        return rule.passed("No column is the target.", {"columns": table.X.shape[1]})
+    return rule.issue(
+        "high",
+        f"The column {same[0]!r} is the target in another encoding.",
+        {"columns": len(same)},
+        f"Drop {', '.join(map(repr, same))}.",
+    )
+
+
+def check_giveaway(table: LeakTable) -> Finding:
+    """Check for a column that alone predicts the target almost without error."""
+    rule = RULES["feature that gives the target away"]
+    if table.y.ndim > 1 or len(table.y) < 40:
+        return rule.not_applicable("This check needs one target and 40 rows.")
+    rows = np.arange(len(table.y))
+    if len(rows) > 5000:
+        rows = np.random.default_rng(0).choice(rows, 5000, replace=False)
+    y = table.y[rows]
+    guessed = float(pd.Series(y).value_counts(normalize=True).iloc[0])
+    guessed = guessed if table.is_classification else 0.0
+    names = [n for n in _suspects(table, rows) if not _is_target(table, table.X[n])]
+    scores = {
+        str(name): _score_alone(table.X[name].iloc[rows], y, table.is_classification)
+        for name in names
+    }
+    if not scores:
+        return rule.not_applicable("No column is left to check.")
+    name = max(scores, key=lambda n: scores[n])
+    gained = scores[name] - guessed
+    # With a rare class, most errors of guessing must be gone, and at least 10.
+    is_much = gained >= 0.02 or (gained >= 0.75 * (1 - guessed) and gained * len(y) >= 10)
+    evidence = {"score": scores[name], "guessing": guessed}
+    if scores[name] < 0.995 or not is_much:
+        return rule.passed("No column alone predicts the target.", evidence)
+    measure = "accuracy" if table.is_classification else "R²"
+    return rule.issue(
+        "high",
+        f"The column {name!r} alone predicts the target with {measure} {scores[name]:.3f}.",
+        evidence,
+        f"Check whether {name!r} is available when predictions are made; drop it if not.",
+    )
+
+
+def _suspects(table: LeakTable, rows: Array) -> list[Any]:
+    """Return columns for a tree; of numbers, the 100 most associated with the target."""
+    numbers = table.numbers
+    if numbers.shape[1] <= 100:
+        return list(table.X.columns)
+    values = numbers.iloc[rows].to_numpy(dtype=np.float64)
+    values = np.where(np.isnan(values), np.nanmean(values, axis=0), values)
+    varies = np.ptp(values, axis=0) > 0
+    score = f_classif if table.is_classification else f_regression
+    strength = np.zeros(values.shape[1])
+    strength[varies] = np.nan_to_num(score(values[:, varies], table.y[rows])[0])
+    strongest = {numbers.columns[i] for i in np.argsort(-strength)[:100]}
+    return [n for n in table.X.columns if n in strongest or n not in numbers.columns]
+
+
+def _is_target(table: LeakTable, column: "pd.Series[Any]") -> bool:
+    if table.is_classification:
+        codes, kinds = pd.factorize(column)
+        targets, classes = pd.factorize(pd.Series(table.y))
+        if len(kinds) != len(classes) or (codes < 0).any():
+            return False
+        return len(np.unique(np.stack([codes, targets]), axis=1).T) == len(classes)
+    if not pd.api.types.is_numeric_dtype(column) or column.isna().any():
+        return False
+    values = column.to_numpy(dtype=np.float64)
+    y = table.y.astype(np.float64)
+    if values.std() == 0 or y.std() == 0:
+        return False
+    return bool(abs(np.corrcoef(values, y)[0, 1]) > 1 - 1e-6)
+
+
+def _score_alone(column: "pd.Series[Any]", y: Array, is_classification: bool) -> float:  # noqa: FBT001
+    """Return the cross-validated score of a small tree on one column."""
+    if not pd.api.types.is_numeric_dtype(column):
+        codes = pd.factorize(column)[0]
+        if len(np.unique(codes)) > len(codes) / 4:
+            # Names and identities, which a tree cannot learn from.
+            return -np.inf
+        column = pd.Series(codes)
+    values = column.to_numpy(dtype=np.float64).reshape(-1, 1)
+    folds = KFold(3, shuffle=True, random_state=0)
+    tree: Any = DecisionTreeRegressor(max_leaf_nodes=128, random_state=0)
+    if is_classification:
+        tree = DecisionTreeClassifier(max_leaf_nodes=16, random_state=0)
+        if np.unique(y, return_counts=True)[1].min() >= 3:
+            folds = StratifiedKFold(3)
+    # scikit-learn's cross_val_score takes twice as long here.
+    scores = [
+        tree.fit(values[train], y[train]).score(values[test], y[test])
+        for train, test in folds.split(values, y)
+    ]
+    return float(np.mean(scores))
+
+
+# Tolerance for a statistic to be 0 or 1 by construction.
+_EXACTLY = 1e-5
+
+
+def check_scaling(table: LeakTable) -> Finding:
+    """Check for columns scaled over the samples of all folds: a low issue if most are."""
+    rule = RULES["scaled over all rows"]
+    numbers: Any = table.numbers.astype(np.float64)
+    values = numbers.loc[:, numbers.nunique() > 2].to_numpy()
+    # Pairs of sine and cosine are not scaled columns.
+    radius = np.hypot(values[:, :-1], values[:, 1:])
+    pairs = (np.abs(radius - 1) < _EXACTLY).all(axis=0)
+    on_circle = np.zeros(values.shape[1], dtype=bool)
+    on_circle[:-1] |= pairs
+    on_circle[1:] |= pairs
+    values = values[:, ~on_circle]
+    if values.shape[1] == 0 or len(values) < 3:
+        return rule.not_applicable("There are no numeric columns.")
+    # RealMLP's smooth clipping, x / sqrt(1 + (x / 3)^2), ends at 3.  Only infinity would be
+    # mapped to the bound itself.
+    lowest, highest = np.nanmin(values, axis=0), np.nanmax(values, axis=0)
+    is_inside = np.maximum(-lowest, highest) <= 3
+    clipped = np.clip(np.where(is_inside, values, 0.0) / 3, -1 + 1e-12, 1 - 1e-12)
+    unclipped = 3 * clipped / np.sqrt(1 - clipped**2)
+    # Largest value of scikit-learn's QuantileTransformer with a normal distribution.
+    end = float(-norm.ppf(1e-7))
+    scalings = {
+        "mean and deviation": _is_standardised(values),
+        "median and quartiles": _has_quartiles(values) | _has_quartiles(unclipped),
+        "ends of a normal distribution": (np.abs(lowest + end) < _EXACTLY)
+        & (np.abs(highest - end) < _EXACTLY),
+    }
+    scaling = max(scalings, key=lambda name: scalings[name].mean())
+    part = float(scalings[scaling].mean())
+    evidence = {"share": part, "columns": values.shape[1]}
+    if part < 0.5:
+        return rule.passed(
+            "Most columns do not have a common mean and deviation.", evidence
+        )
+    return rule.issue(
+        "low",
+        f"{share(part)} of the numeric columns have the same {scaling} over all rows, so "
+        "test rows had a part in their scaling.",
+        evidence,
+        "Start from unscaled data, and put the scaler in the pipeline.",
+    )
+
+
+def _is_standardised(values: Floats) -> Bools:
+    means, deviations = np.nanmean(values, axis=0), np.nanstd(values, axis=0)
+    usual = float(np.median(deviations))
+    n = len(values)
+    # The variance may divide by n or n - 1, and any common deviation counts.
+    equal = np.abs(deviations / usual - 1) < _EXACTLY
+    unit = np.abs(deviations - 1) < _EXACTLY
+    unit |= np.abs(deviations * np.sqrt(n / (n - 1)) - 1) < _EXACTLY
+    centred = np.abs(means) < _EXACTLY * max(usual, 1e-300)
+    scaled: Bools = centred & (unit | (equal & (values.shape[1] > 2)))
+    return scaled
+
+
+def _has_quartiles(values: Floats) -> Bools:
+    low, middle, high = np.nanquantile(values, [0.25, 0.5, 0.75], axis=0)
+    spread = high - low
+    # Where quartiles are equal, RealMLP divides by half the range.
+    width = np.nanmax(values, axis=0) - np.nanmin(values, axis=0)
+    unit = np.where(spread == 0, np.abs(width - 2), np.abs(spread - 1)) < _EXACTLY
+    # Counts such as 0, 1 and 2 have these quartiles by nature.
+    is_whole = (np.isnan(values) | (values == np.round(values))).all(axis=0)
+    scaled: Bools = (np.abs(middle) < _EXACTLY) & unit & ~is_whole
+    return scaled
+
+
+# Ratios for normal values: standard deviation to median absolute deviation, and distance of
+# the quartiles to standard deviation.
+_NORMAL_MAD, _NORMAL_IQR = 1.4826, 1.349
+_MOST_NAMES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Outliers:
+    """The outliers of one column.
+
+    `rows`, (n_samples,), marks them; `furthest` is the largest robust z score, `widened`
+    the ratio of the standard deviation to its robust estimate.
+    """
+
+    rows: npt.NDArray[np.bool_]
+    furthest: float
+    widened: float
+
+
+def check_outliers(table: LeakTable) -> Finding:
+    """Check for single values that are far from the rest of their column."""
+    rule = RULES["outliers"]
+    columns = {repr(name): column for name, column in table.numbers.items()}
+    targets: dict[str, pd.Series] = {}
+    if not table.is_classification:
+        flat = pd.DataFrame(table.y.reshape(len(table.y), -1))
+        targets = {
+            "the target" if flat.shape[1] == 1 else f"target {k}": flat[k] for k in flat
+        }
+    by_column = {
+        name: outliers_of(values) for name, values in {**columns, **targets}.items()
+    }
+    checked = {name: one for name, one in by_column.items() if one is not None}
+    if not checked:
+        return rule.not_applicable("No column has many different numbers.")
+    with_outliers = {name: one for name, one in checked.items() if one.rows.any()}
+    furthest = max(one.furthest for one in checked.values())
+    evidence = {"columns": len(with_outliers), "furthest": furthest}
+    if not with_outliers:
+        return rule.passed("No value is far from the rest of its column.", evidence)
+    part = float(np.any([one.rows for one in with_outliers.values()], axis=0).mean())
+    evidence |= {"share": part, "widened": max(o.widened for o in with_outliers.values())}
+    names = sorted(with_outliers, key=lambda name: -with_outliers[name].furthest)
+    is_in_target = any(name in targets for name in names)
+    remedy = "Check these rows for typing errors and codes of missing values."
+    if set(names) != set(targets):
+        remedy += (
+            ' Scale true outliers by TablePreparer(numeric="smooth_clip") or RobustScaler.'
+        )
+    if is_in_target:
+        remedy += (
+            " For the target, use TransformedTargetRegressor with a logarithm or "
+            "quantiles, or a network with loss='huber' or 'absolute_error', in which "
+            "errors count linearly."
+        )
+    return rule.tip(
+        "medium" if is_in_target else "low",
+        f"{share(part)} of the rows have values far from the rest of their column, up to "
+        f"{furthest:.0f} robust standard deviations, in {listed(names, _MOST_NAMES)}.",
+        evidence,
+        remedy,
+    )
+
+
+def outliers_of(column: "pd.Series[float]") -> Outliers | None:
+    """Return the outliers of a column; missing and infinite values are ignored.
+
+    None for columns without a scale: few samples, few different values, or one value in
+    over a quarter of the samples.
+
+    >>> ages = pd.Series([*range(20, 70), 999])
+    >>> np.flatnonzero(outliers_of(ages).rows).tolist()
+    [50]
+    """
+    values = column.to_numpy(dtype=np.float64)
+    is_finite = np.isfinite(values)
+    finite = values[is_finite]
+    kinds, counts = np.unique(finite, return_counts=True)
+    # Few different or very frequent values do not define a scale.
+    if len(finite) < 20 or len(kinds) <= 10 or counts.max() > len(finite) / 4:
+        return None
+    middle = float(np.median(finite))
+    deviation = _NORMAL_MAD * float(np.median(np.abs(finite - middle)))
+    if deviation == 0.0:
+        deviation = float(np.subtract(*np.quantile(finite, [0.75, 0.25]))) / _NORMAL_IQR
+    if deviation == 0.0:
+        return None
+    z = np.full(len(values), 0.0)
+    z[is_finite] = np.abs(finite - middle) / deviation
+    # Skewed columns have a few values far from the median by nature. Outliers must also lie
+    # beyond a gap, or inflate the standard deviation so much that standardised values
+    # become nearly equal. Many such values are part of the distribution.
+    far, ordered = 10.0, np.sort(z[is_finite])
+    top = ordered[int(0.95 * len(ordered)) :]
+    limit = np.inf
+    if top[0] < far:
+        # A gap: the next smaller value is at most a quarter as far from the median.
+        # Distances below 5 count as 5, because gaps near the bulk do not matter.
+        has_gap = top[1:] >= 4 * np.maximum(top[:-1], 5)
+        limit = float(top[1:][has_gap][0]) if has_gap.any() else np.inf
+        # The second moment about the median of the values before the gap is about the
+        # square of their standard deviation.
+        if float(np.sqrt(np.mean(ordered[ordered < limit] ** 2))) > 5:
+            limit = far
+    widened = float(finite.std()) / deviation
+    return Outliers(rows=z >= limit, furthest=float(z.max()), widened=widened)
+
+
+# Least share of test rows with their group or their future in training.
+LEAST_SHARE = 0.01
+# Names of identity columns: the word alone, or followed by "id".
+_WHO = "patient|subject|customer|client|user|person|member|household|session|group|family"
+_IDENTITY = re.compile(rf"(?:{_WHO})s?(?:[ _.-]?(?:id|no|nr|key|code))?|id", re.IGNORECASE)
+# Least mean number of rows per identity, and least number of identities.
+FEWEST_REPEATS = 2.0
+FEWEST_GROUPS = 10
+
+
+def check_groups(table: LeakTable, groups: Any = None) -> Finding:
+    """Check for groups with samples on both sides of a split."""
+    rule = RULES["groups across folds"]
+    name = None
+    if groups is None:
+        # A column with the name and values of an identity.
+        for column in table.X.columns:
+            n_values = table.X[column].nunique()
+            is_named = _IDENTITY.fullmatch(str(column)) is not None
+            repeats = len(table.X) / max(1, n_values)
+            if is_named and n_values >= FEWEST_GROUPS and repeats >= FEWEST_REPEATS:
+                name = str(column)
+                break
+        else:
+            return rule.not_applicable(
+                "No groups were passed, and no column looks like a group."
+            )
+    values = np.asarray(pd.factorize(table.X[name] if name else pd.Series(groups))[0])
+    shared = [np.isin(values[test], values[train]) for train, test in table.folds]
+    part = float(np.mean(np.concatenate(shared)))
+    evidence = {"share": part, "groups": float(len(np.unique(values)))}
+    if part < LEAST_SHARE:
+        return rule.passed("No group is on both sides of a split.", evidence)
+    remedy = "Split by group: cv=GroupKFold() or StratifiedGroupKFold(), and groups=…"
+    if name is None:
+        return rule.issue(
+            "high",
+            f"{share(part)} of the test rows belong to a group that is also in the "
+            "training rows.",
+            evidence,
+            remedy,
+        )
+    return rule.tip(
+        "medium",
+        f"The column {name!r} looks like a group, and {share(part)} of the test rows "
+        "belong to a group that is also in the training rows.",
+        evidence,
+        f"If new data will have new values of {name!r}: {remedy}",
+    )
+
+
+def check_times(table: LeakTable, times: Any = None) -> Finding:
+    """Check for training samples that are later than the samples they are tested on."""
+    rule = RULES["future in the training rows"]
+    name, when = None, None if times is None else pd.Series(times).infer_objects()
+    if when is None:
+        columns = ((column, _as_dates(table.X[column])) for column in table.X.columns)
+        dates = ((column, values) for column, values in columns if values is not None)
+        name, when = next(dates, (None, None))
+    if when is None:
+        return rule.not_applicable("No times were passed, and no column has dates.")
+    rank = when.rank(method="dense").to_numpy()
+    late = [rank[test] < np.nanmax(rank[train]) for train, test in table.folds]
+    part = float(np.mean(np.concatenate(late)))
+    evidence = {"share": part}
+    if part < LEAST_SHARE:
+        return rule.passed("Training rows precede the rows they are tested on.", evidence)
+    remedy = "Sort the rows by time and split with cv=TimeSeriesSplit()."
+    said = f"{share(part)} of the test rows are older than a training row"
+    if name is None:
+        return rule.issue("high", f"{said}.", evidence, remedy)
+    return rule.tip(
+        "medium",
+        f"{said}, according to the column {name!r}.",
+        evidence,
+        f"If the model will predict the future: {remedy}",
+    )
+
+
+# Text that is a date: year, month, day, and maybe a time of day.
+_DATE = r"\d{4}-\d{1,2}-\d{1,2}(?:[ T].*)?"
+
+
+def _as_dates(column: "pd.Series[Any]") -> "pd.Series[Any] | None":
+    """Return a column of dates, also from text in ISO format; None otherwise."""
+    if pd.api.types.is_datetime64_any_dtype(column):
+        return column
+    text = column.dropna()
+    if text.empty or not pd.api.types.is_string_dtype(text):
+        return None
+    dates = pd.to_datetime(
+        text.where(text.str.fullmatch(_DATE)), format="ISO8601", errors="coerce", utc=True
+    )
+    return None if dates.isna().any() else dates.reindex(column.index)
+
+
+def find_leaks(
+    X: Any,
+    y: Any,
+    *,
+    cv: Any = None,
+    groups: Any = None,
+    times: Any = None,
+    is_classification: bool | None = None,
+) -> tuple[Finding, ...]:
+    """Check data and folds for leaks of test rows into training, and for outliers.
+
+    Parameters
+    ----------
+    X : array-like or frame of shape (n_samples, n_features) or (n_samples, ...)
+        Features as passed to cross-validation.
+    y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        Targets.
+    cv : int, splitter or iterable, default=None
+        Folds, as in scikit-learn; 5 if None.
+    groups : array-like of shape (n_samples,) or None, default=None
+        Group of each row, such as its patient.
+    times : array-like of shape (n_samples,) or None, default=None
+        Time of each row: numbers or dates; text is read as dates that begin with the year.
+    is_classification : bool or None, default=None
+        Whether targets are classes.  If None, the values decide: text, booleans and few
+        different integers are classes.
+
+    Returns
+    -------
+    tuple of Finding
+        One finding per check, with codes from "SKT201": duplicates (with the same target,
+        and more than the values of the columns explain) and near duplicates across folds,
+        groups on both sides of a split, future training rows (by `times`, or a column of
+        dates or of text with the year first), the target among the features, a feature that
+        gives it away, scaling over all rows.  The last check is for outliers in features
+        and regression targets, which are not leaks.
+
+    Raises
+    ------
+    ValueError
+        If X, y, groups and times differ in length, or a time is missing or is not a date.
+
+    Notes
+    -----
+    The checks cover the kinds of leakage in Kapoor and Narayanan (2023) that data can show.
+    Passed checks do not prove the absence of leaks.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.datasets import load_iris
+    >>> from sk_tune import find_leaks
+    >>> X, y = load_iris(return_X_y=True)
+    >>> [f.name for f in find_leaks(X, y) if f.outcome == "issue"]
+    []
+    >>> leaking = np.column_stack([X, 10 * y])
+    >>> [f.message for f in find_leaks(leaking, y) if f.outcome == "issue"]
+    ["The column 'column 4' is the target in another encoding."]
+    """
+    check_consistent_length(X, y, groups, times)
+    if is_classification is None:
+        is_classification = holds_classes(np.asarray(y))
+    splitter = check_cv(5 if cv is None else cv, y, classifier=is_classification)
+    with warnings.catch_warnings():
+        # The check of groups reports splitters that ignore groups; their warning is
+        # redundant.
+        warnings.filterwarnings("ignore", "The groups parameter is ignored")
+        folds = list(splitter.split(np.zeros(len(y)), y, groups))
+    table = LeakTable(
+        X=as_frame(X), y=np.asarray(y), is_classification=is_classification, folds=folds
+    )
+    return Findings((
+        check_duplicates(table),
+        check_near_duplicates(table),
+        check_groups(table, groups),
+        check_times(table, None if times is None else as_times(times)),
+        check_target(table),
+        check_giveaway(table),
+        check_scaling(table),
+        check_outliers(table),
+    ))

@@ -1,0 +1,194 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""The check of feature scales, as the network sees its features.
+
+Limits come from 18 public tables on which the default network was trained with and without
+a StandardScaler: scaling raised the score of all 14 tables with a level above 30, and of
+the others at most by 0.005 (at a level of 4.4).
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+from sklearn.compose import TransformedTargetRegressor
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import QuantileTransformer, StandardScaler
+
+from sk_tune._diagnosis._findings import PUT_IN_FRONT, RULES, Change, Finding
+from sk_tune._diagnosis._remedies import Steps, in_steps
+from sk_tune._input_scale import InputScale, input_scale
+
+# The level of a feature is its root mean square; 1 after a StandardScaler.  Levels up to 15
+# count as scaled, and spreads that differ by less than a factor of 50.
+_HIGH_LEVEL, _LOW_LEVEL = (15.0, 30.0), 0.1
+_RATIO = (50.0, 100.0)
+# A mean this many standard deviations from 0 hides the differences between rows.
+_OFFSET = 50.0
+# Standard deviation divided by a normal distribution's with the same quartiles, and the
+# largest distance from the mean in standard deviations; outliers make both large.
+_HEAVY_TAIL, _FAR = 10.0, 20.0
+# Findings that unscaled features explain.
+_FAILURES = ("diverged", "learning rate too high", "failed candidates")
+_CONSEQUENCES = (
+    *_FAILURES,
+    "learning rate too low",
+    "underfitting",
+    "no better than the baseline",
+)
+
+
+def scale_of_inputs(estimator: Any, X: Any) -> InputScale | None:
+    """Return the scale of X after the fitted transformers of a pipeline, if available."""
+    if X is None:
+        return None
+    if isinstance(estimator, TransformedTargetRegressor):
+        return scale_of_inputs(getattr(estimator, "regressor_", estimator.regressor), X)
+    if isinstance(estimator, Pipeline):
+        return scale_of_inputs(estimator.steps[-1][1], estimator[:-1].transform(X))
+    return input_scale(X, estimator)
+
+
+def can_normalise(network: Any, params: Mapping[str, Any]) -> bool:
+    """Return whether a user's module may scale its inputs; True if it is not built."""
+    if "module" not in params:
+        return False
+    module = getattr(getattr(network, "net_", network), "module_", None)
+    return module is None or any("Norm" in type(m).__name__ for m in module.modules())
+
+
+def check_scale(
+    scale: InputScale | None,
+    params: Mapping[str, Any],
+    others: Iterable[Finding],
+    *,
+    may_normalise: bool = False,
+) -> Finding:
+    """Check for features of different or unusual scale: an issue if training suffers.
+
+    `params` are the network's, `others` the findings on its curves. A network that
+    `may_normalise` its inputs gets an issue only if training failed.
+    """
+    rule = RULES["features not scaled"]
+    if scale is None:
+        return rule.not_applicable("The scale of the features is unknown. Pass X.")
+    level = np.hypot(scale.mean, scale.std)
+    # Indicators and counts that are mostly 0 may have any spread.
+    spread = np.where(scale.bulk > 0, scale.std, np.nan)
+    has_spread = bool(np.isfinite(spread).any())
+    smallest = float(np.nanmin(spread)) if has_spread else 1.0
+    offsets = np.nan_to_num(np.abs(scale.mean) / spread)
+    offsets[np.abs(scale.mean) < 1] = 0.0
+    tails = np.nan_to_num(spread / scale.bulk)
+    evidence = {
+        "level": float(level.max()),
+        "std_ratio": float(scale.std.max()) / smallest if has_spread else 1.0,
+        "offset": float(offsets.max()),
+        "tail": float(tails.max()),
+    }
+    # Normalisation after the first layer removes a level that all features share.
+    ignores_level = params.get("normalization") in {"batch", "layer"}
+    causes, is_extreme = _causes(scale, level, spread, offsets, evidence, ignores_level)
+    if not causes:
+        return _check_tails(scale, tails, evidence)
+    suffers = any(
+        f.outcome == "issue" or (f.outcome == "tip" and f.severity != "low")
+        for f in others
+        if f.name in (_FAILURES if may_normalise else _CONSEQUENCES)
+    )
+    is_issue = suffers or (is_extreme and not may_normalise)
+    make = rule.issue if is_issue else rule.tip
+    return make(
+        "high" if is_issue else "low" if may_normalise else "medium",
+        f"The network's features are not scaled: {' and '.join(causes)}.",
+        evidence,
+        _remedy(scale),
+        *in_steps(_scalers(scale, has_tails=bool(_heavy(scale, tails).any()))),
+    )
+
+
+def _causes(
+    scale: InputScale,
+    level: Any,
+    spread: Any,
+    offsets: Any,
+    evidence: Mapping[str, float],
+    ignores_level: bool,  # noqa: FBT001
+) -> tuple[list[str], bool]:
+    """Return the unusual properties of the features, and whether any is extreme."""
+    causes, names = [], scale.names
+    largest, is_extreme = int(level.argmax()), False
+    if not ignores_level and level[largest] > _HIGH_LEVEL[0]:
+        causes.append(f"{names[largest]!r} has a root mean square of {level[largest]:.3g}")
+        is_extreme |= level[largest] > _HIGH_LEVEL[1]
+    elif (
+        not ignores_level
+        and level[largest] < _LOW_LEVEL
+        and 2 * np.isfinite(spread).sum() > len(names)
+    ):
+        causes.append(f"the largest root mean square is {level[largest]:.3g}")
+    if evidence["std_ratio"] > _RATIO[0]:
+        low, high = names[int(np.nanargmin(spread))], names[int(scale.std.argmax())]
+        causes.append(
+            f"the standard deviation of {high!r} is {evidence['std_ratio']:.3g} times "
+            f"that of {low!r}"
+        )
+        is_extreme |= evidence["std_ratio"] > _RATIO[1]
+    if not causes and evidence["offset"] > _OFFSET:
+        causes.append(
+            f"the mean of {names[int(offsets.argmax())]!r} is {evidence['offset']:.3g} "
+            "standard deviations from 0"
+        )
+        is_extreme = True
+    return causes, bool(is_extreme)
+
+
+def _check_tails(scale: InputScale, tails: Any, evidence: Mapping[str, float]) -> Finding:
+    """Check for features with outliers that squeeze all other values: a tip if so."""
+    rule = RULES["features not scaled"]
+    heavy = np.flatnonzero(_heavy(scale, tails))
+    if not len(heavy):
+        return rule.passed("The features have a common scale.", evidence)
+    worst = heavy[int(tails[heavy].argmax())]
+    return rule.tip(
+        "low",
+        f"{len(heavy)} of {len(tails)} features have heavy tails: {scale.names[worst]!r} "
+        f"reaches {scale.reach[worst]:.3g} standard deviations from its mean, and half of "
+        f"its values lie within {2 * 0.674 / tails[worst]:.2g} of them.",
+        evidence,
+        "Put TablePreparer in front of the network; it limits outliers.",
+        *in_steps(_scalers(scale, has_tails=True)[:1]),
+    )
+
+
+def _heavy(scale: InputScale, tails: Any) -> Any:
+    return (tails > _HEAVY_TAIL) & (scale.reach > _FAR)
+
+
+def _remedy(scale: InputScale) -> str:
+    if not scale.is_table:
+        return "Subtract the mean of each channel and divide by its standard deviation."
+    if scale.has_codes:
+        return "Put TablePreparer in front of the network; it keeps codes as they are."
+    return "Put StandardScaler, or TablePreparer, in front of the network in a pipeline."
+
+
+def _scalers(scale: InputScale, *, has_tails: bool) -> Steps:
+    """Return scalers to put in front of the network, in the order to try them."""
+    if not scale.is_table or scale.has_codes:
+        return ()
+    standard = StandardScaler(with_mean=not scale.is_sparse)
+    quantiles = QuantileTransformer(n_quantiles=100, output_distribution="normal")
+    scalers = [standard] if scale.is_sparse else [standard, quantiles]
+    reason = "the features have heavy tails" if has_tails else "the features are not scaled"
+    return tuple(
+        (
+            Change(
+                parameter=type(scaler).__name__.lower(),
+                action=PUT_IN_FRONT,
+                value=scaler,
+                reason=reason,
+            ),
+        )
+        for scaler in (reversed(scalers) if has_tails else scalers)
+    )

@@ -1,0 +1,386 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""The dispatcher of shards, and a stream of fits requested during training."""
+
+import os
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from queue import Empty
+from typing import Any, Self
+
+import joblib
+
+from sk_tune._engine._executors import (
+    LOST,
+    Executor,
+    ThisProcess,
+    executor_of,
+    is_unsendable,
+)
+from sk_tune._engine._fits import (
+    Progress,
+    ProgressReporter,
+    Trained,
+    failed,
+    passing_errors,
+    raising_caller_errors,
+)
+from sk_tune._engine._memory_limits import SHARE_OF_MEMORY, available_memory, bytes_per_fit
+from sk_tune._engine._results import (
+    FitKeys,
+    Results,
+    StoredFits,
+    ready_fits,
+    warn_of_unstored,
+)
+from sk_tune._engine._shard import Shard
+from sk_tune._engine._skorch_support import signature
+from sk_tune._engine._store import FitStore
+from sk_tune._estimators import Fit, FitPreparer, LastSeen
+from sk_tune._training import TimeLimit
+
+
+class Dispatcher:
+    """Sends shards to an executor; collects, stores and reports their results.
+
+    A killed worker loses its shard, and with most backends all running shards. Shards that
+    had not started are sent again. Shards that may have started run again singly, which
+    identifies the culprit. Shards that cannot be pickled are trained in this process,
+    as are all shards if `is_here`.
+    """
+
+    def __init__(
+        self,
+        n_jobs: int | None,
+        results: Results,
+        reporter: ProgressReporter,
+        *,
+        is_here: bool,
+        **here: Any,
+    ) -> None:
+        self._n_jobs = n_jobs
+        self._results = results
+        self._reporter = reporter
+        self._is_here = is_here
+        self._here = {"epoch_done": reporter.epoch_done, "fits_done": results.add, **here}
+        # Shards without a result, by position.
+        self._shards: dict[int, tuple[Shard, StoredFits]] = {}
+        self._n_put = 0
+        # Positions of waiting shards, of running shards in the order of submission, of
+        # shards lost with a worker, and of all shards ever lost.
+        self._waiting: deque[int] = deque()
+        self._running: list[int] = []
+        self._lost: deque[int] = deque()
+        self._suspects: set[int] = set()
+        self._executor: Executor | None = None
+
+    @property
+    def n_workers(self) -> int:
+        """Current number of workers."""
+        return 1 if self._is_here else int(joblib.effective_n_jobs(self._n_jobs))
+
+    @property
+    def n_shards(self) -> int:
+        """Shards without a result."""
+        return len(self._shards)
+
+    def put(self, shard: Shard, stored: StoredFits) -> None:
+        """Add a shard, which starts at once if a worker is idle."""
+        self._shards[self._n_put] = shard, stored
+        self._waiting.append(self._n_put)
+        self._n_put += 1
+        self._hand_over()
+
+    def next(self, timeout: float | None = None) -> Shard | None:
+        """Wait until a shard ends; collect its results and return it.
+
+        After `timeout` seconds all shards are stopped and None is returned.
+        """
+        while True:
+            executor = self._hand_over()
+            try:
+                position, out = executor.completed(timeout)
+            except Empty:
+                self.close()
+                return None
+            is_lost = isinstance(out, LOST)
+            if is_lost and position not in self._suspects:
+                self._lose(position, executor)
+            elif is_lost or not isinstance(out, Exception):
+                self._running.remove(position)
+                if is_lost and executor.is_one:
+                    self._stop()
+                return self._end(position, out)
+            elif is_unsendable(out):
+                self._is_here = True
+                self._stop()
+            else:
+                raise out
+
+    def close(self) -> None:
+        """Stop running shards and drop waiting shards."""
+        self._stop()
+        for positions in (self._shards, self._waiting, self._lost):
+            positions.clear()
+
+    def _hand_over(self) -> Executor:
+        """Submit shards up to the executor's limit."""
+        if self._executor is None:
+            is_here = self._is_here
+            self._executor = (
+                ThisProcess(**self._here) if is_here else executor_of(self._n_jobs)
+            )
+        executor = self._executor
+        is_alone = bool(self._lost) or not self._suspects.isdisjoint(self._running)
+        queue = self._lost if is_alone else self._waiting
+        if queue:
+            # Counting the workers of a cluster takes a request.
+            most = 1 if is_alone else executor.n_at_once * self.n_workers
+            while queue and len(self._running) < most:
+                position = queue.popleft()
+                self._running.append(position)
+                executor.submit(position, self._shards[position][0])
+        return executor
+
+    def _lose(self, position: int, executor: Executor) -> None:
+        """Record the shards lost with a worker."""
+        lost = [position]
+        if executor.is_one:
+            # Workers take shards in order.
+            lost = self._running[: self.n_workers]
+        self._running = [i for i in self._running if i not in lost]
+        self._suspects.update(lost)
+        self._lost.extend(lost)
+        if executor.is_one:
+            self._stop()
+
+    def _stop(self) -> None:
+        """Stop running shards, which wait again."""
+        executor, self._executor = self._executor, None
+        self._waiting.extendleft(reversed(self._running))
+        self._running = []
+        if executor is not None:
+            executor.close()
+
+    def _end(self, position: int, out: Any) -> Shard:
+        shard, stored = self._shards.pop(position)
+        if isinstance(out, LOST):
+            message = f"its worker process died: {out}"
+            out = {
+                i: replace(failed(f, message, 0.0, "fleet"), is_lost=True)
+                for i, f in shard.fits.items()
+            }
+        new = self._results.take(out)
+        done = {i: self._results.trained[i] for i in shard.fits}
+        stored.save(done)
+        self._results.tell(new)
+        self._reporter.fits_done(done)
+        return shard
+
+
+class FitStream:
+    """Trains groups of fits, requested at any time, without idle workers.
+
+    A ``with`` block, whose end stops running fits. With one worker this process trains, in
+    order, when a result is requested. `expected` are the epochs of future requests, which
+    `progress` counts.
+
+    >>> import numpy as np
+    >>> from sklearn.datasets import load_iris
+    >>> from sk_tune import MLPClassifier
+    >>> from sk_tune._engine import Fit, FitStream
+    >>> X, y = load_iris(return_X_y=True)
+    >>> nets = [MLPClassifier(max_epochs=2, random_state=seed) for seed in range(2)]
+    >>> with FitStream() as stream:
+    ...     numbers = stream.ask([[Fit(estimator=net, X=X, y=y)] for net in nets])
+    ...     number, (trained,) = stream.next()
+    >>> number, trained.status
+    (0, 'trained')
+    """
+
+    def __init__(
+        self,
+        *,
+        n_jobs: int | None = None,
+        progress: Callable[[Progress], object] | None = None,
+        expected: Iterable[int] = (),
+        store: str | os.PathLike[str] | None = None,
+    ) -> None:
+        self._reporter = ProgressReporter(passing_errors(progress), {}, expected)
+        self._results = Results(None, as_fleet=True)
+        self._dispatcher = Dispatcher(
+            n_jobs,
+            self._results,
+            self._reporter,
+            is_here=joblib.effective_n_jobs(n_jobs) == 1,
+            preparer=FitPreparer(),
+        )
+        self._limit = SHARE_OF_MEMORY * available_memory()
+        self._path = store
+        self._store: FitStore | None = None
+        self._keys = FitKeys()
+        self._data: list[int] = []
+        self._unstored: Counter[str] = Counter()
+        # Positions of the fits of each request that was not fetched.
+        self._requests: dict[int, range] = {}
+        self._n_fits = self._n_requests = 0
+        self._closing = ExitStack()
+
+    def __enter__(self) -> Self:
+        """Open the store."""
+        if self._path is not None:
+            self._store = self._closing.enter_context(FitStore(self._path))
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Stop the workers and close the store."""
+        self._dispatcher.close()
+        self._closing.close()
+        if error[0] is None:
+            warn_of_unstored(self._unstored)
+
+    @property
+    def n_workers(self) -> int:
+        """Current number of workers, including late starters."""
+        return self._dispatcher.n_workers
+
+    @property
+    def n_idle(self) -> int:
+        """Number of idle workers."""
+        return max(0, self.n_workers - self._dispatcher.n_shards)
+
+    @property
+    def n_wanted(self) -> int:
+        """Number of shards to request now: one for each idle worker, and one in reserve.
+
+        The reserve keeps workers busy while the caller evaluates a result. A single worker,
+        this process, needs none.
+        """
+        n_workers = self.n_workers
+        spare = 1 if n_workers > 1 else 0
+        return max(0, n_workers + spare - self._dispatcher.n_shards)
+
+    @property
+    def n_requests(self) -> int:
+        """Number of requests not fetched yet."""
+        return len(self._requests)
+
+    @property
+    def n_ended(self) -> int:
+        """Number of finished requests not fetched yet."""
+        return len(self._ended())
+
+    def ask(
+        self,
+        requests: Sequence[Sequence[Fit]],
+        n_pieces: int = 1,
+        limit: TimeLimit | None = None,
+    ) -> list[int]:
+        """Request groups of fits and return the numbers of the requests.
+
+        The fits of a request have one result.  Fits of equal signature are trained in
+        `n_pieces` shards, which start at once if a worker is idle.
+        """
+        numbers = list(range(self._n_requests, self._n_requests + len(requests)))
+        self._n_requests += len(requests)
+        fits = [fit for requested in requests for fit in requested]
+        positions = range(self._n_fits, self._n_fits + len(fits))
+        for number, requested in zip(numbers, requests, strict=True):
+            self._requests[number] = range(self._n_fits, self._n_fits + len(requested))
+            self._n_fits += len(requested)
+        ready = ready_fits(dict(zip(positions, fits, strict=True)), self._results, "fleet")
+        # The digests are valid if the data are the same as in the last call.
+        data = [id(fit.X) for fit in fits]
+        if data != self._data:
+            self._keys, self._data = FitKeys(), data
+        stored = StoredFits(self._store, ready, self._keys)
+        self._unstored += stored.reasons
+        n_epochs = {i: ready[i].n_epochs or 0 if i in ready else 0 for i in positions}
+        self._reporter.fits_asked(n_epochs)
+        self._results.add(stored.loaded)
+        for shard in self._cut(ready, n_pieces):
+            remaining = stored.remaining(shard)
+            if remaining.fits:
+                self._dispatcher.put(replace(remaining, limit=limit), stored)
+        done = [i for i in positions if i in self._results.trained]
+        if done:
+            with raising_caller_errors():
+                self._reporter.fits_done({i: self._results.trained[i] for i in done})
+        return numbers
+
+    def next(self, timeout: float | None = None) -> tuple[int, list[Trained]] | None:
+        """Wait for a request; return its number and results, None after `timeout` seconds.
+
+        A timeout stops the workers, whose unfinished results are lost.
+        """
+        if not self._requests:
+            raise ValueError("FitStream.next needs a request. Ask for fits first.")
+        with raising_caller_errors():
+            while not (ended := self._ended()):
+                if self._dispatcher.next(timeout) is None:
+                    return None
+        positions = self._requests.pop(ended[0])
+        return ended[0], [self._results.trained.pop(i) for i in positions]
+
+    def _ended(self) -> list[int]:
+        """Return the numbers of the finished requests."""
+        trained = self._results.trained
+        return [
+            n
+            for n, positions in self._requests.items()
+            if all(i in trained for i in positions)
+        ]
+
+    def _cut(self, fits: Mapping[int, Fit], n_pieces: int) -> list[Shard]:
+        groups, alone = grouped(fits, self._results.reasons)
+        n = max(1, n_pieces // max(1, len(groups)))
+        parts = [
+            [positions[k::n]]
+            for positions in groups.values()
+            for k in range(min(n, len(positions)))
+        ]
+        limit = int(self._limit / self.n_workers)
+        return shards_of(fits, parts, alone, limit, bytes_per_fit(fits.values(), limit))
+
+
+def grouped(
+    fits: Mapping[int, Fit], reasons: Mapping[int, str | None] | None
+) -> tuple[dict[Any, list[int]], list[int]]:
+    """Return the positions of fits by signature, and of the fits that train alone.
+
+    `reasons` has the reason of each fit that trains alone; if it is None all do.
+    """
+    if reasons is None:
+        return {}, list(fits)
+    groups: dict[Any, list[int]] = {}
+    last, last_signature = LastSeen(), None
+    for i, fit in fits.items():
+        if reasons[i] is None:
+            if not last.is_like(fit.estimator):
+                last_signature = signature(fit)
+                last.see(fit.estimator)
+            groups.setdefault(last_signature, []).append(i)
+    return groups, [i for i in fits if reasons[i] is not None]
+
+
+def shards_of(
+    fits: Mapping[int, Fit],
+    parts: Iterable[Sequence[Sequence[int]]],
+    alone: Iterable[int],
+    memory_limit: int,
+    checkpoint_bytes: int,
+) -> list[Shard]:
+    """Return one shard for each part, and one for each fit that trains alone."""
+    return [
+        Shard(
+            fits={i: fits[i] for group in groups for i in group},
+            as_fleet=as_fleet,
+            memory_limit=memory_limit,
+            groups=groups,
+            checkpoint_bytes=checkpoint_bytes,
+        )
+        for as_fleet, shards in ((True, parts), (False, ([[i]] for i in alone)))
+        for groups in shards
+    ]

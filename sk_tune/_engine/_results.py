@@ -1,0 +1,267 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Results of a call: keys of its fits, and results in a store."""
+
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import sklearn
+import skorch
+import torch
+from torch.utils.data import Dataset
+
+import sk_tune
+from sk_tune._engine._digest import array_digest, sha256, value_digest
+from sk_tune._engine._fits import Trained, failed
+from sk_tune._engine._shard import Shard
+from sk_tune._engine._skorch_support import reason_alone
+from sk_tune._engine._store import FitStore, UnfinishedFits, remaining_fit, unfinished_key
+from sk_tune._estimators import (
+    Fit,
+    LastSeen,
+    NetworkEstimator,
+    check_parameters,
+    device_of,
+    resolve_seed,
+)
+from sk_tune._fleets import arithmetic
+from sk_tune._json_values import encode
+from sk_tune._training import TrainingState, arrays_of_state, values_of_state
+from sk_tune._warnings import warn_user
+
+# Raised when the same fit gives other numbers, or its result has another form.
+_FORMAT = 10
+# Parameters that do not affect the trained network of our or skorch's estimators; the seed
+# is part of the fit.  A user's derived class may read them.
+_IGNORED = frozenset({"random_state", "verbose", "warm_start"})
+_KNOWN = ("sk_tune.", "skorch.")
+# Key of the duration in an epoch's record.
+_TIME = "dur"
+
+
+class FitKeys:
+    """Computes the keys of fits for an engine, and reads shared values once."""
+
+    def __init__(self, engine: str = "fleet") -> None:
+        self._engine = engine
+        # Digests by the object's id; the object is kept alive so that the id is unique.
+        self._digests: dict[int, tuple[Any, str]] = {}
+
+    def key(self, fit: Fit) -> str:
+        """Return the key of a fit with seed and epochs; TypeError if it is unreadable."""
+        parts = [
+            _FORMAT,
+            self._engine,
+            [lib.__version__ for lib in (sk_tune, torch, skorch, sklearn, np)],
+            [str(torch.get_default_dtype()), *arithmetic()],
+            self._shared(type(fit.estimator)),
+            {
+                # Candidates share classes, which take longest to read.
+                name: self._shared(value) if callable(value) else value_digest(value)
+                for name, value in _parameters(fit.estimator)
+            },
+            [self._shared(part) for part in (fit.X, fit.y, fit.sample_weight)],
+            [self._shared(part) for part in (fit.rows, fit.monitor)],
+            value_digest(fit.seed),
+            value_digest(fit.n_epochs),
+            None if fit.state is None else _digest_of_state(fit.state),
+        ]
+        return sha256(json.dumps(parts))
+
+    def _shared(self, value: Any) -> str:
+        if isinstance(value, Dataset):
+            raise TypeError(
+                f"what {type(value).__name__} returns is known only when it is asked"
+            )
+        entry = self._digests.get(id(value))
+        if entry is None:
+            entry = self._digests[id(value)] = (value, value_digest(value))
+        return entry[1]
+
+
+def _parameters(estimator: Any) -> Iterator[tuple[str, Any]]:
+    is_known = type(estimator).__module__.startswith(_KNOWN)
+    for name, value in sorted(estimator.get_params(deep=False).items()):
+        if name.startswith("_") or (is_known and name in _IGNORED):
+            continue
+        if name == "class_weight" and isinstance(value, dict):
+            yield name, sorted((repr(label), weight) for label, weight in value.items())
+        elif (
+            name == "device" and isinstance(estimator, NetworkEstimator) and value == "auto"
+        ):
+            yield name, device_of(value)
+        else:
+            yield name, value
+
+
+def _digest_of_state(state: TrainingState) -> str:
+    arrays = arrays_of_state(state)
+    # The state's history is part of the result.
+    history = [{k: v for k, v in record.items() if k != _TIME} for record in state.history]
+    values = {**values_of_state(state), "history": history}
+    digests = [[name, array_digest(arrays[name])] for name in sorted(arrays)]
+    return sha256(json.dumps([encode(values), digests]))
+
+
+class StoredFits:
+    """Stored results of fits, and a place for new results; None disables it.
+
+    `loaded` are results by position; `unfinished` are states of unfinished fits by
+    position. `reasons` counts why fits cannot be stored.
+    """
+
+    def __init__(
+        self, store: FitStore | None, fits: Mapping[int, Fit], maker: FitKeys | None = None
+    ) -> None:
+        self._store = store
+        self.reasons: Counter[str] = Counter()
+        self._keys: dict[int, str] = {}
+        self._n_before: dict[str, int] = {}
+        maker, storable = maker or FitKeys(), fits if store is not None else {}
+        for i, fit in storable.items():
+            if getattr(fit.estimator, "random_state", 0) is None:
+                self.reasons["random_state=None draws another seed in every run"] += 1
+                continue
+            try:
+                self._keys[i] = key = maker.key(fit)
+            except Exception as error:  # noqa: BLE001 - such a fit is trained, not stored
+                self.reasons[str(error)] += 1
+                continue
+            earlier = fit.checkpoint or fit.state
+            if earlier is not None:
+                self._n_before[key] = len(earlier.history)
+        self.loaded = self._found(self._keys)
+        self.unfinished = self._found({
+            i: unfinished_key(key) for i, key in self._keys.items() if i not in self.loaded
+        })
+
+    def _found(self, keys: Mapping[int, str]) -> dict[int, Trained]:
+        results = {} if self._store is None else self._store.load(set(keys.values()))
+        return {i: results[key] for i, key in keys.items() if key in results}
+
+    def remaining(self, shard: Shard) -> Shard:
+        """Return the fits of a shard that are not loaded.
+
+        They continue from their stored states or checkpoints, and are stored during
+        training.
+        """
+        states = {i: result.state for i, result in self.unfinished.items()}
+        fits = {
+            i: remaining_fit(fit, states.get(i) or fit.checkpoint)
+            for i, fit in shard.fits.items()
+            if i not in self.loaded
+        }
+        groups = [[i for i in group if i in fits] for group in shard.groups]
+        place = None
+        if self._store is not None:
+            keys = {i: self._keys[i] for i in fits if i in self._keys}
+            place = UnfinishedFits.of(self._store, keys)
+        groups = [group for group in groups if group]
+        return replace(shard, fits=fits, groups=groups, unfinished=place)
+
+    def save(self, trained: Mapping[int, Trained]) -> None:
+        """Write results; a complete shard then counts as trained."""
+        if self._store is not None:
+            rows = {
+                self._keys[i]: t
+                for i, t in trained.items()
+                if i in self._keys and not t.is_cut
+            }
+            gone = map(unfinished_key, rows)
+            self._store.save(rows, instead_of=gone, n_before=self._n_before)
+
+
+@contextmanager
+def stored_fits(
+    path: str | os.PathLike[str] | None, fits: Mapping[int, Fit], engine: str = "fleet"
+) -> Iterator[StoredFits]:
+    """Open a store, or none, for one call; warn about fits that cannot be stored."""
+    if path is None:
+        yield StoredFits(None, fits)
+        return
+    with FitStore(path) as store:
+        stored = StoredFits(store, fits, FitKeys(engine))
+        warn_of_unstored(stored.reasons)
+        yield stored
+
+
+def warn_of_unstored(reasons: Counter[str]) -> None:
+    """Warn about fits that another run cannot load, if there are any."""
+    if reasons:
+        listed = "; ".join(f"{n} because {why}" for why, n in reasons.most_common())
+        warn_user(f"{reasons.total()} fits are not stored: {listed}.")
+
+
+class Results:
+    """The results so far; `tell` is called with new results.
+
+    `reasons` say why fits are trained alone, as far as their parameters show.
+    """
+
+    def __init__(
+        self, tell: Callable[[dict[int, Trained]], object] | None, *, as_fleet: bool
+    ) -> None:
+        self.trained: dict[int, Trained] = {}
+        self.reasons: dict[int, str | None] = {}
+        self._tell = tell
+        self._as_fleet = as_fleet
+
+    def add(self, trained: Mapping[int, Trained]) -> None:
+        """Add results by position, and report them."""
+        self.tell(self.take(trained))
+
+    def take(self, trained: Mapping[int, Trained]) -> dict[int, Trained]:
+        """Add results; return the new part, with the reasons of fits trained alone."""
+        reasons = self.reasons if self._as_fleet else {}
+        trained = {
+            i: replace(result, solo_reason=result.solo_reason or reasons.get(i) or "")
+            for i, result in trained.items()
+            if i not in self.trained
+        }
+        self.trained |= trained
+        return trained
+
+    def tell(self, trained: dict[int, Trained]) -> None:
+        """Report results by position, if there are any."""
+        if trained and self._tell is not None:
+            self._tell(trained)
+
+
+def ready_fits(fits: Mapping[int, Fit], results: Results, engine: str) -> dict[int, Fit]:
+    """Return fits with seeds and epochs by position; `results` gets failures."""
+    ready: dict[int, Fit] = {}
+    last, reason = LastSeen(), None
+    for i, fit in fits.items():
+        try:
+            solo_reason = reason
+            if not last.is_like(fit.estimator):
+                is_ours = isinstance(fit.estimator, NetworkEstimator)
+                if is_ours:
+                    check_parameters(fit.estimator)
+                solo_reason = reason_alone(fit)
+                if is_ours:
+                    reason = solo_reason
+                    last.see(fit.estimator)
+            ready[i], results.reasons[i] = _with_numbers(fit), solo_reason
+        except Exception as error:  # noqa: BLE001 - every fit has a result
+            results.add({i: failed(fit, error, 0.0, engine)})
+    return ready
+
+
+def _with_numbers(fit: Fit) -> Fit:
+    """Return a fit with a fixed seed and number of epochs, before it goes to a worker."""
+    seed, n_epochs = fit.seed, fit.n_epochs
+    if fit.state is not None and not isinstance(seed, bytes):
+        seed = fit.state.seed
+    elif seed is None:
+        is_ours = isinstance(fit.estimator, NetworkEstimator)
+        # skorch nets draw from torch's global generator, which a user may have seeded.
+        drawn = fit.estimator.random_state if is_ours else int(torch.randint(2**31, ()))
+        seed = resolve_seed(drawn)
+    return replace(fit, seed=seed, n_epochs=n_epochs or int(fit.estimator.max_epochs))

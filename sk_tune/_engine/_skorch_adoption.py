@@ -1,0 +1,378 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Plain skorch nets: state to continue from, adoption, prediction of random draws."""
+
+import functools
+import hashlib
+import math
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from skorch.callbacks import (
+    EarlyStopping,
+    EpochScoring,
+    LRScheduler,
+    PassthroughScoring,
+    PrintLog,
+)
+from skorch.dataset import Dataset
+from skorch.history import History
+from skorch.utils import multi_indexing, to_tensor
+from torch import Tensor
+from torch.nn.parameter import is_lazy
+from torch.utils.data import DataLoader, Subset
+
+from sk_tune._engine._skorch_support import named_inputs
+from sk_tune._estimators import load_net_arrays
+from sk_tune._json_values import decode, encode
+from sk_tune._training import (
+    RNG_LOCK,
+    TrainingState,
+    batch_sizes,
+    forked_rng,
+    seed_of_state,
+)
+
+# Attributes that callbacks carry between epochs; timers, clipping and logs carry none.
+_CARRIED: dict[type, tuple[str, ...]] = {
+    EarlyStopping: ("misses_", "dynamic_threshold_", "best_epoch_"),
+    EpochScoring: ("best_score_",),
+    PassthroughScoring: ("best_score_",),
+    LRScheduler: ("batch_idx_",),
+}
+
+
+def net_memory(
+    net: Any, begin: int | bytes, generator: torch.Generator, datasets: Sequence[Any]
+) -> dict[str, Any]:
+    """Return the state of a net between two epochs, as plain values.
+
+    `begin` is the seed or the generator state of its initialisation.  Optimizer, callbacks
+    and schedulers are left out if they hold other objects, as a user's scheduler may;
+    another net then cannot continue from the state.
+    """
+    memory = {
+        "rows": _rows_digest(datasets),
+        "generator": generator.get_state().numpy().tobytes().hex(),
+    }
+    if isinstance(begin, bytes):
+        memory["begin"] = begin.hex()
+    try:
+        values: dict[str, Any] = {
+            "options": _options(net),
+            "callbacks": {
+                name: {part: getattr(c, part) for part in _CARRIED.get(type(c), ())}
+                for name, c in net.callbacks_
+            },
+            "schedulers": {
+                name: scheduler.state_dict() for name, scheduler in _schedulers(net)
+            },
+        }
+        return {**memory, **decode(encode(values))}
+    except Exception:  # noqa: BLE001 - a user's scheduler may raise anything
+        return memory
+
+
+def recall(
+    net: Any, generator: torch.Generator, datasets: Sequence[Any], state: TrainingState
+) -> bool:
+    """Restore the state of another net, except its optimizer's moments.
+
+    The net is at the start of its training, which draws from `generator`; `datasets` are
+    its training and validation sets, and the ``course`` of `state` is the memory of the
+    other net. Returns whether the state was restored. The net stays at its start if the
+    memory is incomplete, or if another validation set was drawn, as by a ``ValidSplit``
+    without a seed.
+    """
+    memory = state.course
+    if "options" not in memory or memory["rows"] != _rows_digest(datasets):
+        return False
+    weights = state.weights if state.last_weights is None else state.last_weights
+    copies = {name: torch.from_numpy(np.array(array)) for name, array in weights.items()}
+    net.module_.load_state_dict(copies)
+    generator.set_state(generator_after(state))
+    net.history_ = History(dict(record) for record in state.history)
+    recall_callbacks(net, memory)
+    return True
+
+
+def generator_after(state: TrainingState) -> torch.Tensor:
+    """Return the state of a net's generator after its training."""
+    drawn = bytearray.fromhex(state.course["generator"])
+    return torch.frombuffer(drawn, dtype=torch.uint8)
+
+
+def recall_callbacks(net: Any, memory: dict[str, Any]) -> None:
+    """Restore the optimizer's options, callbacks and schedulers of a net."""
+    if "options" not in memory:
+        return
+    group = net.optimizer_.param_groups[0]
+    group.update(_changed(_options(net), memory["options"]))
+    for name, callback in net.callbacks_:
+        for attribute in _CARRIED.get(type(callback), ()):
+            setattr(callback, attribute, memory["callbacks"][name][attribute])
+    for name, scheduler in _schedulers(net):
+        scheduler.load_state_dict(
+            _changed(scheduler.state_dict(), memory["schedulers"][name])
+        )
+
+
+def _rows_digest(datasets: Sequence[Any]) -> str:
+    digest = hashlib.sha256()
+    for dataset in datasets:
+        digest.update(b"%d:" % (0 if dataset is None else len(dataset)))
+        while isinstance(dataset, Subset):
+            digest.update(np.asarray(dataset.indices, dtype=np.int64).tobytes())
+            dataset = dataset.dataset
+    return digest.hexdigest()
+
+
+def _options(net: Any) -> dict[str, Any]:
+    (group,) = net.optimizer_.param_groups
+    return {name: value for name, value in group.items() if name != "params"}
+
+
+def _schedulers(net: Any) -> list[tuple[str, Any]]:
+    return [(n, c.lr_scheduler_) for n, c in net.callbacks_ if isinstance(c, LRScheduler)]
+
+
+def _changed(current: Any, stored: Any) -> Any:
+    """Return `current` with the values of `stored` where they differ.
+
+    Unchanged values stay the same objects: the milestones of torch's ``MultiStepLR`` are a
+    ``Counter``, but are stored as a dict.
+    """
+    if type(current) is type(stored) is dict:
+        return {
+            **current,
+            **{
+                n: _changed(current[n], v) if n in current else v for n, v in stored.items()
+            },
+        }
+    if type(current) is type(stored) is list and len(current) == len(stored):
+        return [_changed(*pair) for pair in zip(current, stored, strict=True)]
+    return current if encode(current) == encode(stored) else stored
+
+
+# Callbacks that use their attributes of earlier epochs; skorch calls all others.
+_REMEMBERING = (EarlyStopping, EpochScoring, LRScheduler, PassthroughScoring)
+
+
+def adopt_skorch(net: Any, X: Any, y: Any, state: TrainingState) -> Any:
+    """Turn a net into the result of its ``fit``, from a finished training.
+
+    `X` and `y` are the training samples. Torch's global generator advances as in training,
+    if that began at its current state.
+    """
+    begin = state.course.get("begin")
+    with RNG_LOCK:
+        is_next = seed_of_state(torch.get_rng_state().numpy().tobytes()) == state.seed
+        with forked_rng(bytes.fromhex(begin) if begin else state.seed, net.device):
+            net.initialize()
+        if is_next and state.course:
+            torch.set_rng_state(generator_after(state))
+    net.check_data(X, y)
+    if state.course:
+        for _, callback in net.callbacks_:
+            if type(callback) in _REMEMBERING:
+                callback.on_train_begin(net, X=X, y=y)
+    load_net_arrays(net, state)
+    if state.course:
+        recall_callbacks(net, state.course)
+    _print_epochs(net)
+    return net
+
+
+def silenced(net: Any) -> Any:
+    """Suppress all output of an uninitialised net's callbacks."""
+    net.set_params(verbose=0)
+    for entry in () if net.callbacks == "disable" else net.callbacks or ():
+        callback = entry[1] if isinstance(entry, tuple) else entry
+        if isinstance(callback, EarlyStopping | PrintLog):
+            callback.sink = _drop
+    return net
+
+
+def _print_epochs(net: Any) -> None:
+    """Print the output of callbacks in a training, from its history."""
+    printing = [c for _, c in net.callbacks_ if isinstance(c, EarlyStopping | PrintLog)]
+    if not net.verbose and all(callback.sink is print for callback in printing):
+        return
+    history, stoppers = net.history, [c for c in printing if isinstance(c, EarlyStopping)]
+    loads_best = [stopper.load_best for stopper in stoppers]
+    for stopper in stoppers:
+        # The net has the best weights already.
+        stopper.load_best = False
+        stopper.on_train_begin(net)
+    try:
+        for n in range(1, len(history) + 1):
+            net.history_ = History(history[:n])
+            for callback in printing:
+                callback.on_epoch_end(net)
+    except KeyboardInterrupt:
+        # Raised by a callback to end a training.
+        pass
+    finally:
+        net.history_ = history
+    for stopper, load_best in zip(stoppers, loads_best, strict=True):
+        stopper.load_best = load_best
+        if load_best:
+            stopper.best_model_weights_ = net.module_.state_dict()
+        stopper.on_train_end(net)
+
+
+def _drop(text: str) -> None:
+    pass
+
+
+# Searching a longer stream would take more than a second.
+_MOST_WORDS = 2**24
+# Words drawn at a time, which stay in the cache.
+_WORDS_SKIPPED = 2**18
+# A sequence of this many words occurs only once in a stream.
+_MARK = 4
+
+
+def draw_as_fit(net: Any, X: Any, y: Any, known: dict[Any, int], key: Any = None) -> None:
+    """Initialise a net, and draw the random numbers of all epochs of its training.
+
+    The draws of a step of its module are cached in `known`, by batch size and a key of the
+    module.
+    """
+    net.initialize()
+    train, valid = net.get_split_datasets(X, y)
+    options = net.get_params_for("iterator_train")
+    size = int(options.get("batch_size", net.batch_size))
+    sizes = batch_sizes(len(train), len(train) if size == -1 else size, shuffled=False)
+    n_loads = 1 + bool(options.get("shuffle", False)) + (valid is not None)
+    n_words = n_loads * _words_of_loader()
+    n_lazy = 0
+    if any(map(is_lazy, net.module_.parameters())):
+        # Only the first step draws the weights of lazy layers.
+        first = multi_indexing(X, slice(sizes[0]))
+        n_lazy = _words_of_step(net, first) - _words_of_step(net, first)
+    kind = named_inputs(X) or (X.shape[1:], str(X.dtype))
+    for n in {sizes[0], sizes[-1]}:
+        place = (key, n, kind)
+        if key is None or place not in known:
+            known[place] = _words_of_step(net, multi_indexing(X, slice(n)))
+        n_words += sizes.count(n) * known[place]
+    skip_words(n_words * int(net.max_epochs) + n_lazy)
+
+
+def count_words(before: Tensor, after: Tensor) -> int | None:
+    """Return the number of words between two generator states; None if unknown."""
+    if torch.equal(before, after):
+        return 0
+    mark, n = _stream(after, _MARK)[0], 64
+    while n <= _MOST_WORDS:
+        words, _ = _stream(before, n + _MARK)
+        for place in np.flatnonzero(words[:n] == mark[0]).tolist():
+            if np.array_equal(words[place : place + _MARK], mark):
+                is_there = torch.equal(_stream(before, place)[1], after)
+                return int(place) if is_there else None
+        n *= 8
+    return None
+
+
+def skip_words(n_words: int) -> None:
+    """Draw words from torch's global generator."""
+    # Small integers take one word each, too, in half the time.
+    drawn = torch.empty(min(n_words, _WORDS_SKIPPED), dtype=torch.uint8)
+    for start in range(0, n_words, _WORDS_SKIPPED):
+        drawn[: n_words - start].random_()
+
+
+def _stream(state: Tensor, n: int) -> tuple[Any, Tensor]:
+    """Return the next words from a state, and the state after them."""
+    generator = torch.Generator()
+    generator.set_state(state)
+    words = torch.rand(n, generator=generator, dtype=torch.float32)
+    return words.numpy(), generator.get_state()
+
+
+@cache
+def _words_of_loader() -> int:
+    """Return the number of words that a ``DataLoader`` draws for workers or shuffling."""
+    state = torch.get_rng_state()
+    torch.empty((), dtype=torch.int64).random_()
+    n_words = count_words(state, torch.get_rng_state()) or 0
+    torch.set_rng_state(state)
+    return n_words
+
+
+def _words_of_step(net: Any, X: Any) -> int:
+    """Return the number of words that a training step draws on samples; 0 if unknown."""
+    state = torch.get_rng_state()
+    try:
+        net.module_.train()
+        with torch.no_grad():
+            net.infer(to_tensor(X, net.device))
+        return count_words(state, torch.get_rng_state()) or 0
+    except Exception:  # noqa: BLE001 - training will raise it
+        return 0
+    finally:
+        torch.set_rng_state(state)
+
+
+Array = npt.NDArray[Any]
+
+
+def cutting_iterator(get_iterator: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a method for ``NeuralNet.get_iterator`` that slices arrays where possible.
+
+    `get_iterator` is skorch's method, which serves all other inputs and training; the
+    batches are the same.
+    """
+
+    @functools.wraps(get_iterator)
+    def cutting(net: Any, dataset: Any, training: bool = False) -> Any:  # noqa: FBT001
+        if not training and _is_plain(net, dataset):
+            size = net.get_params_for("iterator_valid").get("batch_size", net.batch_size)
+            if size == -1:
+                size = len(dataset)
+            if type(size) is int and size > 0:
+                return _Slices(dataset.X, size)
+        return get_iterator(net, dataset, training=training)
+
+    return cutting
+
+
+def _is_plain(net: Any, dataset: Any) -> bool:
+    """Return whether a data loader would only stack samples of an array."""
+    if type(dataset) is not Dataset or dataset.y is not None:
+        return False
+    X = dataset.X
+    return (
+        type(X) in {np.ndarray, np.memmap}
+        and X.ndim > 1
+        and X.dtype.kind in "fi"
+        and X.dtype.isnative
+        and net.iterator_valid is DataLoader
+        and set(net.get_params_for("iterator_valid")) <= {"batch_size"}
+    )
+
+
+class _Slices:
+    """Batches of an array, each with skorch's zeros in place of targets."""
+
+    def __init__(self, X: Array, batch_size: int) -> None:
+        self._X = X
+        self._batch_size = batch_size
+
+    def __len__(self) -> int:
+        return math.ceil(len(self._X) / self._batch_size)
+
+    def __iter__(self) -> Iterator[list[Tensor]]:
+        # A data loader draws this seed for its workers, also without workers; later draws
+        # from torch's generator must not change.
+        with RNG_LOCK:
+            torch.empty((), dtype=torch.int64).random_()
+        for start in range(0, len(self._X), self._batch_size):
+            # A copy, because a module may modify its input in place.
+            samples = np.array(self._X[start : start + self._batch_size], order="C")
+            yield [torch.from_numpy(samples), torch.zeros(len(samples), 1)]

@@ -1,0 +1,287 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Which fits can share a fleet, and why a fit or a skorch net must train alone."""
+
+import copy
+import functools
+import inspect
+import itertools
+import re
+from collections.abc import Iterable
+from types import CodeType, FunctionType
+from typing import Any
+
+import numpy as np
+import torch
+from skorch import NeuralNet, NeuralNetClassifier, NeuralNetRegressor
+from skorch.callbacks import (
+    EarlyStopping,
+    EpochScoring,
+    EpochTimer,
+    GradientNormClipping,
+    LRScheduler,
+    PassthroughScoring,
+    PrintLog,
+)
+from skorch.utils import multi_indexing, to_tensor
+from torch.optim import SGD, Adam, AdamW, RMSprop
+from torch.utils.data import DataLoader
+
+from sk_tune._augment import as_augmentations, kinds_of
+from sk_tune._engine._digest import installed_name, names_in
+from sk_tune._estimators import Fit, NetworkEstimator, is_dict, is_unchanged
+from sk_tune._nets import NamedInput, loose_state, tensor_values
+from sk_tune._training import forked_rng
+
+OPTIMIZER_NAMES: dict[type, str] = {
+    SGD: "sgd",
+    Adam: "adam",
+    AdamW: "adamw",
+    RMSprop: "rmsprop",
+}
+_CALLBACKS = (
+    EarlyStopping,
+    EpochScoring,
+    EpochTimer,
+    GradientNormClipping,
+    LRScheduler,
+    PassthroughScoring,
+    PrintLog,
+)
+# Supported options of optimizers; all others must have their defaults.
+_OPTIMIZER_OPTIONS = {"lr", "weight_decay", "momentum", "nesterov", "betas", "eps", "alpha"}
+_SPEED_ONLY = {"foreach", "fused", "differentiable"}
+# Attributes of a net that bypass its cached predictions.
+_INSIDE = frozenset({
+    "evaluation_step",
+    "get_all_learnable_params",
+    "infer",
+    "module_",
+    "optimizer_",
+    "save_params",
+})
+# Schedulers that change the momentum along with the learning rate.
+_CYCLIC = {"OneCycleLR", "CyclicLR"}
+# Names that a derived class may redefine: training and adoption do not call them, or call
+# them on the net itself. scikit-learn adds methods for metadata requests to each class.
+_FREE = re.compile(
+    r"__\w+__|predict|predict_proba|score|get_default_callbacks|[gs]et_params"
+    r"|(save|load)_params|set_\w+_request"
+)
+
+
+def reason_against_net(net: Any, X: Any, y: Any) -> str | None:
+    """Return why a fleet cannot carry an uninitialised skorch net; None if it can.
+
+    The reason is a clause that continues "was trained alone because".
+    """
+    checks = (_of_class, _of_data_loading, _of_optimizer, _of_callbacks)
+    reasons = (check(net) for check in checks)
+    refusal = next((reason for reason in reasons if reason is not None), None)
+    parts = [*(X.values() if is_dict(X) else [X]), y]
+    are_arrays = all(isinstance(part, np.ndarray | torch.Tensor) for part in parts)
+    if refusal is None and not are_arrays:
+        return (
+            "X and y of a skorch net must be arrays, tensors or dicts of them for a fleet"
+        )
+    return refusal
+
+
+def named_inputs(X: Any) -> tuple[NamedInput, ...]:
+    """Return the named inputs of an X that is a dict of arrays or tensors; else empty."""
+    if not is_dict(X):
+        return ()
+    parts = {name: torch.as_tensor(values) for name, values in X.items()}
+    return tuple(
+        NamedInput(name, tuple(t.shape[1:]), str(t.dtype).removeprefix("torch."))
+        for name, t in parts.items()
+    )
+
+
+def _of_class(net: Any) -> str | None:
+    if not isinstance(net, NeuralNet):
+        return f"{type(net).__name__} is neither sk_tune's nor a skorch net"
+    base = NeuralNetClassifier if isinstance(net, NeuralNetClassifier) else NeuralNet
+    if isinstance(net, NeuralNetRegressor):
+        base = NeuralNetRegressor
+    derived = type(net).__mro__[: type(net).__mro__.index(base)]
+    for name in itertools.chain(*map(vars, derived)):
+        if hasattr(base, name) and not _FREE.fullmatch(name):
+            return f"{type(net).__name__} overrides {name}"
+    if net.compile:
+        return "compile=True"
+    if net.warm_start and getattr(net, "initialized_", False):
+        return "it continues from an earlier fit (warm_start=True)"
+    return None
+
+
+def _of_data_loading(net: Any) -> str | None:
+    if net.iterator_train is not DataLoader or net.iterator_valid is not DataLoader:
+        return "it has a custom iterator"
+    params = net.get_params_for("iterator_train") | net.get_params_for("iterator_valid")
+    extra = sorted(set(params) - {"shuffle", "batch_size"})
+    if extra:
+        return f"its iterators have options ({', '.join(extra)})"
+    return None
+
+
+def _of_optimizer(net: Any) -> str | None:
+    if net.optimizer not in OPTIMIZER_NAMES:
+        return f"its optimizer is {getattr(net.optimizer, '__name__', net.optimizer)}"
+    probe = net.optimizer([torch.nn.Parameter(torch.zeros(1))], lr=1.0).defaults
+    for name, value in net.get_params_for("optimizer").items():
+        if name in _OPTIMIZER_OPTIONS or name in _SPEED_ONLY:
+            continue
+        if name not in probe or probe[name] != value:
+            return f"its optimizer has the option {name}={value!r}"
+    return None
+
+
+def reason_against_callbacks(callbacks: Iterable[Any]) -> str | None:
+    """Return why a fleet cannot carry callbacks of an initialised net; None if it can."""
+    listed = list(callbacks)
+    kinds = [
+        callback if isinstance(callback, type) else type(callback) for callback in listed
+    ]
+    for kind in (EarlyStopping, GradientNormClipping):
+        if kinds.count(kind) > 1:
+            return f"it has several {kind.__name__}"
+    reasons = map(_of_callback, listed)
+    return next((reason for reason in reasons if reason is not None), None)
+
+
+def reason_in_criterion(net: Any, X: Any, y: Any) -> str | None:
+    """Return why calls of its criterion change an initialised net; None if they do not."""
+    criterion = net.criterion_
+    if type(criterion).__module__.startswith("torch.nn."):
+        return None
+    samples, targets = (
+        to_tensor(multi_indexing(part, slice(2)), net.device) for part in (X, y)
+    )
+    vars(net)["criterion_"] = called = copy.deepcopy(criterion)
+    state = loose_state(called), tensor_values(called)
+    try:
+        with forked_rng(0, net.device), torch.no_grad():
+            module = copy.deepcopy(net.module_).eval()
+            is_dict = isinstance(samples, dict)
+            y_pred = module(**samples) if is_dict else module(samples)
+            for training in (True, False):
+                called.train(training)
+                net.get_loss(y_pred, targets, X=samples, training=training)
+    finally:
+        vars(net)["criterion_"] = criterion
+    changed = (loose_state(called), tensor_values(called)) != state
+    return "its criterion changes itself when it is called" if changed else None
+
+
+def _of_callbacks(net: Any) -> str | None:
+    if net.callbacks == "disable":
+        return None
+    if net.use_caching is False:
+        return "its scores are predicted again (use_caching=False)"
+    entries = net.callbacks or []
+    return reason_against_callbacks(e[1] if isinstance(e, tuple) else e for e in entries)
+
+
+def _looks_inside(scoring: Any, asked: frozenset[CodeType] = frozenset()) -> bool:
+    """Return whether a scoring may read attributes of a net that a fleet does not train.
+
+    Callables without Python code may, too. A user's functions and methods that a function
+    names are inspected recursively, except for code in `asked`.
+    """
+    if isinstance(scoring, functools.partial):
+        return _looks_inside(scoring.func, asked)
+    function = getattr(scoring, "__func__", scoring)
+    if not hasattr(function, "__code__"):
+        function = type(scoring).__call__
+    code = getattr(function, "__code__", None)
+    if code is None or code in asked:
+        return code is None
+    names = names_in(code).attributes
+    owner = type(getattr(scoring, "__self__", scoring))
+    try:
+        variables = inspect.getclosurevars(function)
+    except (TypeError, ValueError):  # Not a function, or a name that is not bound yet.
+        return True
+    named = {**vars(owner), **variables.globals, **variables.nonlocals}
+    helpers = (named[name] for name in names | set(variables.nonlocals) if name in named)
+    return not _INSIDE.isdisjoint(names) or any(
+        _looks_inside(helper, asked | {code})
+        for helper in helpers
+        if isinstance(helper, FunctionType) and not installed_name(helper)
+    )
+
+
+def _of_callback(callback: Any) -> str | None:
+    kind = callback if isinstance(callback, type) else type(callback)
+    if kind not in _CALLBACKS:
+        return f"it has callbacks ({kind.__name__})"
+    if (
+        kind is GradientNormClipping
+        and getattr(callback, "gradient_clip_norm_type", 2) != 2
+    ):
+        return "GradientNormClipping has another norm than 2"
+    if kind is EpochScoring and getattr(callback, "on_train", False):
+        return "EpochScoring scores the training samples"
+    if kind is EpochScoring and not getattr(callback, "use_caching", True):
+        return "EpochScoring predicts again (use_caching=False)"
+    scoring = getattr(callback, "scoring", None)
+    if kind is EpochScoring and callable(scoring) and _looks_inside(scoring):
+        return "EpochScoring has a function that reads attributes of the net"
+    if kind is LRScheduler and callable(getattr(callback, "monitor", None)):
+        return "LRScheduler has a function that reads the net"
+    if kind is LRScheduler and not isinstance(callback, type):
+        policy = callback.policy
+        name = policy if isinstance(policy, str) else getattr(policy, "__name__", "")
+        if name in _CYCLIC and getattr(callback, "cycle_momentum", True):
+            return f"{name} also changes the momentum (cycle_momentum=True)"
+        if name == "ReduceLROnPlateau" and callback.step_every == "batch":
+            return "ReduceLROnPlateau steps after every batch"
+    return None
+
+
+# Numbers that may differ between networks of a fleet, and parameters outside of training.
+_NETWORK_PARAMETERS = frozenset({
+    *("learning_rate", "momentum", "weight_decay", "l1", "dropout", "frequency_scale"),
+    *("label_smoothing", "gradient_clip", "max_epochs", "lr_schedule", "early_stopping"),
+    *("validation_fraction", "patience", "tol", "class_weight", "warm_start"),
+    *("random_state", "verbose", "callbacks"),
+})
+
+
+def signature(fit: Fit) -> tuple[Any, ...]:
+    """Return a hashable key that fits must share to be in one fleet.
+
+    Modules built by a user's callable are compared after they are built.
+    """
+    estimator = fit.estimator
+    if isinstance(estimator, NeuralNet):
+        # Initialised nets are compared further.
+        return (type(estimator), repr(estimator.module), repr(estimator.optimizer))
+    params = estimator.get_params(deep=False)
+    if "augmentation" in params:
+        # Values may differ between networks.
+        params["augmentation"] = kinds_of(as_augmentations(params["augmentation"]))
+    fixed = sorted(
+        (name, repr(value))
+        for name, value in params.items()
+        if name not in _NETWORK_PARAMETERS and not name.startswith("module__")
+    )
+    return (type(estimator), *fixed)
+
+
+def reason_alone(fit: Fit) -> str | None:
+    """Return why the parameters of a fit rule out a fleet; None if they do not."""
+    estimator = fit.estimator
+    if not isinstance(estimator, NetworkEstimator):
+        return reason_against_net(estimator, fit.X, fit.y)
+    if not is_unchanged(estimator):
+        return f"{type(estimator).__name__} overrides a method of training"
+    if estimator.callbacks:
+        names = ", ".join(sorted({type(c).__name__ for c in estimator.callbacks}))
+        return f"it has callbacks ({names})"
+    if str(estimator.device).partition(":")[0] not in {"auto", "cpu", "cuda"}:
+        return f"fleets do not run on device={estimator.device!r}"
+    if estimator.verbose:
+        return f"verbose={estimator.verbose} prints a line for every epoch"
+    return None

@@ -1,0 +1,374 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Bagging of networks: scikit-learn's, with all members trained as one fleet.
+
+``fit`` runs scikit-learn's own ``fit`` inside a ``with fleet():`` block, which draws
+samples, columns and seeds, so the members are equal to scikit-learn's.  This module adds
+tables of out-of-bag scores and predicts with all members in one call.
+
+Notation: m members, n samples, C classes or targets.
+"""
+
+import warnings
+from contextlib import ExitStack
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from joblib import effective_n_jobs
+from sklearn import ensemble
+from sklearn.metrics import accuracy_score, r2_score
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from sk_tune._adoption import adoption
+from sk_tune._backend import CollectingBackend, fleet
+from sk_tune._compat import get_active_backend
+from sk_tune._declaration import Documented, with_inherited_docs
+from sk_tune._ensemble._combination import Combination, network_of
+from sk_tune._ensemble._member_fits import asks_for_types, has_network, with_categories
+from sk_tune._ensemble._parts import parts_of
+from sk_tune._estimators import MLPClassifier, MLPRegressor, category_columns
+from sk_tune._warnings import warn_user
+
+Array = npt.NDArray[Any]
+
+_N_NAMED = 5  # Columns that a warning lists.
+# Columns of `oob_curve_` by their names in a network's history.
+_COLUMNS = {
+    "train_loss": "train_loss",
+    "monitor_loss": "oob_loss",
+    "monitor_score": "oob_score",
+}
+# Largest number of predicted values held at one time.
+_MOST_NUMBERS = 2**22
+
+
+class _Bagging(Documented):
+    """Makes scikit-learn's bagging train and predict its networks together.
+
+    Drop-in for scikit-learn's class of this name, with the same results for the same
+    ``random_state``.
+
+    Parameters
+    ----------
+    n_estimators : int, default=10
+        Number of members.
+    max_samples : int or float, default=None
+        Number of samples to draw for each member, or their share; None draws n_samples.
+    max_features : int or float, default=1.0
+        Number of columns to draw for each member, or their share.
+    bootstrap : bool, default=True
+        Whether samples are drawn with replacement.  With False and `max_samples` of None,
+        networks differ by their seeds only: a deep ensemble [1]_.
+    bootstrap_features : bool, default=False
+        Whether columns are drawn with replacement.
+    oob_score : bool, default=False
+        Whether to compute out-of-bag scores: overall, by epoch and by number of members.
+    warm_start : bool, default=False
+        Whether ``fit`` adds members to the existing ones.
+    n_jobs : int, default=None
+        Worker processes that train, as in scikit-learn.
+    random_state : int, RandomState instance or None, default=None
+        Seed of samples, columns and the members' seeds.
+    verbose : int, default=0
+        As in scikit-learn.
+
+    Attributes
+    ----------
+    estimator_ : estimator
+        Template of the members.
+    estimators_ : list of estimators
+        The members.
+    estimators_samples_ : list of ndarray
+        Positions of the samples of each member.
+    estimators_features_ : list of ndarray
+        Columns of each member.
+    n_features_in_ : int
+        Columns of X.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Their names, if X had any.
+    oob_curve_ : DataFrame
+        A row for each member and epoch, if `oob_score`: member, epoch, train_loss, and
+        oob_loss and oob_score on the member's out-of-bag samples.  Where the mean
+        ``oob_loss`` no longer falls, more epochs do not help.  Empty for members that are
+        not networks or follow transformers, and within ``fleet()``.
+    oob_by_members_ : DataFrame
+        A row for each number of members, if `oob_score`: n_members, oob_score of the first
+        n_members members, and n_samples, the samples that are out of bag for at least one
+        of them.  Where ``oob_score`` no longer rises, more members do not help.
+
+    Notes
+    -----
+    Networks of one architecture are stacked and predict in one call.
+
+    References
+    ----------
+    .. [1] B. Lakshminarayanan, A. Pritzel, C. Blundell. Simple and scalable predictive
+       uncertainty estimation using deep ensembles. NeurIPS 2017.
+    """
+
+    def fit(self: Any, X: Any, y: Any, sample_weight: Any = None, **fit_params: Any) -> Any:
+        """Train each member on its own draw of samples and columns.
+
+        Parameters
+        ----------
+        sample_weight : array-like of shape (n_samples,), default=None
+            Relative probabilities of the samples to be drawn; equal if None.
+        **fit_params : dict of str to object
+            Passed to the members' ``fit`` by scikit-learn's metadata routing.
+        """
+        for name in ("oob_curve_", "oob_by_members_"):
+            vars(self).pop(name, None)
+        self._categories = _categories_of_members(self, X)
+        is_in_block = isinstance(get_active_backend()[0], CollectingBackend)
+        try:
+            with ExitStack() as stack:
+                if not is_in_block and has_network(self._get_estimator()):
+                    # Monitors exist only where the engine trains, inside the block.
+                    stack.enter_context(adoption(None))
+                    monitor = _left_out if self.oob_score else None
+                    n_jobs = effective_n_jobs(self.n_jobs)
+                    stack.enter_context(fleet(n_jobs=n_jobs, monitor=monitor))
+                super().fit(X, y, sample_weight, **fit_params)  # type: ignore[misc]
+        finally:
+            del self._categories
+        self._combination = parts_of(self).combination()
+        return self
+
+    def __sklearn_is_fitted__(self) -> bool:
+        """Return whether there are members; an interrupted ``fit`` leaves none."""
+        return bool(getattr(self, "estimators_", ()))
+
+    def _validate_estimator(self: Any, default: Any = None) -> None:
+        super()._validate_estimator(default)  # type: ignore[misc]
+        self.estimator_ = with_categories(self.estimator_, self._categories)
+
+    def _set_oob_score(self: Any, X: Any, y: Any) -> None:
+        """Compute out-of-bag scores of all members, of the first few, and by epoch."""
+        epochs = [
+            {
+                "member": number,
+                "epoch": epoch,
+                **{column: record[name] for name, column in _COLUMNS.items()},
+            }
+            for number, member in enumerate(self.estimators_)
+            for epoch, record in enumerate(getattr(network_of(member), "history_", []), 1)
+            if "monitor_loss" in record
+        ]
+        columns = ["member", "epoch", *_COLUMNS.values()]
+        self.oob_curve_ = pd.DataFrame(epochs, columns=columns)
+        lacks = np.ones((len(self.estimators_), len(y)), dtype=bool)
+        for of_member, drawn in zip(lacks, self.estimators_samples_, strict=True):
+            of_member[drawn] = False
+        combination = parts_of(self).combination()
+        self.oob_by_members_, total = _members_table(combination, lacks, X, y)
+        counts = lacks.sum(axis=0)
+        if not counts.all():
+            warnings.warn(
+                "Some inputs do not have OOB scores. This probably means too few "
+                "estimators were used to compute any reliable oob estimates.",
+                stacklevel=2,
+            )
+        if combination.classes is None:
+            self.oob_prediction_ = total[:, 0] / np.maximum(counts, 1)
+            self.oob_score_ = r2_score(y, self.oob_prediction_)
+        else:
+            with np.errstate(invalid="ignore"):
+                self.oob_decision_function_ = total / counts[:, np.newaxis]
+            self.oob_score_ = accuracy_score(y, total.argmax(axis=1))
+
+    def _combined(self: Any, X: Any) -> Array | None:
+        """Return the mean prediction of the members; None if none of them is a network."""
+        check_is_fitted(self)
+        if not any(network_of(member) is not None for member in self.estimators_):
+            return None
+        X = validate_data(
+            self,
+            X,
+            accept_sparse=["csr", "csc"],
+            dtype=None,
+            ensure_all_finite=False,
+            reset=False,
+        )
+        parts = parts_of(self)
+        return parts.finish(parts.combination(self)(X))
+
+
+def _categories_of_members(bagging: Any, X: Any) -> list[int]:
+    """Return the positions of categorical columns, if all members see the same columns."""
+    positions = category_columns(X)
+    if not positions or not asks_for_types(bagging._get_estimator()):
+        return []
+    most = bagging.max_features
+    has_all = most == (1.0 if isinstance(most, float) else X.shape[1])
+    if has_all and not bagging.bootstrap_features:
+        return positions
+    warn_user(
+        f"{type(bagging).__name__} draws columns for each member, so members would treat "
+        f"{[str(X.columns[i]) for i in positions[:_N_NAMED]]} as numbers, not categories. "
+        "Use max_features=1.0 and bootstrap_features=False."
+    )
+    return []
+
+
+def _left_out(X: Any, y: Any, sample_weight: Any) -> Array | None:
+    """Return a member's out-of-bag samples, which have a weight of 0 in scikit-learn."""
+    if sample_weight is None:
+        return None
+    samples = np.flatnonzero(np.asarray(sample_weight) == 0)
+    return samples if len(samples) else None
+
+
+def _members_table(
+    combination: Combination, lacks: npt.NDArray[np.bool_], X: Any, y: Array
+) -> tuple[pd.DataFrame, Array]:
+    """Return out-of-bag scores by number of members, and summed predictions (n, C).
+
+    Columns: n_members; oob_score, accuracy or R^2, over the samples that are out of bag for
+    at least one of the first n_members; n_samples, their number. `lacks`, (m, n), marks the
+    out-of-bag samples of each member; `y` holds positions of classes, or targets.
+    """
+    is_classifier = combination.classes is not None
+    predicted = np.empty(lacks.shape, dtype=np.intp if is_classifier else np.float64)
+    n_columns = 1 if combination.classes is None else len(combination.classes)
+    size, totals = max(1, _MOST_NUMBERS // (len(lacks) * n_columns)), []
+    for start in range(0, len(y), size):
+        part = slice(start, start + size)
+        counts = lacks[:, part, np.newaxis]
+        sums = np.cumsum(combination.each(X[part]) * counts, axis=0)  # (m, part, C)
+        totals.append(sums[-1])
+        if is_classifier:
+            predicted[:, part] = sums.argmax(axis=2)
+        else:
+            n_predictions = np.maximum(counts.cumsum(axis=0), 1)
+            predicted[:, part] = (sums / n_predictions)[:, :, 0]
+    covered = np.logical_or.accumulate(lacks, axis=0)
+    score = accuracy_score if is_classifier else r2_score
+    # R^2 of fewer than two samples is not defined.
+    scores = [
+        score(y[chosen], values[chosen]) if chosen.sum() > 1 else np.nan
+        for chosen, values in zip(covered, predicted, strict=True)
+    ]
+    table = pd.DataFrame({
+        "n_members": np.arange(1, len(lacks) + 1),
+        "oob_score": scores,
+        "n_samples": covered.sum(axis=1),
+    })
+    return table, np.concatenate(totals)
+
+
+@with_inherited_docs
+class BaggingClassifier(_Bagging, ensemble.BaggingClassifier):  # type: ignore[misc]
+    """Bagging of classifiers, whose networks train as one fleet.
+
+    {description}
+
+    Parameters
+    ----------
+    estimator : estimator, default=None
+        Template of the members: a network, a pipeline that ends in a network, or any other
+        classifier.  ``MLPClassifier()`` if None.
+    {parameters}
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        Labels in the order of the columns of ``predict_proba``.
+    n_classes_ : int
+        Number of classes.
+    oob_score_ : float
+        Accuracy of the out-of-bag predictions, if `oob_score`.
+    oob_decision_function_ : ndarray of shape (n_samples, n_classes)
+        Mean out-of-bag probabilities, if `oob_score`.
+    {attributes}
+
+    See Also
+    --------
+    BaggingRegressor : The same for real-valued targets.
+    sklearn.ensemble.BaggingClassifier : Its base.
+
+    {notes}
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sk_tune import BaggingClassifier, MLPClassifier
+    >>> X, y = load_iris(return_X_y=True)
+    >>> net = MLPClassifier(width=16, learning_rate=0.01, batch_size=16)
+    >>> bag = BaggingClassifier(net, 30, oob_score=True, random_state=0).fit(X, y)
+    >>> bool(bag.oob_score_ > 0.9)
+    True
+    """
+
+    def predict_proba(self, X: Any, **params: Any) -> Array:
+        """Return the mean of the members' probabilities.
+
+        Parameters
+        ----------
+        **params : dict of str to object
+            Passed to the members by scikit-learn's metadata routing.
+        """
+        combined = None if params else self._combined(X)
+        mean: Array = super().predict_proba(X, **params) if combined is None else combined
+        return mean
+
+    def _get_estimator(self) -> Any:
+        return MLPClassifier() if self.estimator is None else self.estimator
+
+
+@with_inherited_docs
+class BaggingRegressor(_Bagging, ensemble.BaggingRegressor):  # type: ignore[misc]
+    """Bagging of regressors, whose networks train as one fleet.
+
+    {description}
+
+    Parameters
+    ----------
+    estimator : estimator, default=None
+        Template of the members: a network, a pipeline that ends in a network, or any other
+        regressor.  ``MLPRegressor()`` if None.
+    {parameters}
+
+    Attributes
+    ----------
+    oob_score_ : float
+        R^2 of the out-of-bag predictions, if `oob_score`.
+    oob_prediction_ : ndarray of shape (n_samples,)
+        Mean out-of-bag predictions, if `oob_score`.
+    {attributes}
+
+    See Also
+    --------
+    BaggingClassifier : The same for classes.
+    sklearn.ensemble.BaggingRegressor : Its base.
+
+    {notes}
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from sk_tune import BaggingRegressor, MLPRegressor
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> net = MLPRegressor(width=16, learning_rate=0.01)
+    >>> bag = BaggingRegressor(net, 30, oob_score=True, random_state=0).fit(X, y)
+    >>> bag.oob_curve_.shape, bag.oob_by_members_.shape
+    ((600, 5), (30, 3))
+    """
+
+    def predict(self, X: Any, **params: Any) -> Array:
+        """Return the mean of the members' predictions.
+
+        Parameters
+        ----------
+        **params : dict of str to object
+            Passed to the members by scikit-learn's metadata routing.
+        """
+        combined = None if params else self._combined(X)
+        if combined is None:
+            mean: Array = super().predict(X, **params)
+            return mean
+        return combined[:, 0] if combined.shape[1] == 1 else combined
+
+    def _get_estimator(self) -> Any:
+        return MLPRegressor() if self.estimator is None else self.estimator

@@ -1,0 +1,562 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Gradient boosting with networks as stages.
+
+Each stage is one regressor with an output for each column of the gradient, so K classes
+need one network, not K trees.  Its contribution is multiplied by a step from a line search
+over the stage's samples and by the learning rate.  Trees take a Newton step in each leaf; a
+network has no leaves.  Fitting the network to the Newton direction itself (GrowNet) needs
+separate sample weights, hence a separate network, for each class, and its targets explode
+where predictions are confident; a single step for the whole stage avoids both.
+
+Notation: n samples, C columns.  y are targets, F is the sum of the previous stages, f the
+prediction of a new stage, all of shape (n, C); w are the sample weights.  Each stage is
+fitted to the negative gradient r of the loss at F (Friedman 2001, Algorithm 1, line 3) and
+added with a step rho (line 5) that minimises the loss of F + rho f.  Where the loss has
+second derivatives, rho is one step of Newton's method from 0, in closed form; unlike the
+minimum, it stays bounded where classes are separable.
+
+References
+----------
+.. [1] J. H. Friedman. Greedy function approximation: a gradient boosting machine. Annals of
+   Statistics 29(5):1189-1232, 2001.
+.. [2] S. Badirli, X. Liu, Z. Xing, A. Bhowmik, K. Doan, S. S. Keerthi. Gradient boosting
+   neural networks: GrowNet. arXiv:2002.07971, 2020.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import field
+from numbers import Real
+from typing import Annotated, Any, ClassVar, NamedTuple, Self
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import expit, log_expit, logsumexp, softmax
+from sklearn.base import ClassifierMixin, RegressorMixin, is_classifier
+from sklearn.ensemble import BaseEnsemble
+from sklearn.model_selection import train_test_split
+from sklearn.utils import check_random_state, column_or_1d, get_tags
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from sk_tune._compat import HasMethods, Interval, StrOptions, check_sample_weight
+from sk_tune._declaration import COUNT, parameters
+from sk_tune._ensemble._combination import Member
+from sk_tune._ensemble._member_fits import fit_stage, last_step, with_categories
+from sk_tune._ensemble._parts import Combined, CombinedClassifier, CombinedRegressor, Parts
+from sk_tune._estimators import MLPRegressor, category_columns
+
+Floats = npt.NDArray[np.float64]
+
+
+class BoostingLoss(ABC):
+    """A loss with the derivatives that gradient boosting needs."""
+
+    @abstractmethod
+    def start(self, y: Floats, w: Floats) -> Floats:
+        """Return the best constant, (C,), for targets (n, C) and weights (n,)."""
+
+    @abstractmethod
+    def each(self, y: Floats, F: Floats) -> Floats:
+        """Return the loss of each sample, (n,), a mean over targets, (n, C)."""
+
+    @abstractmethod
+    def residual(self, y: Floats, F: Floats) -> Floats:
+        """Return the negative gradients, (n, C), times a constant: the next targets."""
+
+    @abstractmethod
+    def curvature(self, y: Floats, F: Floats, f: Floats) -> Floats:
+        """Return the second derivative of each sample's loss along a stage `f`, (n,).
+
+        It is scaled by the same constant as ``residual``.
+        """
+
+    def look_at(self, y: Floats, F: Floats, w: Floats) -> None:  # noqa: B027
+        """Update loss parameters from the residuals before a stage, if it has any."""
+
+    def mean(self, y: Floats, F: Floats, w: Floats) -> float:
+        """Return the weighted mean of the loss; less is better."""
+        return float(np.average(self.each(y, F), weights=w))
+
+    def step(self, y: Floats, F: Floats, f: Floats, w: Floats) -> float:
+        """Return the step along a stage `f`, (n, C); 0 if the loss does not fall."""
+        slope = float(w @ (self.residual(y, F) * f).sum(axis=1))
+        curvature = float(w @ self.curvature(y, F, f))
+        return slope / curvature if curvature > np.finfo(np.float64).tiny else 0.0
+
+
+class _SquaredError(BoostingLoss):
+    """Half the squared error; the step is the exact minimum."""
+
+    def start(self, y: Floats, w: Floats) -> Floats:
+        return np.asarray(np.average(y, axis=0, weights=w))
+
+    def each(self, y: Floats, F: Floats) -> Floats:
+        return np.asarray(0.5 * ((y - F) ** 2).mean(axis=1))
+
+    def residual(self, y: Floats, F: Floats) -> Floats:
+        return y - F
+
+    def curvature(self, y: Floats, F: Floats, f: Floats) -> Floats:
+        return np.asarray((f**2).sum(axis=1))
+
+
+class _AbsoluteError(BoostingLoss):
+    """Absolute error; the step is the exact minimum, a median (Friedman 2001, eq. 14)."""
+
+    def start(self, y: Floats, w: Floats) -> Floats:
+        return np.array([_weighted_quantile(column, w, 0.5) for column in y.T])
+
+    def each(self, y: Floats, F: Floats) -> Floats:
+        return np.asarray(np.abs(y - F).mean(axis=1))
+
+    def residual(self, y: Floats, F: Floats) -> Floats:
+        return np.sign(y - F)
+
+    def curvature(self, y: Floats, F: Floats, f: Floats) -> Floats:
+        return np.zeros(len(y))
+
+    def step(self, y: Floats, F: Floats, f: Floats, w: Floats) -> float:
+        # sum w |f| |(y - F) / f - rho| is least at the weighted median of the ratios.
+        weights = w[:, np.newaxis] * np.abs(f)
+        moves = weights > 0
+        if not moves.any():
+            return 0.0
+        return _weighted_quantile((y - F)[moves] / f[moves], weights[moves], 0.5)
+
+
+class _HuberLoss(BoostingLoss):
+    """Squared error for the share `alpha` of small residuals, absolute error for larger."""
+
+    def __init__(self, alpha: float) -> None:
+        self.alpha = alpha
+        self.delta = np.inf
+        # The threshold of the first stage: losses of several stages are comparable only if
+        # they belong to one function.
+        self._scored_delta = np.inf
+
+    def start(self, y: Floats, w: Floats) -> Floats:
+        # The median, as in Friedman (2001, Algorithm 4).
+        return _AbsoluteError().start(y, w)
+
+    def look_at(self, y: Floats, F: Floats, w: Floats) -> None:
+        weights = np.broadcast_to(w[:, np.newaxis], y.shape)
+        sizes = np.abs(y - F).ravel()
+        self.delta = _weighted_quantile(sizes, weights.ravel(), self.alpha)
+        if self._scored_delta == np.inf:
+            self._scored_delta = self.delta
+
+    def each(self, y: Floats, F: Floats) -> Floats:
+        size = np.abs(y - F)
+        small = np.minimum(size, self._scored_delta)
+        return np.asarray((small * (size - 0.5 * small)).mean(axis=1))
+
+    def residual(self, y: Floats, F: Floats) -> Floats:
+        return np.clip(y - F, -self.delta, self.delta)
+
+    def curvature(self, y: Floats, F: Floats, f: Floats) -> Floats:
+        return np.asarray((f**2 * (np.abs(y - F) <= self.delta)).sum(axis=1))
+
+
+class _BinaryLogLoss(BoostingLoss):
+    """Negative log-likelihood of labels 0 and 1 in nats; F are log-odds."""
+
+    def start(self, y: Floats, w: Floats) -> Floats:
+        share = np.average(y, axis=0, weights=w)
+        return np.asarray(np.log(share) - np.log1p(-share))
+
+    def each(self, y: Floats, F: Floats) -> Floats:
+        return np.asarray(-log_expit(np.where(y > 0, F, -F))[:, 0])
+
+    def residual(self, y: Floats, F: Floats) -> Floats:
+        return np.asarray(y - expit(F))
+
+    def curvature(self, y: Floats, F: Floats, f: Floats) -> Floats:
+        return np.asarray((expit(F) * expit(-F) * f**2)[:, 0])
+
+
+class _LogLoss(BoostingLoss):
+    """Negative log-likelihood of one-hot labels in nats; F are logits."""
+
+    def start(self, y: Floats, w: Floats) -> Floats:
+        return np.asarray(np.log(np.average(y, axis=0, weights=w)))
+
+    def each(self, y: Floats, F: Floats) -> Floats:
+        return np.asarray(logsumexp(F, axis=1) - (y * F).sum(axis=1))
+
+    def residual(self, y: Floats, F: Floats) -> Floats:
+        return np.asarray(y - softmax(F, axis=1))
+
+    def curvature(self, y: Floats, F: Floats, f: Floats) -> Floats:
+        p = softmax(F, axis=1)
+        # The variance of f under p.
+        centred = f - (p * f).sum(axis=1, keepdims=True)
+        return np.asarray((p * centred**2).sum(axis=1))
+
+
+_REGRESSION_LOSSES: dict[str, Callable[[float], BoostingLoss]] = {
+    "squared_error": lambda alpha: _SquaredError(),
+    "absolute_error": lambda alpha: _AbsoluteError(),
+    "huber": _HuberLoss,
+}
+
+
+def _weighted_quantile(values: Floats, weights: Floats, level: float) -> float:
+    """Return the smallest value at or below which lies a share `level` of the weights."""
+    order = np.argsort(values, kind="stable")
+    total = np.cumsum(weights[order])
+    position = np.searchsorted(total, level * total[-1])
+    return float(values[order[min(int(position), len(values) - 1)]])
+
+
+Array = npt.NDArray[Any]
+
+
+class _BoostedSamples(NamedTuple):
+    """Samples with targets, weights, and the predictions of the stages so far."""
+
+    X: Array
+    y: Array
+    w: Array
+    F: Array
+
+
+@parameters
+class _Boosting(Combined, BaseEnsemble):  # type: ignore[misc]
+    """Parameters, training and sum of the stages, for both tasks.
+
+    Parameters
+    ----------
+    estimator : regressor, default=None
+        Template of the stages: a regressor that supports as many targets as y has columns,
+        or as there are classes if there are more than two.
+        ``MLPRegressor(n_layers=1, width=64, max_epochs=10)`` if None.
+    n_estimators : int, default=50
+        Maximum number of stages.
+    learning_rate : float, default=0.3
+        Factor of every stage; smaller values need more stages.
+    subsample : float, default=1.0
+        Share of the samples that each stage is trained on, drawn without replacement.
+    validation_fraction : float, default=0.1
+        Share of the samples to set aside for early stopping; stratified in classification.
+    n_iter_no_change : int or None, default=None
+        Stop after this number of stages without progress on the samples set aside, and
+        keep the stages up to the best.  None trains all stages on all samples.
+    tol : float, default=1e-4
+        Decrease of the loss that counts as progress.
+    random_state : int, RandomState instance or None, default=None
+        Seed of the stages' seeds, of subsamples and of the samples set aside.
+
+    Attributes
+    ----------
+    estimator_ : regressor
+        Template of the stages.
+    estimators_ : list of regressors
+        The stages.
+    weights_ : ndarray of shape (n_estimators_,)
+        Their factors in the sum: learning rate times line search.
+    n_estimators_ : int
+        Number of stages.
+    validation_score_ : ndarray of shape (n_stages,)
+        ``train_score_`` on the samples set aside, if any.
+    n_features_in_ : int
+        Columns of X.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Their names, if X had any.
+    """
+
+    estimator: Annotated[Any, HasMethods(["fit", "predict"]), None] = field(
+        default=None, kw_only=False
+    )
+    n_estimators: Annotated[int, COUNT] = field(default=50, kw_only=False)
+    learning_rate: Annotated[float, Interval(Real, 0, None, closed="neither")] = 0.3
+    subsample: Annotated[float, Interval(Real, 0, 1, closed="right")] = 1.0
+    validation_fraction: Annotated[float, Interval(Real, 0, 1, closed="neither")] = 0.1
+    n_iter_no_change: Annotated[int | None, COUNT, None] = None
+    tol: Annotated[float, Interval(Real, 0, None, closed="left")] = 1e-4
+    random_state: Annotated[Any, "random_state"] = None
+
+    # Parameters that scikit-learn would pass to each stage.
+    estimator_params: ClassVar[tuple[str, ...]] = ()
+
+    def _encode(self, y: Array) -> tuple[BoostingLoss, Floats, Array | None]:
+        """Return the loss, its targets, (n, C), and labels to stratify by."""
+        raise NotImplementedError
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Train the stages, each on the residuals of the previous ones."""
+        self.__dict__.pop("estimators_", None)
+        self._validate_params()
+        self._validate_estimator(MLPRegressor(n_layers=1, width=64, max_epochs=10))
+        if is_classifier(self.estimator_):
+            raise ValueError(
+                f"The 'estimator' parameter of {type(self).__name__} must be a regressor, "
+                f"because stages predict residuals. Got {self.estimator_!r} instead."
+            )
+        self.estimator_: Any = with_categories(self.estimator_, category_columns(X))
+        X, y = self._checked(X, y=y, multi_output=True, reset=True)
+        w = check_sample_weight(sample_weight, X, dtype=np.float64)
+        is_weighted = sample_weight is not None
+        if not w.all():
+            X, y, w = (part[w != 0] for part in (X, y, w))
+        self._loss, targets, labels = self._encode(y)
+        rng = check_random_state(self.random_state)
+        train, valid = np.arange(len(X)), None
+        if self.n_iter_no_change is not None:
+            seed = rng.randint(np.iinfo(np.int32).max)
+            train, valid = train_test_split(
+                train,
+                test_size=self.validation_fraction,
+                random_state=seed,
+                stratify=labels,
+            )
+        self.init_ = self._loss.start(targets[train], w[train])
+        if not np.isfinite(self.init_).all():
+            raise ValueError(
+                "validation_fraction must leave samples of every class to train on. Got "
+                f"{self.validation_fraction} of {len(X)} samples."
+            )
+        train_set, valid_set = (
+            None
+            if part is None
+            else _BoostedSamples(
+                X[part], targets[part], w[part], np.tile(self.init_, (len(part), 1))
+            )
+            for part in (train, valid)
+        )
+        self._boost(train_set, valid_set, rng, is_weighted=is_weighted)
+        return self
+
+    def __sklearn_is_fitted__(self) -> bool:
+        """Return whether the last ``fit`` was completed, not interrupted."""
+        return hasattr(self, "estimators_")
+
+    def _boost(
+        self, train: Any, valid: _BoostedSamples | None, rng: Any, *, is_weighted: bool
+    ) -> None:
+        loss = self._loss
+        stages, weights = [], []
+        train_score, validation_score = [], []
+        n = len(train.X)
+        n_drawn = max(1, int(self.subsample * n))
+        n_patient = self.n_iter_no_change or 0
+        for _ in range(self.n_estimators):
+            drawn: Any = slice(None)
+            if n_drawn < n:
+                drawn = np.sort(rng.permutation(n)[:n_drawn])
+            X, y, w, F = (part[drawn] for part in train)
+            loss.look_at(y, F, w)
+            stage = self._make_estimator(append=False, random_state=rng)
+            fit_stage(stage, X, loss.residual(y, F), w if is_weighted else None)
+            f = _output(stage, train.X)
+            weight = self.learning_rate * loss.step(y, F, f[drawn], w)
+            stages.append(stage)
+            weights.append(weight)
+            train.F[:] += weight * f
+            train_score.append(loss.mean(y, train.F[drawn], w))
+            if valid is None:
+                continue
+            valid.F[:] += weight * _output(stage, valid.X)
+            validation_score.append(loss.mean(valid.y, valid.F, valid.w))
+            recent_scores = validation_score[-n_patient - 1 : -1]
+            if len(recent_scores) == n_patient and validation_score[-1] + self.tol >= max(
+                recent_scores
+            ):
+                break
+        n_kept = len(stages)
+        if validation_score:
+            n_kept = int(np.argmin(validation_score)) + 1
+            self.validation_score_ = np.array(validation_score)
+        elif hasattr(self, "validation_score_"):
+            del self.validation_score_
+        self.train_score_ = np.array(train_score)
+        self.estimators_ = stages[:n_kept]
+        self.weights_ = np.array(weights[:n_kept])
+        self.n_estimators_ = n_kept
+        self._combination = self._parts().combination()
+
+    def _parts(self) -> Parts:
+        check_is_fitted(self)
+        link = "sum"
+        if is_classifier(self):
+            link = "logistic" if len(self.init_) == 1 else "softmax"
+        return Parts(
+            members=tuple(map(Member, self.estimators_, self.weights_.tolist())),
+            n_features=self.n_features_in_,
+            names=getattr(self, "feature_names_in_", None),
+            takes_arrays=True,
+            classes=getattr(self, "classes_", None),
+            link=link,
+            offset=self.init_,
+        )
+
+    def _checked(self, X: Any, *, reset: bool = False, **options: Any) -> Any:
+        tags = get_tags(self).input_tags
+        return validate_data(
+            self,
+            X,
+            reset=reset,
+            dtype=[np.float64, np.float32],
+            order="C",
+            allow_nd=tags.three_d_array,
+            ensure_all_finite="allow-nan" if tags.allow_nan else True,
+            **options,
+        )
+
+    def staged_predict(self, X: Any) -> Iterator[Array]:
+        """Yield the predictions after each stage.
+
+        Yields
+        ------
+        ndarray of shape (n_samples,) or (n_samples, n_outputs)
+            As ``predict`` returns them.
+        """
+        yield from map(self._decided, self._staged(X))
+
+    def _staged(self, X: Any) -> Iterator[Array]:
+        """Yield probabilities or targets, (n, C), after each stage."""
+        parts, X, total = self._parts(), self._checked(X), np.float64(0)
+        for stage, weight in zip(self.estimators_, self.weights_, strict=True):
+            total = total + weight * _output(stage, X)
+            yield parts.finish(total)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        estimator = MLPRegressor() if self.estimator is None else self.estimator
+        tags_of_stage = get_tags(estimator).input_tags
+        # NaN pads short sequences.
+        takes_nan = getattr(last_step(estimator), "_allow_nan", False)
+        tags.input_tags.allow_nan = tags_of_stage.allow_nan or takes_nan
+        tags.input_tags.three_d_array = tags_of_stage.three_d_array
+        return tags
+
+
+def _output(stage: Any, X: Array) -> Array:
+    predicted = np.asarray(stage.predict(X), dtype=np.float64)
+    return predicted.reshape(len(X), -1)
+
+
+@parameters
+class BoostingClassifier(  # type: ignore[misc]
+    ClassifierMixin, CombinedClassifier, _Boosting
+):
+    """Gradient boosting of networks for classification, by log loss.
+
+    Parameters
+    ----------
+    {parameters}
+
+    Attributes
+    ----------
+    init_ : ndarray of shape (1,) or (n_classes,)
+        Initial value of the sum: log-odds of two classes, or logarithms of class shares.
+    train_score_ : ndarray of shape (n_stages,)
+        Log loss in nats after each trained stage, on the stage's samples.
+    classes_ : ndarray of shape (n_classes,)
+        Labels in the order of the columns of ``predict_proba``.
+    n_classes_ : int
+        Number of classes.
+    {attributes}
+
+    See Also
+    --------
+    BoostingRegressor : The same for real-valued targets.
+    sklearn.ensemble.GradientBoostingClassifier : Trees as stages.
+
+    Notes
+    -----
+    A stage is one network, fitted to the gradient of all classes at once; its factor is one
+    Newton step along it.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sk_tune import BoostingClassifier
+    >>> X, y = load_iris(return_X_y=True)
+    >>> boosting = BoostingClassifier(n_estimators=10, random_state=0).fit(X, y)
+    >>> bool(boosting.score(X, y) > 0.9)
+    True
+    """
+
+    def decision_function(self, X: Any) -> Array:
+        """Return the sum of the stages.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_classes)
+            Log-odds of the second of two classes, or a logit for each class.
+        """
+        combination = self._parts().combination(self)
+        raw = self.init_ + combination(self._checked(X))
+        return raw[:, 0] if raw.shape[1] == 1 else raw
+
+    def staged_predict_proba(self, X: Any) -> Iterator[Array]:
+        """Yield the probabilities after each stage.
+
+        Yields
+        ------
+        ndarray of shape (n_samples, n_classes)
+            As ``predict_proba`` returns them.
+        """
+        yield from self._staged(X)
+
+    def _encode(self, y: Array) -> tuple[BoostingLoss, Floats, Array | None]:
+        y = column_or_1d(y, warn=True)
+        check_classification_targets(y)
+        self.classes_, labels = np.unique(y, return_inverse=True)
+        self.n_classes_ = len(self.classes_)
+        if self.n_classes_ < 2:
+            raise ValueError(
+                "y must hold at least 2 classes in samples of positive weight. Got 1 "
+                f"class, {self.classes_.tolist()[0]!r}."
+            )
+        if self.n_classes_ == 2:
+            return _BinaryLogLoss(), labels[:, np.newaxis].astype(np.float64), labels
+        return _LogLoss(), np.eye(self.n_classes_)[labels], labels
+
+
+@parameters
+class BoostingRegressor(RegressorMixin, CombinedRegressor, _Boosting):  # type: ignore[misc]
+    """Gradient boosting of networks for real-valued targets.
+
+    Parameters
+    ----------
+    loss : {"squared_error", "absolute_error", "huber"}, default="squared_error"
+        Loss to minimise; the latter two are robust to outliers.
+    alpha : float, default=0.9
+        Share of the samples whose residuals count as small in the Huber loss.
+    {parameters}
+
+    Attributes
+    ----------
+    init_ : ndarray of shape (n_outputs,)
+        Initial value of the sum: mean or median of y.
+    train_score_ : ndarray of shape (n_stages,)
+        Loss after each trained stage, on the stage's samples: half the squared error, or
+        the absolute or Huber loss.
+    {attributes}
+
+    See Also
+    --------
+    BoostingClassifier : The same for classes.
+    sklearn.ensemble.GradientBoostingRegressor : Trees as stages.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from sk_tune import BoostingRegressor
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> boosting = BoostingRegressor(n_estimators=10, random_state=0).fit(X, y)
+    >>> len(boosting), boosting.predict(X[:2]).shape
+    (10, (2,))
+    """
+
+    loss: Annotated[str, StrOptions(set(_REGRESSION_LOSSES))] = "squared_error"
+    alpha: Annotated[float, Interval(Real, 0, 1, closed="neither")] = 0.9
+
+    def _encode(self, y: Array) -> tuple[BoostingLoss, Floats, Array | None]:
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = column_or_1d(y, warn=True)
+        targets = np.asarray(y, dtype=np.float64).reshape(len(y), -1)
+        return _REGRESSION_LOSSES[self.loss](self.alpha), targets, None

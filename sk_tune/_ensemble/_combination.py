@@ -1,0 +1,331 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""The weighted sum of the predictions of several estimators, networks in one call.
+
+Networks of one architecture are stacked, whatever transformers precede them; other members
+run one after the other.  The result equals that of a loop over all members.
+
+Notation: m members, k of them in a stack; n samples, C columns of the result.
+"""
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from sklearn.pipeline import Pipeline
+from torch import Tensor
+
+from sk_tune._engine import NetworkStack, architecture
+from sk_tune._ensemble._member_inputs import (
+    CommonScaling,
+    Inputs,
+    Preparation,
+    preparation_of,
+)
+from sk_tune._estimators import NetworkEstimator, is_unchanged
+from sk_tune._metric import as_columns
+from sk_tune._nets import MLP
+from sk_tune._training import one_thread
+
+Array = npt.NDArray[Any]
+
+# Methods that convert outputs to predictions.
+_PREDICTING = ("predict", "predict_proba", "_predictions", "_forward", "_check_X")
+
+
+class Member(NamedTuple):
+    """A fitted estimator, its weight, and the positions of its columns, None for all."""
+
+    estimator: Any
+    weight: float
+    features: Array | None = None
+
+
+def network_of(estimator: Any) -> NetworkEstimator | None:
+    """Return the fitted network that makes an estimator's predictions, if there is one.
+
+    It is the estimator itself or the last step of a pipeline; None if that is not a network
+    of sk_tune, or overrides the networks' prediction methods.
+    """
+    last = estimator.steps[-1][1] if type(estimator) is Pipeline else estimator
+    if not isinstance(last, NetworkEstimator) or not is_unchanged(last):
+        return None
+    methods = [getattr(type(last), name, None) for name in _PREDICTING]
+    if not all(f is None or f.__module__.startswith("sk_tune.") for f in methods):
+        return None
+    return last if hasattr(last, "net_") else None
+
+
+class Combination:
+    """Weighted sum of the predictions of at least one member.
+
+    `classes`, (C,), are the labels in the order of the columns of the result, which then
+    holds probabilities; each member's ``classes_`` are among them.  They are empty for
+    multilabel targets, whose labels all members share; None sums the results of
+    ``predict``.  Stacked networks compute in `dtype`, or in their own if it is None.
+    """
+
+    def __init__(
+        self,
+        members: Sequence[Member],
+        classes: Array | None = None,
+        *,
+        dtype: str | None = None,
+    ) -> None:
+        self.members = tuple(members)
+        self.classes = classes
+        self.dtype = dtype
+        self._forget()
+
+    def is_of(self, members: Sequence[Member]) -> bool:
+        """Return whether the members and their weights are equal to these."""
+        return len(self.members) == len(members) and all(
+            a.estimator is b.estimator and a.weight == b.weight
+            for a, b in zip(self.members, members, strict=True)
+        )
+
+    def _forget(self) -> None:
+        self._groups: list[_Stacked | _Lone] | None = None
+        # Networks, their weights, and their training states at the time of stacking.
+        self._trained: list[tuple[Any, list[Tensor], tuple[Any, ...]]] = []
+        # A stack computes in buffers that threads must not share.
+        self._lock = threading.Lock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Stacked weights are copies, rebuilt on demand.
+        caches = ("_groups", "_trained", "_lock")
+        return {name: value for name, value in vars(self).items() if name not in caches}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._forget()
+
+    def __call__(self, X: Any) -> Array:
+        """Return the weighted sum, (n, C), float64, with one column for a single target."""
+        total: Any = 0.0
+        inputs = Inputs(X)
+        with self._lock:
+            for group in self._current_groups(inputs):
+                weights = np.array([self.members[i].weight for i in group.positions])
+                total = total + group.weighted_sum(inputs, weights)
+        return np.asarray(total)
+
+    def each(self, X: Any) -> Array:
+        """Return the prediction of each member, (m, n, C), float64, without weights."""
+        predictions: list[Any] = [None] * len(self.members)
+        inputs = Inputs(X)
+        with self._lock:
+            for group in self._current_groups(inputs):
+                for i, predicted in zip(group.positions, group.each(inputs), strict=True):
+                    predictions[i] = predicted
+        return np.stack(predictions)
+
+    @property
+    def n_stacks(self) -> int:
+        """Number of stacks of several networks in the last prediction."""
+        return sum(
+            isinstance(group, _Stacked) and len(group.positions) > 1
+            for group in self._groups or ()
+        )
+
+    def _current_groups(self, inputs: Inputs) -> list["_Stacked | _Lone"]:
+        """Return members in groups, rebuilt if a member has been trained since."""
+        is_current = all(
+            _training_state(network, weights) == state
+            for network, weights, state in self._trained
+        )
+        if self._groups is not None and is_current:
+            return self._groups
+        networks = [network_of(member.estimator) for member in self.members]
+        self._trained = []
+        preparations = {}
+        members_by_form: dict[Any, list[int]] = {}
+        for i, (network, member) in enumerate(zip(networks, self.members, strict=True)):
+            form: Any = i
+            if network is not None:
+                form = _form(network)
+                weights = list(network.net_.module_.state_dict(keep_vars=True).values())
+                state = _training_state(network, weights)
+                self._trained.append((network, weights, state))
+                preparations[i] = preparation_of(network, member.estimator, member.features)
+            members_by_form.setdefault(form, []).append(i)
+        # Of stacks that differ in scalers only, the first has the common scaling.
+        scalings = {
+            preparation.head_key: CommonScaling(preparation, preparation.tail)
+            for preparation in reversed(preparations.values())
+            if preparation.tail is not None
+        }
+        groups: list[_Stacked | _Lone] = []
+        for positions in members_by_form.values():
+            chosen = [preparations[i] for i in positions if i in preparations]
+            # A single network is faster without skorch, but vmap would cost more.
+            if len(chosen) > 1 or (
+                chosen and isinstance(chosen[0].network.net_.module_, MLP)
+            ):
+                scaling = scalings.get(chosen[0].head_key)
+                stacked = _Stacked(positions, chosen, scaling, self.classes, self.dtype)
+                if stacked.can_run(inputs):
+                    groups.append(stacked)
+                    continue
+            groups += [_Lone(i, self.members[i], self.classes) for i in positions]
+        self._groups = groups
+        return groups
+
+
+def _training_state(network: Any, weights: Sequence[Tensor]) -> tuple[Any, ...]:
+    """Return a state that differs after a network was trained or altered."""
+    net = network.net_
+    # Torch counts in-place changes of each tensor.
+    return net, net.module_, net.n_steps_, sum(tensor._version for tensor in weights)
+
+
+def _form(network: Any) -> Any:
+    """Return the key that networks must share to be stacked."""
+    return (
+        type(network),
+        network.dtype,
+        network.n_outputs_,
+        network.input_shape_,
+        architecture(network.net_.module_),
+    )
+
+
+class _Lone:
+    """A member that predicts alone; `classes` as in `Combination`."""
+
+    def __init__(self, position: int, member: Member, classes: Array | None) -> None:
+        self.positions = [position]
+        self._member = member
+        self._classes = classes
+
+    def weighted_sum(self, inputs: Inputs, weights: Array) -> Array:
+        """Return the member's prediction, (n, C), float64, times its weight, (1,)."""
+        return np.asarray(weights[0] * self.each(inputs)[0])
+
+    def each(self, inputs: Inputs) -> list[Array]:
+        """Return a list with the member's prediction, (n, C), float64."""
+        estimator, features = self._member.estimator, self._member.features
+        transformers = None
+        if type(estimator) is Pipeline and len(estimator.steps) > 1:
+            transformers, estimator = estimator[:-1], estimator.steps[-1][1]
+        X = inputs.transformed(transformers, features)
+        if self._classes is None:
+            predicted = np.asarray(estimator.predict(X), dtype=np.float64)
+            return [predicted.reshape(len(predicted), -1)]
+        is_sure = not hasattr(estimator, "predict_proba")
+        values = estimator.predict(X) if is_sure else estimator.predict_proba(X)
+        if len(self._classes) == 0:
+            classes = getattr(estimator, "classes_", None)
+            return [as_columns(values, classes).astype(np.float64)]
+        if is_sure:
+            values = np.asarray(values)[:, None] == estimator.classes_
+        columns = np.zeros((len(values), len(self._classes)))
+        columns[:, np.searchsorted(self._classes, estimator.classes_)] = values
+        return [columns]
+
+
+class _Stacked:
+    """Members whose networks have one architecture and possibly a common scaling."""
+
+    def __init__(
+        self,
+        positions: Sequence[int],
+        preparations: Sequence[Preparation],
+        scaling: CommonScaling | None,
+        classes: Array | None,
+        dtype: str | None,
+    ) -> None:
+        self.positions = positions
+        self._networks: list[Any] = [p.network for p in preparations]
+        self._dtype = None if dtype is None else getattr(torch, dtype)
+        self._affine = None if scaling is None else scaling.relative(preparations)
+        self._scaling = None if self._affine is None else scaling
+        self._preparations = list({p.key: p for p in preparations}.values())
+        keys = [p.key for p in self._preparations]
+        self._place_of = [keys.index(p.key) for p in preparations]
+        # The key is True for networks that take samples after the common scaling.
+        self._stacks: dict[bool, NetworkStack] = {}
+        self._classes = classes
+        self._columns: Tensor | None = None
+        if classes is None:
+            self._scale, self._mean = (
+                torch.from_numpy(np.stack([getattr(n, name) for n in self._networks]))
+                for name in ("target_scale_", "target_mean_")
+            )
+        elif any(len(n.classes_) < len(classes) for n in self._networks):
+            columns = [np.searchsorted(classes, n.classes_) for n in self._networks]
+            self._columns = torch.from_numpy(np.stack(columns)).unsqueeze(1)
+
+    def can_run(self, inputs: Inputs) -> bool:
+        """Return whether torch can run the networks as one, tried on a few samples."""
+        samples, is_scaled = self._samples(inputs)
+        try:
+            self._stack(samples, is_scaled=is_scaled)
+        except ValueError:
+            return False
+        return True
+
+    def weighted_sum(self, inputs: Inputs, weights: Array) -> Array:
+        """Return the sum of k predictions, (n, C), float64, with weights (k,)."""
+        factors = torch.from_numpy(weights)
+
+        def summed(outputs: Tensor) -> Tensor:
+            predicted = self._predictions(outputs).mT  # (k, C, n), as it lies in memory
+            total = factors @ predicted.reshape(len(factors), -1)
+            return total.view(predicted.shape[1:]).T
+
+        return torch.cat(self._map(inputs, summed)).numpy()
+
+    def each(self, inputs: Inputs) -> Array:
+        """Return the members' predictions, (k, n, C), float64, without weights."""
+        return torch.cat(self._map(inputs, self._predictions), dim=1).numpy()
+
+    def _map(self, inputs: Inputs, function: Callable[[Tensor], Tensor]) -> list[Tensor]:
+        """Return the results of a function of the outputs, in blocks of samples."""
+        samples, is_scaled = self._samples(inputs)
+        stack = self._stack(samples, is_scaled=is_scaled)
+        if is_scaled or len(self._preparations) == 1:
+            return stack.map(samples, function, shared=True)
+        prepared = [preparation(inputs) for preparation in self._preparations]
+        each = torch.stack([prepared[place] for place in self._place_of])
+        return stack.map(each, function, shared=False)
+
+    def _samples(self, inputs: Inputs) -> tuple[Tensor, bool]:
+        """Return samples after the common scaling, or as the first member scales them."""
+        scaled = None if self._scaling is None else self._scaling(inputs)
+        if scaled is not None:
+            return scaled, True
+        return self._preparations[0](inputs), False
+
+    def _stack(self, samples: Tensor, *, is_scaled: bool) -> NetworkStack:
+        """Return the stacked networks; ValueError if torch cannot run them as one."""
+        if is_scaled not in self._stacks:
+            modules = [network.net_.module_ for network in self._networks]
+            affine = None
+            if is_scaled:
+                affine = self._affine
+                samples = samples[:2].view(-1, *self._networks[0].input_shape_)
+            self._stacks[is_scaled] = NetworkStack(
+                modules, samples, self._dtype, affine=affine
+            )
+        return self._stacks[is_scaled]
+
+    def _predictions(self, outputs: Tensor) -> Tensor:
+        """Convert outputs to predictions, (k, n, C), float64."""
+        if self._classes is None:
+            scaled = outputs.cpu().double()
+            return scaled * self._scale.unsqueeze(1) + self._mean.unsqueeze(1)
+        if len(self._classes) == 0:
+            return outputs.sigmoid().cpu().double()
+        # The softmax takes a twentieth of the time with samples last in memory, which is
+        # the layout of the stack.
+        with one_thread():
+            probabilities = outputs.mT.contiguous().softmax(dim=1).cpu().double().mT
+        if self._columns is None:
+            return probabilities
+        # A class that a member was not trained on has probability 0.
+        aligned = probabilities.new_zeros(*probabilities.shape[:2], len(self._classes))
+        return aligned.scatter_(2, self._columns.expand(probabilities.shape), probabilities)

@@ -1,0 +1,203 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""An ensemble as one ONNX model, with the preparation of its members.
+
+Each member has a preparation that was fitted on its fold.  The model takes a column of a
+table as a number, a date as days, and a category as its place in a list.  All sums of
+members have 64 bits.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from sklearn.base import is_classifier
+from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.pipeline import Pipeline
+
+from sk_tune._ensemble._combination import Member, network_of
+from sk_tune._ensemble._onnx_steps import TableColumns, add_steps
+from sk_tune._ensemble._onnx_trees import add_boosting
+from sk_tune._ensemble._parts import SMALLEST_PROBABILITY, Parts
+from sk_tune._estimators import add_network
+from sk_tune._onnx_graph import Graph
+from sk_tune._prepare import TablePreparer
+from sk_tune._text import counted
+
+_BOOSTING = (HistGradientBoostingClassifier, HistGradientBoostingRegressor)
+_LINEAR = (LogisticRegression, Ridge)
+
+
+def export_ensemble(
+    parts: Parts,
+    path: str | os.PathLike[str],
+    *,
+    names: Sequence[str] = (),
+    shape: tuple[int, ...] | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> dict[str, Any]:
+    """Write an ensemble as ONNX, and return its "inputs", "classes" and "members".
+
+    Rows of a table, and samples of a given `shape`, are float64; otherwise the members
+    decide shape and type. `progress` is called with a text for each of
+    the different `names`. Raises TypeError if ONNX cannot express a member.
+    """
+    names = list(names) or [f"member {k}" for k in range(len(parts.members))]
+    named = list(zip(names, parts.members, strict=True))
+    columns = _columns(named)
+    dtype: Any = np.float64
+    result_type: Any = np.float32
+    if columns is not None:
+        shape = (len(columns),)
+    elif shape is None:
+        shape, dtype = _input_of(parts)
+        result_type = dtype
+    folds = [names[:k].count(name) for k, name in enumerate(names)]
+    graph = Graph(shape, dtype)
+    total: Any = None
+    if parts.offset is not None:
+        total = graph.constant(np.asarray(parts.offset, dtype=np.float64))
+    for position, (name, member) in enumerate(named):
+        if progress is not None and not folds[position]:
+            progress(f"{name}, {counted(names.count(name), 'fold')}")
+        weighted = _add_member(graph, name, member, columns, parts)
+        total = weighted if total is None else total + weighted
+    result = _finished(graph, total, parts).cast(result_type)
+    graph.write(path, result, "prediction" if parts.classes is None else "probabilities")
+    return {
+        "inputs": list((columns or {}).values()),
+        "classes": [] if parts.classes is None else [str(c) for c in parts.classes],
+        "members": [
+            {"model": name, "fold": folds[k], "weight": member.weight}
+            for k, (name, member) in enumerate(named)
+        ],
+    }
+
+
+def _split(estimator: Any) -> tuple[list[Any], Any]:
+    """Return the steps in front of a model, and the model."""
+    if not isinstance(estimator, Pipeline):
+        return [], estimator
+    *steps, model = (step for _, step in estimator.steps)
+    return [s for s in steps if not (s is None or isinstance(s, str))], model
+
+
+def _columns(members: Sequence[tuple[str, Member]]) -> TableColumns | None:
+    """Return the columns that members know, as `TableColumns`; None if X is not a table."""
+    steps = [_split(member.estimator)[0] or [None] for _, member in members]
+    if not any(isinstance(first, TablePreparer) for first, *_ in steps):
+        return None
+    columns: dict[str, dict[str, Any]] = {}
+    more: dict[str, Any] = {"date": {"unit": "days since 1970-01-01"}}
+    for (name, member), (prepare, *_) in zip(members, steps, strict=True):
+        if not isinstance(prepare, TablePreparer) or member.features is not None:
+            raise TypeError(
+                "All members or none must begin with a TablePreparer to be one ONNX model. "
+                f"Got {name!r} with {prepare!r}."
+            )
+        for column, kind in prepare.kinds_:
+            new = {"name": column, "kind": kind, **more.get(kind, {})}
+            if kind != columns.setdefault(column, new)["kind"]:
+                raise TypeError(
+                    "Members must take a column for the same kind to be one ONNX model. "
+                    f"Got {column!r}, which is a {kind} in {name!r} only."
+                )
+        for _, encoder, names in prepare.columns_.transformers_:
+            categories = getattr(getattr(encoder, "encoder_", encoder), "categories_", ())
+            # Only encoders have categories.
+            for column, values in zip(names, categories, strict=False):
+                listed = columns[column].setdefault("values", [])
+                listed += [str(v) for v in values if str(v) not in listed]
+    return columns
+
+
+def _input_of(parts: Parts) -> tuple[tuple[int, ...], Any]:
+    """Return the shape and the type of the samples that all members take."""
+    shapes, types = set(), set()
+    for member in parts.members:
+        steps, model = _split(member.estimator)
+        network: Any = network_of(member.estimator)
+        shape: Any = (parts.n_features,)
+        if member.features is None:
+            takes_rows = steps or network is None
+            first = (steps or [model])[0]
+            shape = (first.n_features_in_,) if takes_rows else network.input_shape_
+        shapes.add(shape)
+        types.add("float64" if network is None else network.net_.options.dtype)
+    if len(shapes) > 1:
+        raise TypeError(
+            "Members of an ensemble must take samples of one shape to be one ONNX model. "
+            f"Got {sorted(map(str, shapes))}."
+        )
+    return shapes.pop(), np.dtype(max(types))
+
+
+def _add_member(
+    graph: Graph, name: str, member: Member, columns: TableColumns | None, parts: Parts
+) -> Any:
+    """Return the weighted prediction of a member in the columns of the sum."""
+    steps, model = _split(member.estimator)
+    x = graph.X if member.features is None else graph.X.take(member.features, axis=1)
+    x = add_steps(graph, x, steps, columns, name)
+    is_foreign = not type(model).__module__.startswith(("sklearn.", "sk_tune."))
+    if isinstance(model, _BOOSTING) and not is_foreign:
+        # AutoML boosts each of several targets.
+        models = getattr(model, "targets_", [model])
+        raw = graph.concat([add_boosting(graph, x, one) for one in models], axis=1)
+        predicted = _probabilities(graph, raw, model)
+    elif isinstance(model, _LINEAR) and not is_foreign:
+        coefficients = np.atleast_2d(model.coef_).T.astype(np.float64)
+        raw = x.cast(np.float64) @ coefficients + np.atleast_1d(model.intercept_)
+        predicted = _probabilities(graph, raw, model)
+    elif network_of(member.estimator) is None:
+        raise TypeError(
+            "An ensemble must consist of networks of sk_tune's, linear models and boosting "
+            f"to be one ONNX model. Got {name!r}, which is a {type(model).__name__}. Keep "
+            "the model with joblib.dump."
+        )
+    else:
+        predicted = add_network(graph, x, model).cast(np.float64)
+    classes = parts.member_classes
+    if classes is None or parts.is_multilabel or len(classes) == len(model.classes_):
+        return predicted * member.weight
+    # A class that a member does not know has no probability.
+    places = np.searchsorted(classes, model.classes_)
+    return predicted @ (np.eye(len(classes))[places] * member.weight)
+
+
+def _probabilities(graph: Graph, raw: Any, model: Any) -> Any:
+    """Return raw predictions as probabilities, if the model is a classifier."""
+    if not is_classifier(model):
+        return raw
+    return _of_two(graph, raw) if len(model.classes_) == 2 else _softmax(graph, raw)
+
+
+def _of_two(graph: Graph, log_odds: Any) -> Any:
+    both = (graph.op("Sigmoid", log_odds * sign) for sign in (-1, 1))
+    return graph.concat([*both], axis=1)
+
+
+def _softmax(graph: Graph, raw: Any) -> Any:
+    return graph.op("Softmax", raw, axis=1)
+
+
+def _finished(graph: Graph, total: Any, parts: Parts) -> Any:
+    """Return probabilities or targets for the sum of the members, as `Parts.finish`."""
+    if parts.link == "logistic":
+        return _of_two(graph, total)
+    if parts.link == "softmax":
+        return _softmax(graph, total)
+    is_sharp = parts.temperature == 1
+    if parts.classes is None or (parts.is_multilabel and is_sharp):
+        return total
+    if parts.is_multilabel:
+        inside = total.clip(SMALLEST_PROBABILITY, 1 - SMALLEST_PROBABILITY)
+        log_odds = graph.op("Log", inside / (1 - inside))
+        return graph.op("Sigmoid", log_odds / parts.temperature)
+    total = total / graph.op("ReduceSum", total, np.array([1]), keepdims=1)
+    if is_sharp:
+        return total
+    logs = graph.op("Log", total.maximum(SMALLEST_PROBABILITY))
+    return _softmax(graph, logs / parts.temperature)

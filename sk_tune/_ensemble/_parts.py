@@ -1,0 +1,285 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""The parts of an ensemble's prediction: members, weights, and the link of their sum.
+
+References
+----------
+.. [1] C. Guo, G. Pleiss, Y. Sun, K. Q. Weinberger. On calibration of modern neural
+   networks. ICML 2017. Section 4.2: temperatures.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import minimize_scalar
+from scipy.special import expit, log_expit, log_softmax, logit, softmax
+from sklearn import ensemble as sklearn_ensemble
+from sklearn.base import is_classifier
+from sklearn.utils.validation import check_is_fitted
+
+from sk_tune._declaration import Documented
+from sk_tune._ensemble._combination import Combination, Member, network_of
+
+Array = npt.NDArray[Any]
+
+_BAGGING = (sklearn_ensemble.BaggingClassifier, sklearn_ensemble.BaggingRegressor)
+_VOTING = (sklearn_ensemble.VotingClassifier, sklearn_ensemble.VotingRegressor)
+
+# A probability of 0 has no logarithm.
+SMALLEST_PROBABILITY = 1e-7
+# Search range of temperatures.
+_LOWEST, _HIGHEST = 0.05, 20.0
+
+
+def with_temperature(
+    probabilities: Array, temperature: float, *, is_multilabel: bool = False
+) -> Array:
+    """Return probabilities, (..., K), with log-odds divided by a temperature.
+
+    They are of K classes and sum to 1, or of K independent labels.  Temperatures above 1
+    make them more equal (labels: closer to one half), below 1 less; 1 changes nothing.
+    """
+    if temperature == 1:
+        return np.asarray(probabilities)
+    if is_multilabel:
+        inside = np.clip(probabilities, SMALLEST_PROBABILITY, 1 - SMALLEST_PROBABILITY)
+        return np.asarray(expit(logit(inside) / temperature))
+    logs = np.log(np.maximum(probabilities, SMALLEST_PROBABILITY))
+    return np.asarray(softmax(logs / temperature, axis=-1))
+
+
+def fitted_temperature(probabilities: Array, y: Array, signs: Array | None = None) -> float:
+    """Return the temperature between 0.05 and 20 with the least log loss.
+
+    The prior of its logarithm is standard normal, or a few samples whose classes are all
+    predicted right would get the lowest temperature.  Losses of samples with a sign of -1
+    in `signs` are subtracted.
+    """
+    is_multilabel = y.ndim == 2
+    p = np.clip(probabilities, SMALLEST_PROBABILITY, 1 - SMALLEST_PROBABILITY)
+    log_odds = logit(p) if is_multilabel else np.log(p)
+
+    # Without clipping of scaled probabilities the loss is convex in the inverse.
+    def loss(inverse: float) -> float:
+        if is_multilabel:
+            true = log_expit(np.where(y > 0.5, inverse, -inverse) * log_odds)
+        else:
+            true = log_softmax(inverse * log_odds, axis=1)[np.arange(len(y)), y]
+        prior = np.log(inverse) ** 2 / (2 * true.size)
+        return float(prior - (true if signs is None else true * signs).mean())
+
+    optimum = minimize_scalar(loss, bounds=(1 / _HIGHEST, 1 / _LOWEST), method="bounded")
+    return float(1 / optimum.x)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Parts:
+    """A fitted ensemble reduced to its prediction: the weighted sum of its `members`.
+
+    `n_features` and `names` are those of the columns of X, if the ensemble has them;
+    `takes_arrays` says that it converts X to an array for its members.  `classes` are a
+    classifier's labels, `member_classes` the members' names for them: empty for multilabel
+    targets, None for members that are regressors.
+
+    `link` converts the sum.  For "mean" weights sum to 1, and log-odds of mean
+    probabilities are divided by the `temperature`; "sum", "logistic" and "softmax" add the
+    sum to `offset`, and the last two treat the result as log-odds or logits.
+    """
+
+    members: tuple[Member, ...]
+    n_features: int | None
+    classes: Array | None = None
+    member_classes: Array | None = None
+    link: str = "mean"
+    offset: Array | None = None
+    temperature: float = 1.0
+    takes_arrays: bool = False
+    names: Array | None = None
+
+    @property
+    def is_multilabel(self) -> bool:
+        """Whether the targets are multilabel."""
+        return self.member_classes is not None and len(self.member_classes) == 0
+
+    def combination(self, ensemble: Any = None) -> Combination:
+        """Return the weighted sum of the members; an ensemble's own one if it is equal."""
+        cached: Combination | None = getattr(ensemble, "_combination", None)
+        if cached is not None and cached.is_of(self.members):
+            return cached
+        # The weights of a sum would amplify float32 rounding errors.
+        dtype = None if self.link == "mean" else "float64"
+        return Combination(self.members, self.member_classes, dtype=dtype)
+
+    def finish(self, total: Array) -> Array:
+        """Convert the result of the combination to probabilities or targets."""
+        if self.link != "mean":
+            total = total + self.offset
+        if self.link == "logistic":
+            return np.column_stack([expit(-total), expit(total)])
+        if self.link == "softmax":
+            return np.asarray(softmax(total, axis=1))
+        if self.classes is None:
+            return total
+        if self.temperature == 1 and not self.is_multilabel:
+            # Probabilities of float32 networks sum to 1 only in float32.
+            return np.asarray(total / total.sum(axis=1, keepdims=True))
+        return with_temperature(total, self.temperature, is_multilabel=self.is_multilabel)
+
+    def first(self, n_members: int) -> Self:
+        """Return the leading members: the heaviest of a mean, the first of a sum.
+
+        They keep their order; the weights of a mean are normalised again.
+        """
+        if self.link != "mean":
+            return replace(self, members=self.members[:n_members])
+        weights = np.array([member.weight for member in self.members])
+        leading = np.sort(np.argsort(-weights, kind="stable")[:n_members])
+        total = weights[leading].sum()
+        members = tuple(
+            self.members[i]._replace(weight=float(weights[i] / total)) for i in leading
+        )
+        return replace(self, members=members)
+
+
+class Combined(Documented):
+    """An ensemble of sk_tune, which predicts by the weighted sum of its members."""
+
+    def _parts(self) -> Parts:
+        """Return the parts of the prediction; the mean of the members by default."""
+        return _parts_of_mean(self)
+
+    def _keep(self, estimators: list[Any], weights: Array) -> None:
+        """Store fitted members, their weights, and the features that they expect."""
+        vars(self).update(estimators_=estimators, weights_=weights)
+        for name in ("n_features_in_", "feature_names_in_"):
+            vars(self).pop(name, None)
+            if hasattr(estimators[0], name):
+                setattr(self, name, getattr(estimators[0], name))
+        self._combination = self._parts().combination()
+
+    def _checked(self, X: Any) -> Any:
+        """Return X in the form that the members expect."""
+        return X
+
+    def _combined(self, X: Any) -> Array:
+        """Return the probabilities or targets, (n, C)."""
+        parts = self._parts()
+        return parts.finish(parts.combination(self)(self._checked(X)))
+
+
+class CombinedClassifier(Combined):
+    """Predictions of a classifier from the combined probabilities of its members."""
+
+    classes_: Array
+    _is_multilabel = False
+
+    def predict_proba(self, X: Any) -> Array:
+        """Return the probability of each class, or of each label of a multilabel target."""
+        return self._combined(X)
+
+    def predict(self, X: Any) -> Array:
+        """Return the most probable label, or all labels with more than one half."""
+        return self._decided(self._combined(X))
+
+    def _decided(self, probabilities: Array) -> Array:
+        if self._is_multilabel:
+            return (probabilities > 0.5).astype(np.int64)
+        return np.asarray(self.classes_[probabilities.argmax(axis=1)])
+
+
+class CombinedRegressor(Combined):
+    """Predictions of a regressor from the combined predictions of its members."""
+
+    def predict(self, X: Any) -> Array:
+        """Return the predicted targets."""
+        return self._decided(self._combined(X))
+
+    def _decided(self, targets: Array) -> Array:
+        return targets[:, 0] if targets.shape[1] == 1 else targets
+
+
+def parts_of(ensemble: Any) -> Parts:
+    """Return the parts of a fitted ensemble's prediction; members are shared.
+
+    The ensemble is sk_tune's, scikit-learn's bagging or soft voting, or any other whose
+    prediction is the mean of ``estimators_`` under ``weights_``. Raises TypeError if the
+    prediction is not such a mean or sum.
+    """
+    is_ours = isinstance(ensemble, Combined)
+    return ensemble._parts() if is_ours else _parts_of_mean(ensemble)
+
+
+def _parts_of_mean(ensemble: Any) -> Parts:
+    check_is_fitted(ensemble)
+    columns: dict[str, Any] = {"n_features": getattr(ensemble, "n_features_in_", None)}
+    # A single network, or a pipeline that ends in one, is the mean of one member.
+    network = network_of(ensemble)
+    weights = [1.0] if network is not None else _weights_of(ensemble)
+    total = sum(weights)
+    features: list[Array | None] = [None] * len(weights)
+    if isinstance(ensemble, _BAGGING):
+        names = getattr(ensemble, "feature_names_in_", None)
+        columns |= {"takes_arrays": True, "names": names}
+        every = np.arange(ensemble.n_features_in_)
+        drawn = ensemble.estimators_features_
+        features = [None if np.array_equal(part, every) else part for part in drawn]
+    members = tuple(
+        Member(estimator, weight / total, part)
+        for estimator, weight, part in zip(
+            ensemble.estimators_ if network is None else [ensemble],
+            weights,
+            features,
+            strict=True,
+        )
+        # A member without a weight is skipped.
+        if weight
+    )
+    if not is_classifier(ensemble):
+        return Parts(members=members, **columns)
+    classes = np.asarray(getattr(ensemble, "classes_", []))
+    if classes.ndim != 1 or not len(classes):
+        raise TypeError(
+            f"A {type(ensemble).__name__} must have a single label per sample to be "
+            "collapsed. Got a multilabel target."
+        )
+    is_encoded = isinstance(ensemble, (*_BAGGING, *_VOTING))
+    member_classes = np.arange(len(classes)) if is_encoded else classes
+    if getattr(network or ensemble, "_is_multilabel", False):
+        member_classes = np.empty(0)
+    return Parts(
+        **columns,
+        members=members,
+        classes=classes,
+        member_classes=member_classes,
+        temperature=float(getattr(ensemble, "temperature_", 1.0)),
+    )
+
+
+def _weights_of(ensemble: Any) -> list[float]:
+    """Return the weight of each of ``estimators_`` in the mean, not normalised."""
+    members = getattr(ensemble, "estimators_", [])
+    if isinstance(ensemble, _BAGGING):
+        return [1.0] * len(members)
+    if isinstance(ensemble, _VOTING):
+        if getattr(ensemble, "voting", "soft") != "soft":
+            raise TypeError(
+                "A VotingClassifier must have voting='soft' to be collapsed. Got "
+                f"{ensemble.voting!r}."
+            )
+        named_estimators = ensemble.estimators
+        weights = (
+            [1.0] * len(named_estimators) if ensemble.weights is None else ensemble.weights
+        )
+        pairs = zip(named_estimators, weights, strict=True)
+        # Dropped estimators are not in estimators_.
+        return [float(weight) for (_, one), weight in pairs if not isinstance(one, str)]
+    weights = np.asarray(getattr(ensemble, "weights_", []), dtype=np.float64)
+    if weights.ndim != 1 or not 0 < len(weights) == len(members):
+        raise TypeError(
+            "An ensemble must be a weighted mean of its members to be collapsed: of "
+            "sk_tune's ensembles, scikit-learn's bagging or soft voting, or with weights_ "
+            f"for its estimators_. Got a {type(ensemble).__name__}."
+        )
+    return [float(weight) for weight in weights]

@@ -1,0 +1,360 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Weights of a fitted search's candidates, and an honest score of their average.
+
+Notation: M candidates, N held-out samples, K classes or outputs.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy.stats import norm
+from threadpoolctl import threadpool_limits
+
+from sk_tune._ensemble._parts import fitted_temperature, with_temperature
+from sk_tune._ensemble._weights import (
+    GreedyOptions,
+    Objective,
+    default_objective,
+    greedy_weights,
+    make_objective,
+    tuned_stacked_weights,
+)
+from sk_tune._estimators import is_multilabel
+from sk_tune._search_record import rows_of_most, search_record
+from sk_tune._text import interval_text
+
+Array = npt.NDArray[Any]
+Floats = npt.NDArray[np.float64]
+
+# Number of parts to hold out in turn where the folds do not partition the samples.
+_N_PARTS = 5
+_CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Library:
+    """Candidates to choose from, with their predictions of held-out samples.
+
+    `candidates`, (M,), are result rows of the search, `predictions`, (M, N) or (M, N, K),
+    probabilities of a classifier, else targets.  `y`, (N,) or (N, K), holds class numbers,
+    0 and 1 of labels, or targets; `classes`, (K,), are the labels, empty for a multilabel
+    problem, None for regression.  `part`, (N,), is the part of each sample: its fold, if it
+    is held out once.  `rows`, (N,), are positions in the data of the search; None for
+    0 to N - 1.
+    """
+
+    candidates: Array
+    predictions: Array
+    y: Array
+    part: Array
+    classes: Array | None
+    rows: Array | None = None
+
+    def take(self, rows: Array) -> "Library":
+        """Return the library on some samples, given by positions or a mask."""
+        return replace(
+            self,
+            predictions=self.predictions[:, rows],
+            y=self.y[rows],
+            part=self.part[rows],
+            rows=self._positions()[rows],
+        )
+
+    def where_weights(self, params: Mapping[str, Any]) -> "Library":
+        """Return the library without samples of weight 0, which count as absent.
+
+        `params` are those of ``fit``; ``sample_weight`` counts, also that of a pipeline's
+        step.  Raises ValueError if all weights are 0.
+        """
+        names = {"sample_weight", *(n for n in params if n.endswith("__sample_weight"))}
+        rows = self._positions()
+        counts = np.ones(len(rows), dtype=bool)
+        for weights in (params.get(name) for name in names):
+            if weights is not None and np.ndim(weights) == 1:
+                counts &= np.asarray(weights)[rows] > 0
+        if not counts.any():
+            raise ValueError(
+                "sample_weight must be positive for at least one held-out sample. Got 0 "
+                "for all of them."
+            )
+        return self if counts.all() else self.take(counts)
+
+    def _positions(self) -> Array:
+        return np.arange(len(self.y)) if self.rows is None else self.rows
+
+
+def read_library(
+    search: Any, *, is_classification: bool, needs_models: bool, random_state: int
+) -> Library:
+    """Return the candidates of a fitted search that may be members of an ensemble.
+
+    A candidate that was on several rungs comes from the highest one; with `needs_models`
+    only candidates with stored fold estimators.  Predictions are probabilities if
+    `is_classification`; `random_state` draws parts if the folds overlap.  Raises ValueError
+    if there is no candidate.
+    """
+    record = search_record(search)
+    if record is None:
+        raise ValueError(
+            "The 'search' parameter must be a fitted search of sk_tune. "
+            f"Got {type(search).__name__} instead."
+        )
+    eligible = np.array(record.last_rows, dtype=np.intp)
+    if needs_models:
+        models = getattr(search, "models_", {})
+        candidates = [
+            row in models and all(model is not None for model in models[row])
+            for row in eligible
+        ]
+        eligible = eligible[candidates]
+        if not len(eligible):
+            raise ValueError(
+                "An ensemble without refit needs the estimators of the folds. Fit the "
+                "search with keep_models='all', or use refit=True."
+            )
+    predictions = search.oof_predictions_[eligible].astype(np.float64)
+    if not is_classification and predictions.ndim == 3 and predictions.shape[2] == 1:
+        predictions = predictions[:, :, 0]
+    is_there = np.isfinite(predictions).reshape(*predictions.shape[:2], -1).all(axis=2)
+    # If rungs draw samples, use those of the last rung: earlier ones are incomplete.
+    rows = np.flatnonzero(is_there.any(axis=0))
+    if record.resource == "n_samples":
+        rows = np.flatnonzero(rows_of_most(is_there))
+    complete = is_there[:, rows].all(axis=1)
+    # A fold without any prediction has no samples here.
+    folds = [search.held_out_rows_[row] for row in eligible]
+    complete &= [all(held_rows is not None for held_rows in of_one) for of_one in folds]
+    if not len(rows) or not complete.any():
+        raise ValueError(
+            "The search must have a candidate with predictions of all held-out samples. It "
+            "has none: fits failed, the estimator does not predict, or predictions were "
+            "not stored (keep_predictions)."
+        )
+    y, classes = _encoded(np.asarray(record.y), is_classification=is_classification)
+    first = int(eligible[complete][0])
+    part = _parts(search.held_out_rows_[first], len(y), rows, random_state)
+    return Library(
+        candidates=eligible[complete],
+        predictions=predictions[complete][:, rows],
+        y=y[rows],
+        part=part,
+        classes=classes,
+        rows=rows,
+    )
+
+
+def _encoded(y: Array, *, is_classification: bool) -> tuple[Array, Array | None]:
+    if not is_classification:
+        y = np.asarray(y, dtype=np.float64)
+        return (y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y), None
+    if is_multilabel(y):
+        return y.astype(np.float64), np.empty(0)
+    classes, numbers = np.unique(y.ravel(), return_inverse=True)
+    return numbers, classes
+
+
+def _parts(held_out: Any, n_rows: int, rows: Array, random_state: int) -> Array:
+    """Return the fold that held out each sample, or random parts if folds overlap."""
+    part = np.full(n_rows, -1)
+    n_held = 0
+    for fold, samples in enumerate(held_out):
+        part[samples] = fold
+        n_held += len(samples)
+    if n_held == len(rows) and len(np.unique(part[rows])) > 1:
+        return part[rows]
+    shuffled = np.random.default_rng(random_state).permutation(len(rows))
+    return shuffled % min(_N_PARTS, len(rows))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnsembleScore:
+    """Expected score of an ensemble on new data; greater is better.
+
+    Parameters
+    ----------
+    score : float
+        On samples without influence on the choice of members, weights and temperature,
+        pooled over the parts that were held out in turn.
+    low, high : float
+        Ends of the interval.
+    confidence : float
+        Nominal share of such intervals that contain the true score.
+    best_candidate_score : float
+        Score of the best single candidate, chosen on the other samples, on the same ones.
+    """
+
+    score: float
+    low: float
+    high: float
+    confidence: float
+    best_candidate_score: float
+
+    def __str__(self) -> str:
+        score, low, high = interval_text(self.score, self.low, self.high)
+        return f"{score} [{low}, {high}]"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class CandidateWeights:
+    """Weights of candidates, (M,), non-negative with sum 1, and a temperature."""
+
+    weights: Floats
+    temperature: float
+    is_multilabel: bool = False
+
+    def combine(self, predictions: Array) -> Array:
+        """Return the ensemble's prediction, (N,) or (N, K), from the candidates'."""
+        average = np.tensordot(self.weights, predictions, axes=1)
+        return with_temperature(average, self.temperature, is_multilabel=self.is_multilabel)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    # Threads cost more than they save for products as small as these.
+    with threadpool_limits(limits=1):
+        yield
+
+
+@dataclass(kw_only=True, eq=False)
+class Selector:
+    """Chooses members from a library.
+
+    Members are chosen by `scoring`, by log loss or squared error if it is None; scores are
+    reported in `reported`, or in `scoring` if it is None.  `greedy` are the options of the
+    method "greedy", `n_best` is the number of best candidates that may be members (all if
+    None), `calibrate` says whether a temperature is fitted, and `random_state` draws bags.
+    """
+
+    library: Library
+    method: Literal["greedy", "stack", "average"]
+    scoring: Any
+    greedy: GreedyOptions
+    calibrate: bool
+    random_state: int
+    n_best: int | None = None
+    reported: Any = None
+
+    def __post_init__(self) -> None:
+        y, classes = self.library.y, self.library.classes
+        shown = self.scoring if self.reported is None else self.reported
+        self._objective = make_objective(self.scoring, y, classes)
+        self.reported = make_objective(shown, y, classes, is_exact=True)
+
+    @_one_thread()
+    def select(self) -> tuple[CandidateWeights, EnsembleScore, Array]:
+        """Return the choice from all samples, its honest score, and predictions.
+
+        Score and predictions, (N,) or (N, K), of each part come from a choice on all other
+        parts.
+        """
+        library = self.library
+        crossed = np.empty(library.predictions.shape[1:])
+        best = np.empty(library.predictions.shape[1:])
+        for part in np.unique(library.part):
+            training, outside = library.take(library.part != part), library.part == part
+            predictions = library.predictions[:, outside]
+            crossed[outside] = self.choose(training).combine(predictions)
+            best[outside] = predictions[self._ranked(training)[0]]
+        score, error = self._score(crossed)
+        tail = float(norm.ppf((1 + _CONFIDENCE) / 2)) * error
+        expected = EnsembleScore(
+            score=score,
+            low=score - tail,
+            high=score + tail,
+            confidence=_CONFIDENCE,
+            best_candidate_score=self._score(best)[0],
+        )
+        return self.choose(library), expected, crossed
+
+    @_one_thread()
+    def choose(self, library: Library, signs: Array | None = None) -> CandidateWeights:
+        """Return weights and temperature chosen on the samples of a library.
+
+        Losses of samples with a sign of -1, (N,), are subtracted; only the methods "greedy"
+        and "average" support that.
+        """
+        ranked = self._ranked(library, signs)[: self.n_best]
+        weights = np.zeros(len(library.candidates))
+        weights[ranked] = self._weights(library, ranked, signs)
+        temperature = 1.0
+        if self.calibrate:
+            average = np.tensordot(weights, library.predictions, axes=1)
+            temperature = fitted_temperature(average, library.y, signs)
+        return CandidateWeights(
+            weights=weights,
+            temperature=temperature,
+            is_multilabel=library.classes is not None and len(library.classes) == 0,
+        )
+
+    def _weights(self, library: Library, ranked: Array, signs: Array | None) -> Floats:
+        predictions, y = library.predictions[ranked], library.y
+        if self.method == "stack":
+            loss = default_objective(library.classes)
+            return tuned_stacked_weights(
+                predictions, y, library.part, loss, self._objective
+            )
+        statistics = self._objective.statistics(predictions, y)
+        options = self.greedy
+        if self.method == "average":
+            # The best candidates up to the number that is best, as greedy selection starts.
+            options = replace(options, max_rounds=0, n_start=len(ranked), n_bags=1)
+        rng = np.random.default_rng(self.random_state)
+        return greedy_weights(statistics, y, self._objective, options, rng, signs)
+
+    def _ranked(self, library: Library, signs: Array | None = None) -> Array:
+        statistics = self._objective.statistics(library.predictions, library.y)
+        losses = self._objective.losses(statistics, library.y, signs)
+        return np.argsort(losses, kind="stable")
+
+    def _score(self, predictions: Array) -> tuple[float, float]:
+        y = self.library.y
+        statistics = self.reported.statistics(predictions[None], y)[0]
+        loss, error = self.reported.estimate(statistics, y)
+        return -loss, error
+
+
+def contribution_table(
+    library: Library, weights: Array, objective: Objective
+) -> pd.DataFrame:
+    """Return a row for each member, by its row of ``cv_results_``, heaviest first.
+
+    Columns: weight; score of the member alone; error_correlation, the weighted mean
+    correlation of its errors with those of other members (NaN for a single member); gain,
+    the score of the ensemble with it minus without it, and gain_error, its standard error.
+    `weights`, (M,), are 0 for candidates that are not members.
+    """
+    members = np.flatnonzero(weights)
+    members = members[np.argsort(-weights[members], kind="stable")]
+    weights, predictions, y = weights[members], library.predictions[members], library.y
+    statistics = objective.statistics(predictions, y)
+    ensemble = np.tensordot(weights, statistics, axes=1)
+    gains, correlations = [(np.nan, np.nan)], np.array([np.nan])
+    if len(weights) > 1:
+        gains = [
+            objective.difference((ensemble - weight * member) / (1 - weight), ensemble, y)
+            for weight, member in zip(weights, statistics, strict=True)
+        ]
+        classes = library.classes
+        target = y if classes is None or len(classes) == 0 else np.eye(len(classes))[y]
+        errors = (predictions - target).reshape(len(predictions), -1)
+        with np.errstate(invalid="ignore"):
+            # Undefined for a member with constant errors.
+            correlations = np.corrcoef(errors)
+        np.fill_diagonal(correlations, 0)
+        correlations = correlations @ weights / (1 - weights)
+    return pd.DataFrame(
+        {
+            "weight": weights,
+            "score": -objective.losses(statistics, y),
+            "error_correlation": correlations,
+            "gain": [gain for gain, _ in gains],
+            "gain_error": [error for _, error in gains],
+        },
+        index=pd.Index(library.candidates[members], name="candidate"),
+    )

@@ -1,0 +1,411 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Ensembles of the candidates that a search has trained."""
+
+from dataclasses import field
+from numbers import Integral, Real
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from sklearn.base import (
+    BaseEstimator,
+    ClassifierMixin,
+    RegressorMixin,
+    clone,
+    is_classifier,
+    is_regressor,
+)
+from sklearn.utils import check_random_state, get_tags
+
+from sk_tune._compat import HasMethods, Interval, StrOptions
+from sk_tune._declaration import COUNT, parameters
+from sk_tune._ensemble._member_fits import fit_members
+from sk_tune._ensemble._parts import Combined, CombinedClassifier, CombinedRegressor
+from sk_tune._ensemble._selection import Selector, contribution_table, read_library
+from sk_tune._ensemble._weights import GreedyOptions
+from sk_tune._metric import scorer_metric
+from sk_tune._search_record import deciding_scorer, grants_epochs, search_record
+
+Array = npt.NDArray[Any]
+Method = Literal["greedy", "stack", "average"]
+
+
+@parameters
+class _TrialEnsemble(Combined, BaseEstimator):  # type: ignore[misc]
+    """Weighted average of the candidates of a search.
+
+    A search trains many candidates and discards all but one.  Their out-of-fold predictions
+    show which of them work well together, without any further training.
+
+    Parameters
+    ----------
+    search : estimator
+        A search of sk_tune, over any estimator.
+    method : {"greedy", "stack", "average"}, default="greedy"
+        "greedy" repeatedly adds the candidate that helps most, with replacement; "stack"
+        minimises the loss over all non-negative weights with sum 1, shrunk towards equal
+        weights by a strength that is chosen on held-out samples; "average" is the mean of
+        the best candidates, up to the number that is best.
+    refit : bool, default=False
+        Whether members are fitted again on all samples, as one fleet.  Otherwise they are
+        the estimators of the search's folds, and no training is needed.
+    scoring : str, callable or None, default=None
+        Metric by which members are chosen and scored: a scorer's name, or the result of
+        ``make_scorer``.  None chooses by log loss or squared error, and scores by the
+        search's deciding metric if that is a function of targets and predictions.
+    n_best : int or None, default=None
+        Consider this number of best candidates only; all if None.
+    max_rounds : int, default=50
+        Maximum number of additions of "greedy".
+    n_start : int, default=5
+        "greedy" starts from the best candidates, up to the number that is best together,
+        and at most this number.
+    min_gain : float, default=0.0
+        Least gain of an addition, in standard errors of the paired difference of losses.
+    n_bags : int, default=20
+        Number of bootstrap samples on which "greedy" chooses weights, which are averaged;
+        1 chooses once on all samples.  At most 5 for metrics that are not a mean over
+        samples, such as the area under the ROC curve.
+    random_state : int, RandomState or None, default=None
+        Seed of the bootstrap samples.
+    n_jobs : int or None, default=None
+        Worker processes of a refit, as in scikit-learn.
+
+    Attributes
+    ----------
+    estimators_ : list of estimator
+        Fitted members; without `refit`, one for each fold of each candidate.
+    weights_ : ndarray of shape (n_estimators,)
+        Weights of the members, with sum 1.
+    candidates_ : ndarray of shape (n_candidates,)
+        Result rows of the search that have a weight.
+    score_ : EnsembleScore
+        Expected score on new data, with an interval, in the search's metric or in
+        `scoring`: each sample is predicted by members and weights chosen on other samples.
+    contributions_ : DataFrame
+        A row for each of `candidates_`: weight, score, error_correlation, gain,
+        gain_error.
+    oof_predictions_ : ndarray of shape (n_held_out, ...)
+        Predictions behind `score_`, of the samples that the search held out.
+    search_ : estimator
+        The search that ``fit`` ran; absent after ``from_search``.
+    n_features_in_ : int
+        Number of features.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features, if X had any.
+
+    Notes
+    -----
+    `score_` is that of one model per candidate, while the ensemble averages the models of
+    all folds, or models of more samples: expect it to be a little better.
+
+    References
+    ----------
+    R. Caruana, A. Niculescu-Mizil, G. Crew, A. Ksikes. Ensemble selection from libraries of
+    models. ICML 2004.
+    """
+
+    search: Annotated[Any, HasMethods("fit")] = field(kw_only=False)
+    method: Annotated[Method, StrOptions({"greedy", "stack", "average"})] = "greedy"
+    refit: Annotated[bool, "boolean"] = False
+    scoring: Any = None
+    n_best: Annotated[int | None, COUNT, None] = None
+    max_rounds: Annotated[int, COUNT] = 50
+    n_start: Annotated[int, COUNT] = 5
+    min_gain: Annotated[float, Interval(Real, 0, None, closed="left")] = 0.0
+    n_bags: Annotated[int, COUNT] = 20
+    random_state: Annotated[Any, "random_state"] = None
+    n_jobs: Annotated[int | None, Integral, None] = None
+
+    _is_classification: ClassVar[bool]
+
+    @classmethod
+    def from_search(
+        cls,
+        search: Any,
+        *,
+        X: Any = None,
+        y: Any = None,
+        sample_weight: Any = None,
+        **params: Any,
+    ) -> Self:
+        """Return an ensemble of the candidates of a fitted search.
+
+        Parameters
+        ----------
+        search : estimator
+            A fitted search of sk_tune; without `refit` it must have been fitted with
+            ``keep_models="all"``, or a number of candidates to keep.
+        X, y : array-like, default=None
+            The data of the search, for `refit` only.
+        sample_weight : array-like of shape (n_samples,), default=None
+            The weights that the search was fitted with: members are refitted with them, and
+            samples of weight 0 have no say in the choice.
+        **params : dict of str to object
+            Parameters of the ensemble.
+
+        Returns
+        -------
+        estimator
+            Fitted.
+
+        Raises
+        ------
+        ValueError
+            If the search has no candidate for an ensemble, or a refit lacks X and y.
+        """
+        ensemble = cls(clone(search), **params)
+        ensemble._check()
+        if ensemble.refit and (X is None or y is None):
+            raise ValueError("With refit=True from_search needs X and y.")
+        fit_params = {} if sample_weight is None else {"sample_weight": sample_weight}
+        ensemble._build(search, X, y, fit_params)
+        return ensemble
+
+    def fit(self, X: Any, y: Any, **params: Any) -> Self:
+        """Run the search, and combine its candidates.
+
+        Parameters
+        ----------
+        **params : dict of str to object
+            Passed to ``fit`` of the search.  Samples with a ``sample_weight`` of 0 have no
+            say in the choice of members; all others count equally.
+
+        Raises
+        ------
+        ValueError
+            If a parameter is invalid, or the search fails.
+        KeyboardInterrupt
+            On Ctrl-C.  The ensemble is not fitted; ``search_`` has the results of the
+            candidates that were complete, if any.
+        """
+        self._check()
+        search = clone(self.search)
+        if search.refit is True:
+            # Otherwise it names the deciding metric.
+            search.set_params(refit=False)
+        if not self.refit and search.keep_models == "none":
+            search.set_params(keep_models="all")
+        if search.keep_predictions == "none":
+            search.set_params(keep_predictions="all")
+        for name in ("search_", "estimators_"):
+            self.__dict__.pop(name, None)
+        try:
+            search.fit(X, y, **params)
+        finally:
+            if hasattr(search, "cv_results_"):
+                # An interrupted search is kept with all its results.
+                self.search_ = search
+        self._build(search, X, y, params)
+        if self.search.keep_models == "none" and not self.refit:
+            # Members are in estimators_; other models are not needed.
+            del search.models_
+        return self
+
+    def _check(self) -> None:
+        self._validate_params()
+        if not hasattr(self.search, "keep_models"):
+            raise ValueError(
+                f"The 'search' parameter of {type(self).__name__} must be a search of "
+                f"sk_tune. Got {type(self.search).__name__} instead."
+            )
+        is_other, required = is_classifier, "regressors"
+        if is_classifier(self):
+            is_other, required = is_regressor, "classifiers"
+        if is_other(self.search):
+            raise ValueError(
+                f"The 'search' parameter of {type(self).__name__} must be a search of "
+                f"{required}. Got one of {self.search.estimator!r} instead."
+            )
+
+    @property
+    def contributions_(self) -> pd.DataFrame:
+        """Contribution of each candidate, a row for each of ``candidates_``."""
+        return pd.DataFrame.from_dict(self._contributions, orient="tight")
+
+    def __sklearn_is_fitted__(self) -> bool:
+        """Return whether the last ``fit`` was completed, not interrupted."""
+        return hasattr(self, "estimators_")
+
+    def _build(self, search: Any, X: Any, y: Any, params: dict[str, Any]) -> None:
+        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        library = read_library(
+            search,
+            is_classification=self._is_classification,
+            needs_models=not self.refit,
+            random_state=seed,
+        ).where_weights(params)
+        reported = None
+        if self.scoring is None:
+            # The deciding scorer of the search, if it needs only predictions.
+            scorer, _ = deciding_scorer(search)
+            metric = scorer_metric(scorer, search.estimator)
+            if metric is not None and metric.takes_probabilities:
+                reported = scorer
+        selector = Selector(
+            library=library,
+            method=self.method,
+            scoring=self.scoring,
+            reported=reported,
+            greedy=GreedyOptions(
+                max_rounds=self.max_rounds,
+                n_start=self.n_start,
+                min_gain=self.min_gain,
+                n_bags=self.n_bags,
+            ),
+            n_best=self.n_best,
+            calibrate=getattr(self, "calibrate", False),
+            random_state=seed,
+        )
+        choice, self.score_, self.oof_predictions_ = selector.select()
+        contributions = contribution_table(library, choice.weights, selector.reported)
+        # skops can store plain values.
+        self._contributions = contributions.to_dict("tight")
+        self.candidates_ = contributions.index.to_numpy()
+        weights = contributions["weight"].to_numpy(copy=True)
+        if self.refit:
+            members = _refitted(search, self.candidates_, X, y, params, self.n_jobs)
+        else:
+            folds = [search.models_[row] for row in self.candidates_]
+            members = [model for models in folds for model in models]
+            sizes = [len(models) for models in folds]
+            weights = np.repeat(weights / sizes, sizes)
+        if library.classes is not None:
+            self._is_multilabel = library.y.ndim == 2
+            self.classes_: Array = np.asarray(library.classes)
+            if self._is_multilabel:
+                self.classes_ = np.arange(library.y.shape[1])
+            self.temperature_ = choice.temperature
+        self._keep(members, weights)
+
+    def get_metadata_routing(self) -> Any:
+        """Return the routing of the search, which receives all parameters of ``fit``.
+
+        Returns
+        -------
+        MetadataRouter
+            Of the search.
+        """
+        return self.search.get_metadata_routing()
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        input_tags = get_tags(self.search).input_tags
+        tags.input_tags.sparse = input_tags.sparse
+        tags.input_tags.allow_nan = input_tags.allow_nan
+        tags.input_tags.pairwise = input_tags.pairwise
+        return tags
+
+
+@parameters
+class TrialEnsembleClassifier(  # type: ignore[misc]
+    ClassifierMixin, CombinedClassifier, _TrialEnsemble
+):
+    """Weighted average of the classifiers of a search.
+
+    {description}
+
+    Parameters
+    ----------
+    calibrate : bool, default=False
+        Whether to calibrate the averaged probabilities by a temperature, fitted to
+        out-of-fold predictions.
+    {parameters}
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        Labels; for a multilabel problem the numbers of the labels.
+    temperature_ : float
+        Divisor of the logarithms of averaged probabilities; 1 unless `calibrate`.
+    {attributes}
+
+    See Also
+    --------
+    TrialEnsembleRegressor : The same for regression.
+    BaggingClassifier : One configuration, several times.
+
+    {notes}
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sk_tune import GridSearchCV, MLPClassifier, TrialEnsembleClassifier
+    >>> X, y = load_iris(return_X_y=True)
+    >>> net = MLPClassifier(width=16, batch_size=16, max_epochs=10, random_state=0)
+    >>> grid = {"learning_rate": [1e-3, 3e-3, 1e-2], "dropout": [0.0, 0.3]}
+    >>> search = GridSearchCV(net, grid, cv=3, keep_models="all").fit(X, y)
+    >>> ensemble = TrialEnsembleClassifier.from_search(search, random_state=0)
+    >>> len(ensemble.estimators_) == 3 * len(ensemble.candidates_)
+    True
+    >>> ensemble.predict_proba(X).shape
+    (150, 3)
+    """
+
+    calibrate: Annotated[bool, "boolean"] = False
+
+    _is_classification = True
+
+
+@parameters
+class TrialEnsembleRegressor(  # type: ignore[misc]
+    RegressorMixin, CombinedRegressor, _TrialEnsemble
+):
+    """Weighted average of the regressors of a search.
+
+    {description}
+
+    {parameters and attributes}
+
+    See Also
+    --------
+    TrialEnsembleClassifier : The same for classification.
+    BaggingRegressor : One configuration, several times.
+
+    {notes}
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from sk_tune import GridSearchCV, MLPRegressor, TrialEnsembleRegressor
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> net = MLPRegressor(width=16, batch_size=32, max_epochs=10, random_state=0)
+    >>> grid = {"learning_rate": [1e-3, 3e-3, 1e-2], "dropout": [0.0, 0.3]}
+    >>> search = GridSearchCV(net, grid, cv=3, keep_models="all").fit(X, y)
+    >>> ensemble = TrialEnsembleRegressor.from_search(search, random_state=0)
+    >>> ensemble.predict(X[:2]).shape
+    (2,)
+    """
+
+    _is_classification = False
+
+
+def _refitted(
+    search: Any,
+    candidates: Array,
+    X: Any,
+    y: Any,
+    params: dict[str, Any],
+    n_jobs: int | None,
+) -> list[Any]:
+    """Return candidates fitted on all samples, with the epochs of their folds."""
+    estimators, epochs = [], []
+    record = search_record(search)
+    resource = None if record is None else record.resource
+    of_epochs = grants_epochs(resource)
+    for row in candidates:
+        candidate = dict(search.cv_results_["params"][row])
+        n_epochs = getattr(search, "best_epochs_", {}).get(row)
+        if of_epochs and resource in candidate:
+            # The learning-rate schedule refers to a full training.
+            n_epochs = n_epochs or int(candidate[resource])
+            candidate[resource] = search.max_resources_
+        estimator = clone(search.estimator)
+        estimators.append(estimator.set_params(**clone(candidate, safe=False)))
+        epochs.append(None if n_epochs is None else [n_epochs])
+    # Groups, for example, are for the splitter only.
+    routed = search._get_routed_params_for_fit(params).estimator.fit
+    fitted = fit_members(estimators, X, y, epochs=epochs, fit_params=routed, n_jobs=n_jobs)
+    return [one for (one,) in fitted]

@@ -1,0 +1,153 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Encoded samples, and a canonical form of equivalent data sets.
+
+A full-batch step depends on the samples and their weights, not on their order or on whether
+a weight of 2 is written as two samples.  In float32, however, the order of a sum changes
+its last bits.  The canonical form makes equivalent data sets give bit-identical networks.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy import sparse
+from skorch.helper import SliceDict
+from torch import Tensor
+
+from sk_tune._compat import safe_indexing
+from sk_tune._training import TensorSet, rows_as_tensor
+
+Array = npt.NDArray[Any]
+
+
+class Samples(NamedTuple):
+    """Checked and encoded samples: X, targets and weights; weights of None are equal."""
+
+    X: Array
+    target: Array
+    weight: Array | None
+
+    def take(self, index: Array | slice) -> Self:
+        """Return the samples at `index`: copies, or views if `index` is a slice."""
+        weight = None if self.weight is None else self.weight[index]
+        return self._replace(X=self.X[index], target=self.target[index], weight=weight)
+
+
+class EncodedData(NamedTuple):
+    """Encoded data of an estimator, shared by fits with the same data parameters.
+
+    `y` holds targets before encoding, which determine splits and class weights. `X` and
+    `target` are on the device.
+    """
+
+    rows: Samples
+    y: Array
+    X: Tensor
+    target: Tensor
+
+
+def samples_that_count(weight: Array | None, index: Array | None) -> Array | None:
+    """Return the positions, among `index`, of samples with a nonzero weight in float32.
+
+    None if all samples have one; ValueError if none has.
+    """
+    if weight is None:
+        return index
+    weight = weight if index is None else weight[index]
+    if not weight.any():
+        raise ValueError(
+            "sample_weight and class_weight must leave rows to train and to validate "
+            f"on. Got {len(weight)} rows with weights of 0 only."
+        )
+    counts = weight > weight.max() * np.finfo(np.float32).tiny
+    if counts.all():
+        return index
+    positions: Array = np.flatnonzero(counts) if index is None else index[counts]
+    return positions
+
+
+def merge_equal_samples(samples: Samples) -> Samples:
+    """Merge samples that are equal in X and target, adding their weights.
+
+    The result is in lexicographic order.
+
+    >>> samples = Samples(np.array([[2.0], [1.0], [2.0]]), np.array([0, 1, 0]), None)
+    >>> [a.tolist() for a in merge_equal_samples(samples)]
+    [[[1.0], [2.0]], [1, 0], [1.0, 2.0]]
+    """
+    X, target, weight = samples
+    if sparse.issparse(X):
+        X = X.toarray()  # type: ignore[attr-defined]
+    flat = np.nan_to_num(X.reshape(len(X), -1), nan=np.inf)
+    keys = np.column_stack([flat, target.reshape(len(X), -1)])
+    _, first, group = np.unique(keys, axis=0, return_index=True, return_inverse=True)
+    weight = np.ones(len(X)) if weight is None else weight
+    merged = np.bincount(group.ravel(), weights=weight)
+    return Samples(X[first], target[first], merged)
+
+
+def repeat_by_weight(samples: Samples) -> Samples | None:
+    """Write an integer weight k as k equal samples, for networks with batch statistics.
+
+    None if a weight is not an integer, or the result would have over ten times the samples.
+    """
+    weight = samples.weight
+    if weight is None:
+        return samples
+    if (weight % 1).any() or weight.sum() > 10 * len(weight):
+        return None
+    index = np.arange(len(weight)).repeat(weight.astype(int))
+    return samples.take(index)._replace(weight=None)
+
+
+def to_tensor(values: Array, dtype: str, device: str | torch.device) -> Tensor:
+    """Return an array as a tensor, or a sparse table in a form that yields tensors.
+
+    Real numbers are cast to `dtype`; others keep their type. Memory may be shared.
+    """
+    if sparse.issparse(values):
+        table: Tensor = rows_as_tensor(values, dtype, device)
+        return table
+    if values.dtype.kind == "f":
+        values = values.astype(dtype, copy=False)
+    if not values.flags.writeable:
+        # Torch warns about read-only arrays.
+        values = values.copy()
+    return torch.from_numpy(np.ascontiguousarray(values)).to(device)
+
+
+def to_set(
+    X: Tensor, target: Tensor, weight: Array | None, index: Array | None
+) -> TensorSet:
+    """Return the samples at `index`, all if None, for training; tensors are shared."""
+    rows = None if index is None else torch.from_numpy(index).to(X.device)
+    if weight is None:
+        return TensorSet(X, target, index=rows)
+    used = weight if index is None else weight[index]
+    # Equal weights give the same bits as no weights.
+    if (used == used[0]).all():
+        return TensorSet(X, target, index=rows)
+    # Only ratios matter; unscaled weights might overflow or vanish in float32.
+    dtype = str(X.dtype).removeprefix("torch.")
+    return TensorSet(X, target, to_tensor(weight / used.max(), dtype, X.device), rows)
+
+
+def is_dict(X: Any) -> bool:
+    """Return whether X is a dict of arrays; some sparse tables of scipy are dicts, too."""
+    return isinstance(X, Mapping) and not sparse.issparse(X)
+
+
+def as_sliceable(X: Any) -> Any:
+    """Return a plain dict of arrays as a dict that can be split into folds; else X."""
+    return SliceDict(**X) if type(X) is dict else X
+
+
+def take_rows(data: Any, rows: Array | None) -> Any:
+    """Return the samples of any container at the positions `rows`, all if None."""
+    if data is None or rows is None:
+        return data
+    # Torch does not take index arrays of negative stride.
+    return safe_indexing(data, np.ascontiguousarray(rows))

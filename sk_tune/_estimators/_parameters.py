@@ -1,0 +1,197 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Parameters shared by several estimators, each declared and described once."""
+
+from numbers import Integral
+from typing import Annotated, Any
+
+from sk_tune._augment import AUGMENTATIONS, as_augmentations
+from sk_tune._compat import Options, StrOptions
+from sk_tune._declaration import parameters
+from sk_tune._estimators._validation import Number, WholeNumber
+from sk_tune._nets import ACTIVATIONS
+from sk_tune._schedule import LR_SCHEDULES
+from sk_tune._training import OPTIMIZERS, REGRESSION_LOSSES
+
+# Parameters of the modules of all of sk_tune's networks.
+ARCHITECTURE = ("activation", "normalization", "residual", "dropout")
+
+# Advice for parameters of scikit-learn's MLPs that have other names in sk_tune.
+SCIKIT_LEARN_NAMES = {
+    "solver": "Use 'optimizer', one of 'adamw', 'adam', 'sgd' and 'rmsprop'.",
+    "alpha": (
+        "Use 'weight_decay': alpha / batch_size of scikit-learn with optimizer='adam' or "
+        "'sgd'. The default, 'adamw', decouples the decay from the gradient."
+    ),
+    "learning_rate_init": "Use 'learning_rate'.",
+    "power_t": "Use 'lr_schedule', one of 'constant', 'cosine', 'one_cycle' and 'step'.",
+    "max_iter": "Use 'max_epochs'.",
+    "n_iter_no_change": "Use 'patience', with early_stopping=True.",
+    "beta_1": "Use 'momentum'.",
+    "beta_2": "It is 0.999, torch's default.",
+    "epsilon": "It is 1e-8, torch's default.",
+    "shuffle": "Samples are shuffled in each epoch.",
+    "max_fun": "There is no optimizer 'lbfgs'.",
+}
+
+
+class AugmentationNames(StrOptions):  # type: ignore[misc]
+    """Constraint: a name or instance of an augmentation, or a list or tuple of these."""
+
+    def __init__(self) -> None:
+        super().__init__(set(AUGMENTATIONS))
+
+    def is_satisfied_by(self, val: Any) -> bool:
+        """Return whether a value names augmentations, at most one of them mixing."""
+        try:
+            as_augmentations(val)
+        except ValueError:
+            return False
+        return val is not None
+
+    def __str__(self) -> str:
+        return (
+            f"{super().__str__()}, an instance of a class of sk_tune._augment, a list or "
+            "tuple of these with at most one that mixes rows"
+        )
+
+
+@parameters
+class TrainingParameters:
+    """Parameters of training.
+
+    Parameters
+    ----------
+    optimizer : {"adamw", "adam", "sgd", "rmsprop"}, default="adamw"
+        Optimizer of torch.
+    learning_rate : float, default=3e-3
+        Step size; the peak of `lr_schedule`.
+    momentum : float, default=0.9
+        Momentum of SGD and RMSprop, beta_1 of Adam and AdamW; in [0, 1).
+    nesterovs_momentum : bool, default=True
+        Whether SGD uses Nesterov momentum.  Without effect on the other optimizers.
+    batch_size : int, default=64
+        Samples in a mini-batch; -1 for all samples.
+    max_epochs : int, default=20
+        Passes over the training samples.
+    lr_schedule : {"constant", "cosine", "one_cycle", "step"}, default="cosine"
+        Learning rate over `max_epochs`: "cosine" falls along half a cosine to 0;
+        "one_cycle" rises for 30 % of the steps and then falls; "step" divides by 10 at half
+        and at three quarters.
+    gradient_clip : float, default=None
+        Largest Euclidean norm of the gradient; longer gradients are scaled down to it.
+    weight_decay : float, default=0.01
+        L2 regularisation.  AdamW decouples it from the gradient, the other optimizers add
+        it to the gradient.
+    l1 : float, default=0.0
+        L1 regularisation: ``l1 * sum(|w|)`` over the weight matrices is added to the loss.
+    augmentation : str, Augmentation, or list or tuple of these, default=None
+        Random changes of training samples before each step: names or instances of the
+        classes of :mod:`sk_tune._augment`, applied in this order, for example
+        ``["flip", Shift(2)]``; at most one of them may mix samples.  Validation samples and
+        samples to predict are never changed.
+    early_stopping : bool, default=False
+        Whether to hold out samples, stop when the loss on them stops falling, and use the
+        weights of the best epoch.
+    validation_fraction : float, default=0.1
+        Share of samples held out for early stopping; stratified in classification.
+    patience : int, default=10
+        Number of epochs without progress after which training stops.
+    tol : float, default=1e-4
+        Decrease of the validation loss that counts as progress.
+    warm_start : bool, default=False
+        Whether ``fit`` continues from the trained network for `max_epochs` more epochs,
+        with a new cycle of `lr_schedule`.
+    random_state : int, RandomState instance or None, default=None
+        Seed of initial weights, batch order, dropout and the validation split.  Global
+        generators are never used or changed; None draws fresh entropy in every fit.
+    device : {"auto", "cpu", "cuda", "cuda:N", "mps"} or str, default="auto"
+        Device for training, as named by torch; "auto" is "cuda" if available, else "cpu".
+        Fleets run on the CPU and CUDA; on other devices networks are trained alone.
+    dtype : {"float32", "float64"}, default="float32"
+        Type of weights, probabilities and real-valued predictions.
+    callbacks : list of skorch callbacks, default=None
+        Called with the skorch net during training, as in skorch.  ``clone`` copies them,
+        ``fit`` does not.  A callback that sets the learning rate needs
+        ``lr_schedule="constant"``.
+    verbose : int, default=0
+        Whether to print a line per epoch.
+    """
+
+    optimizer: Annotated[str, StrOptions(set(OPTIMIZERS))] = "adamw"
+    learning_rate: Annotated[float, Number(0, closed="neither")] = 3e-3
+    momentum: Annotated[float, Number(0, 1)] = 0.9
+    nesterovs_momentum: Annotated[bool, "boolean"] = True
+    batch_size: Annotated[int, WholeNumber(1), Options(Integral, {-1})] = 64
+    max_epochs: Annotated[int, WholeNumber(1)] = 20
+    lr_schedule: Annotated[str, StrOptions(set(LR_SCHEDULES))] = "cosine"
+    gradient_clip: Annotated[float | None, Number(0, closed="neither"), None] = None
+    weight_decay: Annotated[float, Number(0)] = 0.01
+    l1: Annotated[float, Number(0)] = 0.0
+    augmentation: Annotated[Any, AugmentationNames(), None] = None
+    early_stopping: Annotated[bool, "boolean"] = False
+    validation_fraction: Annotated[float, Number(0, 1, closed="neither")] = 0.1
+    patience: Annotated[int, WholeNumber(1)] = 10
+    tol: Annotated[float, Number(0)] = 1e-4
+    warm_start: Annotated[bool, "boolean"] = False
+    random_state: Annotated[Any, "random_state"] = None
+    device: Annotated[str, str] = "auto"
+    dtype: Annotated[str, StrOptions({"float32", "float64"})] = "float32"
+    callbacks: Annotated[Any, list, tuple, None] = None
+    verbose: Annotated[int, "verbose"] = 0
+
+
+@parameters
+class ClassifierParameters:
+    """Parameters of classifiers only.
+
+    Parameters
+    ----------
+    label_smoothing : float, default=0.0
+        Share of each target that is spread evenly over all classes; in [0, 1).
+    class_weight : dict, list of dict, "balanced" or None, default=None
+        Weights of the classes.  "balanced" makes them inversely proportional to the summed
+        weights of each class among the training samples.  For multilabel y, a list with a
+        dict for each column.
+    """
+
+    label_smoothing: Annotated[float, Number(0, 1)] = 0.0
+    class_weight: Annotated[Any, dict, list, StrOptions({"balanced"}), None] = None
+
+
+@parameters
+class RegressorParameters:
+    """Parameters of regressors only.
+
+    Parameters
+    ----------
+    loss : {"squared_error", "absolute_error", "huber"}, default="squared_error"
+        Training loss.  Squared errors predict means, absolute errors medians; "huber" is
+        quadratic up to one standard deviation of the target and linear beyond, which
+        reduces the influence of outliers.
+    """
+
+    loss: Annotated[str, StrOptions(set(REGRESSION_LOSSES))] = "squared_error"
+
+
+@parameters
+class ArchitectureParameters:
+    """Parameters of all of sk_tune's network architectures.
+
+    Parameters
+    ----------
+    activation : str, default="relu"
+        "relu", "tanh", "logistic", "identity", "gelu", "silu", "elu", "selu",
+        "leaky_relu" or "mish".
+    normalization : {"batch", "layer"} or None, default=None
+        Normalisation of the hidden layers.
+    residual : bool, default=False
+        Whether hidden layers add their input to their output.
+    dropout : float, default=0.0
+        Probability of dropping a hidden unit while training; in [0, 1).
+    """
+
+    activation: Annotated[str, StrOptions(set(ACTIVATIONS))] = "relu"
+    normalization: Annotated[str | None, StrOptions({"batch", "layer"}), None] = None
+    residual: Annotated[bool, "boolean"] = False
+    dropout: Annotated[float, Number(0, 1)] = 0.0

@@ -1,0 +1,405 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Multi-layer perceptrons for tables, and the conversion of columns to inputs."""
+
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import field
+from itertools import pairwise
+from typing import Annotated, Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy import sparse
+from torch import nn
+
+from sk_tune._compat import StrOptions
+from sk_tune._declaration import parameters
+from sk_tune._estimators._network_estimator import NetworkEstimator
+from sk_tune._estimators._parameters import (
+    ARCHITECTURE,
+    SCIKIT_LEARN_NAMES,
+    ArchitectureParameters,
+)
+from sk_tune._estimators._tasks import NetworkClassifier, NetworkRegressor
+from sk_tune._estimators._validation import Number, WholeNumber, category_columns, is_whole
+from sk_tune._nets import (
+    MLP,
+    CategoryEmbedding,
+    PeriodicEmbedding,
+    PiecewiseLinearEmbedding,
+    TableInputs,
+)
+from sk_tune._training import BinaryCrossEntropy, CrossEntropy
+
+Array = npt.NDArray[Any]
+
+# Map from a classifier's outputs to predictions; a regressor's outputs are predictions.
+_LINKS = {CrossEntropy: "softmax", BinaryCrossEntropy: "sigmoid"}
+_COPIES = 4  # The weights, their derivatives, and two moments.
+_MOST_CODES = 2**16  # An embedding matrix of this size easily fits into memory.
+_N_NAMED = 5  # Values that an error message lists.
+# Largest automatic size of an embedding, as in RealMLP; smaller if no column has as large
+# a number of codes.
+_MOST_UNITS = 8
+
+
+@parameters
+class _TableParameters(NetworkEstimator):
+    """Parameters of table inputs.
+
+    Parameters
+    ----------
+    categorical_features : array-like, "from_dtype" or None, default="from_dtype"
+        Columns of categories: a mask, positions, or column names of a frame.  "from_dtype"
+        takes the columns of a pandas frame with dtype category; None takes no columns.
+        They must hold codes, integers of at least 0 as from ``TablePreparer`` and
+        ``OrdinalEncoder``; each code gets a learned vector (embedding).  Code 0 and codes
+        that did not occur in the first fit are unknown; all unknown codes share one vector.
+    embedding_size : int or "auto", default="auto"
+        Length of a category's vector.  "auto" is half of the largest number of codes in a
+        column, rounded up, and at most 8.
+    numerical_embedding : {"periodic", "piecewise_linear"} or None, default=None
+        Embedding of numbers.  "periodic" passes cosines and sines of trained frequencies
+        through a small layer for each column, and requires scaled numbers;
+        "piecewise_linear" is a piecewise linear function with knots at quantiles of the
+        first samples.  Both help shallow networks fit jumps and bends, and cost time.
+    numerical_embedding_size : int, default=8
+        Length of a number's vector.
+    n_frequencies : int, default=16
+        Number of frequencies of each column, with "periodic".
+    frequency_scale : float, default=0.1
+        Initial standard deviation of the frequencies, in periods per unit, with "periodic";
+        large values fit small differences, and noise.
+    n_bins : int, default=16
+        Number of bins of each column, with "piecewise_linear".
+
+    Attributes
+    ----------
+    is_categorical_ : ndarray of bool of shape (n_features_in_,)
+        Mask of the category columns.
+    bin_edges_ : list of ndarray
+        Edges of the bins of each numerical column, with "piecewise_linear"; else empty.
+    """
+
+    categorical_features: Annotated[Any, "array-like", StrOptions({"from_dtype"}), None] = (
+        "from_dtype"
+    )
+    embedding_size: Annotated[Any, WholeNumber(1), StrOptions({"auto"})] = "auto"
+    numerical_embedding: Annotated[
+        str | None, StrOptions({"periodic", "piecewise_linear"}), None
+    ] = None
+    numerical_embedding_size: Annotated[int, WholeNumber(1)] = 8
+    n_frequencies: Annotated[int, WholeNumber(1)] = 16
+    frequency_scale: Annotated[float, Number(0, closed="neither")] = 0.1
+    n_bins: Annotated[int, WholeNumber(1)] = 16
+
+    _allow_codes: ClassVar[bool] = True
+
+    def _check_X(self, X: Any, *, reset: bool) -> Array:
+        typed = category_columns(X)
+        checked = super()._check_X(X, reset=reset)
+        if reset:
+            names = getattr(self, "feature_names_in_", None)
+            self.is_categorical_ = _categorical_mask(
+                self.categorical_features,
+                self.n_features_in_,
+                None if names is None else names.tolist(),
+                typed,
+            )
+        unnamed = [i for i in typed if not self.is_categorical_[i]]
+        if unnamed:
+            raise ValueError(
+                "Columns of X that are not in categorical_features must be numeric for "
+                f"{type(self).__name__}. Got column {X.columns[unnamed[0]]!r} of type "
+                "category instead."
+            )
+        for position in self._categorical:
+            column = _column(checked, position)
+            wrong = column[(column < 0) | (column != np.floor(column))]
+            if len(wrong):
+                raise ValueError(
+                    "Columns of categorical_features must hold codes: integers of at least "
+                    f"0. Got {wrong[:_N_NAMED].tolist()} in column "
+                    f"{self._name(position)!r} instead. sk_tune._prepare.TablePreparer or "
+                    "sklearn.preprocessing.OrdinalEncoder make codes of categories; scale "
+                    "the other columns only."
+                )
+        return checked
+
+    @property
+    def _categorical(self) -> list[int]:
+        return np.flatnonzero(self.is_categorical_).tolist()
+
+    def _name(self, position: int) -> Any:
+        names = getattr(self, "feature_names_in_", np.arange(self.n_features_in_))
+        return names.tolist()[position]
+
+    def _learn_columns(self, X: Array, weight: Array | None) -> None:
+        # The codes of each category column, sorted.
+        self._known_codes = []
+        for position in self._categorical:
+            codes = np.unique(_column(X, position))
+            if codes[-1] >= _MOST_CODES:
+                raise ValueError(
+                    f"Columns of categorical_features must hold codes below {_MOST_CODES}. "
+                    f"Got {codes[-1]:.0f} in column {self._name(position)!r}. Number its "
+                    "categories from 0, for example with "
+                    "sklearn.preprocessing.OrdinalEncoder."
+                )
+            self._known_codes.append(codes.astype(np.int64))
+        has_bins = self.numerical_embedding == "piecewise_linear"
+        binned = np.flatnonzero(~self.is_categorical_).tolist() if has_bins else []
+        self.bin_edges_ = _bin_edges(X, binned, int(self.n_bins), weight)
+
+    def _build_inputs(self) -> TableInputs | None:
+        """Return the inputs of a network; None if they are plain numbers."""
+        categorical = self._categorical
+        if not (categorical or self.numerical_embedding):
+            return None
+        categories = None
+        if categorical:
+            # Up to the largest code, so that sizes agree between folds that lack a code.
+            n_codes = [int(codes[-1]) + 1 for codes in self._known_codes]
+            size = self.embedding_size
+            if size == "auto":
+                size = min(_MOST_UNITS, -(-max(n_codes) // 2))
+            categories = CategoryEmbedding(n_codes, int(size))
+            categories.set_known([codes.tolist() for codes in self._known_codes])
+        numerical = np.flatnonzero(~self.is_categorical_).tolist()
+        size = int(self.numerical_embedding_size)
+        numbers: nn.Module | None = None
+        if numerical and self.numerical_embedding == "periodic":
+            numbers = PeriodicEmbedding(
+                len(numerical),
+                n_frequencies=int(self.n_frequencies),
+                frequency_scale=float(self.frequency_scale),
+                size=size,
+            )
+        elif numerical and self.numerical_embedding == "piecewise_linear":
+            numbers = PiecewiseLinearEmbedding(
+                len(numerical), n_bins=int(self.n_bins), size=size
+            )
+            # Edges are set in the network's dtype, because float32 would round float64.
+            numbers.to(getattr(torch, self.dtype)).set_edges([
+                edges.tolist() for edges in self.bin_edges_
+            ])
+        return TableInputs(numerical, categorical, numbers=numbers, categories=categories)
+
+
+def _categorical_mask(
+    features: Any, n_features: int, names: Sequence[str] | None, from_dtype: Sequence[int]
+) -> npt.NDArray[np.bool_]:
+    """Return the mask of category columns that ``categorical_features`` specifies.
+
+    `from_dtype` are the positions of the columns with dtype category. Raises ValueError if
+    the parameter does not match the columns.
+
+    >>> _categorical_mask(["b"], 3, ["a", "b", "c"], ()).tolist()
+    [False, True, False]
+    """
+    mask = np.zeros(n_features, dtype=bool)
+    if isinstance(features, str):
+        features = from_dtype
+    values = np.asarray([] if features is None else features, dtype=object).ravel().tolist()
+    if values and all(isinstance(value, bool | np.bool_) for value in values):
+        if len(values) != n_features:
+            requirement = f"a mask of {n_features} values, one for each column of X"
+            raise ValueError(_message(requirement, f"a mask of {len(values)}"))
+        mask[:] = values
+    elif all(is_whole(value, 0) for value in values):
+        beyond = [value for value in values if value >= n_features]
+        if beyond:
+            raise ValueError(_message(f"positions below {n_features}", beyond[:_N_NAMED]))
+        mask[[int(value) for value in values]] = True
+    elif all(isinstance(value, str) for value in values):
+        if names is None:
+            raise ValueError(_message("positions or a mask where X has no names", values))
+        unknown = sorted(set(values).difference(names), key=values.index)
+        if unknown:
+            raise ValueError(_message("names of columns of X", unknown[:_N_NAMED]))
+        mask[:] = np.isin(names, values)
+    else:
+        requirement = "positions of at least 0, names or a mask"
+        raise ValueError(_message(requirement, values[:_N_NAMED]))
+    return mask
+
+
+def _bin_edges(
+    X: Array, positions: Sequence[int], n_bins: int, weight: Array | None = None
+) -> list[Array]:
+    """Return, for each position, increasing edges of bins with about equal sample counts.
+
+    There are fewer than `n_bins` bins where values repeat, and a single edge for a constant
+    column. `weight` counts repetitions of the samples. The edges are quantiles by the
+    inverse distribution function, without interpolation, so that they are the same whether
+    a sample has weight 2 or occurs twice.
+
+    >>> _bin_edges(np.array([[0.0], [1.0], [2.0], [8.0]]), [0], 2)[0].tolist()
+    [0.0, 1.0, 8.0]
+    """
+    # Slightly smaller shares, so that rounding does not matter at an edge.
+    shares = np.linspace(0, 1, n_bins + 1) * (1 - 1e-12)
+    edges_by_column = []
+    X = sparse.csc_array(X) if sparse.issparse(X) else X
+    for position in positions:
+        column = _column(X, position)
+        order = np.argsort(column, kind="stable")
+        counts = np.ones(len(column)) if weight is None else weight[order]
+        passed = counts.cumsum()
+        places = np.searchsorted(passed, shares * passed[-1])
+        edges = np.unique(column[order][places])
+        # Drop bins that are too narrow for a finite inverse width.
+        wide = np.diff(edges.astype(np.float64)) > 4 * np.finfo(X.dtype).tiny
+        edges_by_column.append(edges[np.append(True, wide)])
+    return edges_by_column
+
+
+def _column(X: Any, position: int) -> Array:
+    """Return a column of a dense or sparse table as an array of shape (n_samples,)."""
+    is_sparse = sparse.issparse(X)
+    column: Array = X[:, [position]].toarray().ravel() if is_sparse else X[:, position]
+    return column
+
+
+def _message(wanted: str, got: Any) -> str:
+    return f"The 'categorical_features' parameter must hold {wanted}. Got {got!r} instead."
+
+
+@parameters
+class _MLPEstimator(ArchitectureParameters, _TableParameters, NetworkEstimator):
+    """Architecture of a multi-layer perceptron.
+
+    Parameters
+    ----------
+    n_layers : int, default=2
+        Number of hidden layers; 0 gives a linear model.
+    width : int, default=128
+        Units of each hidden layer.
+    hidden_layer_sizes : int or sequence of int, default=None
+        Units of each hidden layer; if set, `n_layers` and `width` have no effect.
+    members : int, default=1
+        Number of networks that share the weight matrices and are averaged (TabM).  Each has
+        its own scales, biases, last layer and loss; predictions are means of probabilities
+        or targets.  8 to 32 members often predict better than one network, and train
+        faster than as many separate networks.
+    """
+
+    n_layers: Annotated[int, WholeNumber(0)] = 2
+    width: Annotated[int, WholeNumber(1)] = 128
+    hidden_layer_sizes: Annotated[Any, "array-like", WholeNumber(1), None] = field(
+        default=None, kw_only=False
+    )
+    members: Annotated[int, WholeNumber(1)] = 1
+
+    _allow_sparse: ClassVar[bool] = True
+    _other_names: ClassVar[dict[str, str]] = {
+        **SCIKIT_LEARN_NAMES,
+        "hidden_size": "Use 'width'.",
+        "n_channels": "Use 'width'.",
+        "input_shape": "MLPs take flat samples, (n_samples, n_features).",
+    }
+
+    def _shape_input(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        return shape
+
+    def _build_module(self, n_outputs: int) -> nn.Module:
+        sizes = [self.width] * self.n_layers
+        if self.hidden_layer_sizes is not None:
+            layer_sizes = np.atleast_1d(np.asarray(self.hidden_layer_sizes, dtype=object))
+            if not all(is_whole(size, 1) for size in layer_sizes.tolist()):
+                raise ValueError(
+                    f"The 'hidden_layer_sizes' parameter of {type(self).__name__} must "
+                    f"hold integers of at least 1. Got {self.hidden_layer_sizes!r} instead."
+                )
+            sizes = [int(size) for size in layer_sizes]
+        self._check_bytes((self.input_shape_[0], *sizes, n_outputs))
+        return MLP(
+            self.input_shape_[0],
+            n_outputs,
+            hidden_layer_sizes=sizes,
+            **self._arguments(*ARCHITECTURE, "members"),
+            link=_LINKS.get(type(self._task_parts()[0]), "identity"),
+            inputs=self._build_inputs(),
+        )
+
+    def _count_multiplications(self, module: nn.Module) -> float:
+        return super()._count_multiplications(module) * self.members
+
+    def _check_bytes(self, sizes: Sequence[int]) -> None:
+        """Refuse a network that exceeds this machine's memory, before building it."""
+        n_weights = sum((n + 1) * m for n, m in pairwise(sizes))
+        needed = n_weights * _COPIES * np.dtype(self.dtype).itemsize
+        try:
+            memory = float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+        except (AttributeError, ValueError, OSError):
+            # The size of memory is not available.
+            memory = math.inf
+        if needed > memory:
+            raise ValueError(
+                f"The layers of {type(self).__name__} must fit into memory. Got sizes "
+                f"{tuple(sizes)}, with {n_weights:,} weights, which take "
+                f"{needed / 1e9:,.0f} GB with derivatives and moments; this machine has "
+                f"{memory / 1e9:,.0f} GB. Make hidden_layer_sizes, or width and n_layers, "
+                "smaller."
+            )
+
+
+@parameters
+class MLPClassifier(_MLPEstimator, NetworkClassifier):
+    """Multi-layer perceptron classifier.
+
+    For numerical tables.  Scale the columns in a pipeline, so that each fold is scaled by
+    its own training samples.  Sparse tables stay sparse; large ones become dense batch by
+    batch.
+
+    {parameters and attributes}
+
+    See Also
+    --------
+    MLPRegressor : The same network for real-valued targets.
+    NetClassifier : Your own torch module as a classifier.
+    sklearn.neural_network.MLPClassifier : Scikit-learn's MLP, without dropout and
+        normalisation.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_breast_cancer
+    >>> from sklearn.model_selection import cross_val_score
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from sk_tune import MLPClassifier
+    >>> X, y = load_breast_cancer(return_X_y=True)
+    >>> net = make_pipeline(StandardScaler(), MLPClassifier(max_epochs=20, random_state=0))
+    >>> bool(cross_val_score(net, X, y, cv=5).mean() > 0.95)
+    True
+    """
+
+
+@parameters
+class MLPRegressor(_MLPEstimator, NetworkRegressor):
+    """Multi-layer perceptron regressor.
+
+    For numerical tables.  Scale the columns in a pipeline; the target is scaled internally.
+    Sparse tables stay sparse; large ones become dense batch by batch.
+
+    {parameters and attributes}
+
+    See Also
+    --------
+    MLPClassifier : The same network for classes.
+    NetRegressor : Your own torch module as a regressor.
+    sklearn.neural_network.MLPRegressor : Scikit-learn's MLP, without dropout and
+        normalisation.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from sk_tune import MLPRegressor
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> net = MLPRegressor(max_epochs=20, random_state=0).fit(X, y)
+    >>> net.predict(X[:2]).shape
+    (2,)
+    """

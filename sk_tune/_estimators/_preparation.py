@@ -1,0 +1,209 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Preparation of fits up to the start of training, from which any engine can continue.
+
+The steps are those of ``fit``.  Fits of the same data, such as the folds of a search, share
+the encoded data.
+"""
+
+import copy
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.base import clone, is_classifier
+from torch import Tensor
+
+from sk_tune._estimators._encoded_data import EncodedData, take_rows, to_tensor
+from sk_tune._estimators._net_state import (
+    changed_modules,
+    module_keys,
+    to_tensors,
+    training_state,
+)
+from sk_tune._estimators._network_estimator import NetworkEstimator
+from sk_tune._estimators._prepared_fit import PreparedFit
+from sk_tune._estimators._validation import LastSeen, check_parameters, resolve_device
+from sk_tune._training import TensorSet, TrainingState, seed_of_state
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Fit:
+    """One network to train.
+
+    Parameters
+    ----------
+    estimator : estimator
+        An estimator of sk_tune or a plain skorch net, with the parameters to train.  It is
+        not changed.
+    X : array-like, frame or tensor of shape (n_samples, ...)
+        Features.  Fits that refer to the same object share its encoding.
+    y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        Targets.
+    rows : ndarray of shape (n_train,) or None, default=None
+        Positions of the samples to train on; all if None.
+    sample_weight : array-like of shape (n_samples,) or None, default=None
+        Weights of all samples.
+    seed : int, bytes or None, default=None
+        Seed of all random numbers; if None, from the estimator's ``random_state``.  For a
+        plain skorch net, it may be the state of torch's global generator as bytes.
+    n_epochs : int or None, default=None
+        Epochs to train now; the estimator's ``max_epochs`` if None.  The learning-rate
+        schedule always spans ``max_epochs``.
+    monitor : ndarray of shape (n_monitor,) or None, default=None
+        Positions of samples for scores after each epoch and predictions at the end.  They
+        have equal weights and do not affect the training.
+    state : TrainingState or None, default=None
+        State of an earlier training of the same fit to continue from.
+    name : str, default=""
+        Name of the fit in messages, for example "candidate 3, fold 1".
+    keeps_checkpoints : bool, default=False
+        Whether to return checkpoints after some of its epochs, if memory allows.
+    checkpoint : TrainingState or None, default=None
+        Checkpoint of this same fit from an earlier training.  Continuing from it saves time
+        and does not change the result.
+    """
+
+    estimator: Any
+    X: Any
+    y: Any
+    rows: Array | None = None
+    sample_weight: Any = None
+    seed: int | bytes | None = None
+    n_epochs: int | None = None
+    monitor: Array | None = None
+    state: TrainingState | None = None
+    name: str = ""
+    keeps_checkpoints: bool = False
+    checkpoint: TrainingState | None = None
+
+    @property
+    def seed_number(self) -> int:
+        """The seed, or a number that identifies the state of a generator."""
+        return seed_of_state(seed) if isinstance(seed := self.seed, bytes) else seed or 0
+
+
+# Parameters that affect encoded data. Fits that differ only in others share the data.
+DATA_PARAMETERS = (
+    *("dtype", "device", "input_shape"),
+    *("categorical_features", "numerical_embedding", "n_bins", "n_tokens"),
+)
+
+
+class FitPreparer:
+    """Prepares fits and caches the data that they share."""
+
+    def __init__(self) -> None:
+        # References to the objects keep their ids from being reused.
+        self._cache: dict[Any, tuple[EncodedData, dict[str, Any], Any]] = {}
+        self._monitors: dict[Any, tuple[TensorSet, Any]] = {}
+        # The last estimator that was checked, and its unfitted copy.
+        self._last = LastSeen()
+        self._unfitted: NetworkEstimator | None = None
+
+    def prepare(self, fit: Fit) -> PreparedFit:
+        """Do all steps of a fit of an estimator of sk_tune except training.
+
+        Fits of the same objects share encoded data. Raises ValueError if a parameter or the
+        data are invalid.
+        """
+        estimator = fit.estimator
+        if self._unfitted is None or not self._last.is_like(estimator):
+            check_parameters(estimator)
+            # A copy without learnt attributes.
+            self._unfitted = copy.copy(estimator)
+            for name in vars(estimator).keys() - estimator.get_params(deep=False):
+                delattr(self._unfitted, name)
+            self._last.see(estimator)
+        twin = copy.copy(self._unfitted)
+        device = resolve_device(twin)
+        values = [getattr(twin, name, None) for name in DATA_PARAMETERS]
+        # Lists, because numpy abbreviates the text of long arrays.
+        texts = [repr(v.tolist() if isinstance(v, np.ndarray) else v) for v in values]
+        sources = (fit.X, fit.y, fit.rows, fit.sample_weight)
+        key = (type(twin), *map(id, sources), *texts)
+        if key not in self._cache:
+            old_names = set(vars(twin))
+            parts = (twin._with_uniform_shape(fit.X), fit.y, fit.sample_weight)
+            X, y, weight = (take_rows(part, fit.rows) for part in parts)
+            data = twin._encode(X, y, weight, device, twin.dtype, fresh=True)
+            learnt = {n: v for n, v in vars(twin).items() if n not in old_names}
+            self._cache[key] = (data, learnt, sources)
+        data, learnt, _ = self._cache[key]
+        twin.__dict__.update(learnt)
+        module = twin._seeded_module(fit.seed_number).to(device)
+        state = fit.state
+        if state is not None:
+            weights = state.weights if state.last_weights is None else state.last_weights
+            module.load_state_dict(to_tensors(weights))
+        options = twin._options(fit.seed_number)
+        train, valid = twin._to_sets(
+            data, options, batch_size=int(twin.batch_size), module=module
+        )
+        return PreparedFit(
+            estimator=twin,
+            module=module,
+            options=options,
+            train=train,
+            valid=valid,
+            monitor=self._monitor(twin, key, fit, device),
+            state=state,
+            n_epochs=fit.n_epochs or int(estimator.max_epochs),
+        )
+
+    def _monitor(self, twin: Any, key: Any, fit: Fit, device: str) -> TensorSet | None:
+        if fit.monitor is None:
+            return None
+        key = (key, id(fit.monitor))
+        if key not in self._monitors:
+            X = twin._check_X(
+                take_rows(twin._with_uniform_shape(fit.X), fit.monitor), reset=False
+            )
+            y = twin._check_target(X, take_rows(fit.y, fit.monitor))
+            if is_classifier(twin) and not twin._is_multilabel:
+                has_class = np.isin(y, twin.classes_)
+                target = twin._encode_target(np.where(has_class, y, twin.classes_[0]))
+                # A class missing from the training samples has no output: it is never
+                # predicted, and torch's loss ignores this index.
+                target = np.where(has_class, target, -100)
+            else:
+                target = twin._encode_target(y)
+            tensors = (to_tensor(array, twin.dtype, device) for array in (X, target))
+            self._monitors[key] = (TensorSet(*tensors), fit.monitor)
+        return self._monitors[key][0]
+
+
+def adopt_training(fit: Fit, state: TrainingState) -> NetworkEstimator:
+    """Return the estimator with a finished training, as if ``fit`` had run."""
+    estimator: NetworkEstimator = fit.estimator
+    X, y, weight = (take_rows(p, fit.rows) for p in (fit.X, fit.y, fit.sample_weight))
+    return estimator._adopt(X, y, weight, state)
+
+
+def fit_as_overridden(fit: Fit) -> tuple[TrainingState, Array | None]:
+    """Train a copy of an estimator by its own ``fit``, for subclasses that override hooks.
+
+    Returns the training state, and predictions of the monitor samples, without curves.
+    """
+    n_epochs = fit.n_epochs or int(fit.estimator.max_epochs)
+    twin = clone(fit.estimator).set_params(
+        random_state=fit.seed_number, max_epochs=n_epochs
+    )
+    X, y, weight = (take_rows(p, fit.rows) for p in (fit.X, fit.y, fit.sample_weight))
+    # The fit of a subclass may lack sample_weight.
+    twin.fit(X, y, **({} if weight is None else {"sample_weight": weight}))
+    predictions = None
+    if fit.monitor is not None:
+        predict = getattr(twin, "predict_proba", twin.predict)
+        predictions = predict(take_rows(fit.X, fit.monitor))
+    fresh = twin._make_net(twin.net_.options.seed)
+    modules = changed_modules(twin.net_, module_keys(fresh))
+    return replace(training_state(twin.net_), modules=modules), predictions
+
+
+def network_inputs(estimator: NetworkEstimator, X: Any) -> Tensor:
+    """Return samples as inputs of a fitted estimator's network, on its device."""
+    return estimator._inputs(X)

@@ -1,0 +1,237 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""A prepared fit, trained as a network of a fleet or by its net's training loop."""
+
+import copy
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from sk_tune._augment import kinds_of
+from sk_tune._compat import has_hooks
+from sk_tune._estimators._net_state import (
+    changed_modules,
+    load_training_state,
+    module_keys,
+    training_state,
+)
+from sk_tune._estimators._training_net import TrainingNet, TrainingOptions
+from sk_tune._fleets import (
+    LOSSES,
+    FleetNetwork,
+    Recipe,
+    SeededCourse,
+    Settings,
+    module_structure,
+    plan,
+    train_fleet,
+)
+from sk_tune._nets import CNN, MLP, RNN, unchanged_tensors
+from sk_tune._training import (
+    REGRESSION_LOSSES,
+    SECOND_MOMENT_DECAY,
+    BinaryCrossEntropy,
+    CrossEntropy,
+    Stream,
+    TensorSet,
+    TrainingState,
+    derive_seed,
+    one_thread,
+)
+from sk_tune.exceptions import TrainingDivergedError
+
+Array = npt.NDArray[Any]
+
+_LOSSES: dict[type[nn.Module], str] = {
+    CrossEntropy: "cross_entropy",
+    BinaryCrossEntropy: "binary_cross_entropy",
+    **{kind: name for name, kind in REGRESSION_LOSSES.items()},
+}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PreparedFit:
+    """Everything that training for `n_epochs` needs.
+
+    `estimator` has its parameters and attributes learnt from the data. `module` was
+    initialised with the seed of the fit, or has the weights of `state`, the state of an
+    earlier training. `valid` serves early stopping; `monitor` does not affect the training.
+    """
+
+    estimator: Any
+    module: nn.Module
+    options: TrainingOptions
+    train: TensorSet
+    valid: TensorSet | None
+    monitor: TensorSet | None
+    state: TrainingState | None
+    n_epochs: int
+
+    @property
+    def loss(self) -> nn.Module:
+        """The loss of the task."""
+        loss: nn.Module = self.estimator._task_parts()[0]
+        return loss
+
+    def predictions(self, outputs: Array) -> Array:
+        """Return probabilities, or targets in their units, from a network's outputs."""
+        predictions: Array = self.estimator._predictions(torch.from_numpy(outputs))
+        return predictions
+
+    @cached_property
+    def network(self) -> FleetNetwork:
+        """The fit's network with its module, ready for a fleet of its recipe."""
+        options, estimator = self.options, self.estimator
+        state = self.state or TrainingState(seed=options.seed, weights={}, moments={})
+        course = SeededCourse(
+            options.seed,
+            learning_rate=options.learning_rate,
+            lr_schedule=options.lr_schedule,
+            schedule_epochs=options.schedule_epochs,
+            patience=options.patience,
+            tol=options.tol,
+            stopping=state.stopping,
+            first_epoch=state.first_epoch,
+        )
+        settings = Settings(
+            momentum=float(estimator.momentum),
+            beta_2=SECOND_MOMENT_DECAY[estimator.optimizer],
+            weight_decay=float(estimator.weight_decay),
+        )
+        return FleetNetwork(
+            module=self.module,
+            course=course,
+            settings=settings,
+            state=state,
+            n_epochs=self.n_epochs,
+            train=self.train,
+            valid=self.valid,
+            monitor=self.monitor,
+            learning_rate=options.learning_rate,
+            l1=float(options.l1),
+            label_smoothing=float(getattr(self.loss, "label_smoothing", 0.0)),
+            gradient_clip=options.gradient_clip,
+            dropout_seed=derive_seed(options.seed, Stream.DROPOUT),
+            augmentation=options.augmentation,
+            augmentation_seed=derive_seed(options.seed, Stream.AUGMENTATION),
+        )
+
+    def recipe(self) -> tuple[Recipe, Any]:
+        """Return the settings shared by the fits of a fleet, and their hashable key."""
+        estimator, options, module = self.estimator, self.options, self.module
+        structure: Any = [tuple(p.shape) for p in module.parameters()]
+        if isinstance(module, MLP) and module.inputs is not None:
+            # The structure has the category columns and their numbers of codes.
+            structure = (module_structure(module.inputs), structure[-1])
+        elif isinstance(module, MLP | CNN | RNN):
+            # Hyperparameters in the key fix all sizes except those of the data.
+            structure = (structure[0], structure[-1])
+        else:
+            structure = module_structure(module)
+        recipe = Recipe(
+            optimizer=estimator.optimizer,
+            nesterov=bool(estimator.nesterovs_momentum),
+            batch_size=int(estimator.batch_size),
+            loss=LOSSES[_LOSSES[type(self.loss)]],
+            score=options.score,
+            draws_globally=options.global_rng,
+            layout=options.layout,
+            codes=options.codes,
+        )
+        # Weights may be independent of the length of a sequence or the size of an image.
+        shape = tuple(self.train.X.shape[1:])
+        return recipe, (recipe, structure, shape, kinds_of(options.augmentation))
+
+    def train_alone(self) -> tuple[TrainingState, Array | None]:
+        """Train by the net's loop; return its state and predictions of the monitor.
+
+        Raises TrainingDivergedError if the loss or a weight becomes infinite or NaN.
+        """
+        net = self.estimator._make_net(self.options.seed, str(self.train.X.device))
+        initial_keys = module_keys(net)
+        if self.state is not None:
+            load_training_state(net, self.state)
+        valid = None if self.valid is None else self.valid.taken()
+        net.train_epochs(self.train.taken(), valid, self.n_epochs, self.monitor)
+        with unchanged_tensors(net.module_):
+            outputs = None if self.monitor is None else net.forward(self.monitor.X)
+        predictions = None if outputs is None else self.predictions(outputs.numpy())
+        modules = changed_modules(net, initial_keys)
+        return replace(training_state(net), modules=modules), predictions
+
+
+def train_in_fleet(
+    estimator: Any,
+    net: TrainingNet,
+    train: TensorSet,
+    valid: TensorSet | None,
+    n_epochs: int,
+) -> bool:
+    """Train an estimator's net as a fleet of one; return whether that was possible.
+
+    The net's own loop is needed with callbacks, and for settings that the kernel lacks. The
+    parameters of `estimator` are those of the net. Raises TrainingDivergedError if the loss
+    or a weight becomes infinite or NaN; the net is then unchanged.
+    """
+    if not _is_as_made(estimator, net):
+        return False
+    module = net.module_
+    if net.last_weights_ is not None:
+        # Training continues from the last weights, not from the best weights.
+        module = copy.deepcopy(module)
+        module.load_state_dict(net.last_weights_)
+    prepared = PreparedFit(
+        estimator=estimator,
+        module=module,
+        options=net.options,
+        train=train,
+        valid=valid,
+        monitor=None,
+        state=training_state(net) if len(net.history) else None,
+        n_epochs=n_epochs,
+    )
+    network, (recipe, _) = prepared.network, prepared.recipe()
+    # Without the kernel, a step of a single network is as slow in a fleet as in the net's
+    # loop; see docs/adr/0005-how-a-fleet-trains.md.
+    if plan(network.module, train.X, network, recipe).way != "kernel":
+        return False
+    # With more threads, torch's threads would wait between the kernel's calls.
+    with one_thread():
+        ((_, outcome),) = train_fleet([network], recipe, 1)
+    if outcome.message:
+        raise TrainingDivergedError(outcome.message)
+    load_training_state(net, outcome.state)
+    return True
+
+
+def _is_as_made(estimator: Any, net: TrainingNet) -> bool:
+    """Return whether a net has no settings that only its own loop supports."""
+    module = net.module_
+    return (
+        type(net) is TrainingNet
+        and type(module) in {MLP, CNN, RNN}
+        and not net.callbacks_
+        and _has_optimizer_as_made(net)
+        and net.batch_size == estimator.batch_size
+        and all(parameter.requires_grad for parameter in module.parameters())
+        and not has_hooks(module)
+    )
+
+
+def _has_optimizer_as_made(net: TrainingNet) -> bool:
+    """Return whether the settings of a net's optimizer are unchanged."""
+    if net.has_late_optimizer:
+        return True
+    initial, current = net.optimizer(net.module_.parameters()), net.optimizer_
+    # The schedule sets the rate at each step, unless it is constant.
+    free = {"initial_lr"} if net.options.lr_schedule == "constant" else {"initial_lr", "lr"}
+
+    def settings(optimizer: Any) -> list[dict[str, Any]]:
+        groups = optimizer.state_dict()["param_groups"]
+        return [{n: v for n, v in group.items() if n not in free} for group in groups]
+
+    return type(initial) is type(current) and settings(initial) == settings(current)

@@ -1,0 +1,396 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Classification and regression: encoding of targets, losses and predictions."""
+
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+from sklearn.base import ClassifierMixin, RegressorMixin
+from sklearn.utils import assert_all_finite, check_array, column_or_1d, compute_class_weight
+from sklearn.utils.multiclass import check_classification_targets, type_of_target
+from torch import Tensor, nn
+
+from sk_tune._declaration import parameters
+from sk_tune._estimators._network_estimator import NetworkEstimator
+from sk_tune._estimators._parameters import ClassifierParameters, RegressorParameters
+from sk_tune._estimators._validation import as_array, check_indicator
+from sk_tune._training import (
+    REGRESSION_LOSSES,
+    BinaryCrossEntropy,
+    CrossEntropy,
+    accuracy_by_network,
+    one_thread,
+    r2_by_network,
+)
+from sk_tune._warnings import warn_user
+
+Array = npt.NDArray[Any]
+
+
+_PARTIAL_FIT = """Continue training for `n_epochs` epochs.
+
+Three epochs and then six more give the same network as nine at once: optimizer state, batch
+order, dropout and schedule continue.  `lr_schedule` spans ``max_epochs``; use
+``lr_schedule="constant"`` for a longer stream.{more}
+
+Parameters
+----------
+X : array-like, frame or tensor of shape (n_samples, n_features)
+    Features.
+y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+    Targets.
+{parameters}sample_weight : array-like of shape (n_samples,), default=None
+    Weights of the samples in the loss.
+n_epochs : int, default=1
+    Passes over these samples.
+
+Returns
+-------
+self
+    The estimator.
+
+Raises
+------
+ValueError
+    If X or y do not match those of the first call.
+TrainingDivergedError
+    If the loss or a weight becomes infinite or NaN.
+"""
+_CLASSES = """classes : array-like of shape (n_classes,), default=None
+    All labels that can occur, in the first call or in each call; without it, the labels of
+    the first call.
+"""
+
+
+@parameters
+class NetworkClassifier(ClassifierMixin, ClassifierParameters, NetworkEstimator):  # type: ignore[misc]
+    """Base of the classifiers.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        Labels in the order of the columns of ``predict_proba``; 0 to n_labels - 1 for
+        multilabel y.
+    """
+
+    def partial_fit(
+        self,
+        X: Any,
+        y: Any,
+        classes: Any = None,
+        sample_weight: Any = None,
+        *,
+        n_epochs: int = 1,
+    ) -> Self:
+        has_classes = (
+            classes is not None and hasattr(self, "net_") and not self._is_multilabel
+        )
+        if has_classes and not np.array_equal(np.unique(as_array(classes)), self.classes_):
+            raise ValueError(
+                "classes must be those of the first call of fit or partial_fit, "
+                f"{self.classes_}. Got {classes} instead."
+            )
+        return self._partial_fit(X, y, sample_weight, n_epochs, classes)
+
+    partial_fit.__doc__ = _PARTIAL_FIT.format(more="", parameters=_CLASSES)
+
+    def predict_proba(self, X: Any) -> Array:
+        """Return the probability of each class.
+
+        Parameters
+        ----------
+        X : array-like, frame or tensor of shape (n_samples, n_features)
+            Features.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+            In the order of ``classes_``.  Probabilities of multilabel y are independent and
+            do not sum to 1.
+        """
+        return self._predictions(self._forward(X))
+
+    def predict_log_proba(self, X: Any) -> Array:
+        """Return the logarithm of the probability of each class.
+
+        Parameters
+        ----------
+        X : array-like, frame or tensor of shape (n_samples, n_features)
+            Features.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+            Finite even if a probability underflows.
+        """
+        outputs = self._forward(X)
+        if self._is_multilabel:
+            return nn.functional.logsigmoid(outputs).numpy()
+        with one_thread():
+            return outputs.log_softmax(dim=1).numpy()
+
+    def predict(self, X: Any) -> Array:
+        """Return the most probable label of each sample.
+
+        Parameters
+        ----------
+        X : array-like, frame or tensor of shape (n_samples, n_features)
+            Features.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_classes)
+            Labels as in y; an indicator matrix for multilabel y.
+        """
+        outputs = self._forward(X)
+        if self._is_multilabel:
+            return (outputs > 0).numpy().astype(int)
+        labels: Array = self.classes_[outputs.argmax(dim=1).numpy()]
+        return labels
+
+    def _predictions(self, outputs: Tensor) -> Array:
+        if self._is_multilabel:
+            return outputs.sigmoid().numpy()
+        # Even for few samples torch would use several threads and wait for a core.
+        with one_thread():
+            return outputs.softmax(dim=1).numpy()
+
+    def _target_array(self, y: Any) -> Any:
+        if sparse.issparse(y):
+            y = y.toarray()
+        if getattr(y, "dtype", None) is not None and np.asarray(y).dtype.kind in "fO":
+            assert_all_finite(np.asarray(y), input_name="y")
+        try:
+            check_classification_targets(y)
+        except TypeError as error:
+            raise ValueError(
+                "Unknown label type: labels must be of one type and sortable. "
+                f"{error}.{_hint_on_labels(y)}"
+            ) from error
+        except ValueError as error:
+            raise ValueError(f"{error}{_hint_on_labels(y)}") from error
+        # One-dimensional y is never multilabel; inspecting the labels would take time.
+        if getattr(y, "ndim", 0) != 1 and type_of_target(y) == "multilabel-indicator":
+            y = check_array(y, dtype=np.int64, accept_sparse=False, input_name="y")
+            check_indicator(y)
+        else:
+            y = column_or_1d(y, warn=True)
+        return y
+
+    def _start_target(self, y: Array, weight: Array | None, classes: Any) -> None:
+        self._is_multilabel = y.ndim == 2
+        if self._is_multilabel:
+            self.classes_ = np.arange(y.shape[1])
+        else:
+            self.classes_ = np.unique(y if classes is None else as_array(classes))
+            if len(self.classes_) < 2:
+                # scikit-learn's classifiers raise this error as well.
+                weighted = "" if weight is None else " with positive sample_weight"
+                raise ValueError(
+                    f"{type(self).__name__} needs samples of at least 2 classes in y"
+                    f"{weighted}. Got only one class: {self.classes_.tolist()[0]!r}."
+                )
+        self.n_outputs_ = len(self.classes_)
+
+    def _encode_target(self, y: Array) -> Array:
+        if (y.ndim == 2) != self._is_multilabel or (
+            y.ndim == 2 and (y.shape[1] != self.n_outputs_)
+        ):
+            raise ValueError(
+                f"y must be of the type and width of the first fit. Got y.shape={y.shape}."
+            )
+        if self._is_multilabel:
+            return y.astype(self.dtype)
+        unknown = np.setdiff1d(y, self.classes_)
+        if len(unknown):
+            raise ValueError(
+                f"y must hold labels of the first fit only, classes_={self.classes_}. Got "
+                f"{unknown[:5]}. Name all labels with classes in the first partial_fit."
+            )
+        return np.searchsorted(self.classes_, y).astype(np.int64)
+
+    def _task_parts(self) -> tuple[nn.Module, Any]:
+        loss = BinaryCrossEntropy if self._is_multilabel else CrossEntropy
+        return loss(self.label_smoothing), accuracy_by_network
+
+    def _weigh_samples(
+        self, y: Array, weight: Array | None, train: Array | slice
+    ) -> Array | None:
+        if self.class_weight is None:
+            return weight
+        class_weight = self.class_weight
+        columns = y.reshape(len(y), -1)
+        n_columns = columns.shape[1]
+        if isinstance(class_weight, dict) and n_columns > 1:
+            raise ValueError(
+                "class_weight must be 'balanced' or a list of a dict for each column of y, "
+                f"of which there are {n_columns}. Got a dict."
+            )
+        if isinstance(class_weight, list) and len(class_weight) != n_columns:
+            raise ValueError(
+                "A list as class_weight must have an entry for each column of y. Got "
+                f"{len(class_weight)} for {n_columns}."
+            )
+        factors = np.ones(len(y)) if weight is None else weight.astype(np.float64)
+        for index, column in enumerate(columns.T):
+            column_weight = (
+                class_weight[index] if isinstance(class_weight, list) else class_weight
+            )
+            classes = np.unique(column) if self._is_multilabel else self.classes_
+            factors = factors * _class_factors(
+                column_weight, classes, column, train, weight
+            )
+        return factors
+
+    def _strata(self, y: Array) -> Array | None:
+        if self._is_multilabel:
+            return None
+        counts = np.unique(y, return_counts=True)[1]
+        n_valid = int(np.ceil(self.validation_fraction * len(y)))
+        if counts.min() >= 2 and n_valid >= len(counts) <= len(y) - n_valid:
+            return y
+        warn_user(
+            f"The rows for early stopping are not stratified: {len(y)} rows with "
+            f"validation_fraction={self.validation_fraction} are too few for "
+            f"{len(counts)} classes, the smallest of {counts.min()} rows."
+        )
+        return None
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags
+
+
+def _class_factors(
+    class_weight: Any, classes: Array, y: Array, train: Array | slice, weight: Array | None
+) -> Array:
+    """Return the weight of each sample's class, balanced over the training samples."""
+    present = np.unique(y[train])
+    if isinstance(class_weight, dict):
+        unknown = [label for label in class_weight if label not in classes]
+        if unknown and any(label not in class_weight for label in classes):
+            raise ValueError(
+                f"class_weight must name the classes {classes.tolist()}. Got {unknown} "
+                "instead."
+            )
+        # compute_class_weight would look up the number 1 for the label "1".
+        weights = [class_weight.get(label, 1.0) for label in present.tolist()]
+        per_class = np.array(weights, dtype=np.float64)  # Also for types like Fraction.
+    else:
+        per_class = compute_class_weight(
+            class_weight,
+            classes=present,
+            y=y[train],
+            sample_weight=None if weight is None else weight[train],
+        )
+    if not np.all(np.isfinite(per_class)) or np.min(per_class) < 0:
+        wrong = dict(zip(present.tolist(), map(float, per_class), strict=True))
+        raise ValueError(
+            f"Weights of class_weight must be finite and not negative. Got {wrong} instead."
+        )
+    factors = np.ones(len(y))
+    for label, factor in zip(present, per_class, strict=True):
+        factors[y == label] = factor
+    return factors
+
+
+def _hint_on_labels(y: Any) -> str:
+    """Return advice on labels that are Python objects."""
+    if np.ndim(y) != 1 or not getattr(getattr(y, "dtype", None), "hasobject", False):
+        return ""
+    return (
+        " y is of type object: convert it, for example by y.astype(int) or y.astype(str)."
+    )
+
+
+@parameters
+class NetworkRegressor(RegressorMixin, RegressorParameters, NetworkEstimator):  # type: ignore[misc]
+    """Base of the regressors.
+
+    Attributes
+    ----------
+    target_mean_, target_scale_ : ndarray of shape (n_outputs_,)
+        Mean and standard deviation of the first targets, 1 for a constant target.  The
+        network learns ``(y - target_mean_) / target_scale_``.
+    """
+
+    def partial_fit(
+        self, X: Any, y: Any, sample_weight: Any = None, *, n_epochs: int = 1
+    ) -> Self:
+        return self._partial_fit(X, y, sample_weight, n_epochs)
+
+    partial_fit.__doc__ = _PARTIAL_FIT.format(
+        more="  The\ntarget is standardised as in the first call.", parameters=""
+    )
+
+    def predict(self, X: Any) -> Array:
+        """Return the predicted targets.
+
+        Parameters
+        ----------
+        X : array-like, frame or tensor of shape (n_samples, n_features)
+            Features.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_outputs_)
+            In the units of y.  Of type ``dtype`` for one output; float64 for several, as
+            scikit-learn's estimator checks require.
+        """
+        return self._predictions(self._forward(X))
+
+    def _predictions(self, outputs: Tensor) -> Array:
+        scaled = outputs.numpy().astype(np.float64)
+        y: Array = scaled * self.target_scale_ + self.target_mean_
+        return y if self._many_outputs else y[:, 0].astype(self.dtype)
+
+    def _target_array(self, y: Any) -> Any:
+        y = check_array(y, dtype=np.float64, ensure_2d=False, input_name="y", order="C")
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = column_or_1d(y, warn=True)
+        if y.ndim > 2:
+            raise ValueError(
+                f"y must have one or two dimensions. Got an array of shape {y.shape}."
+            )
+        return y
+
+    def _start_target(self, y: Array, weight: Array | None, classes: Any) -> None:
+        self._many_outputs = y.ndim == 2
+        columns = y.reshape(len(y), -1)
+        largest = np.abs(columns).max(axis=0)
+        if largest.max() > np.finfo(self.dtype).max:
+            raise ValueError(
+                f"Input y contains a value too large for dtype={self.dtype!r}: "
+                f"{largest.max():g}."
+            )
+        self.n_outputs_ = columns.shape[1]
+        # Powers of two as units are exact, and keep squares from over- or underflowing.
+        _, unit = np.frexp(largest)
+        columns = np.ldexp(columns, -unit)
+        mean = np.average(columns, axis=0, weights=weight)
+        scale = np.sqrt(np.average((columns - mean) ** 2, axis=0, weights=weight))
+        # A constant target has a tiny deviation by rounding; do not scale it up.
+        is_tiny = scale <= 10 * np.finfo(np.float64).eps * np.abs(mean)
+        self.target_mean_ = np.ldexp(mean, unit)
+        self.target_scale_ = np.where(is_tiny, 1.0, np.ldexp(scale, unit))
+
+    def _encode_target(self, y: Array) -> Array:
+        columns = y.reshape(len(y), -1)
+        if columns.shape[1] != self.n_outputs_:
+            raise ValueError(
+                f"y must have {self.n_outputs_} outputs, as in the first fit. Got "
+                f"y.shape={y.shape} instead."
+            )
+        encoded: Array = (columns - self.target_mean_) / self.target_scale_
+        return encoded
+
+    def _task_parts(self) -> tuple[nn.Module, Any]:
+        return REGRESSION_LOSSES[self.loss](), r2_by_network
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags

@@ -1,0 +1,401 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""A user's torch module as an estimator."""
+
+import copy
+import functools
+import inspect
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import field
+from typing import Annotated, Any, ClassVar, Self, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from sklearn.utils.validation import check_array, check_consistent_length
+from torch import Tensor, nn
+
+from sk_tune._compat import HasMethods
+from sk_tune._declaration import parameters
+from sk_tune._estimators._encoded_data import is_dict
+from sk_tune._estimators._network_estimator import NetworkEstimator
+from sk_tune._estimators._parameters import SCIKIT_LEARN_NAMES
+from sk_tune._estimators._tasks import NetworkClassifier, NetworkRegressor
+from sk_tune._estimators._validation import (
+    WholeNumber,
+    as_array,
+    check_input_shape,
+    reshaped,
+)
+from sk_tune._nets import NamedInput, pack_inputs, reading_one_tensor
+from sk_tune._text import did_you_mean
+from sk_tune._training import count_multiplications, n_weights
+
+Array = npt.NDArray[Any]
+
+_PREFIX = "module__"
+# Types of arrays of integers or Booleans in a module's inputs, by numpy's kinds.
+_DTYPES = {"i": "int64", "u": "int64", "b": "bool"}
+_Class = TypeVar("_Class", bound=type)
+
+
+@parameters
+class _NetEstimator(NetworkEstimator):
+    """A user's module and its arguments.
+
+    Parameters
+    ----------
+    module : class, callable or torch.nn.Module
+        Called with the arguments `module__*` to build the network.  ``n_features``,
+        ``n_outputs`` and ``input_shape`` are filled in from the data if the callable has
+        arguments of these names and they are not set.  Lazy layers are initialised.  An
+        instance is copied, with its weights.  The network takes a float tensor, or an int64
+        tensor if X holds integers and the network refuses floats.  It returns a tensor of
+        shape (n_samples, n_outputs): unnormalised scores for each class, or one column for
+        each target.  If a classifier's network returns probabilities, for example by a
+        final softmax, it is trained on their logarithms, and ``net_.module_.module`` is the
+        network.
+    input_shape : tuple of int, default=None
+        Shape to which samples of X are reshaped; None leaves them unchanged.
+    **module_parameters : dict
+        Arguments of `module`, each with the prefix ``module__``, as in skorch.
+
+    Attributes
+    ----------
+    named_inputs_ : dict of str to tuple or None
+        Sample shape and type of each array, if X was a dict of arrays.
+
+    Notes
+    -----
+    X may be a dict of arrays with the same number of samples, such as skorch's
+    ``SliceDict``, which can be split into folds.  The network's ``forward`` gets them as
+    keyword arguments: integers as int64, Booleans as bool, and other numbers in `dtype`.
+    """
+
+    module: Annotated[Any, callable, HasMethods("forward")] = field(kw_only=False)
+    input_shape: Annotated[Any, "array-like", WholeNumber(1), None] = None
+
+    _allow_nd: ClassVar[bool] = True
+    _other_names: ClassVar[dict[str, str]] = SCIKIT_LEARN_NAMES | {
+        name: f"Arguments of the module have a prefix: use '{_PREFIX}{name}'."
+        for name in ("activation", "dropout", "hidden_layer_sizes", "hidden_size", "width")
+    }
+    # Because a user's module may hold nn.Dropout.
+    _global_rng: ClassVar[bool] = True
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:  # noqa: FBT001
+        """Return the parameters, including the module's.
+
+        Parameters
+        ----------
+        deep : bool, default=True
+            Without effect, since the module is not an estimator.
+
+        Returns
+        -------
+        dict
+            Names and values.
+        """
+        params: dict[str, Any] = super().get_params(deep)
+        params.update({k: v for k, v in vars(self).items() if k.startswith(_PREFIX)})
+        return params
+
+    def set_params(self, **params: Any) -> Self:
+        """Set parameters, including the module's.
+
+        Parameters
+        ----------
+        **params : dict
+            Names and values.
+
+        Returns
+        -------
+        self
+            The estimator.
+        """
+        module_params = {k: v for k, v in params.items() if k.startswith(_PREFIX)}
+        super().set_params(**{k: v for k, v in params.items() if k not in module_params})
+        self.__dict__.update(module_params)
+        return self
+
+    def _check_X(self, X: Any, *, reset: bool) -> Array:
+        if reset:
+            self.named_inputs_, self._has_integers = None, False
+        if is_dict(X):
+            arrays = {name: _checked_input(name, values) for name, values in X.items()}
+            check_consistent_length(*arrays.values())
+            if reset:
+                self.named_inputs_ = {
+                    name: (values.shape[1:], _DTYPES.get(values.dtype.kind, ""))
+                    for name, values in arrays.items()
+                }
+            self._check_names(arrays)
+            X = pack_inputs(arrays, self._inputs_of_module(), self.dtype)
+        elif self.named_inputs_ is not None:
+            names = ", ".join(map(repr, self.named_inputs_))
+            raise ValueError(
+                f"X must be a dict of the arrays {names} for {type(self).__name__}, as in "
+                f"fit. Got {type(X).__name__} instead."
+            )
+        elif reset:
+            with suppress(ValueError):  # The superclass reports rows of unequal length.
+                self._has_integers = np.asarray(as_array(X)).dtype.kind in "iu"
+        return super()._check_X(X, reset=reset)
+
+    def _check_names(self, arrays: Mapping[str, Array]) -> None:
+        fitted = self.named_inputs_ or {}
+        expected = {name: shape for name, (shape, _) in fitted.items()}
+        shapes = {name: values.shape[1:] for name, values in arrays.items()}
+        if shapes != expected:
+            raise ValueError(
+                f"X must hold arrays with samples of shapes {expected} for "
+                f"{type(self).__name__}, as in fit. Got {shapes} instead."
+            )
+        for name, (_, dtype) in fitted.items():
+            kind = arrays[name].dtype.kind
+            if dtype and _DTYPES.get(kind) != dtype:
+                raise ValueError(
+                    f"X[{name!r}] must hold {dtype} for {type(self).__name__}, as in fit. "
+                    f"Got {arrays[name].dtype} instead."
+                )
+
+    def _inputs_of_module(self) -> list[NamedInput]:
+        return [
+            NamedInput(name, *kind) for name, kind in (self.named_inputs_ or {}).items()
+        ]
+
+    def _shape_input(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        target_shape = check_input_shape(self, most=8)
+        return shape if target_shape is None else reshaped(self, shape, target_shape)
+
+    def _build_module(self, n_outputs: int) -> nn.Module:
+        module = self._make_module(n_outputs)
+        if self.named_inputs_:
+            module = reading_one_tensor(module, self._inputs_of_module())
+        was_training = module.training
+        # An instance may have any dtype and be on any device.
+        kinds = ((p.dtype, p.device) for p in module.parameters())
+        dtype, device = next(kinds, (torch.float32, torch.device("cpu")))
+        # Two samples of zeros initialise lazy layers and show the output shape.
+        samples = torch.zeros(2, *self.input_shape_, dtype=dtype, device=device)
+        with torch.no_grad(), count_multiplications(module.eval()) as counts:
+            try:
+                samples, outputs = _outputs_for(module, samples)
+            except Exception:
+                if not self._has_integers:
+                    raise
+                integers = NamedInput("", self.input_shape_, "int64")
+                module = reading_one_tensor(module, [integers])
+                samples, outputs = _outputs_for(module, samples)
+        module.train(was_training)
+        self._sample_work = sum(counts) / len(samples) or n_weights(module)
+        if not isinstance(outputs, torch.Tensor) or outputs.shape != (2, n_outputs):
+            got = tuple(outputs.shape) if isinstance(outputs, torch.Tensor) else outputs
+            raise ValueError(
+                f"The module of {type(self).__name__} must return a tensor of shape "
+                f"(n_samples, {n_outputs}), one column for each class or target. Got "
+                f"{got} for 2 rows of shape {self.input_shape_} instead."
+            )
+        return self._as_scores(module, samples, outputs)
+
+    def _as_scores(self, module: nn.Module, samples: Tensor, outputs: Tensor) -> nn.Module:
+        """Return a module with outputs for the loss, given the outputs of two samples."""
+        return module
+
+    def _count_multiplications(self, module: nn.Module) -> float:
+        # A subclass may override _build_module.
+        return getattr(self, "_sample_work", super()._count_multiplications(module))
+
+    def _make_module(self, n_outputs: int) -> nn.Module:
+        arguments = {
+            name.removeprefix(_PREFIX): value
+            for name, value in vars(self).items()
+            if name.startswith(_PREFIX)
+        }
+        if isinstance(self.module, nn.Module):
+            if arguments:
+                raise ValueError(
+                    f"The 'module' parameter of {type(self).__name__} must be a class or "
+                    f"callable to take {[_PREFIX + name for name in arguments]}. Got an "
+                    "instance, which is used unchanged."
+                )
+            return copy.deepcopy(self.module)
+        try:
+            signature = inspect.signature(self.module).parameters
+        except ValueError as error:
+            raise ValueError(
+                f"The 'module' parameter of {type(self).__name__} must make a "
+                f"torch.nn.Module. Got {self.module!r} instead."
+            ) from error
+        takes_all = any(p.kind is p.VAR_KEYWORD for p in signature.values())
+        unknown = next((name for name in arguments if name not in signature), None)
+        if unknown is not None and not takes_all:
+            raise ValueError(
+                f"Invalid parameter {_PREFIX + unknown!r} for {type(self).__name__}: its "
+                f"module takes no argument {unknown!r}.{did_you_mean(unknown, signature)} "
+                f"It takes {', '.join(signature) or 'none'}."
+            )
+        from_data: dict[str, Any] = {"n_outputs": n_outputs}
+        if not self.named_inputs_:
+            from_data["input_shape"] = self.input_shape_
+            if len(self.input_shape_) == 1:
+                from_data["n_features"] = self.input_shape_[0]
+        # Arguments bound by functools.partial take precedence.
+        bound = getattr(self.module, "keywords", {})
+        for name, value in from_data.items():
+            if name in signature and name not in bound:
+                arguments.setdefault(name, value)
+        module = self.module(**arguments)
+        if not isinstance(module, nn.Module):
+            raise ValueError(
+                f"The 'module' parameter of {type(self).__name__} must make a "
+                f"torch.nn.Module. Got {type(module).__name__} instead."
+            )
+        return module
+
+
+def _checked_input(name: str, values: Any) -> Array:
+    """Return an array of a dict X; ValueError unless it holds finite numbers."""
+    checked: Array = check_array(
+        as_array(values), dtype="numeric", ensure_2d=False, allow_nd=True, input_name=name
+    )
+    return checked
+
+
+def _outputs_for(module: nn.Module, samples: Tensor) -> tuple[Tensor, Any]:
+    """Call a module on samples of zeros, or of ones if zeros fail; return both."""
+    try:
+        return samples, module(samples)
+    except Exception as error:  # noqa: BLE001 - any error of a user's module
+        # Some modules treat zeros as padding, and fail on samples of padding only.
+        samples = torch.ones_like(samples)
+        try:
+            return samples, module(samples)
+        except Exception:  # noqa: BLE001 - the first error is reported
+            raise error from None
+
+
+def _with_module_parameters(cls: _Class) -> _Class:
+    """Let a constructor take ``module__*`` next to the declared parameters."""
+    init = cls.__init__  # type: ignore[misc]
+
+    @functools.wraps(init)
+    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
+        module_params = {k: kwargs.pop(k) for k in [*kwargs] if k.startswith(_PREFIX)}
+        init(self, *args, **kwargs)
+        vars(self).update(module_params)
+
+    cls.__init__ = __init__  # type: ignore[misc]
+    return cls
+
+
+class _LogProbabilities(nn.Module):
+    """Unnormalised scores of a module that returns probabilities.
+
+    The scores are logarithms: their softmax gives the same probabilities, and cross-entropy
+    is the negative log-likelihood. Without `one_class`, columns are independent labels with
+    log-odds as scores. `while_training` says whether the module returns probabilities in
+    training mode, too.
+    """
+
+    def __init__(self, module: nn.Module, *, one_class: bool, while_training: bool) -> None:
+        super().__init__()
+        self.module = module
+        self.one_class = one_class
+        self.while_training = while_training
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return unnormalised scores, (B, C), of a batch (B, ...)."""
+        outputs: Tensor = self.module(x)
+        if self.training and not self.while_training:
+            return outputs
+        numbers = torch.finfo(outputs.dtype)
+        if self.one_class:
+            return outputs.clamp_min(numbers.tiny).log()
+        return outputs.logit(eps=numbers.eps)
+
+
+@_with_module_parameters
+@parameters
+class NetClassifier(_NetEstimator, NetworkClassifier):
+    """Your own torch module as a classifier.
+
+    {parameters and attributes}
+
+    See Also
+    --------
+    NetRegressor : The same for real-valued targets.
+    MLPClassifier : A multi-layer perceptron.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from torch import nn
+    >>> from sk_tune import NetClassifier
+    >>> class Net(nn.Module):
+    ...     def __init__(self, n_features, n_outputs, width=32):
+    ...         super().__init__()
+    ...         self.layers = nn.Sequential(
+    ...             nn.Linear(n_features, width), nn.ReLU(), nn.Linear(width, n_outputs)
+    ...         )
+    ...     def forward(self, x):
+    ...         return self.layers(x)
+    >>> X, y = load_iris(return_X_y=True)
+    >>> net = NetClassifier(Net, module__width=64, batch_size=16, random_state=0)
+    >>> bool(net.fit(X, y).score(X, y) > 0.9)
+    True
+    """
+
+    def _as_scores(self, module: nn.Module, samples: Tensor, outputs: Tensor) -> nn.Module:
+        def can_be(found: Tensor) -> bool:
+            # Independent sigmoids of exclusive classes sum to one only by chance.
+            if self._is_multilabel:
+                return bool(((found >= 0) & (found <= 1)).all())
+            sums = found.sum(dim=1)
+            # Half precision rounds at 1e-3.
+            error = 1e-2 if found.element_size() < 4 else 1e-4
+            is_one = torch.allclose(sums, torch.ones_like(sums), atol=error)
+            return is_one and bool((found >= 0).all())
+
+        def are_probabilities(inputs: Tensor, *, training: bool) -> bool:
+            try:
+                outputs = copy.deepcopy(module).train(training)(inputs)
+            except Exception:  # noqa: BLE001 - e.g. it cannot be copied, or refuses ones
+                return not self._is_multilabel
+            # Scores may lie between 0 and 1, too.
+            by = type(outputs.grad_fn).__name__
+            return can_be(outputs) and (not self._is_multilabel or by.startswith("Sigmoid"))
+
+        # Without biases, outputs for zeros may sum to one by chance, so try ones as well.
+        if not can_be(outputs) or not are_probabilities(samples + 1, training=False):
+            return module
+        # Some modules return probabilities in evaluation mode only.
+        while_training = are_probabilities(samples, training=True)
+        return _LogProbabilities(
+            module, one_class=not self._is_multilabel, while_training=while_training
+        )
+
+
+@_with_module_parameters
+@parameters
+class NetRegressor(_NetEstimator, NetworkRegressor):
+    """Your own torch module as a regressor.
+
+    {parameters and attributes}
+
+    See Also
+    --------
+    NetClassifier : The same for classes.
+    MLPRegressor : A multi-layer perceptron.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from torch import nn
+    >>> from sk_tune import NetRegressor
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> net = NetRegressor(nn.LazyLinear, module__out_features=1, random_state=0)
+    >>> net.fit(X, y).predict(X[:2]).shape
+    (2,)
+    """

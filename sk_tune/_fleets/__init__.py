@@ -1,0 +1,40 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Many networks as one tensor program.  Torch and numpy only."""
+
+from sk_tune._fleets._kernel import kernel_seconds
+from sk_tune._fleets._kernel_library import arithmetic, kernel_status
+from sk_tune._fleets._loop import train_fleet
+from sk_tune._fleets._plan import N_TRIED, Plan, module_structure, plan, stacked_program
+from sk_tune._fleets._program import Program
+from sk_tune._fleets._recipe import (
+    LOSSES,
+    FleetNetwork,
+    NetworkOutcome,
+    Recipe,
+    SeededCourse,
+    StackedLoss,
+    loss_by_autograd,
+)
+from sk_tune._fleets._stacked_optimizers import Settings
+
+__all__ = [
+    "LOSSES",
+    "N_TRIED",
+    "FleetNetwork",
+    "NetworkOutcome",
+    "Plan",
+    "Program",
+    "Recipe",
+    "SeededCourse",
+    "Settings",
+    "StackedLoss",
+    "arithmetic",
+    "kernel_seconds",
+    "kernel_status",
+    "loss_by_autograd",
+    "module_structure",
+    "plan",
+    "stacked_program",
+    "train_fleet",
+]

@@ -1,0 +1,268 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""The batches of one epoch of many networks, each network in its own order.
+
+Networks with batches of equal size are stepped together; the networks are sorted by their
+numbers of samples, so that these are neighbours.  A shorter last batch is therefore never
+padded, no sample is dropped, and layers that mix samples see only the batch.
+
+Notation: K networks of the fleet, n samples of a network, B samples of a batch.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate, groupby
+from typing import Any, NamedTuple, TypeVar
+
+import torch
+from torch import Tensor
+
+from sk_tune._training import TensorSet, check_time
+
+_Value = TypeVar("_Value")
+
+# Bytes gathered at once: few calls, and the copy stays in the cache.
+_BLOCK_BYTES = 4 * 2**20
+
+
+class StackedBatch(NamedTuple):
+    """One batch of k neighbouring networks.
+
+    `step` is the index of the batch in the epoch, `start` the index of its first sample.
+    Shapes: `X` (k, B, ...), `y` (k, B) or (k, B, C), `weight` (k, B), or None if no network
+    has weights.
+    """
+
+    step: int
+    networks: slice
+    start: int
+    X: Tensor
+    y: Tensor
+    weight: Tensor | None
+
+
+def on_device(tensor: Any) -> bool:
+    """Return whether a call for a tensor costs more than its arithmetic, as on a GPU."""
+    return bool(tensor.device.type != "cpu")
+
+
+def runs(keys: Sequence[object]) -> list[slice]:
+    """Return slices of consecutive equal keys, in order.
+
+    >>> runs("aab")
+    [slice(0, 2, None), slice(2, 3, None)]
+    """
+    slices, start = [], 0
+    for _, run in groupby(keys):
+        stop = start + sum(1 for _ in run)
+        slices.append(slice(start, stop))
+        start = stop
+    return slices
+
+
+def places_of(
+    sets: Sequence[TensorSet], orders: Sequence[Tensor]
+) -> list[tuple[slice, Tensor]]:
+    """Return the sample indices of networks in their `orders`, (n,).
+
+    Shape (k, n) for each run of networks that share tensors; one copy to their device.
+    """
+    device, runs_of_places = sets[0].X.device, []
+    moved = torch.cat(list(orders)).to(device, non_blocking=True)
+    start = 0
+    keys = [(id(s.X), id(s.y), id(s.sample_weight), len(s)) for s in sets]
+    for networks in runs(keys):
+        members, n = sets[networks], len(orders[networks.start])
+        stop = start + len(members) * n
+        places = moved[start:stop].view(-1, n)
+        index = members[0].index
+        if all(s.index is index for s in members):
+            places = places if index is None else index[places]
+        else:
+            identity = torch.arange(len(members[0]), device=device)
+            table = [identity if s.index is None else s.index for s in members]
+            places = torch.stack(table).gather(1, places)
+        runs_of_places.append((networks, places))
+        start = stop
+    return runs_of_places
+
+
+def targets_at(
+    sets: Sequence[TensorSet], places: Sequence[tuple[slice, Tensor]], part: slice
+) -> Tensor:
+    """Return the targets, (k, n) or (k, n, C), of networks with equal sample counts."""
+    targets = []
+    for networks, indices in places:
+        start, stop = max(networks.start, part.start), min(networks.stop, part.stop)
+        y = sets[networks.start].y
+        if start < stop and y is not None:
+            targets.append(y[indices[start - networks.start : stop - networks.start]])
+    return targets[0] if len(targets) == 1 else torch.cat(targets)
+
+
+def epoch_batches(
+    sets: Sequence[TensorSet],
+    places: Sequence[tuple[slice, Tensor]],
+    sizes: Sequence[list[int]],
+    memory: dict[Any, Tensor],
+) -> Iterator[StackedBatch]:
+    """Yield the batches of an epoch, step by step.
+
+    Networks with the same tensors in `sets` are neighbours; each takes its samples at its
+    `places`, in batches of `sizes`. A step in which batch sizes differ yields several
+    batches. Batches are gathered in `memory`, which is reused in later epochs.
+    """
+    weighted = any(s.sample_weight is not None for s in sets)
+    per_step = len(sets) * max(max(s) for s in sizes) * sets[0].X[0].nbytes
+    n_block = max(1, min(32, _BLOCK_BYTES // max(per_step, 1)))
+    if on_device(sets[0].X):
+        # A graph expects each batch at the address of the first.
+        n_block = 1
+    # Networks with equal sample counts, and the starts of their batches.
+    groups = runs([len(s) for s in sets])
+    starts = [[0, *accumulate(sizes[group.start])] for group in groups]
+    n_steps = max(map(len, starts)) - 1
+    for first in range(0, n_steps, n_block):
+        stop = min(first + n_block, n_steps)
+        spans = [
+            [bounds[min(at, len(bounds) - 1)] for at in (first, stop)] for bounds in starts
+        ]
+        of_group = {group.start: span for group, span in zip(groups, spans, strict=True)}
+        pieces, span = [], [0, 0]
+        for networks, indices in places:
+            span = of_group.get(networks.start, span)
+            pieces.append((networks, indices[:, slice(*span)]))
+        block = _gather_block(sets, pieces, memory, weighted=weighted)
+        for step in range(first, stop):
+            keys = [
+                bounds[step + 1] - bounds[step] if step + 1 < len(bounds) else 0
+                for bounds in starts
+            ]
+            for run in runs(keys):
+                if not keys[run.start]:
+                    continue
+                networks = slice(groups[run.start].start, groups[run.stop - 1].stop)
+                start = starts[run.start][step]
+                columns = block
+                if networks.stop - networks.start < len(sets):
+                    columns = tuple(None if t is None else t[networks] for t in block)  # type: ignore[assignment]
+                begin, size = start - spans[run.start][0], keys[run.start]
+                part = (None if t is None else t.narrow(1, begin, size) for t in columns)
+                yield StackedBatch(step, networks, start, *part)  # type: ignore[arg-type]
+
+
+def _gather_block(
+    sets: Sequence[TensorSet],
+    pieces: Sequence[tuple[slice, Tensor]],
+    memory: dict[Any, Tensor],
+    *,
+    weighted: bool,
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Return the samples of networks at `pieces`; the tensors fit the longest piece."""
+    k, length = len(sets), max(places.shape[1] for _, places in pieces)
+    first, weight = sets[0], None
+    X = _memory(memory, "X", first.X, k, length)
+    y = _memory(memory, "y", first.y, k, length)
+    if weighted:
+        # One number for each sample, like class targets.
+        weight = _memory(memory, "weight", first.X.new_empty(0), k, length).fill_(1)
+    for networks, places in pieces:
+        m, index = places.shape[1], places.reshape(-1)
+        for source, block in zip(sets[networks.start].columns, (X, y, weight), strict=True):
+            if not m or source is None or block is None:
+                continue
+            out = block[networks, :m]
+            if out.is_contiguous() and isinstance(source, Tensor):
+                torch.index_select(source, 0, index, out=out.view(-1, *source.shape[1:]))
+            else:
+                out.copy_(source.index_select(0, index).view(out.shape))
+    return X, y, weight
+
+
+def _memory(
+    memory: dict[Any, Tensor], name: str, like: Tensor | None, k: int, length: int
+) -> Tensor:
+    assert like is not None  # noqa: S101 - networks to train or score on have targets
+    key = (name, k, length)
+    if key not in memory:
+        memory[key] = like.new_empty((k, length, *like.shape[1:]))
+    return memory[key]
+
+
+# Bytes evaluated at a time: enough to outweigh the calls, few enough for the cache.
+_CHUNK_BYTES = 2**20
+# On a device, calls cost more and small chunks gain nothing.
+_CHUNK_BYTES_DEVICE = 2**26
+_MOST_SAMPLES = 1024
+
+
+Compute = Callable[[Tensor, slice], Tensor]
+Predict = Callable[[list[TensorSet], slice], Tensor | None]
+
+
+class Result(NamedTuple):
+    """A network's evaluation: weighted mean loss, score, and outputs, (n, C)."""
+
+    loss: float
+    score: float
+    outputs: Tensor
+
+
+def evaluate(
+    compute: Compute,
+    sets: Sequence[TensorSet | None],
+    loss: Callable[[Tensor, Tensor, Tensor | None], Tensor],
+    score: Callable[[Tensor, Tensor, Tensor | None], Tensor],
+    predict: Predict | None = None,
+) -> Iterator[tuple[int, Result]]:
+    """Yield the position and the evaluation of each network that has samples.
+
+    `loss` and `score` map outputs (k, n, C), targets and weights to (k,). `predict` maps
+    ``(sets, networks)`` to outputs faster than `compute`, or to None.
+    """
+    for networks in runs([0 if s is None else len(s) for s in sets]):
+        run_sets = [s for s in sets[networks] if s is not None]
+        if not run_sets:
+            continue
+        outputs = None if predict is None else predict(run_sets, networks)
+        if outputs is None:
+            outputs = _outputs(compute, run_sets, networks)
+        targets, weights = zip(*map_sets(TensorSet.taken_targets, run_sets), strict=True)
+        y, weight = torch.stack(targets), None
+        if any(one_weight is not None for one_weight in weights):
+            ones = run_sets[0].X.new_ones(len(run_sets[0]))
+            weight = torch.stack([
+                ones if one_weight is None else one_weight for one_weight in weights
+            ])
+        means = loss(outputs, y, weight)
+        scores = score(outputs, y, weight)
+        for i, (mean, network_score) in enumerate(
+            zip(means.tolist(), scores.tolist(), strict=True)
+        ):
+            yield networks.start + i, Result(mean, network_score, outputs[i])
+
+
+def _outputs(compute: Compute, sets: list[TensorSet], networks: slice) -> Tensor:
+    n = len(sets[0])
+    per_sample = len(sets) * max(sets[0].X[0].nbytes, 1)
+    n_bytes = _CHUNK_BYTES_DEVICE if on_device(sets[0].X) else _CHUNK_BYTES
+    chunk = min(_MOST_SAMPLES, max(64, n_bytes // per_sample))
+    parts = []
+    for start in range(0, n, chunk):
+        check_time()
+        span = slice(start, start + chunk)
+        samples = {id(s): s[span][0] for s in sets}
+        if len(samples) == 1:
+            # A set that all networks share is expanded, not copied.
+            (only,) = samples.values()
+            X = only.expand(len(sets), *only.shape)
+        else:
+            X = torch.stack([samples[id(s)] for s in sets])
+        # Copy the outputs: the program reuses their memory.
+        parts.append(compute(X, networks).clone(memory_format=torch.contiguous_format))
+    return torch.cat(parts, dim=1)
+
+
+def map_sets(function: Callable[[Any], _Value], sets: Sequence[Any]) -> list[_Value]:
+    """Return the values of a function for all sets, computed once for shared sets."""
+    values = {key: function(s) for key, s in {id(s): s for s in sets}.items()}
+    return [values[id(s)] for s in sets]

@@ -1,0 +1,522 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Layers of K networks at once, with derivatives written out.
+
+Each result has its memory for the whole training; the next layer overwrites it unless a
+derivative needs it.
+
+Notation: k networks of the fleet in a batch; B samples, D inputs and H outputs of a layer.
+x is a layer's input, y its output; dx and dy are derivatives of the loss.  For m members
+that share a matrix W, r and s are the scales of inputs and outputs, z = W (r * x); between
+their layers, the samples of all members form one long batch, so that activations, dropout
+and normalisation work unchanged.
+"""
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.autograd import Function
+
+from sk_tune._compat.torch_names import pointwise_linear, tanh_backward, threshold_backward
+from sk_tune._nets import mean_of_members
+
+Memory = Callable[..., Tensor]
+Tensors = dict[str, Tensor]
+
+# From this number of multiplications on, a call per network is faster.
+_LEAST_PRODUCT = 2**21
+_AMD = "AuthenticAMD"
+
+
+class Batch(NamedTuple):
+    """The current batch, as layers see it.
+
+    `tensors` are parameters and buffers, (k, ...), by name; layers store the gradients of
+    the parameters in `gradients`.
+    """
+
+    tensors: Tensors
+    networks: slice
+    gradients: Tensors
+
+
+class Layer(ABC):
+    """One layer of all networks, with the results of its last batch for the derivatives.
+
+    `in_place` says that the layer may overwrite its input, `reads_output` that the
+    derivative needs the output, which must then stay intact.
+    """
+
+    in_place = False
+    reads_output = False
+
+    _x: Tensor
+
+    def forward(self, x: Tensor, batch: Batch) -> Tensor:
+        """Map (k, B, D) to (k, B, H) in training, and store the needs of ``backward``."""
+        self._x = x
+        return self.evaluate(x, batch.tensors)
+
+    @abstractmethod
+    def backward(self, dy: Tensor, batch: Batch, *, keep: bool) -> Tensor:
+        """Return the gradient of the last input, (k, B, D), from that of the output.
+
+        `dy`, (k, B, H), may be overwritten unless `keep` is set. The result is undefined
+        for a layer whose input needs no gradient.
+        """
+
+    @abstractmethod
+    def evaluate(self, x: Tensor, tensors: Tensors) -> Tensor:
+        """Map (k, B, D) to (k, B, H) in evaluation mode."""
+
+    def follow(self, previous: "Layer") -> None:
+        """Adapt to the layer whose output is the input."""
+        self.in_place = not previous.reads_output
+
+
+def chained(layers: Sequence[Layer]) -> list[Layer]:
+    """Return the layers, after each was told its predecessor."""
+    for previous, layer in pairwise(layers):
+        layer.follow(previous)
+    return list(layers)
+
+
+def run_backward(layers: Sequence[Layer], dy: Tensor, batch: Batch) -> Tensor:
+    """Return the gradient of a chain's input; `dy` stays intact."""
+    keep = True
+    for layer in reversed(layers):
+        dx = layer.backward(dy, batch, keep=keep)
+        keep = keep and dx is dy
+        dy = dx
+    return dy
+
+
+class ByNetwork(Function):
+    """A function of tensors of all networks, (K, ...), which vmap calls once for all."""
+
+    @classmethod
+    def vmap(cls, info: Any, in_dims: Any, *inputs: Any) -> tuple[Any, Any]:
+        outputs = cls.apply(*networks_first(info, in_dims, inputs))  # type: ignore[no-untyped-call]
+        return outputs, 0 if isinstance(outputs, Tensor) else (0,) * len(outputs)
+
+
+def networks_first(info: Any, in_dims: Sequence[Any], inputs: Sequence[Any]) -> list[Any]:
+    """Return tensors with the axis of ``vmap`` in front, expanded if they lack it."""
+    return [
+        value
+        if not isinstance(value, Tensor)
+        else value.expand(info.batch_size, *value.shape)
+        if dim is None
+        else value.movedim(dim, 0)
+        for value, dim in zip(inputs, in_dims, strict=True)
+    ]
+
+
+class Linear(Layer):
+    """A linear map.
+
+    `memory` maps ``(name, like, *shape)`` to a tensor; `first` says that the input needs no
+    gradient. `last` says that there are few outputs, which are then stored with the samples
+    last: that halves the time of the product, the loss and its derivative.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        memory: Memory,
+        *,
+        bias: bool = True,
+        first: bool = False,
+        last: bool = False,
+    ) -> None:
+        self.weight, self.bias = name + ".weight", name + ".bias" if bias else None
+        self.out, self.dx = name + ".out", name + ".dx"
+        self.memory = memory
+        self.first = first
+        self.last = last
+
+    def backward(self, dy: Tensor, batch: Batch, *, keep: bool) -> Tensor:
+        k, n, n_out = dy.shape
+        n_in = self._x.shape[2]
+        weight = self.memory(self.weight, dy, k, n_out, n_in)
+        batch.gradients[self.weight] = linear(dy.mT, self._x.mT, None, weight)
+        if self.bias is not None:
+            bias = self.memory(self.bias, dy, k, n_out)
+            batch.gradients[self.bias] = torch.sum(dy, dim=1, out=bias)
+        if self.first:
+            return dy
+        out = self.memory(self.dx, dy, k, n, n_in)
+        return linear(dy, batch.tensors[self.weight].mT, None, out)
+
+    def evaluate(self, x: Tensor, tensors: Tensors) -> Tensor:
+        weight = tensors[self.weight]
+        bias = None if self.bias is None else tensors[self.bias]
+        if self.last:
+            out = self.memory(self.out, x, x.shape[0], weight.shape[1], x.shape[1])
+            if bias is None:
+                return torch.bmm(weight, x.mT, out=out).mT
+            return torch.baddbmm(bias.unsqueeze(2), weight, x.mT, out=out).mT
+        out = self.memory(self.out, x, *x.shape[:2], weight.shape[1])
+        return linear(x, weight, bias, out)
+
+
+class Activation(Layer):
+    """An activation; derivatives of ReLU and tanh are written out, others by autograd."""
+
+    reads_output = True
+
+    def __init__(self, module: nn.Module, name: str, memory: Memory) -> None:
+        self.module = module
+        self.is_relu = isinstance(module, nn.ReLU)
+        self.is_tanh = isinstance(module, nn.Tanh)
+        self.name = name
+        self.memory = memory
+        self._saved: Any = None
+
+    def forward(self, x: Tensor, batch: Batch) -> Tensor:
+        if self.is_relu or self.is_tanh:
+            y = self._written_out(x)
+            self._saved = y
+            return y
+        with torch.enable_grad():
+            leaf = x.detach().requires_grad_()
+            out: Tensor = self.module(leaf)
+        self._saved = (leaf, out)
+        return out.detach()
+
+    def backward(self, dy: Tensor, batch: Batch, *, keep: bool) -> Tensor:
+        if self.is_relu or self.is_tanh:
+            out = self.memory(self.name + ".dx", dy, *dy.shape) if keep else dy
+            if self.is_relu:
+                threshold_backward(dy, self._saved, 0, grad_input=out)
+            else:
+                tanh_backward(dy, self._saved, grad_input=out)
+            return out
+        leaf, y = self._saved
+        (dx,) = torch.autograd.grad(y, leaf, dy)
+        return dx  # type: ignore[no-any-return]
+
+    def evaluate(self, x: Tensor, tensors: Tensors) -> Tensor:
+        if self.is_relu or self.is_tanh:
+            return self._written_out(x)
+        y: Tensor = self.module(x)
+        return y
+
+    def _written_out(self, x: Tensor) -> Tensor:
+        if self.in_place:
+            return x.clamp_min_(0) if self.is_relu else x.tanh_()
+        return x.clamp_min(0) if self.is_relu else x.tanh()
+
+
+class Dropout(Layer):
+    """Multiplication by a mask.
+
+    `mask` maps ``(x, batch)`` to factors, (k, B, D), or to None if dropout is inactive.
+    `seeded` is the layer's number among the seeded layers; None if its mask comes from
+    elsewhere.
+    """
+
+    # The output may share memory with the input, and the first layer's input is not ours.
+    reads_output = True
+
+    def __init__(
+        self,
+        mask: Callable[[Tensor, Batch], Tensor | None],
+        name: str,
+        memory: Memory,
+        *,
+        seeded: int | None = None,
+    ) -> None:
+        self.mask = mask
+        self.name = name
+        self.memory = memory
+        self.seeded = seeded
+        self._mask: Tensor | None = None
+
+    def follow(self, previous: Layer) -> None:
+        # ReLU's derivative can also be derived from the output after dropout.
+        behind_relu = isinstance(previous, Activation) and previous.is_relu
+        self.in_place = behind_relu or not previous.reads_output
+        # The output may share memory with the input.
+        self.reads_output = previous.reads_output
+
+    def forward(self, x: Tensor, batch: Batch) -> Tensor:
+        mask = self._mask = self.mask(x, batch)
+        if mask is None:
+            return x
+        if self.in_place:
+            return x.mul_(mask)
+        if x.ndim > 3:
+            # The product keeps the memory order of images.
+            return x * mask
+        return torch.mul(x, mask, out=self.memory(self.name + ".y", x, *x.shape))
+
+    def backward(self, dy: Tensor, batch: Batch, *, keep: bool) -> Tensor:
+        if self._mask is None:
+            return dy
+        out = self.memory(self.name + ".dx", dy, *dy.shape) if keep else dy
+        return torch.mul(dy, self._mask, out=out)
+
+    def evaluate(self, x: Tensor, tensors: Tensors) -> Tensor:
+        return x
+
+
+class Residual(Layer):
+    """Layers whose input is added to their output."""
+
+    def __init__(
+        self, layers: Sequence[Layer], name: str, memory: Memory, *, first: bool
+    ) -> None:
+        self.layers = layers
+        self.name = name
+        self.memory = memory
+        self.first = first
+
+    def forward(self, x: Tensor, batch: Batch) -> Tensor:
+        y = x
+        for layer in self.layers:
+            y = layer.forward(y, batch)
+        return torch.add(x, y, out=self.memory(self.name + ".sum", y, *y.shape))
+
+    def backward(self, dy: Tensor, batch: Batch, *, keep: bool) -> Tensor:
+        dx = run_backward(self.layers, dy, batch)
+        return dx if self.first else dx.add_(dy)
+
+    def evaluate(self, x: Tensor, tensors: Tensors) -> Tensor:
+        y = x
+        for layer in self.layers:
+            y = layer.evaluate(y, tensors)
+        return x + y
+
+
+class LayerNorm(Layer):
+    """Layer normalisation, over the units of each sample."""
+
+    dim = 2
+
+    def __init__(self, name: str, eps: float, memory: Memory) -> None:
+        self.name = name
+        self.eps = eps
+        self.memory = memory
+        self._saved: Any = None
+
+    def forward(self, x: Tensor, batch: Batch) -> Tensor:
+        mean = x.mean(dim=self.dim, keepdim=True)
+        z = x.sub_(mean) if self.in_place else x - mean
+        variance = torch.square(z).mean(dim=self.dim, keepdim=True)
+        self._track(mean, variance, x.shape[1], batch.tensors)
+        scale = (variance + self.eps).rsqrt_()
+        z.mul_(scale)
+        self._saved = (z, scale)
+        return self._affine(z, batch.tensors)
+
+    def backward(self, dy: Tensor, batch: Batch, *, keep: bool) -> Tensor:
+        normalized, scale = self._saved
+        product = dy * normalized
+        for part, values in (("weight", product), ("bias", dy)):
+            out = self.memory(f"{self.name}.{part}", dy, dy.shape[0], dy.shape[2])
+            batch.gradients[f"{self.name}.{part}"] = torch.sum(values, dim=1, out=out)
+        weight = batch.tensors[self.name + ".weight"].unsqueeze(1)
+        dz = dy * weight
+        along = (product.mul_(weight)).mean(dim=self.dim, keepdim=True)
+        dz.sub_(dz.mean(dim=self.dim, keepdim=True))
+        return dz.sub_(normalized * along).mul_(scale)
+
+    def evaluate(self, x: Tensor, tensors: Tensors) -> Tensor:
+        z = x - x.mean(dim=2, keepdim=True)
+        scale = torch.square(z).mean(dim=2, keepdim=True).add_(self.eps).rsqrt_()
+        return self._affine(z.mul_(scale), tensors)
+
+    def _affine(self, z: Tensor, tensors: Tensors) -> Tensor:
+        weight, bias = tensors[self.name + ".weight"], tensors[self.name + ".bias"]
+        return torch.addcmul(bias.unsqueeze(1), z, weight.unsqueeze(1))
+
+    def _track(self, mean: Tensor, variance: Tensor, n: int, tensors: Tensors) -> None:
+        """Update running statistics; layer normalisation has none."""
+
+
+class BatchNorm(LayerNorm):
+    """Batch normalisation; `momentum` is the weight of a batch in running statistics."""
+
+    dim = 1
+
+    def __init__(self, name: str, eps: float, momentum: float, memory: Memory) -> None:
+        super().__init__(name, eps, memory)
+        self.momentum = momentum
+
+    def evaluate(self, x: Tensor, tensors: Tensors) -> Tensor:
+        mean = tensors[self.name + ".running_mean"].unsqueeze(1)
+        variance = tensors[self.name + ".running_var"].unsqueeze(1)
+        return self._affine((x - mean).mul_((variance + self.eps).rsqrt_()), tensors)
+
+    def _track(self, mean: Tensor, variance: Tensor, n: int, tensors: Tensors) -> None:
+        if n < 2:
+            raise ValueError("Batch normalisation needs more than one sample.")
+        unbiased = variance.squeeze(1) * (n / (n - 1))
+        tensors[self.name + ".running_mean"].lerp_(mean.squeeze(1), self.momentum)
+        tensors[self.name + ".running_var"].lerp_(unbiased, self.momentum)
+        tensors[self.name + ".num_batches_tracked"].add_(1)
+
+
+class Members(Layer):
+    """Repetition of each sample for each of m members."""
+
+    def __init__(self, members: int, *, first: bool) -> None:
+        self.members = members
+        self.first = first
+
+    def backward(self, dy: Tensor, batch: Batch, *, keep: bool) -> Tensor:
+        if self.first:
+            return dy
+        return _by_member(dy, self.members).sum(dim=1)
+
+    def evaluate(self, x: Tensor, tensors: Tensors) -> Tensor:
+        return x.repeat(1, self.members, 1)
+
+
+class MemberLinear(Layer):
+    """A linear map with one matrix for all members."""
+
+    def __init__(self, name: str, members: int, memory: Memory, *, first: bool) -> None:
+        self.name = name
+        self.members = members
+        self.memory = memory
+        self.first = first
+        self._saved: tuple[Tensor, ...] = ()
+
+    def forward(self, x: Tensor, batch: Batch) -> Tensor:
+        y, scaled, z = self._outputs(x, batch.tensors)
+        self._saved = (x, scaled, z)
+        return y
+
+    def backward(self, dy: Tensor, batch: Batch, *, keep: bool) -> Tensor:
+        x, scaled, z = self._saved
+        r, s, _ = self._vectors(batch.tensors)
+        weight = batch.tensors[self.name + ".weight"]
+        dy = _by_member(dy, self.members)  # (k, m, B, H)
+        self._store_gradient("bias", dy.sum(dim=2), batch)
+        self._store_gradient(
+            "output_scale", (dy * _by_member(z, self.members)).sum(dim=2), batch
+        )
+        dz = (dy * s).flatten(1, 2)
+        out = self.memory(self.name + ".weight", dz, *weight.shape)
+        batch.gradients[self.name + ".weight"] = torch.bmm(dz.mT, scaled, out=out)
+        dscaled = torch.bmm(dz, weight, out=self.memory(self.name + ".dx", x, *x.shape))
+        dscaled = _by_member(dscaled, self.members)
+        by_scale = (dscaled * _by_member(x, self.members)).sum(dim=2)
+        self._store_gradient("input_scale", by_scale, batch)
+        return dy if self.first else dscaled.mul_(r).flatten(1, 2)
+
+    def evaluate(self, x: Tensor, tensors: Tensors) -> Tensor:
+        return self._outputs(x, tensors)[0]
+
+    def _outputs(self, x: Tensor, tensors: Tensors) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the output, the scaled input and z."""
+        weight = tensors[self.name + ".weight"]
+        r, s, b = self._vectors(tensors)
+        scaled = self.memory(self.name + ".scaled", x, *x.shape)
+        torch.mul(_by_member(x, self.members), r, out=_by_member(scaled, self.members))
+        shape = (*x.shape[:2], weight.shape[1])
+        z = torch.bmm(scaled, weight.mT, out=self.memory(self.name + ".z", x, *shape))
+        y = self.memory(self.name + ".y", x, *shape)
+        torch.addcmul(b, _by_member(z, self.members), s, out=_by_member(y, self.members))
+        return y, scaled, z
+
+    def _vectors(self, tensors: Tensors) -> tuple[Tensor, Tensor, Tensor]:
+        """Return r, s and b, each of shape (k, m, 1, D or H)."""
+        r, s, b = (
+            vector.reshape(len(vector), self.members, 1, -1)
+            for vector in (
+                tensors[f"{self.name}.{part}"]
+                for part in ("input_scale", "output_scale", "bias")
+            )
+        )
+        return r, s, b
+
+    def _store_gradient(self, part: str, gradient: Tensor, batch: Batch) -> None:
+        batch.gradients[f"{self.name}.{part}"] = gradient.flatten(1)
+
+
+class MemberHead(Layer):
+    """A linear map for each member, (k, m B, H) to (k, B, m, C), as the last layer.
+
+    `link` converts outputs to predictions; evaluation averages the members' predictions.
+    """
+
+    def __init__(self, name: str, members: int, link: str, memory: Memory) -> None:
+        self.weight, self.bias = name + ".weight", name + ".bias"
+        self.dx = name + ".dx"
+        self.members = members
+        self.link = link
+        self.memory = memory
+
+    def forward(self, x: Tensor, batch: Batch) -> Tensor:
+        self._x = x
+        return self._outputs(x, batch.tensors)
+
+    def backward(self, dy: Tensor, batch: Batch, *, keep: bool) -> Tensor:
+        k = len(dy)
+        dy = dy.transpose(1, 2).flatten(0, 1)  # (k m, B, C)
+        x = _by_member(self._x, self.members).flatten(0, 1)
+        weight = batch.tensors[self.weight]
+        batch.gradients[self.weight] = torch.bmm(dy.mT, x).view(weight.shape)
+        batch.gradients[self.bias] = dy.sum(dim=1).view(k, -1)
+        out = self.memory(self.dx, x, *x.shape)
+        return torch.bmm(dy, weight.flatten(0, 1), out=out).view(self._x.shape)
+
+    def evaluate(self, x: Tensor, tensors: Tensors) -> Tensor:
+        return mean_of_members(self._outputs(x, tensors), self.link, dim=2)
+
+    def _outputs(self, x: Tensor, tensors: Tensors) -> Tensor:
+        weight = tensors[self.weight].flatten(0, 1)
+        bias = tensors[self.bias].view(len(weight), 1, -1)
+        inputs = _by_member(x, self.members).flatten(0, 1)
+        y = torch.baddbmm(bias, inputs, weight.mT)
+        return y.view(len(x), self.members, *y.shape[1:]).transpose(1, 2)
+
+
+def _by_member(x: Tensor, members: int) -> Tensor:
+    """Return (k, m B, D) as (k, m, B, D), a view of contiguous memory."""
+    return x.reshape(len(x), members, -1, x.shape[2])
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor) -> Tensor:
+    """Write x W^T + b into `out`, (k, B, H), for (k, B, D), (k, H, D) and (k, H)."""
+    is_large = x.shape[1] * x.shape[2] * weight.shape[1] >= _LEAST_PRODUCT
+    serves = x.dtype == torch.float32 and x.device.type == "cpu"
+    multiply = None
+    if is_large and serves and bool(torch.backends.mkldnn.enabled):
+        multiply = _pointwise_linear()
+    if multiply is not None:
+        for network in range(len(x)):
+            b = None if bias is None else bias[network]
+            out[network] = multiply(x[network], weight[network], b, "none", [], "")
+        return out
+    if bias is None:
+        return torch.bmm(x, weight.mT, out=out)
+    return torch.baddbmm(bias.unsqueeze(1), x, weight.mT, out=out)
+
+
+@cache
+def _pointwise_linear() -> Any:
+    """Return oneDNN's linear layer; None if it is missing, or MKL is as fast."""
+    is_wide = torch.backends.cpu.get_cpu_capability() == "AVX512"
+    has_mkl = torch.backends.mkl.is_available()  # type: ignore[no-untyped-call]
+    if not (is_wide and has_mkl and _is_of_amd()):
+        return None
+    return pointwise_linear
+
+
+def _is_of_amd() -> bool:
+    try:
+        # Linux; Windows has the vendor's name in the environment.
+        return _AMD in Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return _AMD in os.environ.get("PROCESSOR_IDENTIFIER", "")

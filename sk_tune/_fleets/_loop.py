@@ -1,0 +1,291 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Epochs of a fleet: networks enter, train side by side, and leave when they end.
+
+A fleet consists of the networks in training.  Networks leave it at the end of their last
+epoch, and waiting networks take their place.  A network that diverges stays until the end
+of its epoch (of all epochs of a kernel call) and affects no other network.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain, islice
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sk_tune._fleets._active_batch import ActiveBatch
+from sk_tune._fleets._compiled_epoch import EpochResults
+from sk_tune._fleets._epoch_batches import (
+    StackedBatch,
+    epoch_batches,
+    evaluate,
+    places_of,
+    runs,
+    targets_at,
+)
+from sk_tune._fleets._recipe import FleetNetwork, NetworkOutcome, Recipe
+from sk_tune._nets import mean_of_members
+from sk_tune._training import EpochTimer, TrainingState, check_time, weights_message
+
+# Samples of an epoch scored at a time, which limits the memory of the scores.
+_SAMPLES_PER_SCORE = 2**17
+# Checkpoints that take longer than this are stored less often, in proportion: with the five
+# seconds between a store's checkpoints, they cost at most a twentieth of the time.
+_SECONDS_TO_KEEP = 0.25
+
+# Called after each epoch of a fleet with its number of networks.
+Progress = Callable[[int], None]
+# Called with the states of a fleet's networks, to store them.
+Keep = Callable[[list[tuple[int, TrainingState]]], object]
+
+
+@torch.no_grad()
+def train_fleet(
+    networks: Iterable[FleetNetwork],
+    recipe: Recipe,
+    n_active: int,
+    progress: Progress | None = None,
+    *,
+    keep: Keep | None = None,
+    seconds_between: float = math.inf,
+    n_threads: int = 1,
+) -> Iterator[tuple[int, NetworkOutcome]]:
+    """Train networks of one recipe, `n_active` at a time.
+
+    Yields positions and outcomes as networks end. `networks` is consumed as places become
+    free, so that a generator can build them late. `progress` is called with the number of
+    networks that finished an epoch, about four times a second if the kernel trains them in
+    `n_threads` threads. `keep` is called with positions and states of unfinished networks,
+    at most every `seconds_between`.
+    """
+    waiting = enumerate(networks)
+    fleet = ActiveBatch(recipe, n_threads)
+    last_stored, pause = time.perf_counter(), seconds_between
+    timer = EpochTimer()
+    while True:
+        fleet.add(list(islice(waiting, n_active - len(fleet))))
+        if not len(fleet):
+            return
+        outputs: list[Tensor | None] = [None] * len(fleet)
+        # Early stopping may have ended resumed networks already.
+        if not fleet.ended:
+            start = time.perf_counter()
+            n_epochs = int(min(fleet.epochs_at_once(seconds_between), timer.most_at_once))
+            outputs = _train_epochs(fleet, n_epochs)
+            seconds = (time.perf_counter() - start) / len(fleet) / n_epochs
+            if progress is not None:
+                progress(len(fleet) * n_epochs)
+            fleet.end_epoch(seconds)
+            if len(fleet.ended) < len(fleet) and timer.is_late(n_epochs):
+                for active in fleet.networks:
+                    active.is_cut = not active.ended
+                    active.last_epoch = min(active.last_epoch, active.epoch)
+        if ended := fleet.ended:
+            yield from _finish(fleet, ended, outputs)
+            fleet.remove(ended)
+        if keep is not None and len(fleet) and time.perf_counter() - last_stored > pause:
+            start = time.perf_counter()
+            indices = [active.index for active in fleet.networks]
+            states = fleet.states(range(len(fleet)))
+            keep(list(zip(indices, states, strict=True)))
+            last_stored = time.perf_counter()
+            pause = seconds_between * max(1.0, (last_stored - start) / _SECONDS_TO_KEEP)
+
+
+def _train_epochs(fleet: ActiveBatch, n_epochs: int) -> list[Tensor | None]:
+    """Train `n_epochs`; close all records but the last epoch's, which the caller closes.
+
+    Returns the outputs of the networks for their monitor samples.
+    """
+    start = time.perf_counter()
+    sets, sizes = [active.network.train for active in fleet.networks], fleet.batch_sizes
+    epochs = [range(a.epoch, a.epoch + n_epochs) for a in fleet.networks]
+    # Epoch by epoch, because networks with one seed share the order of each epoch.
+    by_epoch = [
+        [
+            a.network.course.order(a.epoch + k, len(s))
+            for a, s in zip(fleet.networks, sets, strict=True)
+        ]
+        for k in range(n_epochs)
+    ]
+    orders = [torch.cat(of_network) for of_network in zip(*by_epoch, strict=True)]
+    places = places_of(sets, orders)
+    fleet.begin_epoch([len(s) for s in sizes])
+    rates = [
+        [a.rates, *(a.network.course.rates(epoch, len(s)) for epoch in network_epochs[1:])]
+        for a, s, network_epochs in zip(fleet.networks, sizes, epochs, strict=True)
+    ]
+    if fleet.compiled is None:
+        results = _train_by_steps(fleet, places)
+    else:
+        results = fleet.compiled.train_epochs(
+            [indices for _, of_run in places for indices in of_run],
+            sizes,
+            [list(chain.from_iterable(network_rates)) for network_rates in rates],
+            n_epochs,
+        )
+    seconds = (time.perf_counter() - start) / len(fleet) / n_epochs
+    for position, active in enumerate(fleet.networks):
+        is_scored = results.monitor_outputs[position] is not None
+        if not active.network.course.is_foreseen:
+            active.batch_losses = results.batch_losses[: len(sizes[position]), position]
+        for epoch, own_rates in enumerate(rates[position]):
+            if epoch:
+                active.end_epoch(seconds)
+            active.rates = own_rates
+            active.note("train", *results.train[position][epoch])
+            if is_scored:
+                active.note("monitor", *results.monitor[position][epoch])
+    return _score_epoch(fleet, results.monitor_outputs)
+
+
+def _train_by_steps(
+    fleet: ActiveBatch, places: Sequence[tuple[slice, Tensor]]
+) -> EpochResults:
+    """Train an epoch by torch, all networks step by step, and score it."""
+    sets, sizes = [active.network.train for active in fleet.networks], fleet.batch_sizes
+    k, lengths = len(sets), [len(s) for s in sets]
+    # Losses and weights of batches, (S, K); outputs and weights of samples, (K, n, ...).
+    sums = sets[0].X.new_zeros(2, max(map(len, sizes)), k, dtype=torch.float64)
+    samples: list[Tensor | None] = [None, None]
+    # Moves the settings of the epoch to the device before the first step.
+    fleet.begin_step(0)
+    for batch in epoch_batches(sets, places, sizes, fleet.memory):
+        check_time()
+        fleet.begin_step(batch.step)
+        losses, outputs = _step(fleet, batch)
+        networks, n = batch.networks, outputs.shape[1]
+        sums[0, batch.step, networks] = losses
+        sums[1, batch.step, networks] = n if batch.weight is None else batch.weight.sum(1)
+        for position, values in enumerate((outputs, batch.weight)):
+            if values is not None:
+                buffer = samples[position]
+                if buffer is None:
+                    shape = (k, max(lengths), *values.shape[2:])
+                    buffer = samples[position] = values.new_empty(shape)
+                buffer[networks].narrow(1, batch.start, n).copy_(values)
+    fleet.optimizer.end_epoch()
+    means = (sums[0] * sums[1]).sum(dim=0) / sums[1].sum(dim=0)
+    scores = _scores(fleet, places, samples)
+    train = [[pair] for pair in zip(means.tolist(), scores, strict=True)]
+    return EpochResults(sums[0], train, [], [None] * k)
+
+
+def _scores(
+    fleet: ActiveBatch,
+    places: Sequence[tuple[slice, Tensor]],
+    samples: Sequence[Tensor | None],
+) -> list[float]:
+    """Return the score of each network on its training samples, from all outputs."""
+    sets = [active.network.train for active in fleet.networks]
+    scores: list[Tensor] = []
+    for networks in runs([len(s) for s in sets]):
+        n = len(sets[networks.start])
+        # Some networks at a time: the sorted targets are copied only for the scores.
+        size = max(1, _SAMPLES_PER_SCORE // n)
+        for start in range(networks.start, networks.stop, size):
+            part = slice(start, min(start + size, networks.stop))
+            y = targets_at(sets, places, part)
+            outputs, weight = (None if t is None else t[part, :n] for t in samples)
+            scores.append(fleet.recipe.score(outputs, y, weight))  # type: ignore[arg-type]
+    return torch.cat(scores).tolist()  # type: ignore[no-any-return]
+
+
+def _step(fleet: ActiveBatch, batch: StackedBatch) -> tuple[Tensor, Tensor]:
+    """Update the networks of a batch; return their losses and outputs."""
+    networks = batch.networks
+    X, y, weight = batch.X, batch.y, batch.weight
+    if fleet.augmenter is not None:
+        X, y, weight = fleet.augmenter.augmented(X, y, weight, networks, batch.step)
+    outputs = fleet.program.forward(X, networks)
+    share = None
+    if weight is not None:
+        share = weight / weight.sum(dim=1, keepdim=True)
+    smoothing = None if fleet.smoothing is None else fleet.smoothing[networks]
+    # Mixed samples have the targets of all their parts.
+    n_parts = y.shape[1] // outputs.shape[1]
+    repeated = outputs
+    if n_parts > 1:
+        repeated = outputs.repeat(1, n_parts, *(1,) * (outputs.ndim - 2))
+    loss = fleet.recipe.loss
+    by_member = loss.of_members if fleet.program.members > 1 else loss.with_gradient
+    losses, gradient = by_member(repeated, y, share, smoothing)
+    if n_parts > 1:
+        parts = gradient.reshape(len(gradient), n_parts, *outputs.shape[1:])
+        gradient = parts.sum(dim=1)
+    fleet.update(networks, batch.step, fleet.program.backward(gradient))
+    if fleet.program.members > 1:
+        outputs = mean_of_members(outputs, fleet.program.link, dim=2)
+    return losses, outputs
+
+
+def _score_epoch(
+    fleet: ActiveBatch, monitor_outputs: Sequence[Tensor | None]
+) -> list[Tensor | None]:
+    """Score networks on validation samples, and on monitors without outputs yet."""
+    evaluation = _evaluation(fleet)
+    for position, result in evaluate(
+        fleet.program.evaluate, [a.network.valid for a in fleet.networks], *evaluation
+    ):
+        fleet.networks[position].note("valid", result.loss, result.score)
+        fleet.networks[position].valid_outputs = result.outputs
+    outputs = list(monitor_outputs)
+    monitors = [
+        a.network.monitor if network_outputs is None else None
+        for a, network_outputs in zip(fleet.networks, monitor_outputs, strict=True)
+    ]
+    for position, result in evaluate(fleet.program.evaluate, monitors, *evaluation):
+        fleet.networks[position].note("monitor", result.loss, result.score)
+        outputs[position] = result.outputs
+    return outputs
+
+
+def _evaluation(fleet: ActiveBatch) -> tuple[Any, Any, Any]:
+    """Return the arguments of `evaluate`: loss, score, and a faster `predict`."""
+    predict = None if fleet.compiled is None else fleet.compiled.predict
+    return fleet.recipe.loss.mean, fleet.recipe.score, predict
+
+
+def _finish(
+    fleet: ActiveBatch, ended: Sequence[int], outputs: Sequence[Tensor | None]
+) -> Iterator[tuple[int, NetworkOutcome]]:
+    infinite = fleet.first_infinite(ended)
+    for position, name in zip(ended, infinite, strict=True):
+        active = fleet.networks[position]
+        if name is not None and not active.message:
+            rate = active.network.learning_rate
+            active.message = weights_message(name, active.epoch, rate)
+    states = fleet.states(ended)
+    restored = [
+        i for i in ended if fleet.networks[i].uses_best and not fleet.networks[i].message
+    ]
+    final = list(outputs)
+    if restored:
+        fleet.restore_best(restored)
+        sets = [
+            active.network.monitor if i in restored else None
+            for i, active in enumerate(fleet.networks)
+        ]
+        for i, result in evaluate(fleet.program.evaluate, sets, *_evaluation(fleet)):
+            final[i] = result.outputs
+    for position, state in zip(ended, states, strict=True):
+        active = fleet.networks[position]
+        network_outputs = None if active.message else final[position]
+        yield (
+            active.index,
+            NetworkOutcome(
+                state=state,
+                # A view would hold the outputs of the whole fleet in memory.
+                outputs=None
+                if network_outputs is None
+                else np.array(network_outputs.cpu().numpy()),
+                message=active.message,
+                seconds=active.seconds,
+                is_cut=active.is_cut,
+                checkpoints=tuple(active.checkpoints),
+            ),
+        )

@@ -1,0 +1,290 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""How networks are trained, and why no faster way is possible.
+
+A network takes the fastest of four ways that supports it: the kernel, layers with
+written-out derivatives, ``torch.func.vmap``, and alone.  Facts about a module and the shape
+of its inputs are computed once and cached.
+"""
+
+import copy
+import logging
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from sk_tune._compat.torch_names import has_hooks
+from sk_tune._fleets._kernel import carried_layers, n_products
+from sk_tune._fleets._masks import is_torch_dropout, orders_in_memory
+from sk_tune._fleets._module_layer import ModuleLayer
+from sk_tune._fleets._program import Program
+from sk_tune._fleets._recipe import FleetNetwork, Recipe
+from sk_tune._fleets._traced import Chain, chain_of
+from sk_tune._nets import (
+    CNN,
+    MLP,
+    RNN,
+    SeededDropout,
+    added_attributes,
+    attributes_key,
+    loose_state,
+)
+from sk_tune._training import forked_rng
+
+_LOGGER = logging.getLogger(__name__)
+# Samples searched for the pair on which a module is tried.
+N_TRIED = 1024
+# Most signatures in the cache.
+_MOST_CACHED = 256
+_WORDS = {
+    "kernel": "by the kernel",
+    "layers": "by layers with written-out derivatives",
+    "vmap": "by torch.func.vmap",
+    "alone": "alone",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """How networks of a signature are trained, and why no faster way is possible.
+
+    `n_products`, set for the kernel only, are the forward multiplications by weights for
+    one sample.
+    >>> print(Plan(way="alone", reason="its module has hooks"))
+    alone, because its module has hooks
+    """
+
+    way: Literal["kernel", "layers", "vmap", "alone"]
+    reason: str = ""
+    n_products: int = field(default=0, compare=False)
+
+    def __str__(self) -> str:
+        because = f", because {self.reason}" if self.reason else ""
+        return _WORDS[self.way] + because
+
+
+def plan(
+    module: nn.Module,
+    X: Tensor,
+    network: FleetNetwork | None = None,
+    recipe: Recipe | None = None,
+    *,
+    predicts: bool = False,
+) -> Plan:
+    """Return the plan for networks with such a module and such inputs.
+
+    Whether the kernel trains them also depends on the data and settings of `network` and on
+    its `recipe`; without these, the plan ignores the kernel. With `predicts`, the networks
+    only predict. The module is tried on some samples, and is not changed.
+    """
+    refusal = _reason_alone(module, X, predicts=predicts)
+    if refusal is not None:
+        result = Plan(way="alone", reason=refusal)
+    else:
+        chain = _cached_chain(module, X, predicts=predicts)
+        way: Literal["vmap", "layers"] = "vmap" if chain.reason else "layers"
+        reason = f"its module is not a chain of known layers ({chain.reason})"
+        may_use_kernel = not chain.reason or isinstance(module, RNN)
+        if network is None or recipe is None or not may_use_kernel:
+            result = Plan(way=way, reason=chain.reason and reason)
+        else:
+            program = build_program([network])
+            try:
+                layers = carried_layers(program, recipe, [network])
+                n = program.members * sum(map(n_products, layers))
+                result = Plan(way="kernel", n_products=n)
+            except ValueError as error:
+                result = Plan(way=way, reason=str(error))
+    _log(type(module).__name__, tuple(X.shape[1:]), result)
+    return result
+
+
+@cache
+def _log(name: str, shape: tuple[int, ...], result: Plan) -> None:
+    _LOGGER.debug("%s on samples of shape %s is trained %s.", name, shape, result)
+
+
+def build_program(networks: Sequence[FleetNetwork]) -> Program:
+    """Return networks to train as one program, with copied weights."""
+    modules = [network.module for network in networks]
+    seeds = [network.dropout_seed for network in networks]
+    return stacked_program(modules, networks[0].train.X, seeds)
+
+
+def stacked_program(
+    modules: Sequence[nn.Module], X: Tensor, dropout_seeds: Sequence[int] | None = None
+) -> Program:
+    """Return networks, equal except for dropout, as one program, with copied weights.
+
+    `dropout_seeds` is None for networks that only predict.
+    """
+    pattern = max(modules, key=lambda module: sum(1 for _ in module.modules()))
+    chain = _cached_chain(pattern, X, predicts=dropout_seeds is None)
+    return Program(modules, pattern, chain, X, dropout_seeds)
+
+
+_CACHE: dict[Any, Any] = {}
+
+
+def _cached(
+    make: Any, module: nn.Module, X: Tensor, *, predicts: bool, content: bytes = b""
+) -> Any:
+    """Return ``make(module, X)``, computed once for modules and inputs of one structure."""
+    like = (X.shape[1:], X.dtype, str(X.device), content)
+    key = (make, type(module), module_structure(module), like, predicts)
+    if key not in _CACHE:
+        if len(_CACHE) >= _MOST_CACHED:
+            _CACHE.clear()
+        _CACHE[key] = make(module, X, predicts=predicts)
+    return _CACHE[key]
+
+
+def _cached_chain(module: nn.Module, X: Tensor, *, predicts: bool) -> Chain:
+    if isinstance(module, MLP):
+        # The chain of an MLP takes less time than the key of the cache.
+        return chain_of(module, X)
+    chain: Chain = _cached(chain_of, module, X, predicts=predicts)
+    return chain
+
+
+def _reason_alone(module: nn.Module, X: Tensor, *, predicts: bool) -> str | None:
+    """Return why modules like this cannot run as one program; None if they can.
+
+    The reason continues "was trained alone because". The module is tried on two samples;
+    one contains the least value of the first samples, which may be padding.
+    """
+    if isinstance(module, MLP):
+        return None
+    if has_hooks(module):
+        return "its module has hooks"
+    if any("forward" in vars(layer) for layer in module.modules()):
+        return "a layer of its module has a forward that its class does not have"
+    if type(module) is CNN and not _cached_chain(module, X, predicts=predicts).reason:
+        return None
+    X = X[:N_TRIED]
+    draws_there = X.device.type != "cpu" and not predicts
+    if draws_there and any(map(is_torch_dropout, module.modules())):
+        return "torch draws the masks of its dropout on the device"
+    names = {n for n, _ in [*module.named_parameters(), *module.named_buffers()]}
+    if not names.issuperset(module.state_dict()):
+        return "layers of its module share weights"
+    was_training = module.training
+    try:
+        least = int(X.reshape(len(X), -1).amin(dim=1).double().argmin())
+        pair = X[[least, 0 if least else -1]].contiguous()
+        # Other samples may behave differently, such as the padding of an embedding.
+        content = pair.cpu().view(torch.uint8).numpy().tobytes()
+        reason: str | None = _cached(
+            _try_batching, module, pair, predicts=predicts, content=content
+        )
+    except Exception as error:  # noqa: BLE001 - a user's module may raise anything
+        first_line = str(error).strip().partition("\n")[0].partition(". ")[0]
+        return f"torch.func.vmap cannot carry its module ({first_line})"
+    else:
+        return reason
+    finally:
+        module.train(was_training)
+
+
+def _try_batching(module: nn.Module, X: Tensor, *, predicts: bool) -> str | None:
+    """Return why modules like this cannot run as one program; errors propagate."""
+    with warnings.catch_warnings():
+        # Without a batching rule, torch warns and computes network by network.
+        warnings.filterwarnings("error", message=".*batching rule.*")
+        if not predicts and orders_in_memory(module, X) is None:
+            return "a dropout layer of its module is called in several orders of memory"
+        return _difference(module, torch.stack([X] * 2), predicts=predicts)
+
+
+def _difference(module: nn.Module, X: Tensor, *, predicts: bool) -> str | None:
+    """Compare two networks in one program with the module alone; errors propagate."""
+    lone = copy.deepcopy(module)
+    is_own = isinstance(module, CNN | RNN)
+    state = None if is_own else loose_state(lone)
+    with torch.no_grad():
+        alone = lone.eval()(X[0])
+        repeated = lone(X[0, [0, 0]])
+    if not predicts and not is_own:
+        buffers = dict(lone.named_buffers())
+        with forked_rng(0, str(X.device)), torch.no_grad():
+            lone.train()(X[0])
+        after = dict(lone.named_buffers())
+        if any(after.get(name) is not tensor for name, tensor in buffers.items()):
+            return "its module replaces a buffer when it is called, instead of changing it"
+    if not is_own and loose_state(lone) != state:
+        return "its module changes itself when it is called"
+    seeds = None if predicts else [0, 0]
+    program = stacked_program([module, module], X[0], seeds)
+    first = program.layers[0]
+    pattern = first.pattern if isinstance(first, ModuleLayer) else lone
+    if _loose_layers(pattern) != _loose_layers(module):
+        return "layers of its module are in a plain list or dict"
+    structure = module_structure(pattern)
+    program.begin_epoch([0, 0], 1, [torch.Generator(), torch.Generator()])
+    outputs = program.evaluate(X, slice(0, 2))
+    if not torch.allclose(repeated[0], alone[0], rtol=1e-3, atol=1e-4, equal_nan=True):
+        return "its outputs depend on the other samples of a batch"
+    is_of_shape = outputs[0].shape == alone.shape
+    if not is_of_shape or not torch.allclose(
+        outputs[0], alone, rtol=1e-3, atol=1e-4, equal_nan=True
+    ):
+        return "its module gives other outputs when it is batched over networks"
+    program.dropout.begin_step(0)
+    gradients = program.backward(torch.ones_like(program.forward(X, slice(0, 2))))
+    if not all(map(_are_alike, gradients)):
+        return "its module gives other derivatives when it is batched over networks"
+    if module_structure(pattern) != structure:
+        return "its module changes itself when it is called"
+    return None
+
+
+def _are_alike(gradients: Tensor) -> bool:
+    """Return whether two equal networks have equal gradients for equal inputs."""
+    one, other = gradients
+    size = float(one.abs().nan_to_num().max()) if one.numel() else 0.0
+    return torch.allclose(one, other, rtol=1e-3, atol=1e-4 * max(1.0, size), equal_nan=True)
+
+
+def module_structure(module: nn.Module) -> tuple[Any, ...]:
+    """Return a key that is equal for networks that differ only in weights and dropout.
+
+    It has the types, attributes, shapes and strides of all layers. For layers in plain
+    lists, which are neither trained nor copied with the weights, it includes the values.
+    """
+    layer_ids = frozenset(map(id, module.modules()))
+    layers = []
+    for name, layer in module.named_modules():
+        attributes: tuple[Any, ...] = ()
+        # Replacements of layers in a fleet hold the state of the current batch.
+        if not type(layer).__module__.startswith("sk_tune._fleets."):
+            is_dropout = isinstance(layer, SeededDropout) or is_torch_dropout(layer)
+            varies = frozenset({"p", "seed", "step"} if is_dropout else ())
+            attributes = attributes_key(layer, layer_ids, varies)
+        layers.append((name, type(layer), attributes))
+    tensors = tuple(
+        (name, tuple(t.shape), t.stride(), t.dtype, t.requires_grad)
+        for part in (module.named_parameters(), module.named_buffers())
+        for name, t in part
+    )
+    return tuple(layers), tensors
+
+
+def _loose_layers(module: nn.Module) -> int:
+    """Return the number of layers in plain lists or dicts that belong to no module."""
+    layer_ids = {id(layer) for layer in module.modules()}
+    values = added_attributes(module)
+    n_loose = 0
+    while values:
+        value = values.pop()
+        if isinstance(value, dict):
+            values.extend(value.values())
+        elif isinstance(value, list | tuple):
+            values.extend(value)
+        elif isinstance(value, nn.Module):
+            n_loose += id(value) not in layer_ids
+    return n_loose

@@ -1,0 +1,338 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Settings that the networks of a fleet share, single networks, and their outcomes."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import KW_ONLY, dataclass
+from functools import lru_cache
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from sk_tune._augment import Augmentation, Layout
+from sk_tune._fleets._stacked_optimizers import Settings
+from sk_tune._schedule import learning_rate_factor
+from sk_tune._training import (
+    StoppingState,
+    Stream,
+    TensorSet,
+    TrainingState,
+    batch_order,
+    derive_seed,
+)
+
+
+class TrainingCourse(Protocol):
+    """How one network goes through its epochs."""
+
+    stopping: StoppingState
+    first_epoch: int
+
+    @property
+    def is_foreseen(self) -> bool:
+        """Whether the next epochs are independent of the results of earlier epochs."""
+
+    def order(self, epoch: int, n_samples: int) -> Tensor:
+        """Return a permutation of the samples for an epoch, from 0, on the CPU."""
+
+    def generator(self, epoch: int) -> torch.Generator | None:
+        """Return the generator of ``nn.Dropout`` in an epoch, from 0, as in a lone fit."""
+
+    def rates(self, epoch: int, n_batches: int) -> Sequence[float]:
+        """Return the learning rate of each step of an epoch, from 0."""
+
+    def improved(
+        self, record: dict[str, Any], batch_losses: Tensor, valid_outputs: Tensor | None
+    ) -> bool:
+        """Process a finished epoch, and update its `record` in the history.
+
+        Returns whether its weights are the best so far.
+        """
+
+    def memory(self) -> dict[str, Any]:
+        """Return the state of the course, without `stopping`, as plain values."""
+
+    @property
+    def uses_best(self) -> bool:
+        """Whether the best instead of the last weights are the result."""
+
+    @property
+    def stopped(self) -> bool:
+        """Whether training ends before the next epoch."""
+
+
+@dataclass
+class SeededCourse:
+    """The course of a network from one of sk_tune's estimators.
+
+    The learning rate schedule covers `schedule_epochs` from `first_epoch` on; training ends
+    after `patience` epochs in which the validation loss did not fall by `tol`, or never if
+    `patience` is None.
+    """
+
+    seed: int
+    _: KW_ONLY
+    learning_rate: float
+    lr_schedule: str
+    schedule_epochs: int
+    patience: int | None
+    tol: float
+    stopping: StoppingState
+    first_epoch: int
+
+    @property
+    def is_foreseen(self) -> bool:
+        """Whether the training is without early stopping."""
+        return self.patience is None
+
+    def order(self, epoch: int, n_samples: int) -> Tensor:
+        return batch_order(n_samples, self.seed, epoch)
+
+    def generator(self, epoch: int) -> torch.Generator:
+        generator = torch.Generator()
+        generator.manual_seed(derive_seed(self.seed, Stream.MODULE, epoch))
+        return generator
+
+    def rates(self, epoch: int, n_batches: int) -> list[float]:
+        n_epochs = epoch - self.first_epoch
+        factors = _factors(self.lr_schedule, n_epochs, n_batches, self.schedule_epochs)
+        return [self.learning_rate * factor for factor in factors]
+
+    def improved(
+        self, record: dict[str, Any], batch_losses: Tensor, valid_outputs: Tensor | None
+    ) -> bool:
+        if self.patience is None:
+            return False
+        epoch = record["epoch"]
+        self.stopping = self.stopping.after(epoch, record["valid_loss"], self.tol)
+        return bool(self.stopping.best_epoch == epoch)
+
+    def memory(self) -> dict[str, Any]:
+        """Return an empty dict: the random numbers follow from the seed and the epoch."""
+        return {}
+
+    @property
+    def uses_best(self) -> bool:
+        """Whether the best weights are the result, as in early stopping."""
+        return self.patience is not None
+
+    @property
+    def stopped(self) -> bool:
+        """Whether early stopping has ended the training."""
+        return self.patience is not None and bool(self.stopping.n_waited >= self.patience)
+
+
+@lru_cache(maxsize=64)
+def _factors(
+    schedule: str, n_epochs: int, n_batches: int, schedule_epochs: int
+) -> list[float]:
+    """Return the learning rate factors of the steps of the epoch after `n_epochs`."""
+    progress = [(n_epochs + i / n_batches) / schedule_epochs for i in range(n_batches)]
+    return [learning_rate_factor(schedule, p) for p in progress]
+
+
+class StackedLoss(NamedTuple):
+    """A loss of K networks at once.
+
+    ``with_gradient(outputs (K, B, C), targets (K, B) or (K, B, C), share (K, B), smoothing
+    (K,))`` returns losses (K,) and gradients (K, B, C); the weights `share` sum to 1 in
+    each network, and None means equal weights. ``mean(outputs, targets, weights (K, B) or
+    None)`` returns losses (K,) without smoothing.
+    """
+
+    with_gradient: Callable[
+        [Tensor, Tensor, Tensor | None, Tensor | None], tuple[Tensor, Tensor]
+    ]
+    mean: Callable[[Tensor, Tensor, Tensor | None], Tensor]
+
+    def of_members(
+        self,
+        outputs: Tensor,
+        targets: Tensor,
+        share: Tensor | None,
+        smoothing: Tensor | None,
+    ) -> tuple[Tensor, Tensor]:
+        """Return ``with_gradient`` for the mean loss of members, (K, B, members, C)."""
+        m = outputs.shape[2]
+        if share is not None:
+            share = share.repeat_interleave(m, dim=1) / m
+        losses, gradient = self.with_gradient(
+            outputs.flatten(1, 2), targets.repeat_interleave(m, dim=1), share, smoothing
+        )
+        return losses, gradient.reshape(outputs.shape)
+
+
+def _cross_entropy(
+    outputs: Tensor, targets: Tensor, share: Tensor | None, smoothing: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    # Classes before samples: torch is many times slower over a short last dimension.
+    log_p = torch.log_softmax(outputs.mT, dim=1)
+    index = targets.unsqueeze(1)
+    losses = log_p.gather(1, index).squeeze(1).neg_()
+    hit: Tensor | float
+    if smoothing is None:
+        gradient, hit = log_p.exp_(), 1
+    else:
+        s = smoothing.view(-1, 1, 1)
+        losses = torch.lerp(losses, -log_p.mean(dim=1), s.squeeze(-1))
+        gradient, hit = log_p.exp_().sub_(s / outputs.shape[-1]), 1 - s
+    # One entry per sample of the batch; scatter_add_ is several times slower.
+    gradient.scatter_(1, index, gradient.gather(1, index) - hit)
+    return _weighted(losses, gradient.mT, share)
+
+
+def _mean_cross_entropy(outputs: Tensor, targets: Tensor, weight: Tensor | None) -> Tensor:
+    log_p = torch.log_softmax(outputs.mT, dim=1)
+    index = targets.clamp(min=0).unsqueeze(1)
+    losses = log_p.gather(1, index).squeeze(1).neg_()
+    if weight is None and int(targets.min()) < 0:
+        # A negative target is not a class and has no loss, as in torch.
+        weight = (targets >= 0).to(losses.dtype)
+    return _mean(losses, weight)
+
+
+def _mean(losses: Tensor, weight: Tensor | None) -> Tensor:
+    if weight is None:
+        return losses.mean(dim=1)
+    return (losses * weight).sum(dim=1) / weight.sum(dim=1)
+
+
+def _weighted(
+    losses: Tensor, gradient: Tensor, share: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Return mean losses and their gradients, from the losses and gradients of samples."""
+    if share is None:
+        return losses.mean(dim=1), gradient.mul_(1 / losses.shape[1])
+    return (losses * share).sum(dim=1), gradient.mul_(share.unsqueeze(-1))
+
+
+def _by_number(
+    function: Callable[..., Tensor], derivative: Callable[[Tensor, Tensor], Tensor]
+) -> StackedLoss:
+    """Return the mean over outputs of a loss function of torch, given its derivative."""
+
+    def with_gradient(
+        outputs: Tensor, targets: Tensor, share: Tensor | None, smoothing: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        if smoothing is not None:
+            # Only labels, 0 and 1, are smoothed.
+            s = smoothing.view(-1, 1, 1)
+            targets = targets * (1 - s) + s / 2
+        losses = function(outputs, targets, reduction="none").mean(dim=-1)
+        gradient = derivative(outputs, targets).mul_(1 / outputs.shape[-1])
+        return _weighted(losses, gradient, share)
+
+    def mean(outputs: Tensor, targets: Tensor, weight: Tensor | None) -> Tensor:
+        return _mean(function(outputs, targets, reduction="none").mean(dim=-1), weight)
+
+    return StackedLoss(with_gradient, mean)
+
+
+LOSSES: dict[str, StackedLoss] = {
+    "cross_entropy": StackedLoss(_cross_entropy, _mean_cross_entropy),
+    "binary_cross_entropy": _by_number(
+        F.binary_cross_entropy_with_logits, lambda o, t: o.sigmoid().sub_(t)
+    ),
+    "squared_error": _by_number(F.mse_loss, lambda o, t: (o - t).mul_(2)),
+    "absolute_error": _by_number(F.l1_loss, lambda o, t: (o - t).sign_()),
+    "huber": _by_number(F.huber_loss, lambda o, t: (o - t).clamp_(-1, 1)),
+}
+
+
+def loss_by_autograd(
+    criterion: Callable[[Tensor, Tensor], Tensor],
+    evaluation: Callable[[Tensor, Tensor], Tensor] | None = None,
+) -> StackedLoss:
+    """Return a loss of one network for K networks, without weights and label smoothing.
+
+    `criterion` maps outputs (B, C) and targets to a mean loss, by operations with vmap
+    rules; `evaluation` does so in evaluation mode, if that is a different loss.
+    """
+    by_network = torch.func.vmap(criterion)
+    evaluation_by_network = (
+        by_network if evaluation is None else torch.func.vmap(evaluation)
+    )
+
+    def with_gradient(
+        outputs: Tensor, targets: Tensor, share: Tensor | None, smoothing: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        with torch.enable_grad():
+            leaf = outputs.detach().requires_grad_()
+            losses: Tensor = by_network(leaf, targets)
+        (gradient,) = torch.autograd.grad(losses, leaf, torch.ones_like(losses))
+        return losses.detach(), gradient
+
+    return StackedLoss(
+        with_gradient, lambda outputs, targets, _: evaluation_by_network(outputs, targets)
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """The settings that all networks of a fleet share, except for their architecture.
+
+    A `batch_size` of -1 takes all samples at once. `score` maps predictions (K, n, C),
+    targets and weights to scores (K,). With `draws_globally`, modules may draw from torch's
+    global generator, as ``nn.Dropout`` does. With `joins_last_sample`, a lone last sample
+    of an epoch joins the previous batch. `layout` is the meaning of a sample's axes for
+    augmentations, `codes` are the columns with codes of categories.
+    """
+
+    optimizer: str
+    nesterov: bool
+    batch_size: int
+    loss: StackedLoss
+    score: Callable[[Tensor, Tensor, Tensor | None], Tensor]
+    draws_globally: bool
+    joins_last_sample: bool = True
+    layout: Layout = "other"
+    codes: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class FleetNetwork:
+    """One network to train, for at most `n_epochs` from `state`.
+
+    `module` has the initial weights; `course` decides between epochs, and uses the samples
+    `valid`; the network is scored on `monitor` after each epoch, and predicts it at the
+    end. `learning_rate` is for messages. The networks of a fleet have the same kinds of
+    `augmentation`. `checkpoints` are the epochs after which to store the state, counted
+    from the start of the whole training.
+    """
+
+    module: nn.Module
+    course: TrainingCourse
+    settings: Settings
+    state: TrainingState
+    n_epochs: int
+    train: TensorSet
+    valid: TensorSet | None
+    monitor: TensorSet | None
+    learning_rate: float
+    l1: float = 0.0
+    label_smoothing: float = 0.0
+    gradient_clip: float | None = None
+    dropout_seed: int = 0
+    augmentation: tuple[Augmentation, ...] = ()
+    augmentation_seed: int = 0
+    checkpoints: Sequence[int] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class NetworkOutcome:
+    """Result of a network: its state, and `outputs` (n_monitor, C) on monitor samples.
+
+    `message` says why the training failed, or is empty; `seconds` is the network's share of
+    the fleet's time; `is_cut` says that the time limit came before its last epoch.
+    """
+
+    state: TrainingState
+    outputs: npt.NDArray[np.floating] | None
+    message: str
+    seconds: float
+    is_cut: bool = False
+    checkpoints: tuple[TrainingState, ...] = ()

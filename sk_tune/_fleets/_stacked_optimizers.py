@@ -1,0 +1,313 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Tensors of K networks with a leading network axis, and optimizers that step them all."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from sk_tune._compat.torch_names import fused_steps
+from sk_tune._fleets._epoch_batches import on_device
+
+
+class StackedTensors:
+    """Named, contiguous tensors, (K, ...), with a slice for each network of a fleet."""
+
+    def __init__(self, tensors: dict[str, Tensor]) -> None:
+        self.tensors = tensors
+
+    @classmethod
+    def stacked(cls, networks: Sequence[Mapping[str, Tensor]]) -> "StackedTensors":
+        """Return stacked copies of networks' tensors with equal names and shapes."""
+        return cls({
+            # Without `contiguous`, the stack would have its tensors' order in memory.
+            name: torch.stack([network[name].detach() for network in networks]).contiguous()
+            for name in networks[0]
+        })
+
+    def copy(self) -> "StackedTensors":
+        """Return a copy of the tensors."""
+        return StackedTensors({name: t.clone() for name, t in self.tensors.items()})
+
+    def select(self, index: Tensor) -> None:
+        """Keep the networks at `index`, in that order, and free the others' memory."""
+        self.tensors = {name: t.index_select(0, index) for name, t in self.tensors.items()}
+
+    def extend(self, other: "StackedTensors") -> None:
+        """Append the networks of another fleet, with the same names and shapes."""
+        self.tensors = {
+            name: torch.cat([t, other.tensors[name]]) for name, t in self.tensors.items()
+        }
+
+    def write(self, index: Tensor, other: "StackedTensors") -> None:
+        """Overwrite the networks at `index` with the same networks of another fleet."""
+        for name, tensor in self.tensors.items():
+            tensor.index_copy_(0, index, other.tensors[name].index_select(0, index))
+
+    def networks(
+        self, positions: Sequence[int], names: Iterable[str]
+    ) -> list[dict[str, npt.NDArray[np.generic]]]:
+        """Return the tensors `names` of the networks at `positions` as new arrays."""
+        arrays, places = {}, range(len(positions))
+        for name in names:
+            tensor = self.tensors[name]
+            if on_device(tensor):
+                # All networks at once, because each copy synchronises with the device.
+                index = torch.tensor(positions, dtype=torch.int64).to(tensor.device)
+                arrays[name] = tensor.detach().index_select(0, index).cpu().numpy()
+            else:
+                arrays[name], places = tensor.detach().numpy(), positions  # type: ignore[assignment]
+        return [
+            {name: np.array(array[place], order="C") for name, array in arrays.items()}
+            for place in places
+        ]
+
+
+# Names of each optimizer's moments in the state of torch.optim.
+_MOMENTS = {
+    "adam": ("exp_avg", "exp_avg_sq"),
+    "adamw": ("exp_avg", "exp_avg_sq"),
+    "sgd": ("momentum_buffer",),
+    "rmsprop": ("square_avg", "momentum_buffer"),
+}
+# Numbers in the update of a network; the last three belong to Adam: the factor of the
+# weights, the step size, and the factor of sqrt(v).
+_COLUMNS = (
+    *("lr", "momentum", "beta_2", "eps", "decay", "new_1", "new_2"),
+    *("kept", "step_size", "scale"),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Constant hyperparameters of one network's optimizer.
+
+    `momentum` is beta_1 in Adam and AdamW; `beta_2` decays their v, and is alpha in
+    RMSprop. AdamW decouples the weight decay from the gradient.
+    """
+
+    momentum: float
+    beta_2: float = 0.999
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+
+
+class StackedOptimizer:
+    """An AdamW, Adam, SGD or RMSprop over tensors with a leading network axis."""
+
+    def __init__(self, kind: str, *, nesterov: bool) -> None:
+        self.kind = kind
+        self.nesterov = nesterov
+        self.settings: list[Settings] = []
+        self.n_steps: list[int] = []
+        self.moments: dict[str, StackedTensors] = {}
+        self.positions: list[int] = []
+        # Whether torch's fused kernel computes the steps.
+        self._is_fused = False
+        self._rates: Sequence[Sequence[float]] = ()
+        # Parameters and moments of each network, by (start, stop) of a slice of networks.
+        self._viewed: dict[tuple[int, int], list[list[tuple[Tensor, ...]]]] = {}
+        # Hyperparameters in the order of `_COLUMNS`, for the steps of an epoch and for one.
+        self._table: Tensor | None = None
+        self._columns = torch.empty(0)
+
+    def extend(
+        self,
+        parameters: StackedTensors,
+        settings: Sequence[Settings],
+        states: Sequence[dict[int, dict[str, Any]]],
+        positions: Sequence[int] | None = None,
+    ) -> None:
+        """Add networks with their parameters, settings and optimizer states.
+
+        A state is as in ``state_dict``, and empty at the start. `positions` are the numbers
+        of the trained parameters among all parameters of the module; 0, 1, … if None.
+        """
+        self.positions = list(positions or range(len(parameters.tensors)))
+        tensor = next(iter(parameters.tensors.values()))
+        self._is_fused = fused_steps.get(self.kind) is not None and not on_device(tensor)
+        numbered = list(zip(self.positions, parameters.tensors.items(), strict=True))
+        for name in _MOMENTS[self.kind]:
+            new = StackedTensors({})
+            for position, (key, parameter) in numbered:
+                moments = torch.zeros_like(parameter, device="cpu")
+                for moment, state in zip(moments, states, strict=True):
+                    array = state.get(position, {}).get(name)
+                    if array is not None:
+                        moment.copy_(torch.as_tensor(array.copy()))
+                new.tensors[key] = moments.to(parameter.device)
+            if name in self.moments:
+                self.moments[name].extend(new)
+            else:
+                self.moments[name] = new
+        self.settings.extend(settings)
+        # SGD has no counter; only whether it has stepped at all matters.
+        self.n_steps.extend(
+            max((int(entry.get("step", 1)) for entry in state.values()), default=0)
+            for state in states
+        )
+
+    def select(self, index: Tensor) -> None:
+        """Keep the networks at `index`, in that order."""
+        for moments in self.moments.values():
+            moments.select(index)
+        self.settings = [self.settings[i] for i in index.tolist()]
+        self.n_steps = [self.n_steps[i] for i in index.tolist()]
+
+    def states(self, positions: Sequence[int]) -> list[dict[int, dict[str, Any]]]:
+        """Return the states of networks in the form of ``torch.optim``, as arrays."""
+        moments = {
+            name: m.networks(positions, m.tensors) for name, m in self.moments.items()
+        }
+        states: list[dict[int, dict[str, Any]]] = []
+        for i, network in enumerate(positions):
+            by_name = {name: list(m[i].values()) for name, m in moments.items()}
+            if self.settings[network].momentum <= 0:
+                by_name.pop("momentum_buffer", None)
+            step = torch.tensor(float(self.n_steps[network])).numpy()
+            counter: dict[str, Any] = {} if self.kind == "sgd" else {"step": step}
+            state = {
+                position: counter | {name: arrays[k] for name, arrays in by_name.items()}
+                for k, position in enumerate(self.positions)
+            }
+            states.append(state if self.n_steps[network] else {})
+        return states
+
+    def begin_epoch(self, rates: Sequence[Sequence[float]]) -> None:
+        """Prepare an epoch with the learning rates of each network's steps."""
+        self._rates = rates
+        self._table = None
+        self._viewed.clear()
+
+    def begin_step(self, step: int) -> None:
+        """Copy the hyperparameters of a step to memory with a constant address."""
+        if self._is_fused:
+            return
+        if self._table is None:
+            self._table = self._tables()
+        if self._columns.shape != self._table.shape[1:]:
+            self._columns = torch.empty_like(self._table[0])
+        self._columns.copy_(self._table[step])
+
+    def end_epoch(self) -> None:
+        """Count the steps of the epoch."""
+        self.n_steps = [n + len(r) for n, r in zip(self.n_steps, self._rates, strict=True)]
+
+    def step(
+        self,
+        networks: slice,
+        parameters: Sequence[Tensor],
+        gradients: Sequence[Tensor],
+        step: int,
+    ) -> None:
+        """Update parameters (k, ...) in a step of the epoch; overwrites the gradients."""
+        if self._is_fused:
+            self._step_fused(networks, parameters, gradients, step)
+            return
+        moments = [[t[networks] for t in m.tensors.values()] for m in self.moments.values()]
+        columns = dict(zip(_COLUMNS, self._columns[:, networks], strict=True))
+        update: Any = _UPDATES[self.kind]
+        for values in zip(parameters, gradients, *moments, strict=True):
+            shape = (-1,) + (1,) * (values[0].ndim - 1)
+            settings = {name: column.view(shape) for name, column in columns.items()}
+            update(*values, settings, self)
+
+    def _step_fused(
+        self,
+        networks: slice,
+        parameters: Sequence[Tensor],
+        gradients: Sequence[Tensor],
+        number: int,
+    ) -> None:
+        """Call torch's fused kernel for each network.
+
+        It rounds the remainder behind the last whole vector differently, so that the
+        networks of one call would depend on each other.
+        """
+        kernel, step = fused_steps[self.kind], torch.zeros(())
+        key = (networks.start, networks.stop)
+        if key not in self._viewed:
+            moments = [
+                [t[networks] for t in m.tensors.values()] for m in self.moments.values()
+            ]
+            self._viewed[key] = [_by_network(part) for part in (parameters, *moments)]
+        weights, *means = self._viewed[key]
+        tensors = zip(weights, _by_network(gradients), *means, strict=True)
+        for network, parts in enumerate(tensors, start=networks.start):
+            settings = self.settings[network]
+            step.fill_(self.n_steps[network] + number + 1)
+            kernel(
+                *(*parts, (), [step] * len(parameters)),
+                lr=self._rates[network][number],
+                beta1=settings.momentum,
+                beta2=settings.beta_2,
+                weight_decay=settings.weight_decay,
+                eps=settings.eps,
+                amsgrad=False,
+                maximize=False,
+            )
+
+    def _tables(self) -> Tensor:
+        """Return the hyperparameters of all steps of an epoch, (S, columns, K)."""
+        n = max(map(len, self._rates))
+        padded = [[*rates, *[0.0] * (n - len(rates))] for rates in self._rates]
+        # Compute differences near 0 in double precision before rounding.
+        lr = torch.tensor(padded, dtype=torch.float64).T
+        fixed = [(s.momentum, s.beta_2, s.eps, s.weight_decay) for s in self.settings]
+        beta_1, beta_2, eps, decay = torch.tensor(fixed, dtype=torch.float64).T.unbind()
+        steps = torch.arange(1, n + 1).unsqueeze(1) + torch.tensor(self.n_steps)
+        # In the order of `_COLUMNS`.
+        columns = [lr, beta_1, beta_2, eps, decay, 1 - beta_1, 1 - beta_2, 1 - lr * decay]
+        columns += [lr / (1 - beta_1**steps), (1 - beta_2**steps).rsqrt()]
+        like = next(iter(next(iter(self.moments.values())).tensors.values()))
+        table = torch.stack([column.expand(lr.shape) for column in columns], dim=1)
+        return table.to(device=like.device, dtype=like.dtype)
+
+
+def _by_network(tensors: Sequence[Tensor]) -> list[tuple[Tensor, ...]]:
+    return list(zip(*(t.unbind() for t in tensors), strict=True))
+
+
+def _adam(
+    p: Tensor, g: Tensor, m: Tensor, v: Tensor, c: dict[str, Tensor], rule: StackedOptimizer
+) -> None:
+    # Minimises the passes over memory.
+    if rule.kind == "adamw":
+        p.mul_(c["kept"])
+    else:
+        g.addcmul_(p, c["decay"])
+    m.lerp_(g, c["new_1"])
+    v.lerp_(g.mul_(g), c["new_2"])
+    step = torch.addcmul(c["eps"], v.sqrt(), c["scale"])
+    p.addcmul_(torch.div(m, step, out=step), c["step_size"], value=-1)
+
+
+def _sgd(
+    p: Tensor, g: Tensor, buffer: Tensor, c: dict[str, Tensor], rule: StackedOptimizer
+) -> None:
+    g.addcmul_(p, c["decay"])
+    buffer.mul_(c["momentum"]).add_(g)
+    step = g.addcmul_(buffer, c["momentum"]) if rule.nesterov else buffer
+    p.sub_(step * c["lr"])
+
+
+def _rmsprop(
+    p: Tensor,
+    g: Tensor,
+    v: Tensor,
+    buffer: Tensor,
+    c: dict[str, Tensor],
+    rule: StackedOptimizer,
+) -> None:
+    g.addcmul_(p, c["decay"])
+    v.mul_(c["beta_2"]).addcmul_(g * c["new_2"], g)
+    buffer.mul_(c["momentum"]).add_(g.div_(v.sqrt().add_(c["eps"])))
+    p.sub_(buffer * c["lr"])
+
+
+_UPDATES = {"adam": _adam, "adamw": _adam, "sgd": _sgd, "rmsprop": _rmsprop}

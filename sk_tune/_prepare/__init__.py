@@ -1,0 +1,51 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Preparation of tables for networks: numbers, categories and dates, inside the folds."""
+
+from sk_tune._prepare._column_kinds import (
+    ColumnKinds,
+    as_pandas,
+    check_table,
+    check_used,
+    column_kinds,
+    decide_columns,
+    format_of_column,
+    header_rows,
+    read_text,
+    with_dropped,
+    without_header_rows,
+)
+from sk_tune._prepare._formats import MISSING, TextFormat, is_missing
+from sk_tune._prepare._split import train_valid_test_split
+from sk_tune._prepare._table_preparer import (
+    CategoryCodes,
+    SmoothClipScaler,
+    TablePreparer,
+    circle_names,
+    circles,
+    output_name,
+)
+
+__all__ = [
+    "MISSING",
+    "CategoryCodes",
+    "ColumnKinds",
+    "SmoothClipScaler",
+    "TablePreparer",
+    "TextFormat",
+    "as_pandas",
+    "check_table",
+    "check_used",
+    "circle_names",
+    "circles",
+    "column_kinds",
+    "decide_columns",
+    "format_of_column",
+    "header_rows",
+    "is_missing",
+    "output_name",
+    "read_text",
+    "train_valid_test_split",
+    "with_dropped",
+    "without_header_rows",
+]

@@ -1,0 +1,501 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Tables of any library, the kind of each column, and the columns that cannot help.
+
+A column's kind follows from its dtype and its training values alone.  Rows that lack a
+certain cell may suggest another kind than rows that have it: where some rows are prepared
+by a preparer fitted on others, ``decide_columns`` settles the kind by all rows.
+"""
+
+import hashlib
+import re
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import narwhals as nw
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from sk_tune._prepare._formats import (
+    MISSING,
+    MISSING_WORDS,
+    TextFormat,
+    best_format,
+    different_cells,
+    is_missing,
+    may_be_text,
+    read_values,
+    report_unread,
+)
+from sk_tune._text import listed
+from sk_tune._warnings import warn_user
+from sk_tune.exceptions import TableError
+
+
+def as_pandas(values: Any) -> pd.DataFrame | None:
+    """Return a table or column of any library as a pandas DataFrame, else None.
+
+    >>> import polars as pl
+    >>> as_pandas(pl.DataFrame({"a": [1, 2]}))["a"].tolist()
+    [1, 2]
+    >>> as_pandas([1, 2]) is None
+    True
+    """
+    if isinstance(values, pd.DataFrame):
+        return values
+    frame = nw.from_native(values, pass_through=True, allow_series=True)
+    if isinstance(frame, nw.Series):
+        frame = frame.to_frame()
+    if not isinstance(frame, nw.DataFrame):
+        return None
+    native = frame.to_native()
+    if isinstance(native, pd.DataFrame):
+        return native
+    if frame.implementation.is_pyarrow():
+        # pyarrow dictionaries cannot hold missing values; an index becomes a column.
+        converted: pd.DataFrame = native.to_pandas(
+            ignore_metadata=True, date_as_object=False
+        )
+        return converted
+    # Columns are converted one by one, because polars needs pyarrow to convert a whole
+    # table.
+    return pd.DataFrame({name: native[name].to_numpy() for name in frame.columns})
+
+
+def check_table(table: pd.DataFrame, caller: str, least: int = 1) -> None:
+    """Raise if a table is too small for `caller`, or two of its columns have one name."""
+    for n, required, word in zip(
+        table.shape, (least, 1), ("sample", "feature"), strict=True
+    ):
+        if n < required:
+            raise ValueError(
+                f"Found array with {n} {word}(s) (shape={table.shape}) while a minimum of "
+                f"{required} is required by {caller}."
+            )
+    if not table.columns.is_unique:
+        repeated = sorted({str(name) for name in table.columns[table.columns.duplicated()]})
+        raise TableError(f"The table must have unique column names. Got {repeated} twice.")
+
+
+def header_rows(table: pd.DataFrame) -> npt.NDArray[np.bool_]:
+    """Return a mask of the rows whose cells equal the names of their columns.
+
+    Such a row turns all columns into text; tables of one column have none.
+    """
+    is_header = np.full(len(table), table.shape[1] > 1)
+    for name in table.columns:
+        column = table[name]
+        if not (is_header.any() and may_be_text(column)):
+            return np.zeros(len(table), dtype=bool)
+        is_header &= (column == name).to_numpy(bool, na_value=False)
+    return is_header
+
+
+def without_header_rows(table: pd.DataFrame) -> pd.DataFrame:
+    """Blank the rows that repeat the column names, and warn once."""
+    is_header = header_rows(table)
+    if not is_header.any():
+        return table
+    first, n = int(is_header.argmax()), int(is_header.sum())
+    more = f" and {n - 1} more" if n > 1 else ""
+    warn_user(
+        f"Row {first + 1}{more} of the table repeats the column names and counts as "
+        "missing. Remove such rows from X and y."
+    )
+    return table.mask(np.broadcast_to(is_header[:, np.newaxis], table.shape))
+
+
+def with_dropped(
+    table: pd.DataFrame, estimator: Any, dropped: Collection[str]
+) -> pd.DataFrame:
+    """Return a table with the unused columns of ``fit`` that it lacks, filled with NaN."""
+    names = list(getattr(estimator, "feature_names_in_", ()))
+    absent = {name for name in dropped if name not in table.columns}
+    is_rest = list(table.columns) == [name for name in names if name not in absent]
+    return table.reindex(columns=names) if absent and is_rest else table
+
+
+Array = npt.NDArray[Any]
+Column = pd.Series
+
+# A category gets a column of its own from this share of the rows, within these bounds on
+# the number of rows: fewer are unreliable, more are not needed.
+_MIN_SHARE, _MIN_ROWS, _MAX_ROWS = 0.01, 3, 20
+
+# Fewer whole numbers may all be different by chance.
+_LEAST_IDS = 20
+# Numbered rows stay this dense if every second row is in another part of the table.
+_ID_SPREAD = 2
+_ID_NAME = re.compile(r"(?:^|[^a-zA-Z])(?i:id|uuid|guid)$|(?<=[a-z])I[dD]$", re.ASCII)
+
+# Distinct years are times, not row numbers.
+_TIME_NAME = re.compile(r"year|month|week|day|date|time", re.IGNORECASE)
+
+_N_NAMED = 5  # Columns that an error message lists.
+# Text that may be meant as a number or a date.
+_LIKE_NUMBER = re.compile(r"\W*\d")
+_N_WORDS = 3  # Cells that a warning lists.
+# Most different words for missing values in a column of numbers.
+_MOST_WORDS = 5
+_LONGEST_CELL = 30  # Characters of a cell that a reason shows.
+
+# Results of pandas.api.types.infer_dtype for values stored as Python objects.
+_OBJECT_NUMBERS = {"boolean", "integer", "floating", "mixed-integer-float", "decimal"}
+_OBJECT_DATES = {"date", "datetime", "datetime64"}
+_OBJECT_MIXED = {"mixed", "mixed-integer"}
+# The same for such values mixed with words for missing values.
+_BESIDE_WORDS = {
+    "number": TextFormat(kind="number", style="plain", is_strict=False),
+    "date": TextFormat(kind="date", style="year first", is_strict=False),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ColumnKinds:
+    """The kind of each column.
+
+    `numbers` are columns of numbers, truth values or durations, `dates` columns of dates or
+    times, `categories` columns of text or categories; `dropped` maps columns that cannot
+    help to the reason. `formats` maps columns of text to the format of their numbers or
+    dates, if it is not 1234.5 or 2024-03-15, or if they are mixed with words for missing
+    values.
+    """
+
+    numbers: tuple[str, ...]
+    dates: tuple[str, ...]
+    categories: tuple[str, ...]
+    dropped: dict[str, str]
+    formats: Mapping[str, TextFormat] = field(default_factory=dict)
+
+    @property
+    def used(self) -> tuple[str, ...]:
+        """Columns that are not dropped."""
+        return (*self.numbers, *self.dates, *self.categories)
+
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        """Iterate over the used columns, as pairs of name and kind."""
+        for kind, names in (
+            ("number", self.numbers),
+            ("date", self.dates),
+            ("category", self.categories),
+        ):
+            for name in names:
+                yield name, kind
+
+
+def column_kinds(X: pd.DataFrame) -> ColumnKinds:
+    """Return the kind of each column of the training rows.
+
+    Column names are unique strings. Raises TableError if no column is left.
+
+    >>> X = pd.DataFrame({"age": [20, None, 40] * 9, "town": ["Bern", "Ulm", "Ulm"] * 9})
+    >>> kinds = column_kinds(X.assign(country="CH"))
+    >>> kinds.numbers, kinds.categories, kinds.dropped
+    (('age',), ('town',), {'country': 'constant'})
+    """
+    kinds = kinds_and_values(X)[0]
+    check_used(kinds, len(X))
+    return kinds
+
+
+def check_used(kinds: ColumnKinds, n_samples: int) -> None:
+    """Raise TableError, with the reasons, if a table has no usable column."""
+    if kinds.used:
+        return
+    dropped = kinds.dropped
+    reasons = [f"{name!r}: {why}" for name, why in list(dropped.items())[:_N_NAMED]]
+    more = len(dropped) - _N_NAMED
+    listed = "; ".join([*reasons, f"{more} more"] if more > 0 else reasons)
+    raise TableError(
+        "The table must have at least one usable column besides the target. Got "
+        f"{listed or 'none'}, with {n_samples} sample{'' if n_samples == 1 else 's'}."
+    )
+
+
+def kinds_and_values(
+    X: pd.DataFrame,
+    *,
+    min_frequency: int | None = None,
+    drop_ids: bool = True,
+    missing_counts: bool = True,
+) -> tuple[ColumnKinds, pd.DataFrame]:
+    """Return the kind of each column, and the values of the used columns.
+
+    Values of one kind have one form. `min_frequency` is the least frequency of the most
+    frequent category (``least_frequency`` if None); `drop_ids` drops whole numbers that
+    only identify rows; without `missing_counts` a number or date with one value and missing
+    cells is constant. Warns about a column of text with two possible readings, and about a
+    column of numbers or dates that is a category because of a few words.
+    """
+    kinds: dict[str, list[str]] = {"number": [], "date": [], "category": []}
+    values: dict[str, Array] = {}
+    dropped: dict[str, str] = {}
+    formats: dict[str, TextFormat] = {}
+    kinds_by_hash: dict[bytes, str] = {}
+    least = max(2, min_frequency or least_frequency(len(X)))
+    for name in X.columns:
+        kind, text_format = kind_of_column(X[name], least)
+        reason = "" if kind else _reason_without_kind(X[name])
+        if not reason:
+            read = read_values(X[name], kind, text_format)
+            reason = _reason_without_use(read, kind, least, missing_counts=missing_counts)
+        if not reason and drop_ids:
+            reason = _reason_of_id(X[name], read, kind)
+        if not reason:
+            # Categories that differ only in their names get the same codes; -0.0 is 0.0.
+            codes = pd.factorize(read)[0] if kind == "category" else read + 0.0
+            key = hashlib.blake2b(codes.tobytes()).digest() + kind.encode()
+            first = kinds_by_hash.setdefault(key, name)
+            reason = "" if first == name else f"tells the same as {first!r}"
+        if reason:
+            dropped[name] = reason
+            continue
+        if kind == "category":
+            _warn_of_words(X[name], least)
+        kinds[kind].append(name)
+        values[name] = read
+        if text_format is not None and not (text_format.is_usual and text_format.is_strict):
+            formats[name] = text_format
+            warn_of_guess(X[name], text_format)
+    return ColumnKinds(
+        numbers=tuple(kinds["number"]),
+        dates=tuple(kinds["date"]),
+        categories=tuple(kinds["category"]),
+        dropped=dropped,
+        formats=formats,
+    ), pd.DataFrame(values, index=X.index, copy=False)
+
+
+def least_frequency(n_rows: int) -> int:
+    """Return how often a category must recur: once in a hundred, 3 to 20 times."""
+    return int(np.clip(round(_MIN_SHARE * n_rows), _MIN_ROWS, _MAX_ROWS))
+
+
+def kind_of_column(column: "Column[Any]", least: int) -> tuple[str, TextFormat | None]:
+    """Return the kind of a column, "" if it has none, and the format of its text."""
+    if _reason_without_kind(column):
+        return "", None
+    types = pd.api.types
+    if types.is_datetime64_any_dtype(column.dtype):
+        return "date", None
+    # Durations have dtype kind "m", also those of Arrow.
+    if types.is_numeric_dtype(column.dtype) or column.dtype.kind == "m":
+        return "number", None
+    inferred = types.infer_dtype(column, skipna=True)
+    is_mixed = inferred in _OBJECT_MIXED
+    if is_mixed:
+        inferred = types.infer_dtype(column[~is_missing(column)])
+    if inferred in _OBJECT_NUMBERS:
+        return "number", _BESIDE_WORDS["number"] if is_mixed else None
+    if inferred in _OBJECT_DATES:
+        return "date", _BESIDE_WORDS["date"] if is_mixed else None
+    text_format = format_of_column(column, least) if inferred == "string" else None
+    return ("category", None) if text_format is None else (text_format.kind, text_format)
+
+
+def format_of_column(column: "Column[Any]", least: int | None = None) -> TextFormat | None:
+    """Return the number or date format of a column of text if all of it fits; else None.
+
+    A plain number that recurs at least `least` times may be a code, and then the column has
+    no format, unless only a word for missing values made it text. With such a word the
+    format is not strict, because rows with another word would make the column a category.
+    """
+    cells, counts = different_cells(column)
+    # The first text decides for nearly all columns.
+    if best_format(cells[:1], counts[:1]) is None:
+        return None
+    text_format = best_format(cells, counts)
+    if text_format is None or text_format[1].any():
+        return None
+    values = column.unique() if may_be_text(column) else ()
+    words = {value.strip().lower() for value in values if isinstance(value, str)}
+    is_strict = words.isdisjoint(MISSING_WORDS)
+    may_be_codes = text_format[0].style == "plain" and least and counts.max() >= least
+    return (
+        None if may_be_codes and is_strict else replace(text_format[0], is_strict=is_strict)
+    )
+
+
+def warn_of_guess(column: "Column[Any]", text_format: TextFormat) -> None:
+    """Warn about a column that could be read in another way, too."""
+    if not text_format.is_guess:
+        return
+    name, (cells, _) = str(column.name), different_cells(column)
+    read = text_format.read(cells)
+    first = read.first_valid_index()
+    is_date = text_format.kind == "date"
+    example = f"{read[first]:%Y-%m-%d}" if is_date else f"{read[first]:.10g}"
+    text = (
+        f"Column {name!r} is read as {text_format}, though it could be meant "
+        f"otherwise: '{cells[first]}' as {example}."
+    )
+    if is_date:
+        other = text_format.style == "month first"
+        text += (
+            f" If it is, give pd.to_datetime(X[{name!r}], dayfirst={other}) in its place."
+        )
+    warn_user(text, about=f"the format of column {column.name!r}")
+
+
+def _warn_of_words(column: "Column[Any]", least: int) -> None:
+    """Warn about a category that consists mostly of numbers or dates, not codes."""
+    if isinstance(column.dtype, pd.CategoricalDtype) or not may_be_text(column):
+        return
+    cells, counts = different_cells(column)
+    like_numbers = np.array([bool(_LIKE_NUMBER.match(str(cell))) for cell in cells], bool)
+    text_format = best_format(cells, counts) if _are_most(counts, like_numbers) else None
+    if (
+        text_format is None
+        or not _are_most(counts, ~text_format[1])
+        or not text_format[1].any()
+    ):
+        return
+    words = cells[text_format[1]]
+    # Ticket numbers, some of which contain letters, are not measurements.
+    if len(words) > _MOST_WORDS:
+        return
+    if kind_of_column(column.mask(column.isin(words)), least)[0] != text_format[0].kind:
+        return
+    n, n_words, kind = counts.sum(), counts[text_format[1]].sum(), f"{text_format[0].kind}s"
+    shown = listed([f"'{_shortened(str(word))}'" for word in words], _N_WORDS)
+    warn_user(
+        f"Column {column.name!r} is not read as {kind}: {n - n_words} of {n} values are, "
+        f"but not {shown}. Replace these by NaN to have it read.",
+        about=f"the words in column {column.name!r}",
+    )
+
+
+def _are_most(counts: Array, chosen: Array) -> bool:
+    return bool(2 * counts[chosen].sum() > counts.sum())
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _LONGEST_CELL else f"{text[: _LONGEST_CELL - 1]}…"
+
+
+def _reason_without_kind(column: "Column[Any]") -> str:
+    if not column.notna().any():
+        return "no values"
+    if column.dtype == object and not column.map(pd.api.types.is_hashable).all():
+        return "neither numbers, text nor dates"
+    return ""
+
+
+def _reason_without_use(
+    values: Array, kind: str, least: int, *, missing_counts: bool
+) -> str:
+    if kind == "category":
+        counts = np.bincount(pd.factorize(values)[0])
+        if len(counts) == 1:
+            return "constant"
+        if counts.max() >= least:
+            return ""
+        read = pd.to_numeric(pd.Series(values, dtype=object), errors="coerce")
+        unread = values[read.isna().to_numpy() & (values != MISSING)]
+        n_alike = sum(_LIKE_NUMBER.match(text) is not None for text in values)
+        if not len(unread) or n_alike <= len(values) / 2:
+            return "text that is almost unique in each row"
+        return (
+            "text that is almost unique in each row and reads neither as numbers nor as "
+            f"dates, such as '{_shortened(unread[0])}'"
+        )
+    missing = np.isnan(values)
+    if missing.all():
+        return "no values"
+    present = values[~missing] if missing.any() else values
+    varies = present.min() < present.max() or (missing_counts and missing.any())
+    return "" if varies else "constant"
+
+
+def _reason_of_id(column: "Column[Any]", values: Array, kind: str) -> str:
+    is_whole = (
+        kind == "number" and pd.api.types.infer_dtype(column, skipna=True) == "integer"
+    )
+    if not is_whole or len(values) < _LEAST_IDS:
+        return ""
+    # In a smaller range they cannot all be different.
+    if np.ptp(values) < len(values) - 1 or len(np.unique(values)) < len(values):
+        return ""
+    name = str(column.name)
+    counts_rows = np.ptp(values) < _ID_SPREAD * len(values) and not _TIME_NAME.search(name)
+    if counts_rows or _ID_NAME.search(name):
+        return "a whole number that counts or names the rows"
+    return ""
+
+
+# Largest share of cells of another kind than the column.
+_MOST_UNREAD = 0.1
+
+
+def decide_columns(
+    X: pd.DataFrame,
+) -> tuple[pd.DataFrame, dict[str, TextFormat | None], ColumnKinds]:
+    """Return a table with its text converted, the formats used, and the kinds.
+
+    All samples decide here; ``read_text`` converts later samples with the formats. At most
+    a tenth of the cells of a column of text may be of another kind and become missing; if
+    there are more, the column is a category and its format None. Plain numbers in text need
+    no format. Possibly no column is used. Warns about each column with two possible
+    readings.
+    """
+    least = max(2, least_frequency(len(X)))
+    formats: dict[str, TextFormat | None] = {}
+    for name in X.columns:
+        column = X[name]
+        if isinstance(column.dtype, pd.CategoricalDtype) or not may_be_text(column):
+            continue
+        kind, text_format = kind_of_column(column, least)
+        if text_format is not None and not (
+            text_format.style == "plain" and text_format.is_strict
+        ):
+            # Rows without a word for missing numbers could be mistaken for codes.
+            formats[name] = text_format
+        elif kind == "category":
+            formats |= _with_other_cells(column, least)
+        text_format = formats.get(name)
+        if text_format is not None:
+            warn_of_guess(column, text_format)
+    read = read_text(X, formats)
+    kinds = kinds_and_values(read)[0]
+    unusual = {
+        name: text_format
+        for name, text_format in formats.items()
+        if name in kinds.used and text_format is not None and not text_format.is_usual
+    }
+    return read, formats, replace(kinds, formats=unusual)
+
+
+def _with_other_cells(column: "Column[Any]", least: int) -> dict[str, TextFormat | None]:
+    """Return the format of a column with a few unreadable cells, or an empty dict."""
+    cells, counts = different_cells(column)
+    other_format = best_format(cells, counts)
+    if other_format is None or not other_format[1].any():
+        return {}
+    text_format, unread = other_format
+    kind = kind_of_column(column.mask(column.isin(cells[unread])), least)[0]
+    is_so = kind == text_format.kind and counts[unread].sum() <= _MOST_UNREAD * counts.sum()
+    if not is_so:
+        _warn_of_words(column, least)
+    return {str(column.name): replace(text_format, is_strict=False) if is_so else None}
+
+
+def read_text(X: pd.DataFrame, formats: Mapping[str, TextFormat | None]) -> pd.DataFrame:
+    """Return a table with text converted to numbers and dates.
+
+    Cells in another format become missing, with a warning for each column, or raise
+    TableError where the format is strict. A column with format None becomes a category,
+    whatever its values look like.
+    """
+    X = X.copy(deep=False)
+    for name, text_format in formats.items():
+        column = X[name]
+        if isinstance(column.dtype, pd.CategoricalDtype) or not may_be_text(column):
+            continue
+        if text_format is None:
+            X[name] = column.astype("category")
+            continue
+        X[name] = read = text_format.read(column)
+        report_unread(column, read, str(text_format), is_strict=text_format.is_strict)
+    return X

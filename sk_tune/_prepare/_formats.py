@@ -1,0 +1,342 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Formats of numbers and dates in columns of text, and a column's values in one form.
+
+The whole column decides: 03/04/2024 alone may be in March or in April, and 1,234 may be a
+thousand or a little more than one; next to 25/04/2024 and 1,234.50 they are unambiguous.
+"""
+
+import datetime as dt
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from sk_tune._warnings import warn_user
+from sk_tune.exceptions import TableError
+
+Array = npt.NDArray[Any]
+Column = pd.Series
+
+# Common words for a missing number or date, in any case.
+MISSING_WORDS = frozenset({"?", "-", "na", "n/a", "nan", "null", "none", "unknown"})
+_NO_VALUE = MISSING_WORDS | {""}
+
+_YEAR_FIRST = re.compile(r"\s*\d{4}[-/]\d{1,2}[-/]\d{1,2}([ T]\d{1,2}:\d{2}.*)?\s*")
+_YEAR_LAST = r"^\s*(\d{1,2})([./-])(\d{1,2})\2(\d{4})([ T]\d{1,2}:\d{2}.*)?\s*$"
+
+_CURRENCY = "$\xa2\xa3\xa4\xa5\u0e3f\u20a0-\u20c1"
+_CODES = "AUD|BRL|CAD|CHF|CNY|CZK|DKK|EUR|GBP|HUF|INR|JPY|NOK|NZD|PLN|SEK|USD"
+# Sign, unit, sign, digits with separators, unit.
+_NUMBER = (
+    rf"^\s*([-+\u2212]?)\s*((?:[A-Z]{{0,2}}[{_CURRENCY}]|{_CODES})?)\s*([-+\u2212]?)\s*"
+    rf"(\d(?:[\d.,'\u2019\s]*\d)?)\s*((?:[^\W\d_]|[%\u2030\xb0{_CURRENCY}])\D{{0,9}})?\s*$"
+)
+# Digits in groups of three, and a fraction; all groups have the same separator.
+_DIGITS = r"(?:\d+|[1-9]\d{{0,2}}([{0}'\u2019\s])\d{{3}}(?:\1\d{{3}})*)(?:{1}\d+)?"
+_USUAL_STYLE = "decimal point"
+_STYLES = {
+    _USUAL_STYLE: re.compile(_DIGITS.format(",", r"\.")),
+    "decimal comma": re.compile(_DIGITS.format(r"\.", ",")),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextFormat:
+    """Format of the numbers or dates in a column of text.
+
+    `kind` is "number" or "date". `style` of numbers is "plain" (Python's own format),
+    "decimal point" or "decimal comma"; of dates "year first", "day first" or "month first".
+    `unit` is a unit next to each number, such as "€" or "%", which is dropped, so that 5 %
+    is 5. `is_guess` marks a column with another possible reading; a cell in another format
+    is an error if the format `is_strict`, else missing.
+
+    >>> from sk_tune._prepare import column_kinds
+    >>> X = pd.DataFrame({"paid": ["1.234,50 €", "9,99 €"] * 9})
+    >>> str(column_kinds(X).formats["paid"])
+    'numbers with a decimal comma, in €'
+    """
+
+    kind: str
+    style: str
+    unit: str = ""
+    is_guess: bool = False
+    is_strict: bool = True
+
+    def __str__(self) -> str:
+        """Return the format in words."""
+        words = f"{self.kind}s"
+        if self.style != "plain":
+            is_number = self.kind == "number"
+            words += f" with a {self.style}" if is_number else f" with the {self.style}"
+        return f"{words}, in {self.unit}" if self.unit else words
+
+    @property
+    def is_usual(self) -> bool:
+        """Whether it is 1234.5 or 2024-03-15, which needs no mention."""
+        return self.style in {"plain", "year first"}
+
+    def read(self, cells: "Column[Any]") -> "Column[Any]":
+        """Return numbers, or dates in UTC; missing where a cell has another format.
+
+        Cells that are numbers or dates already stay as they are.
+        """
+        # Each distinct text is converted once, not each cell.
+        codes, values = pd.factorize(cells)
+        read = self._read(pd.Series(values, dtype=object))
+        read = read.reindex(codes).set_axis(cells.index)  # That of a missing one is -1.
+        read.name = cells.name
+        return read
+
+    def _read(self, cells: "Column[Any]") -> "Column[Any]":
+        read = {"plain": _plain_numbers, "year first": _year_first}.get(self.style)
+        if read is not None:
+            return read(cells)
+        if self.kind == "date":
+            dates = _parts(cells, _YEAR_LAST)
+            return _year_last(dates, self.style, index=cells.index).fillna(
+                _year_first(cells)
+            )
+        is_text = np.array([isinstance(cell, str) for cell in cells], dtype=bool)
+        numbers = _numbers(_parts(cells, _NUMBER), self.style, self.unit)
+        return numbers.fillna(_plain_numbers(cells.mask(is_text)))
+
+
+def best_format(cells: "Column[Any]", counts: Array) -> tuple[TextFormat, Array] | None:
+    """Return the format that fits most cells, and a mask of the cells that it does not fit.
+
+    `cells` are distinct and not missing, `counts` their frequencies. None if no cell is a
+    number or a date.
+    """
+    formats = [
+        (TextFormat(kind="number", style="plain"), _plain_numbers(cells)),
+        (TextFormat(kind="date", style="year first"), _year_first(cells)),
+    ]
+    if any(isinstance(cell, str) and any(map(str.isdigit, cell)) for cell in cells):
+        numbers = [*_number_formats(cells, counts)]
+        # Thousands can be plain fractions, too; elsewhere 1.234 is one.
+        first = [it for it in numbers if it[0].is_guess and it[0].style != _USUAL_STYLE]
+        formats = [*first, *formats, *numbers, *_date_formats(cells)]
+    unread = [read.isna().to_numpy() for _, read in formats]
+    n_unread = [int(counts[unread_by].sum()) for unread_by in unread]
+    best = int(np.argmin(n_unread))
+    if unread[best].all():
+        return None
+    return formats[best][0], unread[best]
+
+
+def different_cells(column: "Column[Any]") -> tuple["Column[Any]", Array]:
+    """Return the distinct non-missing cells of a column, and their counts."""
+    codes, values = pd.factorize(column)
+    cells = pd.Series(values, dtype=object)
+    counts = np.bincount(codes[codes >= 0], minlength=len(cells))
+    is_there = ~is_missing(cells)
+    return cells[is_there], counts[is_there]
+
+
+def may_be_text(column: "Column[Any]") -> bool:
+    """Return whether a column has a dtype of text, objects, or categories of text."""
+    types = pd.api.types
+    return types.is_object_dtype(column) or types.is_string_dtype(column)
+
+
+def is_missing(column: "Column[Any]") -> Array:
+    """Return a mask of missing cells, including blank text and ``MISSING_WORDS``."""
+    missing: Array = column.isna().to_numpy()
+    if not may_be_text(column):
+        return missing
+    absent = (
+        isinstance(value, str) and value.strip().lower() in _NO_VALUE for value in column
+    )
+    both: Array = missing | np.fromiter(absent, dtype=bool, count=len(column))
+    return both
+
+
+def _number_formats(cells: "Column[Any]", counts: Array) -> Any:
+    """Yield formats of numbers with separators or one unit, with the converted cells."""
+    parts = _parts(cells, _NUMBER)
+    digits, units = parts[3], _units(parts)
+    names = {unit for unit in units[digits.notna()] if unit}
+    # Dollars mixed with euros are not one quantity; nor are 10A and 10B.
+    if digits.isna().all() or len(names) > 1:
+        return
+    unit = next(iter(names), "")
+    reads = {style: _numbers(parts, style, unit) for style in _STYLES}
+    n_unread = {style: counts[read.isna()].sum() for style, read in reads.items()}
+    style = min(n_unread, key=n_unread.__getitem__)
+    has_marks = digits.str.contains("[.,]").any()
+    is_guess = bool(has_marks and len(set(n_unread.values())) == 1)
+    if is_guess and _are_thousands(digits.dropna()):
+        style = "decimal comma"
+    text_format = TextFormat(kind="number", style=style, unit=unit, is_guess=is_guess)
+    yield text_format, reads[style].fillna(_plain_numbers(cells.where(digits.isna())))
+
+
+def _are_thousands(digits: "Column[Any]") -> bool:
+    """Return whether a point separates thousands, as in 345 next to 1.234 and 12.345.
+
+    Writers of fractions would have 345.000 or, now and then, 1.2.
+    """
+    has_point = digits.str.contains(".", regex=False)
+    is_group = digits.str.fullmatch(r"[1-9]\d{0,2}\.\d{3}")
+    return bool(is_group[has_point].all() and has_point.any() and not has_point.all())
+
+
+def _date_formats(cells: "Column[Any]") -> Any:
+    """Yield the order of day and month that fits more dates, with the converted cells."""
+    parts = _parts(cells, _YEAR_LAST)
+    if parts[0].isna().all():
+        return
+    # If both orders fit all cells, the point is European and the slash American.
+    usual = "month first" if (parts[1] == "/").any() else "day first"
+    other = "day first" if usual == "month first" else "month first"
+    reads = {style: _year_last(parts, style, cells.index) for style in (usual, other)}
+    n_read = {style: int(read.notna().sum()) for style, read in reads.items()}
+    style = max(n_read, key=n_read.__getitem__)
+    differ = (parts[0] != parts[2]) & reads[style].notna()
+    is_guess = n_read[usual] == n_read[other] and bool(differ.any())
+    is_guess = is_guess and not (parts[1].dropna() == ".").all()
+    text_format = TextFormat(kind="date", style=style, is_guess=is_guess)
+    yield text_format, reads[style].fillna(_year_first(cells))
+
+
+def _parts(cells: "Column[Any]", pattern: str) -> pd.DataFrame:
+    """Return the groups of a pattern in texts; missing where a cell is not text."""
+    texts = [cell if isinstance(cell, str) else "" for cell in cells]
+    return pd.Series(texts, index=cells.index, dtype=object).str.extract(pattern)
+
+
+def _plain_numbers(cells: "Column[Any]") -> "Column[Any]":
+    read: Column[Any] = pd.to_numeric(cells.astype(object), errors="coerce")
+    return read.astype(np.float64)
+
+
+def _year_first(cells: "Column[Any]") -> "Column[Any]":
+    # pandas would also convert numbers to dates.
+    is_date = [
+        _YEAR_FIRST.fullmatch(cell) is not None
+        if isinstance(cell, str)
+        else isinstance(cell, dt.date | np.datetime64)
+        for cell in cells
+    ]
+    dates = cells.astype(object).where(np.array(is_date, dtype=bool))
+    return pd.to_datetime(dates, format="mixed", errors="coerce", utc=True)
+
+
+def _year_last(parts: pd.DataFrame, style: str, index: pd.Index) -> "Column[Any]":
+    day, month = (parts[0], parts[2]) if style == "day first" else (parts[2], parts[0])
+    iso = parts[3] + "-" + month.str.zfill(2) + "-" + day.str.zfill(2) + parts[4].fillna("")
+    return pd.to_datetime(iso, format="mixed", errors="coerce", utc=True).set_axis(index)
+
+
+def _units(parts: pd.DataFrame) -> "Column[Any]":
+    return (parts[1].fillna("") + parts[4].fillna("")).str.strip()
+
+
+def _numbers(parts: pd.DataFrame, style: str, unit: str) -> "Column[Any]":
+    group, decimal = (",", ".") if style == "decimal point" else (".", ",")
+    digits = parts[3].where(parts[3].str.fullmatch(_STYLES[style]).fillna(False))
+    digits = digits.where(_units(parts).isin(["", unit]))
+    digits = digits.str.replace(rf"[{group}'\u2019\s]", "", regex=True)
+    numbers = pd.to_numeric(digits.str.replace(decimal, "."), errors="coerce")
+    signs = parts[0].fillna("") + parts[2].fillna("")
+    return numbers.where(signs.isin(["", "+"]), -numbers).where(signs.str.len() < 2)
+
+
+MISSING = "(missing)"  # The category of a missing value.
+# Seconds, because nanoseconds end in the year 2262, and open ends are often in 9999.
+_EPOCH = pd.Timestamp("1970-01-01", tz="UTC").as_unit("s")
+_SECONDS_PER_DAY = 86_400
+
+
+def read_values(
+    column: "Column[Any]", kind: str, text_format: TextFormat | None = None
+) -> Array:
+    """Return a column's values in the form of a kind, "number", "date" or "category".
+
+    Numbers are float64, durations in seconds, NaN where missing or infinite; dates are days
+    since 1970-01-01 UTC, NaN where missing; categories are text, with ``MISSING`` where
+    missing. Text is converted by `text_format`. Raises TableError if a value is of another
+    kind, unless the format is not strict.
+    """
+    is_strict = text_format is None or text_format.is_strict
+    if may_be_text(column) and text_format is not None and not text_format.is_usual:
+        read = text_format.read(column)
+        report_unread(column, read, str(text_format), is_strict=is_strict)
+        column = read
+    if kind == "category":
+        return _texts(column)
+    read_kind = _read_numbers if kind == "number" else _days
+    return read_kind(column, is_strict=is_strict)
+
+
+def _read_numbers(column: "Column[Any]", *, is_strict: bool) -> Array:
+    if column.dtype.kind == "m":
+        column = column.dt.total_seconds()
+    elif isinstance(column.dtype, pd.CategoricalDtype):
+        column = column.astype(object)
+    try:
+        values = column.to_numpy(dtype=np.float64, na_value=np.nan)
+    except (TypeError, ValueError):
+        parsed = pd.to_numeric(column.astype(object), errors="coerce")
+        report_unread(column, parsed, "numbers", is_strict=is_strict)
+        values = parsed.to_numpy(dtype=np.float64, na_value=np.nan)
+    return np.where(np.isfinite(values), values, np.nan)
+
+
+def _days(column: "Column[Any]", *, is_strict: bool) -> Array:
+    times = pd.to_datetime(column, format="mixed", errors="coerce", utc=True)
+    if pd.api.types.is_numeric_dtype(column.dtype) and column.notna().any():
+        # pandas would take numbers as nanoseconds since 1970.
+        times = pd.Series(pd.NaT, index=column.index, dtype=times.dtype)
+    if times.isna().any():
+        report_unread(column, times, "dates", is_strict=is_strict)
+    days = (times - _EPOCH).dt.total_seconds() / _SECONDS_PER_DAY
+    return days.to_numpy(dtype=np.float64, na_value=np.nan)
+
+
+def _texts(column: "Column[Any]") -> Array:
+    if column.dtype == object:
+        # 1 and True are equal; either could represent both.
+        texts = [
+            MISSING if is_absent else _text(value)
+            for value, is_absent in zip(column, column.isna(), strict=True)
+        ]
+        return np.array(texts, dtype=object)
+    # Each category is converted once, not each value.
+    codes, categories = pd.factorize(column)
+    choices = np.array([*map(_text, categories), MISSING], dtype=object)
+    return choices[codes]  # The code of a missing value is -1.
+
+
+def _text(value: Any) -> str:
+    # Whole numbers become floats in a column with missing values.
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value)
+
+
+def report_unread(
+    column: "Column[Any]", parsed: Any, required: str, *, is_strict: bool
+) -> None:
+    """Raise or warn about cells that became missing by conversion."""
+    wrong = parsed.isna().to_numpy() & ~is_missing(column)
+    if not wrong.any():
+        return
+    first = int(wrong.argmax())
+    n_others = int(wrong.sum()) - 1
+    more = f" and {n_others} more such cells" if n_others else ""
+    where = f"'{column.iloc[first]}' in row {first + 1}{more}"
+    if is_strict:
+        raise TableError(
+            f"Column {column.name!r} must hold {required}, as in the table that was "
+            f"fitted. Got {where}."
+        )
+    warn_user(
+        f"Column {column.name!r} holds {required}, except for {where}. Cells in another "
+        "format count as missing.",
+        about=f"the unread cells of column {column.name!r}",
+    )

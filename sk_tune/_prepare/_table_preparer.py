@@ -1,0 +1,627 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Transformers that convert a whole table, or columns of a table, to numbers.
+
+Numbers are prepared as in RealMLP, Holzmüller et al. (2024), section 3: x is a value, q_p
+its column's quantile of order p, s the column's scale and f(x) = x / sqrt(1 + (x / 3)^2)
+the smooth clipping.  A position in the year, the week or the day is the sine and cosine of
+a point on a circle, so that December is next to January and Sunday next to Monday.
+"""
+
+import warnings
+from collections import Counter
+from numbers import Integral
+from typing import Annotated, Any, Self
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
+from sklearn.compose import ColumnTransformer
+from sklearn.feature_selection import VarianceThreshold
+from sklearn.impute import MissingIndicator, SimpleImputer
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import (
+    FunctionTransformer,
+    MinMaxScaler,
+    OneHotEncoder,
+    OrdinalEncoder,
+    QuantileTransformer,
+    StandardScaler,
+)
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from sk_tune._compat import Interval, StrOptions, check_feature_names_in, output_container
+from sk_tune._declaration import COUNT, Documented, parameters
+from sk_tune._prepare._column_kinds import (
+    as_pandas,
+    check_table,
+    check_used,
+    kinds_and_values,
+    least_frequency,
+    with_dropped,
+    without_header_rows,
+)
+from sk_tune._prepare._formats import read_values
+
+Floats = npt.NDArray[np.float64]
+
+
+class CategoryCodes(Documented, OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """Give each frequent category a code from 1 on, and all others the code 0.
+
+    A category is frequent from `min_frequency` samples on; a column has at most `max_codes`
+    codes, including 0, and ``n_categories_`` holds their number for each column.
+    """
+
+    def __init__(self, min_frequency: int, max_codes: int) -> None:
+        self.min_frequency = min_frequency
+        self.max_codes = max_codes
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Learn the frequent categories of a table with text in every cell."""
+        self.encoder_ = OrdinalEncoder(
+            min_frequency=self.min_frequency,
+            max_categories=self.max_codes,
+            handle_unknown="use_encoded_value",
+            unknown_value=-1,
+        ).fit(X)
+        self.n_features_in_ = self.encoder_.n_features_in_
+        self.feature_names_in_ = self.encoder_.feature_names_in_
+        n_rare = [
+            0 if rare is None else len(rare)
+            for rare in self.encoder_.infrequent_categories_
+        ]
+        self.n_categories_ = [
+            len(categories) - rare + 1
+            for categories, rare in zip(self.encoder_.categories_, n_rare, strict=True)
+        ]
+        return self
+
+    def transform(self, X: Any) -> Floats:
+        """Return codes, whole numbers from 0 on."""
+        # scikit-learn gives its infrequent categories the code after the frequent ones.
+        codes = self.encoder_.transform(X) + 1
+        return np.where(codes < np.array(self.n_categories_), codes, 0.0)
+
+
+_CIRCLES = ("year", "week", "day")
+_MS_PER_DAY = 24 * 60 * 60 * 1000
+_DAYS_PER_WEEK = 7
+_THURSDAY = 3  # The weekday of 1970-01-01, where Monday is 0.
+_DIGITS = 9  # A millisecond is about 2e-10 of a year on its circle, and 7e-8 of a day.
+
+
+def circles(days: Any) -> Floats:
+    """Return sines and cosines of positions in the year, the week and the day.
+
+    `days` are days since 1970-01-01, of shape (n_samples, n_dates); the result has shape
+    (n_samples, 6 * n_dates), for each date and each circle the sine and the cosine; NaN
+    stays.
+
+    A Monday at noon is at the start of the week's circle and opposite that of the day.
+
+    >>> monday_noon = 4.5  # 1970-01-05 12:00
+    >>> week_and_day = circles([[monday_noon]])[0, 2:]
+    >>> week_and_day.round(2).tolist()
+    [0.43, 0.9, 0.0, -1.0]
+    """
+    days = np.asarray(days, dtype=np.float64)
+    # (N, dates, circles); whole milliseconds, or noon might end up just before noon.
+    days = np.round(days * _MS_PER_DAY) / _MS_PER_DAY
+    missing = np.isnan(days)
+    year = np.where(missing, 0, np.floor(days)).astype("datetime64[D]").astype("M8[Y]")
+    start, end = (
+        new_year.astype("M8[D]").astype(np.int64) for new_year in (year, year + 1)
+    )
+    of_year = np.where(missing, np.nan, (days - start) / (end - start))
+    of_week = (days + _THURSDAY) % _DAYS_PER_WEEK / _DAYS_PER_WEEK
+    angles = 2 * np.pi * np.stack([of_year, of_week, days % 1], axis=-1)
+    # Trees would split on differences in the last bit, which are noise and differ between
+    # machines.
+    both: Floats = np.stack([np.sin(angles), np.cos(angles)], axis=-1).round(_DIGITS)
+    return both.reshape(len(days), -1)
+
+
+def circle_names(_: Any, names: Any) -> list[str]:
+    """Return the names of the six columns that ``circles`` returns for each date."""
+    return [
+        f"{name}_{circle}_{function}"
+        for name in names
+        for circle in _CIRCLES
+        for function in ("sin", "cos")
+    ]
+
+
+_BOUND = 3.0
+_QUARTILES = (25, 50, 75)
+_HUGE = 1e300
+_HUGEST = np.finfo(np.float64).max
+
+
+class SmoothClipScaler(Documented, OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """Centre by the median, scale by the quartiles, and clip smoothly to (-3, 3).
+
+    Between the quartiles the map is nearly linear; far outside, values approach the bound
+    without becoming equal, so that an outlier neither compresses the other values nor
+    dominates the gradient.
+
+    Attributes
+    ----------
+    center_ : ndarray of shape (n_features,)
+        Median of each column.
+    scale_ : ndarray of shape (n_features,)
+        Factor of each column: 1 over the interquartile range; where that is 0, 2 over the
+        whole range; 0 for constant columns.
+    n_features_in_ : int
+        Number of columns in ``fit``.
+    feature_names_in_ : ndarray of str
+        Names of the columns, if X had any.
+
+    See Also
+    --------
+    sk_tune.TablePreparer : Prepare numbers, dates and categories in one step.
+    sklearn.preprocessing.RobustScaler : The same scaling without the clipping.
+
+    Notes
+    -----
+    Missing values (NaN) are ignored in ``fit`` and stay in ``transform``.
+
+    References
+    ----------
+    .. [1] D. Holzmüller, L. Grinsztajn, I. Steinwart. Better by default: strong pre-tuned
+       MLPs and boosted trees on tabular data. NeurIPS 2024. Section 3.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sk_tune import SmoothClipScaler
+    >>> X = np.array([[0.0], [1.0], [2.0], [3.0], [1e9]])
+    >>> SmoothClipScaler().fit_transform(X).ravel().round(2).tolist()
+    [-0.95, -0.49, 0.0, 0.49, 3.0]
+    """
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Learn the median and the scale of each column.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Training rows; NaN is missing.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        SmoothClipScaler
+            Itself.
+        """
+        X = self._checked(X, reset=True)
+        low, self.center_, high = _percentiles(X, _QUARTILES)
+        smallest, largest = _percentiles(X, (0, 100))
+        with np.errstate(over="ignore", divide="ignore"):
+            by_quartiles, by_range = 1 / (high - low), 2 / (largest - smallest)
+        scale = np.where(np.isfinite(by_quartiles), by_quartiles, by_range)
+        self.scale_ = np.where(np.isfinite(scale), scale, 0.0)
+        return self
+
+    def transform(self, X: Any) -> Floats:
+        """Scale and clip.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features)
+            Between -3 and 3; NaN where `X` is.
+        """
+        check_is_fitted(self)
+        X = self._checked(X, reset=False)
+        # Infinity times 0 or over infinity would be NaN.
+        with np.errstate(over="ignore"):
+            scaled = np.clip(X - self.center_, -_HUGEST, _HUGEST) * self.scale_
+        scaled = np.clip(scaled, -_HUGE, _HUGE)
+        clipped: Floats = scaled / np.hypot(1.0, scaled / _BOUND)
+        return clipped
+
+    def _checked(self, X: Any, *, reset: bool) -> Floats:
+        checked: Floats = validate_data(
+            self, X, reset=reset, dtype=np.float64, ensure_all_finite="allow-nan"
+        )
+        return checked
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        return tags
+
+
+def _percentiles(X: Floats, orders: tuple[int, ...]) -> Floats:
+    """Return percentiles of each column; NaN for a column without any value."""
+    # Between the least and the largest number lies more than any number.
+    X = X / 4.0
+    if not np.isnan(X).any():
+        return 4.0 * np.percentile(X, orders, axis=0)
+    with warnings.catch_warnings(action="ignore"):
+        return 4.0 * np.nanpercentile(X, orders, axis=0)
+
+
+Array = npt.NDArray[Any]
+
+# Maximum number of one-hot columns per categorical column: RealMLP's with embeddings for
+# larger ones, else a number that keeps a network's first layer small.
+_MAX_ONE_HOT = {True: 9, False: 32}
+_MAX_QUANTILES = 1000
+_RARE = "_infrequent_sklearn"  # OneHotEncoder's name for infrequent categories.
+
+
+@parameters
+class TablePreparer(Documented, TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """Turn a table of numbers, dates and categories into numbers for a network.
+
+    ``fit`` determines the kind of each column from the training rows; no column has to be
+    named.  In a pipeline every fold does so for itself.
+
+    Parameters
+    ----------
+    numeric : {"smooth_clip", "quantile", "standard"} or None, default="smooth_clip"
+        Scaling of numbers.  "smooth_clip" scales by the quartiles and smoothly clips
+        outliers, see :class:`~sk_tune._prepare.SmoothClipScaler`; "quantile" gives each
+        column a normal distribution; "standard" mean 0 and variance 1.  Columns of two
+        values become -1 and 1 with all of these.  None leaves numbers unchanged.
+    imputation : {"median", "mean", "most_frequent"} or None, default="median"
+        Replacement of missing numbers and dates.  None leaves them NaN.
+    missing_indicator : bool, default=True
+        Add a column for each column of numbers or dates that has missing values, 1 where
+        the value is missing.
+    max_one_hot : int or None, default=None
+        Maximum number of one-hot columns per categorical column.  None means 9 with
+        `embeddings`, else 32.  1 encodes all categories as codes.
+    embeddings : bool, default=False
+        Encode columns with more than `max_one_hot` categories as codes, the last columns of
+        the output, for a network that learns an embedding of each code.  If False, their
+        less frequent categories share one column.
+    min_frequency : int or None, default=None
+        Minimum number of rows of a category; less frequent categories, and categories that
+        only appear after ``fit``, are merged into one.  None means one row in a hundred,
+        but at least 3 and at most 20.
+    max_codes : int, default=255
+        Maximum number of codes of a column.  scikit-learn's histogram gradient boosting
+        supports no more than 255.
+    drop_ids : bool, default=True
+        Leave out whole numbers that are all different, if they are nearly consecutive (and
+        not named like a time, such as year), or if their column is named like an id.
+
+    Attributes
+    ----------
+    kinds_ : ColumnKinds
+        Kind of each column.
+    dropped_ : dict of str to str
+        Columns that are left out, each with the reason: constant, without any value, a
+        copy of another, text that is almost unique in each row, an id, or neither numbers,
+        text nor dates.
+    n_categories_ : dict of str to int
+        Columns of codes, which are the last of the output, with their number of codes
+        including 0.  Empty without `embeddings`.
+    columns_ : ColumnTransformer
+        Prepares the columns of each kind.
+    n_features_in_ : int
+        Number of columns in ``fit``.
+    feature_names_in_ : ndarray of str
+        Names of the columns, if X had any; else they are called x0, x1, ...
+
+    See Also
+    --------
+    sk_tune._prepare.SmoothClipScaler : The default scaling of numbers.
+    sklearn.compose.ColumnTransformer : Prepare columns that you name yourself.
+
+    Notes
+    -----
+    Numbers: infinity counts as missing, truth values as 0 and 1, durations as seconds; in a
+    column of two values, missing cells become 0.  Text is a number if all cells are numbers
+    and no value is frequent enough for a category; with separators as in 1,234.56 or
+    1.234,56, or one unit as in € 9.99 or 5 %, values may also recur.  Among numbers and
+    dates, blank text and the words NA, N/A, NaN, null, none, unknown, ? and - count as
+    missing, and numbers next to such a word may recur, too; if any other word makes the
+    column a category, a warning says so.
+    Dates, which may also be text such as 2024-03-15, 15.03.2024 or 03/15/2024, become days
+    since 1970, scaled like a number, and positions in the year, the week and the day as
+    sine and cosine.  The whole column determines the order of day and month; a warning says
+    so if both are possible.  ``kinds_.formats`` holds the detected formats.
+    Categories: a missing value is a category of its own.  In columns of codes, 0 stands for
+    all categories that are rare or unknown.  The target is not used, and nothing is drawn
+    at random.
+
+    With columns of codes, the output is a pandas DataFrame in which they have dtype
+    category, so that estimators with ``categorical_features="from_dtype"`` recognise them.
+    With ``set_output(transform="polars")`` they are numbers like the others.
+
+    A column with values of another kind in ``transform`` than in ``fit``, such as text
+    instead of numbers, raises ``TableError``, a ``ValueError``.  In a column that had words
+    for missing values in ``fit``, such text counts as missing, with a warning.
+
+    References
+    ----------
+    .. [1] D. Holzmüller, L. Grinsztajn, I. Steinwart. Better by default: strong pre-tuned
+       MLPs and boosted trees on tabular data. NeurIPS 2024. Section 3.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from sk_tune import TablePreparer
+    >>> X = pd.DataFrame({"age": [20, None, 40, 31] * 9, "town": ["Bern", "Ulm"] * 18})
+    >>> preparer = TablePreparer().set_output(transform="pandas")
+    >>> preparer.fit_transform(X.assign(country="CH")).head(2).round(2)
+        age  age_missing  town_Bern  town_Ulm
+    0 -0.54          0.0        1.0       0.0
+    1  0.00          1.0        0.0       1.0
+    >>> preparer.dropped_
+    {'country': 'constant'}
+    """
+
+    numeric: Annotated[
+        str | None, StrOptions({"smooth_clip", "quantile", "standard"}), None
+    ] = "smooth_clip"
+    imputation: Annotated[
+        str | None, StrOptions({"median", "mean", "most_frequent"}), None
+    ] = "median"
+    missing_indicator: Annotated[bool, "boolean"] = True
+    max_one_hot: Annotated[int | None, COUNT, None] = None
+    embeddings: Annotated[bool, "boolean"] = False
+    min_frequency: Annotated[int | None, COUNT, None] = None
+    max_codes: Annotated[int, Interval(Integral, 2, None, closed="left")] = 255
+    drop_ids: Annotated[bool, "boolean"] = True
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Determine the kind of each column, and fit its transformers.
+
+        Parameters
+        ----------
+        X : DataFrame or array-like of shape (n_samples, n_features)
+            Training rows, without the target; a table of pandas, polars or pyarrow, or
+            an array.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        TablePreparer
+            Itself.
+
+        Raises
+        ------
+        TableError
+            If no column is usable, or two columns have the same name.
+        """
+        self._fit_transform(X)
+        return self
+
+    def fit_transform(self, X: Any, y: Any = None) -> Any:
+        """Fit and transform the same rows, faster than in two steps.
+
+        Parameters
+        ----------
+        X : DataFrame or array-like of shape (n_samples, n_features)
+            Training rows.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        ndarray or DataFrame of shape (n_samples, n_columns)
+            As ``transform`` returns it.
+        """
+        return self._output(*self._fit_transform(X))
+
+    def transform(self, X: Any) -> Any:
+        """Return the rows as numbers.
+
+        Parameters
+        ----------
+        X : DataFrame or array-like of shape (n_samples, n_features)
+            Rows with the columns of ``fit``; a table may lack the columns in ``dropped_``.
+
+        Returns
+        -------
+        ndarray or DataFrame of shape (n_samples, n_columns)
+            float64, without NaN unless `imputation` is None.
+
+        Raises
+        ------
+        TableError
+            If a column holds values of another kind than in ``fit``.
+        """
+        check_is_fitted(self)
+        frame = self._frame(X, reset=False)
+        values = pd.DataFrame(
+            {
+                name: read_values(frame[name], kind, self.kinds_.formats.get(name))
+                for name, kind in self.kinds_
+            },
+            index=frame.index,
+            copy=False,
+        )
+        return self._output(self.columns_.transform(values), frame)
+
+    def get_feature_names_out(self, input_features: Any = None) -> Array:
+        """Return the names of the output's columns.
+
+        Parameters
+        ----------
+        input_features : array-like of str or None, default=None
+            Checked against the columns of ``fit``.
+
+        Returns
+        -------
+        ndarray of str of shape (n_columns,)
+            Names of the input columns with suffixes, all of them different.
+        """
+        check_is_fitted(self)
+        check_feature_names_in(self, input_features)
+        counts: Counter[str] = Counter()
+        names = []
+        for name in self.columns_.get_feature_names_out():
+            # Repeated names are numbered.
+            numbered = name
+            while numbered in counts:
+                counts[name] += 1
+                numbered = f"{name}_{counts[name]}"
+            counts[numbered] += 1
+            names.append(numbered)
+        return np.array(names, dtype=object)
+
+    def _fit_transform(self, X: Any) -> tuple[Array, pd.DataFrame]:
+        self._validate_params()
+        if self.max_one_hot == 1 and not self.embeddings:
+            raise ValueError(
+                "The 'max_one_hot' parameter of TablePreparer must be at least 2 without "
+                "embeddings, because one column cannot encode categories. Got 1 instead."
+            )
+        frame = self._frame(X, reset=True)
+        self.kinds_, values = kinds_and_values(
+            frame,
+            min_frequency=self.min_frequency,
+            drop_ids=self.drop_ids,
+            missing_counts=self.missing_indicator,
+        )
+        check_used(self.kinds_, len(frame))
+        self.dropped_ = self.kinds_.dropped
+        self.columns_ = ColumnTransformer(
+            self._blocks(values), sparse_threshold=0, verbose_feature_names_out=output_name
+        ).set_output(transform="default")
+        prepared = self.columns_.fit_transform(values)
+        codes = self.columns_.named_transformers_.get("codes")
+        n_codes = [] if codes is None else codes.n_categories_
+        names = self.get_feature_names_out()[prepared.shape[1] - len(n_codes) :]
+        self.n_categories_ = dict(zip(names.tolist(), n_codes, strict=True))
+        return prepared, frame
+
+    def _blocks(self, values: pd.DataFrame) -> list[tuple[str, Any, list[str]]]:
+        """Return the unfitted transformers, each with its columns."""
+        kinds = self.kinds_
+        measured = [*kinds.numbers, *kinds.dates]
+        n_values = {name: values[name].nunique() for name in measured}
+        flags = [name for name in kinds.numbers if n_values[name] == 2]
+        numbers = [name for name in kinds.numbers if n_values[name] > 2]
+        dates = [name for name in kinds.dates if n_values[name] > 1]
+        turning = [name for name in dates if _turns(values[name])]
+        gaps = [name for name in measured if values[name].isna().any()]
+        min_frequency = self.min_frequency or least_frequency(len(values))
+        max_one_hot = self.max_one_hot or _MAX_ONE_HOT[bool(self.embeddings)]
+        codes = [
+            name
+            for name in kinds.categories
+            if self.embeddings and _n_levels(values[name], min_frequency) > max_one_hot
+        ]
+        one_hot = [name for name in kinds.categories if name not in codes]
+        scaled, constant = self._number_steps(len(values)), self.imputation and "constant"
+        if self.numeric is None:
+            two_values = scaled
+        else:
+            # A missing value becomes 0, at equal distance from both values.
+            two_values = self._filled(MinMaxScaler((-1, 1), clip=True), constant)
+        # Days without an hour have a constant position in the day.  A missing date becomes
+        # the centre of a circle, which favours no position on it.
+        circle = FunctionTransformer(circles, feature_names_out=circle_names)
+        turned = self._filled(make_pipeline(circle, VarianceThreshold()), constant)
+        encoder = OneHotEncoder(
+            handle_unknown="infrequent_if_exist",
+            min_frequency=min_frequency,
+            max_categories=max_one_hot,
+            sparse_output=False,
+        )
+        blocks = [
+            ("numbers", scaled, numbers),
+            ("flags", two_values, flags),
+            ("days", scaled, dates),
+            ("circles", turned, turning),
+            ("missing", MissingIndicator(features="all"), gaps),
+            ("one_hot", encoder, one_hot),
+            ("codes", CategoryCodes(min_frequency, self.max_codes), codes),
+        ]
+        if not self.missing_indicator:
+            del blocks[4]
+        return [block for block in blocks if block[2]]
+
+    def _number_steps(self, n_rows: int) -> Any:
+        scalers: dict[str | None, Any] = {
+            "smooth_clip": SmoothClipScaler(),
+            # QuantileTransformer treats values closer than 1e-7 as equal, in any unit.
+            "quantile": make_pipeline(
+                StandardScaler(),
+                QuantileTransformer(
+                    n_quantiles=min(n_rows, _MAX_QUANTILES),
+                    output_distribution="normal",
+                    random_state=0,
+                ),
+            ),
+            "standard": StandardScaler(),
+            None: FunctionTransformer(feature_names_out="one-to-one"),
+        }
+        # Scaled before filled, so that missing values do not affect the scale.
+        return self._filled(scalers[self.numeric], self.imputation)
+
+    @staticmethod
+    def _filled(step: Any, strategy: str | None) -> Any:
+        if strategy is None:
+            return step
+        imputer = SimpleImputer(strategy=strategy, fill_value=0.0)
+        return Pipeline([("scale", step), ("fill", imputer)])
+
+    def _frame(self, X: Any, *, reset: bool) -> pd.DataFrame:
+        """Return X as a frame with names, after scikit-learn's checks."""
+        table = as_pandas(X)
+        if table is None:
+            X = np.array(X, dtype=object) if isinstance(X, list) else X
+            X = validate_data(self, X, reset=reset, dtype=None, ensure_all_finite=False)
+            table = pd.DataFrame(X, copy=False).infer_objects()
+        else:
+            check_table(table, type(self).__name__)
+            if not reset:
+                X = table = with_dropped(table, self, self.dropped_)
+            validate_data(self, X, reset=reset, skip_check_array=True)
+        names = getattr(self, "feature_names_in_", None)
+        if names is None:
+            names = [f"x{j}" for j in range(self.n_features_in_)]
+        return without_header_rows(table.set_axis(names, axis=1))
+
+    def _output(self, prepared: Array, frame: pd.DataFrame) -> Any:
+        if not self.n_categories_ or output_container(self) == "polars":
+            return prepared
+        names = self.get_feature_names_out()
+        output = pd.DataFrame(prepared, columns=names, index=frame.index, copy=False)
+        for name, n in self.n_categories_.items():
+            codes = output[name].to_numpy().astype(np.int64)
+            output[name] = pd.Categorical.from_codes(codes, categories=pd.Index(range(n)))
+        return output
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.input_tags.string = True
+        tags.input_tags.categorical = True
+        return tags
+
+
+def _turns(days: "pd.Series[float]") -> bool:
+    """Return whether dates differ in their position in the year, the week or the day."""
+    places = circles(days[days.notna()].to_numpy()[:, np.newaxis])
+    return bool((np.ptp(places, axis=0) > 0).any())
+
+
+def _n_levels(texts: "pd.Series[Any]", min_frequency: int) -> int:
+    """Return the number of frequent categories, plus one for all others."""
+    counts = texts.value_counts()
+    return int((counts >= min_frequency).sum() + (counts < min_frequency).any())
+
+
+def output_name(block: str, name: str) -> str:
+    """Return the name of an output column of a block; it need not be unique yet."""
+    if block == "missing":
+        return name.removeprefix("missingindicator_") + "_missing"
+    if block == "one_hot" and name.endswith(_RARE):
+        return name.removesuffix(_RARE) + "_(rare)"
+    return f"{name}_days" if block == "days" else name

@@ -1,0 +1,78 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Pictures of a search, and a page with its results."""
+
+from sk_tune._report._column_effects import ColumnEffects, FoldModel, column_effects
+from sk_tune._report._epoch_curves import EpochCurveDisplay
+from sk_tune._report._gathering import (
+    SCORES_ARE_MEANS,
+    Cell,
+    Page,
+    PageColumn,
+    PageTable,
+    ScoreLine,
+    SearchPart,
+    expected_line,
+    n_parameters,
+    next_step,
+    number_cells,
+    parameters_text,
+    search_part,
+)
+from sk_tune._report._parameter_displays import ParallelCoordinatesDisplay, SliceDisplay
+from sk_tune._report._parameter_importance import HyperparameterImportanceDisplay
+from sk_tune._report._progress_displays import RungDisplay, SearchHistoryDisplay
+from sk_tune._report._quality import Baseline, baseline_models, quality_of
+from sk_tune._report._report_formats import (
+    html_path,
+    to_json,
+    to_text,
+    write_html,
+    write_page,
+)
+from sk_tune._report._reproduction import (
+    Reproduction,
+    data_description,
+    fit_code,
+    package_versions,
+)
+from sk_tune._report._search_trials import plain, value_text
+
+__all__ = [
+    "SCORES_ARE_MEANS",
+    "Baseline",
+    "Cell",
+    "ColumnEffects",
+    "EpochCurveDisplay",
+    "FoldModel",
+    "HyperparameterImportanceDisplay",
+    "Page",
+    "PageColumn",
+    "PageTable",
+    "ParallelCoordinatesDisplay",
+    "Reproduction",
+    "RungDisplay",
+    "ScoreLine",
+    "SearchHistoryDisplay",
+    "SearchPart",
+    "SliceDisplay",
+    "baseline_models",
+    "column_effects",
+    "data_description",
+    "expected_line",
+    "fit_code",
+    "html_path",
+    "n_parameters",
+    "next_step",
+    "number_cells",
+    "package_versions",
+    "parameters_text",
+    "plain",
+    "quality_of",
+    "search_part",
+    "to_json",
+    "to_text",
+    "value_text",
+    "write_html",
+    "write_page",
+]

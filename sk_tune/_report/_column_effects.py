@@ -1,0 +1,355 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Importance of columns, and the dependence of predictions on them, on held-out rows.
+
+The importance of a column is the loss of score after its values are permuted among held-out
+rows [1]_; partial dependence is the mean prediction after a column is set to one value in
+all rows [2]_.  Models of the folds predict the rows that they were not trained on; no model
+is trained.  Raw columns are permuted: all parts of a date and all levels of a
+category move together.
+
+Notation: F folds, R repeats, C columns, G values of a column, n rows of a fold.
+
+References
+----------
+.. [1] Breiman, L. (2001). Random forests. Machine Learning 45, section 10.
+.. [2] Friedman, J. H. (2001). Greedy function approximation. Annals of Statistics 29,
+   section 8.2.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy import sparse
+from sklearn.base import is_classifier
+
+from sk_tune._metric import scorer_metric
+from sk_tune._prepare import as_pandas
+from sk_tune._search_record import deciding_scorer
+from sk_tune._splits import take
+from sk_tune._text import counted, number_texts
+
+Array = npt.NDArray[Any]
+Floats = npt.NDArray[np.float64]
+Rows = npt.NDArray[np.intp]
+
+# Rows of a fold that are permuted or averaged at most, and at least if time is short.
+_MOST_ROWS, _ROWS_OF_DEPENDENCE, _FEWEST_ROWS = 1000, 200, 100
+_N_REPEATS = 3
+# Rows times columns that are permuted in a fold, unless there are more columns.
+_MOST_PERMUTED = 100_000
+# Columns with a picture of the dependence; their values if they are numbers, or categories.
+_N_SHOWN, _N_VALUES, _MOST_CATEGORIES = 4, 12, 8
+# Rows and cells of one call of ``predict``.
+_ROWS_OF_CALL, _CELLS_OF_CALL = 20_000, 2_000_000
+# Share of the time for importance; dependence gets the rest.
+_SHARE_OF_IMPORTANCE = 0.7
+
+
+class FoldModel(NamedTuple):
+    """A model, and the positions of rows that it was not trained on.
+
+    `predict` returns probabilities, (n, K), or numbers, (n,) or (n, K); `score` takes true
+    values and predictions.
+    """
+
+    rows: Rows
+    predict: Callable[[Any], Array]
+    score: Callable[[Array, Array], float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Dependence:
+    """Mean predictions of a fold's rows for each of G values of a column, (F, G).
+
+    `values` are numbers, or None for dates and categories, which show `texts`; numbers and
+    dates are ordered. `target` describes the prediction.
+    """
+
+    column: str
+    values: Floats | None
+    texts: tuple[str, ...]
+    means: Floats
+    target: str
+    is_ordered: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ColumnEffects:
+    """Columns by falling importance, (C,), with standard deviations over the folds.
+
+    `note` states the number of permuted rows and repeats.
+    """
+
+    columns: tuple[str, ...]
+    importance: Floats
+    std: Floats
+    dependence: tuple[Dependence, ...]
+    note: str
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """Columns "column", "importance" and "std", the most important first."""
+        numbers = {"importance": self.importance, "std": self.std}
+        return pd.DataFrame({"column": list(self.columns), **numbers})
+
+    def texts(self, n_most: int) -> list[str]:
+        """Return the first columns with importance and standard deviation as text."""
+        both = (self.importance[:n_most], self.std[:n_most])
+        means, stds = (number_texts(values.tolist(), 2) for values in both)
+        parts = zip(self.columns[:n_most], means, stds, strict=True)
+        return [f"{name} {mean} ± {std}" for name, mean, std in parts]
+
+
+def column_effects(
+    X: Any,
+    y: Array,
+    folds: Sequence[FoldModel],
+    *,
+    columns: Sequence[str] | None = None,
+    classes: Array | None = None,
+    seconds: float = np.inf,
+    seed: int = 0,
+) -> ColumnEffects | None:
+    """Return how held-out predictions use the columns of a table or 2-D array.
+
+    Only `columns` are permuted, all of them if None. With `seconds` rows and repeats are
+    limited; the result is None if the time does not suffice for one fold.
+    """
+    start = time.monotonic()
+    names = [
+        str(n) for n in getattr(X, "columns", [f"column {k}" for k in range(X.shape[1])])
+    ]
+    places = [k for k, name in enumerate(names) if columns is None or name in columns]
+    if not places:
+        return None
+    rng = np.random.default_rng(seed)
+    most = int(np.clip(_MOST_PERMUTED // len(places), _FEWEST_ROWS, _MOST_ROWS))
+    folds = [f._replace(rows=rng.permutation(f.rows)[:most]) for f in folds]
+    folds[0].predict(take(X, folds[0].rows))
+    # Calls with more rows cost less per row, so one repeat costs at most this much.
+    fold_seconds = (time.monotonic() - start) * len(places)
+    limit = _SHARE_OF_IMPORTANCE * seconds
+    share = min(1.0, limit / max(fold_seconds * len(folds), 1e-9))
+    most = max(len(fold.rows) for fold in folds)
+    n_rows = min(most, max(_FEWEST_ROWS, int(share * most)))
+    if fold_seconds * n_rows / most > seconds:
+        return None
+    folds = [f._replace(rows=f.rows[:n_rows]) for f in folds]
+    drops_start = time.monotonic()
+    drops = _repeated_drops(X, y, folds, places, start + limit, rng)
+    seconds_of_drops = time.monotonic() - drops_start
+    # A metric may be undefined in a fold, for example without a row of each class.
+    is_scored: Array = np.asarray(np.isfinite(drops).all(axis=2))
+    has_score = is_scored.any(axis=0)
+    if not has_score.any():
+        return None
+    by_fold = np.nanmean(drops[:, has_score], axis=0)
+    order = np.argsort(-by_fold.mean(axis=0), kind="stable")
+    importance = by_fold.mean(axis=0)[order]
+    spread = by_fold if len(by_fold) > 1 else drops[is_scored]
+    std = spread.std(axis=0)[order] if len(spread) > 1 else np.full(len(order), np.nan)
+    is_clear = importance > np.nan_to_num(std)
+    shown = [places[k] for k in order[is_clear][:_N_SHOWN]]
+    per_row = seconds_of_drops / (is_scored.sum() * len(places) * len(folds[0].rows))
+    rows_of_column = sum(len(f.rows[:_ROWS_OF_DEPENDENCE]) for f in folds) * _N_VALUES
+    n_affordable = (start + seconds - time.monotonic()) / max(
+        per_row * rows_of_column, 1e-9
+    )
+    shown = shown[: int(np.clip(n_affordable, 0, _N_SHOWN))]
+    dependence = _dependences(X, folds, shown, names, classes) if shown else []
+    return ColumnEffects(
+        columns=tuple(names[places[k]] for k in order),
+        importance=importance,
+        std=std,
+        dependence=tuple(dependence),
+        note=_note(is_scored, n_rows, is_cut=n_rows < most),
+    )
+
+
+def _repeated_drops(
+    X: Any,
+    y: Array,
+    folds: Sequence[FoldModel],
+    places: Sequence[int],
+    end: float,
+    rng: np.random.Generator,
+) -> Floats:
+    """Return the loss of score by permuting each column, (R, F, C); NaN after `end`."""
+    drops = np.full((_N_REPEATS, len(folds), len(places)), np.nan)
+    start = time.monotonic()
+    drops[0, 0] = _drops(X, y, folds[0], places, 1, rng)
+    seconds = time.monotonic() - start
+    # Repeats share one call, which costs no more than single calls.
+    n_affordable = (end - time.monotonic()) / max(seconds * len(folds), 1e-9)
+    n = int(np.clip(n_affordable, 1, _N_REPEATS))
+    for k, fold in enumerate(folds):
+        first = 1 if k == 0 else 0
+        if n > first and (k == 0 or time.monotonic() + n * seconds < end):
+            drops[first:n, k] = _drops(X, y, fold, places, n - first, rng)
+    return drops
+
+
+def _drops(
+    X: Any,
+    y: Array,
+    fold: FoldModel,
+    places: Sequence[int],
+    n_repeats: int,
+    rng: np.random.Generator,
+) -> Floats:
+    """Return the loss of score by permuting each column in a fold, (n_repeats, C)."""
+    rows = fold.rows
+    variants = [
+        (place, rng.permutation(rows)) for _ in range(n_repeats) for place in places
+    ]
+    predictions = _predictions(X, fold, rows, [(places[0], rows), *variants])
+    base, *scores = (fold.score(y[rows], p) for p in predictions)
+    return (base - np.array(scores)).reshape(n_repeats, len(places))
+
+
+def _note(is_scored: Array, n_rows: int, *, is_cut: bool) -> str:
+    """Return how much was permuted, (R, F), and whether the time budget limited it."""
+    n_times, n_folds = int(is_scored.any(axis=1).sum()), int(is_scored.any(axis=0).sum())
+    text = (
+        f"Each column was permuted {counted(n_times, 'time')} in each of "
+        f"{counted(n_folds, 'fold')}, on up to {n_rows} held-out rows."
+    )
+    is_cut = is_cut or not is_scored.all()
+    return f"{text} The time budget allowed no more." if is_cut else text
+
+
+def _dependences(
+    X: Any,
+    folds: Sequence[FoldModel],
+    places: Sequence[int],
+    names: Sequence[str],
+    classes: Array | None,
+) -> list[Dependence]:
+    """Return the partial dependence on some columns, by the models of all folds."""
+    used = np.concatenate([fold.rows for fold in folds])
+    grids = [_grid(pd.Series(_column(X, place)).iloc[used].dropna()) for place in places]
+    means = []
+    for fold in folds:
+        rows = fold.rows[:_ROWS_OF_DEPENDENCE]
+        variants = [
+            (place, np.full(len(rows), source))
+            for place, (sources, *_) in zip(places, grids, strict=True)
+            for source in sources
+        ]
+        means.append([p.mean(axis=0) for p in _predictions(X, fold, rows, variants)])
+    ends = np.cumsum([len(sources) for sources, *_ in grids])
+    curves = np.array(means).reshape(len(folds), ends[-1], -1)
+    dependences = []
+    for place, grid, curve in zip(
+        places, grids, np.split(curves, ends[:-1], axis=1), strict=True
+    ):
+        # The class or target that the column changes most.
+        k = int(np.ptp(curve.mean(axis=0), axis=0).argmax())
+        target = "prediction" if curve.shape[2] == 1 else f"prediction of target {k + 1}"
+        if classes is not None:
+            k = 1 if len(classes) == 2 else k
+            target = f"probability of {classes[k]}"
+        _, values, texts, is_ordered = grid
+        dependences.append(
+            Dependence(
+                column=names[place],
+                values=values,
+                texts=texts,
+                means=curve[..., k],
+                target=target,
+                is_ordered=is_ordered,
+            )
+        )
+    return dependences
+
+
+def _grid(values: pd.Series) -> tuple[Rows, Floats | None, tuple[str, ...], bool]:
+    """Return rows with quantiles or frequent categories, their values, and if ordered."""
+    is_date = pd.api.types.is_datetime64_any_dtype(values)
+    is_number = pd.api.types.is_numeric_dtype(values) and values.nunique() > 2
+    if not is_number and not is_date:
+        texts = values.astype(str)
+        frequent = texts.value_counts().index[:_MOST_CATEGORIES]
+        chosen = texts[texts.isin(frequent)].drop_duplicates().sort_values()
+        return chosen.index.to_numpy(), None, tuple(chosen), False
+    ordered = values.sort_values()
+    ranks = np.linspace(0.02, 0.98, _N_VALUES) * (len(ordered) - 1)
+    chosen = ordered.iloc[ranks.round().astype(int)].drop_duplicates()
+    if is_date:
+        return chosen.index.to_numpy(), None, tuple(chosen.astype(str).str[:10]), True
+    numbers = chosen.to_numpy(dtype=np.float64)
+    return chosen.index.to_numpy(), numbers, tuple(number_texts(numbers.tolist())), True
+
+
+def _predictions(
+    X: Any, fold: FoldModel, rows: Rows, variants: Sequence[tuple[int, Rows]]
+) -> Iterator[Array]:
+    """Yield predictions of rows, with a column of each variant taken from other rows."""
+    n = len(rows)
+    n_rows = min(_ROWS_OF_CALL, _CELLS_OF_CALL // X.shape[1])
+    size = max(1, n_rows // n)
+    for first in range(0, len(variants), size):
+        part = variants[first : first + size]
+        stacked = take(X, np.tile(rows, len(part)))
+        for place in dict.fromkeys(place for place, _ in part):
+            sources = [other if k == place else rows for k, other in part]
+            values = _column(X, place)[np.concatenate(sources)]
+            if hasattr(stacked, "isetitem"):
+                stacked.isetitem(place, values)
+            else:
+                stacked[:, place] = values
+        yield from np.split(fold.predict(stacked), len(part))
+
+
+# Seconds that a page may take for the importance of columns.
+_SECONDS_OF_PAGE = 10.0
+
+
+def search_effects(search: Any, X: Any, y: Any, row: int) -> ColumnEffects | None:
+    """Return the effects of columns by the models of a candidate in the folds.
+
+    None without models, rows, probabilities or a metric of predictions.
+    """
+    models = getattr(search, "models_", {}).get(row, ())
+    held_out_rows = search.held_out_rows_[row] if models else []
+    table: Any = as_pandas(X)
+    table = np.asarray(X) if table is None and not sparse.issparse(X) else table
+    metric = scorer_metric(deciding_scorer(search)[0], search.estimator) if models else None
+    if metric is None or table is None or table.ndim != 2 or np.ndim(y) != 1:
+        return None
+    method = "predict_proba" if is_classifier(search) else "predict"
+    if not all(
+        rows is not None and hasattr(m, method)
+        for m, rows in zip(models, held_out_rows, strict=True)
+    ):
+        return None
+    classes = models[0].classes_ if is_classifier(search) else None
+
+    def score(true: Array, predicted: Array) -> float:
+        response = predicted if classes is None else metric.response(predicted, classes)
+        try:
+            return metric(true, response)
+        except ValueError:
+            return float("nan")
+
+    return column_effects(
+        table,
+        np.asarray(y),
+        [
+            FoldModel(r, getattr(m, method), score)
+            for m, r in zip(models, held_out_rows, strict=True)
+        ],
+        classes=classes,
+        seconds=_SECONDS_OF_PAGE,
+    )
+
+
+def _column(X: Any, place: int) -> Any:
+    """Return a column as an array of its own dtype."""
+    return X.iloc[:, place].array if hasattr(X, "iloc") else X[:, place]

@@ -1,0 +1,303 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Learning curves of a candidate by epoch: over- and underfitting at a glance."""
+
+import re
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.base import is_classifier
+from sklearn.utils.validation import check_is_fitted
+
+from sk_tune._diagnosis import (
+    Curves,
+    Finding,
+    curves_of,
+    curves_of_estimator,
+    diagnose,
+    verdict,
+)
+from sk_tune._report._drawing import (
+    COLORS,
+    check_choice,
+    finish,
+    needs_log,
+    new_axes,
+    set_y_label,
+    with_shared_docs,
+)
+from sk_tune._report._search_trials import curve_table, last_step, trials_of
+
+Floats = npt.NDArray[np.float64]
+
+_LINES: dict[str, dict[str, Any]] = {
+    "train": {"label": "Train", "color": COLORS["blue"], "linestyle": "--"},
+    "valid": {"label": "Held out", "color": COLORS["vermilion"], "linestyle": "-"},
+}
+_BANDS = ("range", "std", None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class FoldSummary:
+    """Curves of several folds as a line with a band, at T epochs, which count from 1.
+
+    `mean`, (T,), is NaN from the first epoch that a fold did not reach, because the mean
+    over the rest would jump. `low` and `high`, (T,), are over the folds that reached it.
+    """
+
+    epochs: Floats
+    mean: Floats
+    low: Floats
+    high: Floats
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no epoch has a mean."""
+        return bool(np.isnan(self.mean).all())
+
+
+def fold_summary(
+    curves: Any, band: str | None = "range", *, n_most: int | None = None
+) -> FoldSummary:
+    """Return the mean over folds of curves, (n_folds, n_epochs), and their spread.
+
+    Folds without any value are left out. The band reaches from the lowest to the highest
+    fold ("range") or a standard deviation to both sides of the mean ("std"); it is NaN for
+    None and for a single fold. More epochs than `n_most` are thinned out evenly.
+
+    >>> summary = fold_summary([[3.0, 1.0, 0.5], [5.0, 2.0, float("nan")]])
+    >>> summary.mean.tolist(), summary.high.tolist()
+    ([4.0, 1.5, nan], [5.0, 2.0, 0.5])
+    """
+    folds = np.asarray(curves, dtype=np.float64)
+    n_epochs = folds.shape[1]
+    shown = np.arange(n_epochs)
+    if n_most is not None and n_epochs > n_most:
+        shown = np.unique(np.linspace(0, n_epochs - 1, n_most).round().astype(int))
+    folds = folds[np.isfinite(folds).any(axis=1)][:, shown]
+    mean = low = high = np.full(len(shown), np.nan)
+    if len(folds):
+        mean = folds.mean(axis=0)
+    if len(folds) > 1 and band == "std":
+        spread = folds.std(axis=0)
+        low, high = mean - spread, mean + spread
+    elif len(folds) > 1 and band == "range":
+        # Unlike nanmin and nanmax, they do not warn where all values are NaN.
+        low, high = np.fmin.reduce(folds, axis=0), np.fmax.reduce(folds, axis=0)
+    return FoldSummary(epochs=(shown + 1).astype(np.float64), mean=mean, low=low, high=high)
+
+
+@with_shared_docs
+@dataclass(kw_only=True, eq=False, repr=False)
+class EpochCurveDisplay:
+    """Learning curves by epoch on training and held-out rows, with a band for the folds.
+
+    Made by :meth:`from_search` or :meth:`from_estimator`.  All parameters are stored as
+    attributes.
+
+    Parameters
+    ----------
+    curves : Curves
+        Losses and scores of each fold and epoch.
+    chosen_epoch : int or None, default=None
+        Epoch of the weights in use, counted from 1.
+    finding : Finding or None, default=None
+        The verdict on the curves, for the title.
+    loss_name : str, default="Loss"
+        Label of the axis of losses, with its unit.
+    score_name : str, default="Score"
+        Label of the axis of scores.
+
+    Attributes
+    ----------
+    {axes}
+    lines_ : dict of str to Line2D
+        Means over folds, by "train" and "valid".
+    bands_ : dict of str to PolyCollection
+        Spread over the folds; empty for a single fold.
+
+    See Also
+    --------
+    RungDisplay : Curves of all candidates.
+    sklearn.model_selection.LearningCurveDisplay : Learning curves by samples.
+
+    Examples
+    --------
+    {example}
+    >>> from sk_tune import EpochCurveDisplay
+    >>> display = EpochCurveDisplay.from_search(search)
+    >>> display.lines_["valid"].get_xdata().tolist()
+    [1, 2, 3, 4, 5]
+    """
+
+    curves: Curves
+    chosen_epoch: int | None = None
+    finding: Finding | None = None
+    loss_name: str = "Loss"
+    score_name: str = "Score"
+
+    def plot(
+        self,
+        ax: Any = None,
+        *,
+        quantity: str = "loss",
+        band: str | None = "range",
+        title: str | None = None,
+        line_kw: dict[str, Any] | None = None,
+        band_kw: dict[str, Any] | None = None,
+    ) -> Self:
+        """Draw the curves.
+
+        Parameters
+        ----------
+        {ax}
+        quantity : {"loss", "score"}, default="loss"
+            Quantity to draw; scores exist for held-out rows only.
+        band : {"range", "std"} or None, default="range"
+            From the lowest to the highest fold, or a standard deviation to both sides.
+        title : str or None, default=None
+            Instead of the verdict.
+        line_kw, band_kw : dict or None, default=None
+            For ``ax.plot`` and ``ax.fill_between``.
+
+        {returns}
+
+        Raises
+        ------
+        ValueError
+            If `quantity` or `band` is none of these.
+        """
+        check_choice("quantity", quantity, ("loss", "score"))
+        check_choice("band", band, _BANDS)
+        ax = new_axes(self, ax)
+        curves = {"valid": self.curves.valid_score}
+        if quantity == "loss":
+            curves = {"train": self.curves.train_loss, "valid": self.curves.valid_loss}
+        self.lines_: dict[str, Any] = {}
+        self.bands_: dict[str, Any] = {}
+        for name, folds in curves.items():
+            summary = fold_summary(folds, band)
+            if summary.is_empty:
+                continue
+            epochs, style = summary.epochs.astype(int), {**_LINES[name], **(line_kw or {})}
+            if np.count_nonzero(np.isfinite(summary.mean)) == 1:
+                style = {"marker": "o", **style}
+            (self.lines_[name],) = ax.plot(epochs, summary.mean, **style)
+            if not np.isnan(summary.low).all():
+                shade = {"color": style["color"], "alpha": 0.18, "linewidth": 0.0}
+                self.bands_[name] = ax.fill_between(
+                    epochs, summary.low, summary.high, **{**shade, **(band_kw or {})}
+                )
+        if quantity == "loss" and needs_log(list(curves.values())):
+            ax.set_yscale("log")
+        if self.chosen_epoch is not None:
+            ax.axvline(
+                self.chosen_epoch,
+                color=COLORS["black"],
+                linestyle=":",
+                linewidth=1.2,
+                label=f"Chosen epoch: {self.chosen_epoch}",
+                zorder=1,
+            )
+        ax.set_xlabel("Epoch")
+        set_y_label(ax, self.loss_name if quantity == "loss" else self.score_name)
+        ax.xaxis.get_major_locator().set_params(integer=True)
+        # Epochs start at 1; a margin would show epoch 0.
+        n_epochs = self.curves.n_epochs
+        margin = 0.02 * max(n_epochs - 1, 25)
+        ax.set_xlim(1 - margin, n_epochs + margin)
+        return finish(self, ax, self._title() if title is None else title)
+
+    @classmethod
+    def from_search(
+        cls, search: Any, candidate: int | None = None, *, ax: Any = None, **kwargs: Any
+    ) -> Self:
+        """Draw the curves of a candidate of a search.
+
+        Parameters
+        ----------
+        search : estimator
+            A fitted search of sk_tune.
+        candidate : int or None, default=None
+            Row of ``cv_results_``; the best if None.
+        {ax}
+        {kwargs}
+
+        {returns}
+
+        Raises
+        ------
+        ValueError
+            If the candidate has no curves: it is not a network, or failed in all folds.
+        """
+        row = (trials_of(search).preferred or 0) if candidate is None else candidate
+        if row not in set(curve_table(search)["candidate"]):
+            raise ValueError(
+                f"The candidate of EpochCurveDisplay must have curves. Candidate {row} has "
+                "none: it is not a network, or failed in all folds."
+            )
+        curves = curves_of(search, row)
+        # Findings about the whole search do not belong into the picture of a candidate.
+        findings = [f for f in diagnose(search, candidate=row) if f.candidate is not None]
+        display = cls(
+            curves=curves,
+            chosen_epoch=getattr(search, "best_epochs_", {}).get(row),
+            finding=verdict(findings),
+            loss_name=loss_name(search),
+            score_name=score_name(search),
+        )
+        return display.plot(ax=ax, **kwargs)
+
+    @classmethod
+    def from_estimator(cls, estimator: Any, *, ax: Any = None, **kwargs: Any) -> Self:
+        """Draw the curves of a fitted network.
+
+        Parameters
+        ----------
+        estimator : estimator
+            A fitted network of sk_tune, or a pipeline with a network as its last step.
+            Curves on held-out rows need ``early_stopping=True``.
+        {ax}
+        {kwargs}
+
+        {returns}
+        """
+        check_is_fitted(estimator)
+        network = last_step(estimator)
+        stops_early = getattr(network, "early_stopping", False)
+        display = cls(
+            curves=curves_of_estimator(estimator),
+            chosen_epoch=network.best_epoch_ if stops_early else None,
+            finding=verdict(diagnose(estimator)),
+            loss_name=loss_name(network),
+            score_name=score_name(network),
+        )
+        return display.plot(ax=ax, **kwargs)
+
+    def _title(self) -> str:
+        finding = self.finding
+        if finding is None:
+            return ""
+        words = re.findall(r"\w+", finding.message.lower())
+        has_name = set(finding.name.split()) <= set(words)
+        if has_name or finding.outcome == "not applicable":
+            return finding.message
+        name = finding.name[0].upper() + finding.name[1:]
+        return f"{name}: {finding.message[0].lower()}{finding.message[1:]}"
+
+
+def loss_name(estimator: Any) -> str:
+    """Return the label of an axis of losses, with the unit."""
+    if is_classifier(estimator):
+        return "Loss (nats per sample)"
+    params: dict[str, Any] = getattr(estimator, "get_params", dict)()
+    losses = {v for k, v in params.items() if k.rpartition("__")[2] == "loss"}
+    is_squared = losses <= {"squared_error"}
+    return f"Loss ({'squared ' if is_squared else ''}standard deviations)"
+
+
+def score_name(estimator: Any) -> str:
+    """Return the label of an axis of a network's scores after each epoch."""
+    return "Accuracy" if is_classifier(estimator) else "R\N{SUPERSCRIPT TWO}"

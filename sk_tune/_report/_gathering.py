@@ -1,0 +1,529 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""The content of a report: a record that page, text and JSON render."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+from sklearn.base import is_classifier
+from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import check_is_fitted
+
+from sk_tune._diagnosis import (
+    Curves,
+    Finding,
+    curves_of,
+    diagnose,
+    to_act_on,
+    verdict,
+)
+from sk_tune._prepare import ColumnKinds
+from sk_tune._report._column_effects import ColumnEffects, search_effects
+from sk_tune._report._parameter_importance import Importance, importance_of
+from sk_tune._report._quality import (
+    Baseline,
+    Quality,
+    leak_checks,
+    quality_of,
+    search_baselines,
+)
+from sk_tune._report._reproduction import Reproduction, reproduction
+from sk_tune._report._search_trials import (
+    Parameter,
+    Trials,
+    curve_table,
+    last_step,
+    metric_name,
+    number_text,
+    parameters_of,
+    trials_of,
+)
+from sk_tune._saving import is_savable
+from sk_tune._search import CorrectedScore, Ledger
+from sk_tune._search_record import search_record
+from sk_tune._text import counted, interval_text, number_texts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageColumn:
+    """A column of a table; `hint` explains a short heading."""
+
+    name: str
+    is_number: bool
+    hint: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """A cell of a table.
+
+    `key` is the number in full, None if the text is not a number; `details` are folded, and
+    the text of an `is_long` cell may wrap.
+    """
+
+    text: str
+    key: str | None = None
+    details: str = ""
+    is_long: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageTable:
+    """Rows of cells, the best first; the kind of a row is "best", "failed" or ""."""
+
+    columns: list[PageColumn]
+    rows: list[tuple[str, list[Cell]]]
+
+
+def number_cells(values: Iterable[float], digits: int = 4) -> list[Cell]:
+    """Return the cells of a column of numbers, with equally many decimals; NaN is "n/a"."""
+    numbers = [float(value) for value in values]
+    return [
+        Cell(text="n/a") if math.isnan(value) else Cell(text=text, key=repr(value))
+        for value, text in zip(numbers, number_texts(numbers, digits), strict=True)
+    ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CandidateRow:
+    """A row of ``cv_results_``, by the metric that decides; `others` are other means.
+
+    `rank` is None without a score; `reason` explains a missing score or ``error_score``.
+    `configuration` is equal for the rows of a configuration in several rungs.
+    `best_so_far` is the best score up to this row with as many resources; `seconds` is the
+    mean time of a fit.
+    """
+
+    row: int
+    rank: int | None
+    score: float
+    std: float
+    fold_scores: tuple[float, ...]
+    others: Mapping[str, float]
+    params: Mapping[str, Any]
+    seconds: float
+    reason: str
+    configuration: int
+    best_so_far: float
+    rung: int | None = None
+    bracket: int | None = None
+    n_resources: int | None = None
+
+
+def outcome_text(finding: Finding) -> str:
+    """Return the outcome of a check as a page names it."""
+    return "not checked" if finding.outcome == "not applicable" else finding.outcome
+
+
+# Name of the line that a first-time reader looks for.
+EXPECTED = "expected on new data"
+SCORES_ARE_MEANS = (
+    'Scores are means over the folds; "from" and "to" are one standard deviation below and '
+    f'above. The interval of "{EXPECTED}" has its own confidence.'
+)
+
+
+class ScoreLine(NamedTuple):
+    """A score (greater is better) with its uncertainty from `low` to `high`.
+
+    `what` explains the model or the uncertainty; `set_aside` is the score on samples set
+    aside. Unknown numbers are NaN.
+    """
+
+    name: str
+    score: float
+    low: float
+    high: float
+    what: str
+    set_aside: float = math.nan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class SearchPart:
+    """The candidates of a search, learning curves of the best candidate, and the ledger.
+
+    `candidates` are in the order of ``cv_results_``; `parameters` vary. `importance` is
+    None without such parameters, or before `with_importance`. `best` is None if no
+    candidate has a score; `curves` and `best_epoch` are None unless it is a network.
+    `resource` is the resource of rungs. `ledger` is None for a search of scikit-learn.
+    `key` is the prefix of the names of pictures on a page with several searches.
+    """
+
+    title: str
+    metric: str
+    candidates: Sequence[CandidateRow]
+    parameters: Sequence[Parameter]
+    importance: Importance | None = None
+    best: CandidateRow | None
+    findings: Sequence[Finding]
+    curves: Curves | None
+    best_epoch: int | None
+    resource: str | None
+    ledger: Ledger | None
+    key: str = ""
+
+    @property
+    def scored(self) -> list[CandidateRow]:
+        """Candidates with a score other than ``error_score``."""
+        return [c for c in self.candidates if c.score == c.score and not c.reason]
+
+    @property
+    def wrong(self) -> list[Finding]:
+        """Findings to act on: issues before tips, severe findings first."""
+        return to_act_on(self.findings)
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the parameters of any candidate, in the order of their first use."""
+        return list(dict.fromkeys(name for c in self.candidates for name in c.params))
+
+    @property
+    def n_configurations(self) -> int:
+        """Number of candidates; several rungs of a candidate count once."""
+        return len({c.configuration for c in self.candidates})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Page:
+    """The content of a page, of a search or of all searches of one call.
+
+    The first screen shows the last of `scores` (with `metric_reason` and the `verdict`),
+    the `model` (a phrase and a sentence) with its `parts` (a title and values by name), and
+    the remedy of `next_step`, None if no remedy is urgent. `quality` is of predictions for
+    held-out samples; `usage` is code that predicts, empty without a model. `columns` are
+    the table's, `effects` their importance, `changes` were made because of findings,
+    `models` is the table of all models; `checks` concern leaks. `corrected` and
+    `baselines` are the sources of `scores` for a single search.
+    """
+
+    title: str
+    subtitle: str
+    metric: str
+    metric_reason: str = ""
+    model: tuple[str, str] = ("", "")
+    parts: tuple[str, Mapping[str, Any]] = ("", {})
+    next_step: Finding | None = None
+    verdict: str
+    notes: Sequence[str] = ()
+    scores: Sequence[ScoreLine]
+    quality: Quality | None = None
+    usage: str = ""
+    columns: ColumnKinds | None = None
+    effects: ColumnEffects | None = None
+    searches: Sequence[SearchPart] = ()
+    changes: Sequence[str] = ()
+    models: PageTable | None = None
+    checks: Sequence[Finding] = ()
+    reproduction: Reproduction
+    corrected: CorrectedScore | None = None
+    baselines: Sequence[Baseline] = ()
+
+    @property
+    def answer(self) -> tuple[str, list[str], list[tuple[str, str]]] | None:
+        """Heading, score with the ends of its interval, and baselines by name, as text."""
+        if not self.scores:
+            return None
+        line = self.scores[-1]
+        rivals = [s for s in self.scores if s.name in _RIVALS]
+        score, low, high, *rival_scores = interval_text(
+            line.score, line.low, line.high, *(s.score for s in rivals)
+        )
+        names = [f"{s.name} model" if s.name == "linear" else s.name for s in rivals]
+        heading = f"{line.name[0].upper()}{line.name[1:]}"
+        return heading, [score, low, high], list(zip(names, rival_scores, strict=True))
+
+
+_MEAN = "mean_test_"
+# Fields of a row by their names in the results of a search with rungs.
+_OF_RUNGS = {"rung": "iter", "bracket": "bracket", "n_resources": "n_resources"}
+
+
+def candidate_rows(search: Any, trials: Trials) -> list[CandidateRow]:
+    """Return a record for each row of ``cv_results_``, in their order."""
+    results, metric = search.cv_results_, metric_name(search)
+    folds = [results[f"split{k}_test_{metric}"] for k in range(search.n_splits_)]
+    running_best, _ = trials.running_best()
+    ranks = results[f"rank_test_{metric}"]
+    other_means = [k for k in results if k.startswith(_MEAN) and k != f"{_MEAN}{metric}"]
+    reasons = results.get("failure_reason", [""] * len(ranks))
+    return [
+        CandidateRow(
+            row=i,
+            rank=None if math.isnan(trials.scores[i]) else int(ranks[i]),
+            score=float(trials.scores[i]),
+            std=float(trials.spreads[i]),
+            fold_scores=tuple(float(fold[i]) for fold in folds),
+            others={key.removeprefix(_MEAN): float(results[key][i]) for key in other_means},
+            params=params,
+            seconds=float(results["mean_fit_time"][i]),
+            reason=str(reasons[i]).strip(),
+            configuration=int(trials.configurations[i]),
+            best_so_far=float(running_best[i]),
+            **{
+                field: int(results[name][i])
+                for field, name in _OF_RUNGS.items()
+                if name in results
+            },
+        )
+        for i, params in enumerate(results["params"])
+    ]
+
+
+_RIVALS = {
+    "dummy": "the dummy, which ignores all columns and",
+    "linear": "the linear model, which",
+}
+
+
+def comparison(
+    best: CandidateRow | None,
+    corrected: CorrectedScore | None,
+    baselines: Sequence[Baseline],
+    *,
+    n_candidates: int,
+) -> str:
+    """Return whether the best candidate beats the better baseline; "" without baselines.
+
+    A baseline is beaten if its mean is below the interval of the corrected score. Without a
+    comparable interval, the best mean minus its standard deviation over the folds counts.
+    """
+    if best is None:
+        none = f"None of {n_candidates} candidates" if n_candidates > 1 else "No candidate"
+        return f"{none} has a score, so none can be chosen."
+    rivals = [b for b in baselines if b.mean == b.mean]
+    if not rivals:
+        return ""
+    # A candidate that beats the better baseline beats both.
+    rival = max(rivals, key=lambda baseline: baseline.mean)
+    low, high, start, better = (
+        best.score - best.std,
+        best.score + best.std,
+        "This",
+        "better",
+    )
+    if corrected is None or _are_two_kinds(best, corrected):
+        # A pooled score is not comparable with the means over the folds of baselines.
+        mean, std = number_text(best.score, 3), number_text(best.std, 2)
+        start = f"The mean over the folds, {mean} ± {std},"
+        better = "better, beyond that spread,"
+    else:
+        low, high, better = corrected.low, corrected.high, "clearly better"
+    what = f"{_RIVALS[rival.name]} scores {number_text(rival.mean, 3)}"
+    if low > rival.mean:
+        return f"{start} is {better} than {what}."
+    is_worse = high < rival.mean
+    relation = "worse than" if is_worse else "not clearly different from"
+    advice = "Prefer the linear model." if is_worse else "Prefer the simpler linear model."
+    if rival.name == "dummy":
+        advice = "The candidates show no gain on new rows."
+    return f"{start} is {relation} {what}. {advice}"
+
+
+def _are_two_kinds(best: CandidateRow, corrected: CorrectedScore | None) -> bool:
+    """Return whether the mean over folds and the pooled score differ much."""
+    if corrected is None:
+        return False
+    return abs(corrected.naive_score - best.score) > (corrected.high - corrected.low) / 2
+
+
+def n_parameters(estimator: Any) -> int:
+    """Return the number of parameters of a fitted estimator's network, 0 if it has none."""
+    network = last_step(estimator)
+    module = getattr(getattr(network, "net_", None), "module_", None)
+    return 0 if module is None else sum(p.numel() for p in module.parameters())
+
+
+def next_step(leaks: Sequence[Finding], findings: Sequence[Finding]) -> Finding | None:
+    """Return the finding with the most urgent remedy, or None without an urgent remedy."""
+    first = [f for f in leaks if f.outcome == "issue"]
+    first += [verdict(findings)] if findings else []
+    return next((f for f in first if f.outcome in {"issue", "tip"} and f.remedy), None)
+
+
+def _held_out_quality(search: Any, row: int) -> Quality | None:
+    """Return the quality of a candidate's held-out predictions, None if unknown."""
+    record = search_record(search)
+    if record is None or record.y is None:
+        return None
+    classes = np.unique(record.y) if is_classifier(search) else None
+    return quality_of(record.y, search.oof_predictions_[row], classes)
+
+
+_TWO_KINDS = (
+    "The expected score pools all held-out rows; the other scores are means over the "
+    "folds. They differ much here, so do not compare the two kinds."
+)
+
+
+def _model_texts(search: Any, part: SearchPart) -> tuple[str, str]:
+    """Return kind and size of the model that predicts, and which candidate it is."""
+    if part.best is None:
+        return "None", ""
+    n = part.n_configurations
+    place = f"best of {n} candidates" if n > 1 else "only candidate"
+    place += f", row {part.best.row} of cv_results_"
+    model = getattr(search, "best_estimator_", None)
+    place += "; not refitted" if model is None else "; refitted on all rows"
+    size = 0 if model is None else n_parameters(model)
+    name = type(last_step(search.estimator if model is None else model)).__name__
+    return f"{name}, {parameters_text(size)}" if size else name, f"The {place}."
+
+
+def parameters_text(n: int) -> str:
+    """Return a number of parameters in words, from 1,000 on rounded to two digits."""
+    return f"{float(f'{n:.2g}') if n >= 1000 else n:,.0f} parameters"
+
+
+def gather(
+    search: Any, X: Any = None, y: Any = None, baselines: Sequence[Baseline] | None = None
+) -> Page:
+    """Return the content of a report of a fitted search.
+
+    `X` and `y` are the data of the fit; without `baselines` they are used to score some.
+    Raises NotFittedError.
+    """
+    part = search_part(search)
+    corrected = getattr(search, "corrected_score_", None)
+    if corrected is not None and corrected.score != corrected.score:
+        why, corrected = "no candidate has predictions for every row.", None
+    elif corrected is None:
+        why = (
+            "the metric is not a function of targets and of labels, probabilities or "
+            "numbers that all candidates predict, or targets or scores are missing."
+        )
+    notes = [SCORES_ARE_MEANS]
+    if corrected is None:
+        notes.append(f"The best score is not corrected for selection bias: {why}")
+    elif part.best is not None and _are_two_kinds(part.best, corrected):
+        notes.append(_TWO_KINDS)
+    if baselines is None:
+        baselines, more = search_baselines(search, X, y)
+        notes += more
+    record = search_record(search)
+    n, best = part.n_configurations, part.best
+    rows = f" in {len(part.candidates)} rows of results" if part.resource else ""
+    params = None if best is None else best.params
+    reason = "the default" if search.scoring is None else "as requested"
+    return Page(
+        title=part.title,
+        subtitle=f"{counted(n, 'candidate')}{rows}",
+        metric=part.metric,
+        metric_reason=f"Scored by {part.metric}, {reason}.",
+        model=_model_texts(search, part),
+        parts=("Parameters of the best candidate", params or {}),
+        next_step=next_step((), part.findings),
+        verdict=comparison(best, corrected, baselines, n_candidates=n),
+        notes=notes,
+        scores=score_lines(part, baselines, corrected),
+        quality=None if best is None else _held_out_quality(search, best.row),
+        usage=_usage(search),
+        effects=None
+        if X is None or best is None
+        else search_effects(search, X, y, best.row),
+        searches=[part],
+        checks=leak_checks(
+            search,
+            n_rows=None if record is None else record.n_rows,
+            has_curves=part.curves is not None,
+            has_corrected=corrected is not None,
+        ),
+        reproduction=reproduction(search, params, X, y),
+        corrected=corrected,
+        baselines=baselines,
+    )
+
+
+def search_part(search: Any) -> SearchPart:
+    """Return the candidates of a fitted search, without the importance of parameters.
+
+    The record has neither models nor data. Raises NotFittedError.
+    """
+    check_is_fitted(search, "cv_results_")
+    trials = trials_of(search)
+    rows = candidate_rows(search, trials)
+    index = trials.preferred
+    best = None if index is None or math.isnan(rows[index].score) else rows[index]
+    curves, best_epoch = None, None
+    findings: Sequence[Finding] = ()
+    # The best candidate may not be a network, or have no epochs.
+    if best is not None and best.row in set(curve_table(search)["candidate"]):
+        curves = curves_of(search, best.row)
+        findings = diagnose(search, candidate=best.row)
+        chosen = getattr(search, "best_epochs_", {})
+        best_epoch = int(chosen.get(best.row, curves.n_epochs))
+    estimator = search.estimator
+    name = type(estimator).__name__
+    if isinstance(estimator, Pipeline):
+        steps = [type(step).__name__ for _, step in estimator.steps if step is not None]
+        name = " → ".join(step for step in steps if step != "str")
+    return SearchPart(
+        title=f"{type(search).__name__} over {name}",
+        metric=trials.score_name,
+        candidates=rows,
+        parameters=[p for p in parameters_of(trials.params) if p.varies],
+        best=best,
+        findings=findings,
+        curves=curves,
+        best_epoch=best_epoch,
+        resource=trials.resource,
+        ledger=getattr(search, "ledger_", None),
+    )
+
+
+def score_lines(
+    part: SearchPart, baselines: Sequence[Baseline], corrected: CorrectedScore | None
+) -> list[ScoreLine]:
+    """Return baselines, the best candidate, and last the expected score if available."""
+    lines = [
+        ScoreLine(b.name, b.mean, b.mean - b.std, b.mean + b.std, "on the same folds")
+        for b in baselines
+        if b.mean == b.mean
+    ]
+    best = part.best
+    if best is not None:
+        low, high = best.score - best.std, best.score + best.std
+        n = part.n_configurations
+        what = f"best of {n} candidates, so optimistic" if n > 1 else "the only candidate"
+        lines.append(ScoreLine("best, uncorrected", best.score, low, high, what))
+    return lines if corrected is None else [*lines, expected_line(corrected)]
+
+
+def expected_line(corrected: CorrectedScore) -> ScoreLine:
+    """Return the score that is expected on new data, with its interval."""
+    what = f"{100 * corrected.confidence:.0f} % interval"
+    return ScoreLine(EXPECTED, corrected.score, corrected.low, corrected.high, what)
+
+
+def with_importance(part: SearchPart) -> SearchPart:
+    """Return a search with the importance of its parameters."""
+    if part.importance is not None or not part.parameters:
+        return part
+    granted = [row.n_resources for row in part.candidates]
+    importance = importance_of(
+        part.parameters,
+        np.array([row.score for row in part.candidates]),
+        configurations=np.array([row.configuration for row in part.candidates]),
+        n_resources=None if None in granted else np.array(granted),
+    )
+    return replace(part, importance=importance)
+
+
+def _usage(search: Any) -> str:
+    if not hasattr(search, "best_estimator_"):
+        return ""
+    lines = ["predictions = search.predict(X_new)"]
+    if hasattr(search, "predict_proba"):
+        lines.append("probabilities = search.predict_proba(X_new)")
+    keeping = [
+        "# To keep the model; load a pickle only if you trust who made it:",
+        'joblib.dump(search.best_estimator_, "model.joblib")',
+    ]
+    if is_savable(search.best_estimator_):
+        keeping = [
+            "# To keep the model, in a file that holds no code:",
+            'sk_tune.save(search.best_estimator_, "model.safetensors")',
+        ]
+    return "\n".join([*lines, "", *keeping])

@@ -1,0 +1,457 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Quality of predictions: common metrics, simple models to compare with, leak checks."""
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy import sparse
+from sklearn import metrics
+from sklearn.base import is_classifier, is_regressor
+from sklearn.dummy import DummyClassifier, DummyRegressor
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.model_selection import check_cv, cross_validate
+from sklearn.multiclass import OneVsRestClassifier
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from sk_tune._diagnosis import Finding
+from sk_tune._prepare import TablePreparer, as_pandas, column_kinds
+from sk_tune._search_record import deciding_scorer, search_record
+from sk_tune.exceptions import TableError
+
+Array = npt.NDArray[Any]
+
+# More samples add little precision, but make areas under curves slow.
+_MOST_ROWS = 50_000
+_MOST_POINTS = 400
+# If there are more classes, only the most frequent mistakes are shown.
+_MOST_CLASSES = 12
+
+
+class MetricLine(NamedTuple):
+    """A metric on samples held out by the folds, and on samples set aside; NaN if none."""
+
+    name: str
+    better: str
+    folds: float
+    set_aside: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Quality:
+    """Quality of predictions for samples that their models were not trained on.
+
+    `lines` are by the usual metrics. Of a classification, `labels` are the classes and
+    `counts`, (n_classes, n_classes), held-out samples by true and predicted class; of a
+    regression, `points`, (n_points, 2), are some pairs of predicted and true number.
+    """
+
+    lines: Sequence[MetricLine]
+    n_rows: int
+    n_set_aside: int
+    labels: tuple[str, ...] = ()
+    counts: Array | None = None
+    points: Array | None = None
+
+
+def quality_of(
+    y: Array,
+    predictions: Array,
+    classes: Array | None,
+    set_aside: tuple[Array, Array] | None = None,
+    decide: Callable[[Array], Array] | None = None,
+) -> Quality | None:
+    """Return how good predictions of `y`, (n_samples,), are; None for other shapes.
+
+    `predictions` are probabilities, (n_samples, n_classes), by `classes`, or numbers,
+    (n_samples,), of models that lacked the sample; NaN where there are none. `set_aside`
+    are targets and predictions of samples that no fold had. `decide` changes
+    probabilities so that the predicted label has the largest; None keeps them.
+    """
+    y = np.asarray(y)
+    n_axes = 1 if classes is None else 2
+    if y.ndim != 1 or predictions.ndim != n_axes:
+        return None
+    is_predicted = np.isfinite(predictions).reshape(len(y), -1).all(axis=1)
+    both = [(y[is_predicted], predictions[is_predicted])]
+    both.append((y[:0], predictions[:0]) if set_aside is None else set_aside)
+    if not is_predicted.any():
+        return None
+    sampled = [_some(*pair) for pair in both]
+    decided = sampled if decide is None else [(y, decide(p)) for y, p in sampled]
+    measures = [(line, sampled) for line in _REGRESSION]
+    if classes is not None:
+        measures = [(line, decided) for line in _OF_LABELS]
+        measures += [(line, sampled) for line in _OF_PROBABILITIES]
+    lines = []
+    for (name, better, measure), pairs in measures:
+        folds, aside = (_measured(measure, *pair, classes) for pair in pairs)
+        if folds == folds:
+            lines.append(MetricLine(name, better, folds, aside))
+    sizes: dict[str, Any] = {"n_rows": len(both[0][0]), "n_set_aside": len(both[1][0])}
+    if classes is None:
+        truth, predicted = _some(*both[0], most=_MOST_POINTS)
+        return Quality(lines=lines, points=np.stack([predicted, truth], axis=1), **sizes)
+    truth, held_out = both[0]
+    labels = classes[(held_out if decide is None else decide(held_out)).argmax(axis=1)]
+    counts = metrics.confusion_matrix(truth, labels, labels=classes)
+    return Quality(lines=lines, labels=tuple(map(str, classes)), counts=counts, **sizes)
+
+
+def _some(y: Array, predictions: Array, most: int = _MOST_ROWS) -> tuple[Array, Array]:
+    if len(y) <= most:
+        return y, predictions
+    rows = np.random.default_rng(0).choice(len(y), most, replace=False)
+    return y[rows], predictions[rows]
+
+
+def _measured(
+    measure: Callable[..., float], y: Array, predictions: Array, classes: Array | None
+) -> float:
+    """Return a metric, NaN where it is not defined."""
+    if not len(y):
+        return float("nan")
+    with warnings.catch_warnings(action="ignore"):
+        try:
+            if classes is None:
+                return float(measure(y, predictions))
+            return float(measure(y, predictions, classes))
+        except ValueError:
+            return float("nan")
+
+
+def _of_labels(measure: Callable[..., float], **options: Any) -> Callable[..., float]:
+    return lambda y, p, classes: measure(y, classes[p.argmax(axis=1)], **options)
+
+
+def _log_loss(y: Array, p: Array, classes: Array) -> float:
+    return float(metrics.log_loss(y, p / p.sum(axis=1, keepdims=True), labels=classes))
+
+
+def _roc_auc(y: Array, p: Array, classes: Array) -> float:
+    if len(classes) == 2:
+        return float(metrics.roc_auc_score(y == classes[1], p[:, 1]))
+    p = p / p.sum(axis=1, keepdims=True)
+    return float(metrics.roc_auc_score(y, p, multi_class="ovr", labels=classes))
+
+
+def _precision(y: Array, p: Array, classes: Array) -> float:
+    if len(classes) > 2:
+        return float("nan")
+    rarer = int((y == classes[1]).mean() <= 0.5)
+    return float(metrics.average_precision_score(y == classes[rarer], p[:, rarer]))
+
+
+def _relative(y: Array, predicted: Array) -> float:
+    if (y == 0).any():
+        return float("nan")
+    return float(metrics.mean_absolute_percentage_error(y, predicted))
+
+
+_OF_LABELS: tuple[tuple[str, str, Callable[..., float]], ...] = (
+    ("accuracy", "greater", _of_labels(metrics.accuracy_score)),
+    ("balanced accuracy", "greater", _of_labels(metrics.balanced_accuracy_score)),
+    ("F1, mean of the classes", "greater", _of_labels(metrics.f1_score, average="macro")),
+    ("Matthews correlation", "greater", _of_labels(metrics.matthews_corrcoef)),
+)
+_OF_PROBABILITIES: tuple[tuple[str, str, Callable[..., float]], ...] = (
+    ("ROC AUC", "greater", _roc_auc),
+    ("average precision of the rarer class", "greater", _precision),
+    ("log loss", "less", _log_loss),
+)
+_REGRESSION: tuple[tuple[str, str, Callable[..., float]], ...] = (
+    ("R²", "greater", metrics.r2_score),
+    ("mean absolute error", "less", metrics.mean_absolute_error),
+    ("median absolute error", "less", metrics.median_absolute_error),
+    ("root mean squared error", "less", metrics.root_mean_squared_error),
+    ("mean absolute error relative to the target", "less", _relative),
+)
+
+
+def confusion_table(quality: Quality) -> dict[str, Any] | None:
+    """Return true and predicted classes as a table, or the worst mistakes of many.
+
+    Rows ("rows") have a label, cells of a count and its share of the row, and the share
+    that is right; "mistakes" are pairs of classes with a count.  None for a regression.
+    """
+    if quality.counts is None:
+        return None
+    counts, labels = quality.counts, quality.labels
+    totals = counts.sum(axis=1)
+    if len(labels) <= _MOST_CLASSES:
+        shares = counts / np.maximum(totals, 1)[:, np.newaxis]
+        rows = [
+            (label, list(zip(row, part, strict=True)), part[k])
+            for k, (label, row, part) in enumerate(zip(labels, counts, shares, strict=True))
+        ]
+        return {"labels": labels, "rows": rows, "mistakes": []}
+    wrong = np.where(np.eye(len(labels), dtype=bool), 0, counts)
+    order = np.argsort(-wrong, axis=None, kind="stable")[:_MOST_CLASSES]
+    places = zip(*np.unravel_index(order, wrong.shape), strict=True)
+    mistakes = [
+        (labels[i], labels[j], int(wrong[i, j]), int(totals[i]))
+        for i, j in places
+        if wrong[i, j]
+    ]
+    return {"labels": labels, "rows": [], "mistakes": mistakes}
+
+
+Rows = npt.NDArray[np.intp]
+Fold = tuple[Rows, Rows]
+# Outcome and message of a check.
+Answer = tuple[Any, str]
+
+
+def folds_of(search: Any, X: Any, y: Any, n_rows: int) -> tuple[list[Fold] | None, bool]:
+    """Return training and held-out samples of each fold, and whether these are certain.
+
+    The folds are None if they depend on `X` and it is None. They are uncertain if the
+    splitter draws other folds each time and a sample was not held out exactly once.
+    """
+    remembered = _remembered(search)
+    everything = np.arange(n_rows)
+    if remembered and np.array_equal(np.sort(np.concatenate(remembered)), everything):
+        return [(np.setdiff1d(everything, rows), rows) for rows in remembered], True
+    if X is None:
+        return None, False
+    cv = check_cv(search.cv, y, classifier=is_classifier(search.estimator))
+    try:
+        drawn, again = (
+            [(np.asarray(train), np.asarray(test)) for train, test in cv.split(X, y)]
+            for _ in range(2)
+        )
+    except (TypeError, ValueError):
+        # For example, a splitter by groups, which a report does not have.
+        return None, False
+    held_out = remembered or [rows for _, rows in again]
+    return drawn, all(
+        np.array_equal(rows, other)
+        for (_, rows), other in zip(drawn, held_out, strict=True)
+    )
+
+
+def _remembered(search: Any) -> list[Rows]:
+    """Return the held-out samples of the last candidate that was scored on all folds.
+
+    Early rungs of a search may use only a part of the samples.
+    """
+    for folds in reversed(getattr(search, "held_out_rows_", ())):
+        recorded = [test for test in folds if test is not None]
+        if len(recorded) == len(folds):
+            return recorded
+    return []
+
+
+def leak_checks(
+    search: Any, *, n_rows: int | None, has_curves: bool, has_corrected: bool
+) -> list[Finding]:
+    """Return checks for leaks and selection bias in a search with `n_rows` samples."""
+    answers: dict[str, Answer] = {
+        "All candidates on the same folds": _same_folds(search),
+        "Rows held out once": _held_out_once(search, n_rows),
+        "Preparation inside the folds": _transformers(search),
+    }
+    if has_curves:
+        answers["No early stopping on held-out rows"] = (
+            "by design",
+            "Networks are scored on the held-out rows after each epoch, but these scores "
+            "neither stop a fit nor choose anything within a fold. Early stopping splits "
+            "the training rows again.",
+        )
+        answers["Choice of the epoch"] = (
+            "passed",
+            "Each network is scored after its last epoch, whatever the held-out rows say.",
+        )
+        if getattr(search, "epochs", "last") == "best":
+            answers["Choice of the epoch"] = (
+                "by design",
+                "Each candidate uses the best epoch of its mean curve over the folds. The "
+                "held-out rows choose it, and the corrected score does not correct for "
+                "that.",
+            )
+    answers["Choice of the best candidate"] = (
+        "passed" if has_corrected else "issue",
+        "The best of many scores is optimistic. The corrected score resamples rows, and "
+        "scores the candidate that is best on the drawn rows on the remaining rows."
+        if has_corrected
+        else "The best of many scores is optimistic, and this score is not corrected. "
+        "Score the best estimator on rows that the search did not use.",
+    )
+    answers["Copies of rows, groups and time"] = (
+        "not applicable",
+        "The splitter must keep copies of rows, groups and neighbours in time in one fold; "
+        "the search does not check that. Use find_leaks.",
+    )
+    return [
+        Finding(code="", name=name, outcome=outcome, severity=None, message=message)
+        for name, (outcome, message) in answers.items()
+    ]
+
+
+def _same_folds(search: Any) -> Answer:
+    recorded = getattr(search, "held_out_rows_", ())
+    if not len(recorded):
+        return "not applicable", "This search does not record which rows it scored."
+    if getattr(search, "resource", None) == "n_samples":
+        return (
+            "by design",
+            "The folds are drawn once. Each rung uses the same part of each fold for all "
+            "candidates.",
+        )
+    n_compared = n_others = 0
+    for fold in zip(*recorded, strict=True):
+        rows = [held_out for held_out in fold if held_out is not None]
+        n_compared += len(rows)
+        n_others += sum(not np.array_equal(held_out, rows[0]) for held_out in rows[1:])
+    if n_others:
+        return "issue", f"{n_others} of {n_compared} fits were scored on other rows."
+    return (
+        "passed",
+        f"The held-out rows of all {n_compared} fits are the same in each fold.",
+    )
+
+
+def _held_out_once(search: Any, n_rows: int | None) -> Answer:
+    rows = _remembered(search)
+    if not rows or n_rows is None:
+        return "not applicable", "The search does not record which rows were held out."
+    counts = np.bincount(np.concatenate(rows), minlength=n_rows)
+    never, often = int((counts == 0).sum()), int((counts > 1).sum())
+    if not never and not often:
+        said = f"Each of {n_rows} rows is in the held-out part of exactly one fold."
+        return "passed", said
+    return (
+        "by design",
+        f"Of {n_rows} rows, {never} were never held out and {often} in several folds, by "
+        "design of the splitter.",
+    )
+
+
+def _transformers(search: Any) -> Answer:
+    if not isinstance(search.estimator, Pipeline):
+        return (
+            "not applicable",
+            "The estimator is not a pipeline. A transformer that was fitted before the "
+            "search, such as a scaler, has already used the held-out rows.",
+        )
+    steps = [step for step, part in search.estimator.steps[:-1] if part is not None]
+    return (
+        "by design",
+        "The steps of the pipeline are fitted on the training rows of each fold only: "
+        f"{', '.join(steps) or 'no step before the last'}.",
+    )
+
+
+_LINEAR_STEPS = 1000  # Enough for a comparison on scaled columns.
+# Values of X from which on a linear model takes minutes.
+_MOST_VALUES = 20_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Baseline:
+    """Mean and standard deviation of the score of a "dummy" or "linear" model.
+
+    Both are over the folds of a search; greater is better, NaN is unknown.
+    """
+
+    name: str
+    mean: float
+    std: float
+
+
+def baseline_models(X: Any, *, is_classification: bool, n_targets: int = 1) -> list[Any]:
+    """Return a dummy and a linear model for a table; TableError without a usable column."""
+    if not is_classification:
+        return [DummyRegressor(), _linear(X, Ridge())]
+    model: Any = LogisticRegression(max_iter=_LINEAR_STEPS)
+    if n_targets > 1:
+        model = OneVsRestClassifier(model)
+    return [DummyClassifier(), _linear(X, model)]
+
+
+def search_baselines(search: Any, X: Any, y: Any) -> tuple[list[Baseline], list[str]]:
+    """Return scores of simple models on a search's folds, and notes on missing scores."""
+    is_classification = is_classifier(search)
+    if not (is_classification or is_regressor(search)):
+        return [], ["Baselines exist only for classifiers and regressors."]
+    record = search_record(search)
+    y = record.y if y is None and record is not None else y
+    if y is None:
+        return [], ["Baselines need the data: give X and y to the report."]
+    y = np.asarray(y)
+    folds, are_same = folds_of(search, X, y, len(y))
+    if folds is None:
+        return [], ["Baselines need the folds, which this search does not record."]
+    notes = []
+    if not are_same:
+        notes.append(
+            "The baselines are scored on other folds than the candidates, because the "
+            "splitter draws new folds each time."
+        )
+    n_targets = 1 if y.ndim == 1 else y.shape[1]
+    # A dummy needs a table, too.
+    table = np.zeros((len(y), 1)) if X is None else _as_table(X)
+    try:
+        models = baseline_models(
+            table, is_classification=is_classification, n_targets=n_targets
+        )
+    except TableError as error:
+        models = [DummyClassifier() if is_classification else DummyRegressor()]
+        notes.append(f"The linear baseline is missing. {error}")
+    if X is None:
+        models = models[:1]
+        notes.append("A linear baseline needs the data: give X and y to the report.")
+    elif getattr(table, "size", 0) > _MOST_VALUES:
+        models = models[:1]
+        notes.append("The linear baseline is missing, because the data are too large.")
+    names = ("dummy", "linear")
+    scores = [_score(model, table, y, search, folds) for model in models]
+    return [
+        Baseline(name=name, mean=float(values.mean()), std=float(values.std()))
+        for name, values in zip(names, scores, strict=False)
+    ], notes
+
+
+def _linear(X: Any, model: Any) -> Pipeline:
+    if isinstance(X, pd.DataFrame):
+        column_kinds(X)  # Refuses a table without a usable column before any fold does.
+        return Pipeline([("prepare", TablePreparer()), ("linear", model)])
+    return make_pipeline(StandardScaler(with_mean=not sparse.issparse(X)), model)
+
+
+def _as_table(X: Any) -> Any:
+    """Return numbers as an array, all else as a DataFrame of pandas."""
+    if sparse.issparse(X):
+        return X
+    table = as_pandas(X)
+    if table is not None:
+        return table
+    array = np.asarray(X)
+    # Texts are one column, sequences a column for each step and feature.
+    flat = array.reshape(len(array), -1)
+    is_plain = array.dtype.kind in "fiub" and array.ndim >= 2
+    if is_plain and not np.isnan(array).any():
+        return flat
+    return pd.DataFrame(flat).rename(columns=str)
+
+
+def _score(model: Any, X: Any, y: Any, search: Any, folds: Any) -> Any:
+    scorer, _ = deciding_scorer(search)
+    with warnings.catch_warnings(action="ignore"):
+        # NaN shows that a fold lacks a class; convergence does not matter here.
+        try:
+            scores = cross_validate(
+                model, X, y, scoring=scorer, cv=folds, error_score=np.nan
+            )
+        except ValueError:
+            # scikit-learn raises this if all folds failed, whatever error_score is.
+            scores = {}
+    # A scorer may return several scores.
+    name = f"test_{search.refit}" if "test_score" not in scores else "test_score"
+    return scores.get(name, np.full(len(folds), np.nan))

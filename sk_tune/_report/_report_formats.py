@@ -1,0 +1,349 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""A report as a self-contained page, as text for a terminal, and as JSON."""
+
+import base64
+import hashlib
+import json
+import math
+import textwrap
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from sk_tune._files import replaced_file
+from sk_tune._report._gathering import (
+    CandidateRow,
+    Cell,
+    Page,
+    PageColumn,
+    PageTable,
+    SearchPart,
+    gather,
+    number_cells,
+    outcome_text,
+    with_importance,
+)
+from sk_tune._report._pictures import (
+    column_pictures,
+    curve_pictures,
+    history_picture,
+    importance_picture,
+    residual_picture,
+    rung_picture,
+    score_picture,
+    score_texts,
+    slice_pictures,
+)
+from sk_tune._report._quality import Baseline, confusion_table
+from sk_tune._report._search_trials import number_text, plain, short_names, value_text
+from sk_tune._text import error_line, is_number, number_texts, seconds_text, text_table
+
+# A column and its cells, from above.
+Cells = tuple[PageColumn, list[Cell]]
+
+# Characters of a reason after its first line; a traceback would fill the page.
+_LONGEST_REASON = 500
+
+
+def _ranked(rows: Iterable[CandidateRow]) -> list[CandidateRow]:
+    """Return rows of results, the best first and those without a score last."""
+    return sorted(
+        rows,
+        key=lambda r: (math.isnan(r.score), r.rank or 0, -(r.n_resources or 0), r.row),
+    )
+
+
+def candidate_table(report: SearchPart) -> PageTable:
+    """Return the table of all rows of ``cv_results_``, the best first."""
+    rows = _ranked(report.candidates)
+    columns = list(_columns(report, rows))
+    best = None if report.best is None else report.best.row
+    kinds = ["best" if r.row == best else "failed" if r.reason else "" for r in rows]
+    cells = zip(*(cells for _, cells in columns), strict=True)
+    return PageTable(
+        columns=[column for column, _ in columns],
+        rows=list(zip(kinds, map(list, cells), strict=True)),
+    )
+
+
+def _column(
+    name: str, cells: Iterable[Cell], hint: str = "", *, is_number: bool = True
+) -> Cells:
+    return PageColumn(name=name, is_number=is_number, hint=hint), list(cells)
+
+
+def _columns(report: SearchPart, rows: Sequence[CandidateRow]) -> Iterator[Cells]:
+    mean = "mean over the folds"
+    yield _column("rank", (_count(r.rank) for r in rows), "by the mean score")
+    yield _column("row", (_count(r.row) for r in rows), "row of cv_results_")
+    yield _column(report.metric, number_cells(r.score for r in rows), mean)
+    spreads = number_cells((row.std for row in rows), digits=2)
+    yield _column("std", spreads, "standard deviation over the folds")
+    for name in rows[0].others if rows else ():
+        yield _column(name, number_cells(r.others[name] for r in rows), mean)
+    # Resources of rungs have a column before the parameters.
+    resource = (report.resource or "resource").rsplit("__", 1)[-1]
+    labels = {"bracket": "bracket", "rung": "rung", "n_resources": resource}
+    for field, label in labels.items():
+        counts = [getattr(row, field) for row in rows]
+        if any(count is not None for count in counts):
+            yield _column(label, map(_count, counts))
+    names = [name for name in report.names if name != report.resource]
+    for name, short in short_names(names).items():
+        cells, are_numbers = [], True
+        for row in rows:
+            value = row.params.get(name, "")
+            key = repr(float(value)) if is_number(value) else None
+            cells.append(Cell(text=value_text(value), key=key))
+            are_numbers = are_numbers and (key is not None or name not in row.params)
+        yield _column(short, cells, name if short != name else "", is_number=are_numbers)
+    seconds = number_cells((row.seconds for row in rows), digits=2)
+    yield _column("fit time (s)", seconds, "mean seconds of a fit")
+    if any(row.reason for row in rows):
+        reasons = []
+        for row in rows:
+            text = error_line(row.reason)[:_LONGEST_REASON]
+            details = row.reason[-_LONGEST_REASON:] if "\n" in row.reason else ""
+            reasons.append(Cell(text=text, details=details, is_long=bool(row.reason)))
+        yield _column("failure", reasons, is_number=False)
+
+
+def _count(value: int | None) -> Cell:
+    return Cell(text="n/a") if value is None else Cell(text=str(value), key=str(value))
+
+
+_ENVIRONMENT = jinja2.Environment(
+    loader=jinja2.PackageLoader("sk_tune._report", "page"),
+    # Always: names, values and messages come from users.
+    autoescape=True,
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_ENVIRONMENT.filters.update(
+    number=number_text,
+    value=value_text,
+    outcome=outcome_text,
+    # Long names of parameters break between their parts.
+    breakable=lambda name: Markup("__<wbr>").join(str(name).split("__")),
+)
+
+
+def write_html(
+    search: Any,
+    path: str | Path,
+    *,
+    X: Any = None,
+    y: Any = None,
+    baselines: Sequence[Baseline] | None = None,
+) -> Path:
+    """Write the results of a search as a page.
+
+    Parameters
+    ----------
+    search : estimator
+        A fitted search.
+    path : str or Path
+        HTML file to write, completely or not at all.
+    X, y : array-like, default=None
+        Data of the fit.  They add baselines on the same folds, the importance of columns
+        if the search kept models, and a fingerprint of the data.
+    baselines : sequence of Baseline or None, default=None
+        Scores of simple models; computed if None.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    NotFittedError
+        If the search is not fitted.
+    ValueError
+        If the path ends like another format.
+
+    See Also
+    --------
+    to_text : The same for a terminal.
+    to_json : The same for programs.
+    """
+    path = html_path(path)
+    return write_page(gather(search, X, y, baselines), path)
+
+
+def html_path(path: str | Path) -> Path:
+    """Return the path of a page, or raise ValueError if its suffix is of another format."""
+    path = Path(path)
+    if path.suffix.lower() not in {"", ".html", ".htm"}:
+        raise ValueError(
+            f"A report must be a file that ends in .html. Got {str(path)!r}. Name "
+            f"{path.stem}.html; a browser prints it as PDF."
+        )
+    return path
+
+
+def write_page(content: Page, path: str | Path) -> Path:
+    """Write a page to an HTML file, completely or not at all, and return its path."""
+    path, text = html_path(path), render(content)
+    with replaced_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return path
+
+
+def render(content: Page) -> str:
+    """Return a page as HTML that needs no network and no other file."""
+    searches = []
+    for part in map(with_importance, content.searches):
+        # Overviews of a single candidate are empty.
+        is_single = part.key and part.n_configurations == 1
+        overviews = () if is_single else (history_picture, rung_picture, importance_picture)
+        searches.append({
+            "part": part,
+            "curves": curve_pictures(part),
+            "overviews": [figure for draw in overviews if (figure := draw(part))],
+            "slices": slice_pictures(part),
+            "table": candidate_table(part),
+        })
+    script = _ENVIRONMENT.get_template("report.js").render()
+    digest, quality = hashlib.sha256(script.encode()).digest(), content.quality
+    return _ENVIRONMENT.get_template("report.html.j2").render(
+        page=content,
+        script=script,
+        # The browser runs only this script, not any in a name or message.
+        script_hash=f"sha256-{base64.b64encode(digest).decode()}",
+        written=datetime.now().astimezone().isoformat(sep=" ", timespec="minutes"),
+        scores=score_picture(content.scores, content.metric),
+        has_set_aside=any(line.set_aside == line.set_aside for line in content.scores),
+        confusion=None if quality is None else confusion_table(quality),
+        effects=[]
+        if content.effects is None
+        else column_pictures(content.effects, content.metric),
+        residuals=None if quality is None else residual_picture(quality),
+        searches=searches,
+    )
+
+
+_WIDTH = 88
+_N_SHOWN = 5  # Candidates that the text lists.
+_FORMAT = 1
+# Fields of a page in JSON, in addition to the fields of the search.
+_OF_PAGE = (
+    "verdict", "corrected", "notes", "baselines", "quality", "usage", "checks",
+    "reproduction",
+)  # fmt: skip
+
+
+def to_text(search: Any) -> str:
+    """Return the results of a search as text for a terminal.
+
+    Parameters
+    ----------
+    search : estimator
+        A fitted search.
+
+    Returns
+    -------
+    str
+        Expected score, model, next step, scores, findings, best candidates and ledger.
+
+    Raises
+    ------
+    NotFittedError
+        If the search is not fitted.
+
+    See Also
+    --------
+    write_html : The same as a page, with pictures.
+    """
+    page = gather(search)
+    (part,) = page.searches
+    parts = [page.title]
+    if page.answer is not None:
+        heading, (score, low, high), _ = page.answer
+        interval = f"{low} to {high}, {page.scores[-1].what}"
+        parts.append(f"{heading}: {score} ({interval}; {page.metric})")
+    parts.append(f"Model: {page.model[0]}. {page.model[1]}")
+    if part.findings:
+        step = "nothing urgent" if page.next_step is None else page.next_step.remedy
+        parts.append(f"Next step: {step}")
+    parts = ["\n".join(map(_wrapped, parts)), _wrapped(page.verdict)]
+    if page.scores:
+        texts = score_texts(page.scores)
+        rows = [
+            (line.name, score, f"{low} to {high}")
+            for line, (score, low, high, _) in zip(page.scores, texts, strict=True)
+        ]
+        parts.append(text_table([page.metric, "score", "range"], rows))
+    parts += [_wrapped(note) for note in page.notes]
+    findings = []
+    for finding in part.wrong:
+        head = f"{finding.outcome} {finding.code} {finding.name}: {finding.message}"
+        findings.append(_wrapped(head))
+        if finding.remedy:
+            findings.append(_wrapped(finding.remedy, "    "))
+    parts += ["\n".join(findings), _best(part)]
+    if part.ledger is not None:
+        parts.append(str(part.ledger))
+    return "\n\n".join(filter(None, parts))
+
+
+def to_json(search: Any) -> str:
+    """Return the results of a search as JSON.
+
+    Parameters
+    ----------
+    search : estimator
+        A fitted search.
+
+    Returns
+    -------
+    str
+        A mapping with the fields of the page; null for numbers that are not finite, and
+        text for parameters that JSON does not have.
+
+    Raises
+    ------
+    NotFittedError
+        If the search is not fitted.
+
+    See Also
+    --------
+    write_html : The same as a page.
+    """
+    page = gather(search)
+    (part,) = page.searches
+    content = plain(with_importance(part))
+    content |= {n: plain(getattr(page, n)) for n in _OF_PAGE}
+    content["checks"] = [
+        {"name": f.name, "outcome": outcome_text(f), "text": f.message} for f in page.checks
+    ]
+    return json.dumps({"format": _FORMAT, **content}, ensure_ascii=False, allow_nan=False)
+
+
+def _wrapped(text: str, indent: str = "") -> str:
+    return textwrap.fill(text, _WIDTH, initial_indent=indent, subsequent_indent=indent)
+
+
+def _best(part: SearchPart) -> str:
+    ranked = _ranked(part.scored)[:_N_SHOWN]
+    short = short_names(part.names)
+    scores = number_texts([row.score for row in ranked])
+    stds = number_texts([row.std for row in ranked], 2)
+    rows = [
+        (
+            row.row,
+            score,
+            std,
+            seconds_text(row.seconds),
+            ", ".join(f"{short[n]}={value_text(v)}" for n, v in row.params.items()),
+        )
+        for row, score, std in zip(ranked, scores, stds, strict=True)
+    ]
+    header = ["row", part.metric, "std", "fit", "parameters"]
+    return text_table(header, rows) if rows else ""

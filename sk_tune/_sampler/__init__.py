@@ -1,0 +1,26 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Samplers propose candidates, given the scores of earlier ones."""
+
+from sk_tune._sampler._bayes import BayesSampler
+from sk_tune._sampler._samplers import (
+    FidelitySampler,
+    RandomSampler,
+    Sampler,
+    announce,
+    fill_failed,
+)
+from sk_tune._sampler._surrogate import BoostedQuantiles
+from sk_tune._sampler._tpe import TPESampler, import_optuna
+
+__all__ = [
+    "BayesSampler",
+    "BoostedQuantiles",
+    "FidelitySampler",
+    "RandomSampler",
+    "Sampler",
+    "TPESampler",
+    "announce",
+    "fill_failed",
+    "import_optuna",
+]

@@ -1,0 +1,457 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Bayesian optimisation with the models and acquisition functions of scikit-optimize.
+
+scikit-optimize's ``Optimizer`` fits its model three times per point of a batch, repeats
+points, and supports neither branches nor failures; so this module uses its parts without
+it.  The model scores one pool of codes; points are then chosen greedily.  A chosen or
+pending point is assumed to score its mean [1]_: means stay, deviations shrink by
+conditioning.  In a portfolio of acquisition functions, successful ones are used more often
+[2]_.
+
+References
+----------
+.. [1] D. Ginsbourger, R. Le Riche, L. Carraro. Kriging is well-suited to parallelize
+   optimization. In: Computational Intelligence in Expensive Optimization Problems, 2010.
+   The "Kriging believer".
+.. [2] M. Hoffman, E. Brochu, N. de Freitas. Portfolio allocation for Bayesian optimization.
+   UAI 2011.  Algorithm 2, GP-Hedge.
+"""
+
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.random import RandomState
+from numpy.typing import ArrayLike, NDArray
+from sklearn.utils import check_random_state
+from skopt.acquisition import gaussian_ei, gaussian_lcb, gaussian_pi
+
+from sk_tune._sampler._samplers import fill_failed
+from sk_tune._sampler._surrogate import (
+    Belief,
+    BoostedQuantiles,
+    GaussianProcess,
+    Surrogate,
+    other,
+    quiet_and_single,
+    trees,
+)
+from sk_tune._space import Candidate, Space
+
+Array = NDArray[np.float64]
+
+# With more points, a Gaussian process costs more than trees.
+_MAX_PROCESS_POINTS = 100
+_N_BEST = 5
+# The space counts as exhausted after this number of draws without a new code.
+_MAX_FRUITLESS = 20
+_N_DRAWS = 256
+# Spaces up to this size are searched exhaustively.
+_MAX_LISTED = 100_000
+# Beyond this number of pending points, the oldest count as lost.
+_MAX_PENDING = 64
+# Tukey's far fence; scores beyond it would compress all others.
+_FENCE = 3.0
+
+
+class BayesSampler:
+    """Proposes candidates by the acquisition function of a model of the score.
+
+    The options are those of ``BayesSearchCV``; `base_estimator` may also be "auto": a
+    Gaussian process up to 100 points, extremely randomised trees beyond. `xi` is the least
+    improvement, in standard deviations of the scores, `kappa` the number of standard
+    deviations between mean and confidence bound. The first `n_initial_points` are spread
+    over the space. Every distribution needs ``ppf`` and ``cdf``.
+
+    The model is fitted once for each `ask` after a `tell`, whatever their numbers of
+    candidates, and one model is stored. No candidate is proposed twice while new ones
+    remain. Pending candidates are assumed to score the model's mean.
+
+    >>> from sk_tune import as_space
+    >>> sampler = BayesSampler(as_space({"x": (-2.0, 2.0)}), random_state=0)
+    >>> for _ in range(6):
+    ...     candidates = sampler.ask(4)
+    ...     sampler.tell(candidates, [-((c["x"] - 1) ** 2) for c in candidates])
+    >>> abs(sampler.ask(1)[0]["x"] - 1) < 0.1
+    True
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        random_state: Any = None,
+        *,
+        base_estimator: Any = "auto",
+        acq_func: str = "EI",
+        xi: float = 0.001,
+        kappa: float = 1.96,
+        n_initial_points: int = 10,
+    ) -> None:
+        space.check_codes("Bayesian search")
+        names = [*sorted(ACQUISITIONS), "gp_hedge"]
+        if acq_func not in names:
+            raise ValueError(
+                f"The 'acq_func' parameter of BayesSampler must be a str among {names}. "
+                f"Got {acq_func!r} instead."
+            )
+        self.space = space
+        self.base_estimator = base_estimator
+        self.acq_func = acq_func
+        self.xi = xi
+        self.kappa = kappa
+        self.n_initial_points = n_initial_points
+        self._rng: RandomState = check_random_state(random_state)
+        self._hedge = Hedge(self._rng)
+        self._codes: list[Array] = []
+        self._scores: list[float] = []
+        self._seen: set[bytes] = set()
+        # Insertion order is the order of proposals.
+        self._pending: dict[bytes, Array] = {}
+        self._initial: list[Array] | None = None
+        self._models: dict[str, Surrogate] = {}
+        self._fitted: tuple[int, Surrogate] | None = None
+        self._model_kind(0)
+
+    def ask(self, n_points: int) -> list[Candidate]:
+        """Return new candidates; fewer, or none, once a finite space is exhausted."""
+        rows = self._initial_rows(n_points)
+        if len(rows) < n_points:
+            scores = fill_failed(np.array(self._scores))
+            is_model_wanted = self._model_kind(len(self._scores)) != "DUMMY"
+            varies = any(c.dimension.n_categories != 1 for c in self.space.columns)
+            if scores is not None and is_model_wanted and varies:
+                with quiet_and_single():
+                    rows += self._model_rows(n_points - len(rows), scores)
+        rows += self._random_rows(n_points - len(rows))
+        return self.space.decode(np.array(rows)) if rows else []
+
+    def tell(
+        self,
+        candidates: Sequence[Candidate],
+        scores: ArrayLike,
+        n_resources: int | None = None,
+    ) -> None:
+        """Store scores; the next ``ask`` fits the model."""
+        codes = self.space.encode(candidates)
+        values = np.asarray(scores, dtype=float).tolist()
+        rows = zip(self.space.keys(codes), codes, values, strict=True)
+        for key, row, score in rows:
+            self._pending.pop(key, None)
+            self._seen.add(key)
+            self._codes.append(row)
+            self._scores.append(score)
+
+    def expect(self, candidates: Sequence[Candidate]) -> None:
+        """Treat candidates that are evaluated elsewhere as pending."""
+        codes = self.space.encode(candidates)
+        for key, row in zip(self.space.keys(codes), codes, strict=True):
+            self._seen.add(key)
+            self._pending[key] = row
+
+    def _initial_rows(self, n_points: int) -> list[Array]:
+        n_due = self.n_initial_points - len(self._scores) - len(self._pending)
+        rows: list[Array] = []
+        if n_due <= 0:
+            return rows
+        if self._initial is None:
+            # A Latin hypercube.
+            n_columns = len(self.space.columns)
+            cells = [self._rng.permutation(n_due) for _ in range(n_columns)]
+            shifts = self._rng.uniform(size=(n_due, n_columns))
+            unit = (np.stack(cells, axis=1) + shifts) / n_due
+            self._initial = list(self.space.from_unit(unit))
+        while self._initial and len(rows) < min(n_points, n_due):
+            row = self._initial.pop(0)
+            if self._take(row):
+                rows.append(row)
+        return rows + self._random_rows(min(n_points, n_due) - len(rows))
+
+    def _model_rows(self, n: int, scores: Array) -> list[Array]:
+        y = _standardised_losses(scores)
+        model = self._model(y)
+        y_opt = float(y.min())
+        hedges = self.acq_func == "gp_hedge"
+        acquisition = self._hedge.choose(model) if hedges else self.acq_func
+
+        def value(mean: Array, std: Array, y_opt: float, name: str = acquisition) -> Array:
+            return ACQUISITIONS[name](mean, std, y_opt, self.xi, self.kappa)
+
+        def judge(codes: Array) -> Array:
+            belief = model.believe(self._features(codes))
+            return value(belief.mean, belief.std, y_opt)
+
+        best = np.array(self._codes)[np.argsort(y, kind="stable")[:_N_BEST]]
+        pool = candidate_pool(self.space, best, judge, self._rng)
+        pending = list(self._pending.values())[-_MAX_PENDING:]
+        pool = np.concatenate([np.array(pending).reshape(-1, pool.shape[1]), pool])
+        features = self._features(pool)
+        belief = model.believe(features)
+        if hedges:
+            self._hedge.nominate(
+                features, belief, lambda name, b: value(b.mean, b.std, y_opt, name)
+            )
+        rows = greedy_batch(
+            belief,
+            value,
+            y_opt,
+            n,
+            is_taken=lambda row: not self._take(pool[row]),
+            pending=range(len(pending)),
+        )
+        return [pool[row] for row in rows]
+
+    def _model(self, y: Array) -> Surrogate:
+        if self._fitted is None or self._fitted[0] != len(y):
+            kind = self._model_kind(len(y))
+            model = self._models[kind]
+            model.fit(self._features(np.array(self._codes)), y)
+            self._models = {kind: model}
+            self._fitted = len(y), model
+        return self._fitted[1]
+
+    def _model_kind(self, n_points: int) -> str:
+        """Return the name of the model for a number of points."""
+        model = self.base_estimator
+        kind = model.upper() if isinstance(model, str) else "OTHER"
+        if kind == "AUTO":
+            kind = "GP" if n_points <= _MAX_PROCESS_POINTS else "ET"
+        if kind not in self._models and kind != "DUMMY":
+            if kind == "GP":
+                self._models[kind] = GaussianProcess(self._rng)
+            elif kind in {"ET", "RF"}:
+                self._models[kind] = trees(kind, self._rng)
+            else:
+                regressor = BoostedQuantiles() if kind == "GBRT" else model
+                self._models[kind] = other(regressor, self._rng)
+        return kind
+
+    def _random_rows(self, n: int) -> list[Array]:
+        """Return up to `n` random points that were not proposed before."""
+        rows: list[Array] = []
+        n_fruitless = 0
+        while len(rows) < n and n_fruitless < _MAX_FRUITLESS and not self._is_exhausted():
+            drawn = self.space.random_codes(_N_DRAWS, self._rng)
+            unique_rows = (row for row in drawn if self._take(row))
+            new = list(itertools.islice(unique_rows, n - len(rows)))
+            rows += new
+            n_fruitless = 0 if new else n_fruitless + 1
+        n_points = self.space.n_points
+        can_list = n_points is not None and self.space.is_listed and n_points <= _MAX_LISTED
+        if len(rows) < n and can_list and not self._is_exhausted():
+            # Points that the random draws missed.
+            everything = self.space.encode(self.space.sample(n_points or 0, self._rng))
+            new_rows = (row for row in everything if self._take(row))
+            rows += itertools.islice(new_rows, n - len(rows))
+        return rows
+
+    def _is_exhausted(self) -> bool:
+        n_points = self.space.n_points
+        return n_points is not None and len(self._seen) >= n_points
+
+    def _take(self, row: Array) -> bool:
+        """Record a point as proposed; return False if it was proposed before."""
+        (key,) = self.space.keys(row[None])
+        if key in self._seen:
+            return False
+        self._seen.add(key)
+        self._pending[key] = row
+        return True
+
+    def _features(self, codes: Array) -> Array:
+        """Return codes with categories one-hot encoded."""
+        parts = []
+        for j, column in enumerate(self.space.columns):
+            n_categories = column.dimension.n_categories
+            if n_categories == 0:
+                parts.append(codes[:, j : j + 1])
+            elif n_categories > 1:
+                parts.append((codes[:, j : j + 1] == np.arange(n_categories)).astype(float))
+        return np.concatenate(parts, axis=1) if parts else np.empty((len(codes), 0))
+
+
+def _standardised_losses(scores: Array) -> Array:
+    """Return losses of mean 0 and deviation 1, with outliers pulled in."""
+    low, high = np.quantile(scores, [0.25, 0.75])
+    if high > low:
+        scores = np.maximum(scores, low - _FENCE * (high - low))
+    deviation = scores.std()
+    return np.asarray((scores.mean() - scores) / (deviation if deviation > 0 else 1.0))
+
+
+# Acquisition functions of (means, deviations, best score so far, least improvement, number
+# of deviations in a bound); greater is better.
+_Acquisition = Callable[[Array, Array, float, float, float], Array]
+
+# Codes are in [0, 1]; the widest step leaves a basin, the narrowest refines within it.
+_STEPS = (0.2, 0.07, 0.02, 0.006)
+_N_RANDOM = 1500
+_N_STARTS = 8
+_N_PER_START = 24
+# Mean number of parameters that a step changes, so that good combinations survive.
+_N_CHANGED = 2.0
+_VARIANCE_FLOOR = 1e-12
+
+
+class _Posterior:
+    """Minimal model for scikit-optimize's acquisition functions."""
+
+    def __init__(self, mean: Array, std: Array) -> None:
+        self._mean, self._std = mean, std
+
+    def predict(self, X: Any, *, return_std: bool) -> tuple[Array, Array]:
+        return self._mean, self._std
+
+
+# The names are those of scikit-optimize.  A confidence bound has no improvement and hence
+# no margin.
+ACQUISITIONS: dict[str, _Acquisition] = {
+    "EI": lambda mean, std, y_opt, xi, kappa: np.asarray(
+        gaussian_ei(None, _Posterior(mean, std), y_opt, xi)
+    ),
+    "LCB": lambda mean, std, y_opt, xi, kappa: np.asarray(
+        -gaussian_lcb(None, _Posterior(mean, std), kappa=kappa)
+    ),
+    "PI": lambda mean, std, y_opt, xi, kappa: np.asarray(
+        gaussian_pi(None, _Posterior(mean, std), y_opt, xi)
+    ),
+}
+
+
+def candidate_pool(
+    space: Space, best: Array, judge: Callable[[Array], Array], rng: RandomState
+) -> Array:
+    """Return codes, (P, D), that contain good candidates for evaluation.
+
+    They are random codes, and codes around the best by `judge` (codes to values, greater is
+    better), with decreasing steps; `best` has the codes of the best candidates, (n, D).
+    """
+    pool = [
+        space.random_codes(_N_RANDOM, rng),
+        neighbours(space, best, _N_PER_START, _STEPS[1], rng),
+    ]
+    values = [judge(codes) for codes in pool]
+    for step in _STEPS:
+        codes = np.concatenate(pool)
+        top = np.argsort(-np.concatenate(values), kind="stable")[:_N_STARTS]
+        pool.append(neighbours(space, codes[top], _N_PER_START, step, rng))
+        values.append(judge(pool[-1]))
+    return np.concatenate(pool)
+
+
+def greedy_batch(
+    belief: Belief,
+    value: Callable[[Array, Array, float], Array],
+    y_opt: float,
+    n: int,
+    *,
+    is_taken: Callable[[int], bool],
+    pending: range,
+) -> list[int]:
+    """Return up to `n` positions in a pool to evaluate together.
+
+    `value` maps ``(mean, std, y_opt)`` to a value, greater is better; `y_opt` is the best
+    score so far, less is better. Positions with `is_taken` are excluded (it is called for
+    the best ones only); those in `pending` are being evaluated.
+    """
+    factors = np.empty((0, len(belief.mean)))
+    variance = belief.std**2
+    for row in pending:
+        factors, variance = _condition(belief, factors, variance, row)
+        y_opt = min(y_opt, float(belief.mean[row]))
+    free = np.ones(len(belief.mean), dtype=bool)
+    rows: list[int] = []
+    while len(rows) < n:
+        best = _first_free(value(belief.mean, np.sqrt(variance), y_opt), free, is_taken)
+        if best is None:
+            break
+        rows.append(best)
+        factors, variance = _condition(belief, factors, variance, best)
+        y_opt = min(y_opt, float(belief.mean[best]))
+    return rows
+
+
+def _condition(
+    belief: Belief, factors: Array, variance: Array, row: int
+) -> tuple[Array, Array]:
+    """Return the Cholesky factors and variances after conditioning on a point's score.
+
+    `factors` are the rows of the Cholesky factor of the points so far.
+    """
+    covariance = belief.covariance(row) - factors[:, row] @ factors
+    pivot = max(float(variance[row]), 0.0) + belief.noise
+    factor = covariance / np.sqrt(max(pivot, _VARIANCE_FLOOR))
+    variance = np.maximum(variance - factor**2, 0.0)
+    return np.concatenate([factors, factor[None]]), variance
+
+
+def _first_free(
+    values: Array, free: NDArray[np.bool_], is_taken: Callable[[int], bool]
+) -> int | None:
+    """Return the best free point; mark it and all better ones as taken."""
+    for row in np.argsort(-values, kind="stable"):
+        if free[row]:
+            free[row] = False
+            if not is_taken(int(row)):
+                return int(row)
+    return None
+
+
+def neighbours(
+    space: Space, centres: Array, n_each: int, step: float, rng: RandomState
+) -> Array:
+    """Return codes that differ from the `centres`, (n, D), in a few parameters.
+
+    There are `n_each` for each centre; `step` is the standard deviation of a change, as a
+    share of a parameter's range. Parameters activated by a change are random.
+    """
+    codes = np.repeat(centres, n_each, axis=0)
+    fresh = space.random_codes(len(codes), rng)
+    codes = np.where(space.active(codes), codes, fresh)
+    has_order = np.array([column.dimension.n_categories == 0 for column in space.columns])
+    moved = np.where(has_order, codes + step * rng.normal(size=codes.shape), fresh)
+    # Change at least one parameter.
+    changed = rng.uniform(size=codes.shape) < _N_CHANGED / codes.shape[1]
+    changed[np.arange(len(codes)), rng.randint(codes.shape[1], size=len(codes))] = True
+    return space.snap(
+        np.where(changed, np.where(has_order, np.clip(moved, 0, 1), moved), codes)
+    )
+
+
+_PORTFOLIO = ("EI", "LCB", "PI")
+# scikit-optimize's value; the rate at which gains turn into odds.
+_RATE = 1.0
+
+
+class Hedge:
+    """Chooses an acquisition function for each batch."""
+
+    def __init__(self, rng: RandomState) -> None:
+        self._rng = rng
+        self.gains = np.zeros(len(_PORTFOLIO))
+        self._nominees: Array | None = None
+
+    def choose(self, model: Surrogate) -> str:
+        """Draw the name of the next function, with odds that grow with its gain.
+
+        The gain of a function is the newly fitted `model`'s expectation at the function's
+        earlier nominations.
+        """
+        if self._nominees is not None:
+            # Predictions are losses.
+            self.gains -= _RATE * model.believe(self._nominees).mean
+            self._nominees = None
+        odds = np.exp(self.gains - self.gains.max())
+        return _PORTFOLIO[int(np.argmax(self._rng.multinomial(1, odds / odds.sum())))]
+
+    def nominate(
+        self, features: Array, belief: Belief, value: Callable[[str, Belief], Array]
+    ) -> None:
+        """Record the favourite point of each function in a pool.
+
+        `features` are those of the pool, (P, F); `value` maps ``(name, belief)`` to values,
+        greater is better.
+        """
+        best = [int(np.argmax(value(name, belief))) for name in _PORTFOLIO]
+        self._nominees = features[best]

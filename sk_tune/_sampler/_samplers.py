@@ -1,0 +1,212 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""The interface of samplers, random sampling, and a sampler with one model per rung.
+
+Notation, as in Falkner et al. [1]_, Algorithm 2: rho is the fraction of random candidates,
+D_b the points evaluated with b resources, N_min the fewest points for a model.
+
+References
+----------
+.. [1] S. Falkner, A. Klein, F. Hutter. BOHB: robust and efficient hyperparameter
+   optimization at scale. ICML 2018.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.random import RandomState
+from numpy.typing import ArrayLike, NDArray
+from sklearn.utils import check_random_state
+
+from sk_tune._space import Candidate, Space
+
+
+class Sampler(Protocol):
+    """Proposes candidates and learns from their scores.
+
+    An optional method ``expect(candidates)`` announces candidates that are evaluated
+    elsewhere: the sampler does not propose them, and ``tell`` reports their scores later.
+    """
+
+    def ask(self, n_points: int) -> list[Candidate]:
+        """Return the next candidates.
+
+        Parameters
+        ----------
+        n_points : int
+            Number of candidates.
+
+        Returns
+        -------
+        list of dict
+            Fewer than `n_points`, or none, once a finite space is exhausted.
+        """
+
+    def tell(
+        self,
+        candidates: Sequence[Candidate],
+        scores: ArrayLike,
+        n_resources: int | None = None,
+    ) -> None:
+        """Learn from scores.
+
+        Parameters
+        ----------
+        candidates : sequence of dict
+            Proposed by ``ask``, or evaluated elsewhere.
+        scores : array-like of shape (n_candidates,)
+            Greater is better.  A non-finite score marks a failed candidate, which counts as
+            the worst finite score.
+        n_resources : int, optional
+            Resources of each candidate so far.
+        """
+
+
+def announce(sampler: Any, candidates: Sequence[Candidate]) -> None:
+    """Announce candidates that are evaluated elsewhere, if the sampler supports it."""
+    expect = getattr(sampler, "expect", None)
+    if expect is not None and candidates:
+        expect(candidates)
+
+
+def fill_failed(scores: NDArray[np.float64]) -> NDArray[np.float64] | None:
+    """Return scores with non-finite values replaced by the worst finite one.
+
+    None if none is finite.
+    """
+    is_finite = np.isfinite(scores)
+    if not is_finite.any():
+        return None
+    return np.where(is_finite, scores, scores[is_finite].min())
+
+
+class RandomSampler:
+    """Draws candidates at random, without repetition if all parameters are lists.
+
+    The first `n` candidates are those of scikit-learn's ``ParameterSampler``, for a space
+    that it accepts; batch sizes do not matter unless all parameters are lists.
+
+    >>> from sk_tune import as_space
+    >>> sampler = RandomSampler(as_space({"C": [1, 10, 100]}), random_state=0)
+    >>> sampler.ask(2)
+    [{'C': 100}, {'C': 10}]
+    >>> sampler.ask(2)
+    [{'C': 1}]
+    """
+
+    def __init__(self, space: Space, random_state: Any = None) -> None:
+        self.space = space
+        self._rng: RandomState = check_random_state(random_state)
+        self._drawn: set[int] = set()
+
+    def ask(self, n_points: int) -> list[Candidate]:
+        """Return new candidates; fewer, or none, once a space of lists is exhausted."""
+        return self.space.sample(n_points, self._rng, self._drawn)
+
+    def tell(
+        self,
+        candidates: Sequence[Candidate],
+        scores: ArrayLike,
+        n_resources: int | None = None,
+    ) -> None:
+        """Ignore the scores."""
+
+
+# rho of the paper's experiments, and the excess of N_min over the number of parameters:
+# N_min is that number + 1, and Algorithm 2 has "+ 2".
+_RHO = 1 / 3
+_MORE_POINTS = 3
+_MAX_FRUITLESS = 20
+_SEED_END = 2**31 - 1
+
+
+class FidelitySampler:
+    """Makes a sampler learn from the highest resources with enough scored candidates.
+
+    `make_sampler`, called with a space and a seed, should make samplers without initial
+    points. A third of the candidates is always random; a model needs the number of
+    parameters + 3 points.
+
+    Each `ask` makes a new sampler and passes it the points of one level only, because
+    scores after different resources are not comparable. Candidates without a score are
+    announced as pending. No candidate is proposed twice while new ones remain.
+    """
+
+    def __init__(
+        self,
+        make_sampler: Callable[[Space, int], Sampler],
+        space: Space,
+        random_state: Any = None,
+    ) -> None:
+        space.check_codes("a search that learns")
+        self.make_sampler = make_sampler
+        self.space = space
+        self._rng: RandomState = check_random_state(random_state)
+        self._random = RandomSampler(space, self._rng)
+        self._levels: dict[int, list[tuple[Candidate, float]]] = {}
+        self._seen: set[bytes] = set()
+        # Candidates without a score at any level.
+        self._pending: dict[bytes, Candidate] = {}
+
+    def ask(self, n_points: int) -> list[Candidate]:
+        """Return new candidates; fewer, or none, once a finite space is exhausted."""
+        is_random = self._rng.uniform(size=n_points) < _RHO
+        level = self.level()
+        learnt: list[Candidate] = []
+        if level is not None and not is_random.all():
+            seed = int(self._rng.randint(_SEED_END))
+            sampler = self.make_sampler(self.space, seed)
+            candidates, scores = zip(*self._levels[level], strict=True)
+            sampler.tell(candidates, scores, level)
+            announce(sampler, list(self._pending.values()))
+            learnt = self._new(sampler, int(np.count_nonzero(~is_random)))
+        drawn = self._new(self._random, n_points - len(learnt))
+        # Rungs may start in this order, so it must not separate the two kinds.
+        sources = [drawn if r else learnt for r in is_random]
+        mixed = [source.pop(0) for source in sources if source]
+        return mixed + drawn + learnt
+
+    def tell(
+        self,
+        candidates: Sequence[Candidate],
+        scores: ArrayLike,
+        n_resources: int | None = None,
+    ) -> None:
+        """Store scores of candidates with some resources; None counts as 0."""
+        values = np.asarray(scores, dtype=float).tolist()
+        for key in self.space.keys(self.space.encode(candidates)):
+            self._seen.add(key)
+            self._pending.pop(key, None)
+        points = self._levels.setdefault(n_resources or 0, [])
+        points += zip(candidates, values, strict=True)
+
+    def expect(self, candidates: Sequence[Candidate]) -> None:
+        """Treat candidates that are evaluated elsewhere as pending."""
+        keys = self.space.keys(self.space.encode(candidates))
+        self._seen.update(keys)
+        self._pending.update(zip(keys, candidates, strict=True))
+
+    def level(self) -> int | None:
+        """Return the most resources with enough scores for a model."""
+        n_needed = len(self.space.columns) + _MORE_POINTS
+        enough = [b for b, points in self._levels.items() if len(points) >= n_needed]
+        return max(enough, default=None)
+
+    def _new(self, sampler: Sampler, n: int) -> list[Candidate]:
+        """Return a sampler's candidates that were not proposed before."""
+        new: list[Candidate] = []
+        n_fruitless = 0
+        while len(new) < n and n_fruitless < _MAX_FRUITLESS:
+            candidates = sampler.ask(n - len(new))
+            if not candidates:
+                break
+            n_before = len(new)
+            keys = self.space.keys(self.space.encode(candidates))
+            for key, candidate in zip(keys, candidates, strict=True):
+                if key not in self._seen:
+                    self._seen.add(key)
+                    self._pending[key] = candidate
+                    new.append(candidate)
+            n_fruitless = 0 if len(new) > n_before else n_fruitless + 1
+        return new

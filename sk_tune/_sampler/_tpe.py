@@ -1,0 +1,183 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Tree-structured Parzen estimators by Optuna, over the same spaces.
+
+Optuna sees codes: an index for a category, a number between 0 and 1 for any other
+parameter, so that it draws from scipy's distributions and keeps values of any kind.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from numpy.random import RandomState
+from numpy.typing import ArrayLike, NDArray
+from sklearn.utils import check_random_state
+
+from sk_tune._sampler._samplers import fill_failed
+from sk_tune._sampler._surrogate import quiet_and_single
+from sk_tune._space import Candidate, Space
+
+Array = NDArray[np.float64]
+
+_SEED_END = 2**31 - 1
+# Optuna may repeat points; after this number of repeats a random point replaces it.
+_MAX_REPEATS = 5
+_N_DRAWS = 256
+_MAX_FRUITLESS = 20
+
+
+class TPESampler:
+    """Proposes candidates by Optuna's ``TPESampler``.
+
+    Raises ImportError without the extra ``study``. Every distribution needs ``ppf`` and
+    ``cdf``. The first `n_initial_points` are random. Parameters are modelled jointly; a
+    branch is modelled together with the parameters above it.
+    """
+
+    def __init__(
+        self, space: Space, random_state: Any = None, *, n_initial_points: int = 10
+    ) -> None:
+        space.check_codes("a search that learns")
+        self.space = space
+        self._optuna = import_optuna("TPESampler")
+        self._rng: RandomState = check_random_state(random_state)
+        with self._quiet():
+            self._study = self._optuna.create_study(
+                direction="maximize",
+                sampler=self._optuna.samplers.TPESampler(
+                    n_startup_trials=n_initial_points,
+                    multivariate=True,
+                    group=True,
+                    constant_liar=True,
+                    seed=int(self._rng.randint(_SEED_END)),
+                ),
+            )
+        distributions = self._optuna.distributions
+        self._distributions: list[Any] = [
+            distributions.CategoricalDistribution(range(n))
+            if (n := column.dimension.n_categories)
+            else distributions.FloatDistribution(0.0, 1.0)
+            for column in space.columns
+        ]
+        self._seen: set[bytes] = set()
+        self._pending: dict[bytes, Any] = {}
+        self._scores: list[float] = []
+
+    def ask(self, n_points: int) -> list[Candidate]:
+        """Return new candidates; fewer, or none, once a finite space is exhausted."""
+        rows: list[Array] = []
+        with self._quiet():
+            for _ in range(n_points):
+                row = self._next_row()
+                if row is None:
+                    break
+                rows.append(row)
+        return self.space.decode(np.array(rows)) if rows else []
+
+    def tell(
+        self,
+        candidates: Sequence[Candidate],
+        scores: ArrayLike,
+        n_resources: int | None = None,
+    ) -> None:
+        """Store scores; a failed candidate counts as the worst score so far."""
+        codes = self.space.encode(candidates)
+        new_scores = np.asarray(scores, dtype=float)
+        self._scores += new_scores.tolist()
+        filled = fill_failed(np.array(self._scores))
+        with self._quiet():
+            for index, key in enumerate(self.space.keys(codes)):
+                self._seen.add(key)
+                value = None if filled is None else float(filled[index - len(new_scores)])
+                trial = self._pending.pop(key, None)
+                if trial is not None:
+                    self._finish(trial, value)
+                elif value is not None:
+                    self._study.add_trial(self._finished(codes[index], value))
+
+    def expect(self, candidates: Sequence[Candidate]) -> None:
+        """Exclude candidates that are evaluated elsewhere from proposals."""
+        self._seen.update(self.space.keys(self.space.encode(candidates)))
+
+    def _next_row(self) -> Array | None:
+        for _ in range(_MAX_REPEATS):
+            trial = self._study.ask()
+            row = self._suggest(trial)
+            if self._take(row, trial):
+                return row
+            self._finish(trial, None)
+        for _ in range(_MAX_FRUITLESS):
+            rows: list[Array] = list(self.space.random_codes(_N_DRAWS, self._rng))
+            for drawn in rows:
+                if self._take(drawn, None):
+                    return drawn
+        return None
+
+    def _suggest(self, trial: Any) -> Array:
+        row: Array = np.zeros((1, len(self.space.columns)))
+        for j, column in enumerate(self.space.columns):
+            if self.space.active(row)[0, j]:
+                n_categories = column.dimension.n_categories
+                row[0, j] = (
+                    trial.suggest_categorical(_label(j), range(n_categories))
+                    if n_categories
+                    else trial.suggest_float(_label(j), 0.0, 1.0)
+                )
+        snapped: Array = self.space.snap(row)[0]
+        return snapped
+
+    def _take(self, row: Array, trial: Any) -> bool:
+        (key,) = self.space.keys(row[None])
+        if key in self._seen:
+            return False
+        self._seen.add(key)
+        if trial is not None:
+            self._pending[key] = trial
+        return True
+
+    def _finish(self, trial: Any, value: float | None) -> None:
+        failed = self._optuna.trial.TrialState.FAIL
+        self._study.tell(trial, value, state=None if value is not None else failed)
+
+    def _finished(self, row: Array, value: float) -> Any:
+        """Return a trial that was evaluated elsewhere."""
+        active = np.flatnonzero(self.space.active(row[None])[0]).tolist()
+        params: dict[str, Any] = {}
+        for j in active:
+            is_category = self.space.columns[j].dimension.n_categories > 0
+            params[_label(j)] = int(row[j]) if is_category else float(row[j])
+        return self._optuna.trial.create_trial(
+            params=params,
+            distributions={_label(j): self._distributions[j] for j in active},
+            value=value,
+        )
+
+    @contextmanager
+    def _quiet(self) -> Iterator[None]:
+        """Silence Optuna's log and its warnings about experimental options."""
+        logging = self._optuna.logging
+        verbosity = logging.get_verbosity()
+        logging.set_verbosity(logging.ERROR)
+        try:
+            with quiet_and_single():
+                yield
+        finally:
+            logging.set_verbosity(verbosity)
+
+
+def _label(column: int) -> str:
+    # Two branches may use one name for parameters of different kinds.
+    return f"p{column}"
+
+
+def import_optuna(user: str) -> Any:
+    """Return the package, or raise an ImportError that names its user."""
+    try:
+        import optuna
+    except ImportError as error:
+        raise ImportError(
+            f"{user} needs Optuna. Install it by: pip install 'sk-tune[study]'"
+        ) from error
+    return optuna

@@ -1,0 +1,32 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Rungs and brackets in integer arithmetic, and learning-rate schedules."""
+
+from sk_tune._schedule._learning_rates import LR_SCHEDULES, learning_rate_factor
+from sk_tune._schedule._rungs import (
+    AsynchronousBracket,
+    Bracket,
+    HalvingPlan,
+    Rung,
+    RungJob,
+    halving_plan,
+    hyperband_brackets,
+    n_promoted,
+    new_resources,
+    with_candidates,
+)
+
+__all__ = [
+    "LR_SCHEDULES",
+    "AsynchronousBracket",
+    "Bracket",
+    "HalvingPlan",
+    "Rung",
+    "RungJob",
+    "halving_plan",
+    "hyperband_brackets",
+    "learning_rate_factor",
+    "n_promoted",
+    "new_resources",
+    "with_candidates",
+]

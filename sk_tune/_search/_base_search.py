@@ -1,0 +1,592 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""The base of all searches: scikit-learn's ``fit``, with networks trained as fleets.
+
+A search here is scikit-learn's class with this one in front.  ``fit`` is scikit-learn's;
+its joblib tasks go to a session, which trains the networks in them together.  What is
+added are columns, attributes and ways to end a search early.
+"""
+
+import time
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Self
+
+import joblib
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from sklearn.base import clone, is_classifier
+from sklearn.model_selection import check_cv
+from sklearn.utils.validation import check_is_fitted
+
+from sk_tune._adoption import FitRequested, adopter, adoption
+from sk_tune._backend import AskingNets, Recorder
+from sk_tune._compat import (
+    BaseSearchCV,
+    get_active_backend,
+    num_samples,
+    warn_or_raise_about_failures,
+    weights_of_scorer,
+)
+from sk_tune._declaration import Documented, parameters
+from sk_tune._engine import Fit, FitStore, outside_blocks, train_one
+from sk_tune._estimators import NetworkEstimator, as_sliceable, check_complete
+from sk_tune._metric import check_metric_names
+from sk_tune._schedule import Rung
+from sk_tune._search._corrected_score import CorrectedScore, corrected_score_of
+from sk_tune._search._fold_fits import network_of
+from sk_tune._search._outcomes import (
+    SearchOptions,
+    fit_name,
+    last_rows,
+    learning_curves,
+    n_whole_rows,
+    out_of_fold_predictions,
+    scores_by_curve,
+    search_ledger,
+    with_reasons,
+)
+from sk_tune._search._rounds import Rounds
+from sk_tune._search._search_parameters import DispatchParameters, SearchParameters
+from sk_tune._search._search_plan import (
+    PlannedRound,
+    SearchPlan,
+    mean_epochs,
+    plan_in_time,
+    planned_rounds,
+    probe,
+)
+from sk_tune._search._search_session import SearchBackend, SearchSession, is_complete
+from sk_tune._search._shaped_rungs import shortfall
+from sk_tune._search._time_budget import TimeBudget
+from sk_tune._search_record import (
+    SearchRecord,
+    deciding_scorer,
+    granted_resource,
+    grants_epochs,
+)
+from sk_tune._space import Candidate
+from sk_tune._training import TrainingState
+from sk_tune._warnings import telling_once, warn_of_solo, warn_user
+
+# Networks that train faster than this in a fold have such small layers that more threads do
+# not help, and slow down training on busy cores.
+_SECONDS_IN_ONE_THREAD = 5.0
+
+
+Array = npt.NDArray[Any]
+
+# Attributes that a search learns in addition to scikit-learn's.
+_OWN_STATE: tuple[str, ...] = ("_outcomes", "_n_rows", "_y", "_scored_by", "_curves")
+_OWN_STATE += ("_corrected", "best_epochs_", "models_", "ledger_", "cut_short_")
+# Attributes that scikit-learn sets after all candidates have scores.
+_CHOSEN = ("best_index_", "best_score_", "best_params_", "best_estimator_", "refit_time_")
+_N_KEPT = {"none": 0, "best": 1, "all": None}
+
+
+@parameters
+class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[misc]
+    """Lets a search of scikit-learn train its networks as fleets.
+
+    Attributes
+    ----------
+    cv_results_ : dict of str to ndarray
+        As in scikit-learn.  The fit time of a network is its share of its fleet's training.
+        A column "failure_reason" exists only if a candidate has no score.
+    best_estimator_ : estimator
+        Estimator with the best parameters, fitted on all samples.  Only available if
+        `refit` is not False.
+    best_params_ : dict
+        Parameters of the best candidate.
+    best_score_ : float
+        Mean score of the best candidate over the folds.  The best of many scores is
+        optimistic.
+    corrected_score_ : CorrectedScore or None
+        Expected score of the best candidate on new data, with an interval, by bootstrap
+        bias-corrected cross-validation [Tsamardinos, Greasidou, Borboudakis 2018] on the
+        out-of-fold predictions, for the metric that decides.  Computed on first access.  If
+        several folds held a sample out, only the first prediction counts, because a mean
+        would be that of an ensemble.  None if the metric is not a function of targets and
+        predictions, if it needs probabilities that a candidate lacks or decision functions
+        (which are not kept), without scores, and unless `keep_predictions` is "all".
+    best_index_ : int
+        Row of the best candidate in ``cv_results_``.
+    learning_curves_ : DataFrame
+        A row for each candidate (its row of ``cv_results_``), fold and epoch (from 1):
+        train_loss, valid_loss, valid_score (accuracy or R^2), and for searches with rungs
+        iter and n_resources.  Losses are in nats per sample, or of the target in standard
+        deviations (squared with the default loss).  Only networks have rows.
+    oof_predictions_ : ndarray of shape (n_candidates, n_samples, ...)
+        Probabilities or predictions of each sample by the folds that held it out, in their
+        original dtype: float32 for most networks.  The last axis is missing for a regressor
+        with one target.  NaN for candidates excluded by `keep_predictions`.
+    held_out_rows_ : list of list of ndarray or None
+        Positions of the scored samples by candidate and fold; None without predictions.
+    best_epochs_ : dict of int to int
+        Chosen epoch by row of ``cv_results_``.  Only available if `epochs` is "best".
+    models_ : dict of int to list of estimators
+        Estimators fitted in the folds, by row of ``cv_results_``.  Only available if
+        `keep_models` is not "none".
+    ledger_ : Ledger
+        Epochs and seconds spent and saved.
+    cut_short_ : str
+        The parts of the plan that `time_budget` left out, in a sentence: candidates, epochs
+        of the best one, epochs of the refit.  Empty if the plan was completed.
+    scorer_ : callable or dict
+        Scorers of the search.
+    search_record_ : SearchRecord
+        Results for ensembles, diagnosis and reports.
+    n_splits_ : int
+        Number of folds.
+    refit_time_ : float
+        Seconds of the refit.  Only available if `refit` is not False.
+    multimetric_ : bool
+        Whether there are several metrics.
+    classes_ : ndarray of shape (n_classes,)
+        Classes of ``best_estimator_``.  Only available for classifiers.
+    n_features_in_ : int
+        Number of features in ``fit``.  Only available if ``best_estimator_`` has it.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features.  Only available if ``best_estimator_`` has it.
+    """
+
+    def fit(self, X: Any, y: Any = None, **params: Any) -> Self:
+        """Search for the best parameters, and fit the estimator with them.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), or dict of arrays
+            Features.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs), default=None
+            Targets.
+        **params : dict of str to object
+            For ``fit`` of the estimator, the scorer and the splitter, as in
+            scikit-learn's searches.
+
+        Returns
+        -------
+        self
+            The fitted search.
+
+        Raises
+        ------
+        ValueError
+            If a parameter is invalid, or all fits failed.
+        KeyboardInterrupt
+            On Ctrl-C, after a fit of the best candidate so far, if there is one.
+
+        Notes
+        -----
+        If the last fit on all samples fails or is interrupted, the search keeps all results
+        except ``best_estimator_``.  If all fits failed, it keeps the results of its
+        candidates, such as the failure reasons, but is not fitted.
+        """
+        if isinstance(adopter(), Recorder):
+            # A search trains its networks itself, so there are no fits to record.
+            raise FitRequested
+        X = as_sliceable(X)
+        network = network_of(self.estimator)
+        # Without a refit, samples outside of all folds may lack their target.
+        if self.refit and isinstance(network, NetworkEstimator):
+            check_complete(network, y)
+        check_metric_names(
+            self.scoring, f"The 'scoring' parameter of {type(self).__name__}"
+        )
+        for name in _OWN_STATE:
+            self.__dict__.pop(name, None)
+        if self.store is not None:
+            FitStore(self.store).close()
+            if getattr(self, "random_state", 0) is None:
+                warn_user(
+                    "With random_state=None each run has other candidates and finds little "
+                    f"in the store {self.store}. Set it to an integer."
+                )
+        self._start = time.monotonic()
+        # A block of `fleet` does not affect the training of a search.
+        with outside_blocks():
+            self._session = SearchSession(ambient=get_active_backend())
+        self._session.plan = partial(self._plan, X, y)
+        self._session.data = X, y, params
+        try:
+            config = joblib.parallel_config(backend=SearchBackend(self._session))
+            self._session.config = config
+            refits = adoption(self._trained_refit)
+            with AskingNets(), config, refits, self._calm_callbacks(), telling_once():
+                try:
+                    with self._session.closing:
+                        super().fit(X, y, **params)  # type: ignore[misc]
+                except BaseException:
+                    if self._session.is_over:
+                        self._keep_without_refit(X, y, params)
+                    raise
+            self._keep(self._session, X, y, params)
+            self.cut_short_ = self._session.time.warn_if_cut(shortfall(self, self._rounds))
+            if self._session.trainer.is_interrupted:
+                raise KeyboardInterrupt
+        finally:
+            if self._session.line is not None:
+                self._session.line.end()
+            del self._session, self._start
+            self.__dict__.pop("_rounds", None)
+        return self
+
+    def _trained_refit(
+        self, estimator: Any, X: Any, y: Any, sample_weight: Any
+    ) -> TrainingState | None:
+        """Train the chosen network as its candidate was, for the refit to adopt.
+
+        Other networks, such as networks inside of transformers, train as usual.
+        """
+        if estimator is not network_of(getattr(self, "best_estimator_", None)):
+            return None
+        session, row = self._session, self.best_index_
+        best_epoch = session.trainer.best_epochs.get(row)
+        n_epochs = session.time.cut_epochs.get(row, best_epoch)
+        if not isinstance(estimator, NetworkEstimator) and n_epochs is None:
+            # skorch trains its own nets, except up to another epoch.
+            return None
+        network = clone(estimator)
+        resource = session.options.resource
+        if resource is not None and resource in self.best_params_:
+            n_epochs = n_epochs or int(network.max_epochs)
+            network.set_params(max_epochs=session.options.max_resources)
+        seconds = max((outcome.seconds for outcome in session.outcomes[row]), default=0.0)
+        if n_epochs is None and seconds > _SECONDS_IN_ONE_THREAD:
+            return None
+        fit = Fit(
+            estimator=network, X=X, y=y, sample_weight=sample_weight, n_epochs=n_epochs
+        )
+        with adoption(None):
+            trained = train_one(fit)
+        if trained.is_cut and trained.state is not None:
+            n_done, n_asked = len(trained.state.history), n_epochs or network.max_epochs
+            session.time.cut_refit = f"after {n_done} of {n_asked} epochs"
+        # Without a state the network trains alone, and so raises its error.
+        return trained.state
+
+    def __sklearn_is_fitted__(self) -> bool:
+        """Return whether a fit of a candidate succeeded."""
+        folds = vars(self).get("_outcomes", [])
+        return any(not outcome.reason for of_row in folds for outcome in of_row)
+
+    def results_so_far(self) -> tuple[Mapping[str, Any], pd.DataFrame]:
+        """Return the results of a search, even while it runs; for callbacks.
+
+        Returns
+        -------
+        results : mapping
+            As ``cv_results_``, of the candidates evaluated so far; empty before the first.
+        curves : DataFrame
+            As ``learning_curves_``.
+        """
+        rounds = self.__dict__.get("_rounds")
+        if rounds is None:
+            return getattr(self, "cv_results_", {}), self.learning_curves_
+        outcomes = self._session.outcomes[: rounds.n_candidates]
+        results = with_reasons(rounds.results, outcomes, self.refit)
+        return results, learning_curves(outcomes, results)
+
+    @contextmanager
+    def _calm_callbacks(self) -> Iterator[None]:
+        """Hide that networks take no callbacks: the search calls them for its fits."""
+        network = network_of(self.estimator)
+        if network is None or not getattr(self, "_skl_callbacks", None):
+            yield
+            return
+        with warnings.catch_warnings():
+            name = type(network).__name__
+            message = f"The estimator {name} does not support callbacks"
+            warnings.filterwarnings("ignore", message)
+            yield
+
+    def plan(self, X: Any = None, y: Any = None, **params: Any) -> SearchPlan:
+        """Return the plan of ``fit``.
+
+        Parameters
+        ----------
+        X, y : array-like, default=None
+            Data for estimates of time and memory.  A few candidates train for a few epochs,
+            on as many samples as ten seconds allow, but for one fit at least.
+        **params : dict of str to object
+            As in ``fit``, for example ``groups``.
+
+        Returns
+        -------
+        SearchPlan
+            Rounds with candidates, resources, fits and epochs; with data also seconds and
+            bytes.  If the search would exceed `time_budget`, only the rounds that are
+            expected to end in time.  Prints as a table, also in notebooks.
+
+        Raises
+        ------
+        ValueError
+            If the space or the resources are invalid.
+
+        Notes
+        -----
+        A `cv` that can be read only once, such as a generator, is replaced by a list, so
+        that ``fit`` can read it too.
+        """
+        if isinstance(self.cv, Iterator):
+            self.set_params(cv=list(self.cv))
+        X = as_sliceable(X)
+        cv = check_cv(self.cv, y, classifier=is_classifier(self.estimator))
+        of_split = self._get_routed_params_for_fit(params).splitter.split
+        n_folds = int(cv.get_n_splits(X, y, **of_split))
+        plan = self._plan(X, y, n_folds)
+        if X is None:
+            return plan
+        plan = probe(self, (X, y, params), cv, cv.split(X, y, **of_split), plan)
+        refits = self.refit is not False
+        return plan_in_time(plan, self.time_budget, self._n_promoted, refits=refits)
+
+    def _n_promoted(self, n_candidates: int) -> int:
+        """Return the number of promoted candidates of a rung."""
+        return n_candidates
+
+    def _plan(self, X: Any, y: Any, n_folds: int) -> SearchPlan:
+        """Return the plan of ``fit`` on `n_folds` folds, without times."""
+        has_classes = y is not None and is_classifier(self.estimator)
+        return SearchPlan(
+            rounds=self._planned_rounds(
+                n_folds,
+                None if X is None else num_samples(X),
+                len(np.unique(y)) if has_classes else 1,
+                mean_epochs(self),
+            ),
+            resource=getattr(self, "resource", "epochs"),
+            n_folds=n_folds,
+            is_asynchronous=getattr(self, "asynchronous", False),
+        )
+
+    def _planned_rounds(
+        self, n_folds: int, n_samples: int | None, n_classes: int, max_epochs: float
+    ) -> tuple[PlannedRound, ...]:
+        """Return the rounds; by default a single round of all candidates."""
+        n_candidates = self._n_candidates_planned()
+        rung = Rung(n_candidates=n_candidates, n_resources=round(max_epochs))
+        return planned_rounds([rung], n_folds=n_folds, epochs_per_fit=max_epochs)
+
+    def _goes_on_in_rungs(self) -> bool:
+        """Return whether promoted networks continue; plain skorch nets start again."""
+        return isinstance(network_of(self.estimator), NetworkEstimator)
+
+    def _trial(self, estimator: Any, candidates: Sequence[Candidate]) -> "_Trial":
+        return _Trial(
+            estimator,
+            candidates=candidates,
+            scoring=self.scoring,
+            n_jobs=self.n_jobs,
+            refit=False,
+            cv=self.cv,
+            keep_predictions="none",
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Leave out the state of a running fit, and tables that can be computed again.
+        state: dict[str, Any] = super().__getstate__()  # type: ignore[misc]
+        left_out = {"_session", "_start", "_rounds", "_curves"}
+        return {n: v for n, v in state.items() if n not in left_out}
+
+    def _run_search(self, evaluate_candidates: Any, *, callback_ctx: Any = None) -> None:
+        session, resource = self._session, granted_resource(self)
+        of_epochs = grants_epochs(resource) and network_of(self.estimator) is not None
+        options = SearchOptions(
+            n_jobs=self.n_jobs,
+            pre_dispatch=self.pre_dispatch,
+            error_score=self.error_score,
+            has_callable_scoring=callable(self.scoring),
+            refit=self.refit,
+            race=self.race,
+            epochs=self.epochs,
+            prefers_loss=not scores_by_curve(self.scoring),
+            n_models_kept=_N_KEPT.get(self.keep_models, self.keep_models),
+            n_predictions_kept=_N_KEPT.get(self.keep_predictions, self.keep_predictions),
+            resource=resource if of_epochs else None,
+            max_resources=self.max_resources_ if of_epochs else 0,
+            progress=session.progress_to(self),
+            store=self.store,
+        )
+        n_steps = 2 if self.epochs == "best" else 1
+        refits = self.refit is not False
+        budget = TimeBudget(self.time_budget, self._start, refits=refits, n_steps=n_steps)
+        session.begin(options, budget)
+        self._rounds = rounds = Rounds(evaluate_candidates, self)
+        with session.trainer.interruptible():
+            self._propose(rounds, callback_ctx)
+        for name in _CHOSEN:
+            self.__dict__.pop(name, None)
+        if session.trainer.is_interrupted:
+            # The candidates of the last round may lack results.
+            if not any(map(is_complete, session.outcomes[: rounds.n_candidates])):
+                raise KeyboardInterrupt
+        else:
+            warn_of_solo(session.solo_reasons())
+            failures = [
+                # Without the fit's name, equal reasons are counted together.
+                {"fit_error": o.reason.removeprefix(f"{fit_name(row, fold)}: ") or None}
+                for row, folds in enumerate(session.outcomes)
+                for fold, o in enumerate(folds)
+                if not o.was_stopped
+            ]
+            # If all fits failed, which raises, the results explain why to `diagnose`.
+            session.is_over = len(failures) > 0 and all(f["fit_error"] for f in failures)
+            warn_or_raise_about_failures(failures, self.error_score)
+        # Tasks of the refit do not belong to the session.
+        session.config.unregister()
+        session.is_over = True
+        if session.line is not None:
+            session.line.begin_refit()
+        session.time.limit_refit(session.closing)
+
+    def _propose(self, rounds: Rounds, callback_ctx: Any) -> None:
+        """Evaluate the candidates of the strategy; scikit-learn's if not overridden."""
+        super()._run_search(rounds.evaluate, callback_ctx=callback_ctx)  # type: ignore[misc]
+
+    def _keep_without_refit(self, X: Any, y: Any, params: dict[str, Any]) -> None:
+        self.__dict__.pop("best_estimator_", None)
+        scorers, _ = self._get_scorers()
+        self.scorer_ = getattr(scorers, "_scorers", scorers)
+        self.cv_results_ = self._rounds.results
+        self._keep(self._session, X, y, params)
+
+    def _keep(self, session: SearchSession, X: Any, y: Any, params: dict[str, Any]) -> None:
+        """Copy the results from the session to attributes of the search."""
+        self._outcomes = session.outcomes
+        self._n_rows = num_samples(X)
+        targets = None if y is None else np.asarray(y)
+        if targets is not None and targets.shape[1:] == (1,) and is_classifier(self):
+            # scikit-learn's classifiers accept labels as one column.
+            targets = targets.ravel()
+        self._y = targets
+        score_params = self._get_routed_params_for_fit(params).scorer.score
+        weight = score_params.get("sample_weight")
+        if isinstance(self.scorer_, dict):
+            weight = weights_of_scorer(deciding_scorer(self)[0], score_params)
+        # The sample weights of the scores that decide.
+        self._scored_by = None if weight is None else np.asarray(weight)
+        seconds = {
+            "refit": getattr(self, "refit_time_", 0.0),
+            "total": time.monotonic() - self._start,
+        }
+        results = self.__dict__["cv_results_"]
+        n_rows = n_whole_rows(results)
+        results = {name: column[:n_rows] for name, column in results.items()}
+        del session.outcomes[n_rows:]
+        self.ledger_ = search_ledger(
+            session.outcomes,
+            n_folds=self.n_splits_,
+            max_epochs=session.options.max_resources or None,
+            # In each bracket the first rung is 0; without rungs all candidates start.
+            starts=[rung == 0 for rung in results.get("iter", [0] * n_rows)],
+            n_epochs_left_out=session.n_epochs_left_out,
+            solo_reasons=session.solo_reasons(),
+            seconds={**session.seconds, **seconds},
+        )
+        if self.epochs == "best":
+            chosen = session.trainer.best_epochs.items()
+            self.best_epochs_ = {row: epoch for row, epoch in chosen if row < n_rows}
+        if self.keep_models != "none":
+            models = session.models.items()
+            self.models_ = {row: estimators for row, estimators in models if row < n_rows}
+        self.cv_results_ = with_reasons(results, session.outcomes, self.refit)
+
+    @property
+    def learning_curves_(self) -> pd.DataFrame:
+        """Curves of all candidates on their folds, one row per epoch."""
+        check_is_fitted(self, "_outcomes")
+        # Cached, because a diagnosis reads the curves of each candidate.
+        if "_curves" not in self.__dict__:
+            self._curves = learning_curves(self._outcomes, self.cv_results_)
+        return self._curves.copy()
+
+    @property
+    def oof_predictions_(self) -> Array:
+        """Predictions of each candidate for each sample, by folds that held it out."""
+        check_is_fitted(self, "_outcomes")
+        return out_of_fold_predictions(self._outcomes, self._n_rows, self._labels())
+
+    @property
+    def held_out_rows_(self) -> list[list[Array | None]]:
+        """Positions of the scored samples of each candidate, by fold."""
+        check_is_fitted(self, "_outcomes")
+        return [
+            [None if outcome.held is None else outcome.held.rows for outcome in folds]
+            for folds in self._outcomes
+        ]
+
+    @property
+    def corrected_score_(self) -> CorrectedScore | None:
+        """Expected score of the best candidate on new data, with its interval."""
+        check_is_fitted(self, "_outcomes")
+        if self.keep_predictions != "all":
+            return None
+        # Cached, because some metrics take many seconds, and a report reads it repeatedly.
+        if "_corrected" not in self.__dict__:
+            weight, labels = vars(self).get("_scored_by"), self._labels()
+            self._corrected = corrected_score_of(self, self._outcomes, labels, weight)
+        return self._corrected
+
+    @property
+    def search_record_(self) -> SearchRecord:
+        """Results for ensembles, diagnosis and reports."""
+        check_is_fitted(self, "_outcomes")
+        resource = granted_resource(self)
+        results = self.cv_results_
+        rows = last_rows(results["params"], resource, results.get("failure_reason"))
+        scales = ([f.inputs for f in folds if f.inputs] for folds in self._outcomes)
+        return SearchRecord(
+            n_rows=self._n_rows,
+            y=self._y,
+            last_rows=rows,
+            resource=resource,
+            inputs=tuple(next(iter(of_row), None) for of_row in scales),
+        )
+
+    def report(self, path: str | Path, *, X: Any = None, y: Any = None) -> Path:
+        """Write the results of the search as a page.
+
+        Parameters
+        ----------
+        path : str or Path
+            HTML file to write, which ends in ``.html``; works offline.
+        X, y : array-like, default=None
+            Data of the fit.  They add baselines on the same folds, a fingerprint of the
+            data and, with `keep_models`, the importance of columns.
+
+        Returns
+        -------
+        Path
+            The file.
+
+        Raises
+        ------
+        NotFittedError
+            If the search is not fitted.
+        ValueError
+            If the path has another ending.
+        """
+        # The report package imports searches, so an import above would be circular.
+        written: Path = import_module("sk_tune._report").write_html(self, path, X=X, y=y)
+        return written
+
+    def _labels(self) -> Array | None:
+        """Return the classes, if each sample has one label."""
+        if not is_classifier(self) or self._y is None or self._y.ndim != 1:
+            return None
+        return np.unique(self._y)
+
+
+@parameters
+class _Trial(DispatchParameters, BaseSearch):
+    """A search over given candidates."""
+
+    candidates: Sequence[Candidate]
+
+    def _propose(self, rounds: Rounds, callback_ctx: Any) -> None:
+        rounds.evaluate(self.candidates)

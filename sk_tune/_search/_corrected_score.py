@@ -1,0 +1,393 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""The score of the best candidate, corrected for selection bias.
+
+Notation, as in Tsamardinos et al. (2018): B resamples of N samples, C candidates.
+"""
+
+import math
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from sklearn.base import is_classifier
+from sklearn.utils import check_random_state
+
+from sk_tune._metric import Metric, scorer_metric
+from sk_tune._search._metric_sums import Sums, in_blocks, metric_sums
+from sk_tune._search._outcomes import FoldOutcome, out_of_fold_predictions
+from sk_tune._search_record import deciding_scorer, rows_of_most
+from sk_tune._text import interval_text
+
+Array = npt.NDArray[Any]
+Floats = npt.NDArray[np.float64]
+
+# Bytes of the weights of the resamples processed together.
+_CHUNK_BYTES = 32 * 2**20
+# With more samples than this, random blocks of samples are resampled.
+_MOST_BLOCKS = 10_000
+# A metric that is not a function of sums takes 2 to 10 milliseconds per call.  Use at least
+# this number of resamples; a search spends this number of seconds on more of them.
+_MOST_CALLS, _LEAST_RESAMPLES, _MOST_SECONDS = 1_000, 50, 30.0
+
+
+class FoldScores:
+    """The score of each of C candidates on each of F folds of N samples, or NaN.
+
+    `predictions`, (C, N) or (C, N, K), are in the form that the metric takes, or are
+    probabilities of `classes`, which are None for numbers.  `folds`, (F, N), marks the
+    held-out samples of each fold.
+    """
+
+    def __init__(
+        self,
+        metric: Metric,
+        predictions: npt.NDArray[np.float64],
+        y: npt.NDArray[np.generic],
+        *,
+        classes: npt.NDArray[np.generic] | None,
+        folds: npt.NDArray[np.bool_],
+    ) -> None:
+        self._folds = folds
+        responses = predictions
+        if classes is not None:
+            responses = metric.response(predictions, classes)
+        self._scores = _scores_of(metric, y, responses, classes)
+        # Whether the metric is called for each score, which is slow.
+        self.needs_calls = isinstance(self._scores, _CalledMetric)
+        self._n_calls = len(responses) * len(folds)
+
+    def on_all(self) -> Floats:
+        """Return the scores (F, C) on all samples."""
+        scores: Floats = self._on(np.ones((1, self._folds.shape[1])))[0]
+        return scores
+
+    def on_resamples(
+        self, n: int, rng: np.random.Generator, seconds: float | None = None
+    ) -> Floats:
+        """Return means (B, C) over folds on the samples missed by bootstraps, 37 % of them.
+
+        It draws `n` resamples, fewer for a metric that has to be called, and no more than
+        50 after `seconds`.
+        """
+        if self.needs_calls:
+            n = min(n, max(_LEAST_RESAMPLES, _MOST_CALLS // self._n_calls))
+        n_rows, chunk = self._folds.shape[1], 1 if self.needs_calls else None
+        # A resample may leave all folds without a score.
+        with warnings.catch_warnings(action="ignore", category=RuntimeWarning):
+            return np.concatenate([
+                np.nanmean(self._on(counts == 0), axis=1)
+                for counts in _draws(rng, n, n_rows, chunk, seconds)
+            ])
+
+    def _on(self, weights: npt.NDArray[Any]) -> Floats:
+        """Return scores (B, F, C) on the samples with weight 1 in weights (B, N)."""
+        # A metric may warn about samples that lack a class.
+        with warnings.catch_warnings(action="ignore"):
+            by_fold = [self._scores.of_all(weights * fold) for fold in self._folds * 1.0]
+            return np.stack(by_fold, axis=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _CalledMetric:
+    """Scores of C candidates on resamples of N samples, with one call per score.
+
+    `responses` are the arguments of the metric, of shape (C, N) or (C, N, K); `weight`,
+    (N,), are sample weights if they differ.
+    """
+
+    metric: Metric
+    y: Array
+    responses: Array
+    weight: Array | None
+
+    def of(self, candidates: Any) -> "_CalledMetric":
+        return replace(self, responses=self.responses[candidates])
+
+    def of_all(self, counts: Floats) -> Floats:
+        """Return the scores (B, C) for the number of draws of each sample, (B, N)."""
+        scores = np.full((len(counts), len(self.responses)), np.nan)
+        for row, drawn in zip(scores, counts, strict=True):
+            samples = np.repeat(np.arange(len(self.y)), drawn.astype(np.intp))
+            weights = {} if self.weight is None else {"sample_weight": self.weight[samples]}
+            for candidate, response in enumerate(self.responses):
+                # The metric may be undefined for these samples.
+                with suppress(ValueError):
+                    score = self.metric(self.y[samples], response[samples], **weights)
+                    row[candidate] = score
+        return scores
+
+
+_Scores = Sums | _CalledMetric
+
+
+def _scores_of(
+    metric: Metric,
+    y: Array,
+    responses: Array,
+    classes: Array | None,
+    weight: Array | None = None,
+) -> _Scores:
+    """Return an object that scores all candidates under many weightings."""
+    sums = metric_sums(metric, y, responses, classes)
+    if sums is not None:
+        return sums
+    return _CalledMetric(metric=metric, y=y, responses=responses, weight=weight)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CorrectedScore:
+    """Expected score of the best candidate on new data; greater is better.
+
+    Parameters
+    ----------
+    score : float
+        Corrected for selection bias; NaN if no candidate can be chosen.
+    low, high : float
+        Ends of the interval.
+    confidence : float
+        Least share of such intervals that contain the true score.
+    n_bootstraps : int
+        Number of resamples.
+    naive_score : float
+        Score of the best candidate on all samples, pooled over folds, without correction.
+    """
+
+    score: float
+    low: float
+    high: float
+    confidence: float
+    n_bootstraps: int
+    naive_score: float
+
+    def __str__(self) -> str:
+        score, low, high = interval_text(self.score, self.low, self.high)
+        return f"{score} [{low}, {high}]"
+
+    def _repr_html_(self) -> str:
+        *_, naive = interval_text(self.score, self.low, self.high, self.naive_score)
+        return (
+            f"<p>Expected on new data: <b>{self}</b> ({100 * self.confidence:.0f} % "
+            f"interval, {self.n_bootstraps} resamples; {naive} without the correction for "
+            "selection bias)</p>"
+        )
+
+
+def corrected_score(
+    predictions: Any,
+    y: Any,
+    metric: Metric | Callable[[Array, Array], float],
+    *,
+    n_bootstraps: int = 1000,
+    confidence: float = 0.95,
+    classes: Any = None,
+    sample_weight: Any = None,
+    time_budget: float | None = None,
+    random_state: int | np.random.RandomState | None = None,
+) -> CorrectedScore:
+    """Return the best candidate's score by bootstrap bias-corrected cross-validation.
+
+    The candidate that is best on the samples of a resample is scored on the samples that
+    were not drawn.  The mean over resamples is free of the optimism of a maximum.
+
+    Parameters
+    ----------
+    predictions : array-like of shape (C, N) or (C, N, K)
+        Out-of-fold predictions of each candidate, in the form that the metric takes, or
+        class probabilities if `classes` are given.  Samples that no candidate predicts are
+        ignored; a candidate with other gaps is never chosen.  NaN and None are missing.
+    y : array-like of shape (N,) or (N, n_outputs)
+        True values.
+    metric : Metric or callable
+        Function of true values and predictions; greater is better.
+    n_bootstraps : int, default=1000
+        Number of resamples; B.
+    confidence : float, default=0.95
+        Confidence of the interval.
+    classes : array-like of shape (K,) or None, default=None
+        If given, predictions are the probabilities of these classes, or of each label of a
+        multilabel `y`.
+    sample_weight : array-like of shape (N,) or None, default=None
+        Weights of the samples in every score; all equal if None.
+    time_budget : float or None, default=None
+        Seconds after which no further resamples are drawn, if there are 50.
+    random_state : int, RandomState or None, default=None
+        Seed of the resamples.
+
+    Returns
+    -------
+    CorrectedScore
+        All NaN if every candidate fails.
+
+    Notes
+    -----
+    Algorithm BBC-CV of [1]_; the interval is its percentile interval of the scores on
+    samples not drawn, which are 37 % of the samples, so it is wider than it needs to be.
+
+    Accuracy, balanced accuracy, precision, recall, F and Jaccard scores, log loss, squared,
+    root mean squared and absolute error and R^2 take matrix products of O(B N C), in chunks
+    of bounded memory; ROC AUC, also one-against-rest, takes the same number of slower
+    operations.  With more than 10,000 samples, 10,000 random blocks of samples are
+    resampled instead, which preserves the variance of sums and takes O(N C); the ROC AUC
+    then uses DeLong's linear terms.  Any other metric is called O(B C) times, with B
+    reduced to ``max(50, 1_000 // C)`` at most; resamples for which it is undefined, because
+    they lack a class for example, are ignored.
+
+    Predictions are pooled over folds.  A search's ``best_score_`` is the
+    mean over folds, which differs for metrics that are not means over samples.
+
+    References
+    ----------
+    .. [1] I. Tsamardinos, E. Greasidou, G. Borboudakis. Bootstrapping the out-of-sample
+       predictions for efficient and accurate cross-validation. Machine Learning
+       107:1895-1922, 2018.
+    """
+    metric = metric if isinstance(metric, Metric) else Metric(function=metric)
+    responses, y, classes, rows = _complete(predictions, y, metric, classes)
+    weight = None if sample_weight is None else np.asarray(sample_weight)[rows]
+    scores = _scores_of(metric, y, responses, classes, weight)
+    w = np.ones(len(y))
+    chunk: int | None = 1
+    if not isinstance(scores, _CalledMetric):
+        chunk = None
+        w = w if weight is None else weight.astype(np.float64)
+        if len(y) > _MOST_BLOCKS:
+            block = np.random.default_rng(0).permutation(len(y)) % _MOST_BLOCKS
+            scores = in_blocks(scores, w, block, _MOST_BLOCKS)
+            w = np.ones(_MOST_BLOCKS)
+    else:
+        fewer = max(_LEAST_RESAMPLES, _MOST_CALLS // max(1, len(responses)))
+        n_bootstraps = min(n_bootstraps, fewer)
+
+    seed = check_random_state(random_state).randint(2**31 - 1)
+    outside = np.empty(0)
+    # A metric may warn about every resample that lacks a class.
+    with warnings.catch_warnings(action="ignore"):
+        naive = scores.of_all(w[np.newaxis])[0] if responses.size else np.empty(0)
+        usable = np.isfinite(naive)
+        if usable.any():
+            # An infinite value times a weight of 0 would be NaN.
+            scores = scores.of(usable)
+            rng = np.random.default_rng(seed)
+            draws = _draws(rng, n_bootstraps, len(w), chunk, time_budget)
+            parts = [_outside(scores, usable.sum(), counts, w) for counts in draws]
+            outside = np.concatenate(parts)
+    outside = outside[np.isfinite(outside)]
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(outside, [tail, 1 - tail]) if len(outside) else [np.nan] * 2
+    return CorrectedScore(
+        score=float(outside.mean()) if len(outside) else float("nan"),
+        low=float(low),
+        high=float(high),
+        confidence=confidence,
+        n_bootstraps=len(outside),
+        naive_score=float(naive[usable].max()) if usable.any() else float("nan"),
+    )
+
+
+def _outside(scores: _Scores, n_candidates: int, counts: Floats, w: Floats) -> Floats:
+    """Return the out-of-bag score of the candidate that is best on the samples drawn, (B,).
+
+    NaN if no candidate has a score on the samples drawn. `w` are the sample weights.
+    """
+    missed = (counts == 0) * w
+    if n_candidates == 1:
+        return scores.of_all(missed)[:, 0]
+    inside = scores.of_all(counts * w)
+    best = np.where(np.isnan(inside), -np.inf, inside).argmax(axis=1)
+    best[np.isnan(inside).all(axis=1)] = -1
+    scores_outside = np.full(len(counts), np.nan)
+    for candidate in np.unique(best[best >= 0]):
+        is_best = best == candidate
+        scores_outside[is_best] = scores.of([candidate]).of_all(missed[is_best])[:, 0]
+    return scores_outside
+
+
+def _draws(
+    rng: np.random.Generator, n: int, n_rows: int, chunk: int | None, seconds: float | None
+) -> Iterator[Floats]:
+    """Yield the number of draws of each sample, for `chunk` resamples at a time.
+
+    None means as many as fit into memory. After `seconds` only the least number is drawn.
+    """
+    chunk = chunk or max(1, _CHUNK_BYTES // (8 * n_rows))
+    if seconds is not None:
+        chunk = min(chunk, _LEAST_RESAMPLES)
+    end = math.inf if seconds is None else time.monotonic() + seconds
+    for first in range(0, n, chunk):
+        if first >= _LEAST_RESAMPLES and time.monotonic() > end:
+            return
+        n_drawn = min(chunk, n - first)
+        drawn = rng.integers(n_rows, size=(n_drawn, n_rows))
+        drawn += n_rows * np.arange(n_drawn)[:, np.newaxis]
+        counts = np.bincount(drawn.ravel(), minlength=n_drawn * n_rows)
+        yield counts.reshape(n_drawn, n_rows).astype(np.float64)
+
+
+def corrected_score_of(
+    search: Any,
+    outcomes: Sequence[Sequence[FoldOutcome]],
+    classes: Array | None,
+    sample_weight: Array | None = None,
+) -> CorrectedScore | None:
+    """Return the corrected score of a fitted search's best candidate.
+
+    None if there are no scores, or for a metric that is not a function of targets and
+    predictions, that needs decision functions, or that needs probabilities while a
+    candidate has labels only (ROC AUC of labels is a different metric).
+    """
+    scorer, name = deciding_scorer(search)
+    metric = scorer_metric(scorer, search.estimator)
+    record = search.search_record_
+    if metric is None or not metric.takes_probabilities or record.y is None:
+        return None
+    if not np.isfinite(search.cv_results_[f"mean_test_{name}"]).any():
+        return None
+    held_out = [outcome.held for folds in outcomes for outcome in folds]
+    if not metric.takes_labels and any(h is not None and h.is_of_predict for h in held_out):
+        return None
+    # One network's prediction of each sample if folds were repeated, because the mean of
+    # several networks would have another score.
+    last = [outcomes[row] for row in record.last_rows]
+    predictions = out_of_fold_predictions(last, record.n_rows, classes, averaged=False)
+    if classes is None and is_classifier(search) and record.y.ndim == 2:
+        # Predictions are then the probabilities of each label.
+        classes = np.arange(record.y.shape[1])
+    return corrected_score(
+        predictions,
+        record.y,
+        metric,
+        classes=classes,
+        sample_weight=sample_weight,
+        time_budget=_MOST_SECONDS,
+        random_state=0,
+    )
+
+
+def _complete(
+    predictions: Any, y: Any, metric: Metric, classes: Any
+) -> tuple[Array, Array, Array | None, npt.NDArray[np.bool_]]:
+    """Return responses of complete candidates, true values, classes, and sample positions.
+
+    The samples come from the candidates with the most predictions; others ended earlier.
+    """
+    predictions, y = np.asarray(predictions), np.asarray(y)
+    is_float = predictions.dtype.kind == "f"
+    present = ~(np.isnan(predictions) if is_float else pd.isna(predictions))
+    present = present.reshape(*predictions.shape[:2], -1).all(axis=2)
+    rows = rows_of_most(present)
+    if not rows.any():
+        rows = present.any(axis=0)
+    candidates = present[:, rows].all(axis=1)
+    if not (rows.all() and candidates.all()):
+        predictions, y = predictions[np.ix_(candidates, rows)], y[rows]
+    if classes is None or not rows.any():
+        return predictions, y, None, rows
+    classes = None if y.ndim == 2 else np.asarray(classes)
+    return metric.response(predictions, classes), y, classes, rows

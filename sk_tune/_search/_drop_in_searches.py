@@ -1,0 +1,377 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Drop-in replacements of scikit-learn's grid, random and halving searches.
+
+All candidates are evaluated in one round, or by successive halving with rungs that continue
+the training.
+"""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from sklearn import model_selection
+
+# Makes scikit-learn's experimental halving searches importable.
+from sklearn.experimental import enable_halving_search_cv  # noqa: F401
+from sklearn.model_selection import ParameterGrid
+
+from sk_tune._compat import top_k
+from sk_tune._declaration import parameters
+from sk_tune._sampler import RandomSampler
+from sk_tune._schedule import AsynchronousBracket, HalvingPlan, halving_plan, n_promoted
+from sk_tune._search._asynchronous_rungs import (
+    AsynchronousRungs,
+    Climb,
+    climbs_asynchronously,
+)
+from sk_tune._search._base_search import BaseSearch
+from sk_tune._search._rounds import Rounds, best_of_most, refuse_searched, smallest_samples
+from sk_tune._search._search_parameters import (
+    DispatchParameters,
+    DistributionParameters,
+    GridParameters,
+    RungParameters,
+    space_of,
+)
+from sk_tune._search._search_plan import PlannedRound, planned_rounds
+from sk_tune._search._search_session import SearchSession
+from sk_tune._search._shaped_rungs import Ladder
+from sk_tune._search_record import LOST_RACE, grants_epochs
+from sk_tune._space import Candidate
+from sk_tune._text import counted
+from sk_tune._warnings import warn_user
+
+
+@parameters
+class GridSearchCV(  # type: ignore[misc]
+    GridParameters, DispatchParameters, BaseSearch, model_selection.GridSearchCV
+):
+    """Search over all combinations of listed values.
+
+    Drop-in for scikit-learn's class of this name.  All networks of all folds train
+    together; other estimators are evaluated as in scikit-learn.
+
+    {parameters and attributes}
+
+    See Also
+    --------
+    RandomizedSearchCV : For more combinations than can be tried.
+    HyperbandSearchCV : Gives few epochs to many candidates first.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sk_tune import GridSearchCV, MLPClassifier
+    >>> X, y = load_iris(return_X_y=True)
+    >>> net = MLPClassifier(width=16, max_epochs=10, batch_size=16, random_state=0)
+    >>> search = GridSearchCV(net, {"learning_rate": [1e-4, 1e-2]}, cv=3).fit(X, y)
+    >>> search.best_params_
+    {'learning_rate': 0.01}
+    >>> search.learning_curves_.shape
+    (60, 6)
+    """
+
+    def _n_candidates_planned(self) -> int:
+        return len(ParameterGrid(self.param_grid))
+
+
+@parameters
+class RandomizedSearchCV(  # type: ignore[misc]
+    DistributionParameters,
+    DispatchParameters,
+    BaseSearch,
+    model_selection.RandomizedSearchCV,
+):
+    """Search over candidates that are drawn at random.
+
+    Drop-in for scikit-learn's class of this name, with the same candidates for the same
+    `random_state`.  All networks of all folds train together; other estimators are
+    evaluated as in scikit-learn.
+
+    Parameters
+    ----------
+    n_iter : int, default=10
+        Number of candidates.
+    {parameters}
+
+    Attributes
+    ----------
+    {attributes}
+
+    See Also
+    --------
+    HyperbandSearchCV : Gives few epochs to many candidates first.
+    BayesSearchCV : Learns from the scores.
+
+    Examples
+    --------
+    >>> from scipy.stats import loguniform
+    >>> from sklearn.datasets import load_iris
+    >>> from sk_tune import MLPClassifier, RandomizedSearchCV
+    >>> X, y = load_iris(return_X_y=True)
+    >>> net = MLPClassifier(width=16, max_epochs=10, batch_size=16, random_state=0)
+    >>> space = {"learning_rate": loguniform(1e-4, 1e-1)}
+    >>> search = RandomizedSearchCV(net, space, n_iter=8, cv=3, random_state=0).fit(X, y)
+    >>> bool(search.best_score_ > 0.9)
+    True
+    """
+
+    n_iter: int = 10
+
+    def _propose(self, rounds: Rounds, callback_ctx: Any) -> None:
+        space = space_of(self)
+        candidates = RandomSampler(space, self.random_state).ask(self.n_iter)
+        if len(candidates) < self.n_iter:
+            warn_user(
+                f"The space has {counted(space.n_points or 0, 'candidate')}, fewer than "
+                f"n_iter={self.n_iter}. Each is evaluated once."
+            )
+        n_tasks = len(candidates) * self.n_splits_
+        with rounds.task(callback_ctx, "search", n_tasks, is_sequential=False) as ctx:
+            rounds.evaluate(candidates, callback_ctx=ctx)
+
+    def _n_candidates_planned(self) -> int:
+        space = space_of(self)
+        n_points = space.n_points if space.is_listed else None
+        return self.n_iter if n_points is None else min(self.n_iter, n_points)
+
+
+@parameters
+class _Halving(RungParameters, BaseSearch):
+    """The rungs of a halving search, counted in integers."""
+
+    # scikit-learn considers the last rung only, which has no score if a search ends early.
+    _select_best_index = staticmethod(best_of_most)
+    # In scikit-learn this is an attribute of these searches, not a parameter.
+    pre_dispatch: ClassVar[str] = "2*n_jobs"
+
+    def _propose(self, rounds: Rounds, callback_ctx: Any) -> None:
+        candidates: Sequence[Candidate] = list(self._generate_candidate_params())
+        refuse_searched(self.resource, {name for c in candidates for name in c})
+        is_asynchronous = climbs_asynchronously(self, self.resource)
+        plan = self._halving_plan(len(candidates), self.max_resources_, self.min_resources_)
+        self.min_resources_: int = plan.min_resources
+        self.n_required_iterations_ = plan.n_required_iterations
+        self.n_possible_iterations_ = plan.n_possible_iterations
+        if self.verbose:
+            for name in ("n_iterations", "n_required_iterations", "n_possible_iterations"):
+                print(f"{name}: {getattr(plan, name)}")  # noqa: T201
+            names = ("min_resources_", "max_resources_", "aggressive_elimination", "factor")
+            for name in names:
+                print(f"{name}: {getattr(self, name)}")  # noqa: T201
+        rounds.level = "iter"
+        if self._session.options.resource is not None:
+            # The learning-rate schedule ends with the last rung.
+            self._session.options.max_resources = plan.rungs[-1].n_resources
+        # For searches that warm-start from this one, which may end before any candidate had
+        # all resources.
+        self._full_resources = plan.rungs[-1].n_resources
+        # Asynchronous rungs have no fixed number of candidates.
+        n_rungs = None if is_asynchronous else plan.n_iterations
+        with rounds.task(callback_ctx, "search", n_rungs) as ctx:
+            if is_asynchronous:
+                new = iter(candidates)
+                bracket = AsynchronousBracket(plan.rungs, self.factor)
+                climb = Climb(bracket, lambda: next(new, None))
+                AsynchronousRungs(self, rounds, [climb], context=ctx).climb()
+                return
+            ladder = rounds.ladder(plan.rungs)
+            iteration = 0
+            while candidates := rounds.in_time(candidates, ladder, iteration):
+                candidates = self._climb(rounds, candidates, ladder, iteration, ctx)
+                if rounds.is_over:
+                    break
+                iteration += 1
+
+    def _climb(
+        self,
+        rounds: Rounds,
+        candidates: Sequence[Candidate],
+        ladder: Ladder,
+        iteration: int,
+        ctx: Any,
+    ) -> Sequence[Candidate]:
+        if self.verbose:
+            if self._session.line is not None:
+                self._session.line.clear()
+            print("-" * 10)  # noqa: T201
+            print(f"iter: {iteration}")  # noqa: T201
+            print(f"n_candidates: {len(candidates)}")  # noqa: T201
+            print(f"n_resources: {ladder.rungs[iteration].n_resources}")  # noqa: T201
+        rounds.evaluate_rung(candidates, ladder, iteration, ctx, "halving-iteration")
+        n_kept = ladder.n_promoted(iteration)
+        if rounds.lost_all:
+            return candidates[:1]
+        promoted = list(top_k(rounds.results, n_kept, iteration)) if n_kept else []
+        # Candidates without a score are promoted if too few have one, as in scikit-learn.
+        # Losers of a race are clearly worse, and are not promoted.
+        results = rounds.results["params"]
+        lost = [
+            results[row]
+            for row, folds in enumerate(self._session.outcomes)
+            if any(o.was_stopped and LOST_RACE in o.reason for o in folds)
+        ]
+        promoted = [c for c in promoted if not any(c is loser for loser in lost)]
+        self._session.trainer.keep_only(promoted)
+        # The best is last, as in scikit-learn, but first if the time may end before.
+        return promoted if self.time_budget is None else promoted[::-1]
+
+    def _keep(self, session: SearchSession, X: Any, y: Any, params: dict[str, Any]) -> None:
+        super()._keep(session, X, y, params)
+        results = self.cv_results_
+        _, first, counts = np.unique(results["iter"], return_index=True, return_counts=True)
+        self.n_candidates_ = counts.tolist()
+        self.n_iterations_ = len(counts)
+        self.n_resources_ = np.asarray(results["n_resources"])[first].tolist()
+        self.n_remaining_candidates_ = n_promoted(self.n_candidates_[-1], self.factor)
+
+    def _n_promoted(self, n_candidates: int) -> int:
+        return n_promoted(n_candidates, self.factor)
+
+    def _halving_plan(self, n_candidates: int, most: int, least: int) -> HalvingPlan:
+        return halving_plan(
+            n_candidates,
+            max_resources=most,
+            min_resources="exhaust" if self.min_resources == "exhaust" else least,
+            smallest_resources=least,
+            factor=self.factor,
+            aggressive_elimination=self.aggressive_elimination,
+        )
+
+    def _planned_rounds(
+        self, n_folds: int, n_samples: int | None, n_classes: int, max_epochs: float
+    ) -> tuple[PlannedRound, ...]:
+        most = self.max_resources
+        if most == "auto":
+            if self.resource != "n_samples":
+                raise ValueError(
+                    "The 'max_resources' parameter must be a number unless resource="
+                    f"'n_samples'. Got 'auto' with resource={self.resource!r}."
+                )
+            if n_samples is None:
+                raise ValueError("With max_resources='auto' plan needs X and y.")
+            most = n_samples
+        of_samples = self.resource == "n_samples"
+        smallest = smallest_samples(n_folds, n_classes) if of_samples else 1
+        is_named = isinstance(self.min_resources, str)
+        least = smallest if is_named else self.min_resources
+        plan = self._halving_plan(self._n_candidates_planned(most, least), most, least)
+        return planned_rounds(
+            plan.rungs,
+            n_folds=n_folds,
+            epochs_per_fit=None if grants_epochs(self.resource) else max_epochs,
+            goes_on=self._goes_on_in_rungs(),
+        )
+
+
+@parameters
+class HalvingGridSearchCV(  # type: ignore[misc]
+    GridParameters, _Halving, model_selection.HalvingGridSearchCV
+):
+    """Successive halving over all combinations of listed values.
+
+    Drop-in for scikit-learn's class of this name.  The resource is samples, a parameter of
+    the estimator, or a network's epochs (``resource="net__max_epochs"``).  With epochs,
+    promoted candidates continue training in every fold exactly where they stopped, and the
+    learning-rate schedule spans all rungs.  Rungs are counted in integers, so that exact
+    powers of `factor` lose none.
+
+    Parameters
+    ----------
+    random_state : int, RandomState or None, default=None
+        Seed of subsamples.
+    {parameters}
+
+    Attributes
+    ----------
+    {attributes}
+
+    See Also
+    --------
+    HyperbandSearchCV : Several brackets of this, from many short to few long.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sk_tune import HalvingGridSearchCV, MLPClassifier
+    >>> X, y = load_iris(return_X_y=True)
+    >>> net = MLPClassifier(width=16, batch_size=16, random_state=0)
+    >>> grid = {"learning_rate": [1e-4, 1e-3, 1e-2], "dropout": [0.0, 0.2, 0.4]}
+    >>> search = HalvingGridSearchCV(
+    ...     net, grid, resource="max_epochs", max_resources=9, cv=3
+    ... ).fit(X, y)
+    >>> search.n_candidates_, search.n_resources_
+    ([9, 3, 1], [1, 3, 9])
+    """
+
+    random_state: Any = None
+
+    def _generate_candidate_params(self) -> list[Candidate]:
+        candidates = list(ParameterGrid(self.param_grid))
+        if self.time_budget is not None:
+            # The first candidates may be the only ones; shuffle so that they are not a
+            # corner of the grid.
+            np.random.default_rng(0).shuffle(candidates)
+        return candidates
+
+    def _n_candidates_planned(self, most: int, least: int) -> int:
+        return len(ParameterGrid(self.param_grid))
+
+
+@parameters
+class HalvingRandomSearchCV(  # type: ignore[misc]
+    DistributionParameters, _Halving, model_selection.HalvingRandomSearchCV
+):
+    """Successive halving over candidates that are drawn at random.
+
+    Drop-in for scikit-learn's class of this name.  The resource is samples, a parameter of
+    the estimator, or a network's epochs (``resource="net__max_epochs"``).  With epochs,
+    promoted candidates continue training in every fold exactly where they stopped, and the
+    learning-rate schedule spans all rungs.  Rungs are counted in integers, so that exact
+    powers of `factor` lose none.
+
+    Parameters
+    ----------
+    n_candidates : int or "exhaust", default="exhaust"
+        Candidates of the first rung; "exhaust" is the number with which the last rung uses
+        up the resources.
+    {parameters}
+
+    Attributes
+    ----------
+    {attributes}
+
+    See Also
+    --------
+    HyperbandSearchCV : Several brackets of this, from many short to few long.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sk_tune import HalvingRandomSearchCV, MLPClassifier
+    >>> X, y = load_iris(return_X_y=True)
+    >>> net = MLPClassifier(width=16, batch_size=16, random_state=0)
+    >>> space = {"learning_rate": [1e-4, 1e-3, 1e-2], "dropout": [0.0, 0.2, 0.4]}
+    >>> search = HalvingRandomSearchCV(
+    ...     net, space, resource="max_epochs", max_resources=9, cv=3, random_state=0
+    ... ).fit(X, y)
+    >>> search.n_candidates_, search.n_resources_
+    ([9, 3, 1], [1, 3, 9])
+    """
+
+    n_candidates: Any = "exhaust"
+    min_resources: Any = "smallest"
+
+    def _generate_candidate_params(self) -> list[Candidate]:
+        n_candidates = self.n_candidates
+        if n_candidates == "exhaust":
+            # The number with which the last rung uses up the resources.
+            n_candidates = self.max_resources_ // self.min_resources_
+        sampler = RandomSampler(space_of(self), self.random_state)
+        return sampler.ask(n_candidates)
+
+    def _n_candidates_planned(self, most: int, least: int) -> int:
+        n = most // least if self.n_candidates == "exhaust" else self.n_candidates
+        space = space_of(self)
+        return min(n, space.n_points) if space.is_listed and space.n_points else n

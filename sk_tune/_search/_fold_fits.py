@@ -1,0 +1,425 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Builds the engine's fit of a candidate on a fold.
+
+Transformers in front of a network are fitted once for each fold.
+"""
+
+import copy
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, NamedTuple
+
+import joblib
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+from scipy import sparse
+from sklearn.base import clone
+from sklearn.compose import TransformedTargetRegressor
+from sklearn.pipeline import Pipeline
+from sklearn.utils import get_tags
+from skorch import NeuralNet
+
+from sk_tune._adoption import FitRequested, adoption
+from sk_tune._compat import FoldTask, method_params, num_samples
+from sk_tune._engine import Fit, data_fingerprint, params_fingerprint, reason_against_net
+from sk_tune._estimators import NetworkEstimator, is_unchanged
+from sk_tune._input_scale import InputScale, input_scale
+from sk_tune._text import error_text
+
+Array = npt.NDArray[Any]
+
+# Beyond this many bytes of transformed samples, the least recently used results are
+# dropped.
+_MOST_BYTES = 2**30
+
+
+def network_of(estimator: Any) -> Any:
+    """Return an estimator that is a network, or the last step of a pipeline; else None.
+
+    Networks are sk_tune's, if they train as their class does, and skorch's.
+    """
+    last = estimator.steps[-1][1] if isinstance(estimator, Pipeline) else estimator
+    if isinstance(last, NetworkEstimator):
+        return last if is_unchanged(last) else None
+    return last if isinstance(last, NeuralNet) else None
+
+
+def name_in_network(estimator: Any, parameter: str) -> str | None:
+    """Return the name of a network's parameter in the estimator around the network.
+
+    The estimator may be a pipeline, and a TransformedTargetRegressor around either; None if
+    there is no network.
+    """
+    if isinstance(estimator, TransformedTargetRegressor):
+        name = name_in_network(estimator.regressor, parameter)
+        return None if name is None else f"regressor__{name}"
+    if network_of(estimator) is None:
+        return None
+    is_step = isinstance(estimator, Pipeline)
+    return f"{estimator.steps[-1][0]}__{parameter}" if is_step else parameter
+
+
+class FittedTransformers:
+    """The latest results of transformers on the folds of a search, up to `most_bytes`."""
+
+    def __init__(self, most_bytes: int = _MOST_BYTES) -> None:
+        self._most_bytes = most_bytes
+        self._n_bytes = 0
+        self._results: OrderedDict[Any, tuple[Any, ...]] = OrderedDict()
+        # Keys of transformed samples by identity; the samples are alive as long as their
+        # result.
+        self._keys: dict[int, Any] = {}
+
+    def key_of(self, rows: Any) -> Any:
+        """Return the key of transformed samples; None if they are not from the cache."""
+        return self._keys.get(id(rows))
+
+    def find(self, key: Any) -> tuple[Any, ...] | None:
+        if key in self._results:
+            self._results.move_to_end(key)
+        return self._results.get(key)
+
+    def keep(self, key: Any, result: tuple[Any, ...]) -> None:
+        """Keep a result, and drop old results if all take too much memory."""
+        self._results[key] = result
+        for position, rows in enumerate(result[:-1]):
+            self._keys[id(rows)] = (key, position)
+            self._n_bytes += _n_bytes(rows)
+        while self._n_bytes > self._most_bytes and len(self._results) > 1:
+            _, dropped = self._results.popitem(last=False)
+            for rows in dropped[:-1]:
+                self._keys.pop(id(rows), None)
+                self._n_bytes -= _n_bytes(rows)
+
+    def held_out(self, pipeline: Any, test: Any, X: Any) -> tuple[Any, bool]:
+        """Return held-out samples as input of a fitted pipeline's last step.
+
+        Also return whether they are reproducible. They are transformed twice for that test,
+        and then kept; the caller keeps `test`, their positions, alive.
+        """
+        steps = [step for _, step in pipeline.steps[:-1]]
+        key = (id(test), *map(id, steps))
+        entry = self.find(key)
+        if entry is None:
+            versions = []
+            for _ in range(2):
+                rows = copy.deepcopy(X)
+                for step in steps:
+                    # imbalanced-learn's samplers change training samples only.
+                    is_idle = step is None or step == "passthrough"
+                    if not is_idle and not hasattr(step, "fit_resample"):
+                        rows = step.transform(rows)
+                versions.append(rows)
+            is_fixed = data_fingerprint(versions[0]) == data_fingerprint(versions[1])
+            # The steps are kept alive, because their identity is part of the key.
+            entry = (versions[0], (is_fixed, steps))
+            self.keep(key, entry)
+        return entry[0], entry[1][0]
+
+
+class FoldCache:
+    """The ``memory`` of one pipeline that is fitted on one fold.
+
+    `fold` is equal for pipelines that are fitted on the same samples.
+    """
+
+    # Without a location a pipeline does not clone its transformers; the caller owns it.
+    location = None
+
+    def __init__(self, store: FittedTransformers, fold: Any) -> None:
+        self.store = store
+        self._fold = fold
+        self._n_calls = 0
+        self._n_hits = 0
+
+    @property
+    def found_all(self) -> bool:
+        """Whether all transformers came from earlier pipelines on the same samples."""
+        return 0 < self._n_calls == self._n_hits
+
+    def cache(self, function: Callable[..., Any], **_: Any) -> Callable[..., Any]:
+        """Return a function that fits a transformer once, as joblib's memory does."""
+        return partial(self._call, function)
+
+    def _call(self, function: Any, transformer: Any, X: Any, y: Any, **options: Any) -> Any:
+        position = self._n_calls
+        self._n_calls += 1
+        # Only the first input of a pipeline is the samples of the fold.
+        source = self._fold if position == 0 else self.store.key_of(X)
+        if source is None:
+            # A transformer may work in place, but other candidates share the samples.
+            return function(transformer, copy.deepcopy(X), y, **options)
+        metadata = options.get("params") or {}
+        key = (
+            function.__name__,
+            source,
+            self.store.key_of(y),
+            params_fingerprint(transformer),
+            # The choice of set_output is not a parameter of the transformer.
+            repr(vars(transformer).get("_sklearn_output_config")),
+            joblib.hash(metadata) if any(metadata.values()) else None,
+        )
+        result = self.store.find(key)
+        context = options.get("callback_ctx")
+        if result is None:
+            result = function(transformer, copy.deepcopy(X), y, **options)
+            self.store.keep(key, result)
+            return result
+        self._n_hits += 1
+        if context is not None:
+            # scikit-learn's callbacks count this task, even from the cache.
+            context.call_on_fit_task_begin(estimator=options["caller"], X=X, y=y)
+            context.call_on_fit_task_end(estimator=options["caller"], X=result[0], y=y)
+        return result
+
+
+def _n_bytes(rows: Any) -> int:
+    if hasattr(rows, "memory_usage"):
+        return int(np.sum(rows.memory_usage(deep=False)))
+    if hasattr(rows, "estimated_size"):
+        return int(rows.estimated_size())
+    return int(getattr(getattr(rows, "data", rows), "nbytes", 0))
+
+
+class PreparedTask(NamedTuple):
+    """The fit of a task, or None with the reason why the engine cannot train its network.
+
+    `is_exact` says whether the engine predicts exactly the samples of the task. The reason
+    continues "was trained alone because"; it is empty without a network.
+    """
+
+    fit: Fit | None = None
+    is_exact: bool = False
+    reason: str = ""
+
+
+_FIT_PARAMS = "its fit takes more than X, y and sample_weight"
+_NOT_REACHED = "its pipeline does not call its fit with X and y"
+_BEHIND_TARGETS = "a TransformedTargetRegressor fits it, from scratch in each rung"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Joined:
+    """A fit on one table of transformed training and held-out samples."""
+
+    fit: Fit
+    # The sources are kept alive, because their identity is the key.
+    sources: tuple[Any, ...]
+    # Whether the transformed held-out samples are reproducible.
+    is_fixed: bool
+
+
+class FitMaker:
+    """Turns tasks of a search into fits with shared data."""
+
+    def __init__(self) -> None:
+        self.transformers = FittedTransformers()
+        # Training and test samples by fold, only while candidates are prepared: they copy
+        # all data once per fold.
+        self._folds: dict[Any, tuple[Any, ...]] = {}
+        # Positions are kept alive, because their identity is the key of a fold.
+        self._positions: dict[tuple[int, int], tuple[Any, Any]] = {}
+        self._joined: dict[Any, _Joined] = {}
+        # The samples and the scale of the latest inputs.
+        self._scale: tuple[Any, Any, InputScale | None] = (None, None, None)
+
+    @contextmanager
+    def sharing_folds(self) -> Iterator[None]:
+        """Share the samples of folds between all preparations in a block."""
+        try:
+            yield
+        finally:
+            self._folds.clear()
+
+    def end_round(self) -> None:
+        """Drop joined samples, which only candidates of one round share."""
+        self._joined.clear()
+
+    def begin_candidate(self, task: FoldTask) -> None:
+        """Drop earlier joined samples, unless all candidates share them."""
+        if not _varies_network_only(task):
+            self._joined.clear()
+
+    def scale_of(self, fit: Fit) -> InputScale | None:
+        """Return the scale of the features that a network trains on."""
+        X, rows, _ = self._scale
+        if X is not fit.X or rows is not fit.rows:
+            scale = input_scale(fit.X, fit.estimator, fit.rows)
+            self._scale = (fit.X, fit.rows, scale)
+        return self._scale[2]
+
+    def memory(self, task: FoldTask) -> FoldCache:
+        """Return a new cache of transformers for one fit of a task's pipeline."""
+        return FoldCache(self.transformers, self._fold_key(task))
+
+    def make(self, task: FoldTask, name: str) -> PreparedTask:
+        """Return the fit of a task, with a name for messages.
+
+        Without a fit the task has to run: it has no network of a known class, or its
+        preparation failed, as the task itself may do.
+        """
+        values = [task.estimator, *task.parameters.values()]
+        if task.y is None or not any(network_of(value) is not None for value in values):
+            is_behind = name_in_network(task.estimator, "max_epochs") is not None
+            return PreparedTask(reason=_BEHIND_TARGETS if is_behind else "")
+        try:
+            return self._prepare(task, name)
+        except Exception as error:  # noqa: BLE001 - reported, unless the task raises it
+            return PreparedTask(reason=f"preparing its fit failed ({error_text(error)})")
+
+    def _prepare(self, task: FoldTask, name: str) -> PreparedTask:
+        key = self._fold_key(task)
+        joined = self._joined.get(key) if _varies_network_only(task) else None
+        if joined is not None:
+            # An earlier candidate had the same transformers.
+            step, network = task.estimator.steps[-1]
+            parameters = {
+                n.removeprefix(f"{step}__"): v for n, v in task.parameters.items()
+            }
+            fit = replace(joined.fit, estimator=_candidate(network, parameters), name=name)
+            return PreparedTask(fit, joined.is_fixed)
+        estimator = _candidate(task.estimator, task.parameters)
+        network = network_of(estimator)
+        if network is None:
+            return PreparedTask()
+        is_net = not isinstance(network, NetworkEstimator)
+        reason = reason_against_net(network, task.X, task.y) if is_net else None
+        if reason is not None:
+            return PreparedTask(reason=reason)
+        if network is not estimator:
+            # Transformers' calls of joblib do not belong to the search.
+            with joblib.parallel_config(backend="sequential"):
+                return self._behind_pipeline(task, estimator, name)
+        if set(task.fit_params) - (set() if is_net else {"sample_weight"}):
+            return PreparedTask(reason=_FIT_PARAMS)
+        fit = Fit(
+            estimator=network,
+            X=task.X,
+            y=task.y,
+            rows=task.train,
+            sample_weight=task.fit_params.get("sample_weight"),
+            monitor=task.test,
+            name=name,
+        )
+        return PreparedTask(fit, is_exact=True)
+
+    def _behind_pipeline(self, task: FoldTask, pipeline: Any, name: str) -> PreparedTask:
+        key = self._fold_key(task)
+        # With a precomputed kernel, the samples of a candidate have other columns.
+        samples_key = (key, get_tags(pipeline).input_tags.pairwise)
+        if samples_key not in self._folds:
+            train, test = (task.samples(rows, pipeline) for rows in (task.train, task.test))
+            self._folds[samples_key] = (*train, *test)
+        X_train, y_train, X_test, y_test = self._folds[samples_key]
+        if pipeline.memory is None:
+            pipeline.memory = self.memory(task)
+        else:
+            # Unlike a FoldCache, it does not protect the samples from work in place.
+            X_train = copy.deepcopy(X_train)
+        params = method_params(task.X, params=task.fit_params, indices=task.train)
+        network, requests = network_of(pipeline), []
+
+        def record(estimator: Any, X: Any, y: Any, sample_weight: Any) -> None:
+            # Networks inside of transformers train as usual.
+            if estimator is network:
+                requests.append((X, y, sample_weight))
+                raise FitRequested
+
+        with adoption(record), suppress(FitRequested):
+            pipeline.fit(X_train, y_train, **params)
+        if not requests:
+            return PreparedTask(reason=_NOT_REACHED)
+        joined = self._join(network, *requests[0], pipeline, X_test, y_test, task.test)
+        if _varies_network_only(task):
+            self._joined[key] = joined
+        # A candidate's network may be of another class with its own predictions, and
+        # transformers may request metadata.
+        is_exact = joined.is_fixed and not (task.fit_params or task.score_params)
+        is_exact &= type(network) is type(network_of(task.estimator))
+        fit = replace(joined.fit, estimator=clone(network), name=name)
+        return PreparedTask(fit, is_exact)
+
+    def _fold_key(self, task: FoldTask) -> tuple[int, int]:
+        key = (id(task.train), id(task.test))
+        self._positions[key] = (task.train, task.test)
+        return key
+
+    def _join(
+        self,
+        network: Any,
+        X: Any,
+        y: Any,
+        weight: Any,
+        pipeline: Any,
+        X_test: Any,
+        y_test: Any,
+        test: Any,
+    ) -> _Joined:
+        key = (id(X), id(y), id(test))
+        existing = self._joined.get(key)
+        if existing is not None and weight is None:
+            return existing
+        sources, n_train = (X, y), len(y)
+        monitor, is_fixed = None, False
+        try:
+            X_test, is_fixed = self.transformers.held_out(pipeline, test, X_test)
+            if num_samples(X_test) != len(y_test):
+                raise ValueError("The transformers add or drop rows.")
+            X, y = _stack(X, X_test), _stack(y, y_test)
+            monitor = np.arange(n_train, len(y))
+        except Exception:  # noqa: BLE001 - without held-out samples only curves are missing
+            X, y = sources
+        if weight is not None and monitor is not None:
+            weight = np.concatenate([weight, np.ones(len(monitor))])
+        fit = Fit(
+            estimator=network,
+            X=X,
+            y=y,
+            rows=np.arange(n_train),
+            sample_weight=weight,
+            monitor=monitor,
+        )
+        joined = _Joined(fit, sources, is_fixed)
+        if weight is None:
+            self._joined[key] = joined
+        return joined
+
+
+def _candidate(estimator: Any, parameters: Mapping[str, Any]) -> Any:
+    candidate = clone(estimator)
+    if hasattr(candidate, "set_callbacks"):
+        candidate.set_callbacks()
+    return candidate.set_params(**clone(dict(parameters), safe=False))
+
+
+def _varies_network_only(task: FoldTask) -> bool:
+    """Return whether all candidates of a task's search share their transformers."""
+    pipeline = task.estimator
+    if not isinstance(pipeline, Pipeline) or pipeline.memory is not None:
+        return False
+    step, network = pipeline.steps[-1]
+    return (
+        not task.fit_params
+        and isinstance(network, NetworkEstimator)
+        and all(name.startswith(f"{step}__") for name in task.parameters)
+    )
+
+
+def _stack(first: Any, second: Any) -> Any:
+    if isinstance(first, torch.Tensor):
+        return torch.cat([first, second])
+    if isinstance(first, pd.DataFrame | pd.Series):
+        return pd.concat([first, second])
+    if sparse.issparse(first):
+        return sparse.vstack([first, second]).tocsr()
+    if isinstance(first, list | tuple):
+        return [*first, *second]
+    if hasattr(first, "vstack"):
+        return first.vstack(second)
+    return np.concatenate([np.asarray(first), np.asarray(second)])

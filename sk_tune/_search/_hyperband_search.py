@@ -1,0 +1,309 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Hyperband and BOHB, cross-validated, with rungs that continue the training."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from numbers import Integral
+from typing import Annotated, Any, ClassVar
+
+import numpy as np
+from sklearn.base import is_classifier
+
+from sk_tune._compat import HasMethods, Interval, StrOptions, num_samples
+from sk_tune._declaration import COUNT, parameters
+from sk_tune._sampler import (
+    BayesSampler,
+    FidelitySampler,
+    RandomSampler,
+    Sampler,
+    TPESampler,
+)
+from sk_tune._schedule import AsynchronousBracket, Bracket, Rung, hyperband_brackets
+from sk_tune._search._asynchronous_rungs import (
+    AsynchronousRungs,
+    Climb,
+    climbs_asynchronously,
+)
+from sk_tune._search._base_search import BaseSearch
+from sk_tune._search._fold_fits import name_in_network
+from sk_tune._search._outcomes import best_first
+from sk_tune._search._rounds import (
+    Rounds,
+    best_of_most,
+    refuse_searched,
+    smallest_samples,
+)
+from sk_tune._search._search_parameters import (
+    DispatchParameters,
+    DistributionParameters,
+    LearningParameters,
+    WaitingParameters,
+    space_of,
+)
+from sk_tune._search._search_plan import PlannedRound, planned_rounds
+from sk_tune._search._shaped_rungs import Ladder
+from sk_tune._search._warm_start import EarlierStart
+from sk_tune._search_record import grants_epochs
+from sk_tune._space import Candidate, Space
+
+
+@parameters
+class HyperbandSearchCV(
+    DistributionParameters,
+    LearningParameters,
+    WaitingParameters,
+    DispatchParameters,
+    BaseSearch,
+):
+    """Hyperband: few epochs for many candidates, many epochs for the few best.
+
+    Several brackets of successive halving, from many candidates with few epochs to few
+    candidates with all epochs [1]_.  A promoted candidate continues its training in every
+    fold exactly where it stopped; its learning-rate schedule spans `max_resources` from the
+    start.
+
+    Parameters
+    ----------
+    resource : str, default="max_epochs"
+        Resource that grows from rung to rung: a parameter of the estimator with integer
+        values, or "n_samples".  "max_epochs" also finds the epochs of the network in a
+        pipeline or a TransformedTargetRegressor.
+    max_resources : int or "auto", default="auto"
+        Resource of the last rung of every bracket; "auto" is the estimator's value of
+        `resource`, or the number of samples.
+    min_resources : int, default=1
+        Least resource of the first rung of the first bracket; for samples, as in
+        scikit-learn's halving, at least 2 for each fold and class.
+    factor : int, default=3
+        One candidate in `factor` is promoted.
+    sampler : {"random", "bayes", "tpe"} or sampler, default="random"
+        Source of candidates.  "bayes" makes the search BOHB [2]_: a model learns from the
+        highest rung with enough candidates.  "tpe" does the same with Optuna's
+        tree-structured Parzen estimator (extra ``study``).  An object with
+        ``ask(n_points)`` and ``tell(candidates, scores, n_resources)`` is used without
+        copying, so a second fit continues with its knowledge.
+    {parameters}
+
+    Attributes
+    ----------
+    resource_ : str
+        Name of the resource's parameter.
+    max_resources_ : int
+        Resource of the last rungs.
+    brackets_ : tuple of Bracket
+        Planned rungs with candidates and resources.
+    {attributes}
+
+    See Also
+    --------
+    HalvingRandomSearchCV : One bracket.
+    BayesSearchCV : A model, and all epochs for every candidate.
+
+    References
+    ----------
+    .. [1] L. Li, K. Jamieson, G. DeSalvo, A. Rostamizadeh, A. Talwalkar. Hyperband: a novel
+       bandit-based approach to hyperparameter optimization. JMLR 18(185):1-52, 2018.
+    .. [2] S. Falkner, A. Klein, F. Hutter. BOHB: robust and efficient hyperparameter
+       optimization at scale. ICML 2018.
+
+    Examples
+    --------
+    >>> from scipy.stats import loguniform
+    >>> from sklearn.datasets import load_iris
+    >>> from sk_tune import HyperbandSearchCV, MLPClassifier
+    >>> X, y = load_iris(return_X_y=True)
+    >>> net = MLPClassifier(width=16, max_epochs=9, batch_size=16, random_state=0)
+    >>> space = {"learning_rate": loguniform(1e-4, 1e-1)}
+    >>> search = HyperbandSearchCV(net, space, cv=3, random_state=0).fit(X, y)
+    >>> bool(search.best_score_ > 0.9), search.best_params_["max_epochs"]
+    (True, 9)
+    """
+
+    resource: Annotated[str, str] = "max_epochs"
+    max_resources: Annotated[int | str, COUNT, StrOptions({"auto"})] = "auto"
+    min_resources: Annotated[int, COUNT] = 1
+    factor: Annotated[int, Interval(Integral, 2, None, closed="left")] = 3
+    sampler: Annotated[
+        Any, StrOptions({"random", "bayes", "tpe"}), HasMethods(["ask", "tell"])
+    ] = "random"
+
+    _select_best_index = staticmethod(best_of_most)
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "param_distributions": [Mapping, list, tuple]
+    }
+
+    def _check_input_parameters(self, X: Any, y: Any, split_params: Any) -> None:
+        super()._check_input_parameters(X, y, split_params)
+        self.resource_ = self._resource_name()
+        self._n_samples_orig = num_samples(X)
+        self.max_resources_ = self._most_resources(self._n_samples_orig)
+        # For searches that warm-start from this one, which may end before any candidate had
+        # all resources.
+        self._full_resources = self.max_resources_
+        n_folds = self._checked_cv_orig.get_n_splits(X, y, **split_params)
+        counts_classes = self.resource == "n_samples" and is_classifier(self.estimator)
+        n_classes = len(np.unique(y)) if counts_classes else 1
+        self.brackets_ = hyperband_brackets(
+            self._least_resources(n_folds, n_classes), self.max_resources_, self.factor
+        )
+
+    def _least_resources(self, n_folds: int, n_classes: int) -> int:
+        if self.resource != "n_samples":
+            return int(self.min_resources)
+        return max(int(self.min_resources), smallest_samples(n_folds, n_classes))
+
+    def _most_resources(self, n_samples: int | None) -> int:
+        if self.max_resources != "auto":
+            return int(self.max_resources)
+        if self.resource != "n_samples":
+            return int(self.estimator.get_params()[self._resource_name()])
+        if n_samples is None:
+            raise ValueError(
+                "With max_resources='auto' and resource='n_samples' plan needs X and y."
+            )
+        return n_samples
+
+    def _resource_name(self) -> str:
+        names = self.estimator.get_params()
+        of_network = name_in_network(self.estimator, self.resource)
+        for name in (self.resource, of_network):
+            if name is not None and (name == "n_samples" or name in names):
+                return name
+        raise ValueError(
+            f"The 'resource' parameter of HyperbandSearchCV must be 'n_samples' or a "
+            f"parameter of {type(self.estimator).__name__}. Got {self.resource!r} instead."
+        )
+
+    def _propose(self, rounds: Rounds, callback_ctx: Any) -> None:
+        rounds.level = "n_resources"
+        space = space_of(self, may_be_empty=False)
+        refuse_searched(self.resource_, space.names)
+        is_asynchronous = climbs_asynchronously(self, self.resource_)
+        sampler = self._make_sampler(space)
+        first: list[Candidate] = []
+        if self.warm_start_from is not None:
+            if self.sampler == "random":
+                raise ValueError(
+                    "warm_start_from needs a sampler that learns: 'bayes', 'tpe' or an "
+                    "object with ask and tell. Got sampler='random' instead."
+                )
+            earlier = EarlierStart(
+                self.warm_start_from, self.max_resources_, self.resource_
+            )
+            with self._session.timed("sampling"):
+                first = earlier.tell(sampler, space)
+            earlier.warn_if_unused()
+        n_rungs = None if is_asynchronous else sum(len(b.rungs) for b in self.brackets_)
+        with rounds.task(callback_ctx, "search", n_rungs) as ctx:
+            if is_asynchronous:
+                self._climb_asynchronously(rounds, sampler, first, ctx)
+                return
+            # Brackets are consecutive and take about the same time, so that the first
+            # candidate with all resources is known early.
+            for bracket in self.brackets_:
+                ladder = rounds.ladder(bracket.rungs)
+                if rounds.n_candidates and not rounds.can_start(ladder):
+                    break
+                with self._session.timed("sampling"):
+                    n_asked = bracket.rungs[0].n_candidates - len(first)
+                    candidates = [*first, *sampler.ask(n_asked)]
+                    first = []
+                self._climb(rounds, bracket, ladder, candidates, sampler, ctx)
+                if rounds.is_over:
+                    break
+
+    def _climb_asynchronously(
+        self, rounds: Rounds, sampler: Sampler, first: list[Candidate], ctx: Any
+    ) -> None:
+        def ask() -> Candidate | None:
+            return first.pop(0) if first else next(iter(sampler.ask(1)), None)
+
+        climbs = [
+            Climb(
+                AsynchronousBracket(bracket.rungs, self.factor),
+                ask,
+                columns={"bracket": bracket.index},
+            )
+            for bracket in self.brackets_
+        ]
+        AsynchronousRungs(
+            self,
+            rounds,
+            climbs,
+            context=ctx,
+            tell=lambda candidate, score, n: sampler.tell([candidate], [score], n),
+        ).climb()
+
+    def _climb(
+        self,
+        rounds: Rounds,
+        bracket: Bracket,
+        ladder: Ladder,
+        candidates: Sequence[Candidate],
+        sampler: Sampler,
+        ctx: Any,
+    ) -> None:
+        position = 0
+        while candidates := rounds.in_time(candidates, ladder, position):
+            scores = rounds.evaluate_rung(
+                candidates, ladder, position, ctx, "rung", bracket=bracket.index
+            )
+            n_resources = ladder.rungs[position].n_resources
+            rounds.tell(sampler.tell, candidates, n_resources)
+            if rounds.is_over:
+                return
+            # Failed candidates are not promoted.
+            best = best_first(scores)[: ladder.n_promoted(position)]
+            candidates = [candidates[row] for row in best or [0] * rounds.lost_all]
+            self._session.trainer.keep_only(candidates)
+            position += 1
+
+    def _make_sampler(self, space: Space) -> Sampler:
+        if not isinstance(self.sampler, str):
+            sampler: Sampler = self.sampler
+            return sampler
+        if self.sampler == "random":
+            return RandomSampler(space, self.random_state)
+        make = BayesSampler if self.sampler == "bayes" else TPESampler
+        # The first bracket needs no model, so a missing package would otherwise be detected
+        # only after it.
+        make(space, 0)
+        return FidelitySampler(
+            lambda space, seed: make(space, seed, n_initial_points=0),
+            space,
+            self.random_state,
+        )
+
+    def _n_promoted(self, n_candidates: int) -> int:
+        return n_candidates // self.factor
+
+    def _planned_rounds(
+        self, n_folds: int, n_samples: int | None, n_classes: int, max_epochs: float
+    ) -> tuple[PlannedRound, ...]:
+        brackets = hyperband_brackets(
+            self._least_resources(n_folds, n_classes),
+            self._most_resources(n_samples),
+            self.factor,
+        )
+        space = space_of(self, may_be_empty=False)
+        n_left = space.n_points if space.is_listed else None
+        rounds: list[PlannedRound] = []
+        for bracket in brackets:
+            rungs: Sequence[Rung] = bracket.rungs
+            if n_left is not None:
+                rungs = [
+                    replace(rung, n_candidates=min(rung.n_candidates, n_left))
+                    for rung in rungs
+                ]
+                if not n_left:
+                    break
+                n_left -= rungs[0].n_candidates
+            rounds += planned_rounds(
+                rungs,
+                n_folds=n_folds,
+                epochs_per_fit=None if grants_epochs(self.resource) else max_epochs,
+                goes_on=self._goes_on_in_rungs(),
+                bracket=bracket.index,
+            )
+        return tuple(rounds)

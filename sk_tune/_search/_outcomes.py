@@ -1,0 +1,582 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Tasks of a search (a candidate on a fold), their outcomes, and sums of these."""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from sklearn.base import is_classifier
+
+from sk_tune._backend import Job
+from sk_tune._compat import FoldTask
+from sk_tune._engine import Fit, Progress, Trained, value_fingerprint
+from sk_tune._input_scale import InputScale
+from sk_tune._metric import as_columns
+from sk_tune._search_record import NOT_TRAINED, UNSCORED
+from sk_tune._text import html_table, seconds_text, text_table
+from sk_tune._training import TrainingState
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class HeldOut:
+    """Predictions of a candidate for the held-out samples of a fold.
+
+    `rows` are positions of these samples. `values`, (n_test,) or (n_test, n_outputs), are
+    probabilities (1 and 0 if a classifier has labels only) or a regressor's predictions;
+    None if they are not kept. `classes` are the classes of the columns. `is_of_predict`
+    says that values come from ``predict``, so a classifier's have no uncertainty.
+    """
+
+    rows: Array
+    values: Array | None
+    classes: Array | None
+    is_of_predict: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class FoldOutcome:
+    """The result of a candidate on a fold.
+
+    Curves have a value for each epoch and are empty without a network. The fit trained
+    `n_epochs` epochs; an earlier rung trained `n_resumed`; `n_loaded` came from the store;
+    `n_again` were repeated to reach the best epoch. `n_granted` is the total granted up to
+    this rung, `n_granted_before` up to the previous one. `seconds` is the time of training
+    in one thread, by `engine` ("fleet", "alone", or "" for the estimator's own fit).
+    `solo_reason` explains why no fleet trained it. `reason` explains a missing score.
+    `unscored` explains why its predictions have no score, although training succeeded.
+    `was_stopped` says that a race, Ctrl-C or the time budget ended it, which is not a
+    failure. `inputs` is the scale of the network's features, for the first fold only.
+    """
+
+    train_loss: Array = field(default_factory=lambda: np.empty(0))
+    valid_loss: Array = field(default_factory=lambda: np.empty(0))
+    valid_score: Array = field(default_factory=lambda: np.empty(0))
+    held: HeldOut | None = None
+    n_epochs: int = 0
+    n_resumed: int = 0
+    n_loaded: int = 0
+    n_again: int = 0
+    n_granted: int = 0
+    n_granted_before: int = 0
+    seconds: float = 0.0
+    engine: str = ""
+    solo_reason: str = ""
+    reason: str = ""
+    unscored: str = ""
+    was_stopped: bool = False
+    inputs: InputScale | None = None
+
+
+def hold(estimator: Any, X: Any, rows: Array) -> HeldOut | None:
+    """Return a fitted estimator's predictions at positions `rows`; None if it fails."""
+    classes = getattr(estimator, "classes_", None) if is_classifier(estimator) else None
+    has_columns = isinstance(classes, np.ndarray) and classes.ndim == 1
+    has_probabilities = hasattr(estimator, "predict_proba")
+    try:
+        if has_probabilities:
+            values = as_columns(estimator.predict_proba(X), classes)
+        elif has_columns:
+            values = (np.asarray(estimator.predict(X))[:, None] == classes).astype(float)
+        else:
+            values = np.asarray(estimator.predict(X), dtype=float)
+    except Exception:  # noqa: BLE001 - predictions are optional; the score has the error
+        return None
+    return HeldOut(
+        rows=positions(rows),
+        values=values,
+        classes=classes if has_columns else None,
+        is_of_predict=not has_probabilities,
+    )
+
+
+def without_values(outcome: FoldOutcome) -> FoldOutcome:
+    if outcome.held is None or outcome.held.values is None:
+        return outcome
+    return replace(outcome, held=replace(outcome.held, values=None))
+
+
+def positions(rows: Any) -> Array:
+    """Return positions of samples, which a user's splitter may give as a mask."""
+    rows = np.asarray(rows)
+    return np.flatnonzero(rows) if rows.dtype == bool else rows
+
+
+def out_of_fold_predictions(
+    outcomes: Sequence[Sequence[FoldOutcome]],
+    n_rows: int,
+    classes: Array | None,
+    *,
+    averaged: bool = True,
+) -> Array:
+    """Return each candidate's predictions of each sample by folds that held it out.
+
+    The shape is (n_candidates, n_rows) or (n_candidates, n_rows, n_outputs), NaN for
+    samples that no fold held out, in the dtype of the predictions. `classes` are all
+    classes, for probabilities; a class that a fold lacks has probability 0. If several
+    folds held a sample out, the result is their mean if `averaged`, else the first.
+    """
+    aligned = [[_aligned(outcome.held, classes) for outcome in folds] for folds in outcomes]
+    every = [values for of_folds in aligned for values in of_folds if values is not None]
+    shape = every[0].shape[1:] if every else ()
+    kind = np.result_type(*{values.dtype for values in every}) if every else float
+    predictions = np.full((len(outcomes), n_rows, *shape), np.nan, dtype=kind)
+    for means, folds, fold_values in zip(predictions, outcomes, aligned, strict=True):
+        n_before = np.zeros(n_rows, dtype=np.int32)
+        for held_out, values in zip(
+            (outcome.held for outcome in folds), fold_values, strict=True
+        ):
+            if held_out is None or values is None or values.shape[1:] != shape:
+                continue
+            is_new = n_before[held_out.rows] == 0
+            means[held_out.rows[is_new]] = values[is_new]
+            if averaged and not is_new.all():
+                rows = held_out.rows[~is_new]
+                n = n_before[rows].reshape(-1, *([1] * (values.ndim - 1)))
+                means[rows] += (values[~is_new] - means[rows]) / (n + 1)
+            n_before[held_out.rows] += 1
+    return predictions
+
+
+def _aligned(held: HeldOut | None, classes: Array | None) -> Array | None:
+    """Return probabilities with a column for every class."""
+    if held is None or held.values is None:
+        return None
+    if held.classes is None or classes is None or np.array_equal(held.classes, classes):
+        return held.values
+    values = np.zeros((len(held.values), len(classes)), dtype=held.values.dtype)
+    values[:, np.searchsorted(classes, held.classes)] = held.values
+    return values
+
+
+@dataclass(slots=True, kw_only=True)
+class SearchOptions:
+    """How a search evaluates its candidates.
+
+    Fields are named like the search's parameters, with these exceptions:
+    `has_callable_scoring` (names of scores are known only after scoring), `prefers_loss`
+    (the best epoch has the lowest loss, not the highest score), `n_models_kept` and
+    `n_predictions_kept` (of the best candidates; all if None), `resource` (the parameter of
+    the networks' epochs, if they are the resource) and `max_resources` (the epochs that the
+    learning-rate schedule spans in that case).
+    """
+
+    n_jobs: int | None
+    pre_dispatch: int | str
+    error_score: Any
+    has_callable_scoring: bool
+    refit: Any
+    epochs: str = "last"
+    prefers_loss: bool = False
+    race: bool = False
+    n_models_kept: int | None = 0
+    n_predictions_kept: int | None = None
+    resource: str | None = None
+    max_resources: int = 0
+    progress: Callable[[Progress], object] | None = None
+    store: str | os.PathLike[str] | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Work:
+    """A task of a search on its way from joblib to its result.
+
+    `row` is the candidate's result row; `fit` is None without a network. `key` is equal for
+    the fits of a candidate in all rungs (first part) and on one fold (second part), None
+    without rungs. `n_epochs` is the network's total afterwards, `n_epochs_before` the total
+    of earlier rungs, `n_epochs_again` the epochs repeated to reach the best epoch.
+    The network adopts `state`, which with epochs="best" belongs to another epoch than
+    `trained`. `is_exact` says that the engine predicts exactly the samples of the task.
+    `solo_reason` explains why the engine cannot train the network.
+    """
+
+    job: Job
+    task: FoldTask
+    row: int
+    fit: Fit | None = None
+    key: tuple[Any, Any] | None = None
+    n_epochs: int = 0
+    n_epochs_before: int = 0
+    n_epochs_again: int = 0
+    trained: Trained | None = None
+    state: TrainingState | None = None
+    outcome: FoldOutcome | None = None
+    model: Any = None
+    is_exact: bool = False
+    is_ahead: bool = False
+    solo_reason: str = ""
+    inputs: InputScale | None = None
+
+
+def fit_name(row: int, fold: int) -> str:
+    """Return the name of a fit in the engine's messages, without a colon."""
+    return f"candidate {row}, fold {fold}"
+
+
+def candidate_fingerprint(params: Mapping[str, Any], *, without: str | None) -> Any:
+    """Return a key that is equal for a candidate in all of its rungs.
+
+    `without` is the parameter that is the resource.
+    """
+    names = sorted(name for name in params if name != without)
+    return tuple((name, value_fingerprint(params[name])) for name in names)
+
+
+_CURVES = ("train_loss", "valid_loss", "valid_score")
+
+
+def best_epoch(curves: Any) -> int | None:
+    """Return the epoch, counted from 1, with the best mean over folds.
+
+    `curves`, (F, T), are scores after each epoch, NaN if missing; the earliest of equal
+    epochs counts. None if there is no epoch with scores on all folds: means over different
+    folds are not comparable.
+    """
+    mean = np.asarray(curves, dtype=np.float64).mean(axis=0)
+    return None if np.isnan(mean).all() else 1 + int(np.nanargmax(mean))
+
+
+def learning_curves(
+    outcomes: Sequence[Sequence[FoldOutcome]], results: Mapping[str, Any]
+) -> pd.DataFrame:
+    """Return the epochs of all candidates, without other estimators and failed fits.
+
+    The columns are candidate, fold, epoch (from 1), train_loss, valid_loss and valid_score,
+    NaN where a curve is shorter than others of its fit; with rungs also iter and
+    n_resources of ``cv_results_``.
+    """
+    fits = [
+        (row, fold, outcome)
+        for row, folds in enumerate(outcomes)
+        for fold, outcome in enumerate(folds)
+        if len(outcome.train_loss)
+    ]
+    lengths = [max(len(getattr(o, name)) for name in _CURVES) for _, _, o in fits]
+    places = np.array([fit[:2] for fit in fits], dtype=np.int64).reshape(-1, 2)
+    candidate, fold = np.repeat(places, lengths, axis=0).T
+    epochs = [np.empty(0, dtype=np.int64), *(np.arange(1, n + 1) for n in lengths)]
+    table = {"candidate": candidate, "fold": fold, "epoch": np.concatenate(epochs)}
+    for name in _CURVES:
+        table[name] = np.full(sum(lengths), np.nan)
+        for (_, _, outcome), n, end in zip(fits, lengths, np.cumsum(lengths), strict=True):
+            curve = getattr(outcome, name)
+            table[name][end - n : end - n + len(curve)] = curve
+    for name in ("iter", "n_resources"):
+        if name in results:
+            table[name] = np.asarray(results[name], dtype=np.int64)[candidate]
+    return pd.DataFrame(table)
+
+
+def trained_outcome(
+    work: Work, trained: Trained, error: str | None, classes: Any, unscored: str
+) -> FoldOutcome:
+    """Return the outcome of a task that was trained by the engine.
+
+    `error` is the error of its fit, `unscored` the reason why its predictions have no
+    score; `classes` are the classes of its columns of probabilities.
+    """
+    held_out, values = None, trained.predictions
+    if values is not None:
+        has_columns = isinstance(classes, np.ndarray) and values.shape[1:] == classes.shape
+        held_out = HeldOut(
+            rows=positions(work.task.test),
+            values=values,
+            classes=classes if has_columns else None,
+            is_of_predict=not is_classifier(work.task.estimator),
+        )
+    state = None if work.fit is None else work.fit.state
+    n_before = 0 if state is None else len(state.history)
+    n_epochs = max(0, len(trained.train_loss) - n_before)
+    return FoldOutcome(
+        train_loss=trained.train_loss,
+        valid_loss=trained.monitor_loss,
+        valid_score=trained.monitor_score,
+        held=held_out if error is None else None,
+        n_epochs=0 if trained.is_loaded else n_epochs,
+        n_resumed=n_before,
+        n_loaded=n_epochs if trained.is_loaded else 0,
+        n_again=work.n_epochs_again,
+        n_granted=work.n_epochs,
+        n_granted_before=work.n_epochs_before,
+        seconds=trained.seconds,
+        engine=trained.engine,
+        solo_reason=trained.solo_reason,
+        reason="" if error is None else trained.message or str(error),
+        unscored=unscored,
+        inputs=work.inputs,
+    )
+
+
+def guiding_scores(results: Mapping[str, Any], refit: Any) -> npt.NDArray[np.float64]:
+    """Return each candidate's mean score that decides; greater is better.
+
+    With several metrics `refit` names the deciding metric; the default is the first.
+    """
+    names = [name for name in results if name.startswith("mean_test_")]
+    key = f"mean_test_{refit}"
+    return np.asarray(results[key if key in names else names[0]]) if names else np.empty(0)
+
+
+def best_first(scores: Any, levels: Any = None) -> list[int]:
+    """Return the result rows with a score, best first; of equal scores the earlier row.
+
+    A row of a higher level is better than any of a lower level.
+    """
+    scores = np.asarray(scores)
+    levels = np.zeros(len(scores)) if levels is None else np.asarray(levels)
+    order = np.lexsort((-scores, -levels))
+    return [int(row) for row in order if not np.isnan(scores[row])]
+
+
+def scores_by_curve(scoring: Any) -> bool:
+    """Return whether a network's curve over epochs has the score of the search."""
+    return isinstance(scoring, str | None) and scoring in {None, "accuracy", "r2"}
+
+
+def with_reasons(
+    results: Mapping[str, Any], outcomes: Sequence[Sequence[FoldOutcome]], refit: Any
+) -> dict[str, Any]:
+    """Return a copy of results with a column "failure_reason", if any candidate failed."""
+    reasons = []
+    for folds, score in zip(outcomes, guiding_scores(results, refit), strict=True):
+        reason = next((o.reason for o in folds if o.reason), "")
+        if not reason and np.isnan(score):
+            cause = next((o.unscored for o in folds if o.unscored), "")
+            reason = f"{UNSCORED}: {cause}" if cause else f"{UNSCORED}; a warning said why."
+        reasons.append(reason)
+    if not any(reasons):
+        return dict(results)
+    return {**results, "failure_reason": np.array(reasons, dtype=object)}
+
+
+def last_rows(
+    params: Sequence[Mapping[str, Any]],
+    resource: str | None,
+    reasons: Sequence[str] | None = None,
+) -> tuple[int, ...]:
+    """Return the result row of each configuration with the most resources, ascending.
+
+    Later rungs come later in `params`. A row without results after an interruption counts
+    only if the configuration has no other.
+    """
+    last: dict[Any, int] = {}
+    for row, configuration in enumerate(params):
+        candidate = candidate_fingerprint(configuration, without=resource)
+        is_empty = reasons is not None and reasons[row] in NOT_TRAINED
+        if not is_empty or candidate not in last:
+            last[candidate] = row
+    return tuple(sorted(last.values()))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ledger:
+    """Costs and savings of a search; epochs are summed over candidates and folds.
+
+    Parameters
+    ----------
+    n_candidates : int
+        Configurations.
+    n_fits : int
+        Trainings of one candidate on one fold in one rung.
+    epochs_trained : int
+        Epochs trained in this run.
+    epochs_loaded : int
+        Epochs of an earlier run, loaded from the store.
+    epochs_full : int
+        Epochs of all candidates in all folds, each trained to the end once; a rung that
+        starts from scratch counts its candidates again.
+    epochs_saved_by_pruning : int
+        Part of `epochs_full`: epochs of candidates that a rung dropped by rank, or that
+        lost a race.
+    epochs_saved_by_early_stopping : int
+        Epochs granted to fits that stopped early.
+    epochs_cut_by_failure : int
+        Epochs that failed fits did not reach.
+    epochs_saved_by_warm_start : int
+        Epochs that each rung would repeat if it started from scratch; not part of
+        `epochs_full`.
+    n_failed : int
+        Fits that failed.
+    n_rows : int
+        Fits that were trained in fleets.
+    epochs_left_out : int, default=0
+        Epochs of unfinished candidates when the time budget, Ctrl-C or a callback ended the
+        search.
+    epochs_trained_again : int, default=0
+        Epochs repeated to reach the best epoch, with epochs="best".
+    solo_reasons : mapping of str to int, default=empty
+        Reasons for training fits one at a time, with their counts.
+    seconds_preparing : float, default=0.0
+        Seconds of transformers and other work before training.
+    seconds_training : float, default=0.0
+        Seconds of the engine.
+    seconds_scoring : float, default=0.0
+        Seconds of scorers.
+    seconds_sampling : float, default=0.0
+        Seconds for choosing candidates.
+    seconds_refit : float, default=0.0
+        Seconds of fitting the best candidate on all samples.
+    seconds_total : float, default=0.0
+        Seconds of the search, including unlisted parts.
+
+    Notes
+    -----
+    With warm rungs, ``epochs_full = epochs_trained + epochs_loaded +
+    epochs_saved_by_pruning + epochs_saved_by_early_stopping + epochs_cut_by_failure +
+    epochs_left_out``.
+    """
+
+    n_candidates: int
+    n_fits: int
+    epochs_trained: int
+    epochs_loaded: int
+    epochs_full: int
+    epochs_saved_by_pruning: int
+    epochs_saved_by_early_stopping: int
+    epochs_cut_by_failure: int
+    epochs_saved_by_warm_start: int
+    n_failed: int = 0
+    n_rows: int = 0
+    epochs_left_out: int = 0
+    epochs_trained_again: int = 0
+    solo_reasons: Mapping[str, int] = field(default_factory=dict)
+    seconds_preparing: float = 0.0
+    seconds_training: float = 0.0
+    seconds_scoring: float = 0.0
+    seconds_sampling: float = 0.0
+    seconds_refit: float = 0.0
+    seconds_total: float = 0.0
+
+    @property
+    def n_solo(self) -> int:
+        """Fits trained outside of any fleet."""
+        return sum(self.solo_reasons.values())
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Costs and savings by name; without epochs if there were none."""
+        counts = {
+            "candidates": self.n_candidates,
+            "fits": self.n_fits,
+            "fits that failed": self.n_failed,
+        }
+        if self.n_solo and not self.epochs_full:
+            return counts | {"fits trained one at a time": self.n_solo}
+        if not self.epochs_full:
+            return counts
+        return counts | {
+            "fits trained in fleets": self.n_rows,
+            "fits trained one at a time": self.n_solo,
+            "epochs trained": self.epochs_trained,
+            "epochs of an earlier run": self.epochs_loaded,
+            "epochs trained again to the best one": self.epochs_trained_again,
+            "epochs if all were trained to the end": self.epochs_full,
+            "epochs saved by pruning": self.epochs_saved_by_pruning,
+            "epochs saved by early stopping": self.epochs_saved_by_early_stopping,
+            "epochs cut by failures": self.epochs_cut_by_failure,
+            "epochs left out when the search ended": self.epochs_left_out,
+            "epochs saved by warm start": self.epochs_saved_by_warm_start,
+        }
+
+    @property
+    def times(self) -> dict[str, str]:
+        """Times of the parts of the search, by name, as text."""
+        parts = {
+            "preparing": self.seconds_preparing,
+            "training": self.seconds_training,
+            "scoring": self.seconds_scoring,
+            "choosing candidates": self.seconds_sampling,
+            "refit": self.seconds_refit,
+            "in all": self.seconds_total,
+        }
+        return {name: seconds_text(seconds) for name, seconds in parts.items()}
+
+    def __str__(self) -> str:
+        spent = ", ".join(f"{name} {time}" for name, time in self.times.items())
+        reasons = [f"{n} one at a time: {why}" for why, n in self.solo_reasons.items()]
+        counts = text_table(["spent", "count"], list(self.counts.items()))
+        return "\n".join([counts, spent, *reasons])
+
+    def _repr_html_(self) -> str:
+        reasons = {f"one at a time: {why}": n for why, n in self.solo_reasons.items()}
+        rows = [*self.counts.items(), *reasons.items(), *self.times.items()]
+        return html_table(["spent", "amount"], rows)
+
+
+def n_whole_rows(results: Mapping[str, Any]) -> int:
+    """Return the number of candidates with all columns of ``cv_results_``.
+
+    Ctrl-C may interrupt scikit-learn while it extends its lists by a round's results.
+    """
+    return min(map(len, results.values()), default=0)
+
+
+def search_ledger(
+    outcomes: Sequence[Sequence[FoldOutcome]],
+    *,
+    n_folds: int,
+    max_epochs: int | None,
+    starts: Sequence[bool],
+    solo_reasons: Mapping[str, int],
+    seconds: Mapping[str, float],
+    n_epochs_left_out: int = 0,
+) -> Ledger:
+    """Return costs and savings of a search, for networks and other estimators.
+
+    `max_epochs` is the number of a full training if epochs are the resource, None if each
+    candidate has its own. `starts` says which candidates start in a row, instead of being
+    resumed in a rung. `solo_reasons` counts the networks trained alone by reason, `seconds`
+    are by part: preparing, training, scoring, sampling, refit, total. `n_epochs_left_out`
+    counts epochs of candidates that had no time for the next rung.
+    """
+    # The networks of each rung, by their total epochs before and after it.
+    # The networks of a rung, by the epochs that they had before and those granted in all.
+    rungs: dict[tuple[int, int], list[Sequence[FoldOutcome]]] = {}
+    n_candidates = n_fits = 0
+    for folds, is_new in zip(outcomes, starts, strict=True):
+        # Fits that never started, because of a race or Ctrl-C, do not count.
+        ran = [outcome for outcome in folds if not outcome.was_stopped]
+        networks = [outcome for outcome in folds if outcome.n_granted]
+        n_candidates += bool(ran and is_new)
+        n_fits += len(networks or ran)
+        if networks:
+            if max_epochs is None:
+                n_missing = sum(outcome.reason in NOT_TRAINED for outcome in folds)
+                n_epochs_left_out += n_missing * networks[0].n_granted
+            key = (networks[0].n_granted_before, networks[0].n_granted)
+            rungs.setdefault(key, []).append(networks)
+    full = granted = advanced = cut = 0
+    for (n_before, n_after), candidates in rungs.items():
+        fits = [outcome for networks in candidates for outcome in networks]
+        # Fits that are not resumed train all epochs from scratch.
+        is_warm = n_before == 0 or any(outcome.n_resumed for outcome in fits)
+        granted += len(fits) * (n_after - n_before if is_warm else n_after)
+        advanced += len(fits) * (n_after - n_before)
+        cut += sum(n_after - n_before - o.n_epochs for o in fits if o.reason)
+        if n_before == 0:
+            full += len(candidates) * n_folds * (max_epochs or n_after)
+    every = [outcome for folds in outcomes for outcome in folds]
+    trained, loaded = sum(o.n_epochs for o in every), sum(o.n_loaded for o in every)
+    return Ledger(
+        n_candidates=n_candidates,
+        n_fits=n_fits,
+        epochs_trained=trained,
+        epochs_loaded=loaded,
+        epochs_full=full,
+        epochs_saved_by_pruning=full - advanced - n_epochs_left_out,
+        epochs_left_out=n_epochs_left_out,
+        epochs_saved_by_early_stopping=granted - trained - loaded - cut,
+        epochs_cut_by_failure=cut,
+        epochs_saved_by_warm_start=sum(o.n_resumed for o in every),
+        n_failed=sum(bool(o.reason) and not o.was_stopped for o in every),
+        n_rows=sum(o.engine == "fleet" for o in every),
+        epochs_trained_again=sum(o.n_again for o in every),
+        solo_reasons=dict(solo_reasons),
+        **{f"seconds_{name}": spent for name, spent in seconds.items()},  # type: ignore[arg-type]
+    )

@@ -1,0 +1,235 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Parameters that several searches share, each declared and described once."""
+
+import os
+from collections.abc import Callable
+from dataclasses import field
+from typing import Annotated, Any
+
+import numpy as np
+
+from sk_tune._compat import StrOptions
+from sk_tune._declaration import COUNT, parameters
+from sk_tune._estimators import Seconds
+from sk_tune._space import Space, as_space
+
+_KEPT = StrOptions({"none", "best", "all"})
+
+
+@parameters
+class SearchParameters:
+    """How candidates are evaluated.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Estimator to tune, as in scikit-learn.  Networks, alone or as the last step of a
+        pipeline, are trained as fleets.
+    scoring : str, callable, list, tuple or dict, default=None
+        As in scikit-learn; the estimator's ``score`` if None.
+    n_jobs : int, default=None
+        Worker processes, as in scikit-learn: None is 1 unless
+        ``joblib.parallel_config`` says otherwise, -1 uses all cores.
+    refit : bool, str or callable, default=True
+        Whether to fit the estimator with the best parameters on all samples.  With several
+        metrics, the name of the deciding metric.  A callable returns the best index.
+    cv : int, splitter or iterable, default=None
+        Folds; 5 if None.  They are drawn once and are the same for all candidates.
+    verbose : int, default=0
+        1 shows the progress of the search, including the refit, in a line that is updated;
+        higher values print the output of scikit-learn.
+    error_score : "raise" or float, default=np.nan
+        Score of a failed fit.  Unless "raise", the search continues and
+        ``cv_results_["failure_reason"]`` has the reason.
+    return_train_score : bool, default=False
+        Whether ``cv_results_`` has scores on the training samples too.
+    time_budget : float or None, default=None
+        Seconds for ``fit``, including the refit.  The search tries fewer candidates if the
+        time is too short for all; halving and Hyperband promote the best candidates first,
+        and do not start brackets without enough expected time.  If no candidate has time
+        for all epochs, the best one trains as long as possible.  `cut_short_` and a warning
+        describe the omitted parts.  Candidates interrupted at the end of the time have NaN
+        as scores; the first candidate and the refit have at least one epoch.  Fits of
+        estimators that are not networks cannot be interrupted: they start only if they are
+        expected to end in time.
+    progress : bool, callable or None, default=None
+        True shows only the line of ``verbose=1``.  With rungs, the line has the best score
+        of the highest scored rung with its resources ("after 27 epochs").  A callable gets
+        a ``sk_tune._engine.Progress`` of the networks in training, for example of one rung.
+    epochs : {"last", "best"}, default="last"
+        Epoch of a network to score: the last one, or the best of its mean curve over the
+        folds (of the score for accuracy and R^2, else of the loss), which the refit uses
+        too.  Folds do not choose epochs individually.
+    keep_models : int or {"none", "best", "all"}, default="none"
+        Number of best candidates with estimators of the folds in ``models_``.  Candidates
+        of the last rung, or with the most resources, come first.
+    keep_predictions : int or {"none", "best", "all"}, default="all"
+        Number of best candidates with ``oof_predictions_``; all others have NaN.  Keeping
+        fewer than all saves memory, but ``corrected_score_``, which needs all candidates,
+        is None.  With "none", estimators that are not networks predict only for their
+        scores, which halves the time of nearest neighbours, for example.
+    race : bool, default=False
+        Whether a candidate stops before its last folds if it is clearly worse than the best
+        one with equal resources: a paired t-test over at least 3 folds at a level of 5 %,
+        with the variance corrected for overlapping training sets.  Its remaining scores are
+        NaN.  With ``epochs="best"`` the folds before the first test choose the epoch.
+    store : str, path-like or None, default=None
+        File for the finished trainings of networks, created if missing.  A repeated search
+        loads them, and so continues after an interruption.  Needs an integer `random_state`
+        of the search, the splitter and the network; otherwise each run requests other
+        trainings.
+    """
+
+    estimator: Any = field(kw_only=False)
+    scoring: Any = None
+    n_jobs: int | None = None
+    refit: Any = True
+    cv: Any = None
+    verbose: int = 0
+    error_score: Any = np.nan
+    return_train_score: bool = False
+    time_budget: Annotated[float | None, Seconds(), None] = None
+    progress: Annotated[bool | Callable[..., object] | None, "boolean", callable, None] = (
+        None
+    )
+    epochs: Annotated[str, StrOptions({"last", "best"})] = "last"
+    keep_models: Annotated[Any, _KEPT, COUNT] = "none"
+    keep_predictions: Annotated[Any, _KEPT, COUNT] = "all"
+    race: Annotated[bool, "boolean"] = False
+    store: Annotated[str | os.PathLike[str] | None, str, os.PathLike, None] = None
+
+
+@parameters
+class DispatchParameters:
+    """Distribution of tasks without networks to workers.
+
+    Parameters
+    ----------
+    pre_dispatch : int or str, default="2*n_jobs"
+        Number of tasks without networks that joblib's workers get in advance.
+    """
+
+    pre_dispatch: int | str = "2*n_jobs"
+
+
+@parameters
+class GridParameters:
+    """Listed candidates.
+
+    Parameters
+    ----------
+    param_grid : dict or list of dict
+        Parameter name -> list of values; the search tries all combinations of each dict.
+    """
+
+    param_grid: Any = field(kw_only=False)
+
+
+@parameters
+class DistributionParameters:
+    """Random candidates.
+
+    Parameters
+    ----------
+    param_distributions : dict or list of dict
+        Parameter name -> list of values, scipy distribution, scikit-optimize dimension, or
+        :class:`~sk_tune._search.Choice` for parameters that depend on others.
+    random_state : int, RandomState or None, default=None
+        Seed of the candidates, and of subsamples if the resource is the samples.
+    """
+
+    param_distributions: Any = field(kw_only=False)
+    random_state: Annotated[Any, "random_state"] = None
+
+
+@parameters
+class LearningParameters:
+    """Earlier results for a search that learns from scores.
+
+    Parameters
+    ----------
+    warm_start_from : search, dict, optuna study or list of (dict, float), default=None
+        Earlier results: a fitted search or its ``cv_results_`` (which ``clone`` does not
+        change), an Optuna study, or parameters with scores of the same metric, where
+        greater is better.  The sampler learns from the candidates inside the space.  The
+        best one is evaluated first, because its score comes from other folds.
+        ``sampler="random"`` cannot learn.
+    """
+
+    warm_start_from: Annotated[Any, object] = None
+
+
+@parameters
+class WaitingParameters:
+    """Whether a rung is complete before candidates are promoted from it.
+
+    Parameters
+    ----------
+    asynchronous : bool, default=False
+        Whether rungs do not wait for all of their results (ASHA [Li et al. 2020]).  A free
+        worker trains the best candidate that is among the best 1 / `factor` of its rung's
+        present results, else a new one.  Useful with workers of different speed.  The
+        resource must be the epochs of a network; with several workers, promotions depend
+        on the order in which results arrive.
+    """
+
+    asynchronous: Annotated[bool, "boolean"] = False
+
+
+@parameters
+class RungParameters(WaitingParameters):
+    """Rungs of one bracket of successive halving.
+
+    Parameters
+    ----------
+    factor : int or float, default=3
+        One candidate in `factor` is promoted.
+    resource : str, default="n_samples"
+        Resource that grows from rung to rung: "n_samples" or a parameter of the estimator.
+    max_resources : int or "auto", default="auto"
+        Largest resource of a rung; "auto", for samples only, is their number.
+    min_resources : int, "smallest" or "exhaust", default="exhaust"
+        Resource of the first rung, as in scikit-learn.
+    aggressive_elimination : bool, default=False
+        Whether the first rung is repeated, from the start, until the candidates suit the
+        resources.
+
+    Attributes
+    ----------
+    n_resources_ : list of int
+        Resources of each evaluated rung.
+    n_candidates_ : list of int
+        Number of candidates of each evaluated rung.
+    n_remaining_candidates_ : int
+        Number of candidates that the last rung would promote.
+    max_resources_ : int
+        Resources of the last rung.
+    min_resources_ : int
+        Resources of the first rung.
+    n_iterations_ : int
+        Number of evaluated rungs.
+    n_possible_iterations_ : int
+        Number of rungs that the resources allow.
+    n_required_iterations_ : int
+        Number of rungs that leave fewer than `factor` candidates in the last rung.
+    """
+
+    factor: float = 3
+    resource: str = "n_samples"
+    max_resources: Any = "auto"
+    min_resources: Any = "exhaust"
+    aggressive_elimination: bool = False
+    cv: Any = 5
+    return_train_score: bool = True
+
+
+def space_of(search: Any, *, may_be_empty: bool = True) -> Space:
+    """Return the space of a search of sk_tune, scikit-learn or scikit-optimize."""
+    # A tuple lists values in scikit-learn, and the ends of a range in scikit-optimize.
+    if hasattr(search, "search_spaces"):
+        return as_space(search.search_spaces)
+    attribute = "param_grid" if hasattr(search, "param_grid") else "param_distributions"
+    return as_space(
+        getattr(search, attribute), tuples_are_ranges=False, may_be_empty=may_be_empty
+    )

@@ -1,0 +1,523 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Plans, time estimates and the progress line of a search.
+
+The time is estimated by training a few candidates.  One progress line covers all rounds and
+the refit.
+"""
+
+import math
+import time
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from html import escape
+from itertools import groupby
+from numbers import Integral
+from operator import attrgetter
+from typing import Any
+
+import joblib
+import numpy as np
+from sklearn.base import clone
+
+from sk_tune._compat import FoldTask
+from sk_tune._engine import Progress, expected_memory, outside_blocks
+from sk_tune._sampler import RandomSampler
+from sk_tune._schedule import Rung, new_resources, with_candidates
+from sk_tune._search._fold_fits import FitMaker, name_in_network, network_of
+from sk_tune._search._outcomes import positions
+from sk_tune._search._search_parameters import space_of
+from sk_tune._search_record import grants_epochs
+from sk_tune._space import Candidate
+from sk_tune._text import (
+    LiveLine,
+    bytes_text,
+    counted,
+    html_table,
+    seconds_text,
+    text_table,
+)
+from sk_tune.exceptions import SpaceError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedRound:
+    """One round: candidates that are trained and scored together.
+
+    `rung` is counted from 0 in its bracket; `bracket` is Hyperband's number of reductions.
+    `n_fits` is candidates times folds; `n_epochs` is the sum over the fits in this round, 0
+    for estimators without epochs.
+    """
+
+    rung: int
+    n_candidates: int
+    n_resources: int
+    n_fits: int
+    n_epochs: int
+    bracket: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchPlan:
+    """The rounds that a search is going to train.
+
+    Parameters
+    ----------
+    rounds : tuple of PlannedRound
+        In the order in which they are trained.
+    resource : str
+        Resource that grows from rung to rung, for example ``"epochs"``.
+    n_folds : int
+        Folds of each candidate.
+    seconds : float or None, default=None
+        Expected time of the search; None if it was not measured.
+    memory : int or None, default=None
+        Largest number of bytes in training; None if unknown.
+    is_asynchronous : bool, default=False
+        Whether rungs do not wait for each other, so that all rungs except the first may
+        have more candidates than listed.
+    measured : str, default=""
+        A sentence on the measurement behind the time.
+    """
+
+    rounds: tuple[PlannedRound, ...]
+    resource: str
+    n_folds: int
+    seconds: float | None = None
+    memory: int | None = None
+    is_asynchronous: bool = False
+    measured: str = ""
+
+    @property
+    def n_candidates(self) -> int:
+        """Candidates that enter the search."""
+        return sum(r.n_candidates for r in self.rounds if r.rung == 0)
+
+    @property
+    def n_fits(self) -> int:
+        """Fits of all rounds."""
+        return sum(r.n_fits for r in self.rounds)
+
+    @property
+    def n_epochs(self) -> int:
+        """Epochs of all fits."""
+        return sum(r.n_epochs for r in self.rounds)
+
+    def __str__(self) -> str:
+        return f"{text_table(*self._table())}\n{self._summary()}"
+
+    def _repr_html_(self) -> str:
+        return f"{html_table(*self._table())}<p>{escape(self._summary())}</p>"
+
+    def _table(self) -> tuple[list[str], list[list[object]]]:
+        header = ["rung", "candidates", self.resource, "fits", "epochs in all"]
+        rows: list[list[object]] = [
+            [r.rung, r.n_candidates, r.n_resources, r.n_fits, r.n_epochs]
+            for r in self.rounds
+        ]
+        if any(r.bracket is not None for r in self.rounds):
+            header.insert(0, "bracket")
+            for row, r in zip(rows, self.rounds, strict=True):
+                row.insert(0, r.bracket)
+        return header, rows
+
+    def _summary(self) -> str:
+        total = (
+            f"In all {self.n_candidates} candidates on {self.n_folds} folds: "
+            f"{'at least ' if self.is_asynchronous else ''}{self.n_fits} fits, "
+            f"{self.n_epochs} epochs"
+        )
+        if self.seconds is not None:
+            total += f", about {seconds_text(self.seconds)}"
+        if self.memory is not None:
+            total += f", at most {bytes_text(self.memory)} of memory"
+        return f"{total}. {self.measured}".rstrip()
+
+
+def planned_rounds(
+    rungs: Sequence[Rung],
+    *,
+    n_folds: int,
+    epochs_per_fit: float | None = None,
+    goes_on: bool = True,
+    bracket: int | None = None,
+) -> tuple[PlannedRound, ...]:
+    """Return the rounds that train the rungs of one bracket, in their order.
+
+    `epochs_per_fit` is their mean if epochs are not the resource, else None. `goes_on` says
+    that a rung trains only its additional epochs; a rung that adds none trains from
+    scratch.
+
+    >>> rungs = [Rung(n_candidates=9, n_resources=1), Rung(n_candidates=3, n_resources=3)]
+    >>> rounds = planned_rounds(rungs, n_folds=5)
+    >>> print(SearchPlan(rounds=rounds, resource="epochs", n_folds=5))
+    rung  candidates  epochs  fits  epochs in all
+       0           9       1    45             45
+       1           3       3    15             30
+    In all 9 candidates on 5 folds: 60 fits, 75 epochs.
+    """
+    epochs: Sequence[float] = new_resources(rungs, goes_on=goes_on)
+    if epochs_per_fit is not None:
+        epochs = [epochs_per_fit] * len(rungs)
+    return tuple(
+        PlannedRound(
+            rung=i,
+            n_candidates=rung.n_candidates,
+            n_resources=rung.n_resources,
+            n_fits=rung.n_candidates * n_folds,
+            n_epochs=round(rung.n_candidates * n_folds * epochs[i]),
+            bracket=bracket,
+        )
+        for i, rung in enumerate(rungs)
+    )
+
+
+def plan_in_time(
+    plan: SearchPlan, budget: float | None, promoted: Callable[[int], int], *, refits: bool
+) -> SearchPlan:
+    """Return a plan with fewer candidates if a time budget is too short for all.
+
+    A rung with n candidates promotes ``promoted(n)``.
+    """
+    if budget is None or plan.seconds is None or plan.seconds <= budget:
+        return plan
+    each = plan.seconds / (plan.n_epochs or plan.n_fits)
+    seconds_left = budget - (each * _refit_work(plan) if refits else 0.0)
+    rounds: list[PlannedRound] = []
+    for _, group in groupby(plan.rounds, key=attrgetter("bracket")):
+        bracket = list(group)
+        for n in range(bracket[0].n_candidates, 0, -1):
+            shaped = _with_candidates(bracket, n, promoted)
+            seconds = each * sum(r.n_epochs or r.n_fits for r in shaped)
+            # The first candidate is always trained.
+            if seconds <= seconds_left or (n == 1 and not rounds):
+                rounds, seconds_left = [*rounds, *shaped], seconds_left - seconds
+                break
+        else:
+            break
+    short = replace(plan, rounds=tuple(rounds), seconds=budget)
+    measured = (
+        f"time_budget={budget:g} is enough for {short.n_candidates} of "
+        f"{counted(plan.n_candidates, 'candidate')}, which take about "
+        f"{seconds_text(plan.seconds)}. {plan.measured}"
+    )
+    return replace(short, measured=measured)
+
+
+def _with_candidates(
+    rounds: Sequence[PlannedRound], n_candidates: int, promoted: Callable[[int], int]
+) -> tuple[PlannedRound, ...]:
+    """Return the rounds of a bracket with fewer candidates."""
+    rungs = [Rung(n_candidates=r.n_candidates, n_resources=r.n_resources) for r in rounds]
+    epochs = [r.n_epochs / r.n_fits for r in rounds]
+    counts_epochs = len(rounds) > 1 and epochs[0] == rounds[0].n_resources
+    return planned_rounds(
+        with_candidates(rungs, n_candidates, promoted),
+        n_folds=rounds[0].n_fits // rounds[0].n_candidates,
+        epochs_per_fit=None if counts_epochs else epochs[0],
+        goes_on=epochs[-1] < rounds[-1].n_resources,
+        bracket=rounds[0].bracket,
+    )
+
+
+# Positions of the training and test samples.
+Folds = Sequence[tuple[Any, Any]]
+# X, y and the other parameters of fit.
+Data = tuple[Any, Any, Mapping[str, Any]]
+
+# Epochs of the two timings: their difference is the cost of epochs, the remainder is fixed.
+_FEW, _MORE = 1, 4
+# Number of samples of a fold at first, its growth factor while there is time, and the
+# seconds for everything.
+_LEAST_ROWS = 500
+_GROWTH, _LEAST_GROWTH = 4, 1.5
+_MOST_SECONDS = 8.0
+# Candidates that represent the mean epochs of all.
+_ASKED_FOR_EPOCHS = 100
+# Number of candidates in training: enough to fill a fleet.
+_N_TRIED = 8
+
+
+def mean_epochs(search: Any) -> float:
+    """Return the mean epochs of a search's candidates; 0 without a network."""
+    estimator = search.estimator
+    network = network_of(estimator)
+    if network is None:
+        return 0.0
+    name = name_in_network(estimator, "max_epochs")
+    try:
+        space = space_of(search)
+    except SpaceError:
+        # An empty grid is not a space.
+        space = None
+    if space is None or name not in space.names:
+        return float(network.max_epochs)
+    candidates = RandomSampler(space, 0).ask(_ASKED_FOR_EPOCHS)
+    numbers = [candidate.get(name, network.max_epochs) for candidate in candidates]
+    return float(np.mean([int(n) for n in numbers if isinstance(n, Integral)] or [0]))
+
+
+def _expected_seconds(
+    short: float, long: float, *, n_fits: int, plan_fits: int, plan_epochs: int
+) -> float:
+    """Return the seconds of a search, from the seconds of few and of more epochs."""
+    per_epoch = max(0.0, long - short) / (n_fits * (_MORE - _FEW))
+    once = max(0.0, short / n_fits - _FEW * per_epoch)
+    return plan_fits * once + plan_epochs * per_epoch
+
+
+def probe(
+    search: Any, data: Data, cv: Any, folds: Iterable[tuple[Any, Any]], plan: SearchPlan
+) -> SearchPlan:
+    """Train a few candidates for a few epochs, on as many samples as the time allows.
+
+    Returns the plan with a description of the measurement, the seconds of the search
+    without its refit, and the bytes of networks in a fleet. `data` are X, y and the other
+    parameters of ``fit``, `folds` positions of the training and test samples.
+    """
+    folds = [(positions(train), positions(test)) for train, test in folds]
+    name = name_in_network(search.estimator, "max_epochs")
+    candidates = RandomSampler(space_of(search), 0).ask(_N_TRIED)
+    tried = [{n: v for n, v in c.items() if n != name} for c in candidates]
+    if name is None:
+        # Fits of other estimators cannot be shortened: one for each process must suffice.
+        tried, folds = tried[:1], folds[: _n_processes(search)]
+    trials = _Trials(search, tried, data, (cv, folds), name)
+    n_rows = trials.most_rows
+    n_used, n_before = min(n_rows, _LEAST_ROWS), 0
+    if name is not None or len(folds) > 1:
+        # The first timing is discarded: it starts the workers.
+        trials.seconds(n_used, _FEW)
+    few, few_before = trials.seconds(n_used, _FEW), 0.0
+    while n_used < n_rows:
+        growth = min(_GROWTH, trials.seconds_left() / (few * (_FEW + _MORE)))
+        # Two numbers of samples show the time per sample; a fit that cannot be shortened
+        # may leave no time for the second.
+        is_long = name is None and few * _LEAST_GROWTH > trials.seconds_left()
+        if growth < _LEAST_GROWTH and (n_before or is_long):
+            break
+        n_before, few_before = n_used, few
+        n_used = min(n_rows, round(max(growth, _LEAST_GROWTH) * n_used))
+        few = trials.seconds(n_used, _FEW)
+    # The difference between two numbers of samples contains only time that grows with
+    # samples.
+    slope = max(0.0, few - few_before) / (n_used - n_before)
+    short = few + slope * (n_rows - n_used)
+    measured = f"Estimated from {len(tried)} of the candidates"
+    memory, long = None, short
+    if name is not None:
+        if trials.seconds_left() > few * _MORE:
+            epochs = max(0.0, trials.seconds(n_used, _MORE) - few)
+            measured += f", trained for {_FEW} and {_MORE} epochs"
+        else:
+            # All time that grows with samples counts as time of epochs.
+            epochs = slope * n_used * (_MORE - _FEW) / _FEW
+            measured += f", trained for {_FEW} epoch"
+        long = short + epochs * n_rows / n_used
+        memory = _memory(search, tried[0], data, folds[0], plan)
+    seconds = _expected_seconds(
+        short,
+        long,
+        n_fits=len(tried) * len(folds),
+        plan_fits=plan.n_fits,
+        plan_epochs=plan.n_epochs,
+    )
+    measured += f" on {n_used} of {n_rows} samples of each fold."
+    return replace(plan, seconds=seconds, memory=memory, measured=measured)
+
+
+class _Trials:
+    """Small searches over the same candidates, within a time limit."""
+
+    def __init__(
+        self,
+        search: Any,
+        candidates: Sequence[Candidate],
+        data: Data,
+        splits: tuple[Any, Folds],
+        name: str | None,
+    ) -> None:
+        self._search, self._candidates = search, candidates
+        self._data, self._splits, self._name = data, splits, name
+        self._end = time.perf_counter() + _MOST_SECONDS
+        self.most_rows = max(len(train) for train, _ in splits[1])
+
+    def seconds_left(self) -> float:
+        return self._end - time.perf_counter()
+
+    def seconds(self, n_rows: int, n_epochs: int) -> float:
+        """Return the seconds of a search with `n_rows` training samples in each fold."""
+        estimator = clone(self._search.estimator)
+        if self._name is not None:
+            estimator.set_params(**{self._name: n_epochs})
+        X, y, params = self._data
+        trial = self._search._trial(estimator, self._candidates)
+        (cv, folds), share = self._splits, n_rows / self.most_rows
+        trial.cv = FixedFolds(cv, [(_some(a, share), _some(b, share)) for a, b in folds])
+        start = time.perf_counter()
+        # The search itself will raise a candidate's error.
+        with warnings.catch_warnings(action="ignore"):
+            trial.fit(X, y, **params)
+        return time.perf_counter() - start
+
+
+def _n_processes(search: Any) -> int:
+    with outside_blocks():
+        return int(joblib.effective_n_jobs(search.n_jobs))
+
+
+class FixedFolds:
+    """The folds of a splitter, drawn once, or given folds."""
+
+    def __init__(self, cv: Any, folds: Folds | None = None) -> None:
+        self._cv, self._folds = cv, folds
+        if hasattr(cv, "get_metadata_routing"):
+            self.get_metadata_routing = cv.get_metadata_routing
+
+    def split(self, X: Any = None, y: Any = None, **params: Any) -> Folds:
+        if self._folds is None:
+            self._folds = list(self._cv.split(X, y, **params))
+        return self._folds
+
+    def get_n_splits(self, X: Any = None, y: Any = None, **params: Any) -> int:
+        return len(self.split(X, y, **params))
+
+
+def _some(rows: Any, share: float) -> Any:
+    """Return a random share of samples, in their order."""
+    n = max(2, round(share * len(rows)))
+    if n >= len(rows):
+        return rows
+    return np.sort(np.random.default_rng(0).choice(rows, n, replace=False))
+
+
+def _memory(
+    search: Any, candidate: Candidate, data: Data, fold: tuple[Any, Any], plan: SearchPlan
+) -> int | None:
+    """Return the bytes of networks like a candidate's on a fold, if known."""
+    X, y, _ = data
+    train, test = fold
+    task = FoldTask(
+        estimator=search.estimator,
+        X=X,
+        y=y,
+        train=train,
+        test=test,
+        parameters=candidate,
+        fit_params={},
+        candidate=0,
+        fold=0,
+    )
+    fit = FitMaker().make(task, "").fit
+    if fit is None:
+        return None
+    try:
+        return expected_memory(fit, n_workers=_n_processes(search), n_folds=plan.n_folds)
+    except Exception:  # noqa: BLE001 - not a network of a fleet; the search will raise
+        return None
+
+
+class SearchLine:
+    """The progress of a search in one line, over all calls of the engine."""
+
+    def __init__(
+        self, plan: SearchPlan, *, refits: bool, time_budget: float | None
+    ) -> None:
+        self._plan = plan
+        self._budget = math.inf if time_budget is None else time_budget
+        self._refit_work = _refit_work(plan) if refits else 0.0
+        self._start = time.monotonic()
+        self._line = LiveLine()
+        # Epochs of the engine's earlier calls, and its latest report.
+        self._epochs_before = 0
+        self._call: Progress | None = None
+        # Candidates of the present round that were on no earlier rung.
+        self.n_new = 0
+        self._n_entered = 0
+        self._n_evaluated = 0
+        self._best = ""
+        self._stage = ""
+        # Whether one call of the engine serves all rounds.
+        self.is_streaming = False
+
+    def __call__(self, progress: Progress) -> None:
+        """Take note of a call of the engine."""
+        if self._call is not None and progress.seconds < self._call.seconds:
+            self._end_call()
+        self._call = progress
+        self._line.show(self.text())
+
+    def clear(self) -> None:
+        """Leave the terminal's line to output of scikit-learn."""
+        self._line.clear()
+
+    def end_round(self, n_candidates: int, best: str) -> None:
+        """Take note of a round's end, and of the best score with its resources."""
+        if not self.is_streaming:
+            self._end_call()
+        self._n_entered += self.n_new
+        self._n_evaluated += n_candidates
+        self.n_new = 0
+        self._best = best
+        self._line.show(self.text())
+
+    def begin_refit(self) -> None:
+        if self._refit_work:
+            self._stage = "refit"
+            self._line.show(self.text())
+
+    def end(self) -> None:
+        self._stage = f"{seconds_text(time.monotonic() - self._start)} in all"
+        self._line.end(self.text())
+
+    def text(self) -> str:
+        plan, epochs = self._plan, self._n_epochs_done()
+        entered = self._n_entered
+        if self._call is not None and not self.is_streaming:
+            # Candidates of the present round count as their fits end.
+            entered += min(self.n_new, self._call.n_fits_done // plan.n_folds)
+        parts = [f"candidates {entered}/{max(plan.n_candidates, entered)}"]
+        if plan.n_epochs:
+            parts.append(f"epochs {epochs}/{max(plan.n_epochs, epochs)}")
+        if self._best:
+            parts.append(self._best)
+        elif self._call is not None and not math.isnan(self._call.best_score):
+            parts.append(f"best fold {self._call.best_score:.4g}")
+        if self._stage:
+            return ", ".join([*parts, self._stage])
+        seconds = self._seconds_left()
+        if math.isfinite(seconds):
+            parts.append(f"{seconds_text(seconds)} left")
+        return ", ".join(parts)
+
+    def _end_call(self) -> None:
+        self._epochs_before, self._call = self._n_epochs_done(), None
+
+    def _n_epochs_done(self) -> int:
+        return self._epochs_before + (0 if self._call is None else self._call.n_epochs_done)
+
+    def _seconds_left(self) -> float:
+        """Return the time until the search ends, at its present speed."""
+        plan, spent = self._plan, time.monotonic() - self._start
+        done, in_all = self._n_epochs_done(), plan.n_epochs
+        if not in_all:
+            done, in_all = self._n_evaluated * plan.n_folds, plan.n_fits
+        if not done:
+            return max(0.0, self._budget - spent)
+        seconds = spent / done * (max(0, in_all - done) + self._refit_work)
+        return max(0.0, min(seconds, self._budget - spent))
+
+
+def _refit_work(plan: SearchPlan) -> float:
+    """Return the work of a refit: epochs of a fold's fit, or fits without epochs.
+
+    It trains on the samples of all folds, for as long as the longest fits.
+    """
+    longest = 1.0
+    if plan.n_epochs:
+        rounds = [r for r in plan.rounds if r.n_fits]
+        # Later rungs resume the training of earlier rungs.
+        of_epochs = plan.resource == "epochs" or grants_epochs(plan.resource)
+        longest = max(r.n_resources if of_epochs else r.n_epochs / r.n_fits for r in rounds)
+    return longest * plan.n_folds / max(1, plan.n_folds - 1)

@@ -1,0 +1,241 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""The rungs of a search under a time budget, and a sentence on the omitted candidates.
+
+A bracket starts with fewer candidates, so that at least one is expected to have all
+resources in time.
+"""
+
+import math
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from sk_tune._schedule import Rung, new_resources, with_candidates
+from sk_tune._search._outcomes import FoldOutcome, best_first
+from sk_tune._search._search_plan import SearchPlan
+from sk_tune._search._time_budget import SHARE_OF_BEST, SLOWER, TimeBudget
+from sk_tune._search_record import NOT_TRAINED, granted_resource, resources_text
+from sk_tune._text import counted, seconds_text
+
+# Share of the time left that measuring a second candidate may take.
+_SHARE_OF_SECOND = 0.25
+
+
+class Ladder:
+    """The rungs of a bracket, with fewer candidates if the time is too short.
+
+    At least one candidate is expected to have all resources in time.  A rung with n
+    candidates promotes ``promoted(n)``, at least one; `goes_on` says that it trains only
+    the resources that it adds, and `refit_grows` that the refit takes longer with more
+    resources.  If no candidate can have all resources and `can_lower` is true, the best one
+    has the most possible: networks with `can_cut` train until the time is up, other
+    estimators up to a lower rung.
+    """
+
+    def __init__(
+        self,
+        rungs: Sequence[Rung],
+        promoted: Callable[[int], int],
+        budget: TimeBudget,
+        *,
+        goes_on: bool,
+        can_cut: bool,
+        can_lower: bool,
+        refit_grows: bool,
+    ) -> None:
+        self.rungs, self._planned = list(rungs), tuple(rungs)
+        self._promoted = promoted
+        self._budget = budget
+        self._goes_on, self._refit_grows = goes_on, refit_grows
+        self._can_lower, self._can_cut = can_lower, can_cut
+        # Whether the best candidate counts if it is cut.
+        self.is_needed = can_lower and can_cut
+        # Expected final resources of one candidate.
+        self._reach = rungs[-1].n_resources
+        # Seconds of the best candidate divided by the mean.
+        self.slowness = 1.0
+        self._set_ahead()
+
+    def units(self, rungs: Sequence[Rung] | None = None) -> list[int]:
+        """Return the resources that each rung trains within the expected time."""
+        rungs = self.rungs if rungs is None else rungs
+        granted = [replace(r, n_resources=min(r.n_resources, self._reach)) for r in rungs]
+        return new_resources(granted, goes_on=self._goes_on)
+
+    def begin(self, position: int, n_candidates: int) -> int:
+        """Return the number of promoted candidates with time for a rung."""
+        if not self._budget.is_limited or not self._budget.times.n_calls or not position:
+            return n_candidates
+        n_in_time = min(self._most(position, 0, n_candidates), n_candidates)
+        if n_in_time == n_candidates:
+            return n_in_time
+        self._budget.is_shortened = True
+        if n_in_time > 1:
+            self._shape(position, n_in_time)
+            return n_in_time
+        # The best candidate goes to the last rung at once, or to the highest possible one.
+        last = [replace(rung, n_candidates=1) for rung in self.rungs[position:]]
+        if n_in_time or self._can_cut:
+            self.rungs[position:] = last[-1:]
+            return 1
+        for rung in reversed(last):
+            self.rungs[position:] = [rung]
+            if self._most(position, 0, 1):
+                return 1
+        return 0
+
+    def part(self, position: int, n_done: int, n_candidates: int) -> int:
+        """Return the number of candidates in the next call on a rung; 0 ends the rung."""
+        budget, times = self._budget, self._budget.times
+        is_first = not position and times.n_calls == 1
+        if not position and self._can_lower:
+            self._fit_reach(n_done, n_candidates)
+            # Two candidates show whether one can have all resources.
+            self._can_lower = is_first
+        units = self.units()[position]
+        seconds_left = _SHARE_OF_SECOND * budget.left_before_refit(0)
+        if is_first and times.seconds(1, units) < seconds_left:
+            # The first fit of a process may have waited for imports.
+            return 1
+        n_in_time = self._most(position, n_done, n_candidates)
+        if position and not n_done:
+            n_in_time = max(1, n_in_time)
+        return max(0, min(n_in_time - n_done, budget.share(times.seconds_each(units))))
+
+    def n_promoted(self, position: int) -> int:
+        """Return the number of candidates that a rung promotes."""
+        upper = self.rungs[position + 1 :]
+        return upper[0].n_candidates if upper else 0
+
+    def end(self, position: int, n_done: int, n_candidates: int) -> None:
+        """Shape the upper rungs after a rung with results of some of its candidates."""
+        if n_done < n_candidates:
+            self._budget.is_shortened |= self._budget.is_limited
+            self._shape(position, max(1, n_done))
+
+    def seconds_of_best(self, position: int) -> float:
+        """Return the expected seconds of one candidate after a rung."""
+        times = self._budget.times
+        return self._seconds(position, 1, 1) if times.n_calls > 1 else 0.0
+
+    def can_start(self) -> bool:
+        """Return whether there is time to give one candidate all resources."""
+        return not self._budget.is_limited or self._most(0, 0, 1) > 0
+
+    def _shape(self, position: int, n_candidates: int) -> None:
+        upper = with_candidates(self.rungs[position:], n_candidates, self._promoted)
+        self.rungs[position:] = upper
+
+    def _most(self, position: int, n_done: int, n_candidates: int) -> int:
+        """Return the most candidates of a rung; below `n_done` if these take too long."""
+        counts = range(max(1, n_done), n_candidates + 1)
+        seconds_left = self._budget.left / SLOWER
+        n = bisect_right(
+            counts, seconds_left, key=lambda n: self._seconds(position, n_done, n)
+        )
+        return counts.start - 1 + n
+
+    def _seconds(self, position: int, n_done: int, n_candidates: int) -> float:
+        """Return the expected seconds of the bracket if a rung has `n_candidates`."""
+        times = self._budget.times
+        upper = with_candidates(self.rungs[position:], n_candidates, self._promoted)
+        units = self.units([*self.rungs[:position], *upper])[position:]
+        n_left = [n_candidates - n_done, *(rung.n_candidates for rung in upper[1:])]
+        return sum(
+            times.seconds(n, new) * (self.slowness if n == 1 else 1.0)
+            for n, new in zip(n_left, units, strict=True)
+            if n
+        )
+
+    def _fit_reach(self, n_done: int, n_candidates: int) -> None:
+        """Lower the last rung if there is no time for all resources of one candidate."""
+        budget, first = self._budget, self._planned[0]
+        self.rungs, self._reach = list(self._planned), self._planned[-1].n_resources
+        self._set_ahead()
+        budget.is_shortened = self._most(0, n_done, n_candidates) < n_done
+        if not budget.is_shortened:
+            return
+        done = first.n_resources if self._goes_on else 0
+        numbers = range(done + 1, self._reach + 1)
+
+        def is_late(n: int) -> bool:
+            seconds = self.slowness * budget.times.seconds(1, n - done)
+            seconds_left = budget.left_before_refit(n if self._refit_grows else 0)
+            return SLOWER * seconds > seconds_left
+
+        most = done + bisect_right(numbers, 0, key=is_late)
+        if self._can_cut:
+            self._reach = max(done + 1, int(SHARE_OF_BEST * most))
+            between = [r for r in self.rungs[1:-1] if r.n_resources < self._reach]
+            self.rungs = [first, *between, self.rungs[-1]]
+        else:
+            most = max(first.n_resources, most)
+            self.rungs = [r for r in self.rungs if r.n_resources <= most]
+            self._reach = self.rungs[-1].n_resources
+        self._set_ahead()
+
+    def _set_ahead(self) -> None:
+        self._budget.n_epochs_ahead = self._reach if self._refit_grows else 0
+
+
+def was_left_out(folds: Sequence[FoldOutcome]) -> bool:
+    return any(outcome.reason in NOT_TRAINED for outcome in folds)
+
+
+def shortfall(search: Any, rounds: Any) -> str:
+    """Return a sentence on the omitted part of a plan, "" if it was completed."""
+    session = search._session
+    budget = session.time
+    if not (budget.is_shortened or budget.is_late):
+        return ""
+    rungs = rounds.results.get("iter", [0] * rounds.n_candidates)
+    outcomes = zip(rungs, session.outcomes, strict=False)
+    n_candidates = sum(r == 0 and not was_left_out(folds) for r, folds in outcomes)
+    seconds = seconds_text(budget.seconds)
+    if n_candidates == 1 and 0 in budget.cut_epochs:
+        return (
+            f"The time budget of {seconds} was too short for a single candidate. Its "
+            f"score is from {counted(budget.cut_epochs[0], 'epoch')}, fewer than "
+            "requested. Give more time, or fewer epochs."
+        )
+    plan = session.plan(search.n_splits_)
+    name, planned = type(search).__name__, counted(plan.n_candidates, "candidate")
+    text = (
+        f"{name} planned {planned}. The time budget of {seconds} sufficed for "
+        f"{n_candidates}{_reached(search, rounds)}."
+    )
+    if not budget.times.n_calls:
+        return f"{text} Give more time."
+    return f"{text} Give time_budget={_seconds_for(search, plan)} for the whole plan."
+
+
+def _reached(search: Any, rounds: Any) -> str:
+    """Return the number of candidates with all resources, or the most resources."""
+    if rounds.level is None:
+        return ""
+    n_resources, top = rounds.results["n_resources"], search._full_resources
+    of_all = resources_text(granted_resource(search), top)
+    if n_full := rounds.n_full(top):
+        return f", {n_full} of them with all {of_all}"
+    rows = best_first(rounds.scores, n_resources)
+    if not rows:
+        return ""
+    reached = search._session.time.cut_epochs.get(rows[0], n_resources[rows[0]])
+    return f", none of them with all {of_all}: the best has {reached}"
+
+
+def _seconds_for(search: Any, plan: SearchPlan) -> int:
+    """Return the expected seconds of a plan, rounded up to two digits."""
+    session, has_rungs = search._session, granted_resource(search) is not None
+    budget, top, seconds = session.time, 0, 0.0
+    for planned in plan.rounds:
+        top = max(top, planned.n_resources if has_rungs else 0)
+        units = planned.n_resources if has_rungs else 1.0
+        if session.options.resource is not None:
+            units = planned.n_epochs / planned.n_fits
+        seconds += budget.times.seconds(planned.n_candidates, units)
+    seconds = max(budget.with_refit(seconds, top), 1.2 * budget.seconds)
+    digit = 10 ** max(0, math.floor(math.log10(seconds)) - 1)
+    return int(math.ceil(seconds / digit) * digit)

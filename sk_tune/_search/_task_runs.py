@@ -1,0 +1,432 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Runs the tasks of a search, with trained networks or in joblib's workers.
+
+The engine returns predictions of the held-out samples with each trained network.  A task
+that only scores them needs no network: building it, validating the samples and predicting
+them again would take several times as long as the metric.  A stand-in estimator with these
+predictions replaces the network.
+"""
+
+import copy
+import math
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from multiprocessing import TimeoutError as NothingYetError
+from typing import Any, Self
+
+import joblib
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy import sparse
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, is_classifier
+from sklearn.exceptions import UndefinedMetricWarning
+from sklearn.pipeline import Pipeline
+
+from sk_tune._adoption import adoption
+from sk_tune._compat import (
+    FoldTask,
+    callbacks_of,
+    callbacks_see_fits,
+    fitted_by,
+    fold_task,
+    method_params,
+    num_samples,
+    scorers_in,
+)
+from sk_tune._engine import Fit, have_to_start, start_meanwhile
+from sk_tune._estimators import NetworkEstimator, predicts_unchanged, take_rows
+from sk_tune._metric import scorer_metric
+from sk_tune._search._fold_fits import FoldCache, network_of
+from sk_tune._search._network_training import Trainer
+from sk_tune._search._outcomes import (
+    FoldOutcome,
+    HeldOut,
+    SearchOptions,
+    Work,
+    hold,
+    positions,
+    trained_outcome,
+)
+from sk_tune._search._time_budget import TimeBudget
+from sk_tune._text import error_line
+from sk_tune._training import TimeIsUpError, TrainingState, is_small, one_thread
+from sk_tune._warnings import telling_later, warn_user
+from sk_tune.exceptions import TrainingFailedError
+
+Array = npt.NDArray[Any]
+
+_OTHER_ROWS = "its transformers were fitted again, and gave it other rows"
+
+
+class TaskRunner:
+    """Runs tasks of trained networks, and tasks without a network."""
+
+    def __init__(self, trainer: Trainer, options: SearchOptions, time: TimeBudget) -> None:
+        self._trainer = trainer
+        self._maker = trainer.maker
+        self._options = options
+        # The name of the deciding metric, if `refit` has it.
+        self._metric = options.refit if isinstance(options.refit, str) else ""
+        self._time = time
+        # Classes by the id of a fold's samples. The samples are kept, so that their id is
+        # not reused.
+        self._classes: dict[int, tuple[Any, Any]] = {}
+
+    def run_trained(self, work: Work) -> None:
+        """Run the task of a trained network, which adopts its training if it is needed."""
+        task, trained = work.task, work.trained
+        if trained is None:
+            return
+        stand_in = None if self._options.n_models_kept != 0 else self._stand_in(work)
+        if stand_in is not None:
+            # An estimator that ignores X saves the time of slicing a fold.
+            n_rows = num_samples(task.X)
+            X = task.X if callbacks_of(task) else np.arange(n_rows)[:, np.newaxis]
+            with fitted_by(work.job.task, stand_in, X):
+                work.job.end(result=work.job.task())
+        elif not self._run_adopting(work):
+            return
+        result = work.job.result[0]
+        if "fit_time" in result:
+            result["fit_time"] += trained.seconds
+        model = stand_in or task.estimator
+        classes = getattr(model, "classes_", None)
+        cause = _cause_of_no_score(task, model, result, self._metric)
+        work.outcome = trained_outcome(work, trained, result["fit_error"], classes, cause)
+
+    def _stand_in(self, work: Work) -> "PredictedClassifier | PredictedRegressor | None":
+        """Return a stand-in with the predictions of a task's trained network.
+
+        None if the task has to fit its network: a scorer may need more than the predictions
+        of the held-out samples, the network's class may predict differently from the
+        engine, or its transformers may return other samples each time.
+        """
+        task, network = work.task, network_of(work.task.estimator)
+        predictions = None if work.trained is None else work.trained.predictions
+        if work.state is None or not work.is_exact:
+            return None
+        if not isinstance(network, NetworkEstimator) or not predicts_unchanged(network):
+            return None
+        is_plain = task.estimator is network or type(task.estimator) is Pipeline
+        if not is_plain or task.scores_train or callbacks_see_fits(task):
+            return None
+        if predictions is None or len(predictions) != len(task.test):
+            return None
+        if not np.isfinite(predictions).all() or not _needs_stand_in_only(network, task):
+            # The scorer will raise or warn about such predictions.
+            return None
+        if not is_classifier(network):
+            return PredictedRegressor(predictions)
+        fold = id(task.train)
+        if fold not in self._classes:
+            self._classes[fold] = (_classes_of_fold(task), task.train)
+        classes = self._classes[fold][0]
+        if classes is None or predictions.shape[1:] != classes.shape:
+            return None
+        return PredictedClassifier(predictions, classes)
+
+    def _run_adopting(self, work: Work) -> bool:
+        """Run a task; return whether its network adopted the training."""
+        task, job = work.task, work.job
+        answer = _Answer(work)
+        with (
+            self._lent_memory(task),
+            adoption(answer),
+            one_thread(wanted=work.state is not None and is_small(work.state, task.X)),
+        ):
+            job.end(result=job.task())
+        work.model = task.estimator
+        if answer.is_declined:
+            error = job.result[0]["fit_error"]
+            predicts = self._options.n_predictions_kept != 0
+            work.outcome = FoldOutcome(
+                held=_held_out(task, predicts) if error is None else None,
+                seconds=0.0 if work.trained is None else work.trained.seconds,
+                solo_reason=_OTHER_ROWS,
+                reason="" if error is None else str(error),
+            )
+        return not answer.is_declined
+
+    @contextmanager
+    def _lent_memory(self, task: FoldTask) -> Iterator[None]:
+        """Lend a pipeline without a memory the memory of the search while its task runs."""
+        estimator = task.estimator
+        if not isinstance(estimator, Pipeline) or estimator.memory is not None:
+            yield
+            return
+        estimator.memory = self._maker.memory(task)
+        try:
+            yield
+        finally:
+            estimator.memory = None
+
+    def run_others(
+        self, works: Sequence[Work], *, is_first: bool, stays_here: bool
+    ) -> None:
+        """Run tasks without a network.
+
+        Raises ``TimeIsUpError`` if the time is up before the last task.
+        """
+        options, n_jobs = self._options, self._options.n_jobs
+        with self._trainer.outside():
+            stays_here = stays_here or joblib.effective_n_jobs(n_jobs) == 1
+            if not stays_here and self._time.is_limited:
+                # Workers start slowly on a busy machine, so do not wait for them.
+                stays_here = have_to_start(n_jobs)
+                if not is_first:
+                    start_meanwhile(n_jobs, self._time.left)
+        predicts = options.n_predictions_kept != 0
+        if stays_here:
+            for work in works:
+                with (
+                    self._time.task("training", is_needed=is_first),
+                    self._lent_memory(work.task),
+                    adoption(None),
+                ):
+                    done = _run_task(work.job.task, True, predicts, self._metric)
+                _end(work, *done)
+            return
+        limit = None if is_first else self._time.limit()
+        arguments = options.n_models_kept != 0, predicts, self._metric
+        settings = {"n_jobs": n_jobs, "pre_dispatch": options.pre_dispatch}
+        with self._trainer.outside():
+            try:
+                # If the backend can return results one by one, an interruption keeps the
+                # finished ones.
+                parallel = joblib.Parallel(return_as="generator", **settings)
+            except ValueError:
+                parallel = joblib.Parallel(**settings)
+            run = joblib.delayed(_run_task)
+            results = iter(parallel(run(w.job.task, *arguments) for w in works))
+            for work in works:
+                if limit is not None:
+                    parallel.timeout = max(0.0, limit.seconds_left)
+                try:
+                    _end(work, *next(results))
+                except NothingYetError:
+                    raise TimeIsUpError from None
+            # joblib ends a call when a result after the last is requested.
+            next(results, None)
+
+
+class _Answer:
+    """Gives a task's network its training, once; other networks in its pipeline train."""
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+        self._is_used = False
+        # Whether the network got other samples, and so trained alone.
+        self.is_declined = False
+
+    def __call__(
+        self, estimator: Any, X: Any, y: Any, sample_weight: Any
+    ) -> TrainingState | None:
+        work = self._work
+        is_own = estimator is network_of(work.task.estimator)
+        if self._is_used or work.trained is None or not is_own:
+            return None
+        self._is_used = True
+        if estimator is not work.task.estimator and not _are_rows_of(work.fit, X):
+            # A transformer dropped from the cache was fitted again, with another result.
+            self.is_declined = True
+            return None
+        if work.state is None:
+            raise TrainingFailedError(work.trained.message)
+        return work.state
+
+
+def _are_rows_of(fit: Fit | None, X: Any) -> bool:
+    """Return whether samples equal the training samples of a fit."""
+    if fit is None or X is fit.X:
+        return True
+    # Behind transformers the training samples come first, then the held-out samples.
+    n_rows = len(fit.X) if fit.rows is None else len(fit.rows)
+    if sparse.issparse(X) and sparse.issparse(fit.X):
+        expected = fit.X[:n_rows]
+        return bool(expected.shape == X.shape and (expected != X).nnz == 0)
+    if isinstance(X, pd.DataFrame) and isinstance(fit.X, pd.DataFrame):
+        if len(X) != n_rows or list(X.columns) != list(fit.X.columns):
+            return False
+        # Concatenated held-out samples may have changed the types of columns.
+        expected = fit.X.iloc[:n_rows].set_axis(X.index, axis=0).astype(X.dtypes)
+        return bool(expected.equals(X))
+    if not (isinstance(X, np.ndarray) and isinstance(fit.X, np.ndarray)):
+        return True
+    if X.dtype.hasobject or fit.X.dtype.hasobject:
+        return True
+    expected = fit.X[:n_rows]
+    # Most arrays have no NaN, and searching for it takes longer than comparing.
+    return np.array_equal(expected, X) or (
+        X.dtype.kind == "f" and np.array_equal(expected, X, equal_nan=True)
+    )
+
+
+def _end(
+    work: Work,
+    results: Any,
+    held: HeldOut | None,
+    model: Any,
+    unscored: str,
+    messages: Mapping[str, str],
+) -> None:
+    """Set the outcome of a task that ran without the engine, and pass on its warnings."""
+    work.job.end(result=results)
+    _warn(messages)
+    error = results[0]["fit_error"]
+    work.outcome = FoldOutcome(
+        held=held,
+        reason="" if error is None else str(error),
+        unscored=unscored,
+        # An error in preparation is reported once, by the task that raises it.
+        solo_reason=work.solo_reason if error is None else "",
+    )
+    work.model = model
+
+
+def _cause_of_no_score(task: FoldTask, estimator: Any, result: Any, metric: str) -> str:
+    """Return why a fitted estimator's predictions lack the deciding score, else ""."""
+    score = _deciding(result["test_scores"], metric)
+    if result["fit_error"] is not None or not math.isnan(score):
+        return ""
+    with warnings.catch_warnings(record=True, action="always") as caught:
+        try:
+            X, y = task.samples(task.test, estimator)
+            # scikit-learn passes no targets to a scorer if there are none.
+            targets = () if y is None else (y,)
+            score_params = method_params(
+                task.X, params=task.score_params, indices=task.test
+            )
+            # Repeated scoring must not change a scorer with a state.
+            scorer = copy.deepcopy(task.scorer)
+            repeated = _deciding(scorer(estimator, X, *targets, **score_params), metric)
+        except Exception as error:  # noqa: BLE001 - the error is the result
+            return _first_line(str(error))
+    if isinstance(repeated, str):
+        # With several metrics, this is the text of the metric's error.
+        return error_line(repeated).partition(": ")[2]
+    causes = [w.message for w in caught if issubclass(w.category, UndefinedMetricWarning)]
+    if causes:
+        return _first_line(str(causes[-1]))
+    return "the scorer returned nan" if math.isnan(repeated) else ""
+
+
+def _deciding(scores: Any, metric: str) -> Any:
+    """Return the deciding score: the given metric, or else the first."""
+    if not isinstance(scores, dict):
+        return scores
+    return scores[metric] if metric in scores else next(iter(scores.values()))
+
+
+def _first_line(text: str) -> str:
+    return text.strip().partition("\n")[0]
+
+
+def _warn(messages: Mapping[str, str]) -> None:
+    for about, message in messages.items():
+        warn_user(message, about=about)
+
+
+def _run_task(
+    task: Any,
+    keeps_model: bool,  # noqa: FBT001
+    predicts: bool,  # noqa: FBT001
+    metric: str,
+) -> tuple[Any, HeldOut | None, Any, str, dict[str, str]]:
+    """Run a task in a worker.
+
+    Return its results, held-out predictions, the model, why it lacks the deciding score,
+    and warnings for the user.
+    """
+    try:
+        with telling_later() as messages:
+            results = task()
+    except BaseException:
+        _warn(messages)
+        raise
+    fold = fold_task(task)
+    if fold is None:
+        return results, None, None, "", messages
+    model = fold.estimator if keeps_model else None
+    cause = _cause_of_no_score(fold, fold.estimator, results[0], metric)
+    return results, _held_out(fold, predicts), model, cause, messages
+
+
+def _held_out(task: FoldTask, predicts: bool) -> HeldOut | None:  # noqa: FBT001
+    """Return a fitted task's predictions, or only the positions of its samples."""
+    if not predicts:
+        return HeldOut(rows=positions(task.test), values=None, classes=None)
+    estimator, (X, _) = task.estimator, task.samples(task.test)
+    memory = estimator.memory if type(estimator) is Pipeline else None
+    if isinstance(memory, FoldCache) and memory.found_all:
+        transformed, is_fixed = memory.store.held_out(estimator, task.test, X)
+        if is_fixed:
+            estimator, X = estimator.steps[-1][1], transformed
+    return hold(estimator, X, task.test)
+
+
+class _Predicted(BaseEstimator):  # type: ignore[misc]
+    """Accepts any parameters and predicts the held-out samples only."""
+
+    def set_params(self, **params: Any) -> Self:
+        """Ignore the parameters of a candidate, which belong to its network."""
+        return self
+
+    def fit(self, X: Any, y: Any = None, **params: Any) -> Self:
+        return self
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return True
+
+
+class PredictedClassifier(ClassifierMixin, _Predicted):  # type: ignore[misc]
+    """A classifier with known probabilities of the held-out samples, (n_test, C)."""
+
+    def __init__(self, probabilities: Array, classes: Array) -> None:
+        self.probabilities = probabilities
+        self.classes = self.classes_ = classes
+
+    def predict_proba(self, X: Any) -> Array:
+        # A copy, because a metric may work in place.
+        return self.probabilities.copy()
+
+    def predict(self, X: Any) -> Array:
+        labels: Array = self.classes[self.probabilities.argmax(axis=1)]
+        return labels
+
+
+class PredictedRegressor(RegressorMixin, _Predicted):  # type: ignore[misc]
+    """A regressor with known predictions of the held-out samples."""
+
+    def __init__(self, predictions: Array) -> None:
+        self.predictions = predictions
+
+    def predict(self, X: Any) -> Array:
+        return self.predictions.copy()
+
+
+def _classes_of_fold(task: FoldTask) -> Array | None:
+    """Return the labels of a fold; None unless each sample has one label."""
+    try:
+        y = np.asarray(take_rows(task.y, task.train))
+        return np.unique(y) if y.ndim == 1 else None
+    except Exception:  # noqa: BLE001 - the task itself will raise
+        return None
+
+
+def _needs_stand_in_only(network: NetworkEstimator, task: FoldTask) -> bool:
+    """Return whether the scorers of a task need only methods of the stand-in."""
+    scorers = scorers_in(task.scorer)
+    if scorers is None:
+        return False
+    stand_in_methods = (
+        {"predict", "predict_proba"} if is_classifier(network) else {"predict"}
+    )
+    for metric in (scorer_metric(scorer, task.estimator) for scorer in scorers):
+        methods = () if metric is None else metric.response_methods
+        # scikit-learn takes the first available method.
+        if next((m for m in methods if hasattr(network, m)), None) not in stand_in_methods:
+            return False
+    return True

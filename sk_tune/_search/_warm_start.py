@@ -1,0 +1,195 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Configurations and scores of an earlier search, for searches that learn."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from sk_tune._sampler import Sampler, announce
+from sk_tune._search._optuna_study import stored_value
+from sk_tune._search._outcomes import guiding_scores
+from sk_tune._search_record import NOT_TRAINED
+from sk_tune._space import Candidate, Space
+from sk_tune._warnings import warn_user
+from sk_tune.exceptions import SpaceError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Earlier:
+    """A candidate that was evaluated before.
+
+    `score` is NaN if it failed. `n_resources` is None after a full training, `resource` is
+    None if the resource is unknown.
+    """
+
+    params: dict[str, Any]
+    score: float
+    n_resources: int | None = None
+    resource: str | None = None
+
+
+def _earlier_results(source: Any) -> list[_Earlier]:
+    """Return the results of an earlier search, in the order of evaluation.
+
+    The source is a fitted search or its ``cv_results_``, an Optuna study with one
+    objective, or pairs of parameters and scores, greater is better. Raises TypeError for
+    other objects, ValueError if a search is not fitted, or a study has several objectives.
+    """
+    if isinstance(source, Mapping) and "params" in source:
+        return _of_results(source, True)
+    if hasattr(source, "cv_results_"):
+        full = getattr(source, "_full_resources", None)
+        return _of_results(source.cv_results_, source.refit, full)
+    if hasattr(source, "get_params"):
+        raise ValueError(
+            f"warm_start_from must be a fitted search. This {type(source).__name__} is not "
+            "fitted, maybe because it was cloned. Give its cv_results_ instead."
+        )
+    if hasattr(source, "trials") and hasattr(source, "directions"):
+        return _of_study(source)
+    if isinstance(source, Iterable) and not isinstance(source, str | Mapping):
+        pairs = list(source)
+        if all(isinstance(p, Sequence) and len(p) == 2 for p in pairs):
+            return [_Earlier(params=dict(params), score=float(s)) for params, s in pairs]
+    raise TypeError(
+        "warm_start_from must be a fitted search, its cv_results_, a study of Optuna or "
+        f"pairs of parameters and a score. Got {type(source).__name__} instead."
+    )
+
+
+def _of_results(
+    results: Mapping[str, Any], refit: Any, full: int | None = None
+) -> list[_Earlier]:
+    """Return the contents of ``cv_results_``; `full` is the largest resource."""
+    scores = guiding_scores(results, refit)
+    resource = _resource(results)
+    granted = results.get("n_resources")
+    most = max(granted) if full is None and granted is not None else full
+    reasons = results.get("failure_reason", [""] * len(scores))
+    earlier = []
+    for row, params in enumerate(results["params"]):
+        if reasons[row] in NOT_TRAINED:
+            # An interrupted candidate without a score is no evidence on its parameters.
+            continue
+        n = None if granted is None or granted[row] == most else int(granted[row])
+        parameters = {name: value for name, value in params.items() if name != resource}
+        earlier.append(
+            _Earlier(
+                params=parameters,
+                score=float(scores[row]),
+                n_resources=n,
+                resource=resource or "n_samples",
+            )
+        )
+    return earlier
+
+
+def _resource(results: Mapping[str, Any]) -> str | None:
+    """Return the parameter that rungs granted more of, if there were rungs."""
+    granted = [int(n) for n in results.get("n_resources", ())]
+    names = results["params"][0] if granted else ()
+    for name in names:
+        if [params.get(name) for params in results["params"]] == granted:
+            return str(name)
+    return None
+
+
+def _of_study(study: Any) -> list[_Earlier]:
+    if len(study.directions) != 1:
+        raise ValueError(
+            "warm_start_from must be a study with one objective. "
+            f"Got one with {len(study.directions)}."
+        )
+    sign = -1.0 if study.directions[0].name == "MINIMIZE" else 1.0
+    earlier = []
+    for trial in study.trials:
+        kind = trial.state.name
+        if kind == "COMPLETE":
+            earlier.append(_Earlier(params=trial.params, score=sign * trial.value))
+        elif kind == "FAIL":
+            earlier.append(_Earlier(params=trial.params, score=np.nan))
+        elif kind == "PRUNED" and trial.intermediate_values:
+            step, score = max(trial.intermediate_values.items())
+            score = sign * score
+            earlier.append(
+                _Earlier(params=trial.params, score=score, n_resources=int(step))
+            )
+    return earlier
+
+
+class EarlierStart:
+    """Passes earlier results to samplers, except the best, which is evaluated again.
+
+    `max_resources` is the largest amount of `resource` in the search; more counts as this
+    amount. If None, it has no rungs, and only fully trained candidates count. Scores after
+    other resources do not count, except scores after a full training.
+    """
+
+    def __init__(
+        self, source: Any, max_resources: int | None = None, resource: str | None = None
+    ) -> None:
+        self._all = None if source is None else _earlier_results(source)
+        self._max_resources = max_resources
+        self._resource = resource
+        self._n_used = 0
+
+    def tell(self, sampler: Sampler, space: Space) -> list[Candidate]:
+        """Tell a sampler all results in its space except the best, which is returned.
+
+        The search evaluates it first, because its score is from other folds; the list may
+        be empty.
+        """
+        results: list[tuple[Candidate, float, int | None]] = []
+        for earlier in self._all or ():
+            values = {n: _own_value(space, n, v) for n, v in earlier.params.items()}
+            try:
+                (candidate,) = space.decode(space.encode([values]))
+            except SpaceError:
+                continue
+            if earlier.n_resources is None or self._max_resources is None:
+                counts, granted = earlier.n_resources is None, self._max_resources
+            else:
+                known_names = [n for n in (earlier.resource, self._resource) if n]
+                counts = len({name.rpartition("__")[2] for name in known_names}) < 2
+                granted = min(earlier.n_resources, self._max_resources)
+            if counts:
+                results.append((candidate, earlier.score, granted))
+        self._n_used += len(results)
+        full = [k for k in results if k[2] == self._max_resources and np.isfinite(k[1])]
+        best = max(full, key=lambda k: k[1], default=None)
+        levels: dict[int | None, list[tuple[Candidate, float]]] = {}
+        for entry in results:
+            if best is None or entry[0] is not best[0]:
+                levels.setdefault(entry[2], []).append(entry[:2])
+        for granted, pairs in levels.items():
+            candidates, scores = zip(*pairs, strict=True)
+            # A user's sampler need not support resources.
+            sampler.tell(candidates, scores, *([] if granted is None else [granted]))
+        first = [] if best is None else [best[0]]
+        announce(sampler, first)
+        return first
+
+    def warn_if_unused(self) -> None:
+        """Warn if none of the earlier results is in the space."""
+        if self._all is not None and self._n_used == 0:
+            warn_user(
+                f"None of the {len(self._all)} results of warm_start_from is in the space "
+                "of this search, which starts cold. Parameters need the same names, and "
+                "values inside of the ranges."
+            )
+
+
+def _own_value(space: Space, name: str, value: Any) -> Any:
+    """Return the value of a list that a storage identifies by its ``repr``."""
+    if not isinstance(value, str):
+        return value
+    for column in space.columns:
+        if column.name == name:
+            for index in range(column.dimension.n_categories):
+                category = column.dimension.decode(index)
+                if not isinstance(category, str) and stored_value(category) == value:
+                    return category
+    return value

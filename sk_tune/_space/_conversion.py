@@ -1,0 +1,300 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Conversion of users' descriptions to spaces, and of spaces to scikit-optimize's."""
+
+import math
+from collections.abc import Hashable, Iterable, Mapping, Sequence, Sized
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+import skopt.space
+
+from sk_tune._space._dimensions import (
+    Dimension,
+    Distribution,
+    IntegerRange,
+    Interval,
+    Values,
+    plain,
+)
+from sk_tune._space._space import Candidate, Choice, Group, Node, Space
+from sk_tune._text import is_number
+from sk_tune.exceptions import SpaceError
+
+_PRIORS = ("uniform", "log-uniform")
+
+
+def as_space(
+    param_distributions: Any, *, tuples_are_ranges: bool = True, may_be_empty: bool = False
+) -> Space:
+    """Return the space of a user's description, without listing or drawing values.
+
+    A parameter may be a list or array of values, a distribution with ``rvs``, a dimension
+    of scikit-optimize, a tuple ``(low, high)`` or ``(low, high, prior)``, or a
+    :class:`~sk_tune._search.Choice`. Each candidate follows one element of a list of dicts;
+    in pairs (dict, int), the number is that of the dict's candidates. Without
+    `tuples_are_ranges` a tuple is a list of values, as in scikit-learn; an empty dict
+    leaves the estimator unchanged, if it `may_be_empty`.
+
+    Raises SpaceError, which names the parameter, and TypeError if there are no dicts, as
+    scikit-learn and scikit-optimize do.
+
+    >>> as_space({"C": (1e-3, 10.0, "log-uniform"), "kernel": ["rbf", "linear"]})
+    Space(C, kernel)
+    """
+    if isinstance(param_distributions, Space):
+        return param_distributions
+    if isinstance(param_distributions, Mapping):
+        dicts, n_iters = [param_distributions], [None]
+    elif isinstance(param_distributions, Sequence) and not isinstance(
+        param_distributions, str
+    ):
+        pairs = [_dict_and_n_iter(element) for element in param_distributions]
+        dicts, n_iters = [d for d, _ in pairs], [n for _, n in pairs]
+    else:
+        raise TypeError(
+            "The space must be a dict or a list of dicts. "
+            f"Got {param_distributions!r} instead."
+        )
+    if not any(dicts) and not (may_be_empty and len(dicts) == 1):
+        raise SpaceError(
+            "The space must have at least one parameter. "
+            f"Got {param_distributions!r} instead."
+        )
+    groups = tuple(_group(d, frozenset(), tuples_are_ranges) for d in dicts)
+    if len(groups) == 1:
+        return Space(groups[0], tuple(n_iters))
+    node = Node(None, Values(range(len(groups)), keeps_order=False), groups)
+    return Space(Group((node,)), tuple(n_iters))
+
+
+def _dict_and_n_iter(element: Any) -> tuple[Any, Any]:
+    pair = element if isinstance(element, tuple) else (element, None)
+    if len(pair) == 2 and isinstance(pair[0], Mapping):
+        n_iter = pair[1]
+        if n_iter is None or (isinstance(n_iter, Integral) and int(n_iter) >= 0):
+            return pair
+    kind = SpaceError if isinstance(element, tuple) else TypeError
+    raise kind(
+        "The elements of a list of spaces must be dicts or (dict, int) pairs. "
+        f"Got {element!r} instead."
+    )
+
+
+def _group(space: Mapping[Any, Any], outer: frozenset[str], are_ranges: bool) -> Group:  # noqa: FBT001
+    for name in space:
+        if not isinstance(name, str):
+            raise SpaceError(
+                f"The name of a parameter must be a str. Got {name!r} instead."
+            )
+        if name in outer:
+            raise SpaceError(
+                f"The space of a choice must not set {name!r}, because it already applies "
+                "to all of the choice's options."
+            )
+    inside = outer | frozenset(space)
+    group = Group(
+        tuple(_node(name, space[name], inside, are_ranges) for name in sorted(space))
+    )
+    # Two choices that are active together may not set the same parameter.
+    set_by: dict[str, str | None] = {}
+    for node in group.nodes:
+        for name in {name for below in node.groups for name in below.names()}:
+            if name in set_by:
+                raise SpaceError(
+                    f"Only one choice may set {name!r}. "
+                    f"Both {set_by[name]!r} and {node.name!r} do."
+                )
+            set_by[name] = node.name
+    return group
+
+
+def _node(name: str, described: Any, outer: frozenset[str], are_ranges: bool) -> Node:  # noqa: FBT001
+    if not isinstance(described, Choice):
+        return Node(name, _dimension(name, described, are_ranges))
+    pairs = described.pairs()
+    if not pairs:
+        raise SpaceError(f"The choice of {name!r} must have at least one option. Got none.")
+    for pair in pairs:
+        is_pair = isinstance(pair, tuple | list) and len(pair) == 2
+        if not is_pair or not isinstance(pair[1], Mapping):
+            raise SpaceError(
+                f"The options of {name!r} must be a dict of dicts, or (value, dict) pairs. "
+                f"Got {pair!r} instead."
+            )
+    values = Values([value for value, _ in pairs], keeps_order=False)
+    return Node(name, values, tuple(_group(space, outer, are_ranges) for _, space in pairs))
+
+
+def _dimension(name: str, described: Any, are_ranges: bool) -> Dimension:  # noqa: FBT001
+    if isinstance(described, skopt.space.Dimension):
+        return _from_skopt(name, described)
+    if hasattr(described, "rvs"):
+        return _from_distribution(name, described)
+    if are_ranges and isinstance(described, tuple) and _is_range(name, described):
+        low, high, *options = described
+        is_integer = isinstance(low, Integral) and isinstance(high, Integral)
+        is_log = bool(options) and options[0] == "log-uniform"
+        return _range(name, low, high, is_log, is_integer)
+    return _listed(name, described)
+
+
+def _from_skopt(name: str, dimension: Any) -> Dimension:
+    if isinstance(dimension, skopt.space.Categorical):
+        categories, weights = dimension.categories, dimension.prior
+        return Values(
+            categories,
+            None if weights is None else tuple(float(w) for w in weights),
+            keeps_order=False,
+        )
+    if not isinstance(dimension, skopt.space.Real | skopt.space.Integer):
+        raise _unknown(name, dimension)
+    is_integer = isinstance(dimension, skopt.space.Integer)
+    is_log = dimension.prior == "log-uniform"
+    return _range(name, dimension.low, dimension.high, is_log, is_integer)
+
+
+def _is_range(name: str, described: tuple[Any, ...]) -> bool:
+    """Return whether scikit-optimize would take a tuple as a range."""
+    bounds, options = described[:2], described[2:]
+    are_numbers = len(bounds) == 2 and all(map(is_number, bounds))
+    if (
+        not are_numbers
+        or len(options) > 2
+        or not all(isinstance(r, str) for r in options[:1])
+    ):
+        return False
+    if options and options[0] not in _PRIORS:
+        raise SpaceError(
+            f"The prior of {name!r} must be a str among {set(_PRIORS)}. "
+            f"Got {options[0]!r} instead."
+        )
+    return True
+
+
+def _range(name: str, low: Any, high: Any, is_log: bool, is_integer: bool) -> Dimension:  # noqa: FBT001
+    bounds = f"Got ({low!r}, {high!r}) instead."
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise SpaceError(f"The bounds of {name!r} must be finite numbers. {bounds}")
+    if low > high:
+        raise SpaceError(f"The bounds of {name!r} must satisfy low <= high. {bounds}")
+    if is_log and low <= 0:
+        raise SpaceError(
+            f"The bounds of {name!r} must be > 0 for the prior 'log-uniform'. {bounds}"
+        )
+    if is_integer:
+        low, high = int(low), int(high)
+        return Values([low]) if low == high else IntegerRange(low, high, is_log)
+    low, high = float(low), float(high)
+    return Values([low]) if low == high else Interval(low, high, is_log)
+
+
+def _from_distribution(name: str, frozen: Any) -> Dimension:
+    if isinstance(frozen, type) or not callable(frozen.rvs):
+        raise _unknown(name, frozen)
+    if hasattr(frozen, "support"):
+        try:
+            low, high = frozen.support()
+        except TypeError as error:
+            # norm itself looks frozen; loguniform itself lacks arguments.
+            raise SpaceError(
+                f"The distribution of {name!r} must be frozen, as in loguniform(1e-4, 1). "
+                f"Got {frozen!r} instead."
+            ) from error
+        if np.isnan(low) or np.isnan(high):
+            arguments = (*getattr(frozen, "args", ()), *getattr(frozen, "kwds", {}).items())
+            raise SpaceError(
+                f"The distribution of {name!r} must have parameters in their domain. "
+                f"Got {arguments!r} instead."
+            )
+    return Distribution(frozen)
+
+
+def _listed(name: str, described: Any) -> Dimension:
+    if isinstance(described, str | bytes | Mapping) or not isinstance(described, Iterable):
+        raise _unknown(name, described)
+    if isinstance(described, np.ndarray) and described.ndim == 0:
+        raise _unknown(name, described)
+    # A set has no reproducible order.
+    if isinstance(described, set | frozenset):
+        raise _unknown(name, described)
+    is_indexed = isinstance(described, Sequence | np.ndarray)
+    values: Any = described if is_indexed else list(described)
+    if len(values) == 0:
+        raise SpaceError(
+            f"The values of {name!r} must be a non-empty sequence. Got {values!r} instead."
+        )
+    return Values(values)
+
+
+def _unknown(name: str, described: Any) -> SpaceError:
+    return SpaceError(
+        f"The values of {name!r} must be a list or array, a distribution with 'rvs', a "
+        "dimension of scikit-optimize or a Choice. "
+        f"Got {described!r} (of type {type(described).__name__}) instead; a single value "
+        "goes into a list."
+    )
+
+
+def skopt_space(space: Space, candidates: Sequence[Candidate]) -> list[Any] | None:
+    """Return a space as dimensions of scikit-optimize, sorted by name.
+
+    None if some parameters depend on others, which scikit-optimize cannot express. The
+    candidates bound distributions with infinite support.
+    >>> skopt_space(as_space({"rate": (1e-4, 1.0, "log-uniform")}), [])
+    [Real(low=0.0001, high=1.0, prior='log-uniform', transform='identity')]
+    """
+    named = {c.name: c.dimension for c in space.columns if c.name is not None}
+    if len(named) < len(space.columns) or any(c.parent is not None for c in space.columns):
+        return None
+    return [
+        _converted(name, dimension, [plain(c[name]) for c in candidates])
+        for name, dimension in sorted(named.items())
+    ]
+
+
+def points_of(
+    dimensions: Sequence[Any], candidates: Sequence[Mapping[str, Any]]
+) -> list[Any]:
+    """Return candidates as lists of values in the order of scikit-optimize's dimensions.
+
+    Values that scikit-optimize cannot look up, such as tuples, become their ``repr``.
+    """
+    return [
+        [
+            _category(c[d.name])
+            if isinstance(d, skopt.space.Categorical)
+            else plain(c[d.name])
+            for d in dimensions
+        ]
+        for c in candidates
+    ]
+
+
+def _converted(name: str, dimension: Dimension, drawn: Sequence[Any]) -> Any:
+    if isinstance(dimension, IntegerRange | Interval | Distribution):
+        prior = "log-uniform" if dimension.is_log else "uniform"
+        is_integer = isinstance(dimension, IntegerRange)
+        if isinstance(dimension, Distribution):
+            is_integer = hasattr(dimension.frozen, "pmf")
+            low, high = dimension.support
+            low = low if np.isfinite(low) else min(drawn, default=0.0)
+            high = high if np.isfinite(high) else max(drawn, default=1.0)
+        else:
+            low, high = dimension.low, dimension.high
+        if is_integer:
+            low, high = int(low), int(high)
+        if low >= high:
+            return skopt.space.Categorical([low], name=name)
+        kind = skopt.space.Integer if is_integer else skopt.space.Real
+        return kind(low, high, prior=prior, name=name)
+    values = [dimension.at(i) for i in range(dimension.n_points or 0)]
+    return skopt.space.Categorical(list(dict.fromkeys(map(_category, values))), name=name)
+
+
+def _category(value: Any) -> Any:
+    """Return a hashable value without a length, as scikit-optimize needs."""
+    value = plain(value)
+    can_be_looked_up = isinstance(value, Hashable) and not isinstance(value, Sized)
+    return value if isinstance(value, str) or can_be_looked_up else repr(value)

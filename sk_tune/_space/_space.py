@@ -1,0 +1,389 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""A set of candidates as a tree: a group of parameters, some of which choose other groups.
+
+Each parameter of the tree is a *column* of the matrix that models learn from.  Where a
+candidate lacks a parameter, its column is inactive and holds one fixed code, so that it
+does not distinguish such candidates.
+
+Notation: N candidates, D columns.
+"""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.random import RandomState
+from numpy.typing import NDArray
+from sklearn.utils.random import sample_without_replacement
+
+from sk_tune._space._dimensions import Codes, Dimension
+from sk_tune.exceptions import SpaceError
+
+
+class Choice:
+    """Values of a parameter, each with dependent parameters of its own.
+
+    Parameters
+    ----------
+    options : dict or iterable of (value, dict) pairs
+        The values, each with the space of its dependent parameters, which may be empty.
+        Pairs allow values that cannot be keys of a dict.
+
+    See Also
+    --------
+    sklearn.model_selection.ParameterGrid : Lists of dicts, which cannot be nested.
+
+    Examples
+    --------
+    >>> from scipy.stats import uniform
+    >>> Choice({"sgd": {"net__momentum": uniform(0, 0.99)}, "adamw": {}})
+    Choice('sgd', 'adamw')
+    """
+
+    def __init__(
+        self, options: Mapping[Any, Mapping[str, Any]] | Iterable[tuple[Any, Any]]
+    ) -> None:
+        self.options = options
+
+    def pairs(self) -> list[Any]:
+        """Return the options as given, unchecked.
+
+        Returns
+        -------
+        list of (value, dict) pairs
+            In the order of `options`.
+        """
+        if isinstance(self.options, Mapping):
+            return list(self.options.items())
+        # Stored, because an iterator can be read only once.
+        self.options = list(self.options)
+        return list(self.options)
+
+    def __repr__(self) -> str:
+        return f"Choice({', '.join(repr(pair[0]) for pair in self.pairs())})"
+
+
+Candidate = dict[str, Any]
+
+# Candidates whose codes differ by less are equal.
+_N_DIGITS = 9
+_NO_ORDER_NEUTRAL = 0.0
+_ORDER_NEUTRAL = 0.5
+# Below this size scikit-learn draws indices without replacement.
+_INDEX_END = np.iinfo(np.int64).max
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A parameter and the groups of parameters that depend on its values.
+
+    `name` is None for a choice between groups that is not a parameter. There is one group
+    for each value, or none if no value has dependent parameters.
+    """
+
+    name: str | None
+    dimension: Dimension
+    groups: tuple["Group", ...] = ()
+
+    @property
+    def n_points(self) -> int | None:
+        """Number of distinct settings of the node and its descendants."""
+        if not self.groups:
+            return self.dimension.n_points
+        return _total([group.n_points for group in self.groups], sum)
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Parameters that exist together, sorted by name."""
+
+    nodes: tuple[Node, ...]
+
+    @property
+    def n_points(self) -> int | None:
+        """Number of distinct settings; None if infinite."""
+        return _total([node.n_points for node in self.nodes], math.prod)
+
+    def columns(self, parent: int | None, parent_value: int, start: int) -> list["Column"]:
+        """Return the columns of all nodes and descendants, numbered from `start`."""
+        columns: list[Column] = []
+        for node in self.nodes:
+            place = start + len(columns)
+            columns.append(Column(node.name, node.dimension, parent, parent_value))
+            for value, group in enumerate(node.groups):
+                columns += group.columns(place, value, start + len(columns))
+        return columns
+
+    def names(self) -> Iterator[str]:
+        """Yield the names of all parameters, including those of choices."""
+        for node in self.nodes:
+            if node.name is not None:
+                yield node.name
+            for group in node.groups:
+                yield from group.names()
+
+    def draw(self, rng: RandomState) -> Candidate:
+        """Return all parameters, set at random."""
+        params: Candidate = {}
+        for node in self.nodes:
+            if not node.groups:
+                _set(params, node.name, node.dimension.sample(rng))
+            else:
+                index = int(rng.randint(len(node.groups)))
+                _set(params, node.name, node.dimension.at(index))
+                params |= node.groups[index].draw(rng)
+        return params
+
+    def at(self, index: int) -> Candidate:
+        """Return the settings of all parameters at an index of the listing."""
+        params: Candidate = {}
+        # The last name varies fastest, as in scikit-learn's ParameterGrid.
+        for node in reversed(self.nodes):
+            index, offset = divmod(index, node.n_points or 1)
+            if not node.groups:
+                _set(params, node.name, node.dimension.at(offset))
+                continue
+            for value, group in enumerate(node.groups):
+                n_points = group.n_points or 1
+                if offset < n_points:
+                    _set(params, node.name, node.dimension.at(value))
+                    params |= group.at(offset)
+                    break
+                offset -= n_points
+        return params
+
+    def encode(self, params: Candidate) -> list[float]:
+        """Remove the group's parameters from `params`; return the codes of its columns."""
+        codes: list[float] = []
+        for node in self.nodes:
+            if node.name is None:
+                codes += _encode_unnamed(node, params)
+                continue
+            if node.name not in params:
+                raise SpaceError(f"A candidate must set {node.name!r}. It is missing.")
+            value = params.pop(node.name)
+            try:
+                code = node.dimension.encode(value)
+            except LookupError:
+                raise SpaceError(
+                    f"The value of {node.name!r} must be in the space. "
+                    f"Got {value!r} instead."
+                ) from None
+            codes.append(code)
+            for index, group in enumerate(node.groups):
+                active = index == int(code)
+                codes += group.encode(params) if active else _neutral(group)
+        return codes
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of the matrix that models learn from.
+
+    `name` is None for a choice between groups that is not a parameter. `parent` is the
+    column of the choice that the parameter depends on, `parent_value` the index of the
+    value for which it is active.
+    """
+
+    name: str | None
+    dimension: Dimension
+    parent: int | None
+    parent_value: int
+
+    @property
+    def neutral(self) -> float:
+        """Code of an inactive parameter."""
+        return _NO_ORDER_NEUTRAL if self.dimension.n_categories else _ORDER_NEUTRAL
+
+
+class Space:
+    """A set of candidates.
+
+    `n_iters` is the number of candidates for each dict of the space. `names` are all
+    parameters, sorted; a candidate may lack some. `n_points` is the number of candidates,
+    None if infinite. `is_listed` says that all are equally likely, so that each can be
+    drawn once. `columns` are those of the matrix that models learn from; a parent is left
+    of its children.
+    """
+
+    def __init__(self, root: Group, n_iters: tuple[int | None, ...] = (None,)) -> None:
+        self.root = root
+        self.n_iters = n_iters
+        self.names = sorted(set(root.names()))
+        self.n_points = root.n_points
+        self.columns = tuple(root.columns(None, 0, 0))
+        self.is_listed = all(
+            column.dimension.is_listed and column.dimension.n_points is not None
+            for column in self.columns
+        )
+
+    def __repr__(self) -> str:
+        return f"Space({', '.join(self.names)})"
+
+    def parts(self) -> list[tuple["Space", int | None]]:
+        """Return a space for each of the original dicts, with its number of candidates."""
+        nodes = self.root.nodes
+        if not nodes or nodes[0].name is not None:
+            return [(self, self.n_iters[0])]
+        return [
+            (Space(group, (n_iter,)), n_iter)
+            for group, n_iter in zip(nodes[0].groups, self.n_iters, strict=True)
+        ]
+
+    def sample(
+        self, n: int, rng: RandomState, drawn: set[int] | None = None
+    ) -> list[Candidate]:
+        """Return random candidates, equal to ``ParameterSampler``'s if possible.
+
+        If all parameters are listed, candidates are distinct, at most `n_points`, and have
+        no index in `drawn`, to which their indices are added; otherwise independent.
+        """
+        if self.is_listed:
+            drawn = set() if drawn is None else drawn
+            indices = _draw_indices(self.n_points or 0, n, rng, drawn)
+            candidates = [self.root.at(index) for index in indices]
+        else:
+            candidates = [self.root.draw(rng) for _ in range(n)]
+        return [dict(sorted(params.items())) for params in candidates]
+
+    def check_codes(self, user: str) -> None:
+        """Raise SpaceError, which names the `user` of codes, if a value has no code."""
+        for column in self.columns:
+            if not column.dimension.has_codes:
+                raise SpaceError(
+                    f"The distribution of {column.name!r} must have 'ppf' and 'cdf' for "
+                    f"{user}. Got an object with 'rvs' only, which random search can draw "
+                    "from."
+                )
+
+    def encode(self, candidates: Sequence[Mapping[str, Any]]) -> Codes:
+        """Return the codes of candidates, (N, D).
+
+        They are indices of categories, else numbers in [0, 1]; a fixed code where inactive.
+        Raises SpaceError if a parameter is missing, unknown, or has an unknown value.
+        """
+        codes = np.empty((len(candidates), len(self.columns)))
+        for row, candidate in enumerate(candidates):
+            params = dict(candidate)
+            codes[row] = self.root.encode(params)
+            if params:
+                raise SpaceError(
+                    "A candidate must set parameters of the space only. "
+                    f"Got {sorted(params)} as well."
+                )
+        return codes
+
+    def decode(self, codes: Codes) -> list[Candidate]:
+        """Return the candidates of codes, with the original values and Python numbers."""
+        active = self.active(codes)
+        return [
+            {
+                column.name: column.dimension.decode(code)
+                for column, code, is_active in zip(self.columns, row, mask, strict=True)
+                if is_active and column.name is not None
+            }
+            for row, mask in zip(codes, active, strict=True)
+        ]
+
+    def random_codes(self, n: int, rng: RandomState) -> Codes:
+        """Return codes (n, D) of random candidates, not necessarily distinct."""
+        return self.from_unit(rng.uniform(size=(n, len(self.columns))))
+
+    def from_unit(self, unit: Codes) -> Codes:
+        """Map points (N, D) of the unit cube to codes of candidates, evenly.
+
+        Weighted values get shares of the cube by their weights.
+        """
+        codes = np.empty_like(unit)
+        for j, column in enumerate(self.columns):
+            codes[:, j] = column.dimension.spread(unit[:, j])
+        return self.snap(codes)
+
+    def snap(self, codes: Codes) -> Codes:
+        """Map any numbers (N, D) to the codes of `encode` for their candidates."""
+        snapped = np.empty_like(codes)
+        for j, column in enumerate(self.columns):
+            snapped[:, j] = column.dimension.snap(codes[:, j])
+        neutral = np.array([column.neutral for column in self.columns])
+        return np.where(self.active(snapped), snapped, neutral)
+
+    def active(self, codes: Codes) -> NDArray[np.bool_]:
+        """Return a mask, (N, D), of the parameters that each candidate has."""
+        active = np.ones(codes.shape, dtype=bool)
+        for j, column in enumerate(self.columns):
+            if column.parent is not None:
+                chosen = codes[:, column.parent].astype(int) == column.parent_value
+                active[:, j] = active[:, column.parent] & chosen
+        return active
+
+    def keys(self, codes: Codes) -> list[bytes]:
+        """Return hashable keys, equal for equal candidates."""
+        # Adding zero turns -0.0 into 0.0.
+        return [row.tobytes() for row in np.round(codes, _N_DIGITS) + 0.0]
+
+
+def _encode_unnamed(node: Node, params: Candidate) -> list[float]:
+    """Encode by the first group with exactly these parameters."""
+    error = None
+    for index, group in enumerate(node.groups):
+        remaining = dict(params)
+        try:
+            codes = group.encode(remaining)
+        except SpaceError as reason:
+            error = error or reason
+            continue
+        if remaining:
+            continue
+        params.clear()
+        parts = [_neutral(other) for other in node.groups]
+        parts[index] = codes
+        return [float(index), *(code for part in parts for code in part)]
+    raise error or SpaceError(
+        "A candidate must set the parameters of one dict of the space. "
+        f"Got {sorted(params)} instead."
+    )
+
+
+def _neutral(group: Group) -> list[float]:
+    return [column.neutral for column in group.columns(None, 0, 0)]
+
+
+def _set(params: Candidate, name: str | None, value: Any) -> None:
+    if name is not None:
+        params[name] = value
+
+
+def _total(counts: list[int | None], combine: Any) -> int | None:
+    finite_counts = [count for count in counts if count is not None]
+    return combine(finite_counts) if len(finite_counts) == len(counts) else None
+
+
+def _draw_indices(
+    n_points: int, n: int, rng: RandomState, drawn: set[int]
+) -> Sequence[int]:
+    """Draw up to n indices below n_points that are not in `drawn`, and add them to it."""
+    n = min(n, n_points - len(drawn))
+    if not drawn and n_points <= _INDEX_END:
+        sampled = sample_without_replacement(n_points, n, random_state=rng)
+        indices: list[int] = sampled.tolist()
+    elif n_points <= 4 * (len(drawn) + n):
+        remaining = [index for index in range(n_points) if index not in drawn]
+        indices = [remaining[place] for place in rng.permutation(len(remaining))[:n]]
+    else:
+        # Most draws are new, so that repeats can be discarded.
+        chosen: dict[int, None] = {}
+        # numpy's integers end at 64 bits; a hundred parameters have more combinations.
+        n_words = -(-n_points.bit_length() // 32) + 1
+        while len(chosen) < n:
+            index = 0
+            for word in rng.randint(0, 2**32, size=n_words, dtype=np.uint64):
+                index = (index << 32) | int(word)
+            index %= n_points
+            if index not in drawn:
+                chosen[index] = None
+        indices = list(chosen)
+    drawn.update(indices)
+    return indices

@@ -1,0 +1,104 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""The parts of a training step: seeds, batch order, losses, penalties, schedules.
+
+They depend on torch and numpy only.  Every engine uses them, so that results agree.
+"""
+
+from sk_tune._training._batches import (
+    RNG_LOCK,
+    SparseRows,
+    Stream,
+    TensorBatches,
+    TensorSet,
+    batch_order,
+    batch_sizes,
+    derive_seed,
+    forked_rng,
+    rows_as_tensor,
+    seed_of_state,
+)
+from sk_tune._training._losses_and_optimizers import (
+    OPTIMIZERS,
+    REGRESSION_LOSSES,
+    SECOND_MOMENT_DECAY,
+    BinaryCrossEntropy,
+    CrossEntropy,
+    accuracy_by_network,
+    add_l1_gradient,
+    build_optimizer,
+    loss_message,
+    r2_by_network,
+    usual_score,
+    weights_message,
+)
+from sk_tune._training._one_thread import (
+    count_multiplications,
+    is_small,
+    n_weights,
+    one_thread,
+    processes_per_cpu,
+    shape_of,
+    takes_one_thread,
+)
+from sk_tune._training._state import (
+    LowestLosses,
+    StoppingState,
+    TrainingState,
+    arrays_of_state,
+    state_from_arrays,
+    values_of_state,
+)
+from sk_tune._training._time_limit import (
+    EpochTimer,
+    LimitedTime,
+    TimeIsUpError,
+    TimeLimit,
+    check_time,
+    time_limit,
+)
+
+__all__ = [
+    "OPTIMIZERS",
+    "REGRESSION_LOSSES",
+    "RNG_LOCK",
+    "SECOND_MOMENT_DECAY",
+    "BinaryCrossEntropy",
+    "CrossEntropy",
+    "EpochTimer",
+    "LimitedTime",
+    "LowestLosses",
+    "SparseRows",
+    "StoppingState",
+    "Stream",
+    "TensorBatches",
+    "TensorSet",
+    "TimeIsUpError",
+    "TimeLimit",
+    "TrainingState",
+    "accuracy_by_network",
+    "add_l1_gradient",
+    "arrays_of_state",
+    "batch_order",
+    "batch_sizes",
+    "build_optimizer",
+    "check_time",
+    "count_multiplications",
+    "derive_seed",
+    "forked_rng",
+    "is_small",
+    "loss_message",
+    "n_weights",
+    "one_thread",
+    "processes_per_cpu",
+    "r2_by_network",
+    "rows_as_tensor",
+    "seed_of_state",
+    "shape_of",
+    "state_from_arrays",
+    "takes_one_thread",
+    "time_limit",
+    "usual_score",
+    "values_of_state",
+    "weights_message",
+]

@@ -1,0 +1,118 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Choice of the number of threads for a network's arithmetic."""
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import joblib
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sk_tune._training._state import TrainingState
+
+# Number of multiplications of a step, or of a pass over samples, up to which one thread is
+# used.  One core takes 3 to 5 ms for them.  If other processes use the cores, each of a
+# step's ten to twenty parallel sections may wait for a thread without a core for a time
+# slice of some milliseconds, so less work is not worth sharing.
+_SMALL = 1e8
+
+
+def is_small(state: TrainingState, X: Any) -> bool:
+    """Return whether a fully connected network has little arithmetic for X."""
+    weights = state.weights.values()
+    try:
+        shape = shape_of(X)
+    except ValueError:
+        # A list of sequences of unequal length.
+        return False
+    if len(shape) != 2 or any(w.ndim > 2 for w in weights):
+        return False
+    return takes_one_thread(shape[0] * sum(w.size for w in weights))
+
+
+def shape_of(X: Any) -> tuple[int, ...]:
+    """Return the shape of samples, converting objects without a shape to an array."""
+    shape: tuple[int, ...] = X.shape if hasattr(X, "shape") else np.asarray(X).shape
+    return shape
+
+
+def takes_one_thread(n_multiplications: float) -> bool:
+    """Return whether one thread is faster than several in a step of this size."""
+    return n_multiplications <= _SMALL
+
+
+def n_weights(module: nn.Module) -> int:
+    """Return the number of weights that multiply inputs, without biases and scales."""
+    return sum(parameter.numel() for parameter in module.parameters() if parameter.ndim > 1)
+
+
+@contextmanager
+def count_multiplications(module: nn.Module) -> Iterator[list[float]]:
+    """Count the multiplications of each call of a module's layers in a block.
+
+    A layer applies its weights at each position of its output: an image's axes after the
+    channels, a sequence's axes before the features. Layers have hooks within the block.
+    """
+    counts: list[float] = []
+
+    def note(layer: nn.Module, _: Any, outputs: Any) -> None:
+        first = outputs[0] if isinstance(outputs, tuple) else outputs
+        weights = [w for w in layer.parameters(recurse=False) if w.ndim > 1]
+        if weights and isinstance(first, Tensor) and first.numel():
+            is_spatial = weights[0].ndim > 2 and first.ndim > 2
+            size = first.shape[1 if is_spatial else -1]
+            counts.append(first.numel() / size * sum(w.numel() for w in weights))
+
+    # TorchScript modules do not support hooks.
+    layers = [m for m in module.modules() if not isinstance(m, torch.jit.ScriptModule)]
+    hooks = [layer.register_forward_hook(note) for layer in layers]
+    try:
+        yield counts
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+# Threads within a block, with torch's number of threads before the first block: within a
+# block of another thread, torch reports 1.
+_INSIDE: dict[int, int] = {}
+_LOCK = threading.Lock()
+
+
+@contextmanager
+def one_thread(*, wanted: bool = True) -> Iterator[None]:
+    """Let torch compute in one thread: sums have one order, and a worker uses one core.
+
+    Afterwards torch's number of threads is restored, unless code in the block changed it.
+    """
+    thread = threading.get_ident()
+    if not wanted or thread in _INSIDE:
+        yield
+        return
+    n_threads = torch.get_num_threads()
+    try:
+        with _LOCK:
+            # If no thread is in a block, torch's current number is the original one.
+            n_threads = next(iter(_INSIDE.values()), torch.get_num_threads())
+            _INSIDE[thread] = n_threads
+        torch.set_num_threads(1)
+        yield
+    finally:
+        # Restore before leaving _INSIDE, because the next block reads torch's number.
+        if torch.get_num_threads() == 1:
+            torch.set_num_threads(n_threads)
+        with _LOCK:
+            _INSIDE.pop(thread, None)
+
+
+def processes_per_cpu() -> float:
+    """Return the load average per processor over the last minute, at least 1."""
+    try:
+        return float(max(1.0, os.getloadavg()[0] / joblib.cpu_count()))
+    except (AttributeError, OSError):
+        return 1.0
