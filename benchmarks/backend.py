@@ -29,7 +29,7 @@ from unittest.mock import patch
 import joblib
 import numpy as np
 import torch
-from measure import describe_machine, medians
+from measure import describe_machine, medians, record
 from plain_net import Net
 from sklearn.datasets import load_digits
 from sklearn.ensemble import BaggingClassifier, StackingClassifier
@@ -212,6 +212,7 @@ def measure(kind: str, case: Case, small: Case, options: Any) -> None:
         (beside - own) / (beside + training) for beside, training in seconds
     ])
     each = np.median([beside for beside, _ in seconds]) / reports[0].n_adopted
+    record("backend", case.name, nets=kind, seconds=times, share=share, beyond=beyond)
     rows = f"{reports[0].n_rows} of {reports[0].n_requested} in fleets"
     print(
         f"{kind:8}{case.name:36} n_jobs=2 {times['outside']:6.2f} s   block "

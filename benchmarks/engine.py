@@ -38,7 +38,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from measure import describe_machine
+from measure import describe_machine, record
 from sklearn.datasets import load_digits, make_classification
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.neural_network import MLPClassifier as SklearnMLP
@@ -362,6 +362,14 @@ def compare(case, options):
         )
     seconds, processor, scores = in_turn(sides, options, factors)
     report(seconds, processor, scores, case.wanted)
+    record(
+        "engine",
+        case.title,
+        fits=f"{len(candidates)} x {FOLDS.n_splits} fits, {case.n_epochs} epochs",
+        seconds={name: statistics.median(values) for name, values in seconds.items()},
+        processor={name: statistics.median(values) for name, values in processor.items()},
+        scores=scores,
+    )
     n_row_steps = len(fits) * case.n_epochs * n_steps
     ours = 1e6 * statistics.median(seconds["sk_tune"]) * N_JOBS / n_row_steps
     busy = 1e6 * statistics.median(processor["sk_tune"]) / n_row_steps

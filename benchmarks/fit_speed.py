@@ -21,7 +21,7 @@ import warnings
 
 import numpy as np
 from engine import CASES as NETWORKS
-from measure import describe_machine, medians
+from measure import describe_machine, medians, record
 from sklearn.datasets import load_digits, make_regression
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier as SklearnClassifier
@@ -149,11 +149,12 @@ def main():
     for other in others:
         other.start()
     for case in options.cases or CASES:
-        found = medians(work_of(case), options.runs)
+        seconds = medians(work_of(case), options.runs)
         cells = [
-            f"{name} {1000 * seconds:.1f} ms ({seconds / found['sk_tune']:.1f})"
-            for name, seconds in found.items()
+            f"{name} {1000 * value:.1f} ms ({value / seconds['sk_tune']:.1f})"
+            for name, value in seconds.items()
         ]
+        record("fit_speed", case, seconds=seconds, busy=options.busy)
         print(f"{case}: {', '.join(cells)}", flush=True)
     for other in others:
         other.kill()

@@ -2,10 +2,14 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Time several sides in turn, so that a machine whose speed drifts is fair to all."""
 
+import json
+import os
 import platform
 import statistics
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
 
 import torch
 from threadpoolctl import threadpool_info
@@ -23,6 +27,23 @@ def medians(
             if round_ >= warm_up:
                 seconds[name].append(time.perf_counter() - start)
     return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def record(benchmark: str, case: str, **values: Any) -> None:
+    """Append a result to the JSON lines file that SK_TUNE_RESULTS names, if it is set."""
+    if path := os.environ.get("SK_TUNE_RESULTS"):
+        line = {"benchmark": benchmark, "case": case, **values}
+        with Path(path).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+
+def processor_name() -> str:
+    """Return the model name of the processor and the number of its cores in use."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if "model name" in line]
+    model = names[0] if names else platform.processor() or platform.machine()
+    return f"{model}, {os.cpu_count()} cores"
 
 
 def describe_machine() -> str:

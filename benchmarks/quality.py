@@ -18,6 +18,7 @@ from importlib.util import find_spec
 
 import numpy as np
 import torch
+from measure import record
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits
 from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.model_selection import (
@@ -124,6 +125,7 @@ def main():
         n_fits = arguments.seeds * splits.get_n_splits(X, y)
         seconds = (time.perf_counter() - start) / n_fits
         linear = cross_val_score(reference, X, y, cv=splits).mean()
+        record("quality", name, score=np.mean(scores), linear=linear, seconds=seconds)
         print(
             f"{name:20} {np.mean(scores):7.4f} +- {np.std(scores):.4f} {wanted:8.3f} "
             f"{linear:8.4f} {seconds:6.1f}",
