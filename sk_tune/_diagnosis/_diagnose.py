@@ -186,7 +186,7 @@ def _of_search(
     findings: list[Finding] = []
     if is_trained(search, chosen) or failures.outcome != "issue":
         curves = curves_of(search, chosen)
-        keeps_best = getattr(search, "epochs", "last") == "best"
+        keeps_best = getattr(search, "select_epoch", "last") == "best"
         findings = _of_curves(
             curves,
             keeps_best=keeps_best or bool(params.get("early_stopping", False)),

@@ -268,7 +268,7 @@ def leak_checks(
             "passed",
             "Each network is scored after its last epoch, whatever the held-out rows say.",
         )
-        if getattr(search, "epochs", "last") == "best":
+        if getattr(search, "select_epoch", "last") == "best":
             answers["Choice of the epoch"] = (
                 "by design",
                 "Each candidate uses the best epoch of its mean curve over the folds. The "

@@ -128,7 +128,8 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
     held_out_rows_ : list of list of ndarray or None
         Positions of the scored samples by candidate and fold; None without predictions.
     best_epochs_ : dict of int to int
-        Chosen epoch by row of ``cv_results_``.  Only available if `epochs` is "best".
+        Chosen epoch by row of ``cv_results_``.  Only available if
+        `select_epoch` is "best".
     models_ : dict of int to list of estimators
         Estimators fitted in the folds, by row of ``cv_results_``.  Only available if
         `keep_models` is not "none".
@@ -403,7 +404,7 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
             has_callable_scoring=callable(self.scoring),
             refit=self.refit,
             race=self.race,
-            epochs=self.epochs,
+            select_epoch=self.select_epoch,
             prefers_loss=not scores_by_curve(self.scoring),
             n_models_kept=_N_KEPT.get(self.keep_models, self.keep_models),
             n_predictions_kept=_N_KEPT.get(self.keep_predictions, self.keep_predictions),
@@ -412,7 +413,7 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
             progress=session.progress_to(self),
             store=self.store,
         )
-        n_steps = 2 if self.epochs == "best" else 1
+        n_steps = 2 if self.select_epoch == "best" else 1
         refits = self.refit is not False
         budget = TimeBudget(self.time_budget, self._start, refits=refits, n_steps=n_steps)
         session.begin(options, budget)
@@ -488,7 +489,7 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
             solo_reasons=session.solo_reasons(),
             seconds={**session.seconds, **seconds},
         )
-        if self.epochs == "best":
+        if self.select_epoch == "best":
             chosen = session.trainer.best_epochs.items()
             self.best_epochs_ = {row: epoch for row, epoch in chosen if row < n_rows}
         if self.keep_models != "none":

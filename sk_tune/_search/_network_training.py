@@ -41,7 +41,7 @@ class Trainer:
     """Trains networks together and remembers the states that later rungs resume.
 
     `ambient` is joblib's backend and number of workers outside of the search. `maker`
-    extracts the fits of tasks; `best_epochs` are by result row, with epochs="best";
+    extracts the fits of tasks; `best_epochs` are by result row, with select_epoch="best";
     `is_interrupted` says that training has to stop.
     """
 
@@ -154,7 +154,7 @@ class Trainer:
         """
         if not works:
             return
-        wants_best = self._options.epochs == "best"
+        wants_best = self._options.select_epoch == "best"
         requests = [(work, work.fit) for work in works if work.fit is not None]
         if wants_best:
             requests = [

@@ -172,7 +172,7 @@ class SearchOptions:
     error_score: Any
     has_callable_scoring: bool
     refit: Any
-    epochs: str = "last"
+    select_epoch: str = "last"
     prefers_loss: bool = False
     race: bool = False
     n_models_kept: int | None = 0
@@ -191,7 +191,7 @@ class Work:
     the fits of a candidate in all rungs (first part) and on one fold (second part), None
     without rungs. `n_epochs` is the network's total afterwards, `n_epochs_before` the total
     of earlier rungs, `n_epochs_again` the epochs repeated to reach the best epoch.
-    The network adopts `state`, which with epochs="best" belongs to another epoch than
+    The network adopts `state`, which with select_epoch="best" belongs to another epoch than
     `trained`. `is_exact` says that the engine predicts exactly the samples of the task.
     `solo_reason` explains why the engine cannot train the network.
     """
@@ -409,7 +409,7 @@ class Ledger:
         Epochs of unfinished candidates when the time budget, Ctrl-C or a callback ended the
         search.
     epochs_trained_again : int, default=0
-        Epochs repeated to reach the best epoch, with epochs="best".
+        Epochs repeated to reach the best epoch, with select_epoch="best".
     solo_reasons : mapping of str to int, default=empty
         Reasons for training fits one at a time, with their counts.
     seconds_preparing : float, default=0.0

@@ -57,7 +57,7 @@ class SearchParameters:
         True shows only the line of ``verbose=1``.  With rungs, the line has the best score
         of the highest scored rung with its resources ("after 27 epochs").  A callable gets
         a ``sk_tune._engine.Progress`` of the networks in training, for example of one rung.
-    epochs : {"last", "best"}, default="last"
+    select_epoch : {"last", "best"}, default="last"
         Epoch of a network to score: the last one, or the best of its mean curve over the
         folds (of the score for accuracy and R^2, else of the loss), which the refit uses
         too.  Folds do not choose epochs individually.
@@ -73,7 +73,7 @@ class SearchParameters:
         Whether a candidate stops before its last folds if it is clearly worse than the best
         one with equal resources: a paired t-test over at least 3 folds at a level of 5 %,
         with the variance corrected for overlapping training sets.  Its remaining scores are
-        NaN.  With ``epochs="best"`` the folds before the first test choose the epoch.
+        NaN.  With ``select_epoch="best"`` the folds before the first test choose the epoch.
     store : str, path-like or None, default=None
         File for the finished trainings of networks, created if missing.  A repeated search
         loads them, and so continues after an interruption.  Needs an integer `random_state`
@@ -93,7 +93,7 @@ class SearchParameters:
     progress: Annotated[bool | Callable[..., object] | None, "boolean", callable, None] = (
         None
     )
-    epochs: Annotated[str, StrOptions({"last", "best"})] = "last"
+    select_epoch: Annotated[str, StrOptions({"last", "best"})] = "last"
     keep_models: Annotated[Any, _KEPT, COUNT] = "none"
     keep_predictions: Annotated[Any, _KEPT, COUNT] = "all"
     race: Annotated[bool, "boolean"] = False

@@ -61,7 +61,7 @@ SEARCHES = {
         RATES,
         {"asynchronous": True, **HYPERBAND},
     ),
-    "best epoch": (GridSearchCV, GRID, {"epochs": "best"}),
+    "best epoch": (GridSearchCV, GRID, {"select_epoch": "best"}),
 }
 
 

@@ -79,7 +79,7 @@ def test_scikit_learns_parameters_come_first_and_alike(name):
         own = ours[parameter.name]
         assert own.kind == parameter.kind
         assert own.default is parameter.default or own.default == parameter.default
-    own = {"time_budget", "progress", "epochs", "keep_models", "keep_predictions", "race"}
+    own = {"time_budget", "select_epoch", "keep_models", "keep_predictions"}
     assert own <= set(ours)
 
 

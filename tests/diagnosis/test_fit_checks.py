@@ -196,7 +196,7 @@ def test_overfitting_with_the_best_weights_is_a_tip(shapes, make_search):
 
     for curves, kept in ((shapes.overfitting(params=free), "tip"), (vain, "passed")):
         assert shapes.found("overfitting", curves).outcome == "issue"
-        search = make_search([free], [[0.5] * 5], epochs="best")
+        search = make_search([free], [[0.5] * 5], select_epoch="best")
         search.learning_curves_ = shapes.table_of(curves)
         assert shapes.found("overfitting", search).outcome == kept
 

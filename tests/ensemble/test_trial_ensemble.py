@@ -188,9 +188,11 @@ def test_a_refit_of_rungs_trains_as_they_were_trained(make_estimator, iris):
 
 
 def test_a_refit_stops_at_the_best_epoch(make_estimator, iris):
-    """With epochs="best" a member trains as long as its candidate was scored."""
+    """With select_epoch="best" a member trains as long as its candidate was scored."""
     net = make_estimator("MLPClassifier", max_epochs=12, learning_rate=0.1)
-    search = GridSearchCV(net, {"dropout": [0.0, 0.5]}, cv=3, epochs="best").fit(*iris)
+    search = GridSearchCV(net, {"dropout": [0.0, 0.5]}, cv=3, select_epoch="best").fit(
+        *iris
+    )
 
     ensemble = from_search(search, refit=True, X=iris.X, y=iris.y)
 

@@ -79,9 +79,9 @@ def test_candidates_of_several_rungs_count_once(hyperband):
 
 
 def test_the_best_epoch_is_the_chosen_epoch(make_estimator, iris):
-    """With epochs="best", the mean curve over the folds is best there."""
+    """With select_epoch="best", the mean curve over the folds is best there."""
     net = make_estimator("MLPClassifier", max_epochs=6, learning_rate=0.3)
-    search = sk_tune.GridSearchCV(net, {"width": [4]}, cv=3, epochs="best").fit(*iris)
+    search = sk_tune.GridSearchCV(net, {"width": [4]}, cv=3, select_epoch="best").fit(*iris)
 
     part = search_part(search)
 

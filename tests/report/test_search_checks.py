@@ -70,7 +70,7 @@ def test_a_search_passes_what_it_can_check(grid, linear):
             "Of 6 rows, 3 were never held out and 1 in several folds",
         ),
         # The user's choices are named: best epochs, no pipeline; a search tells no folds.
-        ([], {"epochs": "best"}, EPOCH, "by design", "rows choose it"),
+        ([], {"select_epoch": "best"}, EPOCH, "by design", "rows choose it"),
         ([], {}, PREPARATION, "not applicable", "not a pipeline"),
         ([], {}, SAME, "not applicable", "does not record"),
         ([], {}, ONCE, "not applicable", "not record"),

@@ -141,7 +141,7 @@ def test_curves_ledger_and_models_belong_to_rungs(net, iris):
 
 def test_each_row_has_its_best_epoch(net, iris):
     """As without rungs: the epoch with the best mean over the folds."""
-    search = halving(net, epochs="best").fit(*iris)
+    search = halving(net, select_epoch="best").fit(*iris)
 
     curves = search.learning_curves_
     assert set(search.best_epochs_) == set(range(len(search.cv_results_["params"])))
@@ -168,7 +168,7 @@ def test_resumable_states_are_kept_during_training(net, iris, monkeypatch):
     monkeypatch.setattr(Trainer, "keep_only", keep)
     monkeypatch.setattr(Trainer, "prepare", find)
     rates = {"learning_rate": list(np.geomspace(0.01, 1.0, 27))}
-    search = halving(net, rates, epochs="best", n_jobs=2).fit(*iris)
+    search = halving(net, rates, select_epoch="best", n_jobs=2).fit(*iris)
 
     assert search.ledger_.n_candidates == 27
     assert len(requested) >= 3 * 27

@@ -96,7 +96,7 @@ def test_a_second_fit_forgets_the_first(search, iris):
         # Texts of the command line are not taken.
         ("time_budget", "5m"),
         ("progress", 3),
-        ("epochs", "first"),
+        ("select_epoch", "first"),
         ("keep_models", 0),
         ("keep_models", "some"),
         ("keep_predictions", 0),
@@ -655,7 +655,7 @@ def test_a_skorch_net_is_refitted_to_the_best_epoch(iris):
         criterion=nn.CrossEntropyLoss, max_epochs=12, batch_size=8,
     )  # fmt: skip
 
-    search = GridSearchCV(net, {"lr": [1e-12, 2e-12]}, cv=CV, epochs="best").fit(X, y)
+    search = GridSearchCV(net, {"lr": [1e-12, 2e-12]}, cv=CV, select_epoch="best").fit(X, y)
 
     assert search.best_epochs_[search.best_index_] == 1
     assert len(search.best_estimator_.history) == 1
@@ -682,7 +682,9 @@ def test_a_refit_grants_its_epochs_to_the_last_step_only(make_estimator, net, ir
     imputer = IterativeImputer(inner, max_iter=1, tol=1e9, random_state=0)
     pipeline = Pipeline([("impute", imputer), ("net", net.set_params(max_epochs=8))])
 
-    search = GridSearchCV(pipeline, {"net__learning_rate": [3e-3]}, cv=2, epochs="best")
+    search = GridSearchCV(
+        pipeline, {"net__learning_rate": [3e-3]}, cv=2, select_epoch="best"
+    )
     search.fit(X, iris.y)
 
     assert search.best_epochs_[0] != 3

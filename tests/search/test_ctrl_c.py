@@ -14,7 +14,7 @@ RUNGS = {"max_resources": 3, "random_state": 0}
 BY_SAMPLES = {"resource": "n_samples", "min_resources": 30}
 SEARCHES = {
     "grid": lambda net: GridSearchCV(net, RATES, cv=2, keep_models="all"),
-    "best epoch": lambda net: GridSearchCV(net, RATES, cv=2, epochs="best"),
+    "best epoch": lambda net: GridSearchCV(net, RATES, cv=2, select_epoch="best"),
     "bayes": lambda net: BayesSearchCV(net, RATE, n_iter=4, cv=2),
     "hyperband": lambda net: HyperbandSearchCV(net, RATES, cv=2, **RUNGS),
     "halving": lambda net: HalvingGridSearchCV(net, RATES, cv=2, **BY_SAMPLES),

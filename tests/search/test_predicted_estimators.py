@@ -106,7 +106,7 @@ def test_a_regressor_gets_the_scores_of_kept_networks(n_outputs, scoring):
 def test_scores_build_no_network(adopted, iris):
     """Neither behind reproducible transformers nor in rungs."""
     net = MLPClassifier(width=8, max_epochs=4, random_state=0)
-    rungs = {"sampler": "bayes", "epochs": "best", "random_state": 0}
+    rungs = {"sampler": "bayes", "select_epoch": "best", "random_state": 0}
 
     GridSearchCV(net, {"learning_rate": RATES}, cv=3, refit=False).fit(*iris)
     searched(net, *iris)

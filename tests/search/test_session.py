@@ -241,7 +241,7 @@ def test_the_best_epoch_belongs_to_the_scored_networks(make_estimator, iris):
     net.set_params(random_state=None)
 
     search = GridSearchCV(
-        net, {"dropout": [0.0, 0.5]}, cv=CV, epochs="best", keep_models="all"
+        net, {"dropout": [0.0, 0.5]}, cv=CV, select_epoch="best", keep_models="all"
     ).fit(*iris)
 
     curves = search.learning_curves_
@@ -259,7 +259,7 @@ def test_folds_added_by_a_race_do_not_choose_an_epoch(make_estimator, iris):
     cv = StratifiedKFold(5, shuffle=True, random_state=0)
 
     search = GridSearchCV(
-        net, {"dropout": [0.0]}, cv=cv, race=True, epochs="best", keep_models="all"
+        net, {"dropout": [0.0]}, cv=cv, race=True, select_epoch="best", keep_models="all"
     ).fit(*iris)
 
     curves = search.learning_curves_.query("fold < 3")
@@ -311,7 +311,12 @@ WIDTHS = {"hidden_layer_sizes": [(4,), (5,), (6,)]}
 
 @pytest.mark.parametrize(
     "options",
-    [{}, *({"error_score": s} for s in ("raise", 2.0)), {"race": True}, {"epochs": "best"}],
+    [
+        {},
+        *({"error_score": s} for s in ("raise", 2.0)),
+        {"race": True},
+        {"select_epoch": "best"},
+    ],
     ids=str,
 )
 def test_ctrl_c_leaves_a_usable_search(net, iris, options):

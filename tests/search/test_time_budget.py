@@ -76,7 +76,7 @@ SEARCHES = {
         HyperbandSearchCV,
         {"min_resources": ENDLESS // 3, "asynchronous": True},
     ),
-    "best": (GridSearchCV, {"epochs": "best"}),
+    "best": (GridSearchCV, {"select_epoch": "best"}),
     "race": (GridSearchCV, {"race": True}),
 }
 

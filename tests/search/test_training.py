@@ -44,14 +44,14 @@ def halving(estimator, grid, resource="max_epochs", **options):
     return HalvingGridSearchCV(estimator, grid, resource=resource, **{**rungs, **options})
 
 
-def _trainer(epochs="last", max_resources=0):
+def _trainer(select_epoch="last", max_resources=0):
     options = SearchOptions(
         n_jobs=None,
         pre_dispatch="2*n_jobs",
         error_score=np.nan,
         has_callable_scoring=False,
         refit=True,
-        epochs=epochs,
+        select_epoch=select_epoch,
         max_resources=max_resources,
     )
     return Trainer((None, None), options)
@@ -246,11 +246,11 @@ def mean_curve(search, row, column):
     [("accuracy", "valid_score", 1), ("neg_log_loss", "valid_loss", -1)],
 )
 def test_the_best_epoch_is_scored_and_refitted(make_estimator, iris, scoring, column, sign):
-    """epochs="best" scores the best epoch of the mean curve, and the refit uses it."""
+    """With select_epoch="best", score and refit use the best epoch of the mean curve."""
     net = make_estimator("MLPClassifier", **HARD, learning_rate=0.1, max_epochs=12)
     rates = {"learning_rate": [0.1, 0.3]}
     search = GridSearchCV(
-        net, rates, cv=CV, scoring=scoring, epochs="best", keep_models="all"
+        net, rates, cv=CV, scoring=scoring, select_epoch="best", keep_models="all"
     ).fit(*iris)
 
     for row in (0, 1):
@@ -286,7 +286,7 @@ def test_less_room_for_checkpoints_costs_epochs_and_changes_nothing(
         monkeypatch.setattr("sk_tune._engine._train.available_memory", lambda: 2e9)
         rates = {"learning_rate": loguniform(0.01, 1.0)}
         return HyperbandSearchCV(
-            net, rates, cv=CV, epochs="best", random_state=0, keep_models="all"
+            net, rates, cv=CV, select_epoch="best", random_state=0, keep_models="all"
         ).fit(*iris)
 
     free = search()
@@ -311,7 +311,9 @@ def test_the_best_epoch_with_early_stopping_is_one_that_all_folds_reached(
     """The best epoch is within the shortest curve of the folds."""
     stops = {"early_stopping": True, "patience": 2, "max_epochs": 20}
     net = make_estimator("MLPClassifier", **HARD, learning_rate=0.1, **stops)
-    search = GridSearchCV(net, {"learning_rate": [0.1]}, cv=CV, epochs="best").fit(*iris)
+    search = GridSearchCV(net, {"learning_rate": [0.1]}, cv=CV, select_epoch="best").fit(
+        *iris
+    )
 
     lengths = search.learning_curves_.groupby("fold")["epoch"].max()
     assert lengths.min() < 20
@@ -354,17 +356,22 @@ def remembered(monkeypatch):
 NINE = {"learning_rate": np.geomspace(0.001, 0.1, 9)}
 
 
-@pytest.mark.parametrize("epochs", ["last", "best"])
+@pytest.mark.parametrize("select_epoch", ["last", "best"])
 def test_only_networks_that_may_be_resumed_are_remembered(
-    make_estimator, iris, remembered, epochs
+    make_estimator, iris, remembered, select_epoch
 ):
     """Of 9 candidates on 3 folds 3 are promoted and then 1; after the last rung none."""
     net = make_estimator("MLPClassifier")
-    halving(net, NINE, epochs=epochs).fit(*iris)
+    halving(net, NINE, select_epoch=select_epoch).fit(*iris)
     assert remembered == [9, 3, 0]
     remembered.clear()
     rates = {"learning_rate": np.geomspace(0.001, 0.1, 40)}
-    options = {"max_resources": 9, "cv": CV, "random_state": 0, "epochs": epochs}
+    options = {
+        "max_resources": 9,
+        "cv": CV,
+        "random_state": 0,
+        "select_epoch": select_epoch,
+    }
 
     HyperbandSearchCV(net, rates, **options).fit(*iris)
 

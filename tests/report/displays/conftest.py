@@ -74,7 +74,7 @@ def iris_grid():
         cv=3,
         scoring=["neg_log_loss", "accuracy"],
         refit="neg_log_loss",
-        epochs="best",
+        select_epoch="best",
     ).fit(X, y)
 
 

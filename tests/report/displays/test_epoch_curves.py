@@ -48,7 +48,7 @@ def test_bands_reach_from_the_lowest_fold_to_the_highest(iris_grid):
 
 
 def test_the_chosen_epoch_is_used_for_the_refit(iris_grid, hyperband):
-    """With epochs="best", the best candidate is refitted up to this epoch."""
+    """With select_epoch="best", the best candidate is refitted up to this epoch."""
     display = EpochCurveDisplay.from_search(iris_grid)
     last = EpochCurveDisplay.from_search(hyperband)
 
