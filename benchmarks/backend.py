@@ -213,7 +213,7 @@ def measure(kind: str, case: Case, small: Case, options: Any) -> None:
     ])
     each = np.median([beside for beside, _ in seconds]) / reports[0].n_adopted
     record("backend", case.name, nets=kind, seconds=times, share=share, beyond=beyond)
-    rows = f"{reports[0].n_rows} of {reports[0].n_requested} in fleets"
+    rows = f"{reports[0].n_in_fleets} of {reports[0].n_requested} in fleets"
     print(
         f"{kind:8}{case.name:36} n_jobs=2 {times['outside']:6.2f} s   block "
         f"{times['inside']:6.2f} s   ratio {times['outside'] / times['inside']:5.2f}   "

@@ -246,7 +246,7 @@ def fleet(
     >>> net = MLPClassifier(width=16, max_epochs=10, random_state=0)
     >>> with fleet(n_jobs=1) as report:
     ...     search = GridSearchCV(net, {"learning_rate": [1e-4, 1e-2]}, cv=3).fit(X, y)
-    >>> report.n_rows, search.best_params_
+    >>> report.n_in_fleets, search.best_params_
     (6, {'learning_rate': 0.01})
     """
     if store is not None:

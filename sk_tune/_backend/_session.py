@@ -67,7 +67,7 @@ class FleetReport:
     ----------
     n_requested : int
         Trainings requested by networks of the block, carried by a fleet or not.
-    n_rows : int
+    n_in_fleets : int
         Requested trainings that were networks of a fleet.
     n_calls : int
         Calls of the engine; each trains all new requests.
@@ -97,7 +97,7 @@ class FleetReport:
     """
 
     n_requested: int = 0
-    n_rows: int = 0
+    n_in_fleets: int = 0
     n_calls: int = 0
     n_fleets: int = 0
     n_continued: int = 0
@@ -114,7 +114,7 @@ class FleetReport:
     def __str__(self) -> str:
         counts = [
             ["requested", self.n_requested],
-            ["in fleets", self.n_rows],
+            ["in fleets", self.n_in_fleets],
             ["kinds of fleets", self.n_fleets],
             ["continued from a shorter one", self.n_continued],
             ["loaded from the store", self.n_loaded],
@@ -309,7 +309,7 @@ class Session:
                 weights = {} if result.state is None else result.state.weights
                 shapes = ((name, w.shape) for name, w in weights.items())
                 kinds.append((*signature(fit), *shapes))
-        report.n_rows += len(kinds)
+        report.n_in_fleets += len(kinds)
         report.n_fleets += len(set(kinds))
         solo = Counter(r.solo_reason for r in results if r.solo_reason)
         report.solo = dict(Counter(report.solo) + solo)

@@ -403,7 +403,7 @@ class Ledger:
         `epochs_full`.
     n_failed : int
         Fits that failed.
-    n_rows : int
+    n_in_fleets : int
         Fits that were trained in fleets.
     epochs_left_out : int, default=0
         Epochs of unfinished candidates when the time budget, Ctrl-C or a callback ended the
@@ -442,7 +442,7 @@ class Ledger:
     epochs_cut_by_failure: int
     epochs_saved_by_warm_start: int
     n_failed: int = 0
-    n_rows: int = 0
+    n_in_fleets: int = 0
     epochs_left_out: int = 0
     epochs_trained_again: int = 0
     solo_reasons: Mapping[str, int] = field(default_factory=dict)
@@ -471,7 +471,7 @@ class Ledger:
         if not self.epochs_full:
             return counts
         return counts | {
-            "fits trained in fleets": self.n_rows,
+            "fits trained in fleets": self.n_in_fleets,
             "fits trained one at a time": self.n_solo,
             "epochs trained": self.epochs_trained,
             "epochs of an earlier run": self.epochs_loaded,
@@ -575,7 +575,7 @@ def search_ledger(
         epochs_cut_by_failure=cut,
         epochs_saved_by_warm_start=sum(o.n_resumed for o in every),
         n_failed=sum(bool(o.reason) and not o.was_stopped for o in every),
-        n_rows=sum(o.engine == "fleet" for o in every),
+        n_in_fleets=sum(o.engine == "fleet" for o in every),
         epochs_trained_again=sum(o.n_again for o in every),
         solo_reasons=dict(solo_reasons),
         **{f"seconds_{name}": spent for name, spent in seconds.items()},  # type: ignore[arg-type]

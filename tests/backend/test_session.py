@@ -65,7 +65,7 @@ def test_trainings_that_no_fleet_carries_are_counted_with_the_reason():
         scores = cross_val_score(net, X, Y, cv=2)
 
     np.testing.assert_allclose(scores, expected, atol=1e-8)
-    assert report.n_rows == 0
+    assert report.n_in_fleets == 0
     assert sum(report.solo.values()) == report.n_requested == report.n_adopted == 2
 
 
@@ -132,7 +132,7 @@ def test_an_error_in_recording_is_reported(monkeypatch):
 
     assert len(caught) == 1
     assert report.solo == {f"its task failed when a copy of it ran ({reason})": 6}
-    assert (report.n_requested, report.n_rows, report.n_trained_again) == (6, 0, 6)
+    assert (report.n_requested, report.n_in_fleets, report.n_trained_again) == (6, 0, 6)
 
 
 def _fit_and_fail(seed, message):

@@ -344,7 +344,7 @@ def _compared(run, before=_seed_globals):
 
 
 def _assert_used(report, n_fits):
-    assert report.n_adopted == report.n_rows == report.n_requested == n_fits
+    assert report.n_adopted == report.n_in_fleets == report.n_requested == n_fits
     assert report.n_trained_again == 0
     assert report.solo == {}
 
@@ -768,7 +768,7 @@ def test_plain_nets_of_several_inputs_give_what_they_give_without_the_block():
 
     report = _compared(run)
 
-    assert (report.n_adopted, report.n_rows, report.n_drawn_otherwise) == (6, 6, 0)
+    assert (report.n_adopted, report.n_in_fleets, report.n_drawn_otherwise) == (6, 6, 0)
 
 
 @pytest.mark.filterwarnings("ignore:.*trained alone")
@@ -1164,8 +1164,8 @@ def test_tasks_that_fit_different_numbers_of_networks():
 
     assert report.n_adopted + report.n_trained_again == 6
     assert report.n_adopted >= 3
-    assert report.n_rows <= 3
-    assert report.n_requested == report.n_rows + report.n_trained_again
+    assert report.n_in_fleets <= 3
+    assert report.n_requested == report.n_in_fleets + report.n_trained_again
 
 
 def _chooses(seed):

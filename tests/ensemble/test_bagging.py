@@ -281,7 +281,7 @@ def test_members_of_bagging_in_a_search_train_in_its_block(iris, make_estimator)
     with fleet(n_jobs=1) as report:
         inside = GridSearchCV(bag, grid, cv=3, refit=False).fit(*iris)
 
-    assert report.n_rows == 2 * 3 * 3
+    assert report.n_in_fleets == 2 * 3 * 3
     assert report.n_calls == 1
     outside = GridSearchCV(bag, grid, cv=3, refit=False).fit(*iris)
     assert_allclose(*[own.cv_results_["mean_test_score"] for own in (inside, outside)])

@@ -251,7 +251,7 @@ def test_stages_of_all_folds_train_together_in_a_block(iris, net):
         inside = GridSearchCV(boosting, grid, cv=3, refit=False).fit(*iris)
     outside = GridSearchCV(boosting, grid, cv=3, refit=False).fit(*iris)
 
-    assert report.n_rows == report.n_adopted == 9
+    assert report.n_in_fleets == report.n_adopted == 9
     assert report.n_trained_again == 0
     assert_allclose(*[own.cv_results_["mean_test_score"] for own in (inside, outside)])
 

@@ -78,7 +78,7 @@ def test_networks_and_their_folds_train_in_two_calls(base, iris, monkeypatch):
 
     (report,) = reports
     assert report.n_calls == 2
-    assert report.n_rows == 2 + 2 * 3
+    assert report.n_in_fleets == 2 + 2 * 3
     assert report.n_trained_again == 0
 
 
@@ -99,7 +99,7 @@ def test_it_rides_in_the_fleet_of_others(base, iris):
     alone = StackingClassifier(base, cv=CV).fit(*iris)
     with fleet(n_jobs=1) as report:
         inside = StackingClassifier(base, cv=CV).fit(*iris)
-    assert report.n_rows == 8
+    assert report.n_in_fleets == 8
     assert_allclose(inside.predict_proba(iris.X), alone.predict_proba(iris.X), atol=1e-9)
     with fleet(n_jobs=1) as report:
         search = GridSearchCV(

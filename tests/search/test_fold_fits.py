@@ -168,7 +168,7 @@ def test_networks_in_transformers_train_as_usual(
         *(with_gaps if kind == "imputer" else iris),
     )
 
-    assert ours.ledger_.n_rows == 4
+    assert ours.ledger_.n_in_fleets == 4
 
 
 def test_transformers_that_a_task_fits_again_train_their_networks(

@@ -196,7 +196,7 @@ def test_samplers_resample_training_rows_only(net, breast_cancer, random_state):
 
     assert ours.oof_predictions_.shape == (2, 200, 2)
     assert not np.isnan(ours.oof_predictions_).any()
-    assert ours.ledger_.n_rows == 6
+    assert ours.ledger_.n_in_fleets == 6
     if random_state is not None:
         theirs = model_selection.GridSearchCV(
             pipeline, grid, cv=CV, scoring="neg_log_loss"
@@ -353,4 +353,4 @@ def test_a_kernel_is_split_by_rows_and_columns(net, iris, assert_same_search, ha
     )
 
     assert not np.isnan(ours.oof_predictions_).any()
-    assert ours.ledger_.n_rows == (12 if has_network else 0)
+    assert ours.ledger_.n_in_fleets == (12 if has_network else 0)

@@ -84,7 +84,7 @@ def test_every_splitter_gives_the_results_of_scikit_learn(
 
     search = assert_same_search(*pair(estimator, grid, cv=cv), *iris)
 
-    assert search.ledger_.n_rows == search.ledger_.n_fits > 0
+    assert search.ledger_.n_in_fleets == search.ledger_.n_fits > 0
 
 
 def test_folds_may_be_masks(net, iris):
@@ -341,7 +341,7 @@ def test_networks_and_others_may_compete(net, iris, assert_same_search, n_jobs):
 
     search = assert_same_search(*pair(pipeline, grid, n_jobs=n_jobs), *iris)
 
-    assert search.ledger_.n_rows == 2 * 3
+    assert search.ledger_.n_in_fleets == 2 * 3
     assert search.ledger_.n_candidates == 4
     assert set(search.learning_curves_["candidate"]) == {2, 3}
 

@@ -122,7 +122,7 @@ def test_a_ledger_prints_counts_seconds_and_reasons():
     spent = Ledger(
         n_candidates=4, n_fits=8, epochs_trained=40, epochs_loaded=0, epochs_full=40,
         epochs_saved_by_pruning=0, epochs_saved_by_early_stopping=0,
-        epochs_cut_by_failure=0, epochs_saved_by_warm_start=0, n_rows=5,
+        epochs_cut_by_failure=0, epochs_saved_by_warm_start=0, n_in_fleets=5,
         solo_reasons={"a callback": 2, "no batching rule": 1},
         seconds_training=2.5, seconds_total=75.0,
     )  # fmt: skip

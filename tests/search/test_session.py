@@ -188,7 +188,7 @@ def test_skorch_nets_score_as_in_scikit_learn(iris, callbacks):
         assert "Silent" in warned[0]
         assert ours.ledger_.n_solo == 6
     else:
-        assert ours.ledger_.n_rows == 6
+        assert ours.ledger_.n_in_fleets == 6
 
 
 def test_an_error_in_preparing_a_fit_is_reported(net, iris, monkeypatch):

@@ -73,7 +73,9 @@ with fleet(n_jobs=1) as report:
     search.fit(X, y)
 seconds_fleet = time.perf_counter() - start
 scores_fleet = search.cv_results_["mean_test_score"]
-print(f"{report.n_rows} networks, {report.n_adopted} in fleets; {len(report.solo)} alone")
+print(
+    f"{report.n_in_fleets} networks, {report.n_adopted} in fleets; {len(report.solo)} alone"
+)
 print(f"{seconds_alone:.1f} s without the block, {seconds_fleet:.1f} s with it")
 
 # %%
