@@ -42,11 +42,13 @@ _NAMES = {
     "_saving": (
         "load", "save",
     ),
+    "_scores": (
+        "CorrectedScore", "Ledger", "corrected_score",
+    ),
     "_search": (
-        "BayesSearchCV", "CorrectedScore", "FoldScores", "GridSearchCV",
-        "HalvingGridSearchCV", "HalvingRandomSearchCV", "HyperbandSearchCV", "Ledger",
-        "OptunaExport", "RandomizedSearchCV", "SearchPlan", "corrected_score",
-        "to_optuna",
+        "BayesSearchCV", "GridSearchCV",
+        "HalvingGridSearchCV", "HalvingRandomSearchCV", "HyperbandSearchCV",
+        "OptunaExport", "RandomizedSearchCV", "SearchPlan", "to_optuna",
     ),
     "_space": (
         "Choice", "Space", "as_space", "skopt_space", "table_defaults", "table_space",

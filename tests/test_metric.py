@@ -9,7 +9,7 @@ from sklearn.metrics import check_scoring, fbeta_score, get_scorer, hinge_loss, 
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sk_tune._metric import Metric, scorer_metric
+from sk_tune._scores import Metric, scorer_metric
 
 
 def _fitted(n_classes, labels):

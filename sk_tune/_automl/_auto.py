@@ -76,8 +76,8 @@ from sk_tune._diagnosis import Finding
 from sk_tune._engine import value_fingerprint
 from sk_tune._ensemble import Combined, CombinedRegressor, export_ensemble
 from sk_tune._estimators import Seconds
-from sk_tune._metric import Metric
 from sk_tune._report import data_description, quality_of, write_page
+from sk_tune._scores import Metric
 from sk_tune._splits import as_times, take
 from sk_tune._training import processes_per_cpu
 from sk_tune._warnings import warn_user

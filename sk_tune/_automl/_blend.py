@@ -18,8 +18,8 @@ from sk_tune._automl._problem import Problem
 from sk_tune._automl._resources import Clock, few_threads
 from sk_tune._automl._threshold import MOST_PROBABLE, Threshold
 from sk_tune._ensemble import Combination, Library, Member, Parts, read_library
-from sk_tune._metric import Metric
 from sk_tune._report import ColumnEffects, FoldModel, column_effects
+from sk_tune._scores import Metric
 
 Array = npt.NDArray[Any]
 

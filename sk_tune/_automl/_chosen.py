@@ -35,8 +35,7 @@ from sk_tune._automl._problem import Problem
 from sk_tune._automl._scoring import checked_metric
 from sk_tune._automl._threshold import Threshold, ThresholdChoice
 from sk_tune._ensemble import GreedyOptions, Library, Selector
-from sk_tune._metric import Metric
-from sk_tune._search import CorrectedScore, FoldScores
+from sk_tune._scores import CorrectedScore, FoldScores, Metric
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]

@@ -40,10 +40,10 @@ from sk_tune._estimators import (
     RNNClassifier,
     RNNRegressor,
 )
-from sk_tune._metric import scorer_metric
 from sk_tune._onnx_graph import Graph
 from sk_tune._prepare import TablePreparer
 from sk_tune._report import baseline_models
+from sk_tune._scores import scorer_metric
 from sk_tune._space import table_defaults, table_space
 
 Array = npt.NDArray[Any]

@@ -13,7 +13,7 @@ from sklearn.metrics import log_loss, make_scorer
 
 from sk_tune._automl._splitting import check_scores
 from sk_tune._diagnosis import check_classes
-from sk_tune._metric import Metric, check_metric_names, scorer_metric
+from sk_tune._scores import Metric, check_metric_names, scorer_metric
 from sk_tune.exceptions import TableError
 
 Array = npt.NDArray[Any]

@@ -26,8 +26,8 @@ from sklearn.model_selection import (
 
 from sk_tune._automl._problem import Problem
 from sk_tune._diagnosis import Finding, find_leaks
-from sk_tune._metric import Metric
 from sk_tune._report import data_description
+from sk_tune._scores import Metric
 from sk_tune._splits import folds_among, order_of_times, take
 from sk_tune._text import listed
 from sk_tune._warnings import warn_user

@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sk_tune._metric import Metric
-from sk_tune._search import FoldScores
+from sk_tune._scores import FoldScores, Metric
 
 Array = npt.NDArray[Any]
 

@@ -54,8 +54,8 @@ from sk_tune._cli._tables import (
     read_table,
     read_target,
 )
-from sk_tune._metric import check_metric_names
 from sk_tune._prepare import ColumnKinds, check_used, decide_columns, format_of_column
+from sk_tune._scores import check_metric_names
 from sk_tune._splits import as_times
 from sk_tune._text import listed
 from sk_tune._training import processes_per_cpu

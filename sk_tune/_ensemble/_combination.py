@@ -26,8 +26,8 @@ from sk_tune._ensemble._member_inputs import (
     preparation_of,
 )
 from sk_tune._estimators import NetworkEstimator, is_unchanged
-from sk_tune._metric import as_columns
 from sk_tune._nets import MLP
+from sk_tune._scores import as_columns
 from sk_tune._training import one_thread
 
 Array = npt.NDArray[Any]

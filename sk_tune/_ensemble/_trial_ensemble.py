@@ -25,7 +25,7 @@ from sk_tune._ensemble._member_fits import fit_members
 from sk_tune._ensemble._parts import Combined, CombinedClassifier, CombinedRegressor
 from sk_tune._ensemble._selection import Selector, contribution_table, read_library
 from sk_tune._ensemble._weights import GreedyOptions
-from sk_tune._metric import scorer_metric
+from sk_tune._scores import scorer_metric
 from sk_tune._search_record import deciding_scorer, grants_epochs, search_record
 
 Array = npt.NDArray[Any]

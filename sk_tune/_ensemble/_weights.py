@@ -32,7 +32,7 @@ from sklearn.metrics import (
     root_mean_squared_error,
 )
 
-from sk_tune._metric import Metric, scorer_metric
+from sk_tune._scores import Metric, scorer_metric
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]

@@ -42,7 +42,7 @@ from sk_tune._report._search_trials import (
     trials_of,
 )
 from sk_tune._saving import is_savable
-from sk_tune._search import CorrectedScore, Ledger
+from sk_tune._scores import CorrectedScore, Ledger
 from sk_tune._search_record import search_record
 from sk_tune._text import counted, interval_text, number_texts
 

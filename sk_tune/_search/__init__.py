@@ -3,7 +3,6 @@
 """Searches with scikit-learn's interface that train networks as fleets."""
 
 from sk_tune._search._bayes_search import BayesSearchCV
-from sk_tune._search._corrected_score import CorrectedScore, FoldScores, corrected_score
 from sk_tune._search._drop_in_searches import (
     GridSearchCV,
     HalvingGridSearchCV,
@@ -12,23 +11,18 @@ from sk_tune._search._drop_in_searches import (
 )
 from sk_tune._search._hyperband_search import HyperbandSearchCV
 from sk_tune._search._optuna_study import OptunaExport, to_optuna
-from sk_tune._search._outcomes import Ledger
 from sk_tune._search._search_plan import SearchPlan
 from sk_tune._space import Choice
 
 __all__ = [
     "BayesSearchCV",
     "Choice",
-    "CorrectedScore",
-    "FoldScores",
     "GridSearchCV",
     "HalvingGridSearchCV",
     "HalvingRandomSearchCV",
     "HyperbandSearchCV",
-    "Ledger",
     "OptunaExport",
     "RandomizedSearchCV",
     "SearchPlan",
-    "corrected_score",
     "to_optuna",
 ]

@@ -12,7 +12,6 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from typing import Any, Self
 
@@ -36,12 +35,12 @@ from sk_tune._compat import (
 from sk_tune._declaration import Documented, parameters
 from sk_tune._engine import Fit, FitStore, outside_blocks, train_one
 from sk_tune._estimators import NetworkEstimator, as_sliceable, check_complete
-from sk_tune._metric import check_metric_names
 from sk_tune._schedule import Rung
-from sk_tune._search._corrected_score import CorrectedScore, corrected_score_of
+from sk_tune._scores import CorrectedScore, check_metric_names
 from sk_tune._search._fold_fits import network_of
 from sk_tune._search._outcomes import (
     SearchOptions,
+    corrected_score_of,
     fit_name,
     last_rows,
     learning_curves,
@@ -572,9 +571,10 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
         ValueError
             If the path has another ending.
         """
-        # The report package imports searches, so an import above would be circular.
-        written: Path = import_module("sk_tune._report").write_html(self, path, X=X, y=y)
-        return written
+        # Imported here, because matplotlib takes half a second.
+        from sk_tune._report import write_html
+
+        return write_html(self, path, X=X, y=y)
 
     def _labels(self) -> Array | None:
         """Return the classes, if each sample has one label."""

@@ -38,7 +38,7 @@ from sk_tune._compat import (
 )
 from sk_tune._engine import Fit, have_to_start, start_meanwhile
 from sk_tune._estimators import NetworkEstimator, predicts_unchanged, take_rows
-from sk_tune._metric import scorer_metric
+from sk_tune._scores import scorer_metric
 from sk_tune._search._fold_fits import FoldCache, network_of
 from sk_tune._search._network_training import Trainer
 from sk_tune._search._outcomes import (

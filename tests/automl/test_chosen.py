@@ -9,7 +9,7 @@ from sklearn.metrics import accuracy_score, r2_score
 from sk_tune._automl._blend import Trial
 from sk_tune._automl._chosen import choose
 from sk_tune._ensemble import Library
-from sk_tune._metric import scorer_metric
+from sk_tune._scores import scorer_metric
 
 
 def _trial(name, predictions, y, part, classes, score=0.5):

@@ -19,7 +19,7 @@ from sk_tune._automl._splitting import (
     warn_of_leaks,
 )
 from sk_tune._diagnosis import Finding, find_leaks
-from sk_tune._metric import Metric
+from sk_tune._scores import Metric
 from sk_tune.exceptions import SkTuneWarning, TableError
 
 

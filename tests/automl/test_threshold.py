@@ -9,7 +9,7 @@ from sklearn.preprocessing import StandardScaler
 
 from sk_tune import AutoClassifier, MLPClassifier
 from sk_tune._automl._threshold import Threshold, ThresholdChoice
-from sk_tune._metric import scorer_metric
+from sk_tune._scores import scorer_metric
 
 QUICK = {"time_budget": None, "n_rounds": 0, "models": ["linear"], "random_state": 0}
 pytestmark = pytest.mark.usefixtures("few_linear")

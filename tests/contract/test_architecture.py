@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from functools import cache
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,21 @@ def _private_names(module):
 def test_other_packages_are_used_by_their_public_names():
     """A sub-package imports from another by its root, not from its private modules."""
     assert _named((module, [*_private_names(module)]) for module in MODULES) == {}
+
+
+def _imported(module):
+    """Yield the modules of the package that a module imports, also inside functions."""
+    for node in ast.walk(_tree(module)):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("sk_tune"):
+            home = PACKAGE.parent.joinpath(*node.module.split("."))
+            for path in [home / f"{alias.name}.py" for alias in node.names]:
+                own = [path, home.with_suffix(".py"), home / "__init__.py"]
+                yield next(path for path in own if path.exists())
+
+
+def test_modules_do_not_import_each_other_in_a_circle():
+    """Imports have an order, with those inside functions."""
+    TopologicalSorter({m: {*_imported(m)} for m in MODULES}).prepare()
 
 
 def test_licence_is_named_in_every_file():

@@ -28,7 +28,7 @@ from sk_tune import (
     fleet,
 )
 from sk_tune._ensemble import collapse
-from sk_tune._metric import scorer_metric
+from sk_tune._scores import scorer_metric
 
 from_search = partial(TrialEnsembleClassifier.from_search, random_state=0)
 every_method = pytest.mark.parametrize("method", ["greedy", "stack", "average"])

@@ -12,7 +12,7 @@ import sk_tune
 from sk_tune._diagnosis import Finding
 from sk_tune._report import Baseline, next_step, search_part
 from sk_tune._report._gathering import comparison, gather
-from sk_tune._search import CorrectedScore
+from sk_tune._scores import CorrectedScore
 
 CORRECTED = CorrectedScore(
     score=0.8, low=0.7, high=0.9, confidence=0.95, n_bootstraps=1000, naive_score=0.85

@@ -38,8 +38,7 @@ from sk_tune import (
     HyperbandSearchCV,
     fleet,
 )
-from sk_tune._metric import scorer_metric
-from sk_tune._search import corrected_score
+from sk_tune._scores import corrected_score, scorer_metric
 from sk_tune.exceptions import TrainingDivergedError
 
 CV = StratifiedKFold(3, shuffle=True, random_state=1)

@@ -26,8 +26,13 @@ from sklearn.metrics import (
 from sklearn.model_selection import KFold, RepeatedKFold
 
 from sk_tune import GridSearchCV
-from sk_tune._metric import scorer_metric
-from sk_tune._search import CorrectedScore, FoldScores, _corrected_score, corrected_score
+from sk_tune._scores import (
+    CorrectedScore,
+    FoldScores,
+    _expected_score,
+    corrected_score,
+    scorer_metric,
+)
 
 N = 60
 FOLDS = np.arange(N) % 3 == np.arange(3)[:, np.newaxis]
@@ -316,7 +321,7 @@ def test_blocks_of_rows_are_resampled_as_rows_are(monkeypatch, name):
     options = {"n_bootstraps": 400, "random_state": 4, "sample_weight": weight}
 
     by_row = corrected_score(predictions, y, metric, **options)
-    monkeypatch.setattr(_corrected_score, "_MOST_BLOCKS", 600)
+    monkeypatch.setattr(_expected_score, "_MOST_BLOCKS", 600)
     by_block = corrected_score(predictions, y, metric, **options)
 
     width = by_row.high - by_row.low

@@ -9,7 +9,7 @@ from sklearn.linear_model import LinearRegression
 from sklearn.neighbors import KNeighborsClassifier
 
 from sk_tune._schedule import halving_plan
-from sk_tune._search import Ledger
+from sk_tune._scores import Ledger
 from sk_tune._search._outcomes import (
     FoldOutcome,
     best_epoch,

@@ -8,7 +8,7 @@ Notation, as in Tsamardinos et al. (2018): B resamples of N samples, C candidate
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,13 +16,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from sklearn.base import is_classifier
 from sklearn.utils import check_random_state
 
-from sk_tune._metric import Metric, scorer_metric
-from sk_tune._search._metric_sums import Sums, in_blocks, metric_sums
-from sk_tune._search._outcomes import FoldOutcome, out_of_fold_predictions
-from sk_tune._search_record import deciding_scorer, rows_of_most
+from sk_tune._scores._metric import Metric
+from sk_tune._scores._metric_sums import Sums, in_blocks, metric_sums
+from sk_tune._search_record import rows_of_most
 from sk_tune._text import interval_text
 
 Array = npt.NDArray[Any]
@@ -32,9 +30,8 @@ Floats = npt.NDArray[np.float64]
 _CHUNK_BYTES = 32 * 2**20
 # With more samples than this, random blocks of samples are resampled.
 _MOST_BLOCKS = 10_000
-# A metric that is not a function of sums takes 2 to 10 milliseconds per call.  Use at least
-# this number of resamples; a search spends this number of seconds on more of them.
-_MOST_CALLS, _LEAST_RESAMPLES, _MOST_SECONDS = 1_000, 50, 30.0
+# A metric that is not a function of sums takes 2 to 10 milliseconds per call.
+_MOST_CALLS, _LEAST_RESAMPLES = 1_000, 50
 
 
 class FoldScores:
@@ -328,46 +325,6 @@ def _draws(
         drawn += n_rows * np.arange(n_drawn)[:, np.newaxis]
         counts = np.bincount(drawn.ravel(), minlength=n_drawn * n_rows)
         yield counts.reshape(n_drawn, n_rows).astype(np.float64)
-
-
-def corrected_score_of(
-    search: Any,
-    outcomes: Sequence[Sequence[FoldOutcome]],
-    classes: Array | None,
-    sample_weight: Array | None = None,
-) -> CorrectedScore | None:
-    """Return the corrected score of a fitted search's best candidate.
-
-    None if there are no scores, or for a metric that is not a function of targets and
-    predictions, that needs decision functions, or that needs probabilities while a
-    candidate has labels only (ROC AUC of labels is a different metric).
-    """
-    scorer, name = deciding_scorer(search)
-    metric = scorer_metric(scorer, search.estimator)
-    record = search.search_record_
-    if metric is None or not metric.takes_probabilities or record.y is None:
-        return None
-    if not np.isfinite(search.cv_results_[f"mean_test_{name}"]).any():
-        return None
-    held_out = [outcome.held for folds in outcomes for outcome in folds]
-    if not metric.takes_labels and any(h is not None and h.is_of_predict for h in held_out):
-        return None
-    # One network's prediction of each sample if folds were repeated, because the mean of
-    # several networks would have another score.
-    last = [outcomes[row] for row in record.last_rows]
-    predictions = out_of_fold_predictions(last, record.n_rows, classes, averaged=False)
-    if classes is None and is_classifier(search) and record.y.ndim == 2:
-        # Predictions are then the probabilities of each label.
-        classes = np.arange(record.y.shape[1])
-    return corrected_score(
-        predictions,
-        record.y,
-        metric,
-        classes=classes,
-        sample_weight=sample_weight,
-        time_budget=_MOST_SECONDS,
-        random_state=0,
-    )
 
 
 def _complete(

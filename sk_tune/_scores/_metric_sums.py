@@ -32,7 +32,7 @@ from sklearn.metrics import (
     root_mean_squared_error,
 )
 
-from sk_tune._metric import Metric
+from sk_tune._scores._metric import Metric
 
 Floats = npt.NDArray[np.float64]
 

@@ -1,0 +1,143 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Costs and savings of a search."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from sk_tune._text import html_table, seconds_text, text_table
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ledger:
+    """Costs and savings of a search; epochs are summed over candidates and folds.
+
+    Parameters
+    ----------
+    n_candidates : int
+        Configurations.
+    n_fits : int
+        Trainings of one candidate on one fold in one rung.
+    epochs_trained : int
+        Epochs trained in this run.
+    epochs_loaded : int
+        Epochs of an earlier run, loaded from the store.
+    epochs_full : int
+        Epochs of all candidates in all folds, each trained to the end once; a rung that
+        starts from scratch counts its candidates again.
+    epochs_saved_by_pruning : int
+        Part of `epochs_full`: epochs of candidates that a rung dropped by rank, or that
+        lost a race.
+    epochs_saved_by_early_stopping : int
+        Epochs granted to fits that stopped early.
+    epochs_cut_by_failure : int
+        Epochs that failed fits did not reach.
+    epochs_saved_by_warm_start : int
+        Epochs that each rung would repeat if it started from scratch; not part of
+        `epochs_full`.
+    n_failed : int
+        Fits that failed.
+    n_in_fleets : int
+        Fits that were trained in fleets.
+    epochs_left_out : int, default=0
+        Epochs of unfinished candidates when the time budget, Ctrl-C or a callback ended the
+        search.
+    epochs_trained_again : int, default=0
+        Epochs repeated to reach the best epoch, with select_epoch="best".
+    solo_reasons : mapping of str to int, default=empty
+        Reasons for training fits one at a time, with their counts.
+    seconds_preparing : float, default=0.0
+        Seconds of transformers and other work before training.
+    seconds_training : float, default=0.0
+        Seconds of the engine.
+    seconds_scoring : float, default=0.0
+        Seconds of scorers.
+    seconds_sampling : float, default=0.0
+        Seconds for choosing candidates.
+    seconds_refit : float, default=0.0
+        Seconds of fitting the best candidate on all samples.
+    seconds_total : float, default=0.0
+        Seconds of the search, including unlisted parts.
+
+    Notes
+    -----
+    With warm rungs, ``epochs_full = epochs_trained + epochs_loaded +
+    epochs_saved_by_pruning + epochs_saved_by_early_stopping + epochs_cut_by_failure +
+    epochs_left_out``.
+    """
+
+    n_candidates: int
+    n_fits: int
+    epochs_trained: int
+    epochs_loaded: int
+    epochs_full: int
+    epochs_saved_by_pruning: int
+    epochs_saved_by_early_stopping: int
+    epochs_cut_by_failure: int
+    epochs_saved_by_warm_start: int
+    n_failed: int = 0
+    n_in_fleets: int = 0
+    epochs_left_out: int = 0
+    epochs_trained_again: int = 0
+    solo_reasons: Mapping[str, int] = field(default_factory=dict)
+    seconds_preparing: float = 0.0
+    seconds_training: float = 0.0
+    seconds_scoring: float = 0.0
+    seconds_sampling: float = 0.0
+    seconds_refit: float = 0.0
+    seconds_total: float = 0.0
+
+    @property
+    def n_solo(self) -> int:
+        """Fits trained outside of any fleet."""
+        return sum(self.solo_reasons.values())
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Costs and savings by name; without epochs if there were none."""
+        counts = {
+            "candidates": self.n_candidates,
+            "fits": self.n_fits,
+            "fits that failed": self.n_failed,
+        }
+        if self.n_solo and not self.epochs_full:
+            return counts | {"fits trained one at a time": self.n_solo}
+        if not self.epochs_full:
+            return counts
+        return counts | {
+            "fits trained in fleets": self.n_in_fleets,
+            "fits trained one at a time": self.n_solo,
+            "epochs trained": self.epochs_trained,
+            "epochs of an earlier run": self.epochs_loaded,
+            "epochs trained again to the best one": self.epochs_trained_again,
+            "epochs if all were trained to the end": self.epochs_full,
+            "epochs saved by pruning": self.epochs_saved_by_pruning,
+            "epochs saved by early stopping": self.epochs_saved_by_early_stopping,
+            "epochs cut by failures": self.epochs_cut_by_failure,
+            "epochs left out when the search ended": self.epochs_left_out,
+            "epochs saved by warm start": self.epochs_saved_by_warm_start,
+        }
+
+    @property
+    def times(self) -> dict[str, str]:
+        """Times of the parts of the search, by name, as text."""
+        parts = {
+            "preparing": self.seconds_preparing,
+            "training": self.seconds_training,
+            "scoring": self.seconds_scoring,
+            "choosing candidates": self.seconds_sampling,
+            "refit": self.seconds_refit,
+            "in all": self.seconds_total,
+        }
+        return {name: seconds_text(seconds) for name, seconds in parts.items()}
+
+    def __str__(self) -> str:
+        spent = ", ".join(f"{name} {time}" for name, time in self.times.items())
+        reasons = [f"{n} one at a time: {why}" for why, n in self.solo_reasons.items()]
+        counts = text_table(["spent", "count"], list(self.counts.items()))
+        return "\n".join([counts, spent, *reasons])
+
+    def _repr_html_(self) -> str:
+        reasons = {f"one at a time: {why}": n for why, n in self.solo_reasons.items()}
+        rows = [*self.counts.items(), *reasons.items(), *self.times.items()]
+        return html_table(["spent", "amount"], rows)
