@@ -186,9 +186,9 @@ class _TrialEnsemble(Combined, BaseEstimator):  # type: ignore[misc]
         if search.refit is True:
             # Otherwise it names the deciding metric.
             search.set_params(refit=False)
-        if not self.refit and search.keep_models == "none":
+        if not self.refit and search.keep_models is None:
             search.set_params(keep_models="all")
-        if search.keep_predictions == "none":
+        if search.keep_predictions is None:
             search.set_params(keep_predictions="all")
         for name in ("search_", "estimators_"):
             self.__dict__.pop(name, None)
@@ -199,7 +199,7 @@ class _TrialEnsemble(Combined, BaseEstimator):  # type: ignore[misc]
                 # An interrupted search is kept with all its results.
                 self.search_ = search
         self._build(search, X, y, params)
-        if self.search.keep_models == "none" and not self.refit:
+        if self.search.keep_models is None and not self.refit:
             # Members are in estimators_; other models are not needed.
             del search.models_
         return self

@@ -85,7 +85,7 @@ _OWN_STATE: tuple[str, ...] = ("_outcomes", "_n_rows", "_y", "_scored_by", "_cur
 _OWN_STATE += ("_corrected", "best_epochs_", "models_", "ledger_", "cut_short_")
 # Attributes that scikit-learn sets after all candidates have scores.
 _CHOSEN = ("best_index_", "best_score_", "best_params_", "best_estimator_", "refit_time_")
-_N_KEPT = {"none": 0, "best": 1, "all": None}
+_N_KEPT = {None: 0, "best": 1, "all": None}
 
 
 @parameters
@@ -131,7 +131,7 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
         `select_epoch` is "best".
     models_ : dict of int to list of estimators
         Estimators fitted in the folds, by row of ``cv_results_``.  Only available if
-        `keep_models` is not "none".
+        `keep_models` is not None.
     ledger_ : Ledger
         Epochs and seconds spent and saved.
     cut_short_ : str
@@ -384,7 +384,7 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
             n_jobs=self.n_jobs,
             refit=False,
             cv=self.cv,
-            keep_predictions="none",
+            keep_predictions=None,
         )
 
     def __getstate__(self) -> dict[str, Any]:
@@ -491,7 +491,7 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
         if self.select_epoch == "best":
             chosen = session.trainer.best_epochs.items()
             self.best_epochs_ = {row: epoch for row, epoch in chosen if row < n_rows}
-        if self.keep_models != "none":
+        if self.keep_models is not None:
             models = session.models.items()
             self.models_ = {row: estimators for row, estimators in models if row < n_rows}
         self.cv_results_ = with_reasons(results, session.outcomes, self.refit)

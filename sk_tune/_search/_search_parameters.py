@@ -14,7 +14,7 @@ from sk_tune._declaration import COUNT, parameters
 from sk_tune._estimators import Seconds
 from sk_tune._space import Space, as_space
 
-_KEPT = StrOptions({"none", "best", "all"})
+_KEPT = StrOptions({"best", "all"})
 
 
 @parameters
@@ -61,13 +61,14 @@ class SearchParameters:
         Epoch of a network to score: the last one, or the best of its mean curve over the
         folds (of the score for accuracy and R^2, else of the loss), which the refit uses
         too.  Folds do not choose epochs individually.
-    keep_models : int or {"none", "best", "all"}, default="none"
+    keep_models : int, "best", "all" or None, default=None
         Number of best candidates with estimators of the folds in ``models_``.  Candidates
-        of the last rung, or with the most resources, come first.
-    keep_predictions : int or {"none", "best", "all"}, default="all"
+        of the last rung, or with the most resources, come first.  "all" lets
+        ``TrialEnsembleClassifier.from_search`` combine candidates without a refit.
+    keep_predictions : int, "best", "all" or None, default="all"
         Number of best candidates with ``oof_predictions_``; all others have NaN.  Keeping
         fewer than all saves memory, but ``corrected_score_``, which needs all candidates,
-        is None.  With "none", estimators that are not networks predict only for their
+        is None.  With None, estimators that are not networks predict only for their
         scores, which halves the time of nearest neighbours, for example.
     race : bool, default=False
         Whether a candidate stops before its last folds if it is clearly worse than the best
@@ -94,8 +95,8 @@ class SearchParameters:
         None
     )
     select_epoch: Annotated[str, StrOptions({"last", "best"})] = "last"
-    keep_models: Annotated[Any, _KEPT, COUNT] = "none"
-    keep_predictions: Annotated[Any, _KEPT, COUNT] = "all"
+    keep_models: Annotated[int | str | None, _KEPT, COUNT, None] = None
+    keep_predictions: Annotated[int | str | None, _KEPT, COUNT, None] = "all"
     race: Annotated[bool, "boolean"] = False
     store: Annotated[str | os.PathLike[str] | None, str, os.PathLike, None] = None
 

@@ -132,7 +132,7 @@ def test_what_is_no_fitted_search_is_refused(search, iris):
     for own in (theirs, clone(search)):
         with pytest.raises(ValueError, match="must be a fitted search of sk_tune"):
             read_library(own, **OPTIONS)
-    forgetful = clone(search).set_params(keep_models="none").fit(*iris)
+    forgetful = clone(search).set_params(keep_models=None).fit(*iris)
     with pytest.raises(ValueError, match="keep_models='all', or use refit=True"):
         read_library(forgetful, **OPTIONS)
 

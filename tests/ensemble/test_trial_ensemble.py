@@ -54,7 +54,7 @@ def test_it_is_the_weighted_average_of_fold_models(search, iris, method):
 @every_method
 def test_fit_runs_the_search_and_builds_from_it(search, iris, method):
     """``fit`` gives what ``from_search`` gives of the same search."""
-    own = clone(search).set_params(keep_models="none")
+    own = clone(search).set_params(keep_models=None)
     fitted = TrialEnsembleClassifier(own, method=method, random_state=0).fit(*iris)
     built = from_search(search, method=method)
 
@@ -124,7 +124,7 @@ def test_the_score_is_of_the_metric_that_decides(search, iris, scoring, refit, n
 
 def test_a_search_that_kept_no_predictions_is_asked_to_keep_them(search, iris):
     """By ``fit``; a fitted one lacks what an ensemble is made of."""
-    own = clone(search).set_params(keep_predictions="none")
+    own = clone(search).set_params(keep_predictions=None)
 
     fitted = TrialEnsembleClassifier(own, random_state=0).fit(*iris)
 

@@ -78,7 +78,7 @@ def test_changing_the_curves_changes_a_copy(search, iris):
 def test_a_second_fit_forgets_the_first(search, iris):
     """Parameters set after a fit apply to the next one, and old models are gone."""
     search.fit(*iris)
-    search.set_params(keep_models="none", estimator__hidden_layer_sizes=(3,))
+    search.set_params(keep_models=None, estimator__hidden_layer_sizes=(3,))
     search.fit(iris.X[:, :2], iris.y)
 
     assert not hasattr(search, "models_")
@@ -613,7 +613,7 @@ def test_invalid_epochs_fail_alone(net, iris, epochs):
 
 
 @pytest.mark.parametrize(
-    ("keep", "n_kept"), [("none", 0), ("best", 1), (2, 2), ("all", 3)], ids=str
+    ("keep", "n_kept"), [(None, 0), ("best", 1), (2, 2), ("all", 3)], ids=str
 )
 @pytest.mark.parametrize("is_network", [True, False], ids=["network", "tree"])
 def test_the_requested_number_of_predictions_is_kept(net, iris, is_network, keep, n_kept):

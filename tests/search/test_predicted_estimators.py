@@ -192,7 +192,7 @@ def test_callbacks_of_the_searched_estimator_get_every_fit(do_nothing, iris):
             Counting.n_fits += 1
 
     counts = []
-    for keep_models in ("none", "all"):
+    for keep_models in (None, "all"):
         Counting.n_fits = 0
         pipeline = scaled(NET).set_callbacks(Counting())
         options = {"cv": 3, "refit": False, "keep_models": keep_models}

@@ -560,9 +560,7 @@ def test_a_race_corrects_for_the_sizes_of_the_folds(iris, monkeypatch, cv, ratio
     assert_allclose(ratios, ratio)
 
 
-@pytest.mark.parametrize(
-    ("keep", "rows"), [("none", None), ("best", 1), (2, 2), ("all", 4)]
-)
+@pytest.mark.parametrize(("keep", "rows"), [(None, None), ("best", 1), (2, 2), ("all", 4)])
 def test_kept_models_predict_their_scores(net, iris, keep, rows):
     """Models of the best candidates are kept, and predict their held-out fold equally."""
     search = GridSearchCV(
