@@ -12,25 +12,26 @@ from contextvars import ContextVar
 from pathlib import Path
 
 from sk_tune._text import CARRIED, page
-from sk_tune.exceptions import SkTuneWarning
+from sk_tune.exceptions import SkTuneWarning, TrainedAloneWarning
 
 __all__ = [
+    "collected_warnings",
     "is_raised_by_code",
-    "telling_later",
-    "telling_once",
-    "warn_of_solo",
+    "one_warning_per_topic",
+    "warn_trained_alone",
     "warn_user",
 ]
 
 _PACKAGE = str(Path(__file__).parent)
-
+# A message and its category, by topic.
+Messages = dict[str, tuple[str, type[SkTuneWarning]]]
 
 # Topics that a search has warned about, so that its folds do not repeat them.
 _WARNED_TOPICS: ContextVar[set[str] | None] = ContextVar("_WARNED_TOPICS", default=None)
 
 
 @contextmanager
-def telling_once() -> Iterator[None]:
+def one_warning_per_topic() -> Iterator[None]:
     """Let `warn_user` issue only one warning `about` each topic in this block."""
     token = _WARNED_TOPICS.set(set())
     try:
@@ -40,13 +41,13 @@ def telling_once() -> Iterator[None]:
 
 
 # Warnings to issue when a task of a search ends, possibly in another process.
-_PENDING: ContextVar[dict[str, str] | None] = ContextVar("_PENDING", default=None)
+_PENDING: ContextVar[Messages | None] = ContextVar("_PENDING", default=None)
 
 
 @contextmanager
-def telling_later() -> Iterator[dict[str, str]]:
+def collected_warnings() -> Iterator[Messages]:
     """Collect warnings `about` topics in this block, for the caller to issue."""
-    messages: dict[str, str] = {}
+    messages: Messages = {}
     token = _PENDING.set(messages)
     try:
         yield messages
@@ -54,15 +55,14 @@ def telling_later() -> Iterator[dict[str, str]]:
         _PENDING.reset(token)
 
 
-def warn_user(message: str, *, about: str = "") -> None:
-    """Issue a ``SkTuneWarning`` that points at the user's line.
+def warn_user(message: str, category: type[SkTuneWarning], *, about: str = "") -> None:
+    """Issue a warning that points at the user's line.
 
-    That is the innermost line outside of sk_tune and of packages that call sk_tune for the
-    user.
+    That is the innermost line outside of sk_tune and of packages that call sk_tune.
     """
     topics, pending = _WARNED_TOPICS.get(), _PENDING.get()
     if about and pending is not None:
-        pending.setdefault(about, message)
+        pending.setdefault(about, (message, category))
         return
     if about and topics is not None:
         if about in topics:
@@ -72,7 +72,7 @@ def warn_user(message: str, *, about: str = "") -> None:
     level, frame = 1, sys._getframe()
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_skipped()):
         level, frame = level + 1, frame.f_back
-    warnings.warn(message, SkTuneWarning, stacklevel=level)
+    warnings.warn(message, category, stacklevel=level)
 
 
 # Modules that call sk_tune on behalf of a user.
@@ -84,8 +84,8 @@ def _skipped() -> tuple[str, ...]:
     return (_PACKAGE, *(f.removesuffix("__init__.py") for f in files if f))
 
 
-def warn_of_solo(reasons: Mapping[str, int]) -> None:
-    """Warn of networks trained alone, with counts by reason, if there are any.
+def warn_trained_alone(reasons: Mapping[str, int]) -> None:
+    """Warn of networks trained alone, if any, with counts by reason.
 
     A reason is a clause that continues "was trained alone because".
     """
@@ -96,7 +96,8 @@ def warn_of_solo(reasons: Mapping[str, int]) -> None:
         networks = "network was" if n == 1 else "networks were"
         warn_user(
             f"{n} {networks} trained alone, which is slower and gives the same result: "
-            f"{listed}. See {page(CARRIED)}"
+            f"{listed}. See {page(CARRIED)}",
+            TrainedAloneWarning,
         )
 
 

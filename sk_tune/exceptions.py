@@ -7,15 +7,24 @@ from typing import ClassVar
 from sk_tune._text import page
 
 __all__ = [
+    "DataWarning",
+    "LeakWarning",
     "OptionError",
+    "ParameterWarning",
+    "ReleaseWarning",
+    "SavingWarning",
     "SearchError",
     "SkTuneError",
     "SkTuneWarning",
     "SpaceError",
     "StoreError",
+    "StoreWarning",
     "TableError",
+    "TimeBudgetWarning",
+    "TrainedAloneWarning",
     "TrainingDivergedError",
     "TrainingFailedError",
+    "VerdictWarning",
 ]
 
 
@@ -67,4 +76,47 @@ class StoreError(SkTuneError, OSError, page="how-to/resume"):
 
 
 class SkTuneWarning(UserWarning):
-    """Base of all warnings that sk_tune issues."""
+    """Base of sk_tune's warnings.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> from sk_tune.exceptions import TrainedAloneWarning
+    >>> warnings.filterwarnings("ignore", category=TrainedAloneWarning)
+    """
+
+
+class DataWarning(SkTuneWarning):
+    """Cells, shapes or classes of the data are probably not as intended."""
+
+
+class LeakWarning(SkTuneWarning):
+    """The leak guard found reasons for optimistic scores."""
+
+
+class ParameterWarning(SkTuneWarning):
+    """A parameter has less effect than its value suggests."""
+
+
+class ReleaseWarning(SkTuneWarning):
+    """Another release of a library trains more slowly or may predict differently."""
+
+
+class SavingWarning(SkTuneWarning):
+    """A saved, loaded or exported model differs from the fitted one."""
+
+
+class StoreWarning(SkTuneWarning):
+    """Finished fits cannot be stored or reused."""
+
+
+class TimeBudgetWarning(SkTuneWarning):
+    """A time budget ended a search or a refit early."""
+
+
+class TrainedAloneWarning(SkTuneWarning):
+    """Networks were trained alone, which is slower and gives the same results."""
+
+
+class VerdictWarning(SkTuneWarning):
+    """The chosen model does not clearly beat a constant prediction."""

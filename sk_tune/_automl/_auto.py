@@ -81,7 +81,7 @@ from sk_tune._scores import Metric
 from sk_tune._splits import as_times, take
 from sk_tune._training import processes_per_cpu
 from sk_tune._warnings import warn_user
-from sk_tune.exceptions import SearchError, TableError
+from sk_tune.exceptions import SearchError, TableError, VerdictWarning
 
 Array = npt.NDArray[Any]
 
@@ -281,9 +281,12 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
 
         Warns
         -----
-        SkTuneWarning
-            If there is a leak that makes scores optimistic, if a class has only one row,
-            and if the columns do not clearly help, see `beats_baseline_`.
+        LeakWarning
+            If a leak makes scores optimistic.
+        DataWarning
+            If a class has only one row.
+        VerdictWarning
+            If the columns do not clearly help, see `beats_baseline_`.
         """
         clock = Clock(self.time_budget)
         self._check()
@@ -333,7 +336,7 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         if course.was_interrupted:
             raise KeyboardInterrupt
         if not self.beats_baseline_:
-            warn_user(self.verdict_)
+            warn_user(self.verdict_, VerdictWarning)
         return self
 
     def _check(self) -> None:

@@ -32,7 +32,7 @@ from sk_tune._search import GridSearchCV
 from sk_tune._text import LiveLine, error_line
 from sk_tune._training import processes_per_cpu
 from sk_tune._warnings import warn_user
-from sk_tune.exceptions import StoreError
+from sk_tune.exceptions import StoreError, StoreWarning
 
 # Errors that fail a model but not the fit.
 ERRORS = (ValueError, TypeError, RuntimeError, ArithmeticError, MemoryError, LookupError)
@@ -182,7 +182,7 @@ class MemoryFolder:
                     file.unlink()
         except (OSError, PicklingError, AttributeError, TypeError) as error:
             # The disk may be full, or the scorer cannot be pickled.
-            warn_user(f"Trials cannot be stored in {self.folder}: {error}.")
+            warn_user(f"Trials cannot be stored in {self.folder}: {error}.", StoreWarning)
             self._next_write = float("inf")
             return
         now = time.monotonic()

@@ -31,7 +31,7 @@ from sk_tune._scores import Metric
 from sk_tune._splits import folds_among, order_of_times, take
 from sk_tune._text import listed
 from sk_tune._warnings import warn_user
-from sk_tune.exceptions import TableError
+from sk_tune.exceptions import DataWarning, LeakWarning, TableError
 
 Array = npt.NDArray[Any]
 Fold = tuple[Array, Array]  # Positions of training and held-out samples.
@@ -122,7 +122,8 @@ def warn_of_rare_classes(y: Array) -> None:
         warn_user(
             "Each class must have at least 2 rows, one to train on and one to score. Got "
             f"only 1 row of {len(rare)} classes, such as {listed}: no score shows whether "
-            "these are learnt. Add rows of these classes, or remove or merge them."
+            "these are learnt. Add rows of these classes, or remove or merge them.",
+            DataWarning,
         )
 
 
@@ -444,4 +445,6 @@ def warn_of_leaks(findings: Iterable[Finding]) -> None:
     serious = serious_leaks(findings)
     if serious:
         listed = " ".join(f"{f.message} {f.remedy}".strip() for f in serious)
-        warn_user(f"The leak guard found reasons for optimistic scores. {listed}")
+        warn_user(
+            f"The leak guard found reasons for optimistic scores. {listed}", LeakWarning
+        )

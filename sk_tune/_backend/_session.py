@@ -45,7 +45,7 @@ from sk_tune._engine import (
 from sk_tune._estimators import NetworkEstimator, resolve_seed
 from sk_tune._text import CARRIED, error_line, error_text, page, seconds_text, text_table
 from sk_tune._training import TrainingState, is_small, seed_of_state
-from sk_tune._warnings import warn_of_solo
+from sk_tune._warnings import warn_trained_alone
 
 Task = Callable[[], Any]
 # Takes X, y and sample_weight; returns positions of monitor samples.
@@ -319,7 +319,7 @@ class Session:
     def report_declined(self) -> None:
         """Report and warn about networks outside of fleets since the last call."""
         if self.declined:
-            warn_of_solo(self.declined)
+            warn_trained_alone(self.declined)
             self.report.n_requested += self.declined.total()
             self.report.solo = dict(Counter(self.report.solo) + self.declined)
             self.declined = Counter()

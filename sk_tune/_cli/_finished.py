@@ -72,7 +72,7 @@ def _write(
                 predictions = _predictions(part, saved, proba=proba)
             except TableError as error:
                 raise TableError(f"{error}{where}") from error
-        messages = [w.message for w in caught if w.category is SkTuneWarning]
+        messages = [w.message for w in caught if issubclass(w.category, SkTuneWarning)]
         # Labels and probabilities raise the same warnings.
         for message in dict.fromkeys(map(str, messages)):
             _note(f"{message}{where}")

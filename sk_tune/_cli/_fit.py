@@ -59,7 +59,13 @@ from sk_tune._scores import check_metric_names
 from sk_tune._splits import as_times
 from sk_tune._text import listed
 from sk_tune._training import processes_per_cpu
-from sk_tune.exceptions import OptionError, SearchError, SkTuneWarning, TableError
+from sk_tune.exceptions import (
+    LeakWarning,
+    OptionError,
+    SearchError,
+    SkTuneWarning,
+    TableError,
+)
 
 # Least seconds for models, because at least one model is always tried.
 _LEAST_BUDGET = 1e-3
@@ -210,7 +216,7 @@ def _kinds(X: pd.DataFrame) -> tuple[ColumnKinds, list[str]]:
     with warnings.catch_warnings(record=True, action="always") as caught:
         kinds = decide_columns(X)[2]
     check_used(kinds, len(X))
-    return kinds, [str(w.message) for w in caught if w.category is SkTuneWarning]
+    return kinds, [str(w.message) for w in caught if issubclass(w.category, SkTuneWarning)]
 
 
 def _train(
@@ -444,5 +450,5 @@ def _calm(*, verbose: bool) -> Iterator[None]:
             warnings.simplefilter("ignore", UserWarning)
             warnings.simplefilter("ignore", RuntimeWarning)
         # The outcome prints this warning.
-        warnings.filterwarnings("ignore", "The leak guard found", SkTuneWarning)
+        warnings.simplefilter("ignore", LeakWarning)
         yield

@@ -12,6 +12,7 @@ from joblib.externals.loky import reusable_executor
 from joblib.parallel import get_active_backend
 
 from sk_tune._warnings import warn_user
+from sk_tune.exceptions import ReleaseWarning
 
 __all__ = ["TaskPool", "functions_of", "get_active_backend", "loky_workers", "takes_tasks"]
 
@@ -74,7 +75,8 @@ def _pool_works() -> bool:
     except (AttributeError, TypeError, ValueError, Empty) as error:
         warn_user(
             f"joblib {joblib.__version__} submits tasks in a way that sk_tune does not "
-            f"know ({error}). Results of workers come later, all at once."
+            f"know ({error}). Results of workers come later, all at once.",
+            ReleaseWarning,
         )
         return False
     return works

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from sk_tune._warnings import warn_user
+from sk_tune.exceptions import ReleaseWarning
 
 __all__ = [
     "convolution_backward",
@@ -57,7 +58,8 @@ def _found(
     except (RuntimeError, TypeError) as error:
         warn_user(
             f"torch {torch.__version__} has another form of {name} ({error}). "
-            "Some networks train more slowly."
+            "Some networks train more slowly.",
+            ReleaseWarning,
         )
         return instead
     return operator

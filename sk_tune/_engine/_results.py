@@ -34,6 +34,7 @@ from sk_tune._fleets import arithmetic
 from sk_tune._json_values import encode
 from sk_tune._training import TrainingState, arrays_of_state, values_of_state
 from sk_tune._warnings import warn_user
+from sk_tune.exceptions import StoreWarning
 
 # Raised when the same fit gives other numbers, or its result has another form.
 _FORMAT = 10
@@ -195,7 +196,7 @@ def warn_of_unstored(reasons: Counter[str]) -> None:
     """Warn about fits that another run cannot load, if there are any."""
     if reasons:
         listed = "; ".join(f"{n} because {why}" for why, n in reasons.most_common())
-        warn_user(f"{reasons.total()} fits are not stored: {listed}.")
+        warn_user(f"{reasons.total()} fits are not stored: {listed}.", StoreWarning)
 
 
 class Results:

@@ -34,7 +34,7 @@ from sk_tune._training import (
     values_of_state,
 )
 from sk_tune._warnings import warn_user
-from sk_tune.exceptions import StoreError
+from sk_tune.exceptions import StoreError, StoreWarning
 
 _BATCHES = "batches"
 
@@ -437,7 +437,7 @@ class FitStore:
         # Only once, because a fault of the file concerns each of its fits.
         if not self._has_warned:
             self._has_warned = True
-            warn_user(f"Store {self.path}: {what}.")
+            warn_user(f"Store {self.path}: {what}.", StoreWarning)
 
 
 def _check_file(path: Path) -> None:

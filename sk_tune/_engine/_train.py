@@ -58,7 +58,7 @@ from sk_tune._estimators import (
 )
 from sk_tune._fleets import Plan, plan
 from sk_tune._training import TimeLimit
-from sk_tune._warnings import warn_of_solo
+from sk_tune._warnings import warn_trained_alone
 
 # Networks of a shard: about the number that trains side by side.  Each worker then gets
 # several shards of a large search, so that none is idle for long at the end.  Larger
@@ -142,9 +142,10 @@ def train(
 
     Warns
     -----
-    SkTuneWarning
-        Once, with reasons, if fits were trained alone in spite of ``engine="fleet"``; if
-        fits cannot be stored; if the store is damaged, or its disk full.
+    TrainedAloneWarning
+        Once, with reasons, if fits were trained alone in spite of ``engine="fleet"``.
+    StoreWarning
+        If fits cannot be stored, if the store is damaged, or its disk full.
 
     Notes
     -----
@@ -184,7 +185,7 @@ def train(
         _train(fits, results, n_jobs, engine, memory_limit, progress, store, limit)
     if engine == "fleet":
         reasons = (trained.solo_reason for trained in results.trained.values())
-        warn_of_solo(Counter(reason for reason in reasons if reason))
+        warn_trained_alone(Counter(reason for reason in reasons if reason))
     return [results.trained[i] for i in range(len(fits))]
 
 

@@ -30,6 +30,7 @@ from sk_tune._ensemble._member_fits import asks_for_types, has_network, with_cat
 from sk_tune._ensemble._parts import parts_of
 from sk_tune._estimators import MLPClassifier, MLPRegressor, category_columns
 from sk_tune._warnings import warn_user
+from sk_tune.exceptions import ParameterWarning
 
 Array = npt.NDArray[Any]
 
@@ -207,7 +208,8 @@ def _categories_of_members(bagging: Any, X: Any) -> list[int]:
     warn_user(
         f"{type(bagging).__name__} draws columns for each member, so members would treat "
         f"{[str(X.columns[i]) for i in positions[:_N_NAMED]]} as numbers, not categories. "
-        "Use max_features=1.0 and bootstrap_features=False."
+        "Use max_features=1.0 and bootstrap_features=False.",
+        ParameterWarning,
     )
     return []
 

@@ -21,6 +21,7 @@ from sk_tune._estimators._validation import WholeNumber, check_input_shape, resh
 from sk_tune._nets import CNN
 from sk_tune._training import n_weights
 from sk_tune._warnings import warn_user
+from sk_tune.exceptions import DataWarning
 
 _SHAPE = ("n_layers", "n_channels", "kernel_size", "pooling", "width")
 # Torch has convolutions over one to three dimensions.
@@ -126,6 +127,7 @@ def _ask_for_channels(estimator: Any, shape: tuple[int, ...]) -> None:
             f"X of shape (n_samples, {', '.join(map(str, shape))}) has {shape[0]} channels "
             f"for {type(estimator).__name__}, which takes (n_samples, n_channels, ...). If "
             f"{advice}.",
+            DataWarning,
             about="channels",
         )
 

@@ -32,6 +32,7 @@ from sk_tune._nets import (
 )
 from sk_tune._onnx_graph import OPSET, Graph, check_packages
 from sk_tune._warnings import warn_user
+from sk_tune.exceptions import SavingWarning
 
 
 def add_network(graph: Graph, x: Any, estimator: Any) -> Any:
@@ -49,7 +50,8 @@ def add_network(graph: Graph, x: Any, estimator: Any) -> Any:
         check_packages("onnxscript")
         warn_user(
             f"The export writes common layers itself. Got {error}, so torch.onnx writes "
-            f"the whole {type(module).__name__}, which may take minutes."
+            f"the whole {type(module).__name__}, which may take minutes.",
+            SavingWarning,
         )
         outputs = graph.insert(_exported(module, x.dtype, estimator.input_shape_), x)
     if estimator._is_multilabel:

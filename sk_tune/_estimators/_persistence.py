@@ -38,6 +38,7 @@ from sk_tune._training import (
     values_of_state,
 )
 from sk_tune._warnings import warn_user
+from sk_tune.exceptions import SavingWarning
 
 FORMAT_VERSION = 1
 
@@ -281,7 +282,7 @@ def _describe_learnt(estimator: Any) -> Any:
         try:
             encode(value)
         except TypeError as error:
-            warn_user(f"The attribute {name!r} cannot be saved. {error}")
+            warn_user(f"The attribute {name!r} cannot be saved. {error}", SavingWarning)
         else:
             learnt[name] = value
     return encode(learnt)
@@ -297,7 +298,9 @@ def _can_be_learnt(cls: type, name: str) -> bool:
 
 def _describe_params(estimator: Any, params: dict[str, Any]) -> dict[str, Any]:
     if params["callbacks"]:
-        warn_user("The callbacks of the estimator are code and are not saved.")
+        warn_user(
+            "The callbacks of the estimator are code and are not saved.", SavingWarning
+        )
     needs_module = "module" in params
     # Array-likes, such as a pandas Index of column names, are saved as lists.
     params = {
@@ -377,7 +380,7 @@ def _restore_net(
     try:
         device = resolve_device(estimator)
     except ValueError as error:
-        warn_user(f"{error} The network is loaded on the CPU.")
+        warn_user(f"{error} The network is loaded on the CPU.", SavingWarning)
         device = "cpu"
     _check_size(estimator, tensors)
     net = estimator._make_net(description["seed"], device)

@@ -29,6 +29,7 @@ from sk_tune._estimators._validation import (
 from sk_tune._nets import RNN, CategoryEmbedding
 from sk_tune._training import n_weights, shape_of
 from sk_tune._warnings import warn_user
+from sk_tune.exceptions import DataWarning
 
 Array = npt.NDArray[Any]
 
@@ -253,7 +254,8 @@ def warn_of_tokens(X: Any) -> None:
         warn_user(
             "Sequences of integers are read as magnitudes. If they are ids of tokens, use "
             "RNNClassifier or RNNRegressor with n_tokens=, which learn a vector for each "
-            "token; if not, convert them to floats."
+            "token; if not, convert them to floats.",
+            DataWarning,
         )
 
 
@@ -284,7 +286,7 @@ def _ask_for_time(estimator: Any, shape: tuple[int, ...]) -> None:
     if n_steps == 1 and n_features > 1:
         raise ValueError(question)
     if n_steps * _LIKELY_CHANNELS < n_features:
-        warn_user(question)
+        warn_user(question, DataWarning)
 
 
 def _check_padding(missing: npt.NDArray[np.bool_]) -> None:

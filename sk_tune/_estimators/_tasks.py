@@ -25,6 +25,7 @@ from sk_tune._training import (
     r2_by_network,
 )
 from sk_tune._warnings import warn_user
+from sk_tune.exceptions import DataWarning
 
 Array = npt.NDArray[Any]
 
@@ -254,7 +255,8 @@ class NetworkClassifier(ClassifierMixin, ClassifierParameters, NetworkEstimator)
         warn_user(
             f"The rows for early stopping are not stratified: {len(y)} rows with "
             f"validation_fraction={self.validation_fraction} are too few for "
-            f"{len(counts)} classes, the smallest of {counts.min()} rows."
+            f"{len(counts)} classes, the smallest of {counts.min()} rows.",
+            DataWarning,
         )
         return None
 

@@ -60,7 +60,7 @@ from sk_tune._training import (
     weights_message,
 )
 from sk_tune._warnings import is_raised_by_code, warn_user
-from sk_tune.exceptions import TrainingDivergedError
+from sk_tune.exceptions import ParameterWarning, SavingWarning, TrainingDivergedError
 
 # Map from outputs to probabilities, for scoring callbacks.
 _PROBABILITIES: dict[type[nn.Module], Callable[[Tensor], Tensor]] = {
@@ -212,14 +212,16 @@ class TrainingNet(LateOptimizerNet):
         if self.stopped_early:
             warn_user(
                 "Early stopping has ended the training, so partial_fit changes nothing. "
-                "Use early_stopping=False to train on a stream."
+                "Use early_stopping=False to train on a stream.",
+                ParameterWarning,
             )
         elif options.lr_schedule != "constant" and n_epochs >= options.schedule_epochs:
             rate = self.optimizer_.param_groups[0]["lr"]
             warn_user(
                 f"lr_schedule={options.lr_schedule!r} has ended after max_epochs="
                 f"{options.schedule_epochs}, so partial_fit learns little or nothing, at "
-                f"a rate of {rate:.1g}. Use lr_schedule='constant' to train on a stream."
+                f"a rate of {rate:.1g}. Use lr_schedule='constant' to train on a stream.",
+                ParameterWarning,
             )
 
     @property
@@ -487,7 +489,8 @@ class TrainingNet(LateOptimizerNet):
         if not has_device(torch.device(device)):
             warn_user(
                 f"The network was trained on {device!r}, which is not available here. "
-                "It is loaded on the CPU."
+                "It is loaded on the CPU.",
+                SavingWarning,
             )
             device = "cpu"
         state = {**state, "device": device}

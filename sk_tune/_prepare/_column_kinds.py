@@ -31,7 +31,7 @@ from sk_tune._prepare._formats import (
 )
 from sk_tune._text import listed
 from sk_tune._warnings import warn_user
-from sk_tune.exceptions import TableError
+from sk_tune.exceptions import DataWarning, TableError
 
 
 def as_pandas(values: Any) -> pd.DataFrame | None:
@@ -102,7 +102,8 @@ def without_header_rows(table: pd.DataFrame) -> pd.DataFrame:
     more = f" and {n - 1} more" if n > 1 else ""
     warn_user(
         f"Row {first + 1}{more} of the table repeats the column names and counts as "
-        "missing. Remove such rows from X and y."
+        "missing. Remove such rows from X and y.",
+        DataWarning,
     )
     return table.mask(np.broadcast_to(is_header[:, np.newaxis], table.shape))
 
@@ -336,7 +337,7 @@ def warn_of_guess(column: "Column[Any]", text_format: TextFormat) -> None:
         text += (
             f" If it is, give pd.to_datetime(X[{name!r}], dayfirst={other}) in its place."
         )
-    warn_user(text, about=f"the format of column {column.name!r}")
+    warn_user(text, DataWarning, about=f"the format of column {column.name!r}")
 
 
 def _warn_of_words(column: "Column[Any]", least: int) -> None:
@@ -363,6 +364,7 @@ def _warn_of_words(column: "Column[Any]", least: int) -> None:
     warn_user(
         f"Column {column.name!r} is not read as {kind}: {n - n_words} of {n} values are, "
         f"but not {shown}. Replace these by NaN to have it read.",
+        DataWarning,
         about=f"the words in column {column.name!r}",
     )
 

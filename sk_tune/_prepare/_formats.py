@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from sk_tune._warnings import warn_user
-from sk_tune.exceptions import TableError
+from sk_tune.exceptions import DataWarning, TableError
 
 Array = npt.NDArray[Any]
 Column = pd.Series
@@ -338,5 +338,6 @@ def report_unread(
     warn_user(
         f"Column {column.name!r} holds {required}, except for {where}. Cells in another "
         "format count as missing.",
+        DataWarning,
         about=f"the unread cells of column {column.name!r}",
     )

@@ -33,6 +33,7 @@ from sk_tune._estimators import (
 )
 from sk_tune._json_values import decode, encode
 from sk_tune._warnings import warn_user
+from sk_tune.exceptions import ReleaseWarning
 
 # Classes and functions by package; the package is imported when a file names one of them.
 # Their states consist of numbers, text, and each other.
@@ -355,7 +356,7 @@ def load(path: str | PathLike[str], *, module: Any = None) -> Any:
 
     Warns
     -----
-    SkTuneWarning
+    ReleaseWarning
         If the transformers in it were fitted by another version of scikit-learn.
 
     See Also
@@ -415,7 +416,8 @@ def load_object(
             warn_user(
                 f"{path} was saved with scikit-learn {version}. This is "
                 f"{sklearn.__version__}, whose transformers may differ: compare "
-                "predictions with earlier results, or fit again."
+                "predictions with earlier results, or fit again.",
+                ReleaseWarning,
             )
         return value
 

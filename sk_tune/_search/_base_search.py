@@ -71,7 +71,8 @@ from sk_tune._search_record import (
 )
 from sk_tune._space import Candidate
 from sk_tune._training import TrainingState
-from sk_tune._warnings import telling_once, warn_of_solo, warn_user
+from sk_tune._warnings import one_warning_per_topic, warn_trained_alone, warn_user
+from sk_tune.exceptions import StoreWarning
 
 # Networks that train faster than this in a fold have such small layers that more threads do
 # not help, and slow down training on busy cores.
@@ -204,7 +205,8 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
             if getattr(self, "random_state", 0) is None:
                 warn_user(
                     "With random_state=None each run has other candidates and finds little "
-                    f"in the store {self.store}. Set it to an integer."
+                    f"in the store {self.store}. Set it to an integer.",
+                    StoreWarning,
                 )
         self._start = time.monotonic()
         # A block of `fleet` does not affect the training of a search.
@@ -216,7 +218,13 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
             config = joblib.parallel_config(backend=SearchBackend(self._session))
             self._session.config = config
             refits = adoption(self._trained_refit)
-            with AskingNets(), config, refits, self._calm_callbacks(), telling_once():
+            with (
+                AskingNets(),
+                config,
+                refits,
+                self._calm_callbacks(),
+                one_warning_per_topic(),
+            ):
                 try:
                     with self._session.closing:
                         super().fit(X, y, **params)  # type: ignore[misc]
@@ -426,7 +434,7 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
             if not any(map(is_complete, session.outcomes[: rounds.n_candidates])):
                 raise KeyboardInterrupt
         else:
-            warn_of_solo(session.solo_reasons())
+            warn_trained_alone(session.solo_reasons())
             failures = [
                 # Without the fit's name, equal reasons are counted together.
                 {"fit_error": o.reason.removeprefix(f"{fit_name(row, fold)}: ") or None}

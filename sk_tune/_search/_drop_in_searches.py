@@ -41,6 +41,7 @@ from sk_tune._search_record import LOST_RACE, grants_epochs
 from sk_tune._space import Candidate
 from sk_tune._text import counted
 from sk_tune._warnings import warn_user
+from sk_tune.exceptions import ParameterWarning
 
 
 @parameters
@@ -125,7 +126,8 @@ class RandomizedSearchCV(  # type: ignore[misc]
         if len(candidates) < self.n_iter:
             warn_user(
                 f"The space has {counted(space.n_points or 0, 'candidate')}, fewer than "
-                f"n_iter={self.n_iter}. Each is evaluated once."
+                f"n_iter={self.n_iter}. Each is evaluated once.",
+                ParameterWarning,
             )
         n_tasks = len(candidates) * self.n_splits_
         with rounds.task(callback_ctx, "search", n_tasks, is_sequential=False) as ctx:

@@ -30,7 +30,7 @@ from sk_tune._search._outcomes import (
 )
 from sk_tune._space import Candidate
 from sk_tune._training import TimeLimit, TrainingState
-from sk_tune.exceptions import SkTuneWarning
+from sk_tune.exceptions import TrainedAloneWarning
 
 Checkpoints = tuple[TrainingState, ...]
 # Tasks, each with its next fit.
@@ -141,9 +141,7 @@ class Trainer:
             warnings.catch_warnings(),
         ):
             # One warning at the end of the search names networks trained alone.
-            warnings.filterwarnings(
-                "ignore", ".* networks? (was|were) trained alone", SkTuneWarning
-            )
+            warnings.simplefilter("ignore", TrainedAloneWarning)
             yield
 
     def steps(self, works: Sequence[Work]) -> Iterator[Step]:

@@ -40,7 +40,7 @@ from sk_tune._search_record import (
 from sk_tune._space import Candidate
 from sk_tune._text import nearest
 from sk_tune._warnings import warn_user
-from sk_tune.exceptions import SpaceError
+from sk_tune.exceptions import ReleaseWarning, SpaceError
 
 _N_NEAR = 3  # Names that a message offers.
 
@@ -469,7 +469,8 @@ class Rounds:
             warn_user(
                 "This sk_tune does not know how the searches of scikit-learn "
                 f"{sklearn.__version__} fit candidates, so that networks train one by "
-                "one, without curves. Update sk_tune."
+                "one, without curves. Update sk_tune.",
+                ReleaseWarning,
             )
         outcomes += [[FoldOutcome()] * n_splits for _ in range(n_unknown)]
         scores = self.scores

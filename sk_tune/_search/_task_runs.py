@@ -11,7 +11,7 @@ predictions replaces the network.
 import copy
 import math
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing import TimeoutError as NothingYetError
 from typing import Any, Self
@@ -53,7 +53,7 @@ from sk_tune._search._outcomes import (
 from sk_tune._search._time_budget import TimeBudget
 from sk_tune._text import error_line
 from sk_tune._training import TimeIsUpError, TrainingState, is_small, one_thread
-from sk_tune._warnings import telling_later, warn_user
+from sk_tune._warnings import Messages, collected_warnings, warn_user
 from sk_tune.exceptions import TrainingFailedError
 
 Array = npt.NDArray[Any]
@@ -270,7 +270,7 @@ def _end(
     held: HeldOut | None,
     model: Any,
     unscored: str,
-    messages: Mapping[str, str],
+    messages: Messages,
 ) -> None:
     """Set the outcome of a task that ran without the engine, and pass on its warnings."""
     work.job.end(result=results)
@@ -324,9 +324,9 @@ def _first_line(text: str) -> str:
     return text.strip().partition("\n")[0]
 
 
-def _warn(messages: Mapping[str, str]) -> None:
-    for about, message in messages.items():
-        warn_user(message, about=about)
+def _warn(messages: Messages) -> None:
+    for about, (message, category) in messages.items():
+        warn_user(message, category, about=about)
 
 
 def _run_task(
@@ -334,14 +334,14 @@ def _run_task(
     keeps_model: bool,  # noqa: FBT001
     predicts: bool,  # noqa: FBT001
     metric: str,
-) -> tuple[Any, HeldOut | None, Any, str, dict[str, str]]:
+) -> tuple[Any, HeldOut | None, Any, str, Messages]:
     """Run a task in a worker.
 
     Return its results, held-out predictions, the model, why it lacks the deciding score,
     and warnings for the user.
     """
     try:
-        with telling_later() as messages:
+        with collected_warnings() as messages:
             results = task()
     except BaseException:
         _warn(messages)

@@ -17,6 +17,7 @@ from sk_tune._search._outcomes import FoldOutcome, Work
 from sk_tune._text import seconds_text
 from sk_tune._training import LimitedTime, TimeIsUpError, TimeLimit, time_limit
 from sk_tune._warnings import warn_user
+from sk_tune.exceptions import TimeBudgetWarning
 
 # Estimates are exceeded by this factor on a machine that others use.
 SLOWER = 1.15
@@ -333,5 +334,5 @@ class TimeBudget:
             )
         message = " ".join(parts)
         if message:
-            warn_user(message)
+            warn_user(message, TimeBudgetWarning)
         return message

@@ -14,7 +14,7 @@ from sk_tune._search._outcomes import guiding_scores
 from sk_tune._search_record import NOT_TRAINED
 from sk_tune._space import Candidate, Space
 from sk_tune._warnings import warn_user
-from sk_tune.exceptions import SpaceError
+from sk_tune.exceptions import ParameterWarning, SpaceError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,7 +178,8 @@ class EarlierStart:
             warn_user(
                 f"None of the {len(self._all)} results of warm_start_from is in the space "
                 "of this search, which starts cold. Parameters need the same names, and "
-                "values inside of the ranges."
+                "values inside of the ranges.",
+                ParameterWarning,
             )
 
 

@@ -13,7 +13,7 @@ from sklearn.datasets import load_diabetes, load_iris
 from sk_tune import AutoClassifier, AutoRegressor
 from sk_tune._automl._page import auto_page, auto_step, model_texts
 from sk_tune._diagnosis import Finding
-from sk_tune.exceptions import SkTuneWarning
+from sk_tune.exceptions import LeakWarning
 
 
 class _Text(HTMLParser):
@@ -43,7 +43,7 @@ def leaky():
     X = data.data.assign(**{"<b>told</b>": np.array([5, 9, 7])[data.target]})
     auto = AutoClassifier(time_budget=None, n_rounds=0, cv=2, random_state=0)
     auto.set_params(models=["linear"])
-    with pytest.warns(SkTuneWarning, match="told"):
+    with pytest.warns(LeakWarning, match="told"):
         return auto.fit(X, data.target)
 
 

@@ -10,7 +10,7 @@ from sklearn.base import BaseEstimator
 
 from sk_tune import AutoClassifier, AutoRegressor
 from sk_tune._automl._problem import _sampling_order, as_features, as_target, kind_of
-from sk_tune.exceptions import SkTuneWarning, TableError
+from sk_tune.exceptions import DataWarning, TableError
 
 
 def test_a_sample_has_fewer_training_rows_and_the_same_held_out_rows(mixed, make_problem):
@@ -155,9 +155,9 @@ def test_an_unreadable_cell_is_missing_in_fit_and_predict():
     estimator = _Any()
     X = pd.DataFrame({"a": [*map(str, np.linspace(0, 1, 30)), "free"]})
 
-    with pytest.warns(SkTuneWarning, match="'free' in row 31"):
+    with pytest.warns(DataWarning, match="'free' in row 31"):
         table = as_features(estimator, X, reset=True)
-    with pytest.warns(SkTuneWarning, match="'later' in row 1"):
+    with pytest.warns(DataWarning, match="'later' in row 1"):
         later = as_features(estimator, pd.DataFrame({"a": ["later"]}), reset=False)
 
     assert table["a"].isna().tolist() == [False] * 30 + [True]

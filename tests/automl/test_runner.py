@@ -19,7 +19,7 @@ from sk_tune._automl import AutoProgress
 from sk_tune._automl._models import boosting_model, dummy_model, linear_model
 from sk_tune._automl._resources import Clock
 from sk_tune._automl._runner import MemoryFolder, Runner, progress_text
-from sk_tune.exceptions import SkTuneWarning
+from sk_tune.exceptions import StoreWarning
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ def test_a_full_disk_keeps_the_earlier_file(problem, tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(joblib, "dump", full)
-    with pytest.warns(SkTuneWarning, match="cannot be stored"):
+    with pytest.warns(StoreWarning, match="cannot be stored"):
         runner.keep()
     assert [trial.name for trial in runner.folder.load().trials] == ["dummy 1"]
 

@@ -14,7 +14,7 @@ from sklearn.model_selection import StratifiedKFold
 from sk_tune import AutoClassifier, AutoRegressor
 from sk_tune._automl import positive_class, with_positive
 from sk_tune._automl._scoring import scoring_of
-from sk_tune.exceptions import SkTuneWarning
+from sk_tune.exceptions import VerdictWarning
 
 EVEN = np.repeat(["no", "yes"], 30)
 RARE = np.repeat(["no", "yes"], [54, 6])
@@ -162,7 +162,7 @@ def test_columns_do_not_help_with_random_labels_by_any_metric(scoring):
     X, y = rng.normal(size=(300, 5)), (rng.random(300) < 0.15).astype(int)
 
     with pytest.warns(
-        SkTuneWarning, match="No model clearly beats predicting the class shares"
+        VerdictWarning, match="No model clearly beats predicting the class shares"
     ):
         auto = AutoClassifier(**QUICK, scoring=scoring, threshold=0.2).fit(X, y)
 
@@ -176,7 +176,7 @@ def test_predicting_medians_does_not_show_that_columns_help():
     X, y = rng.normal(size=(300, 2)), rng.lognormal(sigma=1.5, size=300)
     options = {**QUICK, "models": ["linear", "boosting"]}
 
-    with pytest.warns(SkTuneWarning, match="No model clearly beats predicting the mean"):
+    with pytest.warns(VerdictWarning, match="No model clearly beats predicting the mean"):
         auto = AutoRegressor(**options, scoring="neg_mean_absolute_error").fit(X, y)
 
     assert not auto.beats_baseline_

@@ -20,7 +20,7 @@ from sk_tune._automl._splitting import (
 )
 from sk_tune._diagnosis import Finding, find_leaks
 from sk_tune._scores import Metric
-from sk_tune.exceptions import SkTuneWarning, TableError
+from sk_tune.exceptions import LeakWarning, TableError
 
 
 def _split(y, cv="auto", *, classes=True, groups=None, times=None, **changes):
@@ -338,7 +338,7 @@ def test_serious_leaks_are_one_warning():
         for severity in ("low", "medium", "high")
     ]
 
-    with pytest.warns(SkTuneWarning, match="scores. medium issue. high issue.$") as warned:
+    with pytest.warns(LeakWarning, match="scores. medium issue. high issue.$") as warned:
         warn_of_leaks(findings)
 
     assert len(warned) == 1

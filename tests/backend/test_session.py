@@ -21,7 +21,7 @@ from sk_tune._adoption import FitRequested, adoption
 from sk_tune._backend import Recorder, _session, _task_copy
 from sk_tune._backend._session import Session
 from sk_tune._training import _one_thread
-from sk_tune.exceptions import SkTuneWarning
+from sk_tune.exceptions import TrainedAloneWarning
 
 X, Y = load_iris(return_X_y=True)
 
@@ -61,7 +61,7 @@ def test_trainings_that_no_fleet_carries_are_counted_with_the_reason():
     net = _net(callbacks=[Watching()])
     expected = cross_val_score(net, X, Y, cv=2)
 
-    with fleet(n_jobs=1) as report, pytest.warns(SkTuneWarning, match="alone"):
+    with fleet(n_jobs=1) as report, pytest.warns(TrainedAloneWarning, match="alone"):
         scores = cross_val_score(net, X, Y, cv=2)
 
     np.testing.assert_allclose(scores, expected, atol=1e-8)
@@ -93,7 +93,10 @@ def test_a_skorch_net_that_no_fleet_carries_trains_once_and_says_why():
     net = _skorch(callbacks=[("counting", Counting())])
     Counting.n_epochs = 0
 
-    with fleet(n_jobs=1) as report, pytest.warns(SkTuneWarning, match="2 networks.*alone"):
+    with (
+        fleet(n_jobs=1) as report,
+        pytest.warns(TrainedAloneWarning, match="2 networks.*alone"),
+    ):
         cross_val_score(net, _X32, _Y64, cv=2)
 
     assert Counting.n_epochs == 2 * 2
@@ -109,7 +112,7 @@ def test_networks_beside_one_that_no_fleet_carries_are_carried(alone_first):
     final = _net(random_state=1)
     stack = StackingClassifier(nets if alone_first else nets[::-1], final, cv=2)
 
-    with fleet(n_jobs=1) as report, pytest.warns(SkTuneWarning, match="3 networks"):
+    with fleet(n_jobs=1) as report, pytest.warns(TrainedAloneWarning, match="3 networks"):
         Parallel()(delayed(stack.fit)(_X32, _Y64) for _ in range(1))
 
     # One fit and two folds of each; the last network is trained on predictions of all.
@@ -127,7 +130,10 @@ def test_an_error_in_recording_is_reported(monkeypatch):
     monkeypatch.setattr(_task_copy._QuietContext, "call_on_fit_task_begin", _broken)
     reason = "RuntimeError: a new release has other names"
 
-    with fleet(n_jobs=1) as report, pytest.warns(SkTuneWarning, match=reason) as caught:
+    with (
+        fleet(n_jobs=1) as report,
+        pytest.warns(TrainedAloneWarning, match=reason) as caught,
+    ):
         GridSearchCV(_net(), {"l1": [0.0, 1e-3]}, cv=3, refit=False).fit(X, Y)
 
     assert len(caught) == 1
@@ -146,7 +152,7 @@ def test_an_error_that_the_task_raises_is_not_reported_again(monkeypatch, is_sam
     monkeypatch.setattr(Recorder, "__call__", _broken)
     own = "a new release has other names" if is_same else "another error"
     expected = (
-        nullcontext() if is_same else pytest.warns(SkTuneWarning, match="new release")
+        nullcontext() if is_same else pytest.warns(TrainedAloneWarning, match="new release")
     )
 
     with fleet(n_jobs=1) as report, expected, pytest.raises(RuntimeError, match=own):
@@ -160,7 +166,7 @@ def test_a_warning_points_at_the_line_of_the_user():
     """Not at a line of joblib or scikit-learn, which run the task."""
     net = _skorch(callbacks=[Counting()])
     line = inspect.currentframe().f_lineno + 2
-    with fleet(n_jobs=1), pytest.warns(SkTuneWarning, match="alone") as caught:
+    with fleet(n_jobs=1), pytest.warns(TrainedAloneWarning, match="alone") as caught:
         cross_val_score(net, _X32, _Y64, cv=2)
 
     assert [(w.filename, w.lineno) for w in caught] == [(__file__, line)]

@@ -24,7 +24,7 @@ from sk_tune._engine import (
     train,
 )
 from sk_tune._training import TimeLimit
-from sk_tune.exceptions import SkTuneWarning
+from sk_tune.exceptions import StoreWarning
 
 pytestmark = [
     pytest.mark.usefixtures("workers_for_little"),
@@ -135,7 +135,7 @@ def test_one_warning_counts_the_fits_that_cannot_be_stored(iris, tmp_path):
         stream.ask([_folds(iris, random_state=None)])
     _all(stream)
 
-    with pytest.warns(SkTuneWarning, match="6 fits are not stored"):
+    with pytest.warns(StoreWarning, match="6 fits are not stored"):
         stream.__exit__(None, None, None)
 
 

@@ -31,7 +31,7 @@ from sk_tune._engine import (
 )
 from sk_tune._engine._skorch_adoption import _Slices, cutting_iterator
 from sk_tune._training import forked_rng
-from sk_tune.exceptions import SkTuneWarning
+from sk_tune.exceptions import TrainedAloneWarning
 
 X, Y = load_digits(return_X_y=True)
 X, Y = X[:260] / 16.0, Y[:260].astype(np.int64)
@@ -243,7 +243,9 @@ def test_nets_with_unknown_callbacks_are_left_to_skorch(tmp_path):
     """The net is trained alone, with one warning that names the callback."""
     net = _clf(callbacks=[Checkpoint(dirname=str(tmp_path))])
 
-    with pytest.warns(SkTuneWarning, match=r"3 because it has callbacks \(Checkpoint\)"):
+    with pytest.warns(
+        TrainedAloneWarning, match=r"3 because it has callbacks \(Checkpoint\)"
+    ):
         trained = train(_fits(net))
 
     assert {t.engine for t in trained} == {"alone"}
@@ -340,7 +342,7 @@ def test_nets_that_cannot_be_compared_are_left_to_skorch(net, reason):
         for own in (_clf(), net.set_params(max_epochs=2))
     ]
 
-    with pytest.warns(SkTuneWarning, match=f"no fleet can carry it.*{reason}"):
+    with pytest.warns(TrainedAloneWarning, match=f"no fleet can carry it.*{reason}"):
         trained = train(fits)
 
     assert [t.engine for t in trained] == ["fleet", "alone"]

@@ -36,7 +36,7 @@ from sk_tune._engine._store import (
 )
 from sk_tune._fleets import _active_batch
 from sk_tune._training import arrays_of_state, values_of_state
-from sk_tune.exceptions import SkTuneWarning, StoreError
+from sk_tune.exceptions import StoreError, StoreWarning
 
 
 @pytest.fixture(scope="module")
@@ -235,7 +235,7 @@ def test_a_full_disk_keeps_what_is_there(path, results):
         (n_pages,) = store._one("PRAGMA page_count")
         store._connection.execute(f"PRAGMA max_page_count = {n_pages}")
         new = {f"new {n}": results["key 0"] for n in range(9)}
-        with pytest.warns(SkTuneWarning, match=f"{path}.*full"):
+        with pytest.warns(StoreWarning, match=f"{path}.*full"):
             store.save(new)
         # filterwarnings is "error": what is said again would be raised.
         store.save(new)
@@ -254,7 +254,7 @@ def test_a_changed_value_is_found(path, results):
     connection.close()
 
     with FitStore(path) as store:
-        with pytest.warns(SkTuneWarning, match="2 fits in it are damaged"):
+        with pytest.warns(StoreWarning, match="2 fits in it are damaged"):
             loaded = store.load([*results, "key 9"])
         assert loaded.keys() == results.keys() - {"key 1", "key 2"}
         assert store.verify() == ["key 1", "key 9"]
@@ -627,7 +627,7 @@ def test_networks_without_a_seed_are_not_stored(iris, tmp_path):
     """One warning says so; another run draws other seeds and could not load them."""
     fits = [replace(fit, estimator=MLPClassifier(max_epochs=1)) for fit in _fits(iris, 2)]
 
-    with pytest.warns(SkTuneWarning, match="2 fits are not stored: 2 because random_state"):
+    with pytest.warns(StoreWarning, match="2 fits are not stored: 2 because random_state"):
         train(fits, store=tmp_path / "fits.db")
 
 
@@ -644,7 +644,7 @@ def test_fits_with_unreadable_parameters_are_not_stored(iris, tmp_path):
         for fit in _fits(iris, 1)
     ]
 
-    with pytest.warns(SkTuneWarning, match="the variable 'lock' around .*build"):
+    with pytest.warns(StoreWarning, match="the variable 'lock' around .*build"):
         (trained,) = train(fits, store=tmp_path / "fits.db")
 
     assert trained.status == "trained"
@@ -661,7 +661,7 @@ def test_unwritable_results_are_not_stored_and_disturb_no_other(iris, tmp_path):
     path = tmp_path / "fits.db"
     odd = _fits(iris, 1, callbacks=[_RecordsAnObject()])
 
-    with pytest.warns(SkTuneWarning, match="a fit is not kept in it: It must be made of"):
+    with pytest.warns(StoreWarning, match="a fit is not kept in it: It must be made of"):
         results = train([*odd, *_fits(iris, 2)], store=path)
 
     assert [result.status for result in results] == ["trained"] * 3

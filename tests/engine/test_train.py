@@ -35,7 +35,7 @@ from sk_tune._engine import (
     train,
 )
 from sk_tune._fleets import Plan, _active_batch, _loop
-from sk_tune.exceptions import SkTuneWarning
+from sk_tune.exceptions import TrainedAloneWarning
 
 ROWS, MONITOR = np.arange(150), np.arange(150, 200)
 BASE = {"max_epochs": 2, "batch_size": 32, "learning_rate": 0.01}
@@ -364,7 +364,7 @@ def test_one_warning_names_the_fits_trained_alone(case, digits, capsys):
     fits = [_fit(digits), _fit(digits, make()), _fit(digits, make(), seed=1)]
 
     with pytest.warns(
-        SkTuneWarning, match=f"2 networks were trained alone.*: 2 .*{reason}"
+        TrainedAloneWarning, match=f"2 networks were trained alone.*: 2 .*{reason}"
     ) as w:
         trained = train(fits)
 
@@ -735,7 +735,7 @@ def test_the_reason_for_training_alone_is_handed_over_too(digits, capsys):
     """A result that came early says what the final one says."""
     told = {}
 
-    with pytest.warns(SkTuneWarning, match="1 network was trained alone"):
+    with pytest.warns(TrainedAloneWarning, match="1 network was trained alone"):
         train([_fit(digits, _net(Deciding)), _fit(digits)], trained=told.update)
 
     assert told[0].solo_reason.startswith("torch.func.vmap cannot carry")
@@ -859,6 +859,6 @@ def test_several_reasons_are_counted_apart(digits, capsys):
     fits = [_fit(digits, _mlp(verbose=1))] + [_fit(digits, _net(Deciding))] * 2
 
     with pytest.warns(
-        SkTuneWarning, match=r"3 networks.*: 2 because torch.*; 1 because verb"
+        TrainedAloneWarning, match=r"3 networks.*: 2 because torch.*; 1 because verb"
     ):
         train(fits)

@@ -14,7 +14,7 @@ from torch import nn
 from sk_tune import BaggingRegressor, BoostingRegressor, MLPRegressor, fleet
 from sk_tune._ensemble import _member_fits as _members
 from sk_tune._ensemble._member_fits import fit_members
-from sk_tune.exceptions import SkTuneWarning, TrainingDivergedError
+from sk_tune.exceptions import ParameterWarning, TrainingDivergedError
 
 RATES = [0.001, 0.01, 0.03]
 
@@ -120,7 +120,7 @@ def test_bags_of_some_columns_warn_of_categories():
     X = pd.DataFrame({"a": np.arange(40.0), "town": pd.Categorical(np.arange(40) % 4)})
     net = MLPRegressor(n_layers=1, width=8, max_epochs=2)
 
-    with pytest.warns(SkTuneWarning, match=r"\['town'\] as numbers"):
+    with pytest.warns(ParameterWarning, match=r"\['town'\] as numbers"):
         BaggingRegressor(net, 2, max_features=1, random_state=0).fit(X, X["a"])
 
 

@@ -19,7 +19,7 @@ from sklearn.preprocessing import StandardScaler
 
 from sk_tune import GridSearchCV
 from sk_tune._search._fold_fits import FittedTransformers, FoldCache
-from sk_tune.exceptions import SkTuneWarning
+from sk_tune.exceptions import TrainedAloneWarning
 
 CV = StratifiedKFold(3, shuffle=True, random_state=1)
 RATES = [0.001, 0.03]
@@ -109,7 +109,9 @@ def test_a_dropped_transformer_is_not_mistaken_for_another(net, iris, counted, m
     monkeypatch.setattr(FittedTransformers.__init__, "__defaults__", (1,))
     pipeline = Pipeline([("noise", Counting(noise=50.0)), ("net", net)])
 
-    with pytest.warns(SkTuneWarning, match="6 networks were trained alone.*fitted again"):
+    with pytest.warns(
+        TrainedAloneWarning, match="6 networks were trained alone.*fitted again"
+    ):
         search = _kept(pipeline, iris)
 
     for row, fold, test, alone, shifted in _twins(search, net, iris):

@@ -14,7 +14,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sk_tune import GridSearchCV, HyperbandSearchCV
-from sk_tune.exceptions import SkTuneWarning, SpaceError
+from sk_tune.exceptions import SpaceError, TrainedAloneWarning
 
 CV = StratifiedKFold(2, shuffle=True, random_state=1)
 SPACE = {"learning_rate": loguniform(1e-3, 1e-1), "dropout": uniform(0, 0.4)}
@@ -147,7 +147,9 @@ def test_epochs_of_a_network_behind_a_target_transformer_need_no_prefix(
     model = TransformedTargetRegressor(regressor, transformer=StandardScaler())
     space = {f"{prefix}learning_rate": [1e-3, 1e-2, 1e-1]}
 
-    with pytest.warns(SkTuneWarning, match="because a TransformedTargetRegressor fits it"):
+    with pytest.warns(
+        TrainedAloneWarning, match="because a TransformedTargetRegressor fits it"
+    ):
         search = hyperband(model, space, factor=2, cv=KFold(2)).fit(iris.X, iris.X[:, 3])
 
     assert search.ledger_.n_solo == search.ledger_.n_fits

@@ -8,7 +8,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 
 from sk_tune import RandomizedSearchCV
-from sk_tune.exceptions import SkTuneWarning, SpaceError
+from sk_tune.exceptions import ParameterWarning, SpaceError
 
 CV = StratifiedKFold(2, shuffle=True, random_state=1)
 SPACES = {
@@ -40,7 +40,7 @@ def test_a_finite_space_is_exhausted_with_a_warning(net, iris, space, candidates
     search = RandomizedSearchCV(net, space, n_iter=5, cv=CV)
 
     message = f"has {len(candidates)} candidates?, fewer than n_iter=5"
-    with pytest.warns(SkTuneWarning, match=message):
+    with pytest.warns(ParameterWarning, match=message):
         search.fit(*iris)
 
     assert sorted(search.cv_results_["params"], key=str) == candidates

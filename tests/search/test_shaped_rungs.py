@@ -10,7 +10,7 @@ from sk_tune import HalvingGridSearchCV, HalvingRandomSearchCV, HyperbandSearchC
 from sk_tune._fleets._active_batch import ActiveNetwork
 from sk_tune._search import _base_search, _rounds, _time_budget
 from sk_tune._training import _time_limit
-from sk_tune.exceptions import SkTuneWarning
+from sk_tune.exceptions import TimeBudgetWarning
 
 CV = StratifiedKFold(2, shuffle=True, random_state=1)
 RATES = {"learning_rate": loguniform(1e-3, 1e-1)}
@@ -87,7 +87,7 @@ def test_every_bracket_that_starts_has_a_candidate_with_all_epochs(
     """So has the winner, in time; the sentence names the omitted parts."""
     search = hyperband(net, time_budget=share * WHOLE, **options)
 
-    with pytest.warns(SkTuneWarning, match="planned 17 candidates") as caught:
+    with pytest.warns(TimeBudgetWarning, match="planned 17 candidates") as caught:
         search.fit(*iris)
 
     assert clock.now <= 1.1 * share * WHOLE
@@ -110,7 +110,7 @@ def test_without_time_for_all_epochs_the_best_candidate_has_the_rest(
     """It is the best of several, and the sentence has its epochs."""
     search = hyperband(net, time_budget=26.0, **options)
 
-    with pytest.warns(SkTuneWarning, match="none of them with all 9 epochs"):
+    with pytest.warns(TimeBudgetWarning, match="none of them with all 9 epochs"):
         search.fit(*iris)
 
     assert clock.now <= 1.1 * 26
@@ -142,7 +142,7 @@ def test_a_sufficient_budget_changes_no_result(net, iris, options):
 
 def test_the_recommended_time_is_enough(net, iris):
     """It suffices for the full plan."""
-    with pytest.warns(SkTuneWarning, match="for the whole plan"):
+    with pytest.warns(TimeBudgetWarning, match="for the whole plan"):
         short = hyperband(net, time_budget=60.0).fit(*iris)
     seconds = float(short.cut_short_.partition("time_budget=")[2].split()[0])
 
@@ -156,7 +156,7 @@ def test_the_recommended_time_is_enough(net, iris):
 def test_a_resumed_search_continues_its_plan(net, iris, tmp_path):
     """Stored trainings count with their original time; new ones come after them."""
     options = {"time_budget": 80.0, "store": tmp_path / "fits.db"}
-    with pytest.warns(SkTuneWarning, match="planned"):
+    with pytest.warns(TimeBudgetWarning, match="planned"):
         first, again = (hyperband(net, **options).fit(*iris) for _ in range(2))
 
     assert again.ledger_.epochs_loaded == first.ledger_.epochs_trained
@@ -181,7 +181,7 @@ def test_halving_has_fewer_candidates(net, iris, clock, is_grid, asynchronous):
     if not is_grid:
         search = HalvingRandomSearchCV(net, RATES, min_resources=1, **options)
 
-    with pytest.warns(SkTuneWarning, match="planned 9 candidates"):
+    with pytest.warns(TimeBudgetWarning, match="planned 9 candidates"):
         search.fit(*iris)
 
     assert clock.now <= 1.1 * 54
@@ -230,7 +230,7 @@ def test_uninterruptible_rungs_end_in_time(iris, clock, budget, candidates, reso
     if budget == 200:
         search.fit(*iris)
     else:
-        with pytest.warns(SkTuneWarning, match=f"sufficed for {candidates[0]}"):
+        with pytest.warns(TimeBudgetWarning, match=f"sufficed for {candidates[0]}"):
             search.fit(*iris)
 
     assert clock.now <= budget

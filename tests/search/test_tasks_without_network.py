@@ -7,7 +7,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sk_tune import GridSearchCV, RandomizedSearchCV
 from sk_tune._search import _base_search, _rounds, _time_budget
 from sk_tune._training import _time_limit
-from sk_tune.exceptions import SkTuneWarning
+from sk_tune.exceptions import TimeBudgetWarning
 
 BUDGET = 2.0
 
@@ -53,7 +53,7 @@ def test_uninterruptible_fits_start_if_they_end_in_time(iris, seconds, refit):
         refit=refit,
     )
 
-    with pytest.warns(SkTuneWarning, match="planned 500 candidates"):
+    with pytest.warns(TimeBudgetWarning, match="planned 500 candidates"):
         search.fit(*iris)
 
     assert 0.85 * BUDGET - 2.5 * seconds < Sleeper.clock <= BUDGET
@@ -66,7 +66,7 @@ def test_a_slow_uninterruptible_candidate_ends_the_search(iris):
         Sleeper(), {"seconds": [0.01, 1.5, 0.02]}, cv=3, time_budget=1.0, refit=False
     )
 
-    with pytest.warns(SkTuneWarning, match=r"planned 3 .* sufficed for 1\. Give"):
+    with pytest.warns(TimeBudgetWarning, match=r"planned 3 .* sufficed for 1\. Give"):
         search.fit(*iris)
 
     # The first, and one of the three fits of the second.
@@ -78,7 +78,7 @@ def test_a_first_candidate_longer_than_the_budget_gives_a_warning(iris):
     """It cannot be stopped; the warning has its time."""
     search = GridSearchCV(Sleeper(), {"seconds": [1.0, 2.0]}, cv=3, time_budget=BUDGET)
 
-    with pytest.warns(SkTuneWarning, match="cannot be stopped: it took 3.0 s"):
+    with pytest.warns(TimeBudgetWarning, match="cannot be stopped: it took 3.0 s"):
         search.fit(*iris)
 
     assert np.isfinite(search.cv_results_["mean_test_score"]).sum() == 1

@@ -18,7 +18,7 @@ from sk_tune import (
 )
 from sk_tune._search import _base_search, _rounds, _time_budget
 from sk_tune._training import _time_limit
-from sk_tune.exceptions import SkTuneWarning
+from sk_tune.exceptions import TimeBudgetWarning
 
 # Epochs for which nobody has the time.
 ENDLESS = 10**6
@@ -87,7 +87,10 @@ def test_a_search_without_time_for_a_candidate_has_one_with_fewer_epochs(net, ir
     kind, options = SEARCHES[name]
     search = kind(net, RATES, cv=3, time_budget=BUDGET, **options)
 
-    with in_time(), pytest.warns(SkTuneWarning, match="too short for a single candidate"):
+    with (
+        in_time(),
+        pytest.warns(TimeBudgetWarning, match="too short for a single candidate"),
+    ):
         search.fit(*iris)
 
     assert np.isfinite(search.cv_results_["mean_test_score"]).sum() == 1
@@ -102,7 +105,7 @@ def test_a_candidate_left_out_for_time_has_no_score(net, iris):
     grid = {"mlpclassifier__max_epochs": [3, ENDLESS]}
     search = GridSearchCV(pipeline, grid, cv=3, time_budget=2 * BUDGET)
 
-    with in_time(2 * BUDGET), pytest.warns(SkTuneWarning, match="sufficed for 1"):
+    with in_time(2 * BUDGET), pytest.warns(TimeBudgetWarning, match="sufficed for 1"):
         search.fit(*iris)
 
     assert np.isnan(search.cv_results_["mean_test_score"]).tolist() == [False, True]
@@ -128,7 +131,7 @@ def test_a_refit_ends_in_time_with_its_present_epochs(net, iris):
     grid = {"mlpclassifier__learning_rate": [1e-3]}
     search = GridSearchCV(pipeline, grid, cv=3, time_budget=BUDGET)
 
-    with pytest.warns(SkTuneWarning, match="ended the refit after 1 of 3"):
+    with pytest.warns(TimeBudgetWarning, match="ended the refit after 1 of 3"):
         search.fit(*iris)
 
     assert len(search.best_estimator_[-1].net_.history) == 1

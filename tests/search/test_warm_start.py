@@ -22,7 +22,7 @@ from sk_tune._search._search_parameters import space_of
 from sk_tune._search._warm_start import EarlierStart, _earlier_results
 from sk_tune._search_record import INTERRUPTED, LEFT_OUT
 from sk_tune._space import as_space
-from sk_tune.exceptions import SkTuneWarning
+from sk_tune.exceptions import ParameterWarning
 
 NET = MLPClassifier(width=4, max_epochs=4, batch_size=16, random_state=0)
 SPACE = {"learning_rate": loguniform(1e-4, 1e-1), "hidden_layer_sizes": [(4,), (2, 2)]}
@@ -236,7 +236,7 @@ def test_a_warm_start_without_matches_warns(iris):
         NET, SPACE, n_iter=1, cv=3, refit=False, warm_start_from=[({"lr": 0.1}, 1.0)]
     )
 
-    with pytest.warns(SkTuneWarning, match="None of the 1 results of warm_start_from"):
+    with pytest.warns(ParameterWarning, match="None of the 1 results of warm_start_from"):
         search.fit(*iris)
 
 
