@@ -16,7 +16,6 @@ from sk_tune._input_scale import InputScale
 from sk_tune._text import counted
 
 # Reasons why a candidate has no score.
-LOST_RACE = "clearly worse than candidate"
 INTERRUPTED = "It was not trained, because the search was interrupted."
 LEFT_OUT = "It was not trained to its end, because the time budget was up."
 # Reasons of candidates with incomplete training; a later search may complete them.
@@ -142,8 +141,3 @@ def rows_of_most(is_predicted: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     mask: npt.NDArray[np.bool_]
     mask = is_predicted[n_predicted == n_predicted.max(initial=0)].all(axis=0)
     return mask
-
-
-def was_stopped(reason: str) -> bool:
-    """Return whether a score is missing due to a lost race, Ctrl-C or the time budget."""
-    return LOST_RACE in reason or reason in NOT_TRAINED

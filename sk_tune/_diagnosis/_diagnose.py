@@ -66,12 +66,12 @@ from sk_tune._diagnosis._rate_checks import (
 from sk_tune._diagnosis._remedies import clipped, in_steps, lower_rate
 from sk_tune._diagnosis._scale_checks import can_normalise, check_scale, scale_of_inputs
 from sk_tune._search_record import (
+    NOT_TRAINED,
     UNSCORED,
     deciding_metric,
     fold_layout,
     granted_resource,
     search_record,
-    was_stopped,
 )
 from sk_tune._space import as_space
 
@@ -363,7 +363,7 @@ def check_failures(search: Any, chosen: int, params: Mapping[str, Any]) -> Findi
     recorded = map(str, search.cv_results_.get("failure_reason", ()))
     # Undefined metrics have a warning of their own.
     reasons = [
-        r for r in recorded if r and not r.startswith(UNSCORED) and not was_stopped(r)
+        r for r in recorded if r and not r.startswith(UNSCORED) and r not in NOT_TRAINED
     ]
     n = len(search.cv_results_["params"])
     if not reasons:

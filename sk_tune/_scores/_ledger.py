@@ -26,8 +26,7 @@ class Ledger:
         Epochs of all candidates in all folds, each trained to the end once; a rung that
         starts from scratch counts its candidates again.
     epochs_saved_by_pruning : int
-        Part of `epochs_full`: epochs of candidates that a rung dropped by rank, or that
-        lost a race.
+        Part of `epochs_full`: epochs of candidates that a rung dropped by rank.
     epochs_saved_by_early_stopping : int
         Epochs granted to fits that stopped early.
     epochs_cut_by_failure : int

@@ -31,7 +31,7 @@ def climbs_asynchronously(search: Any, resource: str) -> bool:
     """Return whether a search climbs its rungs asynchronously.
 
     It cannot if scikit-learn's tasks have an unknown form. Raises ValueError if `resource`
-    is not the epochs of a network, or in a race.
+    is not the epochs of a network.
     """
     if not search.asynchronous:
         return False
@@ -41,11 +41,6 @@ def climbs_asynchronously(search: Any, resource: str) -> bool:
             f"asynchronous=True of {name} needs a network, and its epochs as the "
             f"resource, such as resource='max_epochs'. Got resource={resource!r} of "
             f"{type(search.estimator).__name__} instead. Use asynchronous=False."
-        )
-    if search.race:
-        raise ValueError(
-            f"asynchronous=True of {name} trains all folds of a candidate before it has a "
-            "score, and so cannot race. Got race=True. Set one of them to False."
         )
     return knows_fold_tasks()
 

@@ -410,7 +410,6 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
             error_score=self.error_score,
             has_callable_scoring=callable(self.scoring),
             refit=self.refit,
-            race=self.race,
             select_epoch=self.select_epoch,
             prefers_loss=not scores_by_curve(self.scoring),
             n_models_kept=_N_KEPT.get(self.keep_models, self.keep_models),

@@ -37,7 +37,7 @@ from sk_tune._search._search_parameters import (
 from sk_tune._search._search_plan import PlannedRound, planned_rounds
 from sk_tune._search._search_session import SearchSession
 from sk_tune._search._shaped_rungs import Ladder
-from sk_tune._search_record import LOST_RACE, grants_epochs
+from sk_tune._search_record import grants_epochs
 from sk_tune._space import Candidate
 from sk_tune._text import counted
 from sk_tune._warnings import warn_user
@@ -207,14 +207,6 @@ class _Halving(RungParameters, BaseSearch):
             return candidates[:1]
         promoted = list(top_k(rounds.results, n_kept, iteration)) if n_kept else []
         # Candidates without a score are promoted if too few have one, as in scikit-learn.
-        # Losers of a race are clearly worse, and are not promoted.
-        results = rounds.results["params"]
-        lost = [
-            results[row]
-            for row, folds in enumerate(self._session.outcomes)
-            if any(o.was_stopped and LOST_RACE in o.reason for o in folds)
-        ]
-        promoted = [c for c in promoted if not any(c is loser for loser in lost)]
         self._session.trainer.keep_only(promoted)
         # The best is last, as in scikit-learn, but first if the time may end before.
         return promoted if self.time_budget is None else promoted[::-1]

@@ -247,8 +247,7 @@ class Trainer:
             rows = np.full((len(curves), max(map(len, curves))), np.nan)
             for line, curve in zip(rows, curves, strict=True):
                 line[: len(curve)] = curve
-            # Folds that a race adds use the epoch that the first folds chose.
-            n_epochs = self.best_epochs.get(row) or best_epoch(rows)
+            n_epochs = best_epoch(rows)
             if n_epochs is None:
                 # Without scores of held-out samples there is no best epoch.
                 continue

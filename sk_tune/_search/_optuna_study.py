@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 from sk_tune._sampler import import_optuna
 from sk_tune._search._outcomes import candidate_fingerprint, guiding_scores, scores_by_curve
 from sk_tune._search._search_parameters import space_of
-from sk_tune._search_record import granted_resource, was_stopped
+from sk_tune._search_record import NOT_TRAINED, granted_resource
 from sk_tune._space import IntegerRange, Interval, Space, Values
 from sk_tune._text import is_number
 
@@ -31,7 +31,7 @@ class TrialRecord:
     """One configuration at its last result row, without the resource.
 
     `state` is "complete", "failed", "running" (it may still be promoted) or "pruned": it
-    was not promoted, lost a race, or had no score when the search ended. `score` is NaN if
+    was not promoted, or had no score when the search ended. `score` is NaN if
     there is none; `steps` are scores by epoch or by resource; `more` has scores of the
     folds, times, other metrics, the bracket and the failure reason.
     """
@@ -82,7 +82,7 @@ def _trial_records(
         is_asked = not has_all and (is_asynchronous or rungs[row] == newest)
         state: State = "complete" if has_all else "pruned"
         if not np.isfinite(score):
-            state = "pruned" if was_stopped(reason) else "failed"
+            state = "pruned" if reason in NOT_TRAINED else "failed"
         elif is_asked and not is_over:
             state = "running"
         steps = _epochs(curves, rows)

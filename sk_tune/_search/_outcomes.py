@@ -59,8 +59,7 @@ class FoldOutcome:
     in one thread, by `engine` ("fleet", "alone", or "" for the estimator's own fit).
     `solo_reason` explains why no fleet trained it. `reason` explains a missing score.
     `unscored` explains why its predictions have no score, although training succeeded.
-    `was_stopped` says that a race, Ctrl-C or the time budget ended it, which is not a
-    failure. `inputs` is the scale of the network's features, for the first fold only.
+    `inputs` is the scale of the network's features, for the first fold only.
     """
 
     train_loss: Array = field(default_factory=lambda: np.empty(0))
@@ -78,8 +77,12 @@ class FoldOutcome:
     solo_reason: str = ""
     reason: str = ""
     unscored: str = ""
-    was_stopped: bool = False
     inputs: InputScale | None = None
+
+    @property
+    def was_stopped(self) -> bool:
+        """Whether Ctrl-C or the time budget ended it, which is not a failure."""
+        return self.reason in NOT_TRAINED
 
 
 def hold(estimator: Any, X: Any, rows: Array) -> HeldOut | None:
@@ -182,7 +185,6 @@ class SearchOptions:
     refit: Any
     select_epoch: str = "last"
     prefers_loss: bool = False
-    race: bool = False
     n_models_kept: int | None = 0
     n_predictions_kept: int | None = None
     resource: str | None = None
@@ -413,7 +415,7 @@ def search_ledger(
     rungs: dict[tuple[int, int], list[Sequence[FoldOutcome]]] = {}
     n_candidates = n_fits = 0
     for folds, is_new in zip(outcomes, starts, strict=True):
-        # Fits that never started, because of a race or Ctrl-C, do not count.
+        # Fits that never started do not count.
         ran = [outcome for outcome in folds if not outcome.was_stopped]
         networks = [outcome for outcome in folds if outcome.n_granted]
         n_candidates += bool(ran and is_new)

@@ -452,12 +452,8 @@ class Rounds:
         more: Mapping[str, Any],
         context: Any,
     ) -> None:
-        # Scores are comparable between candidates with equal resources on equal samples.
-        resources = more.get("n_resources", [None] * len(candidates))
         n_new = sum(rung == 0 for rung in more.get("iter", [0] * len(candidates)))
-        self._session.begin_round(
-            [(folds, n_resources) for n_resources in resources], n_new
-        )
+        self._session.begin_round(n_new)
         with self._session.quiet:
             self.results = self._evaluate_candidates(
                 candidates, cv=folds, more_results=more or None, callback_ctx=context

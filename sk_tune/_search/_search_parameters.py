@@ -70,11 +70,6 @@ class SearchParameters:
         fewer than all saves memory, but ``corrected_score_``, which needs all candidates,
         is None.  With None, estimators that are not networks predict only for their
         scores, which halves the time of nearest neighbours, for example.
-    race : bool, default=False
-        Whether a candidate stops before its last folds if it is clearly worse than the best
-        one with equal resources: a paired t-test over at least 3 folds at a level of 5 %,
-        with the variance corrected for overlapping training sets.  Its remaining scores are
-        NaN.  With ``select_epoch="best"`` the folds before the first test choose the epoch.
     store : str, path-like or None, default=None
         File for the finished trainings of networks, created if missing.  A repeated search
         loads them, and so continues after an interruption.  Needs an integer `random_state`
@@ -97,7 +92,6 @@ class SearchParameters:
     select_epoch: Annotated[str, StrOptions({"last", "best"})] = "last"
     keep_models: Annotated[int | str | None, _KEPT, COUNT, None] = None
     keep_predictions: Annotated[int | str | None, _KEPT, COUNT, None] = "all"
-    race: Annotated[bool, "boolean"] = False
     store: Annotated[str | os.PathLike[str] | None, str, os.PathLike, None] = None
 
 

@@ -5,21 +5,19 @@
 scikit-learn passes the tasks of a round, candidates x folds, to joblib and so to the
 session.  The engine trains all of their networks in one call, with the held-out fold as
 monitor.  Then the session runs each task, in which the network adopts its training.  Tasks
-without a network run as usual.  A race runs fold by fold, and the score book finds clearly
-worse candidates.
+without a network run as usual.
 """
 
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import joblib
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
 from sk_tune._backend import CollectingBackend, Job
 from sk_tune._compat import fold_task
@@ -29,7 +27,7 @@ from sk_tune._search._outcomes import FoldOutcome, SearchOptions, Work, without_
 from sk_tune._search._search_plan import SearchLine, SearchPlan
 from sk_tune._search._task_runs import TaskRunner
 from sk_tune._search._time_budget import TimeBudget
-from sk_tune._search_record import INTERRUPTED, LEFT_OUT, LOST_RACE
+from sk_tune._search_record import INTERRUPTED, LEFT_OUT
 from sk_tune._training import TimeIsUpError
 
 # With less time than this, a stream does not wait for workers to start.
@@ -81,7 +79,7 @@ class SearchSession:
         self.options, self.time = options, time
         self.trainer = Trainer(self._ambient, options)
         self._runner = TaskRunner(self.trainer, options, time)
-        self._book = ScoreBook(options)
+        self._skipped = SkippedResults(options)
 
     def run(self, jobs: Sequence[Job]) -> None:
         """Run the tasks of a round, in the order of scikit-learn."""
@@ -103,8 +101,7 @@ class SearchSession:
             return
         while len(self.outcomes) <= max(work.row for work in works):
             self.outcomes.append([])
-        for stage in self._stages(works):
-            self._run_stage(stage)
+        self._run_all(works)
         if not self._is_streaming:
             self.trainer.maker.end_round()
 
@@ -132,13 +129,8 @@ class SearchSession:
             stack.callback(self.trainer.maker.end_round)
             yield stream
 
-    def begin_round(self, groups: Sequence[Hashable], n_new: int) -> None:
-        """Prepare for more candidates of scikit-learn.
-
-        `groups` has the race of each candidate; `n_new` is the number of candidates that
-        were on no earlier rung.
-        """
-        self._book.groups += groups
+    def begin_round(self, n_new: int) -> None:
+        """Prepare for candidates, of which `n_new` were on no earlier rung."""
         if self.line is not None:
             self.line.clear()
             self.line.is_streaming = self._is_streaming
@@ -214,29 +206,7 @@ class SearchSession:
             spent = time.perf_counter() - start
             self.seconds[what] = self.seconds.get(what, 0.0) + spent
 
-    def _stages(self, works: Sequence[Work]) -> Iterator[Sequence[Work]]:
-        """Yield the tasks of each stage: all at once, or fold by fold in a race."""
-        # With a time limit the first candidate comes alone, with all folds.
-        takes_all = self.time.is_limited and not self.has_complete_candidate
-        if takes_all or not self.options.race:
-            yield works
-            return
-        n_folds = max(work.task.fold + 1 for work in works)
-        n_tested = sum(len(work.task.test) for work in works)
-        ratio = n_tested / sum(len(work.task.train) for work in works)
-        rows = {work.row for work in works}
-        # The first folds together, then one by one.
-        first = min(_MIN_FOLDS, n_folds)
-        for folds in [range(first), *((fold,) for fold in range(first, n_folds))]:
-            stage = [work for work in works if work.task.fold in folds]
-            stopped = self._book.losers(rows, n_folds, ratio)
-            for work in stage:
-                if work.row in stopped:
-                    self._stop(work, stopped[work.row])
-                    self._note(work)
-            yield [work for work in stage if work.row not in stopped]
-
-    def _run_stage(self, works: Sequence[Work]) -> None:
+    def _run_all(self, works: Sequence[Work]) -> None:
         is_ahead = any(work.is_ahead for work in works)
         if not self.trainer.is_interrupted and (is_ahead or not self.time.is_late):
             with self.trainer.interruptible():
@@ -298,18 +268,18 @@ class SearchSession:
 
     def _stop(self, work: Work, reason: str) -> None:
         """Give a skipped task a result without a score."""
-        work.job.end(result=[self._book.unscored()])
-        work.outcome = FoldOutcome(reason=reason, was_stopped=True)
+        work.job.end(result=[self._skipped.unscored()])
+        work.outcome = FoldOutcome(reason=reason)
 
     def _leave_out(self, works: Sequence[Work]) -> None:
         """End the tasks that Ctrl-C or the time budget interrupted."""
         for work in works:
             if work.outcome is not None:
-                self._book.remember(work.job.result[0])
+                self._skipped.remember(work.job.result[0])
         for work in works:
             if work.outcome is not None:
                 continue
-            if self._book.example is None:
+            if self._skipped.example is None:
                 raise KeyboardInterrupt
             self._stop(work, INTERRUPTED if self.trainer.is_interrupted else LEFT_OUT)
         if not self.trainer.is_interrupted:
@@ -328,7 +298,7 @@ class SearchSession:
         if self.options.n_models_kept != 0:
             models = self.models.setdefault(work.row, [])
             models.append(None if outcome.reason else work.model)
-        self._book.add(work.row, result)
+        self._skipped.add(result)
         # scikit-learn raises if all fits of one call failed; here the rule applies to the
         # whole search, at its end.
         result["fit_error"] = None
@@ -359,65 +329,11 @@ class SearchBackend(CollectingBackend):
         yield
 
 
-# Two folds leave one degree of freedom, and with few samples both differences are often
-# equal, with a variance of zero.
-_MIN_FOLDS = 3
-
-# Differences of scores smaller than this share of them are rounding.
-_ROUNDING = 1e-12
-
-
-def _clearly_worse(
-    scores: Any, incumbent_scores: Any, *, test_train_ratio: float, level: float = 0.05
-) -> npt.NDArray[np.bool_]:
-    """Return which candidates, (C,), are worse than the incumbent beyond chance.
-
-    `scores`, (C, F), are NaN on folds to come; `incumbent_scores`, (F,), belong to the
-    best candidate so far. `test_train_ratio` is n2 / n1, test samples per training sample.
-    `level` is the probability of dropping a candidate that is as good as the incumbent, in
-    one test of an incumbent chosen in advance. In simulations of 20 equal candidates on 5
-    folds, tests after 3 and 4 folds at a level of 0.05 dropped 35 %.
-
-    This is the corrected resampled t-test of Nadeau and Bengio (2003), one-sided and paired
-    over the J shared folds: with ``t = mean(d) / sqrt((1 / J + n2 / n1) * var(d))`` a
-    candidate is dropped if t is below the quantile at `level` of Student's distribution
-    with J - 1 degrees of freedom. Equal differences on all folds are the limit: a candidate
-    is dropped if they are negative, but not if they are zero.
-    """
-    scores = np.asarray(scores, dtype=np.float64)
-    incumbent_scores = np.asarray(incumbent_scores, dtype=np.float64)
-    largest = np.maximum(np.abs(scores), np.abs(incumbent_scores))
-    with np.errstate(invalid="ignore"):
-        differences = scores - incumbent_scores
-        differences[np.abs(differences) <= _ROUNDING * largest] = 0.0
-    shared = np.isfinite(differences)
-    n_shared = shared.sum(axis=1)
-    enough = n_shared >= _MIN_FOLDS
-    n = np.where(enough, n_shared, 2)
-
-    shared_differences = np.where(shared, differences, 0.0)
-    mean = shared_differences.sum(axis=1) / n
-    deviations = np.where(shared, differences - mean[:, np.newaxis], 0.0)
-    variance = np.square(deviations).sum(axis=1) / (n - 1)
-    scale = np.sqrt((1 / n + test_train_ratio) * variance)
-    # The scale may be zero, so multiply instead of dividing.
-    lost = mean < stats.t.ppf(level, n - 1) * scale
-    return np.asarray(enough & lost)
-
-
-# Probability, over all tests, of dropping a candidate that is equally good.
-_LEVEL = 0.05
-
-
-class ScoreBook:
-    """Remembers the scores of all candidates on all folds."""
+class SkippedResults:
+    """Gives tasks that did not run results like scikit-learn's of other tasks."""
 
     def __init__(self, options: SearchOptions) -> None:
         self._options = options
-        # Key of the group of candidates that compete with each other, by result row.
-        self.groups: list[Hashable] = []
-        # The scores that decide, by result row.
-        self._scores: dict[int, list[float]] = {}
         # A result of scikit-learn, from a successful fit if there is one.
         self.example: dict[str, Any] | None = None
         # Results without names of scores: a callable `scoring` reveals them only after a
@@ -430,11 +346,8 @@ class ScoreBook:
         if self.example is None or self.example["fit_error"] is not None:
             self.example = dict(result)
 
-    def add(self, row: int, result: dict[str, Any]) -> None:
-        """Add the result of a candidate's next fold.
-
-        Failed fits get the names of their scores after the first success.
-        """
+    def add(self, result: dict[str, Any]) -> None:
+        """Name the scores of failed fits like the first successful result."""
         options, scores = self._options, result["test_scores"]
         if options.has_callable_scoring:
             if result["fit_error"] is not None:
@@ -447,42 +360,6 @@ class ScoreBook:
                     failed[kind] = dict.fromkeys(self._names, options.error_score)
             self._unnamed.clear()
         self.remember(result)
-        scores = result["test_scores"]
-        if isinstance(scores, dict):
-            name = options.refit if options.refit in scores else next(iter(scores), None)
-            scores = scores.get(name, np.nan)
-        self._scores.setdefault(row, []).append(float(scores))
-
-    def losers(
-        self, rows: Collection[int], n_folds: int, test_train_ratio: float
-    ) -> dict[int, str]:
-        """Return the candidates that are clearly worse than the best rival, and why."""
-        # Each further fold adds a test, and so a chance of an error.
-        level = _LEVEL / max(1, n_folds - _MIN_FOLDS)
-        lost: dict[int, str] = {}
-        for group in {self.groups[row] for row in rows}:
-            rivals = [row for row in self._scores if self.groups[row] == group]
-            # Candidates are compared on the finished folds of the round.
-            n_done = max([0, *(len(self._scores[row]) for row in rivals if row in rows)])
-            if n_done < _MIN_FOLDS:
-                continue
-            scores = np.full((len(rivals), n_folds), np.nan)
-            for line, row in zip(scores, rivals, strict=True):
-                line[: len(self._scores[row])] = self._scores[row]
-            means = scores[:, :n_done].mean(axis=1)
-            if np.isnan(means).all():
-                continue
-            best = int(np.nanargmax(means))
-            worse = _clearly_worse(
-                scores, scores[best], test_train_ratio=test_train_ratio, level=level
-            )
-            lost |= {
-                row: f"stopped after {len(self._scores[row])} folds: "
-                f"{LOST_RACE} {rivals[best]}"
-                for row, is_worse in zip(rivals, worse, strict=True)
-                if is_worse and row in rows
-            }
-        return lost
 
     def unscored(self) -> dict[str, Any]:
         """Return scikit-learn's result of a candidate on a fold that was skipped."""

@@ -346,7 +346,6 @@ def test_a_sampler_gets_each_score_before_the_next_question(net, iris):
     [
         ({"resource": "n_samples", "max_resources": "auto"}, "epochs as the resource"),
         ({"resource": "width", "max_resources": 8}, "epochs as the resource"),
-        ({"race": True}, "cannot race"),
     ],
 )
 def test_unsupported_asynchronous_searches_are_refused(net, iris, options, text):

@@ -100,7 +100,6 @@ def test_a_second_fit_forgets_the_first(search, iris):
         ("keep_models", "some"),
         ("keep_predictions", 0),
         ("keep_predictions", "some"),
-        ("race", "yes"),
         ("cv", "x"),
     ],
 )

@@ -7,7 +7,7 @@ from sklearn import model_selection
 from sklearn.base import BaseEstimator
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import KFold, StratifiedKFold
+from sklearn.model_selection import StratifiedKFold
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -288,14 +288,6 @@ def of_rows():
     )
 
 
-def test_a_race_ignores_other_rungs(iris, of_rows):
-    """Candidates with equal scores in a rung are kept, for any score of earlier rungs."""
-    search = of_rows.set_params(race=True).fit(*iris)
-
-    assert search.n_iterations_ == 2
-    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
-
-
 @pytest.mark.parametrize("keep", ["best", 2])
 def test_kept_models_belong_to_the_last_rung(iris, of_rows, keep):
     """A higher score in an earlier rung does not replace the winner's models."""
@@ -309,45 +301,9 @@ def test_kept_models_belong_to_the_last_rung(iris, of_rows, keep):
     assert all(search.cv_results_["iter"][list(search.models_)] == 1)
 
 
-@pytest.mark.filterwarnings("ignore:One or more of the")
-def test_losers_of_a_race_are_not_promoted(make_estimator, digits):
-    """Even if too few have a score to fill the next rung."""
-    net = make_estimator("MLPClassifier", dtype="float64")
-    rates = [0.03, 1e-9, 2e-9, 1e-8, 3e-9, 4e-9, 5e-9, 6e-9, 7e-9]
-    cv = StratifiedKFold(5, shuffle=True, random_state=0)
-    options = {"min_resources": 6, "max_resources": 18, "cv": cv, "race": True}
-    search = halving(net, {"learning_rate": rates}, **options).fit(*digits)
-
-    lost = search.cv_results_["failure_reason"][:9]
-    promoted = search.cv_results_["param_learning_rate"][9:]
-    assert sum("clearly worse" in reason for reason in lost) > 6
-    assert 0.03 in promoted
-    assert not set(promoted) & {r for r, why in zip(rates, lost, strict=True) if why}
-    assert search.ledger_.epochs_saved_by_early_stopping == 0
-
-
 def test_a_callable_chooses_the_best(iris, of_rows):
     """As scikit-learn documents it, including earlier rungs."""
     search = of_rows.set_params(refit=lambda results: 2).fit(*iris)
 
     assert search.best_index_ == 2
     assert search.best_estimator_.value == search.cv_results_["params"][2]["value"]
-
-
-class Collapses(OneFit):
-    """Has no score on later rows if it is the best."""
-
-    def score(self, X, y=None):
-        """Return the parameter, with a small effect of the rows."""
-        return np.nan if self.value == 1 and X.min() >= 60 else self.value + X.mean() / 1e6
-
-
-@pytest.mark.filterwarnings("ignore:One or more of the")
-def test_a_race_without_a_winner_ends_the_halving():
-    """Its leader fails after eliminating all others, so no candidate remains."""
-    X = np.arange(100.0)[:, np.newaxis]
-    options = {"max_resources": 3, "cv": KFold(5), "race": True}
-    search = halving(Collapses(), {"value": [1.0, 0.0, 0.1]}, "n_rounds", **options).fit(X)
-
-    assert np.isnan(search.cv_results_["mean_test_score"]).all()
-    assert search.n_candidates_ == [3]

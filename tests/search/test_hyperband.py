@@ -212,14 +212,6 @@ def test_a_space_without_parameters_is_refused(net, iris, space, sampler):
             method(*iris)
 
 
-def test_a_race_compares_equal_resources(iris):
-    """Candidates with equal scores are all promoted; more resources are not a reason."""
-    search = search_by_rounds(race=True).fit(*iris)
-
-    assert rungs(search) == BRACKETS_OF_9
-    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
-
-
 def test_kept_models_have_the_most_resources(iris):
     """A higher score with fewer resources does not replace the winner's models."""
     search = search_by_rounds(sign=-1, keep_models="best").fit(*iris)

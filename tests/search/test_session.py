@@ -9,15 +9,11 @@ import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal, assert_equal
-from search.test_halving import OneFit
 from sklearn import model_selection
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.exceptions import FitFailedWarning, NotFittedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import (
-    KFold,
-    RepeatedKFold,
-    ShuffleSplit,
     StratifiedKFold,
     _search,
     _search_successive_halving,
@@ -30,8 +26,7 @@ from skorch.callbacks import Callback
 from torch import nn
 
 from sk_tune import BayesSearchCV, GridSearchCV, HalvingGridSearchCV, MLPClassifier
-from sk_tune._search import _fold_fits, _search_session, _task_runs
-from sk_tune._search._search_session import _clearly_worse
+from sk_tune._search import _fold_fits, _task_runs
 from sk_tune.exceptions import SkTuneWarning, TrainingFailedError
 
 CV = StratifiedKFold(3, shuffle=True, random_state=1)
@@ -253,21 +248,6 @@ def test_the_best_epoch_belongs_to_the_scored_networks(make_estimator, iris):
             assert_allclose(losses, rows["train_loss"][: len(losses)], rtol=1e-5)
 
 
-def test_folds_added_by_a_race_do_not_choose_an_epoch(make_estimator, iris):
-    """The three folds before its first test do, together."""
-    net = make_estimator("MLPClassifier", max_epochs=15, learning_rate=0.05)
-    cv = StratifiedKFold(5, shuffle=True, random_state=0)
-
-    search = GridSearchCV(
-        net, {"dropout": [0.0]}, cv=cv, race=True, select_epoch="best", keep_models="all"
-    ).fit(*iris)
-
-    curves = search.learning_curves_.query("fold < 3")
-    mean = curves.groupby("epoch")["valid_score"].mean()
-    assert search.best_epochs_ == {0: mean.idxmax()}
-    assert [len(model.history_) for model in search.models_[0]] == [mean.idxmax()] * 5
-
-
 class Halved(MLPClassifier):
     """A user's network that trains on the first half of its rows."""
 
@@ -314,7 +294,6 @@ WIDTHS = {"hidden_layer_sizes": [(4,), (5,), (6,)]}
     [
         {},
         *({"error_score": s} for s in ("raise", 2.0)),
-        {"race": True},
         {"select_epoch": "best"},
     ],
     ids=str,
@@ -511,53 +490,6 @@ def test_candidates_without_results_of_scikit_learn_are_dropped(iris):
 
     assert_usable(search, iris)
     assert list(search.models_) == [0]
-
-
-@pytest.mark.filterwarnings("ignore:One or more of the test scores")
-def test_a_race_drops_the_hopeless_and_never_the_winner(make_estimator, digits):
-    """Many hopeless candidates stop early, and the best stays."""
-    net = make_estimator("MLPClassifier", max_epochs=8, dtype="float64")
-    grid = {"learning_rate": [0.03, 1e-9, 2e-9, 1e-8]}
-    cv = StratifiedKFold(6, shuffle=True, random_state=0)
-    full = GridSearchCV(net, grid, cv=cv).fit(*digits)
-    race = GridSearchCV(net, grid, cv=cv, race=True).fit(*digits)
-
-    assert race.best_index_ == full.best_index_ == 0
-    assert race.best_score_ == full.best_score_
-    assert np.isnan(race.cv_results_["split5_test_score"][1:]).all()
-    assert "clearly worse than candidate 0" in race.cv_results_["failure_reason"][1]
-    # By hand: 6 folds of the winner and 3 of each of the others, 8 epochs a fit.
-    assert race.ledger_.epochs_trained == (6 + 3 * 3) * 8
-    assert race.ledger_.epochs_saved_by_pruning == 3 * 3 * 8
-    assert race.ledger_.n_failed == 0
-    assert full.ledger_.epochs_trained == 4 * 6 * 8
-
-
-@pytest.mark.parametrize(
-    ("cv", "ratio"),
-    [
-        (KFold(5), 1 / 4),
-        (RepeatedKFold(n_splits=5, n_repeats=2, random_state=0), 1 / 4),
-        (ShuffleSplit(6, test_size=0.5, random_state=0), 1.0),
-        (ShuffleSplit(6, test_size=0.2, random_state=0), 1 / 4),
-    ],
-)
-def test_a_race_corrects_for_the_sizes_of_the_folds(iris, monkeypatch, cv, ratio):
-    """The ratio is test rows to training rows, n2 / n1 of the paper."""
-    ratios = []
-
-    def noting(*scores, test_train_ratio, **options):
-        ratios.append(test_train_ratio)
-        return _clearly_worse(*scores, test_train_ratio=test_train_ratio, **options)
-
-    monkeypatch.setattr(_search_session, "_clearly_worse", noting)
-
-    scoring = lambda model, X, y: model.value * (1 + np.mean(X))
-    options = {"cv": cv, "scoring": scoring, "race": True}
-    GridSearchCV(OneFit(), {"value": [1.0, 1.0]}, **options).fit(*iris)
-
-    assert ratios
-    assert_allclose(ratios, ratio)
 
 
 @pytest.mark.parametrize(("keep", "rows"), [(None, None), ("best", 1), (2, 2), ("all", 4)])

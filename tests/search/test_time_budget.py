@@ -77,7 +77,6 @@ SEARCHES = {
         {"min_resources": ENDLESS // 3, "asynchronous": True},
     ),
     "best": (GridSearchCV, {"select_epoch": "best"}),
-    "race": (GridSearchCV, {"race": True}),
 }
 
 
