@@ -84,13 +84,13 @@ TABLES = {
 # The arguments of TablePreparer and of the network.
 VARIANTS: dict[str, Any] = {
     "default": ({}, {}),
-    "embeddings": ({"embeddings": True, "max_one_hot": 2}, {}),
+    "embeddings": ({"embeddings": True, "max_categories": 2}, {}),
     "periodic": ({}, {"numerical_embedding": "periodic"}),
     "piecewise linear": ({}, {"numerical_embedding": "piecewise_linear"}),
     "members=8": ({}, {"members": 8}),
     "members=16": ({}, {"members": 16}),
     "tuned": ({}, None),
-    "boosting": ({"embeddings": True, "numeric": None, "imputation": None}, None),
+    "boosting": ({"embeddings": True, "numeric": None, "impute_strategy": None}, None),
 }
 
 

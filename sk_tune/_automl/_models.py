@@ -323,10 +323,10 @@ def boosting_model(problem: Problem) -> Model:
     else:
         prepare = TablePreparer(
             numeric=None,
-            imputation=None,
-            missing_indicator=False,
+            impute_strategy=None,
+            add_indicator=False,
             embeddings=True,
-            max_one_hot=1,
+            max_categories=1,
         )
     space = {
         "learning_rate": loguniform(0.02, 0.3),

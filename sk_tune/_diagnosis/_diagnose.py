@@ -396,7 +396,7 @@ _FACTOR = 4.0
 _WIDENING = 0.5
 _WHOLE = (
     "width", "members", "n_channels", "kernel_size", "hidden_size", "embedding_size",
-    "batch_size", "max_epochs", "patience",
+    "batch_size", "max_epochs", "n_iter_no_change",
 )  # fmt: skip
 _POSITIVE = ("weight_decay", "l1", "learning_rate", "lr", "gradient_clip", "tol")
 # Limits by the meaning of a parameter, or beyond which values do not help; integer limits

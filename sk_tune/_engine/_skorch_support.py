@@ -244,7 +244,7 @@ def _of_callback(callback: Any) -> str | None:
 _NETWORK_PARAMETERS = frozenset({
     *("learning_rate", "momentum", "weight_decay", "l1", "dropout", "frequency_scale"),
     *("label_smoothing", "gradient_clip", "max_epochs", "lr_schedule", "early_stopping"),
-    *("validation_fraction", "patience", "tol", "class_weight", "warm_start"),
+    *("validation_fraction", "n_iter_no_change", "tol", "class_weight", "warm_start"),
     *("random_state", "verbose", "callbacks"),
 })
 

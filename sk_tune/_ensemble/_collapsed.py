@@ -138,7 +138,7 @@ class _Collapsed(Combined):
             )
         return n_members
 
-    def save(self, path: str | PathLike[str], *, overwrite: bool = True) -> None:
+    def save(self, path: str | PathLike[str], *, overwrite: bool = False) -> None:
         """Write the ensemble to one safetensors file.
 
         Members must be networks of sk_tune's, alone or at the end of pipelines such as
@@ -148,7 +148,7 @@ class _Collapsed(Combined):
         ----------
         path : str or path-like
             File to write.  It is replaced as a whole or not at all.
-        overwrite : bool, default=True
+        overwrite : bool, default=False
             Whether a file that exists may be replaced.
 
         Raises

@@ -442,7 +442,7 @@ class NetworkEstimator(TrainingParameters, Persistence, Documented, EstimatorBas
             augmentation=augmentation,
             layout=layout,
             codes=tuple(codes),
-            patience=self.patience if self.early_stopping else None,
+            patience=self.n_iter_no_change if self.early_stopping else None,
             tol=self.tol,
             score=self._task_parts()[1],
             global_rng=self._global_rng,

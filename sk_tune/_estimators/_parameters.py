@@ -26,7 +26,6 @@ SCIKIT_LEARN_NAMES = {
     "learning_rate_init": "Use 'learning_rate'.",
     "power_t": "Use 'lr_schedule', one of 'constant', 'cosine', 'one_cycle' and 'step'.",
     "max_iter": "Use 'max_epochs'.",
-    "n_iter_no_change": "Use 'patience', with early_stopping=True.",
     "beta_1": "Use 'momentum'.",
     "beta_2": "It is 0.999, torch's default.",
     "epsilon": "It is 1e-8, torch's default.",
@@ -95,8 +94,8 @@ class TrainingParameters:
         weights of the best epoch.
     validation_fraction : float, default=0.1
         Share of samples held out for early stopping; stratified in classification.
-    patience : int, default=10
-        Number of epochs without progress after which training stops.
+    n_iter_no_change : int, default=10
+        Number of epochs without progress after which early stopping ends the training.
     tol : float, default=1e-4
         Decrease of the validation loss that counts as progress.
     warm_start : bool, default=False
@@ -131,7 +130,7 @@ class TrainingParameters:
     augmentation: Annotated[Any, AugmentationNames(), None] = None
     early_stopping: Annotated[bool, "boolean"] = False
     validation_fraction: Annotated[float, Number(0, 1, closed="neither")] = 0.1
-    patience: Annotated[int, WholeNumber(1)] = 10
+    n_iter_no_change: Annotated[int, WholeNumber(1)] = 10
     tol: Annotated[float, Number(0)] = 1e-4
     warm_start: Annotated[bool, "boolean"] = False
     random_state: Annotated[Any, "random_state"] = None

@@ -60,7 +60,7 @@ class Persistence:
     net_: Any
     input_shape_: tuple[int, ...]
 
-    def save(self, path: str | os.PathLike[str], *, overwrite: bool = True) -> None:
+    def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
         """Write the fitted estimator to a safetensors file.
 
         The file holds the weights, learnt attributes and the training state, so that
@@ -71,7 +71,7 @@ class Persistence:
         ----------
         path : str or path-like
             File to write.  It is replaced completely or not at all.
-        overwrite : bool, default=True
+        overwrite : bool, default=False
             Whether to replace an existing file.
 
         Raises

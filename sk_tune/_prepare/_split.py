@@ -27,41 +27,56 @@ Indices = npt.NDArray[np.int64]
 _SIZE = [
     Interval(RealNotInt, 0, 1, closed="neither"),
     Interval(Integral, 1, None, closed="left"),
+    None,
 ]
-_CONSTRAINTS = {"test_size": _SIZE, "valid_size": _SIZE, "random_state": ["random_state"]}
+_CONSTRAINTS = {
+    **dict.fromkeys(("test_size", "valid_size", "train_size"), _SIZE),
+    "random_state": ["random_state"],
+    "shuffle": ["boolean"],
+}
+_DEFAULT_SIZE = 0.2
 
 
 def train_valid_test_split(
     *arrays: Any,
-    test_size: float = 0.2,
-    valid_size: float = 0.2,
-    stratify: Any = None,
-    groups: Any = None,
-    times: Any = None,
-    random_state: Any = None,
+    test_size: float | None = None,
+    valid_size: float | None = None,
+    train_size: float | None = None,
+    random_state: int | np.random.RandomState | None = None,
+    shuffle: bool = True,
+    stratify: npt.ArrayLike | None = None,
+    groups: npt.ArrayLike | None = None,
+    times: npt.ArrayLike | None = None,
 ) -> list[Any]:
-    """Split rows into training, validation and test rows, each row in exactly one part.
+    """Split rows into training, validation and test rows, each row in at most one part.
 
     Parameters
     ----------
     *arrays : array-like of shape (n_samples, ...)
         Lists, arrays, sparse matrices or tables of the same length.
-    test_size : float or int, default=0.2
-        Share of all rows, or number of rows, for the test.
-    valid_size : float or int, default=0.2
-        Share of all rows, or number of rows, for validation.
+    test_size : float or int, default=None
+        Share of all rows, or number of rows, for the test.  None means 0.2, or the rows
+        that `train_size` leaves, of which validation gets half if its size is None, too.
+    valid_size : float or int, default=None
+        Share of all rows, or number of rows, for validation; None as for `test_size`.
+    train_size : float or int, default=None
+        Share of all rows, or number of rows, for training.  None means all other rows.
+        Rows that exceed the three sizes are in no part.
+    random_state : int, RandomState or None, default=None
+        Seed of the shuffling.  No effect with `times`.
+    shuffle : bool, default=True
+        Whether to shuffle the rows before they are split.  False requires `stratify` and
+        `groups` to be None.  No effect with `times`.
     stratify : array-like of shape (n_samples,), default=None
         Classes whose shares are equal in all parts, as far as `groups` allow.
     groups : array-like of shape (n_samples,), default=None
-        Groups, such as patients, whose rows stay together in one part.  Sizes are then
-        kept as nearly as the groups allow.
+        Groups, such as patients, whose rows stay together in one part.  Sizes are matched
+        as closely as the groups allow.
     times : array-like of shape (n_samples,), default=None
         Numbers or dates; text is read as dates that begin with the year.  All training
         rows are then earlier than all validation rows, and these earlier than all test
-        rows; rows of one time stay together, so that sizes are kept as nearly as the times
-        allow.  Cannot be combined with the two above.
-    random_state : int, RandomState or None, default=None
-        Seed of the shuffling.  No effect with `times`.
+        rows.  Rows of one time stay together, so sizes are matched as closely as the times
+        allow.  Cannot be combined with `stratify` or `groups`.
 
     Returns
     -------
@@ -78,7 +93,7 @@ def train_valid_test_split(
     See Also
     --------
     sklearn.model_selection.train_test_split : Split into two parts.
-    sk_tune._diagnosis.find_leaks : Find rows of one part that give away rows of another.
+    sk_tune.find_leaks : Find rows of one part that give away rows of another.
 
     Examples
     --------
@@ -90,62 +105,86 @@ def train_valid_test_split(
     >>> [sorted(part.tolist()) for part in (y_train, y_valid, y_test)]
     [[0, 0, 0, 1, 1, 1], [0, 1], [0, 1]]
     """
+    values = {"test_size": test_size, "valid_size": valid_size, "train_size": train_size}
     validate_parameter_constraints(
         _CONSTRAINTS,
-        {"test_size": test_size, "valid_size": valid_size, "random_state": random_state},
+        {**values, "random_state": random_state, "shuffle": shuffle},
         caller_name="train_valid_test_split",
     )
     if not arrays:
         raise ValueError("At least one array required as input")
     *arrays, stratify, groups, times = indexable(*arrays, stratify, groups, times)
-    sizes = _sizes(num_samples(arrays[0]), valid_size, test_size)
+    n_train, sizes = _sizes(num_samples(arrays[0]), values)
     rng = check_random_state(random_state)
+    has_others = stratify is not None or groups is not None
+    if times is not None and has_others:
+        raise ValueError(
+            "'times' of train_valid_test_split must be given without 'stratify' and "
+            "'groups', because time alone determines the parts."
+        )
+    if times is None and has_others and not shuffle:
+        raise ValueError(
+            "shuffle=False of train_valid_test_split must be given without 'stratify' and "
+            "'groups', because these decide where a row belongs."
+        )
     if times is not None:
-        if stratify is not None or groups is not None:
-            raise ValueError(
-                "'times' of train_valid_test_split must be given without 'stratify' and "
-                "'groups', because time alone determines the parts."
-            )
-        parts = _by_time(as_times(_one_dimensional(times, "times")), sizes)
+        train, *others = _by_time(as_times(_one_dimensional(times, "times")), sizes)
+        parts = [train[-(n_train or 0) :], *others]
     elif groups is not None:
         classes = None if stratify is None else _one_dimensional(stratify, "stratify")
-        parts = _by_group(_one_dimensional(groups, "groups"), classes, sizes, rng)
+        train, *others = _by_group(_one_dimensional(groups, "groups"), classes, sizes, rng)
+        parts = [train[:n_train], *others]
+    elif shuffle:
+        parts = _at_random(stratify, n_train, sizes, rng)
     else:
-        parts = _at_random(stratify, sizes, rng)
+        parts = np.split(
+            np.arange(sum(sizes)), np.cumsum([n_train or sizes[0], *sizes[1:]])
+        )[:3]
     return [safe_indexing(array, part) for array in arrays for part in parts]
 
 
-def _sizes(n_samples: int, valid_size: Any, test_size: Any) -> tuple[int, int, int]:
-    """Return the numbers of training, validation and test rows."""
-    n_valid, n_test = (
-        int(size) if isinstance(size, Integral) else math.ceil(size * n_samples)
-        for size in (valid_size, test_size)
-    )
-    n_train = n_samples - n_valid - n_test
-    if n_train < 1:
+def _sizes(n_samples: int, values: dict[str, float | None]) -> tuple[int | None, list[int]]:
+    """Return the limit of training rows, and sizes of three parts that hold all rows."""
+    given = {
+        name: size if isinstance(size, Integral) else rounded(size * n_samples)
+        for (name, size), rounded in zip(
+            values.items(), (math.ceil, math.ceil, math.floor), strict=True
+        )
+        if size is not None
+    }
+    n_train = given.pop("train_size", None)
+    missing = [name for name in ("test_size", "valid_size") if name not in given]
+    for n_left, name in zip(range(len(missing), 0, -1), missing, strict=True):
+        n_rest = n_samples - (n_train or 0) - sum(given.values())
+        default = math.ceil(_DEFAULT_SIZE * n_samples)
+        given[name] = default if n_train is None else -(-n_rest // n_left)
+    n_rest = n_samples - sum(given.values())
+    is_possible = n_train is None or 1 <= n_train <= n_rest
+    if not (is_possible and min(n_rest, *given.values()) >= 1):
+        sizes = " and ".join(f"{k}={v}" for k, v in values.items() if v is not None)
         raise ValueError(
-            "The sum of 'test_size' and 'valid_size' of train_valid_test_split must leave "
-            f"at least one training row. Got {test_size=} and {valid_size=} for "
-            f"n_samples={n_samples}, which leave {max(n_train, 0)}."
+            "The sizes of train_valid_test_split must leave at least one row for each part "
+            f"and not exceed all rows together. Got {sizes or 'the defaults'} for "
+            f"n_samples={n_samples}."
         )
-    return n_train, int(n_valid), int(n_test)
+    return n_train, [n_rest, given["valid_size"], given["test_size"]]
 
 
-def _at_random(stratify: Any, sizes: tuple[int, int, int], rng: Any) -> list[Indices]:
+def _at_random(
+    stratify: Any, n_train: int | None, sizes: list[int], rng: Any
+) -> list[Indices]:
     _, n_valid, n_test = sizes
-    remaining, rest_classes = np.arange(sum(sizes)), stratify
-    parts = []
-    for size in (n_test, n_valid):
-        remaining, part = train_test_split(
-            remaining, test_size=size, stratify=rest_classes, random_state=rng
-        )
-        parts.append(part)
-        rest_classes = None if stratify is None else safe_indexing(stratify, remaining)
-    test, valid = parts
-    return [remaining, valid, test]
+    rest, test = train_test_split(
+        np.arange(sum(sizes)), test_size=n_test, stratify=stratify, random_state=rng
+    )
+    classes = None if stratify is None else safe_indexing(stratify, rest)
+    train, valid = train_test_split(
+        rest, train_size=n_train, test_size=n_valid, stratify=classes, random_state=rng
+    )
+    return [train, valid, test]
 
 
-def _by_time(times: Array, sizes: tuple[int, int, int]) -> list[Indices]:
+def _by_time(times: Array, sizes: list[int]) -> list[Indices]:
     # Cuts are possible only where a later time begins.
     order, starts = order_of_times(times)
     if len(starts) < 2:
@@ -160,7 +199,7 @@ def _by_time(times: Array, sizes: tuple[int, int, int]) -> list[Indices]:
 
 
 def _by_group(
-    groups: Array, classes: Array | None, sizes: tuple[int, int, int], rng: Any
+    groups: Array, classes: Array | None, sizes: list[int], rng: Any
 ) -> list[Indices]:
     codes, names = pd.factorize(groups)
     if len(names) < len(sizes):

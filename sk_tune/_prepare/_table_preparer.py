@@ -272,17 +272,17 @@ class TablePreparer(Documented, TransformerMixin, BaseEstimator):  # type: ignor
         outliers, see :class:`~sk_tune._prepare.SmoothClipScaler`; "quantile" gives each
         column a normal distribution; "standard" mean 0 and variance 1.  Columns of two
         values become -1 and 1 with all of these.  None leaves numbers unchanged.
-    imputation : {"median", "mean", "most_frequent"} or None, default="median"
+    impute_strategy : {"median", "mean", "most_frequent"} or None, default="median"
         Replacement of missing numbers and dates.  None leaves them NaN.
-    missing_indicator : bool, default=True
+    add_indicator : bool, default=True
         Add a column for each column of numbers or dates that has missing values, 1 where
         the value is missing.
-    max_one_hot : int or None, default=None
+    max_categories : int or None, default=None
         Maximum number of one-hot columns per categorical column.  None means 9 with
         `embeddings`, else 32.  1 encodes all categories as codes.
     embeddings : bool, default=False
-        Encode columns with more than `max_one_hot` categories as codes, the last columns of
-        the output, for a network that learns an embedding of each code.  If False, their
+        Encode columns with more than `max_categories` categories as codes, the last columns
+        of the output, for a network that learns an embedding of each code.  If False, their
         less frequent categories share one column.
     min_frequency : int or None, default=None
         Minimum number of rows of a category; less frequent categories, and categories that
@@ -365,11 +365,11 @@ class TablePreparer(Documented, TransformerMixin, BaseEstimator):  # type: ignor
     numeric: Annotated[
         str | None, StrOptions({"smooth_clip", "quantile", "standard"}), None
     ] = "smooth_clip"
-    imputation: Annotated[
+    impute_strategy: Annotated[
         str | None, StrOptions({"median", "mean", "most_frequent"}), None
     ] = "median"
-    missing_indicator: Annotated[bool, "boolean"] = True
-    max_one_hot: Annotated[int | None, COUNT, None] = None
+    add_indicator: Annotated[bool, "boolean"] = True
+    max_categories: Annotated[int | None, COUNT, None] = None
     embeddings: Annotated[bool, "boolean"] = False
     min_frequency: Annotated[int | None, COUNT, None] = None
     max_codes: Annotated[int, Interval(Integral, 2, None, closed="left")] = 255
@@ -427,7 +427,7 @@ class TablePreparer(Documented, TransformerMixin, BaseEstimator):  # type: ignor
         Returns
         -------
         ndarray or DataFrame of shape (n_samples, n_columns)
-            float64, without NaN unless `imputation` is None.
+            float64, without NaN unless `impute_strategy` is None.
 
         Raises
         ------
@@ -475,17 +475,18 @@ class TablePreparer(Documented, TransformerMixin, BaseEstimator):  # type: ignor
 
     def _fit_transform(self, X: Any) -> tuple[Array, pd.DataFrame]:
         self._validate_params()
-        if self.max_one_hot == 1 and not self.embeddings:
+        if self.max_categories == 1 and not self.embeddings:
             raise ValueError(
-                "The 'max_one_hot' parameter of TablePreparer must be at least 2 without "
-                "embeddings, because one column cannot encode categories. Got 1 instead."
+                "The 'max_categories' parameter of TablePreparer must be at least 2 "
+                "without embeddings, because one column cannot encode categories. Got 1 "
+                "instead."
             )
         frame = self._frame(X, reset=True)
         self.kinds_, values = kinds_and_values(
             frame,
             min_frequency=self.min_frequency,
             drop_ids=self.drop_ids,
-            missing_counts=self.missing_indicator,
+            missing_counts=self.add_indicator,
         )
         check_used(self.kinds_, len(frame))
         self.dropped_ = self.kinds_.dropped
@@ -510,14 +511,17 @@ class TablePreparer(Documented, TransformerMixin, BaseEstimator):  # type: ignor
         turning = [name for name in dates if _turns(values[name])]
         gaps = [name for name in measured if values[name].isna().any()]
         min_frequency = self.min_frequency or least_frequency(len(values))
-        max_one_hot = self.max_one_hot or _MAX_ONE_HOT[bool(self.embeddings)]
+        max_categories = self.max_categories or _MAX_ONE_HOT[bool(self.embeddings)]
         codes = [
             name
             for name in kinds.categories
-            if self.embeddings and _n_levels(values[name], min_frequency) > max_one_hot
+            if self.embeddings and _n_levels(values[name], min_frequency) > max_categories
         ]
         one_hot = [name for name in kinds.categories if name not in codes]
-        scaled, constant = self._number_steps(len(values)), self.imputation and "constant"
+        scaled, constant = (
+            self._number_steps(len(values)),
+            self.impute_strategy and "constant",
+        )
         if self.numeric is None:
             two_values = scaled
         else:
@@ -530,7 +534,7 @@ class TablePreparer(Documented, TransformerMixin, BaseEstimator):  # type: ignor
         encoder = OneHotEncoder(
             handle_unknown="infrequent_if_exist",
             min_frequency=min_frequency,
-            max_categories=max_one_hot,
+            max_categories=max_categories,
             sparse_output=False,
         )
         blocks = [
@@ -542,7 +546,7 @@ class TablePreparer(Documented, TransformerMixin, BaseEstimator):  # type: ignor
             ("one_hot", encoder, one_hot),
             ("codes", CategoryCodes(min_frequency, self.max_codes), codes),
         ]
-        if not self.missing_indicator:
+        if not self.add_indicator:
             del blocks[4]
         return [block for block in blocks if block[2]]
 
@@ -562,7 +566,7 @@ class TablePreparer(Documented, TransformerMixin, BaseEstimator):  # type: ignor
             None: FunctionTransformer(feature_names_out="one-to-one"),
         }
         # Scaled before filled, so that missing values do not affect the scale.
-        return self._filled(scalers[self.numeric], self.imputation)
+        return self._filled(scalers[self.numeric], self.impute_strategy)
 
     @staticmethod
     def _filled(step: Any, strategy: str | None) -> Any:

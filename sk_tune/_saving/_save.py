@@ -277,7 +277,7 @@ def _function_named(name: str) -> Any:
     return function
 
 
-def save(estimator: Any, path: str | PathLike[str], *, overwrite: bool = True) -> None:
+def save(estimator: Any, path: str | PathLike[str], *, overwrite: bool = False) -> None:
     """Write a fitted network, pipeline or collapsed ensemble to one file, without pickle.
 
     Parameters
@@ -288,7 +288,7 @@ def save(estimator: Any, path: str | PathLike[str], *, overwrite: bool = True) -
         that ends in a network.
     path : str or path-like
         Safetensors file to write.  It is replaced completely or not at all.
-    overwrite : bool, default=True
+    overwrite : bool, default=False
         Whether to replace an existing file.
 
     Raises

@@ -350,7 +350,7 @@ def test_longer_fits_go_on_from_shorter_ones(session, params, epochs, n_continue
 
 def test_early_stopping_goes_on_to_the_same_epoch(session):
     """A fit that stopped early in a longer rung stops there without the rungs too."""
-    params = {"lr_schedule": "constant", "early_stopping": True, "patience": 2}
+    params = {"lr_schedule": "constant", "early_stopping": True, "n_iter_no_change": 2}
     params["learning_rate"] = 0.5
     for n_epochs in (2, 6, 12):
         make = lambda n=n_epochs: _net(max_epochs=n, **params).fit(X, Y)

@@ -88,7 +88,7 @@ def test_a_paused_network_brings_its_best_weights_into_a_fleet_without_any(digit
     noise = np.random.default_rng(0).permutation(np.arange(200) % 4)
     fit = replace(_fits(_mlp(), digits)[0], y=noise)
     layer = {"hidden_layer_sizes": (8,)}
-    options = {"early_stopping": True, "patience": 9, "max_epochs": 9}
+    options = {"early_stopping": True, "n_iter_no_change": 9, "max_epochs": 9}
     worsening = replace(fit, estimator=_mlp(**layer, **options, learning_rate=0.1))
     (paused,) = train([replace(worsening, n_epochs=6)])
     assert paused.state.stopping.best_epoch < 6

@@ -34,13 +34,18 @@ CASES = {
         name: ("MLP", {"lr_schedule": name})
         for name in ("constant", "cosine", "one_cycle", "step")
     },
-    "early stopping": ("MLP", {**STOPPING, "patience": 9}),
+    "early stopping": ("MLP", {**STOPPING, "n_iter_no_change": 9}),
     "best epoch before the pause": (
         "MLP",
-        {**STOPPING, "patience": 9, "learning_rate": 0.1, "lr_schedule": "constant"},
+        {
+            **STOPPING,
+            "n_iter_no_change": 9,
+            "learning_rate": 0.1,
+            "lr_schedule": "constant",
+        },
     ),
-    "stops in the second part": ("MLP", {**STOPPING, "patience": 4, "tol": 1.0}),
-    "stops in the first part": ("MLP", {**STOPPING, "patience": 2, "tol": 9.0}),
+    "stops in the second part": ("MLP", {**STOPPING, "n_iter_no_change": 4, "tol": 1.0}),
+    "stops in the first part": ("MLP", {**STOPPING, "n_iter_no_change": 2, "tol": 9.0}),
     "dropout": ("MLP", {"dropout": 0.3}),
     "batch norm": ("MLP", {"normalization": "batch", "optimizer": "sgd"}),
     "full batch": ("MLP", {"batch_size": -1}),

@@ -333,7 +333,12 @@ def test_nets_that_stop_early_go_on_to_the_bit(digits, tmp_path, monkeypatch):
     """Beside fewer others than before; killed after every second epoch of a fleet."""
     monkeypatch.setattr(_store, "SECONDS_BETWEEN", 0.0)
     net = NetClassifier(
-        Shortcut, early_stopping=True, patience=1, tol=1e-2, batch_size=32, max_epochs=8
+        Shortcut,
+        early_stopping=True,
+        n_iter_no_change=1,
+        tol=1e-2,
+        batch_size=32,
+        max_epochs=8,
     )
     fits = [
         Fit(

@@ -159,7 +159,7 @@ def test_the_baseline_follows_the_candidates_loss_and_weights():
 
 def test_a_rung_of_more_samples_is_another_network():
     """Curves of earlier rungs, with fewer samples, are not mixed in."""
-    own = net(early_stopping=True, patience=2).set_params(max_epochs=30)
+    own = net(early_stopping=True, n_iter_no_change=2).set_params(max_epochs=30)
     X, y = load_breast_cancer(return_X_y=True)
     search = HalvingGridSearchCV(
         own, {"learning_rate": [1e-4, 1e-3, 1e-2]}, min_resources=60, cv=2, random_state=0

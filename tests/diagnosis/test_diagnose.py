@@ -133,7 +133,7 @@ def test_early_stopping_takes_care_of_a_rise():
     X, y = load_breast_cancer(return_X_y=True)
     X = StandardScaler().fit_transform(X)
     params = {"width": 128, "max_epochs": 60, "learning_rate": 0.02, "random_state": 0}
-    network = MLPClassifier(**params, early_stopping=True, patience=40).fit(X, y)
+    network = MLPClassifier(**params, early_stopping=True, n_iter_no_change=40).fit(X, y)
 
     findings = diagnose(network)
 

@@ -238,7 +238,9 @@ NETS = {
     "dropout": _mlp(dropout=0.3, l1=1e-4),
     "batch norm": _mlp(normalization="batch", lr_schedule="cosine"),
     "momentum": _mlp(optimizer="sgd", momentum=0.9, learning_rate=0.1),
-    "early stopping": _mlp(width=32, early_stopping=True, patience=2, learning_rate=0.3),
+    "early stopping": _mlp(
+        width=32, early_stopping=True, n_iter_no_change=2, learning_rate=0.3
+    ),
     "members": _mlp(members=2),
     "convolution": CNNClassifier(
         n_channels=4, input_shape=(1, 8, 8), max_epochs=N_EPOCHS, random_state=0

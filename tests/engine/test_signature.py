@@ -47,7 +47,7 @@ NUMBERS = {
     "lr_schedule": st.sampled_from(["constant", "cosine", "one_cycle", "step"]),
     "early_stopping": st.booleans(),
     "validation_fraction": st.floats(0.1, 0.9),
-    "patience": st.integers(1, 99),
+    "n_iter_no_change": st.integers(1, 99),
     "tol": st.floats(0.0, 1.0),
     "class_weight": st.sampled_from([None, "balanced"]) | st.just({0: 2.0}),
     "random_state": st.none() | st.integers(0, 2**32 - 1),

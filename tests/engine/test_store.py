@@ -542,7 +542,11 @@ def test_an_interrupted_run_goes_on_in_the_same_fleets(iris, tmp_path, n_jobs):
 
 @pytest.mark.parametrize(
     ("params", "end"),
-    [({}, 6), ({"early_stopping": True, "patience": 2}, 3), ({"optimizer": "sgd"}, 6)],
+    [
+        ({}, 6),
+        ({"early_stopping": True, "n_iter_no_change": 2}, 3),
+        ({"optimizer": "sgd"}, 6),
+    ],
     ids=str,
 )
 def test_a_shard_that_was_cut_short_goes_on_from_its_last_epochs(

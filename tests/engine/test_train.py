@@ -389,7 +389,7 @@ def test_a_fit_trained_alone_equals_the_estimators_fit(case, digits, capsys):
 
 def test_a_training_that_has_stopped_early_is_not_said_to_be_alone(digits):
     """It has nothing left to do, which is no reason to warn."""
-    estimator = _mlp(early_stopping=True, patience=1, tol=9.0, max_epochs=5)
+    estimator = _mlp(early_stopping=True, n_iter_no_change=1, tol=9.0, max_epochs=5)
     (stopped,) = train([_fit(digits, estimator)])
 
     (trained,) = train([_fit(digits, estimator, state=stopped.state)])
@@ -406,7 +406,7 @@ def test_a_training_that_has_stopped_early_is_not_said_to_be_alone(digits):
 @pytest.mark.parametrize("n_jobs", [1, 2])
 def test_progress_only_grows_and_ends_with_all(n_jobs, engine, digits):
     """Epochs that early stopping saved count as done; a fit that is refused has none."""
-    options = {"early_stopping": True, "patience": 1, "tol": 9.0}
+    options = {"early_stopping": True, "n_iter_no_change": 1, "tol": 9.0}
     estimators = [
         _mlp(),
         _mlp(max_epochs=5, **options),

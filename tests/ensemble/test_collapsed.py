@@ -114,7 +114,7 @@ def test_bags_collapse(task, options, make_estimator, names, diabetes, outputs, 
     assert loaded.n_features_in_ == X.shape[1]
     assert [p.name for p in tmp_path.iterdir()] == ["ensemble.safetensors"]
     with pytest.raises(FileExistsError):
-        small.save(path, overwrite=False)
+        small.save(path)
 
 
 @pytest.mark.parametrize("kind", ["CNN", "RNN", "Net"])

@@ -21,7 +21,7 @@ from sk_tune.exceptions import SkTuneWarning
 
 def _reloaded(estimator, folder):
     path = folder / "estimator.safetensors"
-    estimator.save(path)
+    estimator.save(path, overwrite=True)
     code = {"module": estimator.module} if hasattr(estimator, "module") else {}
     return type(estimator).load(path, **code)
 
@@ -195,17 +195,17 @@ def test_callbacks_are_left_out_with_a_warning(make_estimator, task_data, tmp_pa
 
 
 def test_an_existing_file_is_replaced_only_with_overwrite(fitted, tmp_path):
-    """overwrite=False leaves the file unchanged."""
+    """By default the file is left unchanged."""
     path = tmp_path / "net"
     path.write_text("precious")
 
     with pytest.raises(FileExistsError, match="net exists"):
-        fitted.save(path, overwrite=False)
+        fitted.save(path)
     assert path.read_text() == "precious"
 
-    fitted.save(path)
+    fitted.save(path, overwrite=True)
     assert sk_tune.MLPClassifier.load(path).n_epochs_ == 3
-    fitted.save(tmp_path / "new", overwrite=False)
+    fitted.save(tmp_path / "new")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["net", "new"]
 
 
@@ -219,7 +219,7 @@ def test_a_failed_write_leaves_the_old_file_alone(fitted, tmp_path, monkeypatch)
 
     monkeypatch.setattr(Path, "replace", full)
     with pytest.raises(OSError, match="No space left"):
-        fitted.save(path)
+        fitted.save(path, overwrite=True)
 
     assert path.read_text() == "precious"
     assert list(tmp_path.iterdir()) == [path]

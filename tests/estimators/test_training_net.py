@@ -38,11 +38,14 @@ COURSES = [
     ("MLPClassifier", {"optimizer": "sgd", "lr_schedule": "one_cycle"}),
     ("MLPClassifier", {"optimizer": "rmsprop", "learning_rate": 1e-3, "dtype": "float64"}),
     ("MLPClassifier", {"batch_size": -1, "lr_schedule": "cosine", "l1": 1e-3}),
-    ("MLPClassifier", {"early_stopping": True, "patience": 9, "dropout": 0.3}),
-    ("MLPClassifier", {"early_stopping": True, "patience": 1, "learning_rate": 0.3}),
+    ("MLPClassifier", {"early_stopping": True, "n_iter_no_change": 9, "dropout": 0.3}),
+    (
+        "MLPClassifier",
+        {"early_stopping": True, "n_iter_no_change": 1, "learning_rate": 0.3},
+    ),
     ("CNNClassifier", {"dropout": 0.3, "normalization": "batch", "lr_schedule": "step"}),
     ("RNNRegressor", {"dropout": 0.3, "normalization": "batch", "early_stopping": True}),
-    ("NetClassifier", {"early_stopping": True, "patience": 9}),
+    ("NetClassifier", {"early_stopping": True, "n_iter_no_change": 9}),
 ]
 
 
@@ -90,7 +93,7 @@ def test_three_and_six_equal_nine(name, params, route, make_estimator, task_data
 def test_a_training_that_stopped_early_remains_stopped(make_estimator, task_data):
     """More epochs change nothing once early stopping has ended the training."""
     X, y = task_data("MLPRegressor")
-    params = {"early_stopping": True, "patience": 2, "tol": 1e9, "max_epochs": 9}
+    params = {"early_stopping": True, "n_iter_no_change": 2, "tol": 1e9, "max_epochs": 9}
     stopped = make_estimator("MLPRegressor", **params).fit(X, y)
     initial = state_of(stopped)
 
@@ -655,7 +658,7 @@ def test_early_stopping_continues_from_the_last_weights(change, make_estimator):
     """Not from the best weights, which predict: on noise these are much earlier."""
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(200, 8)), rng.integers(0, 2, 200)
-    params = {"early_stopping": True, "patience": 100, "learning_rate": 0.05}
+    params = {"early_stopping": True, "n_iter_no_change": 100, "learning_rate": 0.05}
     at_once = make_estimator("MLPClassifier", **params, max_epochs=12).fit(X, y)
 
     in_parts = make_estimator("MLPClassifier", **params, max_epochs=12)

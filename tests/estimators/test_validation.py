@@ -244,7 +244,7 @@ _NOT_WHOLE = [0, -3, 2.5, "32", True, np.nan, None]
 BAD_PARAMETERS = {
     "batch_size": [0, -2, 2.5, "32", True, None],
     "max_epochs": _NOT_WHOLE,
-    "patience": _NOT_WHOLE,
+    "n_iter_no_change": _NOT_WHOLE,
     "learning_rate": [0, -0.1, np.nan, np.inf, "0.1", True, None],
     "momentum": [-0.1, 1.0, np.nan, "0.9", None],
     "nesterovs_momentum": ["yes", 2, None],

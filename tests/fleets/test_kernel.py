@@ -278,7 +278,7 @@ OPTIONS = {
     "rmsprop": {"optimizer": "rmsprop", "weight_decay": 0.1, "momentum": 0.5},
     "schedule": {"lr_schedule": "one_cycle"},
     "smoothed": {"label_smoothing": 0.2},
-    "stopping": {"early_stopping": True, "validation_fraction": 0.2, "patience": 1},
+    "stopping": {"early_stopping": True, "validation_fraction": 0.2, "n_iter_no_change": 1},
     "full batches": {"batch_size": 1000},
 }
 

@@ -270,7 +270,7 @@ class _Loop:
             if loss < lowest:
                 lowest, self.best_epoch = loss, epoch + 1
                 self.best_weights = copied(self.module)
-            if n_waited >= self.params["patience"]:
+            if n_waited >= self.params["n_iter_no_change"]:
                 break
 
     def watch(self, monitor: Samples) -> Any:

@@ -115,7 +115,7 @@ NUMBERS = {
     "label_smoothing": [0.0, 0.1],
     "class_weight": [None, None, "balanced"],
     "early_stopping": [False, True],
-    "patience": [1, 2],
+    "n_iter_no_change": [1, 2],
     "tol": [0.0, 0.05],
     "max_epochs": [1, 2, 3, 4],
 }

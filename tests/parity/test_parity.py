@@ -87,7 +87,12 @@ WEIGHTS = np.arange(200) % 5 / 2
 # Columns of the table that hold codes.
 CODED = [4, 5]
 SGD = {"optimizer": "sgd"}
-STOPPING = {"early_stopping": True, "validation_fraction": 0.2, "patience": 1, "tol": 0.05}
+STOPPING = {
+    "early_stopping": True,
+    "validation_fraction": 0.2,
+    "n_iter_no_change": 1,
+    "tol": 0.05,
+}
 ALL = {
     "normalization": "batch",
     "dropout": 0.2,

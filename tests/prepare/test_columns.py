@@ -155,7 +155,7 @@ def test_a_number_that_is_there_or_missing_is_not_constant_unless_that_is_ignore
     X = pd.DataFrame({"a": _repeat(1, None), "n": NUMBERS})
 
     assert column_kinds(X).dropped == {}
-    assert TablePreparer(missing_indicator=False).fit(X).dropped_ == {"a": "constant"}
+    assert TablePreparer(add_indicator=False).fit(X).dropped_ == {"a": "constant"}
 
 
 def test_a_table_without_a_usable_column_is_refused():
@@ -220,7 +220,7 @@ def test_text_is_read_by_the_format_of_its_column(texts, values, words):
         since = [own - pd.Timestamp("1970-01-01") for own in values]
         numbers = [own.total_seconds() / 86400 for own in since]
 
-    preparer = TablePreparer(numeric=None, imputation=None)
+    preparer = TablePreparer(numeric=None, impute_strategy=None)
     prepared = preparer.set_output(transform="pandas").fit_transform(X)
 
     assert str(preparer.kinds_.formats["a"]) == words
@@ -349,7 +349,7 @@ def test_a_point_with_other_than_three_digits_behind_it_parts_fractions():
     for texts in (["1.234", "345", "12.5"], ["1.234", "12.500"], ["0.125", "345"]):
         X = pd.DataFrame({"a": [f"{text}{' ' * k}" for text in texts for k in range(20)]})
 
-        values = TablePreparer(numeric=None, imputation=None).fit_transform(X)[:, 0]
+        values = TablePreparer(numeric=None, impute_strategy=None).fit_transform(X)[:, 0]
 
         assert values[::20].tolist() == [float(text) for text in texts]
 
@@ -363,7 +363,7 @@ def test_a_point_with_other_than_three_digits_behind_it_parts_fractions():
 )
 def test_numbers_and_dates_among_objects_are_themselves_where_fit_had_text(texts, values):
     """As records of a data base give them, which hold no text at all."""
-    preparer = TablePreparer(numeric=None, imputation=None)
+    preparer = TablePreparer(numeric=None, impute_strategy=None)
     preparer.fit(pd.DataFrame({"a": [*texts, None] * 10}))
 
     prepared = preparer.transform(pd.DataFrame({"a": pd.Series(values, dtype=object)}))
@@ -521,7 +521,9 @@ def _read(values, kind):
     categories = [*_repeat("1", "x", "y", None)[:-1], "rare"]
     seen = {"number": NUMBERS, "date": pd.date_range("2020", periods=N)}
     X = pd.DataFrame({"a": seen.get(kind, categories)})
-    preparer = TablePreparer(numeric=None, imputation=None).set_output(transform="pandas")
+    preparer = TablePreparer(numeric=None, impute_strategy=None).set_output(
+        transform="pandas"
+    )
     rows = pd.DataFrame({"a": values})
     found = preparer.fit(X).transform(rows)
     if kind == "category":

@@ -79,6 +79,52 @@ def test_groups_are_never_shared(counts, valid_size, test_size, seed):
     assert (np.abs(sizes - wanted) <= 2 * max(counts)).all()
 
 
+@pytest.mark.parametrize(
+    ("sizes", "expected"),
+    [
+        ({"train_size": 0.57}, [11, 4, 5]),
+        ({"train_size": 12, "test_size": 6}, [12, 2, 6]),
+        ({"train_size": 6, "test_size": 4, "valid_size": 0.2}, [6, 4, 4]),
+    ],
+)
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"shuffle": False},
+        {"stratify": [0, 1] * 10},
+        {"groups": range(20)},
+        {"times": range(20)},
+    ],
+)
+def test_training_rows_may_be_limited(sizes, expected, options):
+    """A share is rounded down, as in scikit-learn, and None shares the remaining rows."""
+    parts = train_valid_test_split(np.arange(20), random_state=0, **sizes, **options)
+
+    assert [len(part) for part in parts] == expected
+    assert len(set(np.concatenate(parts))) == sum(expected)
+
+
+def test_rows_stay_in_order_without_shuffling():
+    """The parts follow one another, as in scikit-learn's train_test_split."""
+    parts = train_valid_test_split(list(range(10)), shuffle=False)
+
+    assert parts == [[0, 1, 2, 3, 4, 5], [6, 7], [8, 9]]
+
+
+def test_the_latest_training_rows_remain():
+    """With times, rows that exceed the sizes are the earliest."""
+    train, *_ = train_valid_test_split(
+        range(10), times=range(10), train_size=3, test_size=2
+    )
+
+    assert list(train) == [0, 1, 2]
+    parts = train_valid_test_split(
+        list(range(10)), times=range(10), train_size=3, valid_size=2, test_size=2
+    )
+    assert parts == [[3, 4, 5], [6, 7], [8, 9]]
+
+
 def test_groups_may_be_stratified_too():
     """Classes that come in whole groups are spread over the parts."""
     groups = np.repeat(np.arange(100), 10)
@@ -164,8 +210,17 @@ def test_a_seed_repeats_the_split_and_another_changes_it():
     [
         ({"test_size": 1.5}, "'test_size' parameter of train_valid_test_split must be"),
         ({"valid_size": 0}, "'valid_size' parameter of train_valid_test_split must be"),
-        ({"test_size": 0.5, "valid_size": 0.5}, "must leave at least one training row"),
-        ({"test_size": 12}, "must leave at least one training row.*leave 0"),
+        (
+            {"test_size": 0.5, "valid_size": 0.5},
+            "must leave at least one row for each part",
+        ),
+        (
+            {"test_size": 12},
+            "must leave at least one row for each part.*test_size=12 for n_samples=10",
+        ),
+        ({"train_size": 9, "test_size": 1}, "must leave at least one row for each part"),
+        ({"train_size": 0.7, "valid_size": 4}, "must leave at least one row for each part"),
+        ({"shuffle": False, "stratify": [0, 1] * 5}, "without 'stratify' and 'groups'"),
         ({"groups": [0, 1] * 5}, "at least 3 different groups. Got 2"),
         ({"times": [0, 1] * 5}, "at least 3 different times. Got 2"),
         ({"times": [np.nan] * 10}, "'times' .* must not hold missing values. Got 10"),

@@ -24,7 +24,7 @@ N = 60
 SETTINGS = [
     {},
     {"numeric": "quantile"},
-    {"numeric": "standard", "missing_indicator": False},
+    {"numeric": "standard", "add_indicator": False},
     {"embeddings": True},
 ]
 
@@ -104,6 +104,7 @@ COLUMNS = {
     seed=st.integers(0, 2**16),
 )
 @settings(max_examples=40, deadline=None)
+@pytest.mark.filterwarnings("ignore:Column .* is not read as numbers")
 def test_whatever_a_table_holds_it_becomes_columns_that_vary(
     kinds, n, missing, numeric, indicator, embeddings, min_frequency, seed
 ):
@@ -113,7 +114,7 @@ def test_whatever_a_table_holds_it_becomes_columns_that_vary(
     X = X.mask(rng.random(X.shape) < missing)
     preparer = TablePreparer(
         numeric=numeric,
-        missing_indicator=indicator,
+        add_indicator=indicator,
         embeddings=embeddings,
         min_frequency=min_frequency,
     )
@@ -178,7 +179,7 @@ def test_missing_values_do_not_move_the_scale():
     present = np.random.default_rng(0).normal(size=N)
     X = pd.DataFrame({"a": np.concatenate([present, np.full(9 * N, np.nan)])})
 
-    Z = TablePreparer(numeric="standard", missing_indicator=False).fit_transform(X)
+    Z = TablePreparer(numeric="standard", add_indicator=False).fit_transform(X)
 
     assert np.allclose(Z[:N, 0], StandardScaler().fit_transform(present[:, None])[:, 0])
 
@@ -189,7 +190,7 @@ def test_a_column_of_many_categories_does_not_explode():
     X.loc[:50, "a"] = "often"
 
     assert TablePreparer().fit_transform(X).shape[1] == 32
-    assert TablePreparer(max_one_hot=5).fit_transform(X).shape[1] == 5
+    assert TablePreparer(max_categories=5).fit_transform(X).shape[1] == 5
 
 
 DAYS = pd.date_range("2020-01-01", periods=N)
@@ -257,7 +258,7 @@ def test_categories_can_be_codes_in_the_last_columns():
     # One to one with the streets; rare and new ones are 0, as are those beyond the limit.
     assert len(set(zip(Z["street"], X["street"], strict=True))) == X["street"].nunique()
     assert Z.index.equals(X.index)
-    few = TablePreparer(embeddings=True, max_one_hot=2, max_codes=10, min_frequency=2)
+    few = TablePreparer(embeddings=True, max_categories=2, max_codes=10, min_frequency=2)
     often = [f"c{i % 50}" for i in range(500)] + ["c7"] * 9 + ["once"]
     few.fit(pd.DataFrame({"a": often}))
     rows = pd.DataFrame({"a": [*(f"c{i}" for i in range(50)), "new", "once"]})
@@ -275,7 +276,7 @@ def test_estimators_that_look_for_categories_find_them():
     trees = HistGradientBoostingClassifier(
         categorical_features="from_dtype", max_leaf_nodes=4, max_iter=10, random_state=0
     )
-    preparer = TablePreparer(numeric=None, imputation=None, embeddings=True)
+    preparer = TablePreparer(numeric=None, impute_strategy=None, embeddings=True)
 
     model = make_pipeline(preparer, trees).fit(X, y)
 
@@ -412,11 +413,11 @@ def test_columns_that_are_left_out_are_not_looked_at():
     ("options", "message"),
     [
         ({"numeric": "robust"}, "'numeric' parameter of TablePreparer must be"),
-        ({"imputation": "zero"}, "'imputation' parameter"),
-        ({"max_one_hot": 0}, "'max_one_hot' parameter"),
+        ({"impute_strategy": "zero"}, "'impute_strategy' parameter"),
+        ({"max_categories": 0}, "'max_categories' parameter"),
         (
-            {"max_one_hot": 1},
-            "'max_one_hot' parameter .* must be at least 2 without embeddings",
+            {"max_categories": 1},
+            "'max_categories' parameter .* must be at least 2 without embeddings",
         ),
         ({"min_frequency": 0.1}, "'min_frequency' parameter"),
         ({"max_codes": 1}, "'max_codes' parameter"),

@@ -106,7 +106,7 @@ _SELECTED = make_column_transformer(
 ).set_params(transformer_weights={"onehotencoder": 2.0})
 PIPELINES = {
     "table": make_pipeline(TablePreparer(), _mlp()),
-    "embeddings": make_pipeline(TablePreparer(embeddings=True, max_one_hot=4), _mlp()),
+    "embeddings": make_pipeline(TablePreparer(embeddings=True, max_categories=4), _mlp()),
     "quantiles": make_pipeline(TablePreparer(numeric="quantile"), _mlp()),
     "as it is": make_pipeline(TablePreparer(numeric=None), "passthrough", _mlp()),
     "pandas": make_pipeline(TablePreparer(), StandardScaler(), _mlp()).set_output(
@@ -199,7 +199,7 @@ def test_a_frame_with_other_columns_is_refused_after_loading(tmp_path):
     model = _fitted("table")
     save(model, tmp_path / "model")
     with pytest.raises(FileExistsError):
-        save(model, tmp_path / "model", overwrite=False)
+        save(model, tmp_path / "model")
     result = load(tmp_path / "model")
 
     assert result[0].kinds_ == model[0].kinds_

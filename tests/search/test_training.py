@@ -309,7 +309,7 @@ def test_the_best_epoch_with_early_stopping_is_one_that_all_folds_reached(
     make_estimator, iris
 ):
     """The best epoch is within the shortest curve of the folds."""
-    stops = {"early_stopping": True, "patience": 2, "max_epochs": 20}
+    stops = {"early_stopping": True, "n_iter_no_change": 2, "max_epochs": 20}
     net = make_estimator("MLPClassifier", **HARD, learning_rate=0.1, **stops)
     search = GridSearchCV(net, {"learning_rate": [0.1]}, cv=CV, select_epoch="best").fit(
         *iris

@@ -52,7 +52,7 @@ codes = TablePreparer(embeddings=True)
 net = MLPRegressor(width=64, max_epochs=30, random_state=0)
 bent = {"numerical_embedding": "piecewise_linear"}
 models = {
-    "plain network": make_pipeline(TablePreparer(max_one_hot=50), net),
+    "plain network": make_pipeline(TablePreparer(max_categories=50), net),
     "+ learned towns": make_pipeline(codes, net),
     "+ bent numbers": make_pipeline(codes, MLPRegressor(**net.get_params() | bent)),
     "+ 4 members": make_pipeline(

@@ -39,7 +39,7 @@ ways = {
     "L1 (l1)": {step + "l1": [0.0, 3e-4, 1e-3, 3e-3, 1e-2]},
     "early stopping": {
         step + "early_stopping": [True],
-        step + "patience": [40, 20, 10, 5, 2],
+        step + "n_iter_no_change": [40, 20, 10, 5, 2],
     },
 }
 net = MLPRegressor(
@@ -78,7 +78,7 @@ left.set(
     ylim=(0.55, 0.9),
     xticks=range(5),
     xticklabels=["none or\nleast", "", "medium", "", "most"],
-    xlabel="Strength (of early stopping: patience of 40 to 2 epochs)",
+    xlabel="Strength (of early stopping: 40 to 2 epochs without progress)",
     ylabel="Held-out R² (mean of five folds)",
     title="The same network, four methods of regularisation",
 )
