@@ -21,7 +21,6 @@ from sk_tune._engine._skorch_adoption import (
     skip_words,
 )
 from sk_tune._engine._skorch_support import reason_against_net, signature
-from sk_tune._engine._stack import NetworkStack, architecture
 from sk_tune._engine._store import FitStore, StoreInfo
 from sk_tune._engine._train import expected_memory, fitted_estimator, train, train_one
 from sk_tune._estimators import Fit
@@ -32,13 +31,11 @@ __all__ = [
     "Fit",
     "FitStore",
     "FitStream",
-    "NetworkStack",
     "Progress",
     "StoreInfo",
     "TimeLimit",
     "Trained",
     "adopt_skorch",
-    "architecture",
     "checkpoint_before",
     "count_words",
     "cutting_iterator",

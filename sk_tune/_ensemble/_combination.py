@@ -18,7 +18,6 @@ import torch
 from sklearn.pipeline import Pipeline
 from torch import Tensor
 
-from sk_tune._engine import NetworkStack, architecture
 from sk_tune._ensemble._member_inputs import (
     CommonScaling,
     Inputs,
@@ -26,6 +25,7 @@ from sk_tune._ensemble._member_inputs import (
     preparation_of,
 )
 from sk_tune._estimators import NetworkEstimator, is_unchanged
+from sk_tune._fleets import NetworkStack, architecture
 from sk_tune._nets import MLP
 from sk_tune._scores import as_columns
 from sk_tune._training import one_thread

@@ -5,8 +5,8 @@
 from sk_tune._fleets._kernel import kernel_seconds
 from sk_tune._fleets._kernel_library import arithmetic, kernel_status
 from sk_tune._fleets._loop import train_fleet
-from sk_tune._fleets._plan import N_TRIED, Plan, module_structure, plan, stacked_program
-from sk_tune._fleets._program import Program
+from sk_tune._fleets._plan import Plan, plan
+from sk_tune._fleets._predict import NetworkStack, architecture
 from sk_tune._fleets._recipe import (
     LOSSES,
     FleetNetwork,
@@ -17,24 +17,24 @@ from sk_tune._fleets._recipe import (
     loss_by_autograd,
 )
 from sk_tune._fleets._stacked_optimizers import Settings
+from sk_tune._fleets._structure import module_structure
 
 __all__ = [
     "LOSSES",
-    "N_TRIED",
     "FleetNetwork",
     "NetworkOutcome",
+    "NetworkStack",
     "Plan",
-    "Program",
     "Recipe",
     "SeededCourse",
     "Settings",
     "StackedLoss",
+    "architecture",
     "arithmetic",
     "kernel_seconds",
     "kernel_status",
     "loss_by_autograd",
     "module_structure",
     "plan",
-    "stacked_program",
     "train_fleet",
 ]

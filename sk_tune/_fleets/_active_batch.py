@@ -16,7 +16,6 @@ from sk_tune._fleets._compiled_epoch import CompiledEpoch
 from sk_tune._fleets._epoch_batches import on_device
 from sk_tune._fleets._kernel import carried_layers
 from sk_tune._fleets._module_layer import ModuleLayer
-from sk_tune._fleets._plan import build_program
 from sk_tune._fleets._program import Program
 from sk_tune._fleets._recipe import FleetNetwork, Recipe
 from sk_tune._fleets._stacked_optimizers import StackedOptimizer, StackedTensors
@@ -151,7 +150,9 @@ class ActiveBatch:
         if not entries:
             return
         networks = [network for _, network in entries]
-        program = build_program(networks)
+        modules = [network.module for network in networks]
+        seeds = [network.dropout_seed for network in networks]
+        program = Program(modules, networks[0].train.X, seeds)
         states = [network.state.moments for network in networks]
         trained = [p.requires_grad for p in networks[0].module.parameters()]
         positions = [i for i, is_trained in enumerate(trained) if is_trained]

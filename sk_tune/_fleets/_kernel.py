@@ -151,6 +151,15 @@ def carried_layers(
 
     Raises ValueError, with the reason, if the kernel cannot train them or is not faster.
     """
+    layers = kernel_layers(program, networks[0].train.X)
+    check_carried(layers, recipe, networks)
+    return layers
+
+
+def check_carried(
+    layers: Sequence[KernelLayer], recipe: Recipe, networks: Sequence[FleetNetwork]
+) -> None:
+    """Raise ValueError unless the kernel supports the settings and data of networks."""
     if compiled_library() is None:
         raise ValueError(f"the kernel in use is {kernel_status()}")
     loss = number_of_loss(recipe)
@@ -158,8 +167,7 @@ def carried_layers(
         raise ValueError("the kernel does not support the loss or the optimizer")
     if recipe.score not in _SCORES[loss]:
         raise ValueError("the kernel does not support the score")
-    layers = _layers_of(program, networks[0].train.X)
-    like = next(iter(program.parameters.tensors.values()))
+    like = next(networks[0].module.parameters())
     reads = like.device.type == "cpu" and like.dtype in {torch.float32, torch.float64}
     reads = reads and all(n.settings.eps >= _LEAST_EPS for n in networks)
     # Check data that several networks share once.
@@ -169,7 +177,6 @@ def carried_layers(
     is_plain = (is_plain_set(s, like.dtype, loss, layers) for s in sets.values())
     if networks[0].augmentation or not reads or not all(is_plain):
         raise ValueError("the kernel cannot read or augment the data")
-    return layers
 
 
 def number_of_loss(recipe: Recipe) -> int:
@@ -177,7 +184,7 @@ def number_of_loss(recipe: Recipe) -> int:
     return next((i for i, n in enumerate(_LOSSES) if recipe.loss is LOSSES[n]), -1)
 
 
-def _layers_of(program: Program, X: Tensor) -> list[KernelLayer]:
+def kernel_layers(program: Program, X: Tensor) -> list[KernelLayer]:
     """Return the layers of a program; ValueError says which part is unsupported."""
     tensors = program.buffers.tensors | program.parameters.tensors
     shape = tuple(X.shape[1:])

@@ -10,28 +10,31 @@ of its inputs are computed once and cached.
 import copy
 import logging
 import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from sk_tune._compat.torch_names import has_hooks
-from sk_tune._fleets._kernel import carried_layers, n_products
+from sk_tune._fleets._kernel import (
+    KernelLayer,
+    check_carried,
+    kernel_layers,
+    n_products,
+)
 from sk_tune._fleets._masks import is_torch_dropout, orders_in_memory
 from sk_tune._fleets._module_layer import ModuleLayer
 from sk_tune._fleets._program import Program
 from sk_tune._fleets._recipe import FleetNetwork, Recipe
-from sk_tune._fleets._traced import Chain, chain_of
+from sk_tune._fleets._structure import cached, module_structure
+from sk_tune._fleets._traced import chain_of
 from sk_tune._nets import (
     CNN,
     MLP,
     RNN,
-    SeededDropout,
     added_attributes,
-    attributes_key,
     loose_state,
 )
 from sk_tune._training import forked_rng
@@ -39,8 +42,6 @@ from sk_tune._training import forked_rng
 _LOGGER = logging.getLogger(__name__)
 # Samples searched for the pair on which a module is tried.
 N_TRIED = 1024
-# Most signatures in the cache.
-_MOST_CACHED = 256
 _WORDS = {
     "kernel": "by the kernel",
     "layers": "by layers with written-out derivatives",
@@ -86,17 +87,19 @@ def plan(
     if refusal is not None:
         result = Plan(way="alone", reason=refusal)
     else:
-        chain = _cached_chain(module, X, predicts=predicts)
+        chain = chain_of(module, X, predicts=predicts)
         way: Literal["vmap", "layers"] = "vmap" if chain.reason else "layers"
         reason = f"its module is not a chain of known layers ({chain.reason})"
         may_use_kernel = not chain.reason or isinstance(module, RNN)
         if network is None or recipe is None or not may_use_kernel:
             result = Plan(way=way, reason=chain.reason and reason)
         else:
-            program = build_program([network])
             try:
-                layers = carried_layers(program, recipe, [network])
-                n = program.members * sum(map(n_products, layers))
+                layers = cached(_layers_or_reason, module, X, predicts=False)
+                if isinstance(layers, str):
+                    raise ValueError(layers)
+                check_carried(layers, recipe, [network])
+                n = getattr(module, "members", 1) * sum(map(n_products, layers))
                 result = Plan(way="kernel", n_products=n)
             except ValueError as error:
                 result = Plan(way=way, reason=str(error))
@@ -109,47 +112,14 @@ def _log(name: str, shape: tuple[int, ...], result: Plan) -> None:
     _LOGGER.debug("%s on samples of shape %s is trained %s.", name, shape, result)
 
 
-def build_program(networks: Sequence[FleetNetwork]) -> Program:
-    """Return networks to train as one program, with copied weights."""
-    modules = [network.module for network in networks]
-    seeds = [network.dropout_seed for network in networks]
-    return stacked_program(modules, networks[0].train.X, seeds)
-
-
-def stacked_program(
-    modules: Sequence[nn.Module], X: Tensor, dropout_seeds: Sequence[int] | None = None
-) -> Program:
-    """Return networks, equal except for dropout, as one program, with copied weights.
-
-    `dropout_seeds` is None for networks that only predict.
-    """
-    pattern = max(modules, key=lambda module: sum(1 for _ in module.modules()))
-    chain = _cached_chain(pattern, X, predicts=dropout_seeds is None)
-    return Program(modules, pattern, chain, X, dropout_seeds)
-
-
-_CACHE: dict[Any, Any] = {}
-
-
-def _cached(
-    make: Any, module: nn.Module, X: Tensor, *, predicts: bool, content: bytes = b""
-) -> Any:
-    """Return ``make(module, X)``, computed once for modules and inputs of one structure."""
-    like = (X.shape[1:], X.dtype, str(X.device), content)
-    key = (make, type(module), module_structure(module), like, predicts)
-    if key not in _CACHE:
-        if len(_CACHE) >= _MOST_CACHED:
-            _CACHE.clear()
-        _CACHE[key] = make(module, X, predicts=predicts)
-    return _CACHE[key]
-
-
-def _cached_chain(module: nn.Module, X: Tensor, *, predicts: bool) -> Chain:
-    if isinstance(module, MLP):
-        # The chain of an MLP takes less time than the key of the cache.
-        return chain_of(module, X)
-    chain: Chain = _cached(chain_of, module, X, predicts=predicts)
-    return chain
+def _layers_or_reason(
+    module: nn.Module, X: Tensor, *, predicts: bool
+) -> list[KernelLayer] | str:
+    """Return the kernel's layers of a module, or why it has none."""
+    try:
+        return kernel_layers(Program([module], X, [0]), X)
+    except ValueError as error:
+        return str(error)
 
 
 def _reason_alone(module: nn.Module, X: Tensor, *, predicts: bool) -> str | None:
@@ -164,7 +134,7 @@ def _reason_alone(module: nn.Module, X: Tensor, *, predicts: bool) -> str | None
         return "its module has hooks"
     if any("forward" in vars(layer) for layer in module.modules()):
         return "a layer of its module has a forward that its class does not have"
-    if type(module) is CNN and not _cached_chain(module, X, predicts=predicts).reason:
+    if type(module) is CNN and not chain_of(module, X, predicts=predicts).reason:
         return None
     X = X[:N_TRIED]
     draws_there = X.device.type != "cpu" and not predicts
@@ -179,7 +149,7 @@ def _reason_alone(module: nn.Module, X: Tensor, *, predicts: bool) -> str | None
         pair = X[[least, 0 if least else -1]].contiguous()
         # Other samples may behave differently, such as the padding of an embedding.
         content = pair.cpu().view(torch.uint8).numpy().tobytes()
-        reason: str | None = _cached(
+        reason: str | None = cached(
             _try_batching, module, pair, predicts=predicts, content=content
         )
     except Exception as error:  # noqa: BLE001 - a user's module may raise anything
@@ -219,7 +189,7 @@ def _difference(module: nn.Module, X: Tensor, *, predicts: bool) -> str | None:
     if not is_own and loose_state(lone) != state:
         return "its module changes itself when it is called"
     seeds = None if predicts else [0, 0]
-    program = stacked_program([module, module], X[0], seeds)
+    program = Program([module, module], X[0], seeds)
     first = program.layers[0]
     pattern = first.pattern if isinstance(first, ModuleLayer) else lone
     if _loose_layers(pattern) != _loose_layers(module):
@@ -248,30 +218,6 @@ def _are_alike(gradients: Tensor) -> bool:
     one, other = gradients
     size = float(one.abs().nan_to_num().max()) if one.numel() else 0.0
     return torch.allclose(one, other, rtol=1e-3, atol=1e-4 * max(1.0, size), equal_nan=True)
-
-
-def module_structure(module: nn.Module) -> tuple[Any, ...]:
-    """Return a key that is equal for networks that differ only in weights and dropout.
-
-    It has the types, attributes, shapes and strides of all layers. For layers in plain
-    lists, which are neither trained nor copied with the weights, it includes the values.
-    """
-    layer_ids = frozenset(map(id, module.modules()))
-    layers = []
-    for name, layer in module.named_modules():
-        attributes: tuple[Any, ...] = ()
-        # Replacements of layers in a fleet hold the state of the current batch.
-        if not type(layer).__module__.startswith("sk_tune._fleets."):
-            is_dropout = isinstance(layer, SeededDropout) or is_torch_dropout(layer)
-            varies = frozenset({"p", "seed", "step"} if is_dropout else ())
-            attributes = attributes_key(layer, layer_ids, varies)
-        layers.append((name, type(layer), attributes))
-    tensors = tuple(
-        (name, tuple(t.shape), t.stride(), t.dtype, t.requires_grad)
-        for part in (module.named_parameters(), module.named_buffers())
-        for name, t in part
-    )
-    return tuple(layers), tensors
 
 
 def _loose_layers(module: nn.Module) -> int:

@@ -7,9 +7,7 @@ intermediate result again.  The layers here have written-out derivatives, and me
 whole training.  A module without written-out layers is one layer, by ``vmap`` and autograd.
 """
 
-import math
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -43,31 +41,31 @@ from sk_tune._fleets._layers import (
 from sk_tune._fleets._masks import StackedDropout, mask_of
 from sk_tune._fleets._module_layer import ModuleLayer
 from sk_tune._fleets._stacked_optimizers import StackedTensors
-from sk_tune._fleets._traced import NORMS, OVER_CLASSES, Chain, Link
+from sk_tune._fleets._traced import NORMS, OVER_CLASSES, Chain, Link, chain_of
 from sk_tune._nets import MLP, SeparateHeads, SharedLinear, TableInputs
 
 # Memory is released after this many shapes of batches and layers.
-_MOST_SHAPES = 256
-
-Step = Callable[[Tensor], Tensor]
+MOST_SHAPES = 256
 
 
 class Program:
     """K networks of one architecture, dropout aside, as one program.
 
-    Tensors have the names of the modules'; frozen parameters are buffers. `chain` belongs
-    to `pattern`, the module with most layers: modules without dropout may lack its layers.
-    `dropout_seeds` is None for networks that only predict. X has the form of the inputs.
+    Tensors have the names of the modules', and are copies; frozen parameters are buffers. X
+    has the form of the inputs. `dropout_seeds` is None for networks that only predict.
+    `chain` is for tests.
     """
 
     def __init__(
         self,
         modules: Sequence[nn.Module],
-        pattern: nn.Module,
-        chain: Chain,
         X: Tensor,
-        dropout_seeds: Sequence[int] | None,
+        dropout_seeds: Sequence[int] | None = None,
+        chain: Chain | None = None,
     ) -> None:
+        # Modules without dropout may lack layers.
+        pattern = max(modules, key=lambda module: sum(1 for _ in module.modules()))
+        chain = chain or chain_of(pattern, X, predicts=dropout_seeds is None)
         parameters, buffers = [], []
         for module in modules:
             named = dict(module.named_parameters())
@@ -81,10 +79,8 @@ class Program:
         mlp = modules[0] if isinstance(modules[0], MLP) else None
         self.members = 1 if mlp is None else mlp.members
         self.link = "identity" if mlp is None else mlp.link
-        self._is_training = True
         self._parts: dict[tuple[int, int], Tensors] = {}
         self._store: dict[Any, Tensor] = {}
-        self._steps: dict[tuple[int, int, int], list[Step]] = {}
         self._batch: Any = None
         # Pattern and chain of the layers; inputs of networks to train.
         self._pattern = (pattern, chain, None if dropout_seeds is None else X)
@@ -147,7 +143,7 @@ class Program:
         """
         self.dropout.begin_epoch(first_steps, n_steps, generators)
         self._parts.clear()
-        if len(self._store) > _MOST_SHAPES:
+        if len(self._store) > MOST_SHAPES:
             self._store.clear()
 
     def select(self, index: Tensor) -> None:
@@ -174,88 +170,11 @@ class Program:
 
     def memory(self, name: str, like: Tensor, *shape: int) -> Tensor:
         """Return memory for a name and shape, the same at every step, uninitialised."""
-        if not self._is_training:
-            size = math.prod(shape)
-            block = self._store.get(name)
-            if block is None or len(block) < size:
-                block = self._store[name] = like.new_empty(size)
-                # Drop views into the previous, smaller memory.
-                self._steps.clear()
-            return block[:size].view(shape)
         key = (name, shape)
         block = self._store.get(key)
         if block is None:
             block = self._store[key] = like.new_empty(shape)
         return block
-
-    def evaluate_shared(self, X: Tensor, networks: slice) -> Tensor:
-        """Return outputs (k, n, C) for shared inputs (n, ...), after ``only_predict``."""
-        if not isinstance(self.layers[0], PredictingLinear):
-            return self.evaluate(
-                X.expand(networks.stop - networks.start, *X.shape), networks
-            )
-        h = X.flatten(1)
-        key = (networks.start, networks.stop, len(h))
-        if key in self._steps:
-            for step in self._steps[key]:
-                h = step(h)
-            return h
-        tensors = self.parts(networks)
-        steps: list[Step] = []
-        for layer in self.layers:
-            if isinstance(layer, PredictingLinear):
-                step = layer.bound(h, tensors)
-            else:
-                step = partial(layer.evaluate, tensors=tensors)
-            steps.append(step)
-            h = step(h)
-        if len(self._steps) >= _MOST_SHAPES:
-            self._steps.clear()
-        self._steps[key] = steps
-        return h
-
-    def fold_affine(self, scale: Tensor, shift: Tensor) -> bool:
-        """Fold input scales and shifts, (K, D), into the first layer, or return False."""
-        first = self.layers[0]
-        if not isinstance(first, Linear) or first.bias is None:
-            return False
-        tensors = self.parameters.tensors
-        shift_input(first, shift, tensors)
-        weight = tensors[first.weight]
-        tensors[first.weight] = (weight * scale.unsqueeze(1)).to(weight.dtype)
-        self._parts.clear()
-        self._steps.clear()
-        return True
-
-    def only_predict(self) -> None:
-        """Replace the layers by layers that only predict; then ``fold_floors`` must follow.
-
-        All shapes of a name share one memory: networks to predict vary in number.
-        """
-        self._is_training = False
-        self._store.clear()
-        layers = [
-            PredictingLinear(layer) if type(layer) is Linear else layer
-            for layer in self.layers
-            if not isinstance(layer, Dropout)
-        ]
-        for first, second, third in list(zip(layers, layers[1:], layers[2:], strict=False)):
-            ends = [x for x in (first, third) if isinstance(x, PredictingLinear) and x.bias]
-            if len(ends) == 2 and isinstance(second, Activation) and second.is_relu:
-                ends[0].following = ends[1]
-                layers.remove(second)
-        self.layers = layers
-
-    def fold_floors(self) -> None:
-        """Turn biases into floors, once, as layers that only predict need them."""
-        tensors = self.parameters.tensors
-        for layer in self.layers:
-            if isinstance(layer, PredictingLinear) and layer.bias and layer.following:
-                floor = tensors[layer.bias]
-                shift_input(layer.following, floor, tensors)
-                tensors[layer.bias] = -floor
-        self._parts.clear()
-        self._steps.clear()
 
     def _build_layers(self) -> list[Layer]:
         module, chain, X = self._pattern
@@ -333,42 +252,3 @@ class Program:
         # Softmax over classes, which here are the last dimension instead of the second.
         over_classes = isinstance(module, OVER_CLASSES)
         return Activation(type(module)(dim=-1) if over_classes else module, place, memory)
-
-
-class PredictingLinear(Linear):
-    """A linear map; its ReLU becomes a floor if a layer `following` corrects for that."""
-
-    def __init__(self, linear: Linear) -> None:
-        vars(self).update(vars(linear))
-        self.following: PredictingLinear | None = None
-
-    def evaluate(self, x: Tensor, tensors: Tensors) -> Tensor:
-        """Return the output in evaluation mode, with the samples last in memory."""
-        return self.bound(x, tensors)(x)
-
-    def bound(self, x: Tensor, tensors: Tensors) -> Step:
-        """Return a step from (k, B, D), or (B, D), to (k, B, H), with views prepared."""
-        weight = tensors[self.weight]
-        out = self.memory(self.out, x, *weight.shape[:2], x.shape[-2])
-        multiply, product = torch.bmm, out
-        if x.ndim == 2:
-            multiply, weight, product = torch.mm, weight.flatten(0, 1), out.flatten(0, 1)
-        bias = None if self.bias is None else tensors[self.bias].unsqueeze(2)
-        # `baddbmm` would fill the output with the bias and read it again.
-        add = torch.add if self.following is None else torch.maximum
-        turned = out.mT
-
-        def step(x: Tensor) -> Tensor:
-            multiply(weight, x.mT, out=product)
-            if bias is not None:
-                add(out, bias, out=out)
-            return turned
-
-        return step
-
-
-def shift_input(layer: Linear, shift: Tensor, tensors: Tensors) -> None:
-    """Add (K, D) to a layer's inputs by its bias: W (x + s) + b = W x + (W s + b)."""
-    weight, bias = tensors[layer.weight], tensors[layer.bias or ""]
-    moved = (weight.double() @ shift.double().unsqueeze(2)).squeeze(2)
-    tensors[layer.bias or ""] = (bias + moved).to(bias.dtype)

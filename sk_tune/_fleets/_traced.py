@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from sk_tune._fleets._convolution import geometry_of, is_zero_pad, pool_fits
 from sk_tune._fleets._masks import is_torch_dropout, orders_in_memory
+from sk_tune._fleets._structure import cached
 from sk_tune._nets import ACTIVATIONS, MLP, SeededDropout
 from sk_tune._training import forked_rng
 
@@ -67,6 +68,7 @@ def chain_of(module: nn.Module, X: Tensor, *, predicts: bool = False) -> Chain:
     that masks do not matter. The module is not changed.
     """
     if isinstance(module, MLP):
+        # Not cached: the key would take more time than the chain.
         links = [Link("inputs")] if module.inputs is not None else []
         for index, block in enumerate(module.hidden):
             parts = block.named_children()
@@ -74,6 +76,11 @@ def chain_of(module: nn.Module, X: Tensor, *, predicts: bool = False) -> Chain:
             inside = tuple(Link(f"hidden.{index}.{name}") for name in names)
             links += [Link(f"hidden.{index}", inside=inside)] if block.residual else inside
         return Chain((*links, Link("output")))
+    chain: Chain = cached(_chain_or_reason, module, X, predicts=predicts)
+    return chain
+
+
+def _chain_or_reason(module: nn.Module, X: Tensor, *, predicts: bool) -> Chain:
     try:
         return _traced(module, X, predicts=predicts)
     except NoChainError as error:

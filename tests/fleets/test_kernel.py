@@ -32,7 +32,8 @@ from sk_tune._fleets import (
 )
 from sk_tune._fleets._kernel import carried_layers
 from sk_tune._fleets._kernel_library import VARIABLE, compiled_library, kernel_status
-from sk_tune._fleets._plan import build_program, plan
+from sk_tune._fleets._plan import plan
+from sk_tune._fleets._program import Program
 from sk_tune._nets import ACTIVATIONS, SeededDropout
 from sk_tune._training import TensorSet, arrays_of_state
 from sk_tune.exceptions import SkTuneWarning
@@ -240,9 +241,11 @@ def test_targets_are_checked_for_each_network(table):
     spread = network.train.y.repeat_interleave(2)[::2]
     strided = replace(network, train=TensorSet(other.train.X, spread))
 
-    assert carried_layers(build_program([other]), recipe, [other])
+    program = Program([other.module], other.train.X)
+
+    assert carried_layers(program, recipe, [other])
     with pytest.raises(ValueError, match="cannot read or augment the data"):
-        carried_layers(build_program([strided, other]), recipe, [strided, other])
+        carried_layers(program, recipe, [strided, other])
 
 
 @pytest.mark.parametrize(

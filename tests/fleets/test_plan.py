@@ -12,7 +12,7 @@ from sk_tune import MLPClassifier, augment
 from sk_tune._engine import Fit
 from sk_tune._engine._shard import prepare
 from sk_tune._estimators import FitPreparer
-from sk_tune._fleets import _convolution, _plan, plan, stacked_program
+from sk_tune._fleets import _convolution, _plan, _structure, plan
 from sk_tune._fleets._program import Program
 from sk_tune._fleets._traced import Chain, Link
 from sk_tune._nets import RNN, SeededDropout, seed_dropout, set_dropout_step
@@ -178,7 +178,7 @@ def _normal(*shape, seed=0):
 def _program(modules, shape, positions=None):
     positions = range(len(modules)) if positions is None else positions
     X = _normal(B, *shape).to(next(modules[0].parameters()).dtype)
-    program = stacked_program(modules, X, [SEEDS[i] for i in positions])
+    program = Program(modules, X, [SEEDS[i] for i in positions])
     assert program.is_written_out
     return program
 
@@ -186,7 +186,7 @@ def _program(modules, shape, positions=None):
 def _by_vmap(modules, positions=None):
     positions = range(len(modules)) if positions is None else positions
     unknown = Chain((Link(""),), reason="it is to be")
-    return Program(modules, modules[0], unknown, None, [SEEDS[i] for i in positions])
+    return Program(modules, None, [SEEDS[i] for i in positions], unknown)
 
 
 def _is_chain(module, X, **options):
@@ -392,7 +392,7 @@ def test_a_program_does_not_change_its_module(make):
     module = _modules(make)[0].train()
     state, generator = copy.deepcopy(module.state_dict()), torch.get_rng_state()
 
-    program = stacked_program([module], _normal(B, *_shape(make)), [0])
+    program = Program([module], _normal(B, *_shape(make)), [0])
 
     assert program.is_written_out
     names = [*program.parameters.tensors, *program.buffers.tensors]
@@ -525,7 +525,7 @@ class Late(nn.Module):
 def test_seeded_dropout_has_the_masks_of_a_lone_network():
     """Their numbers follow the order of the modules, not of the calls."""
     module, X = Late().double(), _normal(1, B, *SHAPE)
-    program = stacked_program([module], X[0], [7])
+    program = Program([module], X[0], [7])
     program.begin_epoch([0], 1, [None])
 
     program.dropout.begin_step(0)
@@ -711,11 +711,11 @@ def test_the_trial_is_repeated_for_other_samples():
     without, padded = torch.full((3, 4), 3.0), torch.zeros(3, 4)
 
     assert plan(Tokens(), without).way == "vmap"
-    _plan._CACHE.clear()
+    _structure._CACHE.clear()
     alone = plan(Tokens(), padded)
     # Unless torch has fixed it, vmap applies the padding in the first network only.
     assert alone.way == "vmap" or "other derivatives" in alone.reason
-    _plan._CACHE.clear()
+    _structure._CACHE.clear()
 
     assert plan(Tokens(), without).way == "vmap"
     assert plan(Tokens(), padded) == alone

@@ -7,7 +7,7 @@ import pytest
 import torch
 from modules import OneLayer
 
-from sk_tune._engine import NetworkStack, architecture
+from sk_tune._fleets import NetworkStack, architecture
 
 SHAPES = {"MLP": (8,), "CNN": (1, 2, 4), "RNN": (4, 2), "Net": (8,)}
 
@@ -66,8 +66,8 @@ def test_rows_and_networks_are_cut_into_pieces_that_fit_into_the_cache(
     networks, monkeypatch, shared
 ):
     """However many there are, few are computed at a time, and none is lost."""
-    monkeypatch.setattr("sk_tune._engine._stack._CHUNK_BYTES", 2**12)
-    monkeypatch.setattr("sk_tune._engine._stack._PIECE", 32)
+    monkeypatch.setattr("sk_tune._fleets._predict._CHUNK_BYTES", 2**12)
+    monkeypatch.setattr("sk_tune._fleets._predict._PIECE", 32)
     modules, rows = networks()
     X = rows if shared else rows.expand(3, *rows.shape)
 
@@ -119,7 +119,7 @@ def test_a_row_is_the_same_among_any_others(networks, sizes):
 def test_threads_have_parts_of_the_rows_each(networks, monkeypatch, n_threads):
     """However many threads compute, rows come in order, and torch's threads are back."""
     monkeypatch.setattr("sk_tune._training._one_thread._SMALL", 0)
-    monkeypatch.setattr("sk_tune._engine._stack._CHUNK_BYTES", 2**10)
+    monkeypatch.setattr("sk_tune._fleets._predict._CHUNK_BYTES", 2**10)
     modules, rows = networks(normalization="layer")
     rows = rows.repeat(5, 1)
     before = torch.get_num_threads()
@@ -138,7 +138,7 @@ def test_an_error_in_a_thread_is_raised_when_no_thread_computes_any_more(
 ):
     """What the function raises reaches who asked, and the next call is not disturbed."""
     monkeypatch.setattr("sk_tune._training._one_thread._SMALL", 0)
-    monkeypatch.setattr("sk_tune._engine._stack._CHUNK_BYTES", 2**10)
+    monkeypatch.setattr("sk_tune._fleets._predict._CHUNK_BYTES", 2**10)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     modules, rows = networks()
     rows, computing = rows.repeat(20, 1), set()
