@@ -32,7 +32,8 @@ _NAMES = {
         "NetClassifier", "NetRegressor", "RNNClassifier", "RNNRegressor",
     ),
     "_prepare": (
-        "CategoryCodes", "SmoothClipScaler", "TablePreparer", "train_valid_test_split",
+        "CategoryCodes", "SmoothClipScaler", "TablePreparer", "table_pipeline",
+        "train_valid_test_split",
     ),
     "_report": (
         "EpochCurveDisplay", "HyperparameterImportanceDisplay",

@@ -17,6 +17,7 @@ from sk_tune._prepare._column_kinds import (
 )
 from sk_tune._prepare._formats import MISSING, TextFormat, is_missing
 from sk_tune._prepare._split import train_valid_test_split
+from sk_tune._prepare._table_pipeline import table_pipeline
 from sk_tune._prepare._table_preparer import (
     CategoryCodes,
     SmoothClipScaler,
@@ -45,6 +46,7 @@ __all__ = [
     "is_missing",
     "output_name",
     "read_text",
+    "table_pipeline",
     "train_valid_test_split",
     "with_dropped",
     "without_header_rows",
