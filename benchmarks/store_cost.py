@@ -95,7 +95,7 @@ def soak() -> None:
             refit=False,
             random_state=0,
             store=path,
-            progress=watch,
+            verbose=watch,
         )
         search.fit(X, y)
         with FitStore(path) as opened:

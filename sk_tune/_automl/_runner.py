@@ -280,7 +280,7 @@ class Runner:
             **options,
         )
         if self.tell is not None:
-            search.set_params(progress=lambda _: self._report(often=True))
+            search.set_params(verbose=lambda _: self._report(often=True))
         params = problem.fit_params(search.estimator)
         in_time: AbstractContextManager[None] = nullcontext()
         if self.clock.budget is not None:

@@ -10,10 +10,10 @@ added are columns, attributes and ways to end a search early.
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import joblib
 import numpy as np
@@ -51,7 +51,7 @@ from sk_tune._search._outcomes import (
     with_reasons,
 )
 from sk_tune._search._rounds import Rounds
-from sk_tune._search._search_parameters import DispatchParameters, SearchParameters
+from sk_tune._search._search_parameters import SearchParameters
 from sk_tune._search._search_plan import (
     PlannedRound,
     SearchPlan,
@@ -156,6 +156,9 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
         Names of the features.  Only available if ``best_estimator_`` has it.
     """
 
+    # A parameter of the searches that have it in scikit-learn and scikit-optimize.
+    pre_dispatch: ClassVar[int | str] = "2*n_jobs"
+
     def fit(self, X: Any, y: Any = None, **params: Any) -> Self:
         """Search for the best parameters, and fit the estimator with them.
 
@@ -222,7 +225,7 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
                 AskingNets(),
                 config,
                 refits,
-                self._calm_callbacks(),
+                self._adapted(),
                 one_warning_per_topic(),
             ):
                 try:
@@ -300,17 +303,26 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
         return results, learning_curves(outcomes, results)
 
     @contextmanager
-    def _calm_callbacks(self) -> Iterator[None]:
-        """Hide that networks take no callbacks: the search calls them for its fits."""
-        network = network_of(self.estimator)
-        if network is None or not getattr(self, "_skl_callbacks", None):
-            yield
-            return
-        with warnings.catch_warnings():
-            name = type(network).__name__
-            message = f"The estimator {name} does not support callbacks"
-            warnings.filterwarnings("ignore", message)
-            yield
+    def _adapted(self) -> Iterator[None]:
+        """Hide a callable `verbose` and a network's lack of callbacks from scikit-learn."""
+        network, verbose = network_of(self.estimator), self.verbose
+        self._listener = verbose if callable(verbose) else None
+        if callable(verbose):
+            # scikit-learn compares it with numbers.
+            self.verbose = 0
+        with ExitStack() as stack:
+            if network is not None and getattr(self, "_skl_callbacks", None):
+                # The search calls them for the network's fits.
+                stack.enter_context(warnings.catch_warnings())
+                message = (
+                    f"The estimator {type(network).__name__} does not support callbacks"
+                )
+                warnings.filterwarnings("ignore", message)
+            try:
+                yield
+            finally:
+                self.verbose = verbose
+                del self._listener
 
     def plan(self, X: Any = None, y: Any = None, **params: Any) -> SearchPlan:
         """Return the plan of ``fit``.
@@ -398,7 +410,7 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
     def __getstate__(self) -> dict[str, Any]:
         # Leave out the state of a running fit, and tables that can be computed again.
         state: dict[str, Any] = super().__getstate__()  # type: ignore[misc]
-        left_out = {"_session", "_start", "_rounds", "_curves"}
+        left_out = {"_session", "_start", "_rounds", "_curves", "_listener"}
         return {n: v for n, v in state.items() if n not in left_out}
 
     def _run_search(self, evaluate_candidates: Any, *, callback_ctx: Any = None) -> None:
@@ -591,7 +603,7 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
 
 
 @parameters
-class _Trial(DispatchParameters, BaseSearch):
+class _Trial(BaseSearch):
     """A search over given candidates."""
 
     candidates: Sequence[Candidate]

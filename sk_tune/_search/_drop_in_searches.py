@@ -7,7 +7,7 @@ the training.
 """
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from sklearn import model_selection
@@ -145,8 +145,6 @@ class _Halving(RungParameters, BaseSearch):
 
     # scikit-learn considers the last rung only, which has no score if a search ends early.
     _select_best_index = staticmethod(best_of_most)
-    # In scikit-learn this is an attribute of these searches, not a parameter.
-    pre_dispatch: ClassVar[str] = "2*n_jobs"
 
     def _propose(self, rounds: Rounds, callback_ctx: Any) -> None:
         candidates: Sequence[Candidate] = list(self._generate_candidate_params())

@@ -35,7 +35,6 @@ from sk_tune._search._rounds import (
     smallest_samples,
 )
 from sk_tune._search._search_parameters import (
-    DispatchParameters,
     DistributionParameters,
     LearningParameters,
     WaitingParameters,
@@ -53,7 +52,6 @@ class HyperbandSearchCV(
     DistributionParameters,
     LearningParameters,
     WaitingParameters,
-    DispatchParameters,
     BaseSearch,
 ):
     """Hyperband: few epochs for many candidates, many epochs for the few best.

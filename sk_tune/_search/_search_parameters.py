@@ -11,6 +11,7 @@ import numpy as np
 
 from sk_tune._compat import StrOptions
 from sk_tune._declaration import COUNT, parameters
+from sk_tune._engine import Progress
 from sk_tune._estimators import Seconds
 from sk_tune._space import Space, as_space
 
@@ -36,9 +37,12 @@ class SearchParameters:
         metrics, the name of the deciding metric.  A callable returns the best index.
     cv : int, splitter or iterable, default=None
         Folds; 5 if None.  They are drawn once and are the same for all candidates.
-    verbose : int, default=0
+    verbose : int or callable, default=0
         1 shows the progress of the search, including the refit, in a line that is updated;
-        higher values print the output of scikit-learn.
+        with rungs, the line has the best score of the highest scored rung with its
+        resources ("after 27 epochs").  Higher values print a line for every fit, as in
+        scikit-learn.  A callable gets a ``sk_tune.engine.Progress`` of the networks in
+        training, for example of one rung, and nothing is printed.
     error_score : "raise" or float, default=np.nan
         Score of a failed fit.  Unless "raise", the search continues and
         ``cv_results_["failure_reason"]`` has the reason.
@@ -53,10 +57,6 @@ class SearchParameters:
         as scores; the first candidate and the refit have at least one epoch.  Fits of
         estimators that are not networks cannot be interrupted: they start only if they are
         expected to end in time.
-    progress : bool, callable or None, default=None
-        True shows only the line of ``verbose=1``.  With rungs, the line has the best score
-        of the highest scored rung with its resources ("after 27 epochs").  A callable gets
-        a ``sk_tune._engine.Progress`` of the networks in training, for example of one rung.
     select_epoch : {"last", "best"}, default="last"
         Epoch of a network to score: the last one, or the best of its mean curve over the
         folds (of the score for accuracy and R^2, else of the loss), which the refit uses
@@ -82,13 +82,10 @@ class SearchParameters:
     n_jobs: int | None = None
     refit: Any = True
     cv: Any = None
-    verbose: int = 0
+    verbose: Annotated[int | Callable[[Progress], object], "verbose", callable] = 0
     error_score: Any = np.nan
     return_train_score: bool = False
     time_budget: Annotated[float | None, Seconds(), None] = None
-    progress: Annotated[bool | Callable[..., object] | None, "boolean", callable, None] = (
-        None
-    )
     select_epoch: Annotated[str, StrOptions({"last", "best"})] = "last"
     keep_models: Annotated[int | str | None, _KEPT, COUNT, None] = None
     keep_predictions: Annotated[int | str | None, _KEPT, COUNT, None] = "all"

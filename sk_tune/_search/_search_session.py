@@ -160,23 +160,17 @@ class SearchSession:
             for row in set(range(len(scores))).difference(best[:n_kept]):
                 self.outcomes[row] = [without_values(o) for o in self.outcomes[row]]
 
-    def progress_to(self, search: Any) -> Callable[[Progress], None] | None:
-        """Return a callback that passes progress on to the line and the user's callable."""
+    def progress_to(self, search: Any) -> Callable[[Progress], object] | None:
+        """Return the progress line, or the callable that the user passed as `verbose`."""
         # If verbose is more than 1, scikit-learn prints lines for every fit itself.
-        if search.verbose == 1 or search.progress is True:
-            self.line = SearchLine(
-                self.plan(search.n_splits_),
-                refits=search.refit is not False,
-                time_budget=search.time_budget,
-            )
-        callbacks = [self.line, search.progress if callable(search.progress) else None]
-        listeners = [callback for callback in callbacks if callback is not None]
-
-        def tell(progress: Progress) -> None:
-            for listener in listeners:
-                listener(progress)
-
-        return tell if listeners else None
+        if search.verbose != 1:
+            return search._listener
+        self.line = SearchLine(
+            self.plan(search.n_splits_),
+            refits=search.refit is not False,
+            time_budget=search.time_budget,
+        )
+        return self.line
 
     @property
     def has_complete_candidate(self) -> bool:

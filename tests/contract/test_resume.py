@@ -102,7 +102,7 @@ def test_a_search_that_is_run_again_ends_as_the_first_one(name, iris, tmp_path):
     whole, again = (make(store=tmp_path / "whole.db").fit(*iris) for _ in range(2))
     path = tmp_path / "fits.db"
     with pytest.raises(KeyboardInterrupt):
-        make(store=path, progress=_stop).fit(*iris)
+        make(store=path, verbose=_stop).fit(*iris)
     resumed = make(store=path).fit(*iris)
 
     _assert_same_results(again.cv_results_, whole.cv_results_)
@@ -132,10 +132,10 @@ def test_an_interrupted_search_over_a_plain_skorch_net_goes_on(iris, tmp_path, m
     )
     rates, X = {"lr": [0.001, 0.01, 0.1]}, iris.X.astype(np.float32)
 
-    def search(path, progress=None):
+    def search(path, verbose=0):
         # A skorch net draws its seed from torch's generator.
         torch.manual_seed(0)
-        own = GridSearchCV(net, rates, cv=CV, store=path, progress=progress)
+        own = GridSearchCV(net, rates, cv=CV, store=path, verbose=verbose)
         return own.fit(X, iris.y)
 
     whole = search(tmp_path / "whole.db")

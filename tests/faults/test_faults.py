@@ -46,7 +46,7 @@ def main(store, n_jobs, limit):
         max_resources=9, cv=3, random_state=0, store=store, n_jobs=n_jobs,
     )
     events = open(store + ".events", "wb", buffering=0)
-    search.set_params(progress=lambda progress: events.write(b"."))
+    search.set_params(verbose=lambda progress: events.write(b"."))
     print("begun", flush=True)
     if limit:
         import resource

@@ -209,7 +209,7 @@ class Progress:
 @pytest.mark.parametrize("n_jobs", [1, 2])
 def test_ctrl_c_keeps_evaluated_candidates(net, iris, n_jobs):
     """The best candidate so far is refitted, and then KeyboardInterrupt is raised."""
-    search = halving(net, n_jobs=n_jobs, progress=Progress(12))
+    search = halving(net, n_jobs=n_jobs, verbose=Progress(12))
     with pytest.raises(KeyboardInterrupt):
         search.fit(*iris)
 
@@ -221,7 +221,7 @@ def test_repeated_rungs_train_their_epochs_again(net, iris):
     """Progress expects the planned 27, 9 and 6 epochs on each of three folds."""
     reports = []
     options = {"min_resources": 3, "aggressive_elimination": True}
-    search = halving(net, progress=lambda p: reports.append(p.n_epochs), **options)
+    search = halving(net, verbose=lambda p: reports.append(p.n_epochs), **options)
 
     plan = search.plan()
     search.set_params(refit=False).fit(*iris)
@@ -253,7 +253,7 @@ def test_a_resumed_search_of_one_worker_equals_an_uninterrupted_one(net, iris, t
     uninterrupted = halving(net, FEW, **SHORT).fit(*iris)
     stored = {"store": tmp_path / "fits.db", **SHORT}
     with pytest.raises(KeyboardInterrupt):
-        halving(net, FEW, progress=Progress(7), **stored).fit(*iris)
+        halving(net, FEW, verbose=Progress(7), **stored).fit(*iris)
 
     resumed = halving(net, FEW, **stored).fit(*iris)
     again = halving(net, FEW, **stored).fit(*iris)

@@ -94,7 +94,7 @@ def test_a_second_fit_forgets_the_first(search, iris):
         ("time_budget", "long"),
         # Texts of the command line are not taken.
         ("time_budget", "5m"),
-        ("progress", 3),
+        ("verbose", "yes"),
         ("select_epoch", "first"),
         ("keep_models", 0),
         ("keep_models", "some"),
@@ -410,7 +410,7 @@ def test_an_unavailable_sampler_is_refused_before_the_search(net, iris, monkeypa
     monkeypatch.setitem(sys.modules, "optuna", None)
     calls = []
     search = HyperbandSearchCV(
-        net, GRID, max_resources=3, sampler="tpe", cv=CV, progress=calls.append
+        net, GRID, max_resources=3, sampler="tpe", cv=CV, verbose=calls.append
     )
 
     with pytest.raises(ImportError, match="pip install"):

@@ -183,7 +183,7 @@ def test_ctrl_c_in_a_later_rung_leaves_the_best_of_the_previous(net, iris):
 
     rates = {"learning_rate": [0.1, 0.003, 0.01, 0.03]}
     options = {"max_resources": 8, "factor": 2, "scoring": "neg_log_loss"}
-    search = halving(net, rates, progress=stop, min_resources="exhaust", **options)
+    search = halving(net, rates, verbose=stop, min_resources="exhaust", **options)
     with pytest.raises(KeyboardInterrupt):
         search.fit(*iris)
 
@@ -264,7 +264,7 @@ def test_ctrl_c_pressed_twice_skips_the_refit(net, iris):
         if progress.n_fits < 4 * CV.get_n_splits():
             raise KeyboardInterrupt
 
-    options = {"min_resources": 1, "max_resources": 4, "factor": 2, "progress": press}
+    options = {"min_resources": 1, "max_resources": 4, "factor": 2, "verbose": press}
     rates = {"learning_rate": [0.1, 0.003, 0.01, 0.03]}
     search = Interrupted(net, rates, resource="max_epochs", cv=CV, **options)
     with pytest.raises(KeyboardInterrupt):

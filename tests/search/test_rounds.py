@@ -137,7 +137,7 @@ def test_names_known_only_to_set_params_are_accepted():
 def test_every_search_refuses_wrong_names(make, iris):
     """As a ValueError, as in scikit-learn, before any training."""
     scores = []
-    search = make({"drop_out": [0.1, 0.2]}).set_params(progress=scores.append)
+    search = make({"drop_out": [0.1, 0.2]}).set_params(verbose=scores.append)
 
     with pytest.raises(ValueError, match="Did you mean 'mlpclassifier__dropout'"):
         search.fit(*iris)

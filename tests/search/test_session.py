@@ -300,7 +300,7 @@ WIDTHS = {"hidden_layer_sizes": [(4,), (5,), (6,)]}
 )
 def test_ctrl_c_leaves_a_usable_search(net, iris, options):
     """After Ctrl-C the complete candidates have scores, and the best one is fitted."""
-    search = GridSearchCV(net, WIDTHS, cv=CV, progress=Stop(3), **options)
+    search = GridSearchCV(net, WIDTHS, cv=CV, verbose=Stop(3), **options)
 
     interrupted(search, iris)
 
@@ -322,7 +322,7 @@ def _press(*_):
 @pytest.mark.parametrize(("n_fits", "scoring"), [(0, None), (3, _press)])
 def test_ctrl_c_without_a_result_fits_nothing(net, iris, n_fits, scoring):
     """A search that was interrupted before the first score is not fitted."""
-    search = GridSearchCV(net, WIDTHS, cv=CV, progress=Stop(n_fits), scoring=scoring)
+    search = GridSearchCV(net, WIDTHS, cv=CV, verbose=Stop(n_fits), scoring=scoring)
 
     interrupted(search, iris)
 
@@ -365,7 +365,7 @@ def test_ctrl_c_keeps_other_estimators_from_running(net, iris):
     pipeline = Pipeline([("last", SVC())])
     grid = [{"last": [net]}, {"last": [net], "last__hidden_layer_sizes": [(5,)]}]
     grid.append({"last": [LogisticRegression(max_iter=1000)]})
-    search = GridSearchCV(pipeline, grid, cv=CV, progress=Stop(3))
+    search = GridSearchCV(pipeline, grid, cv=CV, verbose=Stop(3))
 
     interrupted(search, iris)
 

@@ -283,7 +283,7 @@ def test_rungs_of_an_interrupted_search_are_not_full_trainings(iris, kind):
         cv=3,
         min_resources=1,
         random_state=0,
-        progress=stop,
+        verbose=stop,
         **rungs,
     )
     with pytest.raises(KeyboardInterrupt):
