@@ -7,6 +7,7 @@ the training.
 """
 
 from collections.abc import Sequence
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from sk_tune._search._asynchronous_rungs import (
     climbs_asynchronously,
 )
 from sk_tune._search._base_search import BaseSearch
+from sk_tune._search._fold_fits import full_name
 from sk_tune._search._rounds import Rounds, best_of_most, refuse_searched, smallest_samples
 from sk_tune._search._search_parameters import (
     DispatchParameters,
@@ -146,12 +148,21 @@ class _Halving(RungParameters, BaseSearch):
     # scikit-learn considers the last rung only, which has no score if a search ends early.
     _select_best_index = staticmethod(best_of_most)
 
+    def _check_input_parameters(self, X: Any, y: Any, split_params: Any) -> None:
+        self.resource_: str = full_name(self.estimator, self.resource) or self.resource
+        # scikit-learn does not look for the network in a pipeline.
+        named = copy(self)
+        named.resource = self.resource_
+        super(_Halving, named)._check_input_parameters(X, y, split_params)
+        self.min_resources_: int = named.min_resources_
+        self.max_resources_: int = named.max_resources_
+
     def _propose(self, rounds: Rounds, callback_ctx: Any) -> None:
         candidates: Sequence[Candidate] = list(self._generate_candidate_params())
-        refuse_searched(self.resource, {name for c in candidates for name in c})
-        is_asynchronous = climbs_asynchronously(self, self.resource)
+        refuse_searched(self.resource_, {name for c in candidates for name in c})
+        is_asynchronous = climbs_asynchronously(self, self.resource_)
         plan = self._halving_plan(len(candidates), self.max_resources_, self.min_resources_)
-        self.min_resources_: int = plan.min_resources
+        self.min_resources_ = plan.min_resources
         self.n_required_iterations_ = plan.n_required_iterations
         self.n_possible_iterations_ = plan.n_possible_iterations
         if self.verbose:
@@ -264,8 +275,8 @@ class HalvingGridSearchCV(  # type: ignore[misc]
     """Successive halving over all combinations of listed values.
 
     Drop-in for scikit-learn's class of this name.  The resource is samples, a parameter of
-    the estimator, or a network's epochs (``resource="net__max_epochs"``).  With epochs,
-    promoted candidates continue training in every fold exactly where they stopped, and the
+    the estimator, or a network's epochs (``resource="max_epochs"``).  With epochs, promoted
+    candidates continue training in every fold exactly where they stopped, and the
     learning-rate schedule spans all rungs.  Rungs are counted in integers, so that exact
     powers of `factor` lose none.
 
@@ -318,8 +329,8 @@ class HalvingRandomSearchCV(  # type: ignore[misc]
     """Successive halving over candidates that are drawn at random.
 
     Drop-in for scikit-learn's class of this name.  The resource is samples, a parameter of
-    the estimator, or a network's epochs (``resource="net__max_epochs"``).  With epochs,
-    promoted candidates continue training in every fold exactly where they stopped, and the
+    the estimator, or a network's epochs (``resource="max_epochs"``).  With epochs, promoted
+    candidates continue training in every fold exactly where they stopped, and the
     learning-rate schedule spans all rungs.  Rungs are counted in integers, so that exact
     powers of `factor` lose none.
 

@@ -65,6 +65,13 @@ def name_in_network(estimator: Any, parameter: str) -> str | None:
     return f"{estimator.steps[-1][0]}__{parameter}" if is_step else parameter
 
 
+def full_name(estimator: Any, parameter: str) -> str | None:
+    """Return the name of a parameter of an estimator, or else of the network in it."""
+    valid_names = estimator.get_params()
+    names = (parameter, name_in_network(estimator, parameter))
+    return next((name for name in names if name in valid_names), None)
+
+
 class FittedTransformers:
     """The latest results of transformers on the folds of a search, up to `most_bytes`."""
 

@@ -26,7 +26,7 @@ from sk_tune._search._asynchronous_rungs import (
     climbs_asynchronously,
 )
 from sk_tune._search._base_search import BaseSearch
-from sk_tune._search._fold_fits import name_in_network
+from sk_tune._search._fold_fits import full_name
 from sk_tune._search._outcomes import best_first
 from sk_tune._search._rounds import (
     Rounds,
@@ -163,11 +163,10 @@ class HyperbandSearchCV(
         return n_samples
 
     def _resource_name(self) -> str:
-        names = self.estimator.get_params()
-        of_network = name_in_network(self.estimator, self.resource)
-        for name in (self.resource, of_network):
-            if name is not None and (name == "n_samples" or name in names):
-                return name
+        is_samples = self.resource == "n_samples"
+        name = self.resource if is_samples else full_name(self.estimator, self.resource)
+        if name is not None:
+            return name
         raise ValueError(
             f"The 'resource' parameter of HyperbandSearchCV must be 'n_samples' or a "
             f"parameter of {type(self.estimator).__name__}. Got {self.resource!r} instead."

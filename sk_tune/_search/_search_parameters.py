@@ -179,6 +179,8 @@ class RungParameters(WaitingParameters):
         One candidate in `factor` is promoted.
     resource : str, default="n_samples"
         Resource that grows from rung to rung: "n_samples" or a parameter of the estimator.
+        "max_epochs" also finds the epochs of the network in a pipeline or a
+        TransformedTargetRegressor.
     max_resources : int or "auto", default="auto"
         Largest resource of a rung; "auto", for samples only, is their number.
     min_resources : int, "smallest" or "exhaust", default="exhaust"
@@ -189,6 +191,8 @@ class RungParameters(WaitingParameters):
 
     Attributes
     ----------
+    resource_ : str
+        Name of the resource's parameter.
     n_resources_ : list of int
         Resources of each evaluated rung.
     n_candidates_ : list of int

@@ -124,6 +124,21 @@ class OneFit(BaseEstimator):
         return self.value
 
 
+def test_epochs_of_a_pipelines_network_need_no_prefix(net, iris, assert_same_search):
+    """The resource "max_epochs" is the parameter of the last step."""
+    pipeline = Pipeline([("scale", StandardScaler()), ("net", net)])
+    grid = {"net__learning_rate": [0.01, 0.03, 0.1]}
+    short, full = (
+        halving(pipeline, grid, resource=f"{prefix}max_epochs", max_resources=9)
+        for prefix in ("", "net__")
+    )
+
+    short = assert_same_search(short, full, *iris)
+
+    assert (short.resource, short.resource_) == ("max_epochs", "net__max_epochs")
+    assert short.best_params_["net__max_epochs"] == 9
+
+
 def test_exact_powers_keep_their_last_rung(iris):
     """243 by a factor of 3 are rungs of 1, 3, 9, 27, 81 and 243, counted in integers."""
     grid = {"value": np.linspace(0, 1, 243)}
