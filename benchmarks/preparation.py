@@ -26,7 +26,7 @@ from sklearn.model_selection import KFold, StratifiedKFold
 from sklearn.pipeline import Pipeline
 
 import sk_tune
-from sk_tune._cli import demo_table
+from sk_tune._cli._tables import demo_table
 
 MOST_ROWS = 5000
 N_FOLDS = 3

@@ -11,7 +11,7 @@ __version__ = "0.1.0"
 # torch takes seconds, which `import sk_tune` and `sk-tune --help` should not cost.
 _NAMES = {
     "_automl": (
-        "AutoClassifier", "AutoRegressor",
+        "AutoClassifier", "AutoProgress", "AutoRegressor",
     ),
     "_backend": (
         "FleetReport", "fleet",

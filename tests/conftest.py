@@ -57,7 +57,7 @@ def pytest_collection() -> Generator[None, object, object]:
 # AutoML takes by its preparer of columns.
 _SLOW = re.compile(
     r"-check_estimator_sparse_matrix\]|_train\(readonly_memmap=True\)\]"
-    r"|\[HalvingGridSearchCV\(cv|\[HyperbandSearchCV\(asynchronous|models=\['network'\]"
+    r"|\[HalvingGridSearchCV\(cv|\[HyperbandSearchCV\(asynchronous|models=\['networks'\]"
     r"|\[(Bayes|HalvingRandom|Hyperband|Randomized)SearchCV\(cv.*-check_\w*(train|classes|array"
     r"|dtypes|idempotent|invariance|consistency|unchanged|pickle|overwrite|y_2d)[](]"
     r"|\[(Auto|Bagging|Boosting|CNN|Net|RNN|Seed|Stacking|Trial)\w*Regressor\(.*-"

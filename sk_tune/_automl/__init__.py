@@ -7,7 +7,7 @@ from sk_tune._automl._auto_classifier import AutoClassifier
 from sk_tune._automl._blend import Blend
 from sk_tune._automl._chosen import Score
 from sk_tune._automl._page import auto_page, auto_step, model_texts
-from sk_tune._automl._runner import AutoProgress, progress_text
+from sk_tune._automl._runner import AutoProgress
 from sk_tune._automl._scoring import checked_metric, positive_class, with_positive
 from sk_tune._automl._verdict import format_score, scale_of, threshold_text
 
@@ -23,7 +23,6 @@ __all__ = [
     "format_score",
     "model_texts",
     "positive_class",
-    "progress_text",
     "scale_of",
     "threshold_text",
     "with_positive",

@@ -85,8 +85,7 @@ from sk_tune.exceptions import SearchError, TableError, VerdictWarning
 
 Array = npt.NDArray[Any]
 
-_FAMILIES = ("linear", "boosting", "network")
-_FAMILY_OF_USE = {"linear": "linear", "boosting": "boosting", "networks": "network"}
+_FAMILIES = ("linear", "boosting", "networks")
 # Share of the budget, and its limits in seconds, reserved for the ensemble and last check.
 _RESERVED_SHARE, _LEAST_RESERVED, _MOST_RESERVED = 0.05, 0.6, 10.0
 _RESERVED_IF_BUSY = 0.3
@@ -126,7 +125,7 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         n_features) of sequences.
     models : "auto" or list of str, default="auto"
         Families of models to train: "linear", "boosting" (scikit-learn's histogram gradient
-        boosting) and "network"; "auto" is every family that suits the data.
+        boosting) and "networks"; "auto" is every family that suits the data.
     sampler : {"random", "bayes", "tpe"}, default="random"
         Source of Hyperband's candidates; "bayes" is BOHB.
     use : {"ensemble", "best", "networks", "linear", "boosting"}, default="ensemble"
@@ -139,15 +138,17 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
     warm_start : bool, default=False
         Whether the next ``fit`` on the same data continues with the trials of this fit,
         except for families removed from `models`.
-    store : str, path-like or None, default=None
+    checkpoint_dir : str, path-like or None, default=None
         Folder to which ``fit`` writes its trials while it runs.  After a crash, ``fit`` on
         the same data continues from there, as with `warm_start`.  The folder contains
         pickles: use only a folder that you trust.
     n_jobs : int or None, default=None
         Worker processes for networks, as in scikit-learn; with a budget below 30 seconds
         networks train in this process.
-    progress : bool or callable, default=False
-        Whether to print the progress; or a function called with ``AutoProgress``.
+    verbose : int or callable, default=0
+        0 is silent, and any other number shows the progress in a line that is updated.  A
+        callable gets an ``AutoProgress`` at each stage, and during searches every half
+        second.
     random_state : int, RandomState or None, default=None
         Source of all random numbers.
 
@@ -160,8 +161,6 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         of a family and "best" the best of all, each as the average of its folds.
         "ensemble" averages all families, "networks" only networks.  Families that failed
         are missing.
-    best_estimator_ : Blend
-        The best single model, as the average of its folds.
     leaderboard_ : DataFrame
         A row for each model: family, cv_score, cv_std, seconds, in_ensemble, weight,
         params.  The row "ensemble of networks" averages only networks.
@@ -171,7 +170,7 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         mean and standard deviation over the folds, and the score on the rows set aside.
         Families that failed are missing.  The deviation is NaN for a single held-out part.
         The choice that predicts a row was made on other rows; on the rows set aside, the
-        "best model" is `best_estimator_`.
+        "best model" is ``blends_["best"]``.
     scoring_ : str
         Name of the scorer for models.
     scoring_reason_ : str
@@ -196,7 +195,7 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         Changes to networks and spaces by remedies, and remedies taken back.
     failures_ : dict of str to str
         Models that could not be trained, with the reason.
-    columns_ : ColumnKinds or None
+    kinds_ : ColumnKinds or None
         Kinds of the columns of a table, and the dropped columns with the reason.
     column_importance_ : DataFrame or None
         Columns "column", "importance" and "std" of a table, the most important first.
@@ -231,13 +230,13 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
     sampler: Annotated[
         Any, StrOptions({"random", "bayes", "tpe"}), HasMethods(["ask", "tell"])
     ] = "random"
-    use: Annotated[str, StrOptions({"ensemble", "best", *_FAMILY_OF_USE})] = "ensemble"
+    use: Annotated[str, StrOptions({"ensemble", "best", *_FAMILIES})] = "ensemble"
     leak_guard: Annotated[bool, "boolean"] = True
     diagnosis: Annotated[bool, "boolean"] = True
     warm_start: Annotated[bool, "boolean"] = False
-    store: Annotated[Any, str, os.PathLike, None] = None
+    checkpoint_dir: Annotated[str | os.PathLike[str] | None, str, os.PathLike, None] = None
     n_jobs: Annotated[int | None, Integral, None] = None
-    progress: Annotated[Any, "boolean", callable] = False
+    verbose: Annotated[int | Callable[[AutoProgress], object], "verbose", callable] = 0
     random_state: Annotated[Any, "random_state"] = None
 
     def fit(
@@ -297,7 +296,9 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
             self.classes_ = np.unique(y)
         if sample_weight is not None:
             sample_weight = check_sample_weight(sample_weight, X)
-        folder = None if self.store is None else MemoryFolder(Path(self.store))
+        folder = (
+            None if self.checkpoint_dir is None else MemoryFolder(Path(self.checkpoint_dir))
+        )
         memory = self._resumed_memory(folder, (X, y, sample_weight))
         groups = None if groups is None else as_groups(groups)
         times = None if times is None else as_times(times)
@@ -355,7 +356,7 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
                 f"The 'models' parameter of {type(self).__name__} must be 'auto' or a list "
                 f"of {list(_FAMILIES)}. Got {self.models!r} instead."
             )
-        if self.use in _FAMILY_OF_USE and _FAMILY_OF_USE[self.use] not in self._families():
+        if self.use in _FAMILIES and self.use not in self._families():
             raise ValueError(
                 f"The 'use' parameter of {type(self).__name__} must name a model that "
                 f"'models' includes. Got {self.use!r} with models={self.models!r}."
@@ -378,7 +379,7 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         if memory is None:
             return Memory(seed=seed, fingerprint=fingerprint, scoring=scoring)
         earlier = f"To continue an earlier fit {type(self).__name__} must be fitted"
-        remedy = "use warm_start=False, and another 'store' if there is one"
+        remedy = "use warm_start=False, and another 'checkpoint_dir' if there is one"
         if memory.fingerprint != fingerprint:
             raise ValueError(
                 f"{earlier} on the data of that fit. Got other data; {remedy}."
@@ -450,9 +451,9 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
             reserve = min(
                 reserve * processes_per_cpu(), _RESERVED_IF_BUSY * self.time_budget
             )
-        tell: Callable[[AutoProgress], object] | None = None
-        if self.progress is not False:
-            tell = AutoProgressLine() if self.progress is True else self.progress
+        tell = self.verbose if callable(self.verbose) else None
+        if tell is None and self.verbose:
+            tell = AutoProgressLine()
         is_short = self.time_budget is not None and self.time_budget < _LEAST_FOR_WORKERS
         return ModelCourse(
             problem=problem,
@@ -470,7 +471,7 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         with suppress(TableError):
             if "linear" in families:
                 models.append(linear_model(problem))
-            networks = network_models(problem) if "network" in families else []
+            networks = network_models(problem) if "networks" in families else []
             boosting = [boosting_model(problem)] if "boosting" in families else []
             # The family that suits the data better comes first.
             is_table = problem.kind == "table"
@@ -509,7 +510,7 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         table = leaderboard(trials, chosen, of_networks)
         self._leaderboard = table.to_dict(orient="tight")
         self._searches = dict(course.memory.searches)
-        self._kinds = {trial.name: trial.label for trial in trials}
+        self._labels = {trial.name: trial.label for trial in trials}
         self.blends_: dict[str, Blend] = {}
         self.corrected_score_ = chosen.corrected
         self.scores_ = {
@@ -517,7 +518,6 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
             for score in self._scores(trials, chosen, of_networks, metric, held_out)
         }
         self.ensemble_ = self.blends_["ensemble"]
-        self.best_estimator_ = self.blends_.get("best", self.ensemble_)
         self._judge(chosen, problem, scoring, held_out)
         self.findings_ = (*self.findings_, *course.findings)
         self.changes_ = tuple(course.changes)
@@ -604,25 +604,31 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         classes = getattr(self, "classes_", None)
         return blend_of(best_of(trials, 1), np.ones(1), 1.0, classes, threshold)
 
-    def report(self, path: str | Path, *, title: str = "", usage: str = "") -> Path:
+    def report(self, path: str | Path, *, X: Any = None, y: Any = None) -> Path:
         """Write the results as an HTML page.
 
         Parameters
         ----------
         path : str or Path
             HTML file to write, which ends in ``.html``; viewing it needs no connection.
-        title : str, default=""
-            Heading; the class name if empty.
-        usage : str, default=""
-            Example code for predictions; code with this estimator if empty.
+        X, y : array-like, default=None
+            Data of the fit.  They add a fingerprint of the data; all else is on the page
+            without them.
 
         Returns
         -------
         Path
             The written file.
+
+        Raises
+        ------
+        NotFittedError
+            If the estimator is not fitted.
+        ValueError
+            If the path has another ending.
         """
         check_is_fitted(self)
-        return write_page(auto_page(self, title=title, usage=usage), path)
+        return write_page(auto_page(self, X=X, y=y), path)
 
     def to_onnx(
         self, path: str | Path, *, progress: Callable[[str], None] | None = None

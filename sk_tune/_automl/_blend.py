@@ -228,7 +228,7 @@ def column_effects_of(
     auto: Any, problem: Problem, metric: Metric, clock: Clock
 ) -> ColumnEffects | None:
     """Return the importance of a table's columns to the ensemble; None for other data."""
-    if problem.kind != "table" or auto.columns_ is None:
+    if problem.kind != "table" or auto.kinds_ is None:
         return None
     n_folds = len(problem.folds)
     blends = [auto.ensemble_.of_fold(k, n_folds) for k in range(n_folds)]
@@ -240,7 +240,7 @@ def column_effects_of(
         problem.X,
         problem.y,
         models,
-        columns=auto.columns_.used,
+        columns=auto.kinds_.used,
         classes=auto.ensemble_.classes,
         # Without a budget the result must not depend on the clock.
         seconds=clock.left if clock.budget is None else min(clock.left, MOST_FOR_EFFECTS),

@@ -19,6 +19,7 @@ from sk_tune._report import (
     PageTable,
     Reproduction,
     ScoreLine,
+    data_description,
     expected_line,
     fit_code,
     n_parameters,
@@ -43,8 +44,14 @@ _KINDS = {"dummy": "dummy", "linear": "linear model", "boosting": "boosting mode
 _MOST_PARAMS = 3
 
 
-def auto_page(auto: Any, *, title: str, usage: str) -> Page:
-    """Return the page of a fitted AutoClassifier or AutoRegressor."""
+def auto_page(
+    auto: Any, *, title: str = "", usage: str = "", X: Any = None, y: Any = None
+) -> Page:
+    """Return the page of a fitted AutoClassifier or AutoRegressor.
+
+    `title` and `usage` replace the class name and the code for predictions; `X` and `y`
+    are the data of the fit, for their fingerprint.
+    """
     metric = metric_label(auto.scoring_)
     lines = [
         ScoreLine(s.name, s.mean, s.mean - s.std, s.mean + s.std, _WHAT[s.name], s.held_out)
@@ -73,7 +80,7 @@ def auto_page(auto: Any, *, title: str, usage: str) -> Page:
         scores=lines,
         quality=auto._quality,
         usage=usage or "\n".join(code),
-        columns=auto.columns_,
+        columns=auto.kinds_,
         effects=auto._effects,
         searches=[
             replace(part, key=f"search-{k}-", title=name)
@@ -86,7 +93,11 @@ def auto_page(auto: Any, *, title: str, usage: str) -> Page:
             versions=package_versions(),
             seeds={"random_state": value_text(auto.random_state)},
             cv=value_text(auto.cv),
-            data={},
+            data={
+                name: data_description(values)
+                for name, values in {"X": X, "y": y}.items()
+                if values is not None
+            },
             code=fit_code(auto, "auto"),
         ),
     )
@@ -104,7 +115,7 @@ def auto_step(auto: Any) -> Finding | None:
     blend = auto.blends_[auto.use]
     weights: Counter[str] = Counter()
     for name, member in zip(blend.names, blend.combination.members, strict=True):
-        weights[auto._kinds[name]] += member.weight
+        weights[auto._labels[name]] += member.weight
     by_kind: dict[str, list[Finding]] = {}
     for finding in auto.findings_:
         if finding.subject:

@@ -125,7 +125,7 @@ def as_features(estimator: Any, X: Any, *, reset: bool, shape: Any = None) -> An
     """
     table = as_pandas(X) if hasattr(X, "columns") else None
     if reset:
-        estimator.columns_ = None
+        estimator.kinds_ = None
     if table is None:
         X = _checked_array(estimator, X, reset=reset, shape=shape)
         if X.ndim > 2:
@@ -135,7 +135,7 @@ def as_features(estimator: Any, X: Any, *, reset: bool, shape: Any = None) -> An
         is_known = False
     else:
         # With `reset`, no column is dropped yet.
-        dropped = getattr(estimator.columns_, "dropped", ())
+        dropped = getattr(estimator.kinds_, "dropped", ())
         table = with_dropped(table, estimator, dropped)
         validate_data(
             estimator, table if dropped else X, reset=reset, skip_check_array=True
@@ -155,12 +155,12 @@ def as_features(estimator: Any, X: Any, *, reset: bool, shape: Any = None) -> An
     if reset:
         estimator._columns = list(table.columns)
         # Decide from all samples: a fold without an unreadable cell could not read one.
-        table, estimator._formats, estimator.columns_ = decide_columns(table)
+        table, estimator._formats, estimator.kinds_ = decide_columns(table)
     else:
         table = read_text(table, getattr(estimator, "_formats", {}))
     # Empty the dropped columns, so that preparation drops them in each fold: with fewer
     # rows, a row counter has gaps and texts may look like categories.
-    kinds = estimator.columns_
+    kinds = estimator.kinds_
     if kinds is not None and kinds.used:
         table[list(kinds.dropped)] = np.nan
     return table
@@ -169,9 +169,9 @@ def as_features(estimator: Any, X: Any, *, reset: bool, shape: Any = None) -> An
 def left_out_texts(estimator: Any, X: Any) -> pd.DataFrame:
     """Return the text columns dropped by ``fit``, which are almost unique in each row."""
     table = as_pandas(X) if hasattr(X, "columns") else None
-    if table is None or estimator.columns_ is None:
+    if table is None or estimator.kinds_ is None:
         return pd.DataFrame(index=range(num_samples(X)))
-    dropped = estimator.columns_.dropped.items()
+    dropped = estimator.kinds_.dropped.items()
     names = [name for name, reason in dropped if reason.startswith("text")]
     places = [estimator._columns.index(name) for name in names]
     return table.iloc[:, places].set_axis(names, axis=1).reset_index(drop=True)

@@ -25,7 +25,7 @@ from sk_tune._automl._models import Model, fits_within
 from sk_tune._automl._problem import Problem
 from sk_tune._automl._resources import Clock, Cost
 from sk_tune._automl._splitting import Split
-from sk_tune._engine import have_to_start, start_meanwhile, value_fingerprint
+from sk_tune._engine import Progress, have_to_start, start_meanwhile, value_fingerprint
 from sk_tune._files import replaced_file, sign
 from sk_tune._report import SearchPart, search_part
 from sk_tune._search import GridSearchCV
@@ -51,31 +51,38 @@ _NO_SCORE = "No candidate got a score in each fold within its time."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AutoProgress:
-    """Progress of an AutoML fit.
+class AutoProgress(Progress):
+    """Progress of an AutoML fit, and of the search in training.
 
     Parameters
     ----------
+    n_fits, n_fits_done, n_epochs, n_epochs_done : int
+        Fits and epochs of the search in training; 0 between searches.
+    best_score : float
+        Mean score over the folds of the best trial so far; NaN before the first.
+    seconds : float
+        Seconds since the start.
+    seconds_left : float
+        Seconds left of the budget; infinite without a budget.
     stage : str
         The model in training.
     n_trials : int
         Configurations that were fitted in all folds.
     best_model : str
         The best trial so far; empty before the first.
-    best_score : float
-        Its mean score over the folds; NaN before the first.
-    seconds : float
-        Seconds since the start.
-    seconds_left : float
-        Seconds left of the budget; infinite without a budget.
     """
 
     stage: str
     n_trials: int
     best_model: str
-    best_score: float
-    seconds: float
-    seconds_left: float
+
+    def __str__(self) -> str:
+        parts = [self.stage, f"{self.n_trials} trials"]
+        if self.best_model:
+            parts.append(f"best {self.best_score:.4g} ({self.best_model})")
+        if math.isfinite(self.seconds_left):
+            parts.append(f"{self.seconds_left:.0f} s left")
+        return ", ".join(parts)
 
 
 @dataclass(slots=True, eq=False)
@@ -280,7 +287,7 @@ class Runner:
             **options,
         )
         if self.tell is not None:
-            search.set_params(verbose=lambda _: self._report(often=True))
+            search.set_params(verbose=self._report)
         params = problem.fit_params(search.estimator)
         in_time: AbstractContextManager[None] = nullcontext()
         if self.clock.budget is not None:
@@ -385,20 +392,23 @@ class Runner:
             firsts.append((name, self._shared_steps[id(step)][1]))
         return Pipeline([*firsts, last])
 
-    def _report(self, *, often: bool = False) -> None:
-        """Report the progress; with `often` at most every half second."""
+    def _report(self, training: Progress | None = None) -> None:
+        """Report the progress; during the `training` of a search every half second."""
         now = self.clock.seconds
-        if self.tell is None or (often and now - self._last_report < _SECONDS_BETWEEN_NEWS):
+        is_soon = training is not None and now - self._last_report < _SECONDS_BETWEEN_NEWS
+        if self.tell is None or is_soon:
             return
         self._last_report = now
+        counts = ("n_fits", "n_fits_done", "n_epochs", "n_epochs_done")
         best = self.best
         self.tell(
             AutoProgress(
+                **{name: getattr(training, name, 0) for name in counts},
                 stage=self._stage,
                 n_trials=len(self.memory.trials),
                 best_model="" if best is None else best.name,
                 best_score=np.nan if best is None else best.score,
-                seconds=self.clock.seconds,
+                seconds=now,
                 seconds_left=self.clock.left,
             )
         )
@@ -407,16 +417,6 @@ class Runner:
 def _rank(part: SearchPart) -> tuple[bool, float]:
     """Return the key by which searches are ranked: several candidates, best score."""
     return part.n_configurations > 1, -np.inf if part.best is None else part.best.score
-
-
-def progress_text(progress: AutoProgress) -> str:
-    """Return the progress of a fit in one line."""
-    parts = [progress.stage, f"{progress.n_trials} trials"]
-    if progress.best_model:
-        parts.append(f"best {progress.best_score:.4g} ({progress.best_model})")
-    if math.isfinite(progress.seconds_left):
-        parts.append(f"{progress.seconds_left:.0f} s left")
-    return ", ".join(parts)
 
 
 class AutoProgressLine:
@@ -428,7 +428,7 @@ class AutoProgressLine:
 
     def __call__(self, progress: AutoProgress) -> None:
         """Show the progress."""
-        self._text = progress_text(progress)
+        self._text = str(progress)
         self._line.show(self._text)
 
     def close(self) -> None:

@@ -188,7 +188,7 @@ def split_rows(
             "To continue an earlier fit an estimator must be fitted on the folds of that "
             f"fit, which had {len(before.folds)}. Got {len(folds)} by {cv=} and "
             f"{test_size=}. Leave 'cv', 'test_size', groups and times as they were, or "
-            "use warm_start=False, and another 'store' if there is one."
+            "use warm_start=False, and another 'checkpoint_dir' if there is one."
         )
     return split
 

@@ -79,20 +79,20 @@ class FitOptions:
     """The options of ``sk-tune fit``, each checked, but not against the table.
 
     `started` is the start of the budget by ``time.monotonic``; None is the default of
-    `metric` and `positive` (by the target), `models` (all), `use` (the ensemble) and
+    `scoring` and `positive` (by the target), `models` (all), `use` (the ensemble) and
     `n_jobs` (one process for each CPU).
     """
 
     target: str
     task: str
     time_budget: float
-    metric: str | None
+    scoring: str | None
     positive: str | None
     threshold: float | str
     models: list[str] | None
     use: str | None
-    group: str | None
-    time_column: str | None
+    groups: str | None
+    times: str | None
     test_size: float
     output: Path
     overwrite: bool
@@ -117,11 +117,11 @@ def fit(
     """
     check_output_folder(options.output, overwrite=options.overwrite)
     target = read_target(table.frame, options.target, options.task)
-    _check_metric(options, target)
-    groups = _structure(table.frame, options, "group")
-    times = _structure(table.frame, options, "time_column")
+    _check_scoring(options, target)
+    groups = _structure(table.frame, options, "groups")
+    times = _structure(table.frame, options, "times")
     _check_rows(target, options.test_size)
-    named = (target.name, options.group, options.time_column)
+    named = (target.name, options.groups, options.times)
     non_features = sorted({name for name in named if name is not None})
     X = table.frame.drop(columns=non_features)
     kinds, notes = _kinds(X)
@@ -228,7 +228,7 @@ def _train(
 ) -> tuple[Any, bool]:
     """Return the fitted AutoML, and whether Ctrl-C ended its fit."""
     # A progress line that rewrites itself would clutter a log, and JSON must stay valid.
-    progress: Any = StepLines() if options.verbose else sys.stdout.isatty()
+    verbose: Any = StepLines() if options.verbose else int(sys.stdout.isatty())
     budget = options.time_budget
     files = min(_SECONDS_OF_FILES * processes_per_cpu(), _MOST_FOR_FILES * budget)
     seconds_left = options.started + budget - files - time.monotonic()
@@ -239,13 +239,13 @@ def _train(
         of_classes = {"positive": options.positive, "threshold": options.threshold}
     auto: Any = kind(
         time_budget=round(max(seconds_left, _LEAST_BUDGET), 3),
-        scoring=options.metric,
+        scoring=options.scoring,
         test_size=options.test_size,
         models=options.models or "auto",
         use=options.use or "ensemble",
-        store=store,
+        checkpoint_dir=store,
         n_jobs=options.n_jobs or joblib.cpu_count(),
-        progress=False if options.json else progress,
+        verbose=0 if options.json else verbose,
         random_state=options.random_state,
         **of_classes,
     )
@@ -260,10 +260,10 @@ def _train(
             was_interrupted = True
         except SearchError as error:
             raise OptionError(
-                f"--metric must suit the target. Got {options.metric!r}, which could not "
+                f"--scoring must suit the target. Got {options.scoring!r}, which could not "
                 f"score any model. {error}"
             ) from error
-    auto.set_params(progress=False, store=None)
+    auto.set_params(verbose=0, checkpoint_dir=None)
     if auto.use not in auto.blends_:
         reason = auto.failures_.get(auto.use, "It was not trained in time.")
         print(
@@ -292,7 +292,7 @@ def _write_somewhere(folder: Path, *content: Any) -> list[str]:
         ) from error
 
 
-def _check_metric(options: FitOptions, target: Target) -> None:
+def _check_scoring(options: FitOptions, target: Target) -> None:
     """Refuse options that the target does not allow, before training."""
     labels = target.y if target.task == "classification" else None
     if labels is None:
@@ -318,7 +318,7 @@ def _check_metric(options: FitOptions, target: Target) -> None:
             "--threshold must be left out unless the target has two classes. Got "
             f"{options.threshold!r} for {len(np.unique(target.y))} classes."
         )
-    names = {"--metric": options.metric, "--threshold": options.threshold}
+    names = {"--scoring": options.scoring, "--threshold": options.threshold}
     for option, name in names.items():
         if isinstance(name, str):
             _check_scorer(option, name, target, positive)
@@ -357,7 +357,7 @@ def _structure(frame: pd.DataFrame, options: FitOptions, name: str) -> Any:
     column = getattr(options, name)
     if column is None:
         return None
-    option = f"--{name.replace('_', '-')}"
+    option = f"--{name}"
     columns = [name for name in frame.columns if name != options.target]
     if column not in columns:
         hint = column_hint(column, columns)
@@ -370,12 +370,12 @@ def _structure(frame: pd.DataFrame, options: FitOptions, name: str) -> Any:
         raise OptionError(
             f"{option} must have a value in each row. Got {missing} missing in {column!r}."
         )
-    if name == "group":
+    if name == "groups":
         return pd.factorize(frame[column])[0]
-    if options.group is not None:
+    if options.groups is not None:
         raise OptionError(
-            f"{option} must be used without --group, because folds in the order of time "
-            f"cannot also keep groups together. Got {column!r} and {options.group!r}."
+            f"{option} must be used without --groups, because folds in the order of time "
+            f"cannot also keep groups together. Got {column!r} and {options.groups!r}."
         )
     times = frame[column]
     if pd.api.types.is_string_dtype(times) or times.dtype == object:
@@ -414,12 +414,12 @@ def _summary(
         "table": table.name,
         "target": target.name,
         "task": target.task,
-        "metric": auto.scoring_,
-        "metric_reason": auto.scoring_reason_,
+        "scoring": auto.scoring_,
+        "scoring_reason": auto.scoring_reason_,
         "positive": getattr(auto, "positive_", None),
         "threshold": getattr(auto, "threshold_", None),
         "n_rows": len(table.frame),
-        "columns": kinds,
+        "kinds": kinds,
         "scores": list(auto.scores_.values()),
         "corrected_score": auto.corrected_score_,
         "verdict": in_options(auto.verdict_),

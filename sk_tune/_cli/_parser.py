@@ -26,8 +26,7 @@ _PARQUET_ENDINGS = (".parquet", ".pq")
 def check_options(command: str, options: Mapping[str, Any]) -> None:
     """Raise the error that a command would end with for want of a model or a file."""
     models, use = options.get("models"), options.get("use")
-    families = {"linear": "linear", "boosting": "boosting", "networks": "network"}
-    if models is not None and families.get(str(use)) not in {None, *models}:
+    if models is not None and use in set(_MODELS).difference(models):
         raise OptionError(
             f"--use must name a model that is trained. Got {use!r} with --models "
             f"{','.join(models)}."
@@ -106,8 +105,8 @@ USER_ERROR = 2
 _SECONDS = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600}
 _BYTES = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}
 _MAX_SEED = 2**32 - 1
-_MODELS = ("linear", "boosting", "network")
-_USES = ("ensemble", "best", "networks", "linear", "boosting")
+_MODELS = ("linear", "boosting", "networks")
+_USES = ("ensemble", "best", *_MODELS)
 _TABLES = ("titanic", "breast_cancer", "wine", "diabetes")
 
 _PICKLE_NOTE = (
@@ -235,7 +234,7 @@ def _search(
     overwrite: str = "replace files of these names in the output folder",
 ) -> list[_Argument]:
     """Return the arguments of a new fit."""
-    metric = (
+    scoring = (
         "a scorer of scikit-learn; default: roc_auc for two classes, neg_log_loss for "
         "more, r2 for numbers"
     )
@@ -260,7 +259,7 @@ def _search(
             default="auto",
         ),
         _time_budget(time_budget),
-        _option("--metric", metric, metavar="NAME"),
+        _option("--scoring", scoring, metavar="NAME"),
         _option("--positive", positive, metavar="CLASS"),
         _option("--threshold", threshold, type=_threshold, default=0.5, metavar="VALUE"),
         _option("--models", models, type=_models, metavar="LIST"),
@@ -282,10 +281,10 @@ _COMMANDS = {
             _option("data", "table: .csv, .tsv (also .gz) or .parquet", type=Path),
             _option("--target", "column to predict", required=True, metavar="COLUMN"),
             _option(
-                "--group", "rows to keep together, such as a patient's", metavar="COLUMN"
+                "--groups", "rows to keep together, such as a patient's", metavar="COLUMN"
             ),
             _option(
-                "--time-column",
+                "--times",
                 "times of the rows, as numbers or dates; scores are on later rows",
                 metavar="COLUMN",
             ),
@@ -320,7 +319,7 @@ _COMMANDS = {
                 "replaces files in sk_tune_demo",
             ),
         ],
-        constants={"target": "", "group": None, "time_column": None},
+        constants={"target": "", "groups": None, "times": None},
     ),
     "resume": _Command(
         "continue a fit",

@@ -18,7 +18,6 @@ from sk_tune._automl import (
     auto_step,
     format_score,
     model_texts,
-    progress_text,
     scale_of,
     threshold_text,
 )
@@ -62,13 +61,11 @@ def score_lines(scores: Sequence[Score], scoring: str) -> list[str]:
 # Phrases about parameters in verdicts and findings, and phrases about options.
 _GROUPED = r"cv=GroupKFold\(\) or StratifiedGroupKFold\(\)"
 _OPTIONS = {
-    r"\buse='(\w+)'": r"--use \1",
-    r"\bscoring='(\w+)'": r"--metric \1",
-    r"\bthreshold='(\w+)'( of AutoClassifier)?": r"--threshold \1",
-    rf"groups=group_copies\(X, y\) and {_GROUPED}": "name the column of cases by --group",
-    rf"Split by group: {_GROUPED}, and groups=…": "Name its column by --group.",
+    r"\b(use|scoring|threshold)='(\w+)'( of AutoClassifier)?": r"--\1 \2",
+    rf"groups=group_copies\(X, y\) and {_GROUPED}": "name the column of cases by --groups",
+    rf"Split by group: {_GROUPED}, and groups=…": "Name its column by --groups.",
     r"Sort the rows by time and split with cv=TimeSeriesSplit\(\)": (
-        "name the column of times by --time-column"
+        "name the column of times by --times"
     ),
 }
 
@@ -190,4 +187,4 @@ class StepLines:
         """Print the progress when a step begins."""
         if progress.stage != self._last:
             self._last = progress.stage
-            print(progress_text(progress), flush=True)
+            print(progress, flush=True)

@@ -62,7 +62,7 @@ def test_the_leaderboard_weighs_the_members(fitted):
     assert alone["weight"].sum() == pytest.approx(1)
     assert (alone["weight"] > 0).equals(alone["in_ensemble"])
     assert {"linear", "boosting", "MLP", "dummy"} == set(alone["family"])
-    assert len(fitted.best_estimator_.combination.members) == 2
+    assert len(fitted.blends_["best"].combination.members) == 2
 
 
 def test_a_pickled_copy_predicts_the_same(fitted, iris):
@@ -258,7 +258,7 @@ def test_an_interrupted_fit_can_be_used(iris):
         if progress.stage.startswith("MLP"):
             raise KeyboardInterrupt
 
-    auto = AutoClassifier(progress=interrupt, cv=2, **FAST)
+    auto = AutoClassifier(verbose=interrupt, cv=2, **FAST)
 
     with pytest.raises(KeyboardInterrupt):
         auto.fit(*iris)
@@ -269,7 +269,7 @@ def test_an_interrupted_fit_can_be_used(iris):
 def test_images_are_learnt_by_a_convolutional_network():
     """Flat rows with `input_shape` are images, and the network is among the models."""
     X, y = load_digits(return_X_y=True)
-    options = {**FAST, "models": ["network"], "cv": 2, "leak_guard": False}
+    options = {**FAST, "models": ["networks"], "cv": 2, "leak_guard": False}
 
     auto = AutoClassifier(input_shape=(1, 8, 8), **options).fit(X[:300], y[:300])
 
@@ -360,7 +360,7 @@ def test_a_warm_start_keeps_folds_that_depend_on_the_time_budget(iris):
 
     auto.set_params(time_budget=None).fit(X, y)
 
-    assert len(auto.best_estimator_.combination.members) == 1
+    assert len(auto.blends_["best"].combination.members) == 1
     assert "linear" in set(auto.leaderboard_["family"])
 
 
@@ -417,13 +417,13 @@ def test_a_store_has_the_trials_after_a_crash(iris, tmp_path):
     common = {"models": ["linear", "boosting"], "cv": 2, "leak_guard": False, **FAST}
     expected = AutoClassifier(**common).fit(*iris)
     with pytest.raises(_CrashError):
-        AutoClassifier(**common, store=tmp_path / "a", progress=crash).fit(*iris)
+        AutoClassifier(**common, checkpoint_dir=tmp_path / "a", verbose=crash).fit(*iris)
     stages = []
 
     auto = AutoClassifier(
         **common,
-        store=tmp_path / "a",
-        progress=lambda p: stages.append((p.stage, p.n_trials)),
+        checkpoint_dir=tmp_path / "a",
+        verbose=lambda p: stages.append((p.stage, p.n_trials)),
     ).fit(*iris)
 
     assert crashed == [3]
@@ -432,7 +432,7 @@ def test_a_store_has_the_trials_after_a_crash(iris, tmp_path):
         auto.leaderboard_.drop(columns="seconds"),
         expected.leaderboard_.drop(columns="seconds"),
     )
-    other = AutoClassifier(**common, store=tmp_path / "a")
+    other = AutoClassifier(**common, checkpoint_dir=tmp_path / "a")
     with pytest.raises(ValueError, match="on the data of that fit"):
         other.fit(iris[0][:100], iris[1][:100])
 
@@ -445,8 +445,8 @@ def test_a_crash_loses_no_trained_network(iris, tmp_path, monkeypatch, small_net
         lambda problem: [small_network(problem, enough_resources=1)],
     )
     epochs = []
-    common = {"models": ["network"], "cv": 2, "leak_guard": False, "diagnosis": False}
-    common |= {**FAST, "n_rounds": 1, "store": tmp_path / "a"}
+    common = {"models": ["networks"], "cv": 2, "leak_guard": False, "diagnosis": False}
+    common |= {**FAST, "n_rounds": 1, "checkpoint_dir": tmp_path / "a"}
     train = sk_tune._automl._runner.Runner._keep
 
     def crash(self, search, *args):

@@ -25,7 +25,7 @@ from sk_tune._onnx_graph import Graph
 from sk_tune._prepare import circles
 
 SMALL = {"time_budget": None, "n_rounds": 0, "cv": 2, "leak_guard": False}
-NETWORKS = {**SMALL, "models": ["network"], "random_state": 0}
+NETWORKS = {**SMALL, "models": ["networks"], "random_state": 0}
 
 
 def _answer(path, rows):
@@ -203,7 +203,7 @@ def test_dates_keep_their_seconds(make, make_problem, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("models", [["network"], ["linear", "boosting"]])
+@pytest.mark.parametrize("models", [["networks"], ["linear", "boosting"]])
 def test_images_are_written(models, tmp_path):
     """They keep their shape and are scaled in the graph; trees exist for ten classes."""
     X, y = load_digits(return_X_y=True)

@@ -13,6 +13,7 @@ from sklearn.datasets import load_diabetes, load_iris
 from sk_tune import AutoClassifier, AutoRegressor
 from sk_tune._automl._page import auto_page, auto_step, model_texts
 from sk_tune._diagnosis import Finding
+from sk_tune._report import write_page
 from sk_tune.exceptions import LeakWarning
 
 
@@ -49,7 +50,7 @@ def leaky():
 
 def test_the_page_has_the_answer_the_scores_and_the_leak(leaky, tmp_path):
     """It is well-formed HTML, and names from users are escaped."""
-    path = leaky.report(tmp_path / "page.html", title="A & B")
+    path = write_page(auto_page(leaky, title="A & B"), tmp_path / "page.html")
     page = path.read_text(encoding="utf-8")
 
     reader = _Text()
@@ -68,7 +69,7 @@ def tuned(small_network):
     """Return a fit with a search of networks, on numbers and a column of text."""
     X, y = load_diabetes(return_X_y=True, as_frame=True)
     X = X.assign(note=[f"number {k}" for k in range(len(X))])
-    options = {"models": ["linear", "network"], "cv": 2, "test_size": 0.2, "n_jobs": 1}
+    options = {"models": ["linear", "networks"], "cv": 2, "test_size": 0.2, "n_jobs": 1}
     auto = AutoRegressor(time_budget=None, n_rounds=1, random_state=0, **options)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sk_tune._automl._auto.network_models", lambda p: [small_network(p)])
@@ -85,11 +86,22 @@ def test_the_page_has_what_the_page_of_a_search_has(tuned, tmp_path):
     assert "search-0-candidate-table" in ids
     assert any(name.endswith("-history") for name in ids)
     assert any("slice-" in name for name in ids)
-    names = [part.title for part in auto_page(tuned, title="", usage="").searches]
+    names = [part.title for part in auto_page(tuned).searches]
     assert names
     assert set(names) <= {
         trial.rpartition(" ")[0] for trial in tuned.leaderboard_.index
     } | {"MLP with embeddings and members"}
+
+
+def test_data_of_the_fit_add_their_fingerprint(tuned):
+    """As on the page of a search."""
+    X, y = load_diabetes(return_X_y=True)
+
+    page = auto_page(tuned, X=X, y=y)
+
+    assert page.reproduction.data["X"].startswith("shape (442, 10), float64, sha256 ")
+    assert set(page.reproduction.data) == {"X", "y"}
+    assert auto_page(tuned).reproduction.data == {}
 
 
 def test_the_page_has_columns_metrics_residuals_and_usage(tuned, tmp_path):
@@ -100,7 +112,7 @@ def test_the_page_has_columns_metrics_residuals_and_usage(tuned, tmp_path):
     assert 'id="residuals"' in page
     assert "mean absolute error" in page
     assert "predictions = auto.predict(X_new)" in page
-    quality = auto_page(tuned, title="", usage="").quality
+    quality = auto_page(tuned).quality
     assert (quality.n_rows, quality.n_set_aside) == (120, 30)
 
 
@@ -142,7 +154,7 @@ def test_the_page_names_the_model_that_predicts(tuned, use):
 
 def test_a_leak_is_the_next_step(leaky):
     """Leaks come before the findings of networks."""
-    step = auto_page(leaky, title="", usage="").next_step
+    step = auto_page(leaky).next_step
 
     assert step.is_of_leaks
     assert step.remedy
@@ -152,7 +164,7 @@ def test_a_leak_is_the_next_step(leaky):
 def faulty(tuned):
     """Return a fit with a tip about its network, and an issue about an absent network."""
     auto = copy.copy(tuned)
-    network = next(kind for name, kind in auto._kinds.items() if name.startswith("MLP"))
+    network = next(kind for name, kind in auto._labels.items() if name.startswith("MLP"))
     make = partial(Finding, code="", message="A message.", remedy="A remedy.")
     auto.findings_ = (
         make(name="overfitting", outcome="issue", severity="high", subject="CNN"),
@@ -195,8 +207,8 @@ def test_columns_have_their_importance(tuned, leaky):
     for auto in (tuned, leaky):
         table = auto.column_importance_
         assert list(table) == ["column", "importance", "std"]
-        assert set(table["column"]) == set(auto.columns_.used)
+        assert set(table["column"]) == set(auto.kinds_.used)
         assert table["importance"].is_monotonic_decreasing
-        page = auto_page(auto, title="", usage="")
+        page = auto_page(auto)
         assert page.effects.columns == tuple(table["column"])
     assert leaky.column_importance_["column"][0] == "<b>told</b>"

@@ -14,11 +14,10 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 import sk_tune._automl._runner
-from sk_tune import AutoClassifier, GridSearchCV
-from sk_tune._automl import AutoProgress
+from sk_tune import AutoClassifier, AutoProgress, GridSearchCV
 from sk_tune._automl._models import boosting_model, dummy_model, linear_model
 from sk_tune._automl._resources import Clock
-from sk_tune._automl._runner import MemoryFolder, Runner, progress_text
+from sk_tune._automl._runner import MemoryFolder, Runner
 from sk_tune.exceptions import StoreWarning
 
 
@@ -144,9 +143,26 @@ def test_a_line_has_the_stage_and_the_best_score():
     """It also has the number of trials and the time left."""
     best = {"best_model": "boosting 1", "best_score": 0.81234}
     times = {"seconds": 4.0, "seconds_left": 6.4}
-    text = progress_text(AutoProgress(stage="MLP, round 1", n_trials=3, **best, **times))
+    counts = dict.fromkeys(["n_fits", "n_fits_done", "n_epochs", "n_epochs_done"], 0)
+    progress = AutoProgress(stage="MLP, round 1", n_trials=3, **best, **times, **counts)
 
-    assert text == "MLP, round 1, 3 trials, best 0.8123 (boosting 1), 6 s left"
+    assert str(progress) == "MLP, round 1, 3 trials, best 0.8123 (boosting 1), 6 s left"
+
+
+@pytest.mark.usefixtures("few_linear")
+def test_a_callable_gets_the_progress_of_the_search_in_training():
+    """It counts epochs of networks, next to the trials of the whole fit."""
+    reports = []
+    X, y = load_breast_cancer(return_X_y=True)
+    auto = AutoClassifier(models=["networks"], cv=2, verbose=reports.append)
+
+    auto.set_params(time_budget=None, n_rounds=0, random_state=0).fit(X[:200], y[:200])
+
+    training = [report for report in reports if report.n_epochs]
+    assert {report.stage for report in training} <= {report.stage for report in reports}
+    assert all(0 <= r.n_epochs_done <= r.n_epochs and r.n_fits for r in training)
+    assert training
+    assert reports[-1].n_epochs == 0
 
 
 @pytest.mark.usefixtures("few_linear")
@@ -154,7 +170,7 @@ def test_a_file_has_no_escape_codes(capsys):
     """It contains only the last line of a short fit."""
     rng = np.random.default_rng(0)
     X = rng.normal(size=(60, 2))
-    auto = AutoClassifier(models=["linear"], progress=True, random_state=0)
+    auto = AutoClassifier(models=["linear"], verbose=1, random_state=0)
 
     auto.set_params(time_budget=None, n_rounds=1, cv=2).fit(X, X[:, 0] > 0)
 

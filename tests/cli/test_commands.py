@@ -93,7 +93,7 @@ def test_bad_values_are_refused(option, value, fails):
             ["fit", "a.csv", "--time-buget=5s", "y"],
             ["unknown option --time-buget.", "mean --time-budget?"],
         ),
-        (["fit", "a.csv", "--scoring", "y"], ["unknown option --scoring.", "fit --help"]),
+        (["fit", "a.csv", "--colour", "y"], ["unknown option --colour.", "fit --help"]),
         # Options may be shortened, and values begin with hyphens: the file is looked for.
         (["fit", "none.csv", "--tar", "y", "--test", "0.3"], ["'none.csv'"]),
         (["fit", "none.csv", "--target=--y"], ["'none.csv'"]),

@@ -236,7 +236,7 @@ def irises():
     """Return a fit with networks and a linear model, and its columns."""
     X, y = load_iris(return_X_y=True, as_frame=True)
     options = {"time_budget": None, "n_rounds": 0, "cv": 2, "random_state": 0}
-    return AutoClassifier(models=["linear", "network"], **options).fit(X, y), X
+    return AutoClassifier(models=["linear", "networks"], **options).fit(X, y), X
 
 
 @pytest.fixture(scope="module")

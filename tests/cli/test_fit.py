@@ -37,7 +37,7 @@ def test_a_table_of_all_kinds_of_columns(fit, mixed_csv, printed, summary):
     assert "Left out constant: constant; no values: empty" in out
     assert "empty; text that is almost unique in each row: name" in out
     assert "Rows 24 set aside for a final check; 96 to train on" in out
-    columns = summary()["columns"]
+    columns = summary()["kinds"]
     assert columns["numbers"] == ["size", "open"]
     assert columns["dates"] == ["since"]
     assert columns["categories"] == ["town"]
@@ -54,7 +54,7 @@ def test_text_among_numbers_is_reported(
     assert fit(mixed_table, "label") == 0
 
     assert "'size' holds numbers, except for 'bulky' in row 2" in printed()
-    assert summary()["columns"]["numbers"] == ["size", "open"]
+    assert summary()["kinds"]["numbers"] == ["size", "open"]
     assert main(["predict", str(tmp_path / "out"), str(tmp_path / "t.csv"), "--proba"]) == 0
     assert capsys.readouterr().err.count("except for 'bulky' in row 2") == 1
 
@@ -99,18 +99,18 @@ def test_regression_from_parquet(tmp_path, fit, capsys, summary):
 
     assert "target: regression, numbers with fractions" in capsys.readouterr().out
     scores = {score["name"]: score for score in summary()["scores"]}
-    assert summary()["metric"] == "r2"
+    assert summary()["scoring"] == "r2"
     assert scores["ensemble"]["mean"] > 0.3 > scores["dummy"]["mean"]
 
 
 def test_task_and_scorer_can_be_chosen(fit, mixed_csv, summary, capsys):
     """The summary records them; --json prints only JSON."""
-    options = ["--task", "regression", "--metric", "neg_max_error", "--json"]
+    options = ["--task", "regression", "--scoring", "neg_max_error", "--json"]
     assert fit(mixed_csv, "open", *options) == 0
 
     assert json.loads(capsys.readouterr().out) == summary()
     assert summary()["task"] == "regression"
-    assert summary()["metric"] == "neg_max_error"
+    assert summary()["scoring"] == "neg_max_error"
     assert summary()["scores"][0]["mean"] < 0
 
 
@@ -162,10 +162,10 @@ def test_groups_and_times_are_not_features(fit, mixed_table, summary, printed):
     """They define the split, which passes the leak guard."""
     mixed_table["who"] = np.arange(120) // 4
 
-    for option, column in (("--group", "who"), ("--time-column", "since")):
+    for option, column in (("--groups", "who"), ("--times", "since")):
         assert fit(mixed_table, "label", option, column, "--overwrite") == 0
-        assert column not in summary()["columns"]["numbers"]
-        assert column not in summary()["columns"]["dates"]
+        assert column not in summary()["kinds"]["numbers"]
+        assert column not in summary()["kinds"]["dates"]
         assert summary()["issues"] == []
         assert "Rows about 24 set aside for a final check; 96 to train on" in printed()
 
@@ -179,7 +179,7 @@ def test_times_as_text_are_sorted_as_dates(mixed_table, fit, written, summary):
     mixed_table["late"] = is_last | (np.arange(120) % 3 == 0)
     mixed_table = mixed_table.sample(frac=1, random_state=0)
 
-    options = ["--time-column", "since", "--metric", "accuracy"]
+    options = ["--times", "since", "--scoring", "accuracy"]
     assert fit(mixed_table, "late", *options) == 0
 
     dummy = summary()["scores"][0]
@@ -206,7 +206,7 @@ def test_common_text_formats_are_parsed(tmp_path, fit, mixed_table, printed, sum
     assert "Read as numbers with a decimal point, in %: share" in out
     assert "neither as numbers nor as dates, such as" in out
     assert out.count("weight") == 1
-    columns = summary()["columns"]
+    columns = summary()["kinds"]
     assert columns["numbers"] == ["size", "open", "share"]
     assert columns["dates"] == ["since"]
     mixed_table[:1].to_csv(tmp_path / "one.csv", index=False)
@@ -411,14 +411,14 @@ def _in_session(pid):
         ("accuracies", ["'accuracies'", "accuracy"]),
         ("xyz", ["'xyz'", "instead. Names: accuracy, "]),
         ("acuracy", ["'acuracy' instead. Did you mean 'accuracy'? Names: accuracy, adj"]),
-        ("neg_mean_squared_error", ["--metric must suit", "for classification", "2 diff"]),
+        ("neg_mean_squared_error", ["--scoring must suit", "for classification", "2 diff"]),
     ],
 )
 def test_bad_scorers_are_refused(mixed_csv, fails, scoring, words, monkeypatch):
     """Unknown names get suggestions; unsuitable scorers fail before training."""
     monkeypatch.setattr(AutoClassifier, "fit", None)
 
-    fails(["fit", mixed_csv, "--target", "label", "--metric", scoring], *words)
+    fails(["fit", mixed_csv, "--target", "label", "--scoring", scoring], *words)
 
 
 @pytest.fixture
@@ -435,7 +435,7 @@ def rare_csv(tmp_path):
 
 def test_a_metric_of_one_class_uses_the_rarer_class(rare_csv, fit, printed, summary):
     """Metric, class and tuned threshold are printed and saved."""
-    options = ["--metric", "average_precision", "--threshold", "f1", "--models", "linear"]
+    options = ["--scoring", "average_precision", "--threshold", "f1", "--models", "linear"]
 
     assert fit(rare_csv, "hit", *options, budget="1s") == 0
 
@@ -444,7 +444,7 @@ def test_a_metric_of_one_class_uses_the_rarer_class(rare_csv, fit, printed, summ
     assert "rows are of the class 'YES'. Score by ROC AUC" in out
     assert "--threshold balanced_accuracy, or TunedThresholdClassifierCV" in out
     saved = summary()
-    assert (saved["metric"], saved["positive"]) == ("average_precision", "YES")
+    assert (saved["scoring"], saved["positive"]) == ("average_precision", "YES")
     assert 0 < saved["threshold"] < 0.5
     assert (
         f"'YES' is predicted if its probability is at least {saved['threshold']:.3g}."
@@ -457,7 +457,7 @@ def test_the_default_metric_is_printed_with_its_reason(rare_csv, fit, printed, s
     assert fit(rare_csv, "hit", "--models", "linear") == 0
 
     assert "Scored by ROC AUC: " in printed()
-    assert "so accuracy hardly tells" in summary()["metric_reason"]
+    assert "so accuracy hardly tells" in summary()["scoring_reason"]
 
 
 @pytest.mark.parametrize(
@@ -495,15 +495,15 @@ def test_other_bad_input_is_refused(mixed_csv, tmp_path, fails):
     task = ["--task", "regression"]
     refuses("mixed.csv", "numbers for regression", "'yes'", options=task)
     refuses("mixed.csv", "--test-size", "0.99", options=["--test-size", "0.99"])
-    refuses("mixed.csv", "--group", "'whom'", options=["--group", "whom"])
+    refuses("mixed.csv", "--groups", "'whom'", options=["--groups", "whom"])
     near = "Did you mean 'town'?", "Columns: 'size'"
-    refuses("mixed.csv", "--group", *near, options=["--group", "town_"])
-    one = ["--group", "constant", "--output", tmp_path / "out"]
+    refuses("mixed.csv", "--groups", *near, options=["--groups", "town_"])
+    one = ["--groups", "constant", "--output", tmp_path / "out"]
     refuses("mixed.csv", "at least 3 different groups", "Got 1.", options=one)
-    refuses("mixed.csv", "--time-column", "'label'", options=["--time-column", "label"])
-    refuses("mixed.csv", "--group", "missing in 'town'", options=["--group", "town"])
-    both = ["--group", "open", "--time-column", "since"]
-    refuses("mixed.csv", "--time-column must be used without --group", options=both)
+    refuses("mixed.csv", "--times", "'label'", options=["--times", "label"])
+    refuses("mixed.csv", "--groups", "missing in 'town'", options=["--groups", "town"])
+    both = ["--groups", "open", "--times", "since"]
+    refuses("mixed.csv", "--times must be used without --groups", options=both)
     refuses("none.csv", "exists", "none.csv")
     refuses("empty.csv", "empty.csv", "0 bytes")
     refuses("header.csv", "header.csv", "at least one row")

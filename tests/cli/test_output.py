@@ -74,8 +74,8 @@ def test_the_page_names_options(tmp_path, saved):
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     for option in (
         "--use best",
-        "its column by --group.",
-        "column of times by --time-column",
+        "its column by --groups.",
+        "column of times by --times",
     ):
         assert option in page
     assert "KFold" not in page

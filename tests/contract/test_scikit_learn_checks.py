@@ -96,7 +96,7 @@ def small_models(monkeypatch):
 @parametrize_with_checks(
     [
         kind(**_SMALL, models=[family])
-        for family in ("linear", "network")
+        for family in ("linear", "networks")
         for kind in (sk_tune.AutoClassifier, sk_tune.AutoRegressor)
     ],
     expected_failed_checks=lambda _: _NOT_KEPT,

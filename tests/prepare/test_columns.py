@@ -397,7 +397,7 @@ def test_automl_reads_a_column_in_one_way_in_fit_and_predict():
     )
     auto.fit(X, y)
 
-    formats = {name: str(own) for name, own in auto.columns_.formats.items()}
+    formats = {name: str(own) for name, own in auto.kinds_.formats.items()}
     assert formats == {
         "day": "dates with the day first",
         "paid": "numbers with a decimal point, in €",

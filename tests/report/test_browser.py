@@ -180,7 +180,7 @@ def page_of_one_call(iris, tmp_path_factory):
     X["remarks_without_blanks_" + "x" * 40] = [f"{k}x{k}" for k in range(len(X))]
     labels = np.array(["a class with a long name", "another", "the_third_" * 4])[iris.y]
     auto = sk_tune.AutoClassifier(
-        time_budget=None, n_rounds=0, models=["linear", "network"], cv=2, random_state=0
+        time_budget=None, n_rounds=0, models=["linear", "networks"], cv=2, random_state=0
     )
     path = tmp_path_factory.mktemp("auto") / "page.html"
     return auto.fit(X, labels).report(path)

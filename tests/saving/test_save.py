@@ -291,7 +291,7 @@ def test_messages_say_what_to_save_of_searches_and_ensembles(tmp_path):
 
     with pytest.raises(TypeError, match="Got a GridSearchCV. Save its best_estimator_"):
         save(search, tmp_path / "model")
-    search.best_estimator_ = object()  # AutoML's best estimator may be unsupported.
+    search.best_estimator_ = object()  # It may be unsupported.
     with pytest.raises(
         TypeError, match="Got a GridSearchCV. Write the whole model with joblib"
     ):
