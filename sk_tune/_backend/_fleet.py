@@ -10,7 +10,8 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from typing import Any, ClassVar
+from contextvars import ContextVar
+from typing import Any
 
 import joblib
 import torch
@@ -142,7 +143,9 @@ class FleetBackend(CollectingBackend):
         return FleetBackend(self.session, (self.nesting_level or 0) + 1), None
 
     def _run_top(self, jobs: Sequence[Job]) -> None:
-        replayers = self.session.prepare([job.task for job in jobs])
+        # 1 is also joblib's number for calls without ``n_jobs``.
+        n_jobs = None if self.parallel.n_jobs == 1 else self.parallel.n_jobs
+        replayers = self.session.prepare([job.task for job in jobs], n_jobs)
         for job, replayer in zip(jobs, replayers, strict=True):
             if self._aborted:
                 return
@@ -181,7 +184,7 @@ _FIT_PARAMS = "its fit takes more than X and y"
 @contextmanager
 def fleet(
     *,
-    n_jobs: int = -1,
+    n_jobs: int | None = None,
     memory_limit: float | None = None,
     progress: Callable[[Progress], object] | None = None,
     store: str | os.PathLike[str] | None = None,
@@ -211,10 +214,12 @@ def fleet(
 
     Parameters
     ----------
-    n_jobs : int, default=-1
-        Worker processes for training; -1 uses all cores.  The ``n_jobs`` of the code in the
-        block has no effect, except in searches of sk_tune, which train as without the
-        block.
+    n_jobs : int or None, default=None
+        Workers for training; -1 uses all cores.  None takes the ``n_jobs`` of the code in
+        the block, such as a search's; if that is None or 1, the number of the
+        ``joblib.parallel_config`` around the block, otherwise 1.  The backend of this
+        ``parallel_config`` runs the workers: processes by default, a Dask or Ray cluster,
+        or a registered backend.  This process trains short work.
     memory_limit : float or None, default=None
         Bytes that networks in training may take; half of the free memory if None.
     progress : callable or None, default=None
@@ -253,38 +258,55 @@ def fleet(
         # Report errors of the store before training.
         FitStore(store).close()
     session = Session(n_jobs, memory_limit, progress, store, monitor)
-    with AskingNets(), joblib.parallel_config(backend=FleetBackend(session), n_jobs=-1):
+    # Without ``n_jobs``, joblib's calls have the backend's default, 1.
+    with asking_nets(), joblib.parallel_config(backend=FleetBackend(session), n_jobs=None):
         yield session.report
 
 
-class AskingNets:
-    """Makes plain skorch nets request trainings while a block is open in any thread.
+_IS_ASKING: ContextVar[bool] = ContextVar("sk_tune_is_asking", default=False)
+_LOCK = threading.Lock()
+# One entry for each open block, and skorch's methods while there is one.
+_OPEN: list[None] = []
+_ORIGINALS: dict[str, Any] = {}
 
-    Their predictions use slices of arrays, and small nets train in one thread.
+
+@contextmanager
+def asking_nets() -> Iterator[None]:
+    """Let the plain skorch nets of this thread request their trainings in a block.
+
+    Their predictions use slices of arrays, and small nets train in one thread.  Code that
+    makes its own nets offers no other hook than the methods of skorch's class.  They are
+    replaced while a block is open in any thread; other threads still run the originals.
     """
-
-    _lock = threading.Lock()
-    _n_open = 0
-    _originals: ClassVar[dict[str, Any]] = {}
-
-    def __enter__(self) -> None:
-        with AskingNets._lock:
-            if AskingNets._n_open == 0:
-                for name, change in _CHANGES.items():
-                    original = AskingNets._originals[name] = getattr(NeuralNet, name)
-                    setattr(NeuralNet, name, change(original))
-            AskingNets._n_open += 1
-
-    def __exit__(self, *_: object) -> None:
-        with AskingNets._lock:
-            AskingNets._n_open -= 1
-            if AskingNets._n_open == 0:
-                for name, original in AskingNets._originals.items():
+    with _LOCK:
+        if not _OPEN:
+            for name, change in _CHANGES.items():
+                _ORIGINALS[name] = getattr(NeuralNet, name)
+                setattr(NeuralNet, name, _in_this_thread(_ORIGINALS[name], change))
+        _OPEN.append(None)
+    token = _IS_ASKING.set(True)
+    try:
+        yield
+    finally:
+        _IS_ASKING.reset(token)
+        with _LOCK:
+            _OPEN.pop()
+            if not _OPEN:
+                for name, original in _ORIGINALS.items():
                     setattr(NeuralNet, name, original)
 
 
+def _in_this_thread(original: Any, change: Callable[[Any], Any]) -> Any:
+    changed = change(original)
+
+    @functools.wraps(original)
+    def method(net: Any, *args: Any, **kwargs: Any) -> Any:
+        return (changed if _IS_ASKING.get() else original)(net, *args, **kwargs)
+
+    return method
+
+
 def _asking(fit: Any) -> Any:
-    @functools.wraps(fit)
     def asking_fit(net: Any, X: Any, y: Any = None, **fit_params: Any) -> Any:
         import_for_optimizers()
         reason = _FIT_PARAMS if fit_params else reason_against_net(net, X, y)
@@ -305,7 +327,6 @@ def _in_one_thread(fit_loop: Any) -> Any:
     Several threads synchronise in each step, which takes seconds on busy cores.
     """
 
-    @functools.wraps(fit_loop)
     def fit_loop_in_one_thread(net: Any, X: Any, *args: Any, **kwargs: Any) -> Any:
         # A net of several modules may have none of this name.
         module: Any = getattr(net, "module_", None)

@@ -33,11 +33,13 @@ from sk_tune._backend._task_copy import (
     kept_random_states,
     silenced,
 )
+from sk_tune._compat import set_threads
 from sk_tune._engine import (
     Fit,
     Progress,
     Trained,
     data_fingerprint,
+    outside_blocks,
     params_fingerprint,
     signature,
     train,
@@ -174,7 +176,7 @@ class Session:
 
     def __init__(
         self,
-        n_jobs: int,
+        n_jobs: int | None,
         memory_limit: float | None,
         progress: Callable[[Progress], object] | None,
         store: str | os.PathLike[str] | None = None,
@@ -184,7 +186,7 @@ class Session:
         self.monitor = monitor
         # Reasons of networks outside of fleets, until reported.
         self.declined: Counter[str] = Counter()
-        self._options = {
+        self._options: dict[str, Any] = {
             "n_jobs": n_jobs,
             "memory_limit": memory_limit,
             "progress": progress,
@@ -200,12 +202,16 @@ class Session:
         # Torch's number of threads outside of replay, while a task is replayed.
         self._n_threads: int | None = None
 
-    def prepare(self, tasks: Sequence[Task]) -> list["Replayer"]:
-        """Record tasks in order, train the requested fits, and return the replayers."""
+    def prepare(self, tasks: Sequence[Task], n_jobs: int | None = None) -> list["Replayer"]:
+        """Record tasks in order, train the requested fits, and return the replayers.
+
+        `n_jobs` is the number of workers for the tasks, used if the block has none.
+        """
         recordings = [_Recording(task) for task in tasks]
         waiting = self._record_all(recordings)
         while waiting:
-            self._train([t for r in waiting for t in r.trainings if t.trained is None])
+            missing = [t for r in waiting for t in r.trainings if t.trained is None]
+            self._train(missing, n_jobs)
             # Tasks with equal numbers of requests are alike: one of them shows whether all
             # are complete.  A network of a task that differs trains as usual.
             by_size: dict[int, list[_Recording]] = {}
@@ -262,15 +268,19 @@ class Session:
         # A task with a new request in each recording would never be complete.
         return recorder.n_new > 0 and recorder.n_found >= n_before
 
-    def _train(self, asked: Sequence[_RequestedTraining]) -> None:
+    def _train(self, asked: Sequence[_RequestedTraining], n_jobs: int | None) -> None:
         # Equal repeatable fits share one training.
         unique: dict[Any, _RequestedTraining] = {}
         for training in asked:
             key = training.key if training.is_repeatable else id(training)
             unique.setdefault(key, training)
         fits = [self._continued(t) for t in unique.values()]
-        with self._timed("training"), adoption(None), joblib.parallel_config("loky"):
-            results = train(fits, **self._options)  # type: ignore[arg-type]
+        options = dict(self._options)
+        with self._timed("training"), adoption(None), outside_blocks():
+            if options["n_jobs"] is None and n_jobs is not None:
+                # Ensembles ask for one worker per member.
+                options["n_jobs"] = min(map(joblib.effective_n_jobs, (n_jobs, -1)))
+            results = train(fits, **options)
         for key, trained in zip(unique, results, strict=True):
             unique[key].trained = trained
         for training in asked:
@@ -346,7 +356,7 @@ class Session:
         """
         if self._n_threads is not None:
             small = state is not None and is_small(state, X)
-            torch.set_num_threads(1 if small else self._n_threads)
+            set_threads(1 if small else self._n_threads)
 
     @contextmanager
     def replaying(self) -> Any:
@@ -358,7 +368,7 @@ class Session:
             with self._timed("replaying"):
                 yield
         finally:
-            torch.set_num_threads(n_threads)
+            set_threads(n_threads)
             self._n_threads = outer
 
     @contextmanager

@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Plain skorch nets: state to continue from, adoption, prediction of random draws."""
 
-import functools
 import hashlib
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -329,7 +328,6 @@ def cutting_iterator(get_iterator: Callable[..., Any]) -> Callable[..., Any]:
     batches are the same.
     """
 
-    @functools.wraps(get_iterator)
     def cutting(net: Any, dataset: Any, training: bool = False) -> Any:  # noqa: FBT001
         if not training and _is_plain(net, dataset):
             size = net.get_params_for("iterator_valid").get("batch_size", net.batch_size)

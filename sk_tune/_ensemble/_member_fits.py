@@ -15,7 +15,7 @@ from sklearn.utils.validation import has_fit_parameter
 from skorch import NeuralNet
 
 from sk_tune._adoption import FitRequested, adopter, adoption
-from sk_tune._backend import AskingNets, CollectingBackend, Recorder
+from sk_tune._backend import CollectingBackend, Recorder, asking_nets
 from sk_tune._compat import get_active_backend
 from sk_tune._engine import Fit, Trained, train, value_fingerprint
 from sk_tune._estimators import NetworkEstimator
@@ -42,7 +42,7 @@ def fit_members(
         raise FitRequested
     params = dict(fit_params or {})
     epochs = [None] * len(estimators) if epochs is None else epochs
-    with AskingNets(), adoption(None):
+    with asking_nets(), adoption(None):
         requests = {}
         for i, estimator in enumerate(estimators):
             network = last_step(estimator)

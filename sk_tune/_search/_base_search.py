@@ -24,7 +24,7 @@ from sklearn.model_selection import check_cv
 from sklearn.utils.validation import check_is_fitted
 
 from sk_tune._adoption import FitRequested, adopter, adoption
-from sk_tune._backend import AskingNets, Recorder
+from sk_tune._backend import Recorder, asking_nets
 from sk_tune._compat import (
     BaseSearchCV,
     get_active_backend,
@@ -222,7 +222,7 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
             self._session.config = config
             refits = adoption(self._trained_refit)
             with (
-                AskingNets(),
+                asking_nets(),
                 config,
                 refits,
                 self._adapted(),

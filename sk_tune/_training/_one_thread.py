@@ -3,7 +3,6 @@
 """Choice of the number of threads for a network's arithmetic."""
 
 import os
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from sk_tune._compat import set_threads
 from sk_tune._training._state import TrainingState
 
 # Number of multiplications of a step, or of a pass over samples, up to which one thread is
@@ -78,36 +78,23 @@ def count_multiplications(module: nn.Module) -> Iterator[list[float]]:
             hook.remove()
 
 
-# Threads within a block, with torch's number of threads before the first block: within a
-# block of another thread, torch reports 1.
-_INSIDE: dict[int, int] = {}
-_LOCK = threading.Lock()
-
-
 @contextmanager
 def one_thread(*, wanted: bool = True) -> Iterator[None]:
     """Let torch compute in one thread: sums have one order, and a worker uses one core.
 
-    Afterwards torch's number of threads is restored, unless code in the block changed it.
+    Other Python threads keep their number. The number is restored at the end, unless code
+    in the block changed it.
     """
-    thread = threading.get_ident()
-    if not wanted or thread in _INSIDE:
+    n_threads = torch.get_num_threads()
+    if not wanted or n_threads == 1:
         yield
         return
-    n_threads = torch.get_num_threads()
+    set_threads(1)
     try:
-        with _LOCK:
-            # If no thread is in a block, torch's current number is the original one.
-            n_threads = next(iter(_INSIDE.values()), torch.get_num_threads())
-            _INSIDE[thread] = n_threads
-        torch.set_num_threads(1)
         yield
     finally:
-        # Restore before leaving _INSIDE, because the next block reads torch's number.
         if torch.get_num_threads() == 1:
-            torch.set_num_threads(n_threads)
-        with _LOCK:
-            _INSIDE.pop(thread, None)
+            set_threads(n_threads)
 
 
 def processes_per_cpu() -> float:

@@ -14,18 +14,21 @@ from joblib import Parallel, delayed
 from joblib.parallel import get_active_backend
 from modules import OneLayer
 from scipy.sparse import csr_matrix
+from sklearn.base import clone
 from sklearn.datasets import load_iris
 from sklearn.model_selection import StratifiedKFold, cross_val_score, cross_validate
 from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from skorch import NeuralNet, NeuralNetClassifier, NeuralNetRegressor
-from skorch.callbacks import Checkpoint
+from skorch.callbacks import Callback, Checkpoint
 from torch import nn
+from torch.utils.data import DataLoader
 
 from sk_tune import GridSearchCV, MLPClassifier, NetClassifier, engine, fleet
 from sk_tune._adoption import adopter
 from sk_tune._backend import FleetBackend, FleetReport
+from sk_tune._training import one_thread
 from sk_tune.exceptions import SkTuneWarning
 
 X, Y = load_iris(return_X_y=True)
@@ -179,6 +182,69 @@ def test_a_thread_outside_the_block_is_left_alone(net):
     assert backend is not FleetBackend
     np.testing.assert_array_equal(scores, expected)
     np.testing.assert_array_equal(own, expected)
+
+
+class _NoteThreads(Callback):
+    """Notes torch's number of threads in each epoch."""
+
+    def on_epoch_begin(self, net, **kwargs):
+        net.history.record("n_threads", torch.get_num_threads())
+
+
+def test_a_net_in_another_thread_runs_skorchs_methods():
+    """Its loader and its number of torch threads are skorch's, also in a new thread."""
+    net = _skorch(callbacks=[("note", _NoteThreads())], train_split=None)
+    n_before = torch.get_num_threads()
+    torch.set_num_threads(2)
+
+    def fit():
+        fitted = clone(net).fit(X, Y)
+        loader = fitted.get_iterator(fitted.get_dataset(X), training=False)
+        return fitted.history[:, "n_threads"], type(loader), fitted.predict_proba(X)
+
+    try:
+        expected = fit()
+        with fleet(n_jobs=1), one_thread():
+            thread, others = _in_thread(fit)
+            thread.join()
+            own = fit()
+    finally:
+        torch.set_num_threads(n_before)
+
+    assert expected[:2] == others[0][:2] == ([2, 2], DataLoader)
+    assert (own[0], own[1] is DataLoader) == ([1, 1], False)
+    for _, _, predictions in (*others, own):
+        np.testing.assert_array_equal(predictions, expected[2])
+
+
+@pytest.mark.parametrize(
+    ("of_block", "of_call", "of_context", "expected"),
+    [
+        (None, None, None, 1),
+        (None, 2, None, 2),
+        (None, None, 3, 3),
+        (None, 2, 3, 2),
+        (3, 2, None, 3),
+    ],
+)
+def test_workers_of_a_block(of_block, of_call, of_context, expected, monkeypatch):
+    """The block's own number comes first, then that of the call, then joblib's context."""
+    numbers = []
+
+    def note(fits, n_jobs=None, **options):
+        numbers.append(joblib.effective_n_jobs(n_jobs))
+        return engine.train(fits, n_jobs=1, **options)
+
+    monkeypatch.setattr("sk_tune._backend._session.train", note)
+    numbers_of = {None: 1, -1: 8}
+    effective = "joblib.parallel.LokyBackend.effective_n_jobs"
+    monkeypatch.setattr(effective, lambda _, n_jobs: numbers_of.get(n_jobs, n_jobs))
+    options = {} if of_context is None else {"n_jobs": of_context}
+    with joblib.parallel_config("loky", **options), fleet(n_jobs=of_block) as report:
+        cross_val_score(_net(), X, Y, cv=2, n_jobs=of_call)
+
+    assert report.n_adopted == 2
+    assert numbers == [expected]
 
 
 def test_two_threads_in_two_blocks_do_not_mix():

@@ -108,7 +108,7 @@ right.set(
 plt.show()
 
 # %%
-# Note: ``n_jobs`` of the search has no effect inside the block; pass it to ``fleet()``.
-# Custom callbacks and an overridden ``train_step`` are respected, but such networks train
-# alone; ``print(report)`` says so.  If the transformers take longer than the networks, omit
-# the block.
+# Note: without ``n_jobs``, ``fleet()`` trains in as many workers as the search has.  Custom
+# callbacks and an overridden ``train_step`` are respected, but such networks train alone;
+# ``print(report)`` says so.  If the transformers take longer than the networks, omit the
+# block.
