@@ -9,14 +9,12 @@ from typing import Any
 import numpy as np
 
 from sk_tune._diagnosis._findings import Action, Change
+from sk_tune._optimizers import OPTIMIZERS
 from sk_tune._text import is_number
 
 # Remedies in the order in which they are tried.
 Steps = tuple[tuple[Change, ...], ...]
 
-# Usual learning rates of small networks on standardised data.  With Adam and its relatives
-# the step of each weight is about the rate itself, for any gradient.
-_TYPICAL_RATES = {"adamw": 3e-3, "adam": 3e-3, "rmsprop": 1e-3, "sgd": 3e-2}
 # The typical rate of SGD applies to sk_tune's default momentum.
 _MOMENTUM = 0.9
 # A rate further than this factor from the typical rate is set to the typical rate.
@@ -74,7 +72,7 @@ def _typical_rate(params: Mapping[str, Any]) -> float:
     """Return the typical learning rate of an optimizer; AdamW's if unknown."""
     # SGD in skorch has no momentum by default, as in torch.
     name = _optimizer(params)
-    typical = _TYPICAL_RATES.get(name, _TYPICAL_RATES["adamw"])
+    typical = OPTIMIZERS.get(name, OPTIMIZERS["adamw"]).typical_rate
     if name != "sgd":
         return typical
     usual = _MOMENTUM if _rate_name(params) == "learning_rate" else 0.0

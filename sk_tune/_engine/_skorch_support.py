@@ -24,20 +24,17 @@ from skorch.callbacks import (
     PrintLog,
 )
 from skorch.utils import multi_indexing, to_tensor
-from torch.optim import SGD, Adam, AdamW, RMSprop
 from torch.utils.data import DataLoader
 
 from sk_tune._augment import as_augmentations, kinds_of
 from sk_tune._engine._digest import installed_name, names_in
 from sk_tune._estimators import Fit, NetworkEstimator, is_dict, is_unchanged
 from sk_tune._nets import NamedInput, loose_state, tensor_values
+from sk_tune._optimizers import OPTIMIZERS
 from sk_tune._training import forked_rng
 
 OPTIMIZER_NAMES: dict[type, str] = {
-    SGD: "sgd",
-    Adam: "adam",
-    AdamW: "adamw",
-    RMSprop: "rmsprop",
+    getattr(torch.optim, rule.torch_name): name for name, rule in OPTIMIZERS.items()
 }
 _CALLBACKS = (
     EarlyStopping,

@@ -10,15 +10,16 @@ from sk_tune._compat import Options, StrOptions
 from sk_tune._declaration import parameters
 from sk_tune._estimators._validation import Number, WholeNumber
 from sk_tune._nets import ACTIVATIONS
+from sk_tune._optimizers import OPTIMIZERS
 from sk_tune._schedule import LR_SCHEDULES
-from sk_tune._training import OPTIMIZERS, REGRESSION_LOSSES
+from sk_tune._training import REGRESSION_LOSSES
 
 # Parameters of the modules of all of sk_tune's networks.
 ARCHITECTURE = ("activation", "normalization", "residual", "dropout")
 
 # Advice for parameters of scikit-learn's MLPs that have other names in sk_tune.
 SCIKIT_LEARN_NAMES = {
-    "solver": "Use 'optimizer', one of 'adamw', 'adam', 'sgd' and 'rmsprop'.",
+    "solver": f"Use 'optimizer', one of {[*OPTIMIZERS]}.",
     "alpha": (
         "Use 'weight_decay': alpha / batch_size of scikit-learn with optimizer='adam' or "
         "'sgd'. The default, 'adamw', decouples the decay from the gradient."

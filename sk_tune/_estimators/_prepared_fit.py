@@ -31,9 +31,9 @@ from sk_tune._fleets import (
     train_fleet,
 )
 from sk_tune._nets import CNN, MLP, RNN, unchanged_tensors
+from sk_tune._optimizers import OPTIMIZERS
 from sk_tune._training import (
     REGRESSION_LOSSES,
-    SECOND_MOMENT_DECAY,
     BinaryCrossEntropy,
     CrossEntropy,
     Stream,
@@ -99,7 +99,7 @@ class PreparedFit:
         )
         settings = Settings(
             momentum=float(estimator.momentum),
-            beta_2=SECOND_MOMENT_DECAY[estimator.optimizer],
+            beta_2=OPTIMIZERS[estimator.optimizer].second_moment_decay,
             weight_decay=float(estimator.weight_decay),
         )
         return FleetNetwork(

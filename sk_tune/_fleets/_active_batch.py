@@ -226,11 +226,6 @@ class ActiveBatch:
         if self.augmenter is not None:
             self.augmenter.begin_epoch(steps, max(n_batches))
 
-    def begin_step(self, step: int) -> None:
-        """Select the settings of a step of the epoch."""
-        self.program.dropout.begin_step(step)
-        self.optimizer.begin_step(step)
-
     def update(self, networks: slice, step: int, gradients: Sequence[Tensor]) -> None:
         """Take one step of the optimizer; gradients, (k, ...), are overwritten."""
         n_parameters = len(self.program.parameters.tensors)

@@ -26,7 +26,6 @@ from sk_tune._fleets._epoch_batches import map_sets
 from sk_tune._fleets._kernel import (
     KINDS,
     LINKS,
-    OPTIMIZERS,
     KernelLayer,
     KernelTable,
     is_plain_input,
@@ -389,7 +388,7 @@ class CompiledEpoch:
         plan["link"] = LINKS.index(self._program.link)
         plan["n_layers"], plan["n_parameters"] = len(lines), len(parameters)
         plan["loss"] = self._loss
-        plan["optimizer"] = OPTIMIZERS.index(self._optimizer.kind)
+        plan["optimizer"] = self._optimizer.rule.kernel_number
         plan["nesterov"] = self._optimizer.nesterov
         plan["first"] = next(i for i, layer in enumerate(layers) if layer.parameters)
         return plan

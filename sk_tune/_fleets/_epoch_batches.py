@@ -114,9 +114,6 @@ def epoch_batches(
     weighted = any(s.sample_weight is not None for s in sets)
     per_step = len(sets) * max(max(s) for s in sizes) * sets[0].X[0].nbytes
     n_block = max(1, min(32, _BLOCK_BYTES // max(per_step, 1)))
-    if on_device(sets[0].X):
-        # A graph expects each batch at the address of the first.
-        n_block = 1
     # Networks with equal sample counts, and the starts of their batches.
     groups = runs([len(s) for s in sets])
     starts = [[0, *accumulate(sizes[group.start])] for group in groups]

@@ -35,6 +35,7 @@ from sk_tune._fleets._module_layer import ModuleLayer
 from sk_tune._fleets._program import Program
 from sk_tune._fleets._recipe import LOSSES, FleetNetwork, Recipe
 from sk_tune._nets import RNN, PiecewiseLinearEmbedding, TableInputs
+from sk_tune._optimizers import OPTIMIZERS
 from sk_tune._training import TensorSet, accuracy_by_network, r2_by_network, usual_score
 
 # Index of a name: its number in epoch.c.
@@ -46,7 +47,6 @@ KINDS = (
 )
 _CELLS = ("GRU", "LSTM", "RNN_TANH", "RNN_RELU")
 LINKS = ("identity", "sigmoid", "softmax")
-OPTIMIZERS = ("adam", "adamw", "sgd", "rmsprop")
 _LOSSES = [
     *("cross_entropy", "binary_cross_entropy"),
     *("squared_error", "absolute_error", "huber"),
@@ -163,7 +163,7 @@ def check_carried(
     if compiled_library() is None:
         raise ValueError(f"the kernel in use is {kernel_status()}")
     loss = number_of_loss(recipe)
-    if loss < 0 or recipe.optimizer not in OPTIMIZERS:
+    if loss < 0 or OPTIMIZERS[recipe.optimizer].kernel_number is None:
         raise ValueError("the kernel does not support the loss or the optimizer")
     if recipe.score not in _SCORES[loss]:
         raise ValueError("the kernel does not support the score")

@@ -152,11 +152,9 @@ def _train_by_steps(
     # Losses and weights of batches, (S, K); outputs and weights of samples, (K, n, ...).
     sums = sets[0].X.new_zeros(2, max(map(len, sizes)), k, dtype=torch.float64)
     samples: list[Tensor | None] = [None, None]
-    # Moves the settings of the epoch to the device before the first step.
-    fleet.begin_step(0)
     for batch in epoch_batches(sets, places, sizes, fleet.memory):
         check_time()
-        fleet.begin_step(batch.step)
+        fleet.program.dropout.begin_step(batch.step)
         losses, outputs = _step(fleet, batch)
         networks, n = batch.networks, outputs.shape[1]
         sums[0, batch.step, networks] = losses

@@ -69,10 +69,9 @@ class StackedDropout:
         # Number of updates of each network before the epoch.
         self.first_steps: Sequence[int] = ()
         self._n_steps = 0
-        # a and b of an epoch, (S, 2, L, K), and of the current step.
+        # a and b of an epoch, (S, 2, L, K).
         self._epoch: Tensor | None = None
-        self._step: Tensor | None = None
-        # Numbers from which masks are computed, each (K, 1), by layer.
+        # Numbers from which the masks of a step are computed, each (K, 1), by layer.
         self._columns: list[tuple[Tensor, ...]] = []
         self._positions: dict[Any, Tensor] = {}
 
@@ -81,7 +80,6 @@ class StackedDropout:
         for name in _NEUTRAL:
             setattr(self, name, getattr(self, name)[:, index])
         self._drawn = [self._drawn[i] for i in index.tolist()]
-        self._step = None
 
     def extend(self, other: "StackedDropout") -> None:
         """Append networks of another fleet; layers missing on one side are inactive."""
@@ -93,7 +91,6 @@ class StackedDropout:
         self.names = max(self.names, other.names, key=len)
         self.active |= other.active
         self._drawn += other._drawn
-        self._step = None
 
     def begin_epoch(
         self,
@@ -111,7 +108,7 @@ class StackedDropout:
         self._epoch = None
 
     def begin_step(self, step: int) -> None:
-        """Load the numbers of a step of the epoch into permanent memory."""
+        """Select the numbers of a step of the epoch."""
         if not (self.active and len(self.keys)):
             return
         if self._epoch is None:
@@ -120,11 +117,8 @@ class StackedDropout:
             steps = torch.arange(self._n_steps, device=device).view(-1, 1, 1) + first
             numbers = dropout_coefficients(self.keys, steps)
             self._epoch = torch.stack([n.to(torch.int32) for n in numbers], dim=1)
-        if self._step is None:
-            self._step = torch.empty_like(self._epoch[0])
-            parts = (*self._step, self.thresholds, self.scales)
-            self._columns = list(zip(*(n.unsqueeze(-1) for n in parts), strict=True))
-        self._step.copy_(self._epoch[step])
+        parts = (*self._epoch[step], self.thresholds, self.scales)
+        self._columns = list(zip(*(n.unsqueeze(-1) for n in parts), strict=True))
 
     def mask(
         self, layer: int, x: Tensor, networks: slice, memory: Any = None

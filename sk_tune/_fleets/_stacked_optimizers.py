@@ -13,6 +13,7 @@ from torch import Tensor
 
 from sk_tune._compat.torch_names import fused_steps
 from sk_tune._fleets._epoch_batches import on_device
+from sk_tune._optimizers import OPTIMIZERS
 
 
 class StackedTensors:
@@ -68,21 +69,6 @@ class StackedTensors:
         ]
 
 
-# Names of each optimizer's moments in the state of torch.optim.
-_MOMENTS = {
-    "adam": ("exp_avg", "exp_avg_sq"),
-    "adamw": ("exp_avg", "exp_avg_sq"),
-    "sgd": ("momentum_buffer",),
-    "rmsprop": ("square_avg", "momentum_buffer"),
-}
-# Numbers in the update of a network; the last three belong to Adam: the factor of the
-# weights, the step size, and the factor of sqrt(v).
-_COLUMNS = (
-    *("lr", "momentum", "beta_2", "eps", "decay", "new_1", "new_2"),
-    *("kept", "step_size", "scale"),
-)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """Constant hyperparameters of one network's optimizer.
@@ -98,10 +84,10 @@ class Settings:
 
 
 class StackedOptimizer:
-    """An AdamW, Adam, SGD or RMSprop over tensors with a leading network axis."""
+    """An optimizer over tensors with a leading network axis."""
 
     def __init__(self, kind: str, *, nesterov: bool) -> None:
-        self.kind = kind
+        self.kind, self.rule = kind, OPTIMIZERS[kind]
         self.nesterov = nesterov
         self.settings: list[Settings] = []
         self.n_steps: list[int] = []
@@ -112,9 +98,8 @@ class StackedOptimizer:
         self._rates: Sequence[Sequence[float]] = ()
         # Parameters and moments of each network, by (start, stop) of a slice of networks.
         self._viewed: dict[tuple[int, int], list[list[tuple[Tensor, ...]]]] = {}
-        # Hyperparameters in the order of `_COLUMNS`, for the steps of an epoch and for one.
-        self._table: Tensor | None = None
-        self._columns = torch.empty(0)
+        # Numbers of the update in the steps of the epoch, each (S, K).
+        self._numbers: dict[str, Tensor] = {}
 
     def extend(
         self,
@@ -132,7 +117,7 @@ class StackedOptimizer:
         tensor = next(iter(parameters.tensors.values()))
         self._is_fused = fused_steps.get(self.kind) is not None and not on_device(tensor)
         numbered = list(zip(self.positions, parameters.tensors.items(), strict=True))
-        for name in _MOMENTS[self.kind]:
+        for name in self.rule.moments:
             new = StackedTensors({})
             for position, (key, parameter) in numbered:
                 moments = torch.zeros_like(parameter, device="cpu")
@@ -170,7 +155,7 @@ class StackedOptimizer:
             if self.settings[network].momentum <= 0:
                 by_name.pop("momentum_buffer", None)
             step = torch.tensor(float(self.n_steps[network])).numpy()
-            counter: dict[str, Any] = {} if self.kind == "sgd" else {"step": step}
+            counter: dict[str, Any] = {"step": step} if self.rule.counts_steps else {}
             state = {
                 position: counter | {name: arrays[k] for name, arrays in by_name.items()}
                 for k, position in enumerate(self.positions)
@@ -181,18 +166,8 @@ class StackedOptimizer:
     def begin_epoch(self, rates: Sequence[Sequence[float]]) -> None:
         """Prepare an epoch with the learning rates of each network's steps."""
         self._rates = rates
-        self._table = None
+        self._numbers.clear()
         self._viewed.clear()
-
-    def begin_step(self, step: int) -> None:
-        """Copy the hyperparameters of a step to memory with a constant address."""
-        if self._is_fused:
-            return
-        if self._table is None:
-            self._table = self._tables()
-        if self._columns.shape != self._table.shape[1:]:
-            self._columns = torch.empty_like(self._table[0])
-        self._columns.copy_(self._table[step])
 
     def end_epoch(self) -> None:
         """Count the steps of the epoch."""
@@ -210,12 +185,15 @@ class StackedOptimizer:
             self._step_fused(networks, parameters, gradients, step)
             return
         moments = [[t[networks] for t in m.tensors.values()] for m in self.moments.values()]
-        columns = dict(zip(_COLUMNS, self._columns[:, networks], strict=True))
-        update: Any = _UPDATES[self.kind]
+        self._numbers = self._numbers or self._numbers_of_epoch()
+        current = {name: t[step, networks] for name, t in self._numbers.items()}
+        by_ndim: dict[int, dict[str, Tensor]] = {}
         for values in zip(parameters, gradients, *moments, strict=True):
-            shape = (-1,) + (1,) * (values[0].ndim - 1)
-            settings = {name: column.view(shape) for name, column in columns.items()}
-            update(*values, settings, self)
+            ndim = values[0].ndim
+            if ndim not in by_ndim:
+                shape = (-1,) + (1,) * (ndim - 1)
+                by_ndim[ndim] = {name: t.view(shape) for name, t in current.items()}
+            self.rule.update(*values, by_ndim[ndim], nesterov=self.nesterov)
 
     def _step_fused(
         self,
@@ -252,62 +230,21 @@ class StackedOptimizer:
                 maximize=False,
             )
 
-    def _tables(self) -> Tensor:
-        """Return the hyperparameters of all steps of an epoch, (S, columns, K)."""
+    def _numbers_of_epoch(self) -> dict[str, Tensor]:
+        """Return the numbers of all steps of an epoch, each (S, K)."""
         n = max(map(len, self._rates))
         padded = [[*rates, *[0.0] * (n - len(rates))] for rates in self._rates]
         # Compute differences near 0 in double precision before rounding.
         lr = torch.tensor(padded, dtype=torch.float64).T
         fixed = [(s.momentum, s.beta_2, s.eps, s.weight_decay) for s in self.settings]
         beta_1, beta_2, eps, decay = torch.tensor(fixed, dtype=torch.float64).T.unbind()
-        steps = torch.arange(1, n + 1).unsqueeze(1) + torch.tensor(self.n_steps)
-        # In the order of `_COLUMNS`.
-        columns = [lr, beta_1, beta_2, eps, decay, 1 - beta_1, 1 - beta_2, 1 - lr * decay]
-        columns += [lr / (1 - beta_1**steps), (1 - beta_2**steps).rsqrt()]
+        c = {"lr": lr, "momentum": beta_1, "beta_2": beta_2, "eps": eps, "decay": decay}
+        c["step"] = torch.arange(1, n + 1).unsqueeze(1) + torch.tensor(self.n_steps)
+        c |= {"new_1": 1 - beta_1, "new_2": 1 - beta_2}
+        c |= self.rule.numbers(c)
         like = next(iter(next(iter(self.moments.values())).tensors.values()))
-        table = torch.stack([column.expand(lr.shape) for column in columns], dim=1)
-        return table.to(device=like.device, dtype=like.dtype)
+        return {name: t.expand(lr.shape).to(like) for name, t in c.items()}
 
 
 def _by_network(tensors: Sequence[Tensor]) -> list[tuple[Tensor, ...]]:
     return list(zip(*(t.unbind() for t in tensors), strict=True))
-
-
-def _adam(
-    p: Tensor, g: Tensor, m: Tensor, v: Tensor, c: dict[str, Tensor], rule: StackedOptimizer
-) -> None:
-    # Minimises the passes over memory.
-    if rule.kind == "adamw":
-        p.mul_(c["kept"])
-    else:
-        g.addcmul_(p, c["decay"])
-    m.lerp_(g, c["new_1"])
-    v.lerp_(g.mul_(g), c["new_2"])
-    step = torch.addcmul(c["eps"], v.sqrt(), c["scale"])
-    p.addcmul_(torch.div(m, step, out=step), c["step_size"], value=-1)
-
-
-def _sgd(
-    p: Tensor, g: Tensor, buffer: Tensor, c: dict[str, Tensor], rule: StackedOptimizer
-) -> None:
-    g.addcmul_(p, c["decay"])
-    buffer.mul_(c["momentum"]).add_(g)
-    step = g.addcmul_(buffer, c["momentum"]) if rule.nesterov else buffer
-    p.sub_(step * c["lr"])
-
-
-def _rmsprop(
-    p: Tensor,
-    g: Tensor,
-    v: Tensor,
-    buffer: Tensor,
-    c: dict[str, Tensor],
-    rule: StackedOptimizer,
-) -> None:
-    g.addcmul_(p, c["decay"])
-    v.mul_(c["beta_2"]).addcmul_(g * c["new_2"], g)
-    buffer.mul_(c["momentum"]).add_(g.div_(v.sqrt().add_(c["eps"])))
-    p.sub_(buffer * c["lr"])
-
-
-_UPDATES = {"adam": _adam, "adamw": _adam, "sgd": _sgd, "rmsprop": _rmsprop}

@@ -19,9 +19,7 @@ from sk_tune._training._batches import (
     seed_of_state,
 )
 from sk_tune._training._losses_and_optimizers import (
-    OPTIMIZERS,
     REGRESSION_LOSSES,
-    SECOND_MOMENT_DECAY,
     BinaryCrossEntropy,
     CrossEntropy,
     accuracy_by_network,
@@ -59,10 +57,8 @@ from sk_tune._training._time_limit import (
 )
 
 __all__ = [
-    "OPTIMIZERS",
     "REGRESSION_LOSSES",
     "RNG_LOCK",
-    "SECOND_MOMENT_DECAY",
     "BinaryCrossEntropy",
     "CrossEntropy",
     "EpochTimer",

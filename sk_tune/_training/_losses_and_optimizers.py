@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
+from torch.optim import Optimizer
 
+from sk_tune._optimizers import OPTIMIZERS
 from sk_tune._processes import import_for_optimizers
 
 
@@ -158,13 +159,6 @@ def weights_message(name: str, epoch: int, learning_rate: float) -> str:
     )
 
 
-OPTIMIZERS = ("adamw", "adam", "sgd", "rmsprop")
-
-# Decay of the mean squared gradient: beta_2 of Adam (Kingma and Ba, 2015, Algorithm 1),
-# alpha of RMSprop (torch's default).
-SECOND_MOMENT_DECAY = {"adamw": 0.999, "adam": 0.999, "rmsprop": 0.99, "sgd": 0.0}
-
-
 def build_optimizer(
     name: str,
     parameters: Iterable[nn.Parameter],
@@ -180,37 +174,18 @@ def build_optimizer(
     The momentum is beta_1 of Adam and AdamW; Nesterov's form applies to SGD only. Raises
     ValueError for a name that is not in ``OPTIMIZERS``.
     """
+    rule = OPTIMIZERS.get(name)
+    if rule is None:
+        raise ValueError(f"optimizer must be one of {[*OPTIMIZERS]}. Got {name!r} instead.")
     import_for_optimizers()
     # A list, because the parameters are read twice, to check for the fused form.
     params = list(parameters)
     fused = bool(params) and all(map(_suits_fused, params))
-    if name in {"adamw", "adam"}:
-        kind = AdamW if name == "adamw" else Adam
-        return kind(
-            params,
-            lr=learning_rate,
-            betas=(momentum, SECOND_MOMENT_DECAY[name]),
-            weight_decay=weight_decay,
-            fused=fused,
-        )
-    if name == "sgd":
-        return SGD(
-            params,
-            lr=learning_rate,
-            momentum=momentum,
-            nesterov=nesterovs_momentum and momentum > 0,
-            weight_decay=weight_decay,
-            fused=fused,
-        )
-    if name == "rmsprop":
-        return RMSprop(
-            params,
-            lr=learning_rate,
-            alpha=SECOND_MOMENT_DECAY[name],
-            momentum=momentum,
-            weight_decay=weight_decay,
-        )
-    raise ValueError(f"optimizer must be one of {OPTIMIZERS}. Got {name!r} instead.")
+    options = rule.options(momentum, rule.second_moment_decay, nesterovs_momentum, fused)
+    optimizer: Optimizer = getattr(torch.optim, rule.torch_name)(
+        params, lr=learning_rate, weight_decay=weight_decay, **options
+    )
+    return optimizer
 
 
 def _suits_fused(parameter: nn.Parameter) -> bool:

@@ -5,7 +5,7 @@ import pytest
 from torch.optim import SGD
 
 from sk_tune import MLPClassifier
-from sk_tune._training import OPTIMIZERS
+from sk_tune._optimizers import OPTIMIZERS
 
 PARAMS = MLPClassifier().get_params()
 TYPICAL = PARAMS["learning_rate"]

@@ -1,7 +1,9 @@
 """Epochs by the kernel."""
 
+import re
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -35,6 +37,7 @@ from sk_tune._fleets._kernel_library import VARIABLE, compiled_library, kernel_s
 from sk_tune._fleets._plan import plan
 from sk_tune._fleets._program import Program
 from sk_tune._nets import ACTIVATIONS, SeededDropout
+from sk_tune._optimizers import OPTIMIZERS
 from sk_tune._training import TensorSet, arrays_of_state
 from sk_tune.exceptions import SkTuneWarning
 
@@ -122,15 +125,26 @@ def test_a_kernel_without_a_field_is_rejected(monkeypatch):
 @pytest.mark.parametrize("names", ["OPTIMIZERS", "KINDS", "LINKS"])
 def test_a_name_without_a_branch_in_the_kernel_is_rejected(names, table, monkeypatch):
     """A number without a branch must not select another branch."""
-    monkeypatch.setattr(
-        _compiled_epoch, names, (*["other"] * 99, *getattr(_compiled_epoch, names))
-    )
+    if names == "OPTIMIZERS":
+        rule = replace(OPTIMIZERS["adamw"], kernel_number=99)
+        monkeypatch.setitem(OPTIMIZERS, "adamw", rule)
+    else:
+        others = (*["other"] * 99, *getattr(_compiled_epoch, names))
+        monkeypatch.setattr(_compiled_epoch, names, others)
     network = MLPClassifier(**BASE, random_state=0)
 
     with pytest.warns(SkTuneWarning, match="The kernel lacks the loss, the optimizer or"):
         (trained,) = train([Fit(estimator=network, X=table[0], y=table[1])])
 
     assert (trained.status, trained.engine) == ("trained", "alone")
+
+
+def test_numbers_of_optimizers_are_those_of_the_kernel():
+    """The number of an optimizer is its place in the enum of epoch.c."""
+    source = (Path(_kernel_library.__file__).parent / "kernel" / "epoch.c").read_text()
+    names = re.search(r"enum optimizer {(.*)}", source)[1].lower().replace(" ", "")
+
+    assert names.split(",") == sorted(OPTIMIZERS, key=lambda n: OPTIMIZERS[n].kernel_number)
 
 
 def test_show_versions_names_the_kernel_in_use(capsys):

@@ -296,10 +296,9 @@ const Field *sk_tune_layout(int64_t *n_fields) {
 
 static int is_below(int64_t number, int64_t end) { return number >= 0 && number < end; }
 
-/* Whether all enum values of a plan are defined. */
+/* Whether all enum values of a plan are defined; `update` checks the optimizer. */
 static int is_valid_plan(const Plan *plan) {
-    int is_valid = is_below(plan->loss, HUBER + 1) && is_below(plan->link, SOFTMAX + 1) &&
-                   is_below(plan->optimizer, RMSPROP + 1);
+    int is_valid = is_below(plan->loss, HUBER + 1) && is_below(plan->link, SOFTMAX + 1);
     for (int64_t l = 0; l < plan->n_layers && is_valid; l++) {
         const Layer *layer = plan->layers + l;
         int64_t n_options = layer->kind == ACTIVATION   ? MISH + 1
