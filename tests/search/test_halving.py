@@ -129,7 +129,7 @@ def test_epochs_of_a_pipelines_network_need_no_prefix(net, iris, assert_same_sea
     pipeline = Pipeline([("scale", StandardScaler()), ("net", net)])
     grid = {"net__learning_rate": [0.01, 0.03, 0.1]}
     short, full = (
-        halving(pipeline, grid, resource=f"{prefix}max_epochs", max_resources=9)
+        halving(pipeline, grid, f"{prefix}max_epochs", min_resources=3, max_resources=9)
         for prefix in ("", "net__")
     )
 
