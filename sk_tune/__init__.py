@@ -40,6 +40,9 @@ _NAMES = {
         "ParallelCoordinatesDisplay", "RungDisplay", "SearchHistoryDisplay",
         "SliceDisplay",
     ),
+    "_reporting": (
+        "report",
+    ),
     "_saving": (
         "load", "save",
     ),

@@ -72,11 +72,12 @@ from sk_tune._automl._threshold import MOST_PROBABLE, Threshold, ThresholdChoice
 from sk_tune._automl._verdict import verdict
 from sk_tune._compat import HasMethods, Interval, StrOptions, check_sample_weight
 from sk_tune._declaration import parameters
-from sk_tune._diagnosis import Finding
+from sk_tune._diagnosis import Finding, extra_findings
 from sk_tune._engine import value_fingerprint
 from sk_tune._ensemble import Combined, CombinedRegressor, export_ensemble
 from sk_tune._estimators import Seconds
-from sk_tune._report import data_description, quality_of, write_page
+from sk_tune._report import Checks, Page, data_description, quality_of
+from sk_tune._reporting import report
 from sk_tune._scores import Metric
 from sk_tune._splits import as_times, take
 from sk_tune._training import processes_per_cpu
@@ -604,31 +605,11 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         classes = getattr(self, "classes_", None)
         return blend_of(best_of(trials, 1), np.ones(1), 1.0, classes, threshold)
 
-    def report(self, path: str | Path, *, X: Any = None, y: Any = None) -> Path:
-        """Write the results as an HTML page.
+    report = report
 
-        Parameters
-        ----------
-        path : str or Path
-            HTML file to write, which ends in ``.html``; viewing it needs no connection.
-        X, y : array-like, default=None
-            Data of the fit.  They add a fingerprint of the data; all else is on the page
-            without them.
-
-        Returns
-        -------
-        Path
-            The written file.
-
-        Raises
-        ------
-        NotFittedError
-            If the estimator is not fitted.
-        ValueError
-            If the path has another ending.
-        """
+    def _report_page(self, X: Any, y: Any, *, extra_checks: Checks) -> Page:
         check_is_fitted(self)
-        return write_page(auto_page(self, X=X, y=y), path)
+        return auto_page(self, X=X, y=y, extra=extra_findings(self, extra_checks))
 
     def to_onnx(
         self, path: str | Path, *, progress: Callable[[str], None] | None = None

@@ -3,6 +3,7 @@
 """The report page of an AutoML fit."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -45,12 +46,18 @@ _MOST_PARAMS = 3
 
 
 def auto_page(
-    auto: Any, *, title: str = "", usage: str = "", X: Any = None, y: Any = None
+    auto: Any,
+    *,
+    title: str = "",
+    usage: str = "",
+    X: Any = None,
+    y: Any = None,
+    extra: Sequence[Finding] = (),
 ) -> Page:
     """Return the page of a fitted AutoClassifier or AutoRegressor.
 
     `title` and `usage` replace the class name and the code for predictions; `X` and `y`
-    are the data of the fit, for their fingerprint.
+    are the data of the fit, for their fingerprint; `extra` are findings of a user's checks.
     """
     metric = metric_label(auto.scoring_)
     lines = [
@@ -71,7 +78,7 @@ def auto_page(
         metric_reason=auto.scoring_reason_,
         model=(kind, folds),
         parts=("Members and their weights", weights) if len(weights) > 1 else ("", {}),
-        next_step=auto_step(auto),
+        next_step=next_step((), [*filter(None, [auto_step(auto)]), *extra]),
         verdict=auto.verdict_,
         notes=[
             *filter(None, [SCORES_ARE_MEANS, threshold_text(auto)]),
@@ -88,7 +95,7 @@ def auto_page(
         ],
         changes=[str(change) for change in auto.changes_],
         models=_models(auto.leaderboard_, metric),
-        checks=[finding for finding in auto.findings_ if not finding.subject],
+        checks=[*(f for f in auto.findings_ if not f.subject), *extra],
         reproduction=Reproduction(
             versions=package_versions(),
             seeds={"random_state": value_text(auto.random_state)},

@@ -18,7 +18,7 @@ from sk_tune._cli._printing import labelled, print_answer
 from sk_tune._cli._tables import NO_NAME, read_parts
 from sk_tune._engine import FitStore
 from sk_tune._files import replaced_file
-from sk_tune._report import html_path
+from sk_tune._report import writer_for
 from sk_tune._text import bytes_text, counted, listed, nearest
 from sk_tune.exceptions import OptionError, SkTuneWarning, StoreError, TableError
 
@@ -118,7 +118,7 @@ def report(folder: Path, output: Path | None) -> None:
     """Print the outcome of a fit and write its page, into its folder by default."""
     _check_output_file(output)
     try:
-        html_path(output or "report.html")
+        writer_for(output or "report.html")
     except ValueError as error:
         raise OptionError(str(error)) from None
     saved = load_model(folder)

@@ -4,7 +4,7 @@
 
 from sk_tune._diagnosis._apply import Applied, AppliedChange, apply_remedies
 from sk_tune._diagnosis._curves import curves_of, curves_of_estimator
-from sk_tune._diagnosis._diagnose import diagnose
+from sk_tune._diagnosis._diagnose import diagnose, extra_findings
 from sk_tune._diagnosis._findings import Change, Curves, Finding, to_act_on, verdict
 from sk_tune._diagnosis._fold_checks import SampleCurve, try_without_fold
 from sk_tune._diagnosis._leak_copies import group_copies
@@ -23,6 +23,7 @@ __all__ = [
     "curves_of",
     "curves_of_estimator",
     "diagnose",
+    "extra_findings",
     "find_leaks",
     "group_copies",
     "to_act_on",

@@ -11,7 +11,7 @@ References
 import math
 import re
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from numbers import Integral
@@ -103,6 +103,7 @@ def diagnose(
     groups: Any = None,
     times: Any = None,
     candidate: int | None = None,
+    extra_checks: Sequence[Callable[[Any], Finding]] = (),
 ) -> tuple[Finding, ...]:
     """Check a network, or a search, for faults of training, data and folds.
 
@@ -123,6 +124,9 @@ def diagnose(
         Groups and times of the rows, for ``find_leaks``.
     candidate : int or None, default=None
         Row of a search's ``cv_results_`` to diagnose instead of the best candidate.
+    extra_checks : sequence of callable, default=()
+        Further checks, which take `source` and return a ``Finding``.  Their findings are
+        ranked by severity.
 
     Returns
     -------
@@ -157,10 +161,11 @@ def diagnose(
     """
     if isinstance(source, SampleCurve) or hasattr(source, "train_sizes"):
         curve = SampleCurve(source.train_sizes, source.train_scores, source.test_scores)
-        return Findings([check_more_data(curve)])
-    if isinstance(source, Curves):
-        return Findings(with_good_fit(_of_curves(source)))
+        return Findings([check_more_data(curve), *extra_findings(source, extra_checks)])
     data = check_data(source, X, y, groups, times)
+    data += extra_findings(source, extra_checks)
+    if isinstance(source, Curves):
+        return Findings(with_good_fit([*_of_curves(source), *data]))
     if is_search(source):
         return Findings(_of_search(source, candidate, X, data))
     curves = curves_of_estimator(source)
@@ -174,6 +179,17 @@ def diagnose(
         may_normalise=can_normalise(network, curves.params),
     )
     return Findings(with_good_fit([*findings, scale, *data]))
+
+
+def extra_findings(
+    source: Any, checks: Sequence[Callable[[Any], Finding]]
+) -> list[Finding]:
+    """Return the findings of a user's checks."""
+    findings = [check(source) for check in checks]
+    for finding in findings:
+        if not isinstance(finding, Finding):
+            raise TypeError(f"A check must return a Finding. Got {finding!r} instead.")
+    return findings
 
 
 def _of_search(

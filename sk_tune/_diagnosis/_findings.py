@@ -108,7 +108,8 @@ class Finding:
     Parameters
     ----------
     code : str
-        Stable code such as "SKT101"; empty for the checks of a search's report.
+        Stable code such as "SKT101"; empty for the checks of a search's report.  Checks of
+        users have codes of their own, or none.
     name : str
         Name of the check, such as "overfitting".
     outcome : {"issue", "tip", "passed", "by design", "not applicable"}
@@ -172,8 +173,8 @@ class Finding:
 
     @property
     def page(self) -> str:
-        """Address of its documentation; empty for checks of a search's report."""
-        if not self.code:
+        """Address of its documentation; empty for other codes than sk_tune's."""
+        if not self.code.startswith("SKT"):
             return ""
         return page("how-to/leaks" if self.is_of_leaks else "how-to/diagnosis#the-checks")
 
@@ -407,9 +408,11 @@ def verdict(findings: Iterable[Finding]) -> Finding:
 def ranked(findings: Iterable[Finding]) -> list[Finding]:
     """Return findings with causes before consequences, then by severity.
 
-    Severe leaks come first, because they invalidate every score.
+    Severe leaks come first, because they invalidate every score. A finding of a user's
+    check precedes the first finding of less severity.
     """
     rank = {name: i for i, name in enumerate(_CAUSES_FIRST)}
+    findings = list(findings)
 
     def place(finding: Finding) -> tuple[int, int]:
         is_severe = finding.outcome == "issue" and finding.severity == "high"
@@ -417,4 +420,11 @@ def ranked(findings: Iterable[Finding]) -> list[Finding]:
         position = -1 if is_severe and finding.is_of_leaks else position
         return position, _SEVERITIES.index(finding.severity)
 
-    return sorted(findings, key=place)
+    ordered = sorted((f for f in findings if f.name in RULES), key=place)
+    severity = [_SEVERITIES.index(f.severity) for f in ordered]
+    for extra in (f for f in findings if f.name not in RULES):
+        own = _SEVERITIES.index(extra.severity)
+        at = next((i for i, other in enumerate(severity) if other > own), len(ordered))
+        ordered.insert(at, extra)
+        severity.insert(at, own)
+    return ordered

@@ -7,12 +7,14 @@ from sk_tune._report._epoch_curves import EpochCurveDisplay
 from sk_tune._report._gathering import (
     SCORES_ARE_MEANS,
     Cell,
+    Checks,
     Page,
     PageColumn,
     PageTable,
     ScoreLine,
     SearchPart,
     expected_line,
+    gather,
     n_parameters,
     next_step,
     number_cells,
@@ -23,13 +25,7 @@ from sk_tune._report._parameter_displays import ParallelCoordinatesDisplay, Slic
 from sk_tune._report._parameter_importance import HyperparameterImportanceDisplay
 from sk_tune._report._progress_displays import RungDisplay, SearchHistoryDisplay
 from sk_tune._report._quality import Baseline, baseline_models, quality_of
-from sk_tune._report._report_formats import (
-    html_path,
-    to_json,
-    to_text,
-    write_html,
-    write_page,
-)
+from sk_tune._report._report_formats import to_text, write_page, writer_for
 from sk_tune._report._reproduction import (
     Reproduction,
     data_description,
@@ -42,6 +38,7 @@ __all__ = [
     "SCORES_ARE_MEANS",
     "Baseline",
     "Cell",
+    "Checks",
     "ColumnEffects",
     "EpochCurveDisplay",
     "FoldModel",
@@ -61,7 +58,7 @@ __all__ = [
     "data_description",
     "expected_line",
     "fit_code",
-    "html_path",
+    "gather",
     "n_parameters",
     "next_step",
     "number_cells",
@@ -70,9 +67,8 @@ __all__ = [
     "plain",
     "quality_of",
     "search_part",
-    "to_json",
     "to_text",
     "value_text",
-    "write_html",
     "write_page",
+    "writer_for",
 ]

@@ -3,8 +3,8 @@
 """The content of a report: a record that page, text and JSON render."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +17,7 @@ from sk_tune._diagnosis import (
     Finding,
     curves_of,
     diagnose,
+    extra_findings,
     to_act_on,
     verdict,
 )
@@ -45,6 +46,9 @@ from sk_tune._saving import is_savable
 from sk_tune._scores import CorrectedScore, Ledger
 from sk_tune._search_record import search_record
 from sk_tune._text import counted, interval_text, number_texts
+
+# Further checks of a user, for `diagnose`.
+Checks = Sequence[Callable[[Any], Finding]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,8 +199,9 @@ class Page:
     the remedy of `next_step`, None if no remedy is urgent. `quality` is of predictions for
     held-out samples; `usage` is code that predicts, empty without a model. `columns` are
     the table's, `effects` their importance, `changes` were made because of findings,
-    `models` is the table of all models; `checks` concern leaks. `corrected` and
-    `baselines` are the sources of `scores` for a single search.
+    `models` is the table of all models; `checks` concern leaks; `sections` are a user's, by
+    their headings. `corrected` and `baselines` are the sources of `scores` for a single
+    search.
     """
 
     title: str
@@ -217,6 +222,7 @@ class Page:
     changes: Sequence[str] = ()
     models: PageTable | None = None
     checks: Sequence[Finding] = ()
+    sections: Mapping[str, Any] = field(default_factory=dict)
     reproduction: Reproduction
     corrected: CorrectedScore | None = None
     baselines: Sequence[Baseline] = ()
@@ -377,15 +383,12 @@ def parameters_text(n: int) -> str:
     return f"{float(f'{n:.2g}') if n >= 1000 else n:,.0f} parameters"
 
 
-def gather(
-    search: Any, X: Any = None, y: Any = None, baselines: Sequence[Baseline] | None = None
-) -> Page:
+def gather(search: Any, X: Any = None, y: Any = None, *, extra_checks: Checks = ()) -> Page:
     """Return the content of a report of a fitted search.
 
-    `X` and `y` are the data of the fit; without `baselines` they are used to score some.
-    Raises NotFittedError.
+    `X` and `y` are the data of the fit, to score baselines. Raises NotFittedError.
     """
-    part = search_part(search)
+    part = search_part(search, extra_checks)
     corrected = getattr(search, "corrected_score_", None)
     if corrected is not None and corrected.score != corrected.score:
         why, corrected = "no candidate has predictions for every row.", None
@@ -399,9 +402,8 @@ def gather(
         notes.append(f"The best score is not corrected for selection bias: {why}")
     elif part.best is not None and _are_two_kinds(part.best, corrected):
         notes.append(_TWO_KINDS)
-    if baselines is None:
-        baselines, more = search_baselines(search, X, y)
-        notes += more
+    baselines, more = search_baselines(search, X, y)
+    notes += more
     record = search_record(search)
     n, best = part.n_configurations, part.best
     rows = f" in {len(part.candidates)} rows of results" if part.resource else ""
@@ -436,7 +438,7 @@ def gather(
     )
 
 
-def search_part(search: Any) -> SearchPart:
+def search_part(search: Any, extra_checks: Checks = ()) -> SearchPart:
     """Return the candidates of a fitted search, without the importance of parameters.
 
     The record has neither models nor data. Raises NotFittedError.
@@ -447,11 +449,11 @@ def search_part(search: Any) -> SearchPart:
     index = trials.preferred
     best = None if index is None or math.isnan(rows[index].score) else rows[index]
     curves, best_epoch = None, None
-    findings: Sequence[Finding] = ()
+    findings: Sequence[Finding] = extra_findings(search, extra_checks)
     # The best candidate may not be a network, or have no epochs.
     if best is not None and best.row in set(curve_table(search)["candidate"]):
         curves = curves_of(search, best.row)
-        findings = diagnose(search, candidate=best.row)
+        findings = diagnose(search, candidate=best.row, extra_checks=extra_checks)
         chosen = getattr(search, "best_epochs_", {})
         best_epoch = int(chosen.get(best.row, curves.n_epochs))
     estimator = search.estimator

@@ -4,10 +4,12 @@
 
 import base64
 import hashlib
+import io
 import json
 import math
 import textwrap
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from sk_tune._diagnosis import Finding, to_act_on
 from sk_tune._files import replaced_file
 from sk_tune._report._gathering import (
     CandidateRow,
@@ -23,7 +26,6 @@ from sk_tune._report._gathering import (
     PageColumn,
     PageTable,
     SearchPart,
-    gather,
     number_cells,
     outcome_text,
     with_importance,
@@ -39,7 +41,7 @@ from sk_tune._report._pictures import (
     score_texts,
     slice_pictures,
 )
-from sk_tune._report._quality import Baseline, confusion_table
+from sk_tune._report._quality import confusion_table
 from sk_tune._report._search_trials import number_text, plain, short_names, value_text
 from sk_tune._text import error_line, is_number, number_texts, seconds_text, text_table
 
@@ -134,72 +136,30 @@ _ENVIRONMENT.filters.update(
 )
 
 
-def write_html(
-    search: Any,
-    path: str | Path,
-    *,
-    X: Any = None,
-    y: Any = None,
-    baselines: Sequence[Baseline] | None = None,
-) -> Path:
-    """Write the results of a search as a page.
-
-    Parameters
-    ----------
-    search : estimator
-        A fitted search.
-    path : str or Path
-        HTML file to write, completely or not at all.
-    X, y : array-like, default=None
-        Data of the fit.  They add baselines on the same folds, the importance of columns
-        if the search kept models, and a fingerprint of the data.
-    baselines : sequence of Baseline or None, default=None
-        Scores of simple models; computed if None.
-
-    Returns
-    -------
-    Path
-        The file.
-
-    Raises
-    ------
-    NotFittedError
-        If the search is not fitted.
-    ValueError
-        If the path ends like another format.
-
-    See Also
-    --------
-    to_text : The same for a terminal.
-    to_json : The same for programs.
-    """
-    path = html_path(path)
-    return write_page(gather(search, X, y, baselines), path)
-
-
-def html_path(path: str | Path) -> Path:
-    """Return the path of a page, or raise ValueError if its suffix is of another format."""
+def writer_for(path: str | Path) -> Callable[[Page], str]:
+    """Return the function that writes a file's format, or raise ValueError."""
     path = Path(path)
-    if path.suffix.lower() not in {"", ".html", ".htm"}:
+    writer = _WRITERS.get(path.suffix.lower())
+    if writer is None:
         raise ValueError(
-            f"A report must be a file that ends in .html. Got {str(path)!r}. Name "
-            f"{path.stem}.html; a browser prints it as PDF."
+            f"A report must be a file that ends in {', '.join(_WRITERS)}. Got "
+            f"{str(path)!r}. Name {path.stem}.html; a browser prints it as PDF."
         )
-    return path
+    return writer
 
 
 def write_page(content: Page, path: str | Path) -> Path:
-    """Write a page to an HTML file, completely or not at all, and return its path."""
-    path, text = html_path(path), render(content)
+    """Write a page in the format of the file's suffix, completely or not at all."""
+    path, text = Path(path), writer_for(path)(content)
     with replaced_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
     return path
 
 
-def render(content: Page) -> str:
+def render(page: Page) -> str:
     """Return a page as HTML that needs no network and no other file."""
     searches = []
-    for part in map(with_importance, content.searches):
+    for part in map(with_importance, page.searches):
         # Overviews of a single candidate are empty.
         is_single = part.key and part.n_configurations == 1
         overviews = () if is_single else (history_picture, rung_picture, importance_picture)
@@ -211,65 +171,51 @@ def render(content: Page) -> str:
             "table": candidate_table(part),
         })
     script = _ENVIRONMENT.get_template("report.js").render()
-    digest, quality = hashlib.sha256(script.encode()).digest(), content.quality
+    digest, quality = hashlib.sha256(script.encode()).digest(), page.quality
     return _ENVIRONMENT.get_template("report.html.j2").render(
-        page=content,
+        page=page,
         script=script,
         # The browser runs only this script, not any in a name or message.
         script_hash=f"sha256-{base64.b64encode(digest).decode()}",
         written=datetime.now().astimezone().isoformat(sep=" ", timespec="minutes"),
-        scores=score_picture(content.scores, content.metric),
-        has_set_aside=any(line.set_aside == line.set_aside for line in content.scores),
+        scores=score_picture(page.scores, page.metric),
+        has_set_aside=any(line.set_aside == line.set_aside for line in page.scores),
         confusion=None if quality is None else confusion_table(quality),
-        effects=[]
-        if content.effects is None
-        else column_pictures(content.effects, content.metric),
+        effects=[] if page.effects is None else column_pictures(page.effects, page.metric),
         residuals=None if quality is None else residual_picture(quality),
         searches=searches,
+        sections={title: _section(content) for title, content in page.sections.items()},
     )
+
+
+def _section(content: Any) -> Markup:
+    """Return a user's text, figure or object with an HTML form as HTML."""
+    figure = getattr(content, "figure_", content)
+    if hasattr(figure, "savefig"):
+        file = io.StringIO()
+        figure.savefig(file, format="svg", bbox_inches="tight")
+        text = file.getvalue()
+        return Markup(text[text.index("<svg") :])
+    if hasattr(content, "_repr_html_"):
+        return Markup(content._repr_html_())
+    paragraphs = str(content).split("\n\n")
+    return Markup("").join(Markup("<p>{}</p>").format(text) for text in paragraphs)
 
 
 _WIDTH = 88
 _N_SHOWN = 5  # Candidates that the text lists.
 _FORMAT = 1
-# Fields of a page in JSON, in addition to the fields of the search.
-_OF_PAGE = (
-    "verdict", "corrected", "notes", "baselines", "quality", "usage", "checks",
-    "reproduction",
-)  # fmt: skip
 
 
-def to_text(search: Any) -> str:
-    """Return the results of a search as text for a terminal.
-
-    Parameters
-    ----------
-    search : estimator
-        A fitted search.
-
-    Returns
-    -------
-    str
-        Expected score, model, next step, scores, findings, best candidates and ledger.
-
-    Raises
-    ------
-    NotFittedError
-        If the search is not fitted.
-
-    See Also
-    --------
-    write_html : The same as a page, with pictures.
-    """
-    page = gather(search)
-    (part,) = page.searches
+def to_text(page: Page) -> str:
+    """Return a page as text for a terminal, without pictures."""
     parts = [page.title]
     if page.answer is not None:
         heading, (score, low, high), _ = page.answer
         interval = f"{low} to {high}, {page.scores[-1].what}"
         parts.append(f"{heading}: {score} ({interval}; {page.metric})")
     parts.append(f"Model: {page.model[0]}. {page.model[1]}")
-    if part.findings:
+    if any(part.findings for part in page.searches):
         step = "nothing urgent" if page.next_step is None else page.next_step.remedy
         parts.append(f"Next step: {step}")
     parts = ["\n".join(map(_wrapped, parts)), _wrapped(page.verdict)]
@@ -281,49 +227,44 @@ def to_text(search: Any) -> str:
         ]
         parts.append(text_table([page.metric, "score", "range"], rows))
     parts += [_wrapped(note) for note in page.notes]
-    findings = []
-    for finding in part.wrong:
-        head = f"{finding.outcome} {finding.code} {finding.name}: {finding.message}"
-        findings.append(_wrapped(head))
-        if finding.remedy:
-            findings.append(_wrapped(finding.remedy, "    "))
-    parts += ["\n".join(findings), _best(part)]
-    if part.ledger is not None:
-        parts.append(str(part.ledger))
+    parts.append(_findings_text(to_act_on(page.checks)))
+    for part in page.searches:
+        parts.append(part.title if part.key else "")
+        parts += [_findings_text(part.wrong), _best(part)]
+        parts.append("" if part.ledger is None else str(part.ledger))
+    parts += [f"{title}\n\n{content}" for title, content in page.sections.items()]
     return "\n\n".join(filter(None, parts))
 
 
-def to_json(search: Any) -> str:
-    """Return the results of a search as JSON.
+def to_json(page: Page) -> str:
+    """Return the fields of a page as JSON.
 
-    Parameters
-    ----------
-    search : estimator
-        A fitted search.
-
-    Returns
-    -------
-    str
-        A mapping with the fields of the page; null for numbers that are not finite, and
-        text for parameters that JSON does not have.
-
-    Raises
-    ------
-    NotFittedError
-        If the search is not fitted.
-
-    See Also
-    --------
-    write_html : The same as a page.
+    Numbers that are not finite are null; objects that JSON does not have are text.
     """
-    page = gather(search)
-    (part,) = page.searches
-    content = plain(with_importance(part))
-    content |= {n: plain(getattr(page, n)) for n in _OF_PAGE}
-    content["checks"] = [
-        {"name": f.name, "outcome": outcome_text(f), "text": f.message} for f in page.checks
-    ]
+    sections = {title: str(content) for title, content in page.sections.items()}
+    searches = [with_importance(part) for part in page.searches]
+    content = plain(replace(page, searches=searches, sections=sections))
     return json.dumps({"format": _FORMAT, **content}, ensure_ascii=False, allow_nan=False)
+
+
+# By suffix; text in Markdown is a block of code, because its tables are aligned by spaces.
+_WRITERS: dict[str, Callable[[Page], str]] = {
+    ".html": render,
+    ".htm": render,
+    ".json": to_json,
+    ".txt": to_text,
+    ".md": lambda page: f"```text\n{to_text(page)}\n```\n",
+}
+
+
+def _findings_text(findings: Iterable[Finding]) -> str:
+    lines = []
+    for finding in findings:
+        head = " ".join(filter(None, [finding.outcome, finding.code, finding.name]))
+        lines.append(_wrapped(f"{head}: {finding.message}"))
+        if finding.remedy:
+            lines.append(_wrapped(finding.remedy, "    "))
+    return "\n".join(lines)
 
 
 def _wrapped(text: str, indent: str = "") -> str:

@@ -9,6 +9,7 @@ import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from numbers import Real
 from typing import Any
 
@@ -208,6 +209,8 @@ class _CodeWriter:
             public, *private = module.split(".")
             while private and not hasattr(sys.modules.get(public), name):
                 public = f"{public}.{private.pop(0)}"
+            documented = public.replace("sk_tune._", "sk_tune.")
+            public = documented if find_spec(documented) else public
             by_module.setdefault(public, set()).add(name)
         return [
             f"from {module} import {', '.join(sorted(names))}"

@@ -12,7 +12,6 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import joblib
@@ -35,6 +34,7 @@ from sk_tune._compat import (
 from sk_tune._declaration import Documented, parameters
 from sk_tune._engine import Fit, FitStore, outside_blocks, train_one
 from sk_tune._estimators import NetworkEstimator, as_sliceable, check_complete
+from sk_tune._reporting import report
 from sk_tune._schedule import Rung
 from sk_tune._scores import CorrectedScore, check_metric_names
 from sk_tune._search._fold_fits import network_of
@@ -567,33 +567,7 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
             inputs=tuple(next(iter(of_row), None) for of_row in scales),
         )
 
-    def report(self, path: str | Path, *, X: Any = None, y: Any = None) -> Path:
-        """Write the results of the search as a page.
-
-        Parameters
-        ----------
-        path : str or Path
-            HTML file to write, which ends in ``.html``; works offline.
-        X, y : array-like, default=None
-            Data of the fit.  They add baselines on the same folds, a fingerprint of the
-            data and, with `keep_models`, the importance of columns.
-
-        Returns
-        -------
-        Path
-            The file.
-
-        Raises
-        ------
-        NotFittedError
-            If the search is not fitted.
-        ValueError
-            If the path has another ending.
-        """
-        # Imported here, because matplotlib takes half a second.
-        from sk_tune._report import write_html
-
-        return write_html(self, path, X=X, y=y)
+    report = report
 
     def _labels(self) -> Array | None:
         """Return the classes, if each sample has one label."""

@@ -347,6 +347,29 @@ def test_the_most_important_finding_is_the_verdict(findings, outcome, words, mat
     assert verdict([good, *findings]).name == matters
 
 
+@pytest.mark.parametrize(("severity", "place"), [("high", 1), ("medium", 2), ("low", 2)])
+def test_checks_of_users_are_ranked_by_severity(severity, place, shapes):
+    """They come before findings of less severity, and their issues prevent a good fit."""
+    own = Finding(
+        code="ACME1", name="own", outcome="issue", severity=severity, message="Slow."
+    )
+    others = [
+        Finding(code=f"SKT{k}", name=n, outcome="issue", severity=s, message="")
+        for k, n, s in ((106, "diverged", "high"), (101, "overfitting", "medium"))
+    ]
+
+    assert to_act_on([own, *others]).index(own) == place
+    findings = diagnose(shapes.healthy(), extra_checks=[lambda _: own])
+    assert verdict(findings).name == "own"
+    assert own.page == ""
+
+
+def test_a_check_must_return_a_finding(shapes):
+    """A number would fail much later."""
+    with pytest.raises(TypeError, match=r"must return a Finding. Got 1 instead"):
+        diagnose(shapes.healthy(), extra_checks=[lambda _: 1])
+
+
 def test_no_findings_are_no_verdict():
     """An empty list is a mistake of the caller."""
     with pytest.raises(ValueError, match="at least one finding"):

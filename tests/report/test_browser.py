@@ -8,14 +8,13 @@ import pandas as pd
 import pytest
 
 import sk_tune
-from sk_tune._report import write_html
 
 
 @pytest.fixture
 def opened(browser, grid, iris, tmp_path):
     """Return the browser with the page of a search with two failed candidates."""
     _screen(browser, 1280)
-    browser.open(write_html(grid, tmp_path / "page.html", X=iris.X, y=iris.y))
+    browser.open(sk_tune.report(grid, tmp_path / "page.html", X=iris.X, y=iris.y))
     return browser
 
 
@@ -236,7 +235,7 @@ def test_the_page_prints(opened):
 
 def test_markup_of_users_does_not_run(browser, hostile, tmp_path):
     """A dialog or an error would be recorded."""
-    browser.open(write_html(hostile, tmp_path / "page.html"))
+    browser.open(sk_tune.report(hostile, tmp_path / "page.html"))
 
     assert browser.problems() == []
     assert browser.run("document.scripts.length") == 1

@@ -18,7 +18,6 @@ from sk_tune._report import (
     FoldModel,
     _column_effects,
     column_effects,
-    write_html,
 )
 from sk_tune._report._column_effects import search_effects
 from sk_tune._report._pictures import column_pictures
@@ -170,7 +169,9 @@ def test_a_search_with_models_has_the_effects_of_its_best_candidate(iris, tmp_pa
     plain = SkGridSearchCV(model, space, cv=3).fit(*iris)
 
     effects = search_effects(search, iris.X, iris.y, search.best_index_)
-    page = write_html(search, tmp_path / "a.html", X=iris.X, y=iris.y).read_text("utf-8")
+    page = sk_tune.report(search, tmp_path / "a.html", X=iris.X, y=iris.y).read_text(
+        "utf-8"
+    )
 
     assert set(effects.columns[:2]) == {"column 2", "column 3"}  # The petals.
     assert effects.dependence[0].target.startswith("probability of ")

@@ -9,15 +9,18 @@ from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from matplotlib.figure import Figure
 from sklearn.base import clone
 from sklearn.exceptions import FitFailedWarning, NotFittedError
 
-from sk_tune._report import Page, Reproduction, to_json, to_text, write_html
+from sk_tune import Finding, report
+from sk_tune._report import Page, Reproduction
 from sk_tune._report._gathering import gather
-from sk_tune._report._report_formats import candidate_table, render
+from sk_tune._report._report_formats import candidate_table, render, to_json, to_text
 from sk_tune._report._search_trials import number_text, plain, value_text
 
 HOSTILE = "<script>alert('x')</script>"
@@ -27,11 +30,11 @@ HOSTILE = "<script>alert('x')</script>"
 def test_numbers_on_the_page_match_the_results(name, request, read_page):
     """Every row of cv_results_ is in the table, with its exact score."""
     search = request.getfixturevalue(name)
-    report = gather(search)
-    own = read_page(render(report))
+    content = gather(search)
+    own = read_page(render(content))
 
     rows = [int(key) for _, key in own.column("candidate-table", "row")]
-    cells = own.column("candidate-table", report.metric)
+    cells = own.column("candidate-table", content.metric)
     suffix = "loss" if name == "linear" else "score"
     expected = search.cv_results_[f"mean_test_{suffix}"]
     assert sorted(rows) == list(range(len(expected)))
@@ -66,8 +69,8 @@ def test_the_answer_has_best_and_corrected_score(grid, iris, read_page):
 
 def test_other_formats_are_refused_before_any_work(tmp_path):
     """HTML in a .pdf file would not open; the error names the remedy."""
-    with pytest.raises(ValueError, match=r"ends in \.html.*Name page\.html"):
-        write_html(object(), tmp_path / "page.pdf")
+    with pytest.raises(ValueError, match=r"ends in \.html, .*\.json.*Name page\.html"):
+        report(object(), tmp_path / "page.pdf")
 
     assert not list(tmp_path.iterdir())
 
@@ -183,16 +186,64 @@ def test_two_hundred_candidates_are_less_than_a_megabyte(
 
 
 def test_a_search_writes_its_report(grid, iris, tmp_path):
-    """report(path) is write_html(search, path)."""
+    """The method does what the function does."""
     path = grid.report(tmp_path / "a.html", X=iris.X, y=iris.y)
 
     assert path == tmp_path / "a.html"
-    other = write_html(grid, str(tmp_path / "b.html"), X=iris.X, y=iris.y)
+    other = report(grid, str(tmp_path / "b.html"), X=iris.X, y=iris.y)
     # Apart from the minute in which they were written.
     first, second = (
         re.sub(r"written [^b]*by", "", p.read_text("utf-8")) for p in (path, other)
     )
     assert first == second
+
+
+def test_the_suffix_decides_the_format(grid, tmp_path):
+    """JSON, text, and text in Markdown; without a file the text is returned."""
+    text = report(grid, title="A title")
+    for suffix in (".json", ".txt", ".md"):
+        assert grid.report(tmp_path / f"a{suffix}", title="A title").suffix == suffix
+
+    assert text.startswith("A title\n")
+    assert (tmp_path / "a.txt").read_text("utf-8") == text
+    assert (tmp_path / "a.md").read_text("utf-8") == f"```text\n{text}\n```\n"
+    assert json.loads((tmp_path / "a.json").read_text("utf-8"))["title"] == "A title"
+
+
+def test_sections_of_users_are_on_the_page(grid, read_page):
+    """Text is escaped; tables and figures keep their form."""
+    figure = Figure()
+    figure.subplots().plot([1, 2])
+    frame = pd.DataFrame({"price": [3.5]})
+    sections = {"Text": "1 < 2", "Table": frame, "Figure": figure}
+    page = replace(gather(grid), sections=sections)
+    html = render(page)
+    own = read_page(html)
+
+    assert "<p>1 &lt; 2</p>" in html
+    assert "1 < 2" in to_text(page)
+    assert "<td>3.5</td>" in html
+    assert own.tags["svg"] == read_page(render(gather(grid))).tags["svg"] + 1
+    assert [i for i in own.ids if i.endswith("-h")][-5:-2] == [
+        f"section-{k}-h" for k in (1, 2, 3)
+    ]
+    assert json.loads(to_json(page))["sections"]["Text"] == "1 < 2"
+
+
+def test_checks_of_users_are_on_the_page(grid, linear):
+    """For searches with and without networks."""
+
+    def too_slow(search):
+        return Finding(
+            code="", name="too slow", outcome="issue", severity="high",
+            message=f"{search.n_splits_} folds are slow.", remedy="Take one.",
+        )  # fmt: skip
+
+    for search in (grid, linear):
+        text = report(search, extra_checks=[too_slow])
+
+        assert "issue too slow: 3 folds are slow." in text
+        assert "Take one." in text
 
 
 def test_a_page_is_written_as_a_whole_or_not_at_all(grid, tmp_path, monkeypatch):
@@ -201,7 +252,7 @@ def test_a_page_is_written_as_a_whole_or_not_at_all(grid, tmp_path, monkeypatch)
     path.write_text("before")
 
     with pytest.raises(NotFittedError):
-        write_html(clone(grid), path)
+        report(clone(grid), path)
 
     def full(*_):
         raise OSError("No space left on device")
@@ -209,7 +260,7 @@ def test_a_page_is_written_as_a_whole_or_not_at_all(grid, tmp_path, monkeypatch)
     monkeypatch.setattr(os, "replace", full)
     monkeypatch.setattr("pathlib.Path.replace", full)
     with pytest.raises(OSError, match="No space"):
-        write_html(grid, path)
+        report(grid, path)
     assert path.read_text() == "before"
     assert os.listdir(tmp_path) == ["a.html"]
 
@@ -286,7 +337,7 @@ def test_rungs_metrics_and_conditional_parameters_have_columns(make_report, make
 
 def test_the_text_begins_with_the_answer(grid):
     """Then come scores, findings, the best candidates and the ledger."""
-    text = to_text(grid)
+    text = report(grid)
 
     title, *answer = text.split("\n\n")[0].splitlines()
     assert title == "GridSearchCV over StandardScaler → MLPClassifier"
@@ -301,17 +352,19 @@ def test_the_text_begins_with_the_answer(grid):
 
 def test_json_has_the_results_in_full(hyperband, hostile, grid):
     """Numbers equal the search's; missing numbers are null."""
-    content = json.loads(to_json(hyperband))
+    page = json.loads(to_json(gather(hyperband)))
+    (content,) = page["searches"]
 
     scores = [row["score"] for row in content["candidates"]]
     assert scores == hyperband.cv_results_["mean_test_score"].tolist()
     assert content["best"]["row"] == hyperband.best_index_
-    assert content["corrected"]["score"] == hyperband.corrected_score_.score
+    assert page["corrected"]["score"] == hyperband.corrected_score_.score
     assert content["ledger"]["epochs_trained"] == hyperband.ledger_.epochs_trained
     assert len(content["curves"]["train_loss"]) == 3
-    shown = json.loads(to_json(hostile))["candidates"][0]["params"]["scale"]
-    assert shown == "StandardScaler()"
-    failed = [row for row in json.loads(to_json(grid))["candidates"] if row["reason"]]
+    first, *_ = json.loads(to_json(gather(hostile)))["searches"][0]["candidates"]
+    assert first["params"]["scale"] == "StandardScaler()"
+    rows = json.loads(to_json(gather(grid)))["searches"][0]["candidates"]
+    failed = [row for row in rows if row["reason"]]
     assert [row["score"] for row in failed] == [None, None]
 
 

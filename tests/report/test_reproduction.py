@@ -46,7 +46,7 @@ class Holder(BaseEstimator):
 
 def test_a_report_has_all_that_reproduction_needs(grid, iris):
     """The best candidate's code predicts as the search does."""
-    found = gather(grid, *iris, baselines=[]).reproduction
+    found = gather(grid, *iris).reproduction
 
     assert {"sk_tune", "python", "torch", "scikit-learn", "numpy"} <= set(found.versions)
     assert found.seeds["estimator__net__random_state"] == "0"
@@ -75,7 +75,7 @@ def test_the_code_of_a_report_runs_as_it_is(iris):
         search.fit(*iris)
         script = {"X": iris.X, "y": iris.y}
 
-        exec(gather(search, baselines=[]).reproduction.code, script)
+        exec(gather(search).reproduction.code, script)
 
         assert script["search"].best_params_ == search.best_params_
         assert script["search"].best_score_ == search.best_score_
@@ -227,9 +227,8 @@ def test_names_are_imported_from_public_modules():
 
     assert import_lines([make_pipeline(StandardScaler(), net), space]) == [
         "from scipy.stats import loguniform, randint",
-        "from sk_tune import NetClassifier",
-        "from sk_tune._augment import Noise",
-        "from sk_tune._space import Choice",
+        "from sk_tune import Choice, NetClassifier",
+        "from sk_tune.augment import Noise",
         "from sklearn.pipeline import Pipeline",
         "from sklearn.preprocessing import StandardScaler",
         "from skopt.space import Integer, Real",
