@@ -12,7 +12,7 @@ References
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.random import RandomState
@@ -22,6 +22,7 @@ from sklearn.utils import check_random_state
 from sk_tune._space import Candidate, Space
 
 
+@runtime_checkable
 class Sampler(Protocol):
     """Proposes candidates and learns from their scores.
 

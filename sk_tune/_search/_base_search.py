@@ -345,15 +345,14 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
         Raises
         ------
         ValueError
-            If the space or the resources are invalid.
-
-        Notes
-        -----
-        A `cv` that can be read only once, such as a generator, is replaced by a list, so
-        that ``fit`` can read it too.
+            If the space or the resources are invalid, or if `cv` can be read only once and
+            ``fit`` could not read it after ``plan``.
         """
         if isinstance(self.cv, Iterator):
-            self.set_params(cv=list(self.cv))
+            raise ValueError(
+                "The 'cv' parameter must not be an iterator for a plan, which would leave "
+                f"no folds for fit. Got {self.cv!r} instead: use list(cv)."
+            )
         X = as_sliceable(X)
         cv = check_cv(self.cv, y, classifier=is_classifier(self.estimator))
         of_split = self._get_routed_params_for_fit(params).splitter.split

@@ -16,7 +16,7 @@ from skopt.callbacks import check_callback
 from skopt.space import Space as SkoptSpace
 from skopt.utils import cook_estimator, create_result, normalize_dimensions
 
-from sk_tune._compat import HasMethods, StrOptions
+from sk_tune._compat import StrOptions
 from sk_tune._declaration import COUNT, parameters
 from sk_tune._sampler import (
     BayesSampler,
@@ -32,11 +32,13 @@ from sk_tune._search._rounds import Rounds
 from sk_tune._search._search_parameters import (
     DispatchParameters,
     LearningParameters,
+    SamplerFactory,
+    sampler_from,
     space_of,
 )
 from sk_tune._search._search_session import SearchSession
 from sk_tune._search._warm_start import EarlierStart
-from sk_tune._space import Candidate, Space, as_space, points_of, skopt_space
+from sk_tune._space import Candidate, Space, points_of, skopt_space
 
 # Number of candidates of networks in a round.  Together they cost little more than one
 # alone, and learning after every eighth candidate loses little against learning after each.
@@ -68,8 +70,7 @@ class BayesSearchCV(LearningParameters, DispatchParameters, BaseSearch):
         Parameter name -> list of values, scipy distribution, scikit-optimize dimension,
         its short form ``(low, high)`` or ``(low, high, "log-uniform")``, or
         :class:`~sk_tune._search.Choice` for parameters that depend on others.  With
-        ``(dict, n)`` that dict gets `n` candidates.  The constructor rejects invalid
-        spaces, as in scikit-optimize: by ValueError, or TypeError if there is no dict.
+        ``(dict, n)`` that dict gets `n` candidates.
     optimizer_kwargs : dict, default=None
         As in scikit-optimize: ``base_estimator`` ("GP", "ET", "RF", "GBRT", "dummy" or a
         regressor whose ``predict`` takes ``return_std``), ``acq_func`` ("EI", "PI", "LCB",
@@ -85,10 +86,10 @@ class BayesSearchCV(LearningParameters, DispatchParameters, BaseSearch):
     n_points : int or "auto", default="auto"
         Number of candidates in a round, after which the model learns; "auto" is 8 for
         networks and the number of workers for other estimators.
-    sampler : {"bayes", "tpe"} or sampler, default="bayes"
-        "tpe" is Optuna's tree-structured Parzen estimator (extra ``study``); or an object
-        with ``ask(n_points)`` and ``tell(candidates, scores, n_resources=None)``, which is
-        used itself, so that a second fit continues to learn.
+    sampler : {"bayes", "tpe"} or callable, default="bayes"
+        "tpe" is Optuna's tree-structured Parzen estimator (extra ``study``).  A callable
+        is called as ``sampler(space, random_state)`` for each dict of the space and returns
+        a :class:`sk_tune.sampler.Sampler`.
     random_state : int, RandomState or None, default=None
         Seed of the candidates.
     {parameters}
@@ -129,16 +130,10 @@ class BayesSearchCV(LearningParameters, DispatchParameters, BaseSearch):
     )
     n_iter: Annotated[int, COUNT] = field(default=50, kw_only=False)
     n_points: Annotated[int | str, COUNT, StrOptions({"auto"})] = "auto"
-    sampler: Annotated[Any, StrOptions({"bayes", "tpe"}), HasMethods(["ask", "tell"])] = (
+    sampler: Annotated[str | SamplerFactory, StrOptions({"bayes", "tpe"}), callable] = (
         "bayes"
     )
     random_state: Annotated[Any, "random_state"] = None
-
-    def __post_init__(self) -> None:
-        # scikit-optimize rejects invalid spaces here; scikit-learn's checks require that
-        # constructors accept anything, and test that without an estimator.
-        if hasattr(self.estimator, "fit"):
-            as_space(self.search_spaces)
 
     def fit(self, X: Any, y: Any = None, *, callback: Any = None, **params: Any) -> Self:
         """Search for the best parameters, and fit the estimator with them.
@@ -291,8 +286,7 @@ class BayesSearchCV(LearningParameters, DispatchParameters, BaseSearch):
 
     def _make_sampler(self, space: Space) -> Sampler:
         if not isinstance(self.sampler, str):
-            sampler: Sampler = self.sampler
-            return sampler
+            return sampler_from(self.sampler, space, self.random_state)
         options = {
             name: value
             for name, value in (self.optimizer_kwargs or {}).items()

@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 from sklearn.base import is_classifier
 
-from sk_tune._compat import HasMethods, Interval, StrOptions, num_samples
+from sk_tune._compat import Interval, StrOptions, num_samples
 from sk_tune._declaration import COUNT, parameters
 from sk_tune._sampler import (
     BayesSampler,
@@ -37,7 +37,9 @@ from sk_tune._search._rounds import (
 from sk_tune._search._search_parameters import (
     DistributionParameters,
     LearningParameters,
+    SamplerFactory,
     WaitingParameters,
+    sampler_from,
     space_of,
 )
 from sk_tune._search._search_plan import PlannedRound, planned_rounds
@@ -75,12 +77,11 @@ class HyperbandSearchCV(
         scikit-learn's halving, at least 2 for each fold and class.
     factor : int, default=3
         One candidate in `factor` is promoted.
-    sampler : {"random", "bayes", "tpe"} or sampler, default="random"
+    sampler : {"random", "bayes", "tpe"} or callable, default="random"
         Source of candidates.  "bayes" makes the search BOHB [2]_: a model learns from the
         highest rung with enough candidates.  "tpe" does the same with Optuna's
-        tree-structured Parzen estimator (extra ``study``).  An object with
-        ``ask(n_points)`` and ``tell(candidates, scores, n_resources)`` is used without
-        copying, so a second fit continues with its knowledge.
+        tree-structured Parzen estimator (extra ``study``).  A callable is called as
+        ``sampler(space, random_state)`` and returns a :class:`sk_tune.sampler.Sampler`.
     {parameters}
 
     Attributes
@@ -123,7 +124,7 @@ class HyperbandSearchCV(
     min_resources: Annotated[int, COUNT] = 1
     factor: Annotated[int, Interval(Integral, 2, None, closed="left")] = 3
     sampler: Annotated[
-        Any, StrOptions({"random", "bayes", "tpe"}), HasMethods(["ask", "tell"])
+        str | SamplerFactory, StrOptions({"random", "bayes", "tpe"}), callable
     ] = "random"
 
     _select_best_index = staticmethod(best_of_most)
@@ -182,8 +183,8 @@ class HyperbandSearchCV(
         if self.warm_start_from is not None:
             if self.sampler == "random":
                 raise ValueError(
-                    "warm_start_from needs a sampler that learns: 'bayes', 'tpe' or an "
-                    "object with ask and tell. Got sampler='random' instead."
+                    "warm_start_from needs a sampler that learns: 'bayes', 'tpe' or a "
+                    "callable that returns one. Got sampler='random' instead."
                 )
             earlier = EarlierStart(
                 self.warm_start_from, self.max_resources_, self.resource_
@@ -258,8 +259,7 @@ class HyperbandSearchCV(
 
     def _make_sampler(self, space: Space) -> Sampler:
         if not isinstance(self.sampler, str):
-            sampler: Sampler = self.sampler
-            return sampler
+            return sampler_from(self.sampler, space, self.random_state)
         if self.sampler == "random":
             return RandomSampler(space, self.random_state)
         make = BayesSampler if self.sampler == "bayes" else TPESampler

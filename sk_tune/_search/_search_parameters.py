@@ -13,7 +13,12 @@ from sk_tune._compat import StrOptions
 from sk_tune._declaration import COUNT, parameters
 from sk_tune._engine import Progress
 from sk_tune._estimators import Seconds
+from sk_tune._sampler import Sampler
 from sk_tune._space import Space, as_space
+
+Seed = int | np.random.RandomState | None
+# Called with the space and the seed of a search.
+SamplerFactory = Callable[[Space, Seed], Sampler]
 
 _KEPT = StrOptions({"best", "all"})
 
@@ -218,6 +223,17 @@ class RungParameters(WaitingParameters):
     aggressive_elimination: bool = False
     cv: Any = 5
     return_train_score: bool = True
+
+
+def sampler_from(factory: SamplerFactory, space: Space, random_state: Seed) -> Sampler:
+    """Return the sampler that a user's callable makes."""
+    sampler = factory(space, random_state)
+    if not isinstance(sampler, Sampler):
+        raise TypeError(
+            "The 'sampler' parameter must be a name or a callable that returns an object "
+            f"with ask and tell. {factory!r} returned {sampler!r} instead."
+        )
+    return sampler
 
 
 def space_of(search: Any, *, may_be_empty: bool = True) -> Space:

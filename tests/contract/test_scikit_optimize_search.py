@@ -53,10 +53,12 @@ def search_svc(space=SPACE, **options):
     ],
     ids=str,
 )
-def test_a_space_that_cannot_be_searched_is_refused_by_the_constructor(space, error):
-    """Values that are no dimension, wrong counts, and what holds no dict."""
+def test_a_space_that_cannot_be_searched_is_refused(iris, space, error):
+    """With scikit-optimize's errors, but by fit, because constructors only store."""
+    search = BayesSearchCV(SVC(), space)
+
     with pytest.raises(error):
-        BayesSearchCV(SVC(), space)
+        search.fit(*iris)
 
 
 @pytest.mark.slow

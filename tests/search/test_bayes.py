@@ -13,6 +13,7 @@ from skopt.utils import expected_minimum
 
 from sk_tune import BayesSearchCV
 from sk_tune._space import Choice
+from sk_tune.sampler import BayesSampler
 
 CV = StratifiedKFold(2, shuffle=True, random_state=1)
 
@@ -122,8 +123,8 @@ def test_a_custom_sampler_asks_and_learns(iris):
     """It gets mean scores, NaN for failures, and earlier results."""
 
     class Listed:
-        def __init__(self):
-            self.told = {}
+        def __init__(self, space, random_state):
+            self.names, self.seed, self.told = space.names, random_state, {}
 
         def ask(self, n_points):
             return [] if 0.3 in self.told else [{"x": 0.3}, {"x": -0.5}]
@@ -131,16 +132,17 @@ def test_a_custom_sampler_asks_and_learns(iris):
         def tell(self, candidates, scores):
             self.told |= {c["x"]: s for c, s in zip(candidates, scores, strict=True)}
 
-    sampler = Listed()
     earlier = [({"x": 0.125}, 0.5), ({"x": 0.25}, 0.9)]
     search = BayesSearchCV(
         Hill(fails_below=0.0), {"x": (-1.0, 1.0)}, n_iter=9, cv=KFold(2),
-        sampler=sampler, warm_start_from=earlier,
+        sampler=Listed, warm_start_from=earlier, random_state=7,
     )  # fmt: skip
     fit_with_failures(search, *iris)
 
     assert search.cv_results_["params"] == [{"x": x} for x in (0.25, 0.3, -0.5)]
     earlier = {0.125: 0.5, 0.25: pytest.approx(0.9975), 0.3: 1.0}
+    (sampler,) = search.samplers_
+    assert (sampler.names, sampler.seed) == (["x"], 7)
     assert sampler.told == {**earlier, -0.5: pytest.approx(np.nan, nan_ok=True)}
 
 
@@ -269,3 +271,29 @@ def test_options_of_scikit_optimize_work(iris, kwargs):
     X, y = iris
 
     assert hill(optimizer_kwargs=kwargs).fit(X, y).best_score_ > 0.99
+
+
+def test_each_fit_makes_new_samplers(iris):
+    """A second fit learns nothing from the first, and changes no parameter."""
+    search = hill(sampler=BayesSampler, n_iter=12)
+    params = search.get_params()
+
+    first, second = (search.fit(*iris).cv_results_["params"] for _ in range(2))
+
+    assert first == second
+    assert search.get_params() == params
+
+
+@pytest.mark.parametrize(
+    ("sampler", "error", "text"),
+    [
+        ("other", ValueError, "'sampler' parameter"),
+        (object(), ValueError, "'sampler' parameter"),
+        (lambda space, random_state: space, TypeError, "returned Space"),
+    ],
+    ids=str,
+)
+def test_a_sampler_is_a_name_or_a_callable(iris, sampler, error, text):
+    """Anything else is refused before any training."""
+    with pytest.raises(error, match=text):
+        hill(sampler=sampler).fit(*iris)

@@ -143,14 +143,17 @@ def test_a_plan_needs_no_data(pipeline):
     assert plan.seconds is None
 
 
-@pytest.mark.parametrize("needs_data", [False, True])
-def test_folds_that_can_be_read_once_remain_for_the_search(iris, needs_data):
-    """A generator of folds gives fit the same folds after a plan as without it."""
+def test_folds_that_can_be_read_once_remain_for_the_search(iris):
+    """A plan refuses a generator of folds and leaves it to fit."""
     search, expected = (
         GridSearchCV(SVC(), {"C": [1, 10]}, cv=CV.split(*iris)) for _ in range(2)
     )
+    folds = search.cv
 
-    assert search.plan(*(iris if needs_data else ())).n_folds == 3
+    with pytest.raises(ValueError, match=r"use list\(cv\)"):
+        search.plan(*iris)
+
+    assert search.cv is folds
     scores = search.fit(*iris).cv_results_["mean_test_score"]
     assert list(scores) == list(expected.fit(*iris).cv_results_["mean_test_score"])
 

@@ -451,7 +451,7 @@ def test_ctrl_c_while_transformers_are_fitted(net, iris):
 class PressingSampler:
     """Presses Ctrl-C at the question for the third candidate."""
 
-    def __init__(self):
+    def __init__(self, space, random_state):
         self.strengths = [0.1, 10.0]
 
     def ask(self, n):
@@ -466,7 +466,7 @@ class PressingSampler:
 def test_ctrl_c_while_candidates_are_chosen(iris):
     """All evaluated candidates remain."""
     model, space = LogisticRegression(max_iter=1000), {"C": (0.1, 10.0)}
-    search = BayesSearchCV(model, space, n_iter=5, sampler=PressingSampler(), cv=CV)
+    search = BayesSearchCV(model, space, n_iter=5, sampler=PressingSampler, cv=CV)
 
     interrupted(search, iris)
 
