@@ -189,7 +189,7 @@ def ours(case, X, y, budget, seed):
     board = model.leaderboard_
     found = {
         "trials": model.n_trials_,
-        "cv": float(model.corrected_score_.score),
+        "cv": float(model.expected_score_.score),
         "members": board.loc[board["in_ensemble"], "family"].value_counts().to_dict(),
     }
     return model, found
@@ -476,12 +476,12 @@ def run_on_noise(options):
             model = kind(
                 time_budget=options.budgets[0], scoring=scoring, n_jobs=1, random_state=seed
             ).fit(X, y)
-            own, dummy = model.corrected_score_, model.scores_["dummy"].mean
+            own, dummy = model.expected_score_, model.model_scores_["dummy"].score
             scores = (own.naive_score, own.score, model.score(X_fresh, y_fresh), dummy)
             found.append((*scores, model.beats_baseline_))
             print(
                 f"{name} {seed}: {own}, fresh {scores[2]:.3f}, {model.n_trials_} trials in "
-                f"{model.seconds_:.1f} s. {model.verdict_}",
+                f"{model.seconds_:.1f} s. {model.summary_}",
                 flush=True,
             )
         means = np.mean(found, axis=0)

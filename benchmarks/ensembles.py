@@ -295,7 +295,7 @@ def run_side(task, side):
     }
     if side in OF_SEARCH:
         record["search_seconds"] = round(task.search_seconds, 2)
-    if honest := getattr(model, "score_", None):
+    if honest := getattr(model, "expected_score_", None):
         record["own"] = [honest.score, honest.low, honest.high]
         record["members"] = len(model.candidates_)
     return record
@@ -392,9 +392,7 @@ def report_wins(wins):
 
 def report_own_score(options, results):
     """Say how far an ensemble's own score is from the loss on the test rows."""
-    print(
-        "\n### The `score_` of greedy selection, as a loss, less the loss on test samples\n"
-    )
+    print("\n### `expected_score_` of greedy selection, as a loss, less its test loss\n")
     print("| | mean difference | mean loss | test loss in the 95 % interval |")
     print("|---|---:|---:|---:|")
     for name in options.cases:

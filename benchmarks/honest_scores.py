@@ -8,7 +8,7 @@ A search of 40 random candidates on 200 samples with 10 normal features, five fo
 first kind of data nothing can be learnt: each network's accuracy on new samples is 0.5. On
 the second the label is the sign of the first feature plus noise, and 20,000 new samples
 tell what the best network is worth.  Printed are means over data sets with their standard
-errors, and how often the interval of ``corrected_score_`` holds what new samples say.
+errors, and how often the interval of ``expected_score_`` holds what new samples say.
 """
 
 import argparse
@@ -43,7 +43,7 @@ def run(kind, seed):
     X, y, X_new, y_new = data(kind, seed)
     net = MLPClassifier(max_epochs=10, random_state=seed)
     search = RandomizedSearchCV(net, SPACE, n_iter=40, cv=5, random_state=seed).fit(X, y)
-    corrected, truth = search.corrected_score_, search.score(X_new, y_new)
+    corrected, truth = search.expected_score_, search.score(X_new, y_new)
     is_covered = corrected.low <= truth <= corrected.high
     return search.best_score_, corrected.score, truth, is_covered
 

@@ -127,7 +127,7 @@ def auto_imbalance(
     is_right = auto.beats_baseline_ == helps
     if part <= 0.1:
         is_right = is_right and names_imbalance
-    return is_right, f"{auto.verdict_} [imbalance named: {names_imbalance}]", []
+    return is_right, f"{auto.summary_} [imbalance named: {names_imbalance}]", []
 
 
 def auto_signal(kind: type, data: Callable[[], Any], *, helps: bool) -> Any:
@@ -135,7 +135,7 @@ def auto_signal(kind: type, data: Callable[[], Any], *, helps: bool) -> Any:
     if not helps:
         y = pd.Series(y).sample(frac=1, random_state=2).reset_index(drop=True)
     auto = kind(time_budget=None, n_rounds=0, random_state=0).fit(X, y)
-    return auto.beats_baseline_ == helps, auto.verdict_, []
+    return auto.beats_baseline_ == helps, auto.summary_, []
 
 
 # Networks: search, diagnose, follow the remedies

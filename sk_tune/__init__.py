@@ -47,7 +47,7 @@ _NAMES = {
         "load", "save",
     ),
     "_scores": (
-        "CorrectedScore", "Ledger", "corrected_score",
+        "Ledger", "ScoreEstimate", "expected_score",
     ),
     "_search": (
         "BayesSearchCV", "GridSearchCV",

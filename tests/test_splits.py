@@ -82,9 +82,11 @@ def test_held_out_rows_follow_the_calendar(monkeypatch):
         time_budget=None, n_rounds=0, models=["linear"], test_size=0.2, random_state=0
     )
 
-    by_text = asdict(auto.fit(X, y, times=texts).scores_["linear"])
+    by_text = asdict(auto.fit(X, y, times=texts).model_scores_["linear"])
 
     # NaN equals NaN.
-    np.testing.assert_equal(by_text, asdict(auto.fit(X, y, times=order).scores_["linear"]))
+    np.testing.assert_equal(
+        by_text, asdict(auto.fit(X, y, times=order).model_scores_["linear"])
+    )
     with pytest.raises(TableError, match="begin with the year"):
         auto.fit(X, y, times=[f"{n}/1/2024" for n in range(60)])

@@ -5,18 +5,18 @@
 from sk_tune._automl._auto import AutoRegressor
 from sk_tune._automl._auto_classifier import AutoClassifier
 from sk_tune._automl._blend import Blend
-from sk_tune._automl._chosen import Score
+from sk_tune._automl._chosen import ModelScore
 from sk_tune._automl._page import auto_page, auto_step, model_texts
 from sk_tune._automl._runner import AutoProgress
 from sk_tune._automl._scoring import checked_metric, positive_class, with_positive
-from sk_tune._automl._verdict import format_score, scale_of, threshold_text
+from sk_tune._automl._summary import format_score, scale_of, threshold_text
 
 __all__ = [
     "AutoClassifier",
     "AutoProgress",
     "AutoRegressor",
     "Blend",
-    "Score",
+    "ModelScore",
     "auto_page",
     "auto_step",
     "checked_metric",

@@ -29,7 +29,7 @@ from sk_tune._automl._blend import (
     column_effects_of,
     held_out_score,
 )
-from sk_tune._automl._chosen import Chosen, Score, choose_with_networks, leaderboard
+from sk_tune._automl._chosen import Chosen, ModelScore, choose_with_networks, leaderboard
 from sk_tune._automl._model_course import ModelCourse
 from sk_tune._automl._models import (
     Model,
@@ -68,8 +68,8 @@ from sk_tune._automl._splitting import (
     warn_of_leaks,
     warn_of_rare_classes,
 )
+from sk_tune._automl._summary import summary
 from sk_tune._automl._threshold import MOST_PROBABLE, Threshold, ThresholdChoice
-from sk_tune._automl._verdict import verdict
 from sk_tune._compat import HasMethods, Interval, StrOptions, check_sample_weight
 from sk_tune._declaration import parameters
 from sk_tune._diagnosis import Finding, extra_findings
@@ -118,8 +118,8 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         "auto" and a number follow the groups or times given to ``fit``.  Custom folds refer
         to all rows; rows that are set aside are removed from them.
     test_size : float or "auto", default="auto"
-        Share of the rows that is set aside for a last check, see `scores_`.  "auto" is a
-        tenth, at most 5,000 rows, of tables with 5,000 rows or more, and 0 for smaller
+        Share of the rows that is set aside for a last check, see `model_scores_`.  "auto"
+        is a tenth, at most 5,000 rows, of tables with 5,000 rows or more, and 0 for smaller
         tables and custom folds.
     input_shape : tuple of int or None, default=None
         Shape of a row of flat X: (n_channels, height, width) of images, or (n_steps,
@@ -165,30 +165,31 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
     leaderboard_ : DataFrame
         A row for each model: family, cv_score, cv_std, seconds, in_ensemble, weight,
         params.  The row "ensemble of networks" averages only networks.
-    scores_ : dict of str to Score
-        Scores of the "dummy", which ignores all columns, the best "linear" model, the best
-        "boosting" model, the "best model" of all, the "networks" and the "ensemble":
-        mean and standard deviation over the folds, and the score on the rows set aside.
-        Families that failed are missing.  The deviation is NaN for a single held-out part.
-        The choice that predicts a row was made on other rows; on the rows set aside, the
-        "best model" is ``blends_["best"]``.
+    model_scores_ : dict of str to ScoreEstimate
+        Expected scores of the "dummy", which ignores all columns, the best "linear" model,
+        the best "boosting" model, the "best model" of all, the "networks" and the
+        "ensemble".  `score` is the mean over the folds; further fields are `std`, its
+        standard deviation (NaN for a single held-out part), and `held_out`, the score on
+        the rows set aside, where the "best model" is ``blends_["best"]``.  Families that
+        failed are missing.
     scoring_ : str
         Name of the scorer for models.
     scoring_reason_ : str
         The metric and the reason for it, in one sentence.
-    corrected_score_ : CorrectedScore
-        Expected score of the ensemble on new data, with an interval.  Members, weights and
-        temperature that predict a row are chosen on other rows, from all trials.  Unless
+    expected_score_ : ScoreEstimate
+        Expected score of the ensemble on new data, with an interval, as in
+        `model_scores_`.  Members, weights and temperature that predict a row are chosen on
+        other rows, from all trials.  Unless
         the columns clearly help, the choice also corrects for labels that are training rows
         of one fold and held-out rows of another; this makes the score pessimistic rather
         than optimistic.  `naive_score` is the score of the best trial.
-    verdict_ : str
+    summary_ : str
         The result in a few sentences.
     beats_baseline_ : bool
         Whether the columns clearly help, independent of `scoring`: the ensemble has a lower
         log loss (squared error in regression) than the dummy, or a ROC AUC above 0.5.  The
         low end of the 95 % interval of the difference, `loss_lead` or `auc_lead` in
-        `scores_`, is above 0.
+        `model_scores_`, is above 0.
     findings_ : tuple of Finding
         Findings about the classes, from the leak guard, and from the diagnosis of the best
         search of each network model, which `subject` names.
@@ -338,7 +339,7 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         if course.was_interrupted:
             raise KeyboardInterrupt
         if not self.beats_baseline_:
-            warn_user(self.verdict_, VerdictWarning)
+            warn_user(self.summary_, VerdictWarning)
         return self
 
     def _check(self) -> None:
@@ -486,7 +487,7 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         scoring: Scoring,
         held_out: tuple[Any, Array],
     ) -> None:
-        """Choose the members of the ensemble, and set scores and verdict."""
+        """Choose the members of the ensemble, and set scores and summary."""
         metric = scoring.metric
         trials = course.memory.trials
         self.failures_ = dict(course.runner.failures)
@@ -513,11 +514,11 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         self._searches = dict(course.memory.searches)
         self._labels = {trial.name: trial.label for trial in trials}
         self.blends_: dict[str, Blend] = {}
-        self.corrected_score_ = chosen.corrected
-        self.scores_ = {
+        self.model_scores_ = {
             score.name: score
             for score in self._scores(trials, chosen, of_networks, metric, held_out)
         }
+        self.expected_score_ = self.model_scores_["ensemble"]
         self.ensemble_ = self.blends_["ensemble"]
         self._judge(chosen, problem, scoring, held_out)
         self.findings_ = (*self.findings_, *course.findings)
@@ -541,9 +542,9 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         self._quality = quality_of(
             *chosen.held_out, classes, set_aside, decide=self.ensemble_.threshold.decided
         )
-        self.beats_baseline_ = self.scores_["ensemble"].beats_dummy
-        self.verdict_ = verdict(
-            self.scores_,
+        self.beats_baseline_ = self.model_scores_["ensemble"].beats_dummy
+        self.summary_ = summary(
+            self.model_scores_,
             scoring,
             n_rows=len(chosen.held_out[0]),
             labels=problem.y if problem.is_classification else None,
@@ -569,10 +570,10 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         networks: Chosen | None,
         metric: Metric,
         held_out: tuple[Any, Array],
-    ) -> Iterator[Score]:
+    ) -> Iterator[ModelScore]:
         """Store the blends that `use` chooses from; yield their scores."""
         classes = getattr(self, "classes_", None)
-        scored_blends: list[tuple[Score, Blend]] = []
+        scored_blends: list[tuple[ModelScore, Blend]] = []
         models = [trial for trial in trials if trial.family != "dummy"]
         for name in ("dummy", "linear", "boosting", "best model"):
             of_kind = [t for t in models if name in {t.family, "best model"}]

@@ -70,7 +70,7 @@ class AutoClassifier(  # type: ignore[misc]
     >>> from sk_tune import AutoClassifier
     >>> X, y = load_breast_cancer(return_X_y=True, as_frame=True)
     >>> auto = AutoClassifier(time_budget=None, n_rounds=0, random_state=0).fit(X, y)
-    >>> auto.scoring_, bool(auto.corrected_score_.score > 0.98)
+    >>> auto.scoring_, bool(auto.expected_score_.score > 0.98)
     ('roc_auc', True)
     >>> list(auto.leaderboard_)
     ['family', 'cv_score', 'cv_std', 'seconds', 'in_ensemble', 'weight', 'params']

@@ -35,7 +35,7 @@ from sk_tune._automl._problem import Problem
 from sk_tune._automl._scoring import checked_metric
 from sk_tune._automl._threshold import Threshold, ThresholdChoice
 from sk_tune._ensemble import GreedyOptions, Library, Selector
-from sk_tune._scores import CorrectedScore, FoldScores, Metric
+from sk_tune._scores import FoldScores, Metric, ScoreEstimate
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
@@ -65,16 +65,15 @@ _N_SHUFFLES = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Score:
-    """Scores of a model without selection bias; greater is better.
+class ModelScore(ScoreEstimate):
+    """Expected score of a model, the mean over the folds, and its lead over the dummy.
 
     Parameters
     ----------
     name : {"dummy", "linear", "boosting", "networks", "best model", "ensemble"}
         The scored model.
-    mean, std : float
-        Mean and standard deviation of the score over the folds; NaN if undefined, the
-        deviation also for a single held-out part.
+    std : float
+        Standard deviation of the score over the folds; NaN for a single held-out part.
     held_out : float, default=nan
         Score on the rows set aside; NaN without any.
     lead : float, default=nan
@@ -92,7 +91,6 @@ class Score:
     """
 
     name: str
-    mean: float
     std: float
     held_out: float = math.nan
     lead: float = math.nan
@@ -113,16 +111,15 @@ class Chosen:
 
     `temperature` scales the averaged probabilities.  `scores` and `thresholds` are for
     the "ensemble", the best single "linear" and "boosting" trial, the "best model",
-    and the "dummy", if they exist.  `corrected` is the score of the ensemble with an
-    interval.  `held_out` are targets, and predictions by choices made on other samples.
+    and the "dummy", if they exist.  `held_out` are targets, and predictions by choices
+    made on other samples.
     """
 
     trials: Sequence[Trial]
     weights: Array
     temperature: float
-    scores: dict[str, Score]
+    scores: dict[str, ModelScore]
     thresholds: dict[str, Threshold]
-    corrected: CorrectedScore | None
     held_out: tuple[Array, Array]
 
 
@@ -159,11 +156,11 @@ def choose(
     asks = beats_dummy is None
     deducts = pool.can_deduct and not beats_dummy
     crossed = _crossed(pool, selector, deducts=deducts)
-    scores, corrected = pool.scores(crossed, intervals=asks, seconds=seconds)
+    scores = pool.scores(crossed, intervals=asks, seconds=seconds)
     if asks and deducts and scores["ensemble"].beats_dummy:
         deducted = scores
         crossed = _crossed(pool, selector, deducts=False)
-        scores, corrected = pool.scores(crossed, intervals=True, seconds=seconds)
+        scores = pool.scores(crossed, intervals=True, seconds=seconds)
         scores = {
             name: replace(
                 s,
@@ -188,7 +185,6 @@ def choose(
             name: threshold.best(predictions, pool.y, pool.library.classes)
             for name, predictions in crossed.items()
         },
-        corrected=corrected,
         held_out=(pool.y, crossed["ensemble"]),
     )
 
@@ -356,8 +352,8 @@ class _Pool:
 
     def scores(
         self, crossed: dict[str, Array], *, intervals: bool, seconds: float | None
-    ) -> tuple[dict[str, Score], CorrectedScore | None]:
-        """Return the scores of out-of-sample predictions; an interval for the ensemble."""
+    ) -> dict[str, ModelScore]:
+        """Return the scores of out-of-sample predictions, with `intervals` if asked."""
         predictions = dict(crossed)
         if self._dummy is not None:
             predictions["dummy"] = self._dummy.library.predictions[0]
@@ -383,25 +379,22 @@ class _Pool:
         lead = self._leads(resampled)
         # A single held-out part has no spread.
         std = by_fold.std(axis=0) if len(by_fold) > 1 else np.full(len(every), np.nan)
-        columns = {"mean": by_fold.mean(axis=0), "std": std, "lead": lead, "loss": -loss}
-        columns |= {"loss_lead": loss_lead, "auc": auc, "auc_lead": auc_lead}
-        scores = {
-            name: Score(
-                name=name, **{key: float(values[k]) for key, values in columns.items()}
+        low, high = np.array([_interval(values) for values in resampled.T]).T
+        columns = {"score": by_fold.mean(axis=0), "low": low, "high": high, "std": std}
+        columns |= {"lead": lead, "loss": -loss, "loss_lead": loss_lead}
+        columns |= {"auc": auc, "auc_lead": auc_lead}
+        naive = max(trial.score for trial in self.trials)
+        return {
+            name: ModelScore(
+                name=name,
+                confidence=_CONFIDENCE,
+                method="cross-fitting",
+                naive_score=naive if name in {"ensemble", "best model"} else np.nan,
+                n_bootstraps=int(np.isfinite(resampled[:, k]).sum()),
+                **{key: float(values[k]) for key, values in columns.items()},
             )
             for k, name in enumerate(predictions)
         }
-        if not intervals:
-            return scores, None
-        low, high = _interval(resampled[:, 0])
-        return scores, CorrectedScore(
-            score=next(iter(scores.values())).mean,
-            low=low,
-            high=high,
-            confidence=_CONFIDENCE,
-            n_bootstraps=int(np.isfinite(resampled[:, 0]).sum()),
-            naive_score=max(trial.score for trial in self.trials),
-        )
 
     def _against_dummy(
         self, predictions: Array, metric: Metric, n_times: int, seconds: float | None
@@ -497,7 +490,7 @@ def leaderboard(
             members = zip(ensemble.trials, ensemble.weights, strict=True)
             seconds = sum(trial.seconds for trial, weight in members if weight > 0)
             score = ensemble.scores["ensemble"]
-            rows.append((name, "ensemble", score.mean, score.std, seconds, np.nan, {}))
+            rows.append((name, "ensemble", score.score, score.std, seconds, np.nan, {}))
     names = ["model", "family", "cv_score", "cv_std", "seconds", "weight", "params"]
     table = pd.DataFrame(rows, columns=names).set_index("model")
     table.insert(names.index("weight") - 1, "in_ensemble", table["weight"] > 0)

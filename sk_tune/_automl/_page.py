@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from sk_tune._automl._scoring import metric_label
-from sk_tune._automl._verdict import threshold_text
+from sk_tune._automl._summary import threshold_text
 from sk_tune._diagnosis import Finding
 from sk_tune._report import (
     SCORES_ARE_MEANS,
@@ -61,10 +61,10 @@ def auto_page(
     """
     metric = metric_label(auto.scoring_)
     lines = [
-        ScoreLine(s.name, s.mean, s.mean - s.std, s.mean + s.std, _WHAT[s.name], s.held_out)
-        for s in auto.scores_.values()
+        ScoreLine(name, s.score, s.score - s.std, s.score + s.std, _WHAT[name], s.held_out)
+        for name, s in auto.model_scores_.items()
     ]
-    expected = expected_line(auto.corrected_score_)
+    expected = expected_line(auto.expected_score_)
     lines.append(expected._replace(what=f"{expected.what} of the ensemble"))
     code = ["predictions = auto.predict(X_new)"]
     if hasattr(auto, "predict_proba"):
@@ -79,7 +79,7 @@ def auto_page(
         model=(kind, folds),
         parts=("Members and their weights", weights) if len(weights) > 1 else ("", {}),
         next_step=next_step((), [*filter(None, [auto_step(auto)]), *extra]),
-        verdict=auto.verdict_,
+        summary=auto.summary_,
         notes=[
             *filter(None, [SCORES_ARE_MEANS, threshold_text(auto)]),
             *(f"{name} was not trained: {why}" for name, why in auto.failures_.items()),

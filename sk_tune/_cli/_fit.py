@@ -420,9 +420,9 @@ def _summary(
         "threshold": getattr(auto, "threshold_", None),
         "n_rows": len(table.frame),
         "kinds": kinds,
-        "scores": list(auto.scores_.values()),
-        "corrected_score": auto.corrected_score_,
-        "verdict": in_options(auto.verdict_),
+        "scores": list(auto.model_scores_.values()),
+        "expected_score": auto.expected_score_,
+        "summary": in_options(auto.summary_),
         "column_importance": auto._effects and auto._effects.table.to_dict("records"),
         "issues": [
             f"{f.subject}: {f.message}" if f.subject else f.message

@@ -167,7 +167,7 @@ def write_report(auto: Any, path: Path, title: str, usage: str) -> Path:
     step = page.next_step
     if step is not None:
         step = replace(step, remedy=in_options(step.remedy))
-    page = replace(page, verdict=in_options(page.verdict), checks=checks, next_step=step)
+    page = replace(page, summary=in_options(page.summary), checks=checks, next_step=step)
     return write_page(page, path)
 
 

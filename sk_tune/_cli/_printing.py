@@ -14,7 +14,7 @@ import numpy as np
 
 from sk_tune._automl import (
     AutoProgress,
-    Score,
+    ModelScore,
     auto_step,
     format_score,
     model_texts,
@@ -41,11 +41,11 @@ def labelled(label: str, text: str) -> str:
     )
 
 
-def score_lines(scores: Sequence[Score], scoring: str) -> list[str]:
+def score_lines(scores: Sequence[ModelScore], scoring: str) -> list[str]:
     """Return a table of scores: a header and a line for each."""
     scale = scale_of(scores)
     cells = [
-        (s.name, *(format_score(x, scale) for x in (s.mean, s.std, s.held_out)))
+        (s.name, *(format_score(x, scale) for x in (s.score, s.std, s.held_out)))
         for s in scores
     ]
     rows = [(scoring, "CV mean", "std", "set aside"), *cells]
@@ -141,21 +141,21 @@ def print_outcome(auto: Any, seconds: float) -> None:
 
 
 def print_answer(auto: Any) -> None:
-    """Print metric, scores, importance, verdict, and the three answers of a page."""
+    """Print metric, scores, importance, summary, and the three answers of a page."""
     print(labelled("Metric", auto.scoring_reason_))
     if rule := threshold_text(auto):
         print(labelled("Labels", rule))
     print()
-    print("\n".join(score_lines(list(auto.scores_.values()), auto.scoring_)))
+    print("\n".join(score_lines(list(auto.model_scores_.values()), auto.scoring_)))
     print()
     if auto._effects is not None:
         listing = listed(auto._effects.texts(_N_NAMED), _N_NAMED)
         lost = f"loss of {auto.scoring_} by permuting a column"
         print(labelled("Importance", f"{listing} ({lost})"))
-    print(labelled("Verdict", in_options(auto.verdict_)))
-    interval = f"{100 * auto.corrected_score_.confidence:.0f} % interval"
+    print(labelled("Summary", in_options(auto.summary_)))
+    interval = f"{100 * auto.expected_score_.confidence:.0f} % interval"
     of = "" if auto.use == "ensemble" else " of the ensemble"
-    print(labelled("Expected", f"{auto.corrected_score_} on new data ({interval}{of})"))
+    print(labelled("Expected", f"{auto.expected_score_} on new data ({interval}{of})"))
     kind, folds, weights = model_texts(auto)
     members = [f"{name} {weight}" for name, weight in weights.items()]
     print(labelled("Model", f"{kind}. {folds}".rstrip()))

@@ -347,16 +347,16 @@ def check_noise_ceiling(search: Any) -> Finding:
 def check_optimism(search: Any) -> Finding:
     """Check the best score for selection bias: a tip if it is considerable."""
     rule = RULES["optimistic best score"]
-    corrected = getattr(search, "corrected_score_", None)
-    if corrected is None or not math.isfinite(corrected.score):
-        return rule.not_applicable("No corrected score is available for this metric.")
-    optimism = corrected.naive_score - corrected.score
-    half_width = (corrected.high - corrected.low) / 2
+    expected = getattr(search, "expected_score_", None)
+    if expected is None or not math.isfinite(expected.score):
+        return rule.not_applicable("No expected score is available for this metric.")
+    optimism = expected.naive_score - expected.score
+    half_width = (expected.high - expected.low) / 2
     evidence = {
-        "naive_score": corrected.naive_score,
-        "corrected_score": corrected.score,
-        "low": corrected.low,
-        "high": corrected.high,
+        "naive_score": expected.naive_score,
+        "expected_score": expected.score,
+        "low": expected.low,
+        "high": expected.high,
         "optimism": optimism,
     }
     if optimism <= 0.25 * half_width:
@@ -365,8 +365,8 @@ def check_optimism(search: Any) -> Finding:
         "medium" if optimism > half_width else "low",
         f"Choosing the best candidate inflates its score by about {optimism:.2g}.",
         evidence,
-        f"Report the corrected score: {corrected.score:.4g} [{corrected.low:.4g}, "
-        f"{corrected.high:.4g}].",
+        f"Report the expected score: {expected.score:.4g} [{expected.low:.4g}, "
+        f"{expected.high:.4g}].",
     )
 
 

@@ -19,7 +19,7 @@ from sk_tune._ensemble._parts import (
     Parts,
     with_temperature,
 )
-from sk_tune._ensemble._selection import EnsembleScore, Library, Selector, read_library
+from sk_tune._ensemble._selection import Library, Selector, read_library
 from sk_tune._ensemble._stacking import StackingClassifier, StackingRegressor
 from sk_tune._ensemble._trial_ensemble import (
     TrialEnsembleClassifier,
@@ -38,7 +38,6 @@ __all__ = [
     "Combined",
     "CombinedClassifier",
     "CombinedRegressor",
-    "EnsembleScore",
     "GreedyOptions",
     "Library",
     "Member",

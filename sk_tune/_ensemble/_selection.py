@@ -26,8 +26,8 @@ from sk_tune._ensemble._weights import (
     tuned_stacked_weights,
 )
 from sk_tune._estimators import is_multilabel
+from sk_tune._scores import ScoreEstimate
 from sk_tune._search_record import rows_of_most, search_record
-from sk_tune._text import interval_text
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
@@ -172,34 +172,6 @@ def _parts(held_out: Any, n_rows: int, rows: Array, random_state: int) -> Array:
     return shuffled % min(_N_PARTS, len(rows))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EnsembleScore:
-    """Expected score of an ensemble on new data; greater is better.
-
-    Parameters
-    ----------
-    score : float
-        On samples without influence on the choice of members, weights and temperature,
-        pooled over the parts that were held out in turn.
-    low, high : float
-        Ends of the interval.
-    confidence : float
-        Nominal share of such intervals that contain the true score.
-    best_candidate_score : float
-        Score of the best single candidate, chosen on the other samples, on the same ones.
-    """
-
-    score: float
-    low: float
-    high: float
-    confidence: float
-    best_candidate_score: float
-
-    def __str__(self) -> str:
-        score, low, high = interval_text(self.score, self.low, self.high)
-        return f"{score} [{low}, {high}]"
-
-
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class CandidateWeights:
     """Weights of candidates, (M,), non-negative with sum 1, and a temperature."""
@@ -247,13 +219,13 @@ class Selector:
         self.reported = make_objective(shown, y, classes, is_exact=True)
 
     @_one_thread()
-    def select(self) -> tuple[CandidateWeights, EnsembleScore, Array]:
-        """Return the choice from all samples, its honest score, and predictions.
+    def select(self) -> tuple[CandidateWeights, ScoreEstimate, ScoreEstimate, Array]:
+        """Return the choice from all samples, expected scores, and predictions.
 
-        Score and predictions, (N,) or (N, K), of each part come from a choice on all other
-        parts.
+        The scores are those of the ensemble and of the best candidate.  Scores and
+        predictions, (N,) or (N, K), of each part come from a choice on all other parts.
         """
-        library = self.library
+        library, choice = self.library, self.choose(self.library)
         crossed = np.empty(library.predictions.shape[1:])
         best = np.empty(library.predictions.shape[1:])
         for part in np.unique(library.part):
@@ -261,16 +233,10 @@ class Selector:
             predictions = library.predictions[:, outside]
             crossed[outside] = self.choose(training).combine(predictions)
             best[outside] = predictions[self._ranked(training)[0]]
-        score, error = self._score(crossed)
-        tail = float(norm.ppf((1 + _CONFIDENCE) / 2)) * error
-        expected = EnsembleScore(
-            score=score,
-            low=score - tail,
-            high=score + tail,
-            confidence=_CONFIDENCE,
-            best_candidate_score=self._score(best)[0],
-        )
-        return self.choose(library), expected, crossed
+        naive = choice.combine(library.predictions)
+        naive_best = library.predictions[self._ranked(library)[0]]
+        expected = self._estimate(crossed, naive), self._estimate(best, naive_best)
+        return choice, *expected, crossed
 
     @_one_thread()
     def choose(self, library: Library, signs: Array | None = None) -> CandidateWeights:
@@ -312,11 +278,20 @@ class Selector:
         losses = self._objective.losses(statistics, library.y, signs)
         return np.argsort(losses, kind="stable")
 
-    def _score(self, predictions: Array) -> tuple[float, float]:
-        y = self.library.y
-        statistics = self.reported.statistics(predictions[None], y)[0]
-        loss, error = self.reported.estimate(statistics, y)
-        return -loss, error
+    def _estimate(self, crossed: Array, naive: Array) -> ScoreEstimate:
+        """Return the score of predictions by choices on other samples, and on the same."""
+        y, objective = self.library.y, self.reported
+        statistics = objective.statistics(np.stack([crossed, naive]), y)
+        loss, error = objective.estimate(statistics[0], y)
+        tail = float(norm.ppf((1 + _CONFIDENCE) / 2)) * error
+        return ScoreEstimate(
+            score=-loss,
+            low=-loss - tail,
+            high=-loss + tail,
+            confidence=_CONFIDENCE,
+            method="cross-fitting",
+            naive_score=-objective.estimate(statistics[1], y)[0],
+        )
 
 
 def contribution_table(

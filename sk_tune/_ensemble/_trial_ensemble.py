@@ -81,14 +81,16 @@ class _TrialEnsemble(Combined, BaseEstimator):  # type: ignore[misc]
         Weights of the members, with sum 1.
     candidates_ : ndarray of shape (n_candidates,)
         Result rows of the search that have a weight.
-    score_ : EnsembleScore
+    expected_score_ : ScoreEstimate
         Expected score on new data, with an interval, in the search's metric or in
         `scoring`: each sample is predicted by members and weights chosen on other samples.
+    best_candidate_score_ : ScoreEstimate
+        The same for the best candidate alone.
     contributions_ : DataFrame
         A row for each of `candidates_`: weight, score, error_correlation, gain,
         gain_error.
     oof_predictions_ : ndarray of shape (n_held_out, ...)
-        Predictions behind `score_`, of the samples that the search held out.
+        Predictions behind `expected_score_`, of the samples that the search held out.
     search_ : estimator
         The search that ``fit`` ran; absent after ``from_search``.
     n_features_in_ : int
@@ -98,8 +100,8 @@ class _TrialEnsemble(Combined, BaseEstimator):  # type: ignore[misc]
 
     Notes
     -----
-    `score_` is that of one model per candidate, while the ensemble averages the models of
-    all folds, or models of more samples: expect it to be a little better.
+    `expected_score_` is the score of one model per candidate.  The ensemble averages the
+    models of all folds, or models of more samples, so it is a little better.
 
     References
     ----------
@@ -259,7 +261,8 @@ class _TrialEnsemble(Combined, BaseEstimator):  # type: ignore[misc]
             calibrate=getattr(self, "calibrate", False),
             random_state=seed,
         )
-        choice, self.score_, self.oof_predictions_ = selector.select()
+        choice, *estimates, self.oof_predictions_ = selector.select()
+        self.expected_score_, self.best_candidate_score_ = estimates
         contributions = contribution_table(library, choice.weights, selector.reported)
         # skops can store plain values.
         self._contributions = contributions.to_dict("tight")

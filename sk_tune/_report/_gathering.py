@@ -43,7 +43,7 @@ from sk_tune._report._search_trials import (
     trials_of,
 )
 from sk_tune._saving import is_savable
-from sk_tune._scores import CorrectedScore, Ledger
+from sk_tune._scores import Ledger, ScoreEstimate
 from sk_tune._search_record import search_record
 from sk_tune._text import counted, interval_text, number_texts
 
@@ -194,13 +194,13 @@ class SearchPart:
 class Page:
     """The content of a page, of a search or of all searches of one call.
 
-    The first screen shows the last of `scores` (with `metric_reason` and the `verdict`),
+    The first screen shows the last of `scores` (with `metric_reason` and the `summary`),
     the `model` (a phrase and a sentence) with its `parts` (a title and values by name), and
     the remedy of `next_step`, None if no remedy is urgent. `quality` is of predictions for
     held-out samples; `usage` is code that predicts, empty without a model. `columns` are
     the table's, `effects` their importance, `changes` were made because of findings,
     `models` is the table of all models; `checks` concern leaks; `sections` are a user's, by
-    their headings. `corrected` and `baselines` are the sources of `scores` for a single
+    their headings. `expected` and `baselines` are the sources of `scores` for a single
     search.
     """
 
@@ -211,7 +211,7 @@ class Page:
     model: tuple[str, str] = ("", "")
     parts: tuple[str, Mapping[str, Any]] = ("", {})
     next_step: Finding | None = None
-    verdict: str
+    summary: str
     notes: Sequence[str] = ()
     scores: Sequence[ScoreLine]
     quality: Quality | None = None
@@ -224,7 +224,7 @@ class Page:
     checks: Sequence[Finding] = ()
     sections: Mapping[str, Any] = field(default_factory=dict)
     reproduction: Reproduction
-    corrected: CorrectedScore | None = None
+    expected: ScoreEstimate | None = None
     baselines: Sequence[Baseline] = ()
 
     @property
@@ -286,7 +286,7 @@ _RIVALS = {
 
 def comparison(
     best: CandidateRow | None,
-    corrected: CorrectedScore | None,
+    expected: ScoreEstimate | None,
     baselines: Sequence[Baseline],
     *,
     n_candidates: int,
@@ -310,13 +310,13 @@ def comparison(
         "This",
         "better",
     )
-    if corrected is None or _are_two_kinds(best, corrected):
+    if expected is None or _are_two_kinds(best, expected):
         # A pooled score is not comparable with the means over the folds of baselines.
         mean, std = number_text(best.score, 3), number_text(best.std, 2)
         start = f"The mean over the folds, {mean} ± {std},"
         better = "better, beyond that spread,"
     else:
-        low, high, better = corrected.low, corrected.high, "clearly better"
+        low, high, better = expected.low, expected.high, "clearly better"
     what = f"{_RIVALS[rival.name]} scores {number_text(rival.mean, 3)}"
     if low > rival.mean:
         return f"{start} is {better} than {what}."
@@ -328,11 +328,11 @@ def comparison(
     return f"{start} is {relation} {what}. {advice}"
 
 
-def _are_two_kinds(best: CandidateRow, corrected: CorrectedScore | None) -> bool:
+def _are_two_kinds(best: CandidateRow, expected: ScoreEstimate | None) -> bool:
     """Return whether the mean over folds and the pooled score differ much."""
-    if corrected is None:
+    if expected is None:
         return False
-    return abs(corrected.naive_score - best.score) > (corrected.high - corrected.low) / 2
+    return abs(expected.naive_score - best.score) > (expected.high - expected.low) / 2
 
 
 def n_parameters(estimator: Any) -> int:
@@ -389,18 +389,18 @@ def gather(search: Any, X: Any = None, y: Any = None, *, extra_checks: Checks = 
     `X` and `y` are the data of the fit, to score baselines. Raises NotFittedError.
     """
     part = search_part(search, extra_checks)
-    corrected = getattr(search, "corrected_score_", None)
-    if corrected is not None and corrected.score != corrected.score:
-        why, corrected = "no candidate has predictions for every row.", None
-    elif corrected is None:
+    expected = getattr(search, "expected_score_", None)
+    if expected is not None and expected.score != expected.score:
+        why, expected = "no candidate has predictions for every row.", None
+    elif expected is None:
         why = (
             "the metric is not a function of targets and of labels, probabilities or "
             "numbers that all candidates predict, or targets or scores are missing."
         )
     notes = [SCORES_ARE_MEANS]
-    if corrected is None:
+    if expected is None:
         notes.append(f"The best score is not corrected for selection bias: {why}")
-    elif part.best is not None and _are_two_kinds(part.best, corrected):
+    elif part.best is not None and _are_two_kinds(part.best, expected):
         notes.append(_TWO_KINDS)
     baselines, more = search_baselines(search, X, y)
     notes += more
@@ -417,9 +417,9 @@ def gather(search: Any, X: Any = None, y: Any = None, *, extra_checks: Checks = 
         model=_model_texts(search, part),
         parts=("Parameters of the best candidate", params or {}),
         next_step=next_step((), part.findings),
-        verdict=comparison(best, corrected, baselines, n_candidates=n),
+        summary=comparison(best, expected, baselines, n_candidates=n),
         notes=notes,
-        scores=score_lines(part, baselines, corrected),
+        scores=score_lines(part, baselines, expected),
         quality=None if best is None else _held_out_quality(search, best.row),
         usage=_usage(search),
         effects=None
@@ -430,10 +430,10 @@ def gather(search: Any, X: Any = None, y: Any = None, *, extra_checks: Checks = 
             search,
             n_rows=None if record is None else record.n_rows,
             has_curves=part.curves is not None,
-            has_corrected=corrected is not None,
+            has_corrected=expected is not None,
         ),
         reproduction=reproduction(search, params, X, y),
-        corrected=corrected,
+        expected=expected,
         baselines=baselines,
     )
 
@@ -476,7 +476,7 @@ def search_part(search: Any, extra_checks: Checks = ()) -> SearchPart:
 
 
 def score_lines(
-    part: SearchPart, baselines: Sequence[Baseline], corrected: CorrectedScore | None
+    part: SearchPart, baselines: Sequence[Baseline], expected: ScoreEstimate | None
 ) -> list[ScoreLine]:
     """Return baselines, the best candidate, and last the expected score if available."""
     lines = [
@@ -490,13 +490,13 @@ def score_lines(
         n = part.n_configurations
         what = f"best of {n} candidates, so optimistic" if n > 1 else "the only candidate"
         lines.append(ScoreLine("best, uncorrected", best.score, low, high, what))
-    return lines if corrected is None else [*lines, expected_line(corrected)]
+    return lines if expected is None else [*lines, expected_line(expected)]
 
 
-def expected_line(corrected: CorrectedScore) -> ScoreLine:
+def expected_line(expected: ScoreEstimate) -> ScoreLine:
     """Return the score that is expected on new data, with its interval."""
-    what = f"{100 * corrected.confidence:.0f} % interval"
-    return ScoreLine(EXPECTED, corrected.score, corrected.low, corrected.high, what)
+    what = f"{100 * expected.confidence:.0f} % interval"
+    return ScoreLine(EXPECTED, expected.score, expected.low, expected.high, what)
 
 
 def with_importance(part: SearchPart) -> SearchPart:

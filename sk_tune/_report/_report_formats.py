@@ -218,7 +218,7 @@ def to_text(page: Page) -> str:
     if any(part.findings for part in page.searches):
         step = "nothing urgent" if page.next_step is None else page.next_step.remedy
         parts.append(f"Next step: {step}")
-    parts = ["\n".join(map(_wrapped, parts)), _wrapped(page.verdict)]
+    parts = ["\n".join(map(_wrapped, parts)), _wrapped(page.summary)]
     if page.scores:
         texts = score_texts(page.scores)
         rows = [

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""The score of the best candidate, corrected for selection bias.
+"""The expected score of the best candidate, without selection bias.
 
 Notation, as in Tsamardinos et al. (2018): B resamples of N samples, C candidates.
 """
@@ -20,8 +20,8 @@ from sklearn.utils import check_random_state
 
 from sk_tune._scores._metric import Metric
 from sk_tune._scores._metric_sums import Sums, in_blocks, metric_sums
+from sk_tune._scores._score_estimate import ScoreEstimate
 from sk_tune._search_record import rows_of_most
-from sk_tune._text import interval_text
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
@@ -138,45 +138,7 @@ def _scores_of(
     return _CalledMetric(metric=metric, y=y, responses=responses, weight=weight)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CorrectedScore:
-    """Expected score of the best candidate on new data; greater is better.
-
-    Parameters
-    ----------
-    score : float
-        Corrected for selection bias; NaN if no candidate can be chosen.
-    low, high : float
-        Ends of the interval.
-    confidence : float
-        Least share of such intervals that contain the true score.
-    n_bootstraps : int
-        Number of resamples.
-    naive_score : float
-        Score of the best candidate on all samples, pooled over folds, without correction.
-    """
-
-    score: float
-    low: float
-    high: float
-    confidence: float
-    n_bootstraps: int
-    naive_score: float
-
-    def __str__(self) -> str:
-        score, low, high = interval_text(self.score, self.low, self.high)
-        return f"{score} [{low}, {high}]"
-
-    def _repr_html_(self) -> str:
-        *_, naive = interval_text(self.score, self.low, self.high, self.naive_score)
-        return (
-            f"<p>Expected on new data: <b>{self}</b> ({100 * self.confidence:.0f} % "
-            f"interval, {self.n_bootstraps} resamples; {naive} without the correction for "
-            "selection bias)</p>"
-        )
-
-
-def corrected_score(
+def expected_score(
     predictions: Any,
     y: Any,
     metric: Metric | Callable[[Array, Array], float],
@@ -187,7 +149,7 @@ def corrected_score(
     sample_weight: Any = None,
     time_budget: float | None = None,
     random_state: int | np.random.RandomState | None = None,
-) -> CorrectedScore:
+) -> ScoreEstimate:
     """Return the best candidate's score by bootstrap bias-corrected cross-validation.
 
     The candidate that is best on the samples of a resample is scored on the samples that
@@ -219,7 +181,7 @@ def corrected_score(
 
     Returns
     -------
-    CorrectedScore
+    ScoreEstimate
         All NaN if every candidate fails.
 
     Notes
@@ -278,11 +240,12 @@ def corrected_score(
     outside = outside[np.isfinite(outside)]
     tail = (1 - confidence) / 2
     low, high = np.quantile(outside, [tail, 1 - tail]) if len(outside) else [np.nan] * 2
-    return CorrectedScore(
+    return ScoreEstimate(
         score=float(outside.mean()) if len(outside) else float("nan"),
         low=float(low),
         high=float(high),
         confidence=confidence,
+        method="bootstrap",
         n_bootstraps=len(outside),
         naive_score=float(naive[usable].max()) if usable.any() else float("nan"),
     )

@@ -36,11 +36,11 @@ from sk_tune._engine import Fit, FitStore, outside_blocks, train_one
 from sk_tune._estimators import NetworkEstimator, as_sliceable, check_complete
 from sk_tune._reporting import report
 from sk_tune._schedule import Rung
-from sk_tune._scores import CorrectedScore, check_metric_names
+from sk_tune._scores import ScoreEstimate, check_metric_names
 from sk_tune._search._fold_fits import network_of
 from sk_tune._search._outcomes import (
     SearchOptions,
-    corrected_score_of,
+    expected_score_of,
     fit_name,
     last_rows,
     learning_curves,
@@ -83,7 +83,7 @@ Array = npt.NDArray[Any]
 
 # Attributes that a search learns in addition to scikit-learn's.
 _OWN_STATE: tuple[str, ...] = ("_outcomes", "_n_rows", "_y", "_scored_by", "_curves")
-_OWN_STATE += ("_corrected", "best_epochs_", "models_", "ledger_", "cut_short_")
+_OWN_STATE += ("_expected", "best_epochs_", "models_", "ledger_", "cut_short_")
 # Attributes that scikit-learn sets after all candidates have scores.
 _CHOSEN = ("best_index_", "best_score_", "best_params_", "best_estimator_", "refit_time_")
 _N_KEPT = {None: 0, "best": 1, "all": None}
@@ -106,7 +106,7 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
     best_score_ : float
         Mean score of the best candidate over the folds.  The best of many scores is
         optimistic.
-    corrected_score_ : CorrectedScore or None
+    expected_score_ : ScoreEstimate or None
         Expected score of the best candidate on new data, with an interval, by bootstrap
         bias-corrected cross-validation [Tsamardinos, Greasidou, Borboudakis 2018] on the
         out-of-fold predictions, for the metric that decides.  Computed on first access.  If
@@ -539,16 +539,16 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
         ]
 
     @property
-    def corrected_score_(self) -> CorrectedScore | None:
+    def expected_score_(self) -> ScoreEstimate | None:
         """Expected score of the best candidate on new data, with its interval."""
         check_is_fitted(self, "_outcomes")
         if self.keep_predictions != "all":
             return None
         # Cached, because some metrics take many seconds, and a report reads it repeatedly.
-        if "_corrected" not in self.__dict__:
+        if "_expected" not in self.__dict__:
             weight, labels = vars(self).get("_scored_by"), self._labels()
-            self._corrected = corrected_score_of(self, self._outcomes, labels, weight)
-        return self._corrected
+            self._expected = expected_score_of(self, self._outcomes, labels, weight)
+        return self._expected
 
     @property
     def search_record_(self) -> SearchRecord:

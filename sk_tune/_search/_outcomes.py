@@ -17,10 +17,10 @@ from sk_tune._compat import FoldTask
 from sk_tune._engine import Fit, Progress, Trained, value_fingerprint
 from sk_tune._input_scale import InputScale
 from sk_tune._scores import (
-    CorrectedScore,
     Ledger,
+    ScoreEstimate,
     as_columns,
-    corrected_score,
+    expected_score,
     scorer_metric,
 )
 from sk_tune._search_record import NOT_TRAINED, UNSCORED, deciding_scorer
@@ -457,12 +457,12 @@ def search_ledger(
     )
 
 
-def corrected_score_of(
+def expected_score_of(
     search: Any,
     outcomes: Sequence[Sequence[FoldOutcome]],
     classes: Array | None,
     sample_weight: Array | None = None,
-) -> CorrectedScore | None:
+) -> ScoreEstimate | None:
     """Return the corrected score of a fitted search's best candidate.
 
     None if there are no scores, or for a metric that is not a function of targets and
@@ -486,7 +486,7 @@ def corrected_score_of(
     if classes is None and is_classifier(search) and record.y.ndim == 2:
         # Predictions are then the probabilities of each label.
         classes = np.arange(record.y.shape[1])
-    return corrected_score(
+    return expected_score(
         predictions,
         record.y,
         metric,

@@ -72,7 +72,7 @@ class SearchParameters:
         ``TrialEnsembleClassifier.from_search`` combine candidates without a refit.
     keep_predictions : int, "best", "all" or None, default="all"
         Number of best candidates with ``oof_predictions_``; all others have NaN.  Keeping
-        fewer than all saves memory, but ``corrected_score_``, which needs all candidates,
+        fewer than all saves memory, but ``expected_score_``, which needs all candidates,
         is None.  With None, estimators that are not networks predict only for their
         scores, which halves the time of nearest neighbours, for example.
     store : str, path-like or None, default=None

@@ -43,12 +43,12 @@ def test_a_fitted_classifier_has_its_attributes(fitted, iris):
     assert fitted.predict(X).tolist()[:1] == ["setosa"]
     assert fitted.classes_.tolist() == ["setosa", "versicolor", "virginica"]
     assert_allclose(fitted.predict_proba(X).sum(axis=1), 1)
-    assert fitted.corrected_score_.low < fitted.corrected_score_.high
+    assert fitted.expected_score_.low < fitted.expected_score_.high
     families = {"dummy", "linear", "boosting", "networks"}
-    assert set(fitted.scores_) == {*families, "best model", "ensemble"}
-    assert fitted.scores_["ensemble"].held_out > -0.5
-    assert fitted.scores_["dummy"].mean == pytest.approx(-np.log(3))
-    assert "linear model" in fitted.verdict_
+    assert set(fitted.model_scores_) == {*families, "best model", "ensemble"}
+    assert fitted.model_scores_["ensemble"].held_out > -0.5
+    assert fitted.model_scores_["dummy"].score == pytest.approx(-np.log(3))
+    assert "linear model" in fitted.summary_
     assert fitted.beats_baseline_
     assert fitted.feature_names_in_.tolist() == X.columns.tolist()
     assert fitted.n_trials_ == len(fitted.leaderboard_) - 2
@@ -91,7 +91,7 @@ def test_a_regressor_learns_numbers():
     auto = AutoRegressor(models=["linear", "boosting"], cv=2, **FAST).fit(X, y)
 
     assert auto.score(X, y) > 0.4
-    assert auto.scores_["dummy"].mean < 0.01
+    assert auto.model_scores_["dummy"].score < 0.01
     assert not hasattr(auto, "classes_")
 
 
@@ -120,7 +120,7 @@ def test_a_leak_is_named(mixed):
     issues = [f.name for f in auto.findings_ if f.outcome == "issue"]
     assert len(warned) == 1
     assert warned[0].filename == __file__
-    assert auto.verdict_.startswith("The leak guard found a reason why these scores may")
+    assert auto.summary_.startswith("The leak guard found a reason why these scores may")
     assert "target among the features" in issues
 
 
@@ -150,7 +150,7 @@ def test_noise_is_reported_as_noise():
         auto = AutoRegressor(models=["linear"], cv=2, **FAST).fit(X, y)
 
     assert not auto.beats_baseline_
-    assert auto.corrected_score_.score < 0.02
+    assert auto.expected_score_.score < 0.02
 
 
 @pytest.mark.filterwarnings("ignore:No model clearly beats")
@@ -164,9 +164,9 @@ def test_attribute_verdict_and_score_agree_on_noise(cv):
         auto = AutoClassifier(models=["linear"], cv=cv, scoring="roc_auc", **FAST)
         auto.fit(X, y)
         outcomes.append(auto.beats_baseline_)
-        ensemble = auto.scores_["ensemble"].mean
-        assert outcomes[-1] != auto.verdict_.startswith("No model clearly beats")
-        assert auto.corrected_score_.score == ensemble
+        ensemble = auto.model_scores_["ensemble"].score
+        assert outcomes[-1] != auto.summary_.startswith("No model clearly beats")
+        assert auto.expected_score_.score == ensemble
         assert auto.leaderboard_.loc["ensemble", "cv_score"] == ensemble
 
     assert sum(outcomes) <= 1
@@ -187,7 +187,7 @@ def test_unreadable_cells_in_numeric_columns_count_as_missing():
 
     assert auto.failures_ == {}
     assert {"linear", "boosting"} <= set(auto.leaderboard_["family"])
-    assert auto.scores_["ensemble"].mean > 0.9
+    assert auto.model_scores_["ensemble"].score > 0.9
 
 
 def test_without_usable_columns_only_the_dummy_is_trained():
@@ -290,11 +290,11 @@ def test_several_targets_count_equally():
         for unit in (1, 1000)
     ]
 
-    one, other = (auto.scores_["ensemble"] for auto in autos)
+    one, other = (auto.model_scores_["ensemble"] for auto in autos)
 
     assert one.beats_dummy
     assert other.beats_dummy
-    assert other.mean == pytest.approx(one.mean, abs=0.05)
+    assert other.score == pytest.approx(one.score, abs=0.05)
     y = np.column_stack([informative, 1000 * noise])
     predicted = autos[1].predict(X)
     assert predicted.shape == (120, 2)
@@ -309,7 +309,7 @@ def test_rows_set_aside_and_columns_are_scored_by_all_targets():
         time_budget=None, n_rounds=0, models=["linear"], test_size=0.2, random_state=0
     ).fit(X, X * [1.0, 3.0])
 
-    assert auto.scores_["ensemble"].held_out > 0.99
+    assert auto.model_scores_["ensemble"].held_out > 0.99
     assert (auto.column_importance_["importance"] > 0.5).all()
 
 

@@ -67,9 +67,9 @@ def test_members_whose_errors_cancel_are_averaged(regression):
     assert by_name["MLP 1"] == pytest.approx(0.5, abs=0.1)
     assert by_name["boosting 1"] == pytest.approx(0.5, abs=0.1)
     assert by_name["linear 1"] < 0.1
-    corrected = chosen.corrected
-    assert chosen.scores["ensemble"].mean > 0.9
-    assert corrected.low <= corrected.score <= corrected.high
+    expected = chosen.scores["ensemble"]
+    assert chosen.scores["ensemble"].score > 0.9
+    assert expected.low <= expected.score <= expected.high
 
 
 def test_the_score_of_one_member_is_its_own(regression):
@@ -81,7 +81,7 @@ def test_the_score_of_one_member_is_its_own(regression):
     y, (p,) = trials[0].library.y, trials[0].library.predictions
     expected = [r2_score(y[test], p[test]) for _, test in problem.folds]
     assert chosen.weights.tolist() == [1.0]
-    assert chosen.scores["ensemble"].mean == pytest.approx(np.mean(expected))
+    assert chosen.scores["ensemble"].score == pytest.approx(np.mean(expected))
     assert chosen.scores["ensemble"].std == pytest.approx(np.std(expected))
 
 
@@ -100,7 +100,7 @@ def test_the_score_of_noise_is_not_optimistic(make_problem):
 
     chosen = choose(trials, problem, scorer_metric("accuracy"), calibrate=True)
 
-    assert chosen.scores["ensemble"].mean == pytest.approx(0.5, abs=0.05)
+    assert chosen.scores["ensemble"].score == pytest.approx(0.5, abs=0.05)
     assert chosen.temperature > 1
 
 
@@ -115,7 +115,9 @@ def test_one_held_out_part_has_one_score(make_problem):
 
     chosen = choose([trial], problem, scorer_metric("r2"), calibrate=False)
 
-    assert chosen.scores["ensemble"].mean == pytest.approx(r2_score(targets, targets + 0.1))
+    assert chosen.scores["ensemble"].score == pytest.approx(
+        r2_score(targets, targets + 0.1)
+    )
     assert np.isnan(chosen.scores["ensemble"].std)
 
 
@@ -196,7 +198,7 @@ def test_the_deduction_removes_the_bias_of_shared_labels_on_noise(make_problem):
             chosen = choose(
                 trials, problem, metric, calibrate=False, dummy=dummy, beats_dummy=deducts
             )
-            values.append(chosen.scores["best model"].mean - mean)
+            values.append(chosen.scores["best model"].score - mean)
 
     assert np.mean(gains[None]) < 2 * np.std(gains[None]) / np.sqrt(12)
     deducted = np.subtract(gains[True], gains[None])
@@ -224,5 +226,5 @@ def test_trials_without_models_count_in_the_choice_for_other_rows(make_problem):
     among = choose(trials[:2], problem, metric, others=trials[2:], **how)
 
     assert {trial.name for trial in among.trials} == {t.name for t in trials[:2]}
-    assert alone.scores["ensemble"].mean > 0.56
-    assert among.scores["ensemble"].mean < 0.53
+    assert alone.scores["ensemble"].score > 0.56
+    assert among.scores["ensemble"].score < 0.53

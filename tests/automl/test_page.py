@@ -57,7 +57,7 @@ def test_the_page_has_the_answer_the_scores_and_the_leak(leaky, tmp_path):
     reader.feed(page)
     text = " ".join(" ".join(reader.text).split())
     assert reader.open == []
-    assert leaky.verdict_ in text
+    assert leaky.summary_ in text
     assert "A & B" in text
     assert "The column '<b>told</b>' is the target in another encoding." in text
     for name in leaky.leaderboard_.index:
@@ -125,7 +125,7 @@ def test_the_first_screen_has_score_model_and_next_step(tuned, tmp_path):
     order = [f"<h3>{h}</h3>" for h in ("Expected on new data", "Model", "Next step")]
     places = [first.index(heading) for heading in order]
     assert places == sorted(places)
-    expected, *_ = str(tuned.corrected_score_).split()
+    expected, *_ = str(tuned.expected_score_).split()
     assert f'<p class="big">{expected}</p>' in first
     assert "<dt>dummy</dt>" in first
     assert "<dt>linear model</dt>" in first

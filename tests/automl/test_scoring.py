@@ -109,7 +109,9 @@ def test_scorers_of_one_class_use_the_positive_class(name):
 
     assert auto.positive_ == "yes"
     assert auto.score(X, y) == pytest.approx(numbers.score(X, codes))
-    assert auto.scores_["linear"].mean == pytest.approx(numbers.scores_["linear"].mean)
+    assert auto.model_scores_["linear"].score == pytest.approx(
+        numbers.model_scores_["linear"].score
+    )
 
 
 def test_other_scorers_are_unchanged():
@@ -147,11 +149,11 @@ def test_an_informative_column_helps_although_accuracy_does_not_rise():
     )
 
     assert default.scoring_ == "roc_auc"
-    assert default.scores_["ensemble"].mean > 0.7
+    assert default.model_scores_["ensemble"].score > 0.7
     assert default.beats_baseline_
     assert accuracy.beats_baseline_
-    assert "always predicts 0. By log loss it clearly beats" in accuracy.verdict_
-    assert "so the columns are informative" in accuracy.verdict_
+    assert "always predicts 0. By log loss it clearly beats" in accuracy.summary_
+    assert "so the columns are informative" in accuracy.summary_
     assert "SKT301" in {finding.code for finding in accuracy.findings_}
 
 
@@ -167,7 +169,7 @@ def test_columns_do_not_help_with_random_labels_by_any_metric(scoring):
         auto = AutoClassifier(**QUICK, scoring=scoring, threshold=0.2).fit(X, y)
 
     assert not auto.beats_baseline_
-    assert "on 300 rows" in auto.verdict_
+    assert "on 300 rows" in auto.summary_
 
 
 def test_predicting_medians_does_not_show_that_columns_help():

@@ -63,7 +63,7 @@ def test_a_tuned_threshold_raises_the_score_on_new_rows(rare):
     new = balanced_accuracy_score(y[400:], tuned.predict(X[400:]))
     assert new > half.score(X[400:], y[400:]) + 0.1
     assert new == tuned.score(X[400:], y[400:])
-    expected = tuned.corrected_score_
+    expected = tuned.expected_score_
     assert expected.low < new < expected.high
     assert tuned._quality.counts.sum(axis=0)[1] > half._quality.counts.sum(axis=0)[1]
 
@@ -90,7 +90,7 @@ def test_a_tuned_threshold_does_not_help_on_noise():
         options = {**QUICK, "scoring": "balanced_accuracy", "random_state": seed}
         with pytest.warns(match="No model clearly beats"):
             auto = AutoClassifier(**options, threshold="balanced_accuracy").fit(X, y)
-        scores.append(auto.corrected_score_.score)
+        scores.append(auto.expected_score_.score)
 
     # Three standard errors of the mean of four scores of 200 rows.
     assert np.mean(scores) < 0.5 + 3 * 0.5 / np.sqrt(800)

@@ -80,11 +80,11 @@ def test_the_page_has_the_scores_of_the_summary(fitted_once, fitted, summary):
     linear = trials[trials["family"] == "linear"]
     scores = {score["name"]: score for score in summary()["scores"]}
     assert {"dummy", "linear"} <= set(trials["family"])
-    assert linear["cv_score"].max() == pytest.approx(scores["linear"]["mean"])
+    assert linear["cv_score"].max() == pytest.approx(scores["linear"]["score"])
     assert linear["C"].notna().all()
     page = (fitted / "report.html").read_text(encoding="utf-8")
     for score in summary()["scores"]:
-        assert f'data-key="{score["mean"]}"' in page
+        assert f'data-key="{score["score"]}"' in page
     assert f"sk-tune predict {fitted_once} new.csv --output predictions.csv" in page
     assert "left out: text that is almost unique in each row" in page
 
@@ -100,7 +100,7 @@ def test_regression_from_parquet(tmp_path, fit, capsys, summary):
     assert "target: regression, numbers with fractions" in capsys.readouterr().out
     scores = {score["name"]: score for score in summary()["scores"]}
     assert summary()["scoring"] == "r2"
-    assert scores["ensemble"]["mean"] > 0.3 > scores["dummy"]["mean"]
+    assert scores["ensemble"]["score"] > 0.3 > scores["dummy"]["score"]
 
 
 def test_task_and_scorer_can_be_chosen(fit, mixed_csv, summary, capsys):
@@ -111,7 +111,7 @@ def test_task_and_scorer_can_be_chosen(fit, mixed_csv, summary, capsys):
     assert json.loads(capsys.readouterr().out) == summary()
     assert summary()["task"] == "regression"
     assert summary()["scoring"] == "neg_max_error"
-    assert summary()["scores"][0]["mean"] < 0
+    assert summary()["scores"][0]["score"] < 0
 
 
 def test_noise_scores_at_chance_on_the_rows_set_aside(fit, printed, summary):

@@ -67,7 +67,7 @@ def test_the_page_names_options(tmp_path, saved):
     """It names options of the command line instead of parameters."""
     X = pd.DataFrame({"when": pd.date_range("2020", periods=90)})
     saved.model.findings_ = find_leaks(X, np.arange(90) % 2, groups=np.arange(90) % 9)
-    saved.model.verdict_ = "It predicts with use='best'."
+    saved.model.summary_ = "It predicts with use='best'."
 
     _write(tmp_path, saved)
 

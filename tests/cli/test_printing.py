@@ -23,14 +23,14 @@ def test_the_output_has_the_result(fit, mixed_csv, capsys, summary, monkeypatch,
     scores = {score["name"]: score for score in summary()["scores"]}
     for name in ("dummy", "linear", "ensemble"):
         mean, _, std, held_out = map(str, rows[name])
-        expected = (scores[name][part] for part in ("mean", "std", "held_out"))
+        expected = (scores[name][part] for part in ("score", "std", "held_out"))
         # In so short a time there is one fold, which has no spread.
         texts = ["n/a" if value is None else f"{value:.3f}" for value in expected]
         assert [mean, std, held_out] == texts
     text = " ".join(" ".join(lines).split())
     assert "Model Linear model." in text
     assert "Next step " in text
-    assert f"Verdict {summary()['verdict']}" in text
+    assert f"Summary {summary()['summary']}" in text
     assert ("No MLP: It takes too long" in text) is not bool(options)
     # What is expected is of the ensemble all the same.
     assert ("interval of the ensemble)" in text) is bool(options)

@@ -99,7 +99,7 @@ def test_a_search_has_the_attributes_of_scikit_learn(fitted, iris, name, tmp_pat
     assert search.oof_predictions_.shape == (n_candidates, 150, 3)
     assert set(search.learning_curves_["candidate"]) == set(range(n_candidates))
     assert search.ledger_.n_in_fleets == n_candidates * 3
-    assert 0 <= search.corrected_score_.low <= search.corrected_score_.high <= 1
+    assert 0 <= search.expected_score_.low <= search.expected_score_.high <= 1
     assert "Pipeline" in search._repr_html_()
     assert "<h1>" in search.report(tmp_path / "report.html").read_text(encoding="utf-8")
 
@@ -255,7 +255,7 @@ def test_noise_is_scored_at_chance(name, n_repetitions, slack, make_estimator):
         options = {"n_candidates": 16} if name == "HalvingRandomSearchCV" else {}
         cv = StratifiedKFold(5, shuffle=True, random_state=seed)
         search = make(name, net, space, cv=cv, **options).fit(X[:200], y[:200])
-        corrected = search.corrected_score_.score
+        corrected = search.expected_score_.score
         scores.append([search.best_score_, corrected, search.score(X[200:], y[200:])])
 
     # Standard error of 3 means of 200 samples: 0.02, of 20: 0.008; the best of 16 lies at

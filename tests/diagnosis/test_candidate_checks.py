@@ -124,14 +124,14 @@ def test_optimism_is_measured_by_the_interval(
 ):
     """The bias is compared with the width of the interval."""
     corrected = SimpleNamespace(score=0.8, low=0.75, high=0.85, naive_score=naive)
-    search = make_search(PARAMS, RISING, corrected_score_=corrected)
+    search = make_search(PARAMS, RISING, expected_score_=corrected)
 
     finding = shapes.found("optimistic best score", search)
 
     assert (finding.outcome, finding.severity) == (outcome, severity)
     assert finding.evidence["optimism"] == pytest.approx(naive - 0.8)
     # Some metrics cannot be corrected.
-    search.corrected_score_ = None
+    search.expected_score_ = None
     assert shapes.found("optimistic best score", search).outcome == "not applicable"
 
 

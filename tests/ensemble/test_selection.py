@@ -188,7 +188,7 @@ def test_no_sample_is_predicted_by_a_choice_that_saw_it(make_library, method):
     y[own] = (y[own] + 1) % 3
 
     before, after = (
-        make(one, method=method, calibrate=True).select()[2]
+        make(one, method=method, calibrate=True).select()[-1]
         for one in (library, replace(library, y=y))
     )
 
@@ -206,7 +206,7 @@ def test_no_sample_is_predicted_by_a_choice_that_saw_it(make_library, method):
 def test_the_score_is_that_of_the_held_out_predictions(make_library, scoring, expected):
     """The score is the metric of predictions by others' choices, with an interval."""
     library = make_library()
-    _, found, predictions = make(library, scoring=scoring).select()
+    _, found, _, predictions = make(library, scoring=scoring).select()
 
     assert found.score == pytest.approx(expected(library.y, predictions))
     assert found.low < found.score < found.high
@@ -219,7 +219,7 @@ def test_the_interval_holds_the_score_on_new_samples(make_library):
     for seed in range(20):
         library = make_library(n_rows=5200, seed=seed)
         known = library.take(np.arange(200))
-        choice, found, _ = make(known).select()
+        choice, found, *_ = make(known).select()
         fresh = library.take(np.arange(200, 5200))
         true = -log_loss(fresh.y, choice.combine(fresh.predictions))
         n_inside += found.low <= true <= found.high
@@ -239,7 +239,7 @@ def test_candidates_without_information_score_at_chance(method):
         predictions = np.stack([first, 1 - first], axis=2)
         own = {"candidates": np.arange(10), "predictions": predictions, "y": y}
         library = Library(**own, part=np.arange(200) % 5, classes=np.array([0, 1]))
-        choice, found, _ = make(library, method=method, scoring="accuracy").select()
+        choice, found, *_ = make(library, method=method, scoring="accuracy").select()
         scores.append(found.score)
         naive.append(accuracy_score(y, choice.combine(predictions).argmax(axis=1)))
 
@@ -254,8 +254,8 @@ def test_calibration_lowers_the_loss_of_overconfident_candidates(make_library):
     sharp = library.predictions**3
     library = replace(library, predictions=sharp / sharp.sum(axis=2, keepdims=True))
 
-    plain, score, _ = make(library).select()
-    scaled, better, _ = make(library, calibrate=True).select()
+    plain, score, *_ = make(library).select()
+    scaled, better, *_ = make(library, calibrate=True).select()
 
     assert plain.temperature == 1
     assert scaled.temperature > 1

@@ -48,7 +48,11 @@ def test_it_is_the_weighted_average_of_fold_models(search, iris, method):
     n_members = 3 * len(ensemble.candidates_)
     assert len(ensemble.weights_) == len(ensemble.estimators_) == n_members
     assert ensemble.n_features_in_ == 4
-    assert ensemble.score_.low < ensemble.score_.score < ensemble.score_.high
+    assert (
+        ensemble.expected_score_.low
+        < ensemble.expected_score_.score
+        < ensemble.expected_score_.high
+    )
 
 
 @every_method
@@ -59,7 +63,7 @@ def test_fit_runs_the_search_and_builds_from_it(search, iris, method):
     built = from_search(search, method=method)
 
     assert_allclose(fitted.predict_proba(iris.X), built.predict_proba(iris.X), atol=1e-12)
-    assert fitted.score_ == built.score_
+    assert fitted.expected_score_ == built.expected_score_
     assert fitted.search_.best_params_ == search.best_params_
     assert not hasattr(fitted.search_, "models_")
     assert not hasattr(own, "cv_results_")
@@ -116,10 +120,12 @@ def test_the_score_is_of_the_metric_that_decides(search, iris, scoring, refit, n
 
     oof = ensemble.oof_predictions_
     response = oof if name == "roc_auc_ovr" else ensemble.classes_[oof.argmax(axis=1)]
-    assert ensemble.score_.score == pytest.approx(scorer_metric(name)(iris.y, response))
+    assert ensemble.expected_score_.score == pytest.approx(
+        scorer_metric(name)(iris.y, response)
+    )
     by_loss = from_search(own, scoring="neg_log_loss")
     assert_array_equal(ensemble.weights_, by_loss.weights_)
-    assert by_loss.score_.score == pytest.approx(-log_loss(iris.y, oof))
+    assert by_loss.expected_score_.score == pytest.approx(-log_loss(iris.y, oof))
 
 
 def test_a_search_that_kept_no_predictions_is_asked_to_keep_them(search, iris):
@@ -283,7 +289,7 @@ def test_a_class_that_folds_lack_is_aligned(rare, method, scoring):
     assert ensemble.classes_.tolist() == ["a", "b", "c", "z"]
     assert_array_equal(ensemble.predict(X), ensemble.classes_[expected.argmax(axis=1)])
     assert_allclose(ensemble.predict_proba(X), expected, rtol=1e-6)
-    assert np.isfinite(ensemble.score_.score)
+    assert np.isfinite(ensemble.expected_score_.score)
 
 
 class Backwards(ClassifierMixin, BaseEstimator):
@@ -314,7 +320,7 @@ def test_members_may_have_their_classes_in_any_order(iris):
         for own, X in ((Backwards(), iris.X), (LogisticRegression(), iris.X / 10))
     )
 
-    assert theirs.score_ == ours.score_
+    assert theirs.expected_score_ == ours.expected_score_
     assert_allclose(theirs.predict_proba(iris.X), ours.predict_proba(iris.X / 10))
 
 
@@ -330,7 +336,7 @@ def test_samples_of_weight_zero_do_not_choose(make_estimator, iris):
 
     assert len(ensemble.oof_predictions_) == 100
     # Log loss of labels that cannot be predicted would be above 9.
-    assert ensemble.score_.score > -2
+    assert ensemble.expected_score_.score > -2
     assert ensemble.predict_proba(iris.X)[:, 0].max() == 0
 
 
@@ -381,7 +387,7 @@ def test_a_search_of_several_metrics_gives_an_ensemble(make_estimator, iris, ref
     built = from_search(search.fit(*iris))
     fitted = TrialEnsembleClassifier(search, random_state=0).fit(*iris)
 
-    assert built.score_ == fitted.score_
+    assert built.expected_score_ == fitted.expected_score_
     assert fitted.search_.refit == refit
     assert_array_equal(built.predict_proba(iris.X), fitted.predict_proba(iris.X))
 
@@ -464,7 +470,7 @@ def test_noise_is_scored_at_chance(method, n_repetitions, slack, make_estimator)
         ensemble = TrialEnsembleClassifier(
             search, method=method, scoring="accuracy", random_state=seed
         ).fit(X[:200], y[:200])
-        scores.append([ensemble.score_.score, ensemble.score(X[200:], y[200:])])
+        scores.append([ensemble.expected_score_.score, ensemble.score(X[200:], y[200:])])
 
     # Standard error of 3 means of 200 samples: 0.02, of 20: 0.008.
     assert (abs(np.mean(scores, axis=0) - 0.5) < slack).all()

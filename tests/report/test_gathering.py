@@ -12,10 +12,10 @@ import sk_tune
 from sk_tune._diagnosis import Finding
 from sk_tune._report import Baseline, next_step, search_part
 from sk_tune._report._gathering import comparison, gather
-from sk_tune._scores import CorrectedScore
+from sk_tune._scores import ScoreEstimate
 
-CORRECTED = CorrectedScore(
-    score=0.8, low=0.7, high=0.9, confidence=0.95, n_bootstraps=1000, naive_score=0.85
+EXPECTED = ScoreEstimate(
+    score=0.8, low=0.7, high=0.9, confidence=0.95, method="bootstrap", naive_score=0.85
 )
 
 
@@ -27,7 +27,7 @@ def test_a_report_has_the_results_of_the_search(grid, iris):
     assert report.title == "GridSearchCV over StandardScaler → MLPClassifier"
     assert part.best.row == grid.best_index_
     assert part.best.score == grid.best_score_
-    assert report.corrected.score == grid.corrected_score_.score
+    assert report.expected.score == grid.expected_score_.score
     assert part.best_epoch == part.curves.n_epochs == 2
     assert part.findings
     assert part.ledger is grid.ledger_
@@ -100,8 +100,8 @@ def test_other_models_have_no_curves_and_no_findings(linear, iris):
         assert part.curves is part.best_epoch is None
         assert part.findings == []
         assert len(report.baselines) == 2
-    assert reports[0].corrected is not None
-    assert part.ledger is reports[1].corrected is None
+    assert reports[0].expected is not None
+    assert part.ledger is reports[1].expected is None
     assert "is not corrected" in reports[1].notes[1]
     assert reports[0].model[0] == "LogisticRegression"
     assert reports[0].next_step is None
@@ -126,11 +126,11 @@ def test_pooled_scores_are_not_compared_with_means_over_folds():
     }
 
     assert len(found["drawn"].notes) == 1
-    assert "mean over the folds" not in found["drawn"].verdict
+    assert "mean over the folds" not in found["drawn"].summary
     assert "do not compare the two kinds" in found["by level"].notes[1]
-    assert found["by level"].corrected.low > 0.98  # Not comparable with baselines.
-    assert "The mean over the folds, -" in found["by level"].verdict
-    assert "not clearly different from the linear model" in found["by level"].verdict
+    assert found["by level"].expected.low > 0.98  # Not comparable with baselines.
+    assert "The mean over the folds, -" in found["by level"].summary
+    assert "not clearly different from the linear model" in found["by level"].summary
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_a_baseline_is_beaten_below_the_interval(make_row, score, words):
         Baseline(name="linear", mean=score, std=0),
     ]
 
-    text = comparison(make_row(3, 0.85), CORRECTED, baselines, n_candidates=9)
+    text = comparison(make_row(3, 0.85), EXPECTED, baselines, n_candidates=9)
 
     assert words in text
     assert "dummy" not in text
@@ -164,7 +164,7 @@ def test_the_better_baseline_must_be_beaten(make_row):
         Baseline(name="linear", mean=math.nan, std=math.nan),
     ]
 
-    text = comparison(make_row(0, 0.85), CORRECTED, baselines, n_candidates=1)
+    text = comparison(make_row(0, 0.85), EXPECTED, baselines, n_candidates=1)
 
     assert "ignores all columns and scores 0.75. The candidates show no gain" in text
 

@@ -50,7 +50,7 @@ def test_numbers_on_the_page_match_the_results(name, request, read_page):
         assert math.isnan(std) if key is None else float(key) == std
 
 
-def test_the_answer_has_best_and_corrected_score(grid, iris, read_page):
+def test_the_answer_has_best_and_expected_score(grid, iris, read_page):
     """Next to the baselines, with exact values."""
     html = render(gather(grid, *iris))
     own = read_page(html)
@@ -59,12 +59,12 @@ def test_the_answer_has_best_and_corrected_score(grid, iris, read_page):
     keys = [float(key) for _, key in own.column("scores-table", "score")]
     starts = ("dummy ", "linear ", "best, uncorrected ", "expected on new data ")
     assert all(n.startswith(start) for n, start in zip(names, starts, strict=True))
-    assert keys[2:] == [grid.best_score_, grid.corrected_score_.score]
+    assert keys[2:] == [grid.best_score_, grid.expected_score_.score]
     # The picture has them on a linear axis.
     at = re.findall(r'<circle cx="([\d.]+)"[^>]*class="mark', html)
     assert np.corrcoef(np.array(at, dtype=float), keys)[0, 1] == pytest.approx(1, abs=1e-4)
     lows = [key for _, key in own.column("scores-table", "from")]
-    assert float(lows[-1]) == grid.corrected_score_.low
+    assert float(lows[-1]) == grid.expected_score_.low
 
 
 def test_other_formats_are_refused_before_any_work(tmp_path):
@@ -176,7 +176,7 @@ def test_two_hundred_candidates_are_less_than_a_megabyte(
         for k in range(200)
     ]
     part = make_report(rows, curves=make_curves(5, 300), best_epoch=300)
-    texts = {"title": "A search", "subtitle": "", "metric": "accuracy", "verdict": "Yes."}
+    texts = {"title": "A search", "subtitle": "", "metric": "accuracy", "summary": "Yes."}
     versions = {"sk_tune": "0"}
     made = Reproduction(versions=versions, seeds={}, cv="KFold()", data={}, code="search")
 
@@ -341,7 +341,7 @@ def test_the_text_begins_with_the_answer(grid):
 
     title, *answer = text.split("\n\n")[0].splitlines()
     assert title == "GridSearchCV over StandardScaler → MLPClassifier"
-    score, *_ = str(grid.corrected_score_).split()
+    score, *_ = str(grid.expected_score_).split()
     assert answer[0].startswith(f"Expected on new data: {score} (")
     assert answer[1].startswith("Model: MLPClassifier, ")
     assert any(line.startswith("Next step: ") for line in answer)
@@ -358,7 +358,7 @@ def test_json_has_the_results_in_full(hyperband, hostile, grid):
     scores = [row["score"] for row in content["candidates"]]
     assert scores == hyperband.cv_results_["mean_test_score"].tolist()
     assert content["best"]["row"] == hyperband.best_index_
-    assert page["corrected"]["score"] == hyperband.corrected_score_.score
+    assert page["expected"]["score"] == hyperband.expected_score_.score
     assert content["ledger"]["epochs_trained"] == hyperband.ledger_.epochs_trained
     assert len(content["curves"]["train_loss"]) == 3
     first, *_ = json.loads(to_json(gather(hostile)))["searches"][0]["candidates"]

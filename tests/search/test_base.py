@@ -38,7 +38,7 @@ from sk_tune import (
     HyperbandSearchCV,
     fleet,
 )
-from sk_tune._scores import corrected_score, scorer_metric
+from sk_tune._scores import expected_score, scorer_metric
 from sk_tune.exceptions import TrainingDivergedError
 
 CV = StratifiedKFold(3, shuffle=True, random_state=1)
@@ -58,7 +58,7 @@ def test_a_fitted_search_survives_pickle_and_copy(search, iris):
     for other in (pickle.loads(pickle.dumps(search)), copy.deepcopy(search)):
         assert_array_equal(other.predict(iris.X), search.predict(iris.X))
         assert_array_equal(other.oof_predictions_, search.oof_predictions_)
-        assert other.corrected_score_ == search.corrected_score_
+        assert other.expected_score_ == search.expected_score_
         assert other.ledger_ == search.ledger_
         assert other.learning_curves_.equals(search.learning_curves_)
 
@@ -268,7 +268,7 @@ def _share_right(y, predicted):
     return float(np.mean(y == predicted))
 
 
-def test_the_corrected_score_of_several_labels(make_estimator, iris):
+def test_the_expected_score_of_several_labels(make_estimator, iris):
     """Probabilities of each label become labels for a metric of labels."""
     y = np.column_stack([iris.y == 0, iris.X[:, 0] > 5.8]).astype(int)
     net = make_estimator("MLPClassifier", max_epochs=5)
@@ -276,7 +276,7 @@ def test_the_corrected_score_of_several_labels(make_estimator, iris):
     scoring = make_scorer(_share_right)
     search = GridSearchCV(net, {"width": [8]}, scoring=scoring, cv=cv).fit(iris.X, y)
 
-    corrected = search.corrected_score_
+    corrected = search.expected_score_
 
     predicted = (search.oof_predictions_[0] > 0.5).astype(int)
     assert corrected.naive_score == pytest.approx(_share_right(y, predicted))
@@ -311,7 +311,7 @@ def test_metrics_beyond_predictions_are_not_corrected(
     """Metrics of decisions, undefined scores, and callables."""
     search = GridSearchCV(estimator, grid, scoring=scoring, cv=CV, refit=False)
 
-    assert search.fit(iris.X, np.array(labels)[iris.y]).corrected_score_ is None
+    assert search.fit(iris.X, np.array(labels)[iris.y]).expected_score_ is None
 
 
 @pytest.mark.parametrize("estimator", [LinearSVC(), LogisticRegression()])
@@ -319,7 +319,7 @@ def test_labels_suffice_for_a_metric_of_labels(estimator, iris):
     """With or without probabilities of the classifier."""
     search = GridSearchCV(estimator, {"C": [0.1, 1.0]}, cv=CV).fit(iris.X, iris.y == 1)
 
-    corrected = search.corrected_score_
+    corrected = search.expected_score_
     assert corrected.naive_score == pytest.approx(search.best_score_)
     assert corrected.low <= corrected.score <= corrected.high
 
@@ -335,14 +335,14 @@ def test_one_column_of_labels_equals_a_vector(net, iris, kind):
 
     search.fit(iris.X, iris.y[:, np.newaxis])
 
-    assert search.corrected_score_ == expected.corrected_score_
+    assert search.expected_score_ == expected.expected_score_
     # Rows of iris are in the order of classes, and so each fold lacks one.
     assert_array_equal(search.oof_predictions_, expected.oof_predictions_)
     assert np.isfinite(search.oof_predictions_).all()
     assert search.search_record_.y.shape == (150,)
 
 
-def test_the_corrected_score_counts_each_candidate_once(net, iris):
+def test_the_expected_score_counts_each_candidate_once(net, iris):
     """A candidate of several rungs counts with the most resources only."""
     # The worst loss wins, so fewer epochs are better than more.
     worst = make_scorer(log_loss, response_method="predict_proba")
@@ -354,8 +354,8 @@ def test_the_corrected_score_counts_each_candidate_once(net, iris):
     assert len(rows) == 3 < len(halving.cv_results_["params"])
     predictions, metric = halving.oof_predictions_[rows], scorer_metric(worst)
     options = {"classes": np.arange(3), "random_state": 0}
-    expected = corrected_score(predictions, iris.y, metric, **options)
-    assert halving.corrected_score_ == expected
+    expected = expected_score(predictions, iris.y, metric, **options)
+    assert halving.expected_score_ == expected
 
 
 def test_equal_failures_are_counted_together(net, iris):
@@ -632,7 +632,7 @@ def test_the_requested_number_of_predictions_is_kept(net, iris, is_network, keep
     assert_array_equal(
         np.hstack(search.held_out_rows_), np.hstack(reference.held_out_rows_)
     )
-    assert search.corrected_score_ == (reference.corrected_score_ if n_kept == 3 else None)
+    assert search.expected_score_ == (reference.expected_score_ if n_kept == 3 else None)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

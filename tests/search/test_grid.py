@@ -371,7 +371,7 @@ def test_y_may_be_absent(iris, assert_same_search):
     kmeans = KMeans(random_state=0, n_init=1)
     search = assert_same_search(*pair(kmeans, {"n_clusters": [2, 3]}, cv=KFold(3)), iris.X)
 
-    assert search.corrected_score_ is None
+    assert search.expected_score_ is None
     assert search.oof_predictions_.shape == (2, 150)
 
 

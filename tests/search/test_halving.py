@@ -207,7 +207,7 @@ def test_ctrl_c_in_a_later_rung_leaves_the_best_of_the_previous(net, iris):
     assert search.best_index_ == np.argmax(scores)
     assert search.best_score_ == scores.max()
     assert search.best_estimator_.learning_rate == search.best_params_["learning_rate"]
-    assert search.corrected_score_ is not None
+    assert search.expected_score_ is not None
 
 
 @pytest.mark.filterwarnings("ignore:One or more of the")

@@ -310,7 +310,7 @@ def test_ctrl_c_leaves_a_usable_search(net, iris, options):
     alone = GridSearchCV(net, WIDTHS, cv=CV).fit(*iris)
     assert search.best_score_ == alone.cv_results_["mean_test_score"][search.best_index_]
     assert search.predict(iris.X).shape == (150,)
-    assert search.corrected_score_ is not None
+    assert search.expected_score_ is not None
     assert "interrupted" in "".join(search.cv_results_["failure_reason"])
 
 
@@ -354,7 +354,7 @@ def test_an_unfinished_refit_loses_no_result(iris, error, monkeypatch):
         search.fit(*iris)
 
     assert search.best_score_ == search.cv_results_["mean_test_score"].max() == best
-    assert search.corrected_score_ is not None
+    assert search.expected_score_ is not None
     assert len(search.oof_predictions_) == 2
     assert search.ledger_.seconds_refit == 0.0
     assert not hasattr(search, "best_estimator_")

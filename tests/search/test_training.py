@@ -231,7 +231,7 @@ def test_a_parameter_that_cannot_be_pickled_may_be_promoted(make_estimator, iris
     search = halving(net, grid, **rungs).fit(*iris)
 
     assert search.ledger_.epochs_trained == 2 * 3 * 2 + 3 * 2
-    assert search.corrected_score_ is not None
+    assert search.expected_score_ is not None
 
 
 def mean_curve(search, row, column):

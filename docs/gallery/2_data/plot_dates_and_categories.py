@@ -76,7 +76,7 @@ space = {
     "mlpregressor__dropout": uniform(0, 0.3),
 }
 search = HyperbandSearchCV(net, space, cv=cv, min_resources=3, random_state=0).fit(X, y)
-print(search.corrected_score_)
+print(search.expected_score_)
 
 # %%
 # Two baselines get the same preparation: a linear model, and gradient boosting with its
@@ -89,17 +89,17 @@ baselines = {
     ),
 }
 expected = {name: cross_val_score(m, X, y, cv=cv).mean() for name, m in baselines.items()}
-expected["network"] = search.corrected_score_.score
+expected["network"] = search.expected_score_.score
 models = {name: model.fit(X, y) for name, model in baselines.items()} | {"network": search}
 test_scores = {name: model.score(X_new, y_new) for name, model in models.items()}
 
 # %%
 # Left: the cross-validation scores and the scores on the new days.  For the search, the
-# former is ``corrected_score_``, which corrects for the choice of the best candidate.
+# former is ``expected_score_``, which corrects for the choice of the best candidate.
 
 fig, (left, right) = plt.subplots(1, 2, figsize=(10.5, 4.2), layout="constrained")
 places = np.arange(3)
-corrected = search.corrected_score_
+estimate = search.expected_score_
 left.bar(places - 0.2, expected.values(), 0.38, label="promised", color="lightsteelblue")
 left.bar(
     places + 0.2,
@@ -110,8 +110,8 @@ left.bar(
 )
 left.errorbar(
     [1.8],
-    [corrected.score],
-    [[corrected.score - corrected.low], [corrected.high - corrected.score]],
+    [estimate.score],
+    [[estimate.score - estimate.low], [estimate.high - estimate.score]],
     color="black",
     capsize=4,
     label="95 % interval",

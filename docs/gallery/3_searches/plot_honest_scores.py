@@ -29,13 +29,13 @@ space = {
 }
 
 # %%
-# ``best_score_`` is scikit-learn's: the highest mean over the folds.  ``corrected_score_``
+# ``best_score_`` is scikit-learn's: the highest mean over the folds.  ``expected_score_``
 # repeats the choice on resampled samples and scores it on the samples left out, so that
 # luck does not count; it comes with an interval.  Both are computed for 2, 8 and 32
 # candidates on twelve draws of the noise.
 
 sizes = [2, 8, 32]
-naive, corrected, covered = [], [], []
+naive, expected, covered = [], [], []
 for draw in range(12):
     rng = np.random.default_rng(draw)
     X = rng.normal(size=(80, 6))
@@ -45,24 +45,24 @@ for draw in range(12):
         search = RandomizedSearchCV(
             net, space, n_iter=size, cv=cv, refit=False, random_state=draw, n_jobs=1
         ).fit(X, y)
-        score = search.corrected_score_
+        score = search.expected_score_
         naive.append(search.best_score_)
-        corrected.append(score.score)
+        expected.append(score.score)
         covered.append(score.low <= 0.5 <= score.high)
-naive, corrected = (np.reshape(values, (12, len(sizes))) for values in (naive, corrected))
+naive, expected = (np.reshape(values, (12, len(sizes))) for values in (naive, expected))
 print("candidates", *sizes, sep="\t")
 print("best score", *naive.mean(axis=0).round(3), sep="\t")
-print("corrected ", *corrected.mean(axis=0).round(3), sep="\t")
+print("expected  ", *expected.mean(axis=0).round(3), sep="\t")
 print(f"the interval covers the truth in {np.mean(covered):.0%} of these searches")
 
 # %%
-# With more candidates, the best of them looks better.  The corrected score does not rise.
+# With more candidates, the best of them looks better.  The expected score does not rise.
 # With so few samples it is even slightly low, which is the cautious side.
 
 fig, ax = plt.subplots(figsize=(7.5, 4.5), layout="constrained")
 for values, name, colour in [
     (naive, "best_score_", "tab:red"),
-    (corrected, "corrected_score_", "tab:blue"),
+    (expected, "expected_score_", "tab:blue"),
 ]:
     ax.plot(sizes, values.T, ".", color=colour, alpha=0.3)
     ax.plot(
@@ -86,6 +86,6 @@ ax.legend()
 plt.show()
 
 # %%
-# Note: report ``corrected_score_``, not ``best_score_``.  It corrects for the choice of a
+# Note: report ``expected_score_``, not ``best_score_``.  It corrects for the choice of a
 # candidate, but not for leaks between folds or choices that you made by hand after seeing
 # scores.

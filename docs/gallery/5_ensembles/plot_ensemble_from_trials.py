@@ -50,11 +50,11 @@ search = RandomizedSearchCV(
 # The ensemble only chooses members; it does not train.
 
 ensemble = TrialEnsembleClassifier.from_search(search, random_state=0)
-score = ensemble.score_
+score = ensemble.expected_score_
 print(
     f"expected log loss {-score.score:.3f}, between {-score.high:.3f} and {-score.low:.3f};"
 )
-print(f"the best candidate alone {-score.best_candidate_score:.3f}")
+print(f"the best candidate alone {-ensemble.best_candidate_score_.score:.3f}")
 ensemble.contributions_.round(4).head()
 
 # %%

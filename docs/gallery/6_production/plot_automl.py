@@ -53,12 +53,12 @@ X.head()
 
 auto = AutoClassifier(time_budget=15, n_jobs=1, random_state=0).fit(X, y)
 print(auto.scoring_reason_)
-print("expected on new data, 95 % interval:", auto.corrected_score_)
-print(auto.verdict_.replace(". ", ".\n"))
+print("expected on new data, 95 % interval:", auto.expected_score_)
+print(auto.summary_.replace(". ", ".\n"))
 
 # %%
 # The leaderboard has a line for each model.  The scores of single models come from the
-# search, so the best of them is optimistic; ``corrected_score_`` is not.
+# search, so the best of them is optimistic; ``expected_score_`` is not.
 
 auto.leaderboard_.drop(columns="params").head(8)
 
@@ -83,7 +83,7 @@ bars = left.barh(
     color=[colors.get(name, "tab:gray") for name in names if name in auto.blends_],
 )
 left.bar_label(bars, fmt="%.3f", padding=3)
-expected = auto.corrected_score_
+expected = auto.expected_score_
 left.errorbar(
     [expected.score],
     [len(test_scores) - 0.35],

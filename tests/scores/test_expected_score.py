@@ -27,10 +27,10 @@ from sklearn.model_selection import KFold, RepeatedKFold
 
 from sk_tune import GridSearchCV
 from sk_tune._scores import (
-    CorrectedScore,
     FoldScores,
+    ScoreEstimate,
     _expected_score,
-    corrected_score,
+    expected_score,
     scorer_metric,
 )
 
@@ -150,7 +150,7 @@ def test_sums_equal_the_metric_on_drawn_rows(name, n_outputs, seed, n_rows):
         expected = [metric.sign * score for score in drawn]
 
     scores = [
-        corrected_score([one], y, metric, sample_weight=weight, n_bootstraps=1).naive_score
+        expected_score([one], y, metric, sample_weight=weight, n_bootstraps=1).naive_score
         for one in responses
     ]
 
@@ -162,10 +162,10 @@ def test_a_notebook_shows_a_sentence():
     """With the interval, its confidence and the score before the correction."""
     values = {"score": 0.8, "low": 0.75, "high": 0.85, "confidence": 0.95}
 
-    html = CorrectedScore(**values, n_bootstraps=99, naive_score=0.83)._repr_html_()
+    html = ScoreEstimate(**values, method="bootstrap", naive_score=0.83)._repr_html_()
 
     assert html.startswith("<p>Expected on new data: <b>0.800 [0.750, 0.850]</b> (95 % int")
-    assert "99 resamples; 0.830 without" in html
+    assert "interval by bootstrap; 0.830 without" in html
 
 
 def test_the_correction_is_the_mean_over_all_resamples():
@@ -180,7 +180,7 @@ def test_the_correction_is_the_mean_over_all_resamples():
             best = right[:, list(rows)].mean(axis=1).argmax()
             outside.append(right[best, missed].mean())
 
-    corrected = corrected_score(
+    corrected = expected_score(
         predictions, y, scorer_metric("accuracy"), n_bootstraps=20_000
     )
 
@@ -191,7 +191,7 @@ def test_the_correction_is_the_mean_over_all_resamples():
 
 def _score(name, y, response, **options):
     options = {"n_bootstraps": 1, **options}
-    return corrected_score([response], y, _metric(name), **options).naive_score
+    return expected_score([response], y, _metric(name), **options).naive_score
 
 
 def test_probabilities_need_a_column_for_each_class_only():
@@ -216,7 +216,7 @@ def test_a_log_loss_with_labels_is_a_function_of_sums():
 
     assert not _needs_calls(metric, y, p[np.newaxis])
     expected = metric(y, p)
-    assert corrected_score([p], y, metric).naive_score == pytest.approx(expected, rel=1e-12)
+    assert expected_score([p], y, metric).naive_score == pytest.approx(expected, rel=1e-12)
 
 
 @pytest.mark.parametrize("offset", [0.0, 0.5])
@@ -262,7 +262,7 @@ def test_other_metrics_are_called():
 
 
 ACCURACY = scorer_metric("accuracy")
-seeded = partial(corrected_score, random_state=0)
+seeded = partial(expected_score, random_state=0)
 
 
 def _labels(rng, n_candidates, n_rows, accuracy):
@@ -276,7 +276,7 @@ def test_the_best_of_many_guessers_is_at_chance_when_corrected():
     """The best of 50 means of 200 rows is expected 2.25 standard errors above 0.5."""
     rng = np.random.default_rng(0)
     results = [
-        corrected_score(
+        expected_score(
             *_labels(rng, 50, 200, 0.5), ACCURACY, n_bootstraps=200, random_state=seed
         )
         for seed in range(200)
@@ -320,9 +320,9 @@ def test_blocks_of_rows_are_resampled_as_rows_are(monkeypatch, name):
     metric, weight = scorer_metric(name), rng.uniform(0.5, 1.5, size=3000)
     options = {"n_bootstraps": 400, "random_state": 4, "sample_weight": weight}
 
-    by_row = corrected_score(predictions, y, metric, **options)
+    by_row = expected_score(predictions, y, metric, **options)
     monkeypatch.setattr(_expected_score, "_MOST_BLOCKS", 600)
-    by_block = corrected_score(predictions, y, metric, **options)
+    by_block = expected_score(predictions, y, metric, **options)
 
     width = by_row.high - by_row.low
     assert by_block.naive_score == pytest.approx(by_row.naive_score, rel=1e-9)
@@ -449,7 +449,7 @@ def test_infinite_scores_are_never_chosen():
 @pytest.mark.parametrize("metric", [ACCURACY, lambda y_true, y_pred: 1.0])
 def test_nothing_to_choose_from_has_no_score(metric):
     """All candidates failed: NaN, not an error."""
-    result = corrected_score(np.full((3, 10), np.nan), np.zeros(10), metric)
+    result = expected_score(np.full((3, 10), np.nan), np.zeros(10), metric)
 
     assert np.isnan([result.score, result.low, result.high, result.naive_score]).all()
     assert result.n_bootstraps == 0
@@ -466,12 +466,12 @@ def test_probabilities_become_the_input_of_the_metric():
     aucs = [roc_auc_score(y, p[:, 1]) for p in probabilities[:2]]
     options = {"n_bootstraps": 30, "random_state": 0}
 
-    accuracy = corrected_score(probabilities, y, ACCURACY, classes=classes, **options)
-    auc = corrected_score(
+    accuracy = expected_score(probabilities, y, ACCURACY, classes=classes, **options)
+    auc = expected_score(
         probabilities, y, scorer_metric("roc_auc"), classes=classes, **options
     )
 
-    assert accuracy == corrected_score(labels, y, ACCURACY, **options)
+    assert accuracy == expected_score(labels, y, ACCURACY, **options)
     assert auc.naive_score == pytest.approx(max(aucs), rel=1e-12)
 
 
@@ -482,10 +482,10 @@ def test_multilabel_probabilities_have_a_threshold_of_one_half():
     probabilities = np.clip(y + rng.normal(0, 0.3, size=(2, 30, 3)), 0, 1)
     options = {"n_bootstraps": 10, "random_state": 0}
 
-    result = corrected_score(probabilities, y, ACCURACY, classes=[0, 1], **options)
+    result = expected_score(probabilities, y, ACCURACY, classes=[0, 1], **options)
 
     labels = (probabilities > 0.5).astype(int)
-    assert result == corrected_score(labels, y, ACCURACY, **options)
+    assert result == expected_score(labels, y, ACCURACY, **options)
 
 
 def test_any_callable_is_a_metric_and_takes_fewer_resamples():
@@ -530,7 +530,7 @@ def test_resamples_for_which_a_metric_raises_are_left_out():
     assert np.isnan(result.score)
 
 
-def test_a_corrected_score_prints_with_its_interval():
+def test_an_expected_score_prints_with_its_interval():
     """All three numbers with three decimals: it is wider than 0.1."""
     predictions, y = _labels(np.random.default_rng(9), 3, 40, 0.8)
 
@@ -552,7 +552,7 @@ def test_repeated_folds_correct_the_score_of_one_network(n_repeats):
 
     # By hand: the variance of a target and that of a prediction.
     assert search.best_score_ == pytest.approx(-2, abs=0.5)
-    assert search.corrected_score_.naive_score == pytest.approx(search.best_score_, abs=0.3)
+    assert search.expected_score_.naive_score == pytest.approx(search.best_score_, abs=0.3)
 
 
 class Noisy(RegressorMixin, BaseEstimator):
@@ -589,7 +589,7 @@ def test_weights_count_if_the_deciding_metric_takes_them(refit):
     expected = r2_score(y, predicted, sample_weight=weight)
     if refit != "r2":
         expected = -max_error(y, predicted)
-    assert search.corrected_score_.naive_score == pytest.approx(expected)
+    assert search.expected_score_.naive_score == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("asked", [True, "w", False])
@@ -613,7 +613,7 @@ def test_weights_count_if_the_deciding_metric_requests_them(asked, n_metrics):
 
     counts = weight if asked else None
     expected = r2_score(y, search.oof_predictions_[0], sample_weight=counts)
-    assert search.corrected_score_.naive_score == pytest.approx(expected)
+    assert search.expected_score_.naive_score == pytest.approx(expected)
 
 
 class Sure(ClassifierMixin, BaseEstimator):
@@ -635,5 +635,5 @@ def test_sure_networks_lose_as_much_as_in_the_search():
     X = np.where(np.arange(120) % 10 == 0, 1 - y, y)[:, np.newaxis]
     search = GridSearchCV(Sure(), {}, scoring="neg_log_loss", cv=KFold(3)).fit(X, y)
 
-    assert search.corrected_score_.naive_score == pytest.approx(search.best_score_)
+    assert search.expected_score_.naive_score == pytest.approx(search.best_score_)
     assert -2 < search.best_score_ < -1

@@ -1,4 +1,4 @@
-"""Sentences of the verdict."""
+"""Sentences of the summary."""
 
 import math
 from dataclasses import replace
@@ -6,18 +6,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sk_tune._automl import Score, format_score, scale_of
+from sk_tune._automl import ModelScore, format_score, scale_of
 from sk_tune._automl._scoring import Scoring
-from sk_tune._automl._verdict import verdict as _verdict
+from sk_tune._automl._summary import summary as _summary
 
 NAN = math.nan
 ACCURACY = Scoring(name="accuracy", scorer="accuracy", reason="")
 LABELS = np.repeat(["no", "yes"], [90, 10])
 
 
-def verdict(scores, scoring=ACCURACY, **options):
-    """Return the verdict on a classification of 100 rows."""
-    return _verdict(scores, scoring, **{"n_rows": 100, "labels": LABELS, **options})
+def summary(scores, scoring=ACCURACY, **options):
+    """Return the summary of a classification of 100 rows."""
+    return _summary(scores, scoring, **{"n_rows": 100, "labels": LABELS, **options})
 
 
 def _scores(
@@ -35,8 +35,9 @@ def _scores(
         loss = 0.7
         if mean is not None:
             lead, loss = mean - 0.51, 1.2 - mean
-        leads = {"lead": lead, "loss": loss, "loss_lead": lead}
-        return Score(name=name, mean=mean, std=std, held_out=held_out, **leads)
+        leads = {"lead": lead, "loss": loss, "loss_lead": lead, "low": NAN, "high": NAN}
+        leads |= {"confidence": 0.95, "method": "cross-fitting"}
+        return ModelScore(name=name, score=mean, std=std, held_out=held_out, **leads)
 
     scores = {
         "dummy": score("dummy", 0.5),
@@ -45,7 +46,7 @@ def _scores(
         "best model": replace(score("best model", alone[0], alone[2]), std=alone[1]),
         "ensemble": score("ensemble", ensemble, held),
     }
-    return {name: s for name, s in scores.items() if s.mean is not None}
+    return {name: s for name, s in scores.items() if s.score is not None}
 
 
 @pytest.mark.parametrize(
@@ -92,9 +93,9 @@ def _scores(
         ),
     ],
 )
-def test_the_verdict_compares_the_models(scores, words):
+def test_the_summary_compares_the_models(scores, words):
     """Each case has its sentence."""
-    text = verdict(scores)
+    text = summary(scores)
 
     for word in words:
         assert word in text
@@ -109,11 +110,11 @@ def test_the_verdict_compares_the_models(scores, words):
     ],
 )
 def test_leaks_come_first(n_leaks, start):
-    """The verdict starts with a warning about its scores."""
-    text = verdict(_scores(0.8), n_leaks=n_leaks)
+    """The summary starts with a warning about its scores."""
+    text = summary(_scores(0.8), n_leaks=n_leaks)
 
     assert text.startswith(start)
-    assert text.endswith(verdict(_scores(0.8)))
+    assert text.endswith(summary(_scores(0.8)))
 
 
 def test_a_best_model_that_is_not_better_is_not_mentioned():
@@ -121,8 +122,8 @@ def test_a_best_model_that_is_not_better_is_not_mentioned():
     options = {"held": 0.75, "alone": (0.9, 0.01, 0.7)}
 
     for scores in (_scores(0.8), _scores(0.8, alone=(0.8001, 0.01, NAN))):
-        assert "best single model" not in verdict(scores)
-    assert "best single model" not in verdict(_scores(0.8, **options))
+        assert "best single model" not in summary(scores)
+    assert "best single model" not in summary(_scores(0.8, **options))
 
 
 def test_scores_have_the_digits_of_their_scale():
@@ -138,7 +139,7 @@ def test_with_only_the_dummy_the_use_of_the_columns_is_unknown():
     """No model was trained on them, because the time was too short."""
     scores = {k: v for k, v in _scores(0.5).items() if k in {"dummy", "ensemble"}}
 
-    assert verdict(scores).startswith("No model was trained except the dummy")
+    assert summary(scores).startswith("No model was trained except the dummy")
 
 
 def _scored_by(name, **options):
@@ -146,12 +147,12 @@ def _scored_by(name, **options):
 
 
 def test_informative_columns_without_a_higher_score_are_reported():
-    """Log loss improves and accuracy does not; the verdict recommends another metric."""
+    """Log loss improves and accuracy does not; the summary recommends another metric."""
     scores = _scores(0.505)
     scores["ensemble"] = replace(scores["ensemble"], loss_lead=0.1, loss=0.28)
     scores["dummy"] = replace(scores["dummy"], loss=0.33)
 
-    text = verdict(scores)
+    text = summary(scores)
 
     assert text == (
         "By accuracy the ensemble does not clearly beat the dummy, which always predicts "
@@ -168,7 +169,7 @@ def test_roc_auc_is_the_evidence_if_the_loss_is_not_clearly_lower():
 
     assert (
         "By ROC AUC it clearly beats predicting the class shares, 0.710 against 0.500"
-        in (verdict(scores))
+        in (summary(scores))
     )
 
 
@@ -183,7 +184,7 @@ def test_the_squared_error_of_several_targets_names_its_unit(n_targets, unit):
     informative["ensemble"] = replace(informative["ensemble"], loss_lead=0.1)
 
     texts = [
-        verdict(scores, _scored_by("r2"), labels=None, n_targets=n_targets)
+        summary(scores, _scored_by("r2"), labels=None, n_targets=n_targets)
         for scores in (noise, informative)
     ]
 
@@ -198,7 +199,7 @@ def test_a_higher_score_without_a_lower_loss_is_not_evidence():
         scores["ensemble"], loss_lead=-0.1, auc=0.52, auc_lead=-0.03
     )
 
-    text = verdict(scores, _scored_by("f1"))
+    text = summary(scores, _scored_by("f1"))
 
     assert text.startswith("No model clearly beats predicting the class shares")
     assert "its ROC AUC 0.520 against 0.500" in text
@@ -208,7 +209,7 @@ def test_a_higher_score_without_a_lower_loss_is_not_evidence():
 
 def test_an_ensemble_of_the_linear_model_is_not_compared_with_it():
     """It would lead itself by 0.000."""
-    text = verdict(_scores(0.8, linear=0.79999), members=["linear 3"])
+    text = summary(_scores(0.8, linear=0.79999), members=["linear 3"])
 
     assert text.startswith("The ensemble consists of the linear model alone (linear 3)")
     assert "ahead" not in text
@@ -217,7 +218,7 @@ def test_an_ensemble_of_the_linear_model_is_not_compared_with_it():
 
 def test_an_ensemble_of_one_other_model_is_named():
     """It is compared only with the linear model."""
-    text = verdict(_scores(0.8, alone=(0.9, 0.01, NAN)), members=["boosting 4"])
+    text = summary(_scores(0.8, alone=(0.9, 0.01, NAN)), members=["boosting 4"])
 
     assert text.startswith("The ensemble consists of one model, boosting 4.")
     assert "beats the linear model" in text
@@ -226,7 +227,7 @@ def test_an_ensemble_of_one_other_model_is_named():
 
 def test_the_best_linear_model_is_recommended_once():
     """It is recommended as the linear model, not again as the best model."""
-    text = verdict(_scores(0.8, linear=0.9, alone=(0.9, 0.01, NAN)))
+    text = summary(_scores(0.8, linear=0.9, alone=(0.9, 0.01, NAN)))
 
     assert "Prefer the linear model" in text
     assert "best single model" not in text

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""The verdict on a fit in a few sentences."""
+"""The summary of a fit in a few sentences."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sk_tune._automl._chosen import Score
+from sk_tune._automl._chosen import ModelScore
 from sk_tune._automl._scoring import Scoring
 
 Array = npt.NDArray[Any]
@@ -22,9 +22,9 @@ def format_score(score: float, scale: float = 1.0) -> str:
     return f"{score:.3f}" if 0.05 <= scale < 1000 else f"{score:.3g}"
 
 
-def scale_of(scores: Sequence[Score]) -> float:
+def scale_of(scores: Sequence[ModelScore]) -> float:
     """Return the largest absolute score; 1 if there is none."""
-    return max((abs(s.mean) for s in scores if not math.isnan(s.mean)), default=1.0)
+    return max((abs(s.score) for s in scores if not math.isnan(s.score)), default=1.0)
 
 
 def threshold_text(auto: Any) -> str:
@@ -35,8 +35,8 @@ def threshold_text(auto: Any) -> str:
     return f"{auto.positive_!r} is predicted if its probability is at least {value:.3g}."
 
 
-def verdict(
-    scores: Mapping[str, Score],
+def summary(
+    scores: Mapping[str, ModelScore],
     scoring: Scoring,
     *,
     n_rows: int,
@@ -76,7 +76,7 @@ def _both(one: float, other: float) -> str:
     return f"{format_score(one, other)} against {format_score(other, other)}"
 
 
-def _evidence(score: Score, dummy: Score, loss: str) -> tuple[str, str]:
+def _evidence(score: ModelScore, dummy: ModelScore, loss: str) -> tuple[str, str]:
     """Return the measure by which a model beats the dummy, and both values of it."""
     if score.loss_lead > 0:
         return loss, _both(score.loss, dummy.loss)
@@ -84,9 +84,9 @@ def _evidence(score: Score, dummy: Score, loss: str) -> tuple[str, str]:
 
 
 def _of_no_gain(
-    scores: Mapping[str, Score], scoring: Scoring, n_rows: int, loss: str, dummy: str
+    scores: Mapping[str, ModelScore], scoring: Scoring, n_rows: int, loss: str, dummy: str
 ) -> str:
-    """Return the verdict on an ensemble that does not clearly beat the dummy."""
+    """Summarise an ensemble that does not clearly beat the dummy."""
     best, alone, constant = scores["ensemble"], scores["best model"], scores["dummy"]
     if alone.beats_dummy:
         measure, values = _evidence(alone, constant, loss)
@@ -104,16 +104,16 @@ def _of_no_gain(
     if best.lead > 0:
         text += (
             f" By {scoring.text} the ensemble is ahead of the dummy, "
-            f"{_both(best.mean, constant.mean)}, but that alone does not show that the "
+            f"{_both(best.score, constant.score)}, but that alone does not show that the "
             "columns help."
         )
     return text
 
 
 def _of_no_lead(
-    scores: Mapping[str, Score], scoring: Scoring, labels: Array | None, loss: str
+    scores: Mapping[str, ModelScore], scoring: Scoring, labels: Array | None, loss: str
 ) -> str:
-    """Return the verdict if the columns help although the score is not higher."""
+    """Summarise columns that help although the score is not higher."""
     measure, values = _evidence(scores["ensemble"], scores["dummy"], loss)
     always = remedy = ""
     if labels is not None and scoring.metric.takes_labels:
@@ -132,7 +132,7 @@ def _of_no_lead(
 
 
 def _of_models(
-    scores: Mapping[str, Score], scoring: Scoring, members: Sequence[str]
+    scores: Mapping[str, ModelScore], scoring: Scoring, members: Sequence[str]
 ) -> str:
     """Compare the ensemble with the linear model, the best model and the networks."""
     best, linear = scores["ensemble"], scores.get("linear")
@@ -155,26 +155,28 @@ def _of_models(
     if networks is None:
         sentences.append("No network was trained.")
     else:
-        helps = best.mean - networks.mean > spread(networks)
+        helps = best.score - networks.score > spread(networks)
         more = ": the other members help." if helps else ", about the same."
-        score = format_score(networks.mean, scale)
+        score = format_score(networks.score, scale)
         sentences.append(f"The ensemble of networks alone scores {score}{more}")
     return " ".join(filter(None, sentences))
 
 
-def spread(score: Score) -> float:
+def spread(score: ModelScore) -> float:
     """Return the standard deviation over the folds; 0 for a single held-out part."""
     return 0.0 if math.isnan(score.std) else score.std
 
 
-def _values(score: Score) -> str:
-    return f"{score.mean} {score.held_out}"
+def _values(score: ModelScore) -> str:
+    return f"{score.score} {score.held_out}"
 
 
-def _against_linear(best: Score, linear: Score | None, scale: float, metric: str) -> str:
-    if linear is None or math.isnan(linear.mean):
+def _against_linear(
+    best: ModelScore, linear: ModelScore | None, scale: float, metric: str
+) -> str:
+    if linear is None or math.isnan(linear.score):
         return "The ensemble beats the dummy. There is no linear model to compare with."
-    gap = best.mean - linear.mean
+    gap = best.score - linear.score
     amount = format_score(abs(gap), scale)
     margin = f"the spread over the folds, {format_score(best.std, scale)}"
     if gap <= 0 or not float(amount):
@@ -200,11 +202,11 @@ def _against_linear(best: Score, linear: Score | None, scale: float, metric: str
     return text
 
 
-def _against_one(best: Score, alone: Score, scale: float) -> str:
+def _against_one(best: ModelScore, alone: ModelScore, scale: float) -> str:
     """Return a sentence if the best single model scores higher than the ensemble."""
     one, all_, where = alone.held_out, best.held_out, "on the rows set aside"
     if math.isnan(one) or math.isnan(all_):
-        one, all_, where = alone.mean, best.mean, "in the folds"
+        one, all_, where = alone.score, best.score, "in the folds"
         if math.isnan(alone.std):
             where = "on the held-out part"
     mine, theirs = format_score(one, scale), format_score(all_, scale)
