@@ -22,7 +22,7 @@ from measure import describe_machine, medians
 from skopt.space import Categorical, Integer, Real
 from threadpoolctl import threadpool_limits
 
-from sk_tune import as_space
+from sk_tune._space import as_space
 from sk_tune.sampler import BayesSampler, TPESampler
 
 BATCH = 8

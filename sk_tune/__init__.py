@@ -55,7 +55,7 @@ _NAMES = {
         "OptunaExport", "RandomizedSearchCV", "SearchPlan", "to_optuna",
     ),
     "_space": (
-        "Choice", "Space", "as_space", "skopt_space", "table_defaults", "table_space",
+        "Choice", "table_defaults", "table_space",
     ),
     "_versions": (
         "show_versions",

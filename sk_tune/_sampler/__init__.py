@@ -7,6 +7,7 @@ from sk_tune._sampler._samplers import (
     FidelitySampler,
     RandomSampler,
     Sampler,
+    Seed,
     announce,
     fill_failed,
 )
@@ -19,6 +20,7 @@ __all__ = [
     "FidelitySampler",
     "RandomSampler",
     "Sampler",
+    "Seed",
     "TPESampler",
     "announce",
     "fill_failed",

@@ -25,10 +25,11 @@ from typing import Any
 import numpy as np
 from numpy.random import RandomState
 from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from skopt.acquisition import gaussian_ei, gaussian_lcb, gaussian_pi
 
-from sk_tune._sampler._samplers import fill_failed
+from sk_tune._sampler._samplers import Seed, fill_failed
 from sk_tune._sampler._surrogate import (
     Belief,
     BoostedQuantiles,
@@ -38,7 +39,7 @@ from sk_tune._sampler._surrogate import (
     quiet_and_single,
     trees,
 )
-from sk_tune._space import Candidate, Space
+from sk_tune._space import AnySpace, Candidate, Space, as_space
 
 Array = NDArray[np.float64]
 
@@ -59,18 +60,43 @@ _FENCE = 3.0
 class BayesSampler:
     """Proposes candidates by the acquisition function of a model of the score.
 
-    The options are those of ``BayesSearchCV``; `base_estimator` may also be "auto": a
-    Gaussian process up to 100 points, extremely randomised trees beyond. `xi` is the least
-    improvement, in standard deviations of the scores, `kappa` the number of standard
-    deviations between mean and confidence bound. The first `n_initial_points` are spread
-    over the space. Every distribution needs ``ppf`` and ``cdf``.
+    The model is fitted once for each ``ask`` after a ``tell``, for any number of
+    candidates.  No candidate is proposed twice while new ones remain.  Pending candidates
+    are assumed to score the model's mean.
 
-    The model is fitted once for each `ask` after a `tell`, whatever their numbers of
-    candidates, and one model is stored. No candidate is proposed twice while new ones
-    remain. Pending candidates are assumed to score the model's mean.
+    Parameters
+    ----------
+    space : dict, list of dict or Space
+        As in :class:`~sk_tune.BayesSearchCV`.  Every distribution needs ``ppf`` and
+        ``cdf``.
+    random_state : int, RandomState or None, default=None
+        Seed of the candidates.
+    base_estimator : str or regressor, default="auto"
+        "GP", "ET", "RF", "GBRT", "dummy" or a regressor whose ``predict`` takes
+        ``return_std``, as in scikit-optimize; "auto" is a Gaussian process up to 100 points
+        and extremely randomised trees beyond.
+    acq_func : {"EI", "PI", "LCB", "gp_hedge"}, default="EI"
+        Acquisition function, as in scikit-optimize.
+    xi : float, default=0.001
+        Least improvement, in standard deviations of the scores.
+    kappa : float, default=1.96
+        Standard deviations between mean and confidence bound.
+    n_initial_points : int, default=10
+        Number of first candidates, which are a Latin hypercube.
 
-    >>> from sk_tune import as_space
-    >>> sampler = BayesSampler(as_space({"x": (-2.0, 2.0)}), random_state=0)
+    Raises
+    ------
+    ValueError
+        If `acq_func` or `base_estimator` is unknown, or a distribution cannot be modelled.
+
+    See Also
+    --------
+    TPESampler : Models densities of good and bad candidates.
+
+    Examples
+    --------
+    >>> from sk_tune.sampler import BayesSampler
+    >>> sampler = BayesSampler({"x": (-2.0, 2.0)}, random_state=0)
     >>> for _ in range(6):
     ...     candidates = sampler.ask(4)
     ...     sampler.tell(candidates, [-((c["x"] - 1) ** 2) for c in candidates])
@@ -80,23 +106,23 @@ class BayesSampler:
 
     def __init__(
         self,
-        space: Space,
-        random_state: Any = None,
+        space: AnySpace,
+        random_state: Seed = None,
         *,
-        base_estimator: Any = "auto",
+        base_estimator: str | BaseEstimator = "auto",
         acq_func: str = "EI",
         xi: float = 0.001,
         kappa: float = 1.96,
         n_initial_points: int = 10,
     ) -> None:
-        space.check_codes("Bayesian search")
+        self.space = as_space(space)
+        self.space.check_codes("Bayesian search")
         names = [*sorted(ACQUISITIONS), "gp_hedge"]
         if acq_func not in names:
             raise ValueError(
                 f"The 'acq_func' parameter of BayesSampler must be a str among {names}. "
                 f"Got {acq_func!r} instead."
             )
-        self.space = space
         self.base_estimator = base_estimator
         self.acq_func = acq_func
         self.xi = xi

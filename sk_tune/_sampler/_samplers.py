@@ -19,15 +19,25 @@ from numpy.random import RandomState
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_random_state
 
-from sk_tune._space import Candidate, Space
+from sk_tune._space import AnySpace, Candidate, Space, as_space
+
+Seed = int | RandomState | None
 
 
 @runtime_checkable
 class Sampler(Protocol):
     """Proposes candidates and learns from their scores.
 
-    An optional method ``expect(candidates)`` announces candidates that are evaluated
-    elsewhere: the sampler does not propose them, and ``tell`` reports their scores later.
+    The `sampler` parameter of :class:`~sk_tune.BayesSearchCV` and
+    :class:`~sk_tune.HyperbandSearchCV` takes any callable that is called as
+    ``sampler(space, random_state)`` and returns an object with these two methods, for
+    example a class.  An optional method ``expect(candidates)`` announces candidates that
+    are evaluated elsewhere: the sampler should not propose them, and ``tell`` reports their
+    scores later.
+
+    See Also
+    --------
+    Space : Draws candidates and turns them into numbers.
     """
 
     def ask(self, n_points: int) -> list[Candidate]:
@@ -85,19 +95,32 @@ def fill_failed(scores: NDArray[np.float64]) -> NDArray[np.float64] | None:
 class RandomSampler:
     """Draws candidates at random, without repetition if all parameters are lists.
 
-    The first `n` candidates are those of scikit-learn's ``ParameterSampler``, for a space
+    The first `n` candidates equal those of scikit-learn's ``ParameterSampler``, for a space
     that it accepts; batch sizes do not matter unless all parameters are lists.
 
-    >>> from sk_tune import as_space
-    >>> sampler = RandomSampler(as_space({"C": [1, 10, 100]}), random_state=0)
+    Parameters
+    ----------
+    space : dict, list of dict or Space
+        As in :class:`~sk_tune.BayesSearchCV`.
+    random_state : int, RandomState or None, default=None
+        Seed of the candidates.
+
+    See Also
+    --------
+    BayesSampler : Learns from the scores.
+
+    Examples
+    --------
+    >>> from sk_tune.sampler import RandomSampler
+    >>> sampler = RandomSampler({"C": [1, 10, 100]}, random_state=0)
     >>> sampler.ask(2)
     [{'C': 100}, {'C': 10}]
     >>> sampler.ask(2)
     [{'C': 1}]
     """
 
-    def __init__(self, space: Space, random_state: Any = None) -> None:
-        self.space = space
+    def __init__(self, space: AnySpace, random_state: Seed = None) -> None:
+        self.space = as_space(space)
         self._rng: RandomState = check_random_state(random_state)
         self._drawn: set[int] = set()
 
@@ -138,7 +161,7 @@ class FidelitySampler:
         self,
         make_sampler: Callable[[Space, int], Sampler],
         space: Space,
-        random_state: Any = None,
+        random_state: Seed = None,
     ) -> None:
         space.check_codes("a search that learns")
         self.make_sampler = make_sampler

@@ -15,9 +15,9 @@ from numpy.random import RandomState
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_random_state
 
-from sk_tune._sampler._samplers import fill_failed
+from sk_tune._sampler._samplers import Seed, fill_failed
 from sk_tune._sampler._surrogate import quiet_and_single
-from sk_tune._space import Candidate, Space
+from sk_tune._space import AnySpace, Candidate, as_space
 
 Array = NDArray[np.float64]
 
@@ -29,18 +29,46 @@ _MAX_FRUITLESS = 20
 
 
 class TPESampler:
-    """Proposes candidates by Optuna's ``TPESampler``.
+    """Proposes candidates by Optuna's tree-structured Parzen estimator.
 
-    Raises ImportError without the extra ``study``. Every distribution needs ``ppf`` and
-    ``cdf``. The first `n_initial_points` are random. Parameters are modelled jointly; a
-    branch is modelled together with the parameters above it.
+    Parameters are modelled jointly; a branch is modelled together with the parameters above
+    it.
+
+    Parameters
+    ----------
+    space : dict, list of dict or Space
+        As in :class:`~sk_tune.BayesSearchCV`.  Every distribution needs ``ppf`` and
+        ``cdf``.
+    random_state : int, RandomState or None, default=None
+        Seed of the candidates.
+    n_initial_points : int, default=10
+        Number of first candidates, which are random.
+
+    Raises
+    ------
+    ImportError
+        If Optuna, the extra ``study``, is not installed.
+
+    See Also
+    --------
+    BayesSampler : A model of the score.
+
+    Examples
+    --------
+    >>> from sk_tune.sampler import TPESampler
+    >>> sampler = TPESampler({"x": (-2.0, 2.0)}, random_state=0)
+    >>> for _ in range(20):
+    ...     candidates = sampler.ask(4)
+    ...     sampler.tell(candidates, [-((c["x"] - 1) ** 2) for c in candidates])
+    >>> abs(sampler.ask(1)[0]["x"] - 1) < 0.5
+    True
     """
 
     def __init__(
-        self, space: Space, random_state: Any = None, *, n_initial_points: int = 10
+        self, space: AnySpace, random_state: Seed = None, *, n_initial_points: int = 10
     ) -> None:
-        space.check_codes("a search that learns")
-        self.space = space
+        self.space = as_space(space)
+        self.space.check_codes("a search that learns")
         self._optuna = import_optuna("TPESampler")
         self._rng: RandomState = check_random_state(random_state)
         with self._quiet():
@@ -59,7 +87,7 @@ class TPESampler:
             distributions.CategoricalDistribution(range(n))
             if (n := column.dimension.n_categories)
             else distributions.FloatDistribution(0.0, 1.0)
-            for column in space.columns
+            for column in self.space.columns
         ]
         self._seen: set[bytes] = set()
         self._pending: dict[bytes, Any] = {}

@@ -221,13 +221,7 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
             config = joblib.parallel_config(backend=SearchBackend(self._session))
             self._session.config = config
             refits = adoption(self._trained_refit)
-            with (
-                asking_nets(),
-                config,
-                refits,
-                self._adapted(),
-                one_warning_per_topic(),
-            ):
+            with asking_nets(), config, refits, self._adapted():
                 try:
                     with self._session.closing:
                         super().fit(X, y, **params)  # type: ignore[misc]
@@ -304,13 +298,17 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
 
     @contextmanager
     def _adapted(self) -> Iterator[None]:
-        """Hide a callable `verbose` and a network's lack of callbacks from scikit-learn."""
+        """Hide a callable `verbose` and a network's lack of callbacks from scikit-learn.
+
+        Warnings of one topic become one warning.
+        """
         network, verbose = network_of(self.estimator), self.verbose
         self._listener = verbose if callable(verbose) else None
         if callable(verbose):
             # scikit-learn compares it with numbers.
             self.verbose = 0
         with ExitStack() as stack:
+            stack.enter_context(one_warning_per_topic())
             if network is not None and getattr(self, "_skl_callbacks", None):
                 # The search calls them for the network's fits.
                 stack.enter_context(warnings.catch_warnings())

@@ -22,6 +22,7 @@ from sk_tune._sampler import (
     BayesSampler,
     BoostedQuantiles,
     Sampler,
+    Seed,
     TPESampler,
     fill_failed,
 )
@@ -133,7 +134,7 @@ class BayesSearchCV(LearningParameters, DispatchParameters, BaseSearch):
     sampler: Annotated[str | SamplerFactory, StrOptions({"bayes", "tpe"}), callable] = (
         "bayes"
     )
-    random_state: Annotated[Any, "random_state"] = None
+    random_state: Annotated[Seed, "random_state"] = None
 
     def fit(self, X: Any, y: Any = None, *, callback: Any = None, **params: Any) -> Self:
         """Search for the best parameters, and fit the estimator with them.

@@ -19,7 +19,7 @@ from sklearn.model_selection import ParameterGrid
 
 from sk_tune._compat import top_k
 from sk_tune._declaration import parameters
-from sk_tune._sampler import RandomSampler
+from sk_tune._sampler import RandomSampler, Seed
 from sk_tune._schedule import AsynchronousBracket, HalvingPlan, halving_plan, n_promoted
 from sk_tune._search._asynchronous_rungs import (
     AsynchronousRungs,
@@ -308,7 +308,7 @@ class HalvingGridSearchCV(  # type: ignore[misc]
     ([9, 3, 1], [1, 3, 9])
     """
 
-    random_state: Any = None
+    random_state: Seed = None
 
     def _generate_candidate_params(self) -> list[Candidate]:
         candidates = list(ParameterGrid(self.param_grid))

@@ -13,10 +13,9 @@ from sk_tune._compat import StrOptions
 from sk_tune._declaration import COUNT, parameters
 from sk_tune._engine import Progress
 from sk_tune._estimators import Seconds
-from sk_tune._sampler import Sampler
+from sk_tune._sampler import Sampler, Seed
 from sk_tune._space import Space, as_space
 
-Seed = int | np.random.RandomState | None
 # Called with the space and the seed of a search.
 SamplerFactory = Callable[[Space, Seed], Sampler]
 
@@ -137,7 +136,7 @@ class DistributionParameters:
     """
 
     param_distributions: Any = field(kw_only=False)
-    random_state: Annotated[Any, "random_state"] = None
+    random_state: Annotated[Seed, "random_state"] = None
 
 
 @parameters

@@ -2,12 +2,13 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Search spaces: parameters, their values, and dependencies between them."""
 
-from sk_tune._space._conversion import as_space, points_of, skopt_space
+from sk_tune._space._conversion import AnySpace, as_space, points_of, skopt_space
 from sk_tune._space._dimensions import Distribution, IntegerRange, Interval, Values
 from sk_tune._space._space import Candidate, Choice, Space
 from sk_tune._space._table_space import table_defaults, table_space
 
 __all__ = [
+    "AnySpace",
     "Candidate",
     "Choice",
     "Distribution",

@@ -25,8 +25,14 @@ from sk_tune.exceptions import SpaceError
 _PRIORS = ("uniform", "log-uniform")
 
 
+AnySpace = Space | Mapping[str, Any] | Sequence[Any]
+
+
 def as_space(
-    param_distributions: Any, *, tuples_are_ranges: bool = True, may_be_empty: bool = False
+    param_distributions: AnySpace,
+    *,
+    tuples_are_ranges: bool = True,
+    may_be_empty: bool = False,
 ) -> Space:
     """Return the space of a user's description, without listing or drawing values.
 
@@ -40,6 +46,7 @@ def as_space(
     Raises SpaceError, which names the parameter, and TypeError if there are no dicts, as
     scikit-learn and scikit-optimize do.
 
+    >>> from sk_tune._space import as_space
     >>> as_space({"C": (1e-3, 10.0, "log-uniform"), "kernel": ["rbf", "linear"]})
     Space(C, kernel)
     """

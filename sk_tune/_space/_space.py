@@ -200,13 +200,41 @@ class Column:
 
 
 class Space:
-    """A set of candidates.
+    """The candidates of a search, at random or as rows of numbers.
 
-    `n_iters` is the number of candidates for each dict of the space. `names` are all
-    parameters, sorted; a candidate may lack some. `n_points` is the number of candidates,
-    None if infinite. `is_listed` says that all are equally likely, so that each can be
-    drawn once. `columns` are those of the matrix that models learn from; a parent is left
-    of its children.
+    Searches make it from their parameters and pass it to their sampler.
+
+    Parameters
+    ----------
+    root : Group
+        Tree of parameters.
+    n_iters : tuple of int or None, default=(None,)
+        Number of candidates for each dict of the space.
+
+    Attributes
+    ----------
+    names : list of str
+        All parameters, sorted; a candidate may lack some.
+    n_points : int or None
+        Number of candidates; None if infinite.
+    is_listed : bool
+        Whether all candidates are equally likely, so that each can be drawn once.
+    columns : tuple of Column
+        Columns of the matrix of numbers; a parent is left of its children.
+
+    See Also
+    --------
+    Sampler : Proposes candidates of a space.
+
+    Examples
+    --------
+    >>> from sk_tune.sampler import RandomSampler
+    >>> space = RandomSampler({"C": [1, 10], "kernel": ["rbf", "linear"]}).space
+    >>> space.names, space.n_points
+    (['C', 'kernel'], 4)
+    >>> codes = space.encode([{"C": 10, "kernel": "rbf"}])
+    >>> codes.tolist(), space.decode(codes)
+    ([[0.75, 0.0]], [{'C': 10, 'kernel': 'rbf'}])
     """
 
     def __init__(self, root: Group, n_iters: tuple[int | None, ...] = (None,)) -> None:
@@ -238,8 +266,20 @@ class Space:
     ) -> list[Candidate]:
         """Return random candidates, equal to ``ParameterSampler``'s if possible.
 
-        If all parameters are listed, candidates are distinct, at most `n_points`, and have
-        no index in `drawn`, to which their indices are added; otherwise independent.
+        Parameters
+        ----------
+        n : int
+            Number of candidates.
+        rng : RandomState
+            Source of random numbers.
+        drawn : set of int or None, default=None
+            Indices of candidates to omit if all parameters are listed; new ones are added.
+
+        Returns
+        -------
+        list of dict
+            If all parameters are listed, distinct candidates, at most `n_points`; otherwise
+            independent ones.
         """
         if self.is_listed:
             drawn = set() if drawn is None else drawn
@@ -260,10 +300,23 @@ class Space:
                 )
 
     def encode(self, candidates: Sequence[Mapping[str, Any]]) -> Codes:
-        """Return the codes of candidates, (N, D).
+        """Return candidates as numbers.
 
-        They are indices of categories, else numbers in [0, 1]; a fixed code where inactive.
-        Raises SpaceError if a parameter is missing, unknown, or has an unknown value.
+        Parameters
+        ----------
+        candidates : sequence of dict
+            Candidates of the space.
+
+        Returns
+        -------
+        ndarray of shape (n_candidates, n_columns)
+            Indices of categories, and numbers in [0, 1] for other parameters; a fixed
+            number for parameters that a candidate lacks.
+
+        Raises
+        ------
+        SpaceError
+            If a parameter is missing or unknown, or has an unknown value.
         """
         codes = np.empty((len(candidates), len(self.columns)))
         for row, candidate in enumerate(candidates):
@@ -277,7 +330,18 @@ class Space:
         return codes
 
     def decode(self, codes: Codes) -> list[Candidate]:
-        """Return the candidates of codes, with the original values and Python numbers."""
+        """Return the candidates of rows of numbers.
+
+        Parameters
+        ----------
+        codes : ndarray of shape (n_candidates, n_columns)
+            Numbers as from ``encode``.
+
+        Returns
+        -------
+        list of dict
+            Candidates with the original values, and Python numbers for numpy's.
+        """
         active = self.active(codes)
         return [
             {
