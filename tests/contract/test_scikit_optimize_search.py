@@ -6,8 +6,11 @@ Its wheel comes without tests, so these ask for the same behaviour as each test 
 search does, on smaller data.
 """
 
+import inspect
+
 import numpy as np
 import pytest
+import skopt
 from scipy.stats import rankdata
 from sklearn.base import BaseEstimator, clone
 from sklearn.metrics import confusion_matrix
@@ -30,6 +33,18 @@ TREES = {
 }
 LINEAR = {"model": Categorical([LinearSVC(random_state=0)]), "model__C": Real(1e-3, 1e1)}
 KERNELS = {"model": Categorical([SVC()]), "model__C": Real(1e-3, 1e3, prior="log-uniform")}
+
+
+def test_parameters_differ_from_scikit_optimize_as_documented():
+    """Names and defaults; the table is in the guide to searches."""
+    theirs = inspect.signature(skopt.BayesSearchCV).parameters
+    ours = inspect.signature(BayesSearchCV).parameters
+
+    shared = theirs.keys() & ours.keys()
+    assert theirs.keys() - shared == {"fit_params", "iid"}
+    assert {name for name in shared if theirs[name].default != ours[name].default} == {
+        "n_jobs", "n_points", "error_score"
+    }  # fmt: skip
 
 
 def search_svc(space=SPACE, **options):
