@@ -374,9 +374,10 @@ def _thorough_perceptron(problem: Problem) -> Model:
     """Return a slower network with defaults and space tuned on tables."""
     task = "classification" if problem.is_classification else "regression"
     params = table_defaults(task)
-    epochs = params.pop("max_epochs", MLPClassifier().max_epochs)
-    params["batch_size"] = batch_size = _batch_size(problem, MLPClassifier().batch_size)
-    space = {**table_space(task), "batch_size": _around(batch_size)}
+    net = MLPClassifier() if problem.is_classification else MLPRegressor()
+    epochs = params.pop("max_epochs", net.max_epochs)
+    params["batch_size"] = batch_size = _batch_size(problem, net.batch_size)
+    space = {**table_space(net), "batch_size": _around(batch_size)}
     prepare = TablePreparer(embeddings=True)
     model = _network(problem, "MLP", params, space, prepare, epochs)
     choices = {"prepare__embeddings": [True, False], **_NUMERIC}

@@ -3,7 +3,8 @@
 """Tuned defaults of a perceptron for tables, and the space around them.
 
 The values were chosen on five data sets and measured on others, see
-``docs/how-to/table-networks.md``.  What varies is what RealMLP [1]_ and TabM [2]_ tune.
+``docs/how-to/table-networks.md``.  The space has the parameters that RealMLP [1]_ and TabM
+[2]_ tune.
 
 References
 ----------
@@ -13,90 +14,97 @@ References
    parameter-efficient ensembling. ICLR 2025.
 """
 
-from typing import Any
+from typing import Any, Literal
 
 from scipy.stats import loguniform, uniform
+from sklearn.base import BaseEstimator, is_classifier
 
 _COMMON: dict[str, Any] = {"numerical_embedding": "piecewise_linear", "members": 8}
 _DEFAULTS: dict[str, dict[str, Any]] = {
-    # Classes are learnt by heart before long: a lower rate.
+    # Networks soon memorise the classes at a higher rate.
     "classification": {**_COMMON, "learning_rate": 2e-3},
-    # The more exactly a target can be known, the longer training pays; dropout keeps a
-    # long training from learning noise where it cannot.
+    # Smooth targets gain from long training; dropout limits overfitting to noisy ones.
     "regression": {**_COMMON, "learning_rate": 0.01, "max_epochs": 40, "dropout": 0.2},
 }
 
 
-def table_defaults(task: str, *, prefix: str = "") -> dict[str, Any]:
-    """Return parameters with which an MLP does well on tables before it is tuned.
+def table_defaults(task: Literal["classification", "regression"]) -> dict[str, Any]:
+    """Return parameters of an MLP that do well on tables without tuning.
 
-    They cost several times the training time of the estimator's own defaults.
+    Training takes several times as long as with the estimator's own defaults.
 
     Parameters
     ----------
     task : {"classification", "regression"}
-        What is predicted.
-    prefix : str, default=""
-        Put before each name, for the step of a pipeline.
+        Kind of target.
 
     Returns
     -------
     dict of str to object
-        For ``MLPClassifier`` or ``MLPRegressor``; all others keep their defaults.
+        For :class:`MLPClassifier` or :class:`MLPRegressor`; all other parameters keep their
+        defaults.
 
     Raises
     ------
     ValueError
-        If there is no such task.
+        If the task is unknown.
 
     See Also
     --------
+    table_pipeline : A pipeline with these parameters.
     table_space : The space around them.
 
     Examples
     --------
-    >>> from sk_tune import MLPRegressor
-    >>> from sk_tune import table_defaults
+    >>> from sk_tune import MLPRegressor, table_defaults
     >>> MLPRegressor(**table_defaults("regression")).members
     8
     """
-    _check_task(task)
-    return {prefix + name: value for name, value in _DEFAULTS[task].items()}
+    if task not in _DEFAULTS:
+        raise ValueError(
+            f"'task' must be 'classification' or 'regression'. Got {task!r} instead."
+        )
+    return dict(_DEFAULTS[task])
 
 
-def table_space(task: str, *, prefix: str = "") -> dict[str, Any]:
-    """Return what to tune of an MLP for tables.
+def table_space(estimator: BaseEstimator) -> dict[str, Any]:
+    """Return the space of an MLP for tables, for a search over an estimator.
 
     Parameters
     ----------
-    task : {"classification", "regression"}
-        What is predicted.
-    prefix : str, default=""
-        Put before each name, for the step of a pipeline.
+    estimator : MLPClassifier, MLPRegressor or an estimator that contains one
+        For example a pipeline, such as :func:`table_pipeline` returns.
 
     Returns
     -------
     dict of str to list or scipy distribution
-        For searches of sk_tune and scikit-learn.  The values of :func:`table_defaults` are
-        a point of it, but for the `max_epochs` of regression: start from an estimator that
-        has these values.
+        For searches of sk_tune and scikit-learn, by full names of parameters.  The values
+        of :func:`table_defaults` are in the space, except `max_epochs`, which keeps the
+        estimator's value.
 
     Raises
     ------
     ValueError
-        If there is no such task.
+        If the estimator contains no MLP.
 
     See Also
     --------
-    table_defaults : Where to start.
+    table_defaults : Parameters to start from.
 
     Examples
     --------
-    >>> from sk_tune import table_space
-    >>> sorted(table_space("regression", prefix="net__"))[:3]
+    >>> from sk_tune import table_pipeline, table_space
+    >>> sorted(table_space(table_pipeline("regressor")))[:3]
     ['net__activation', 'net__batch_size', 'net__dropout']
     """
-    _check_task(task)
+    # No other network has members.
+    names = (name.rpartition("members") for name in estimator.get_params())
+    prefix = next((start for start, name, end in names if name and not end), None)
+    if prefix is None:
+        raise ValueError(
+            "The estimator must be an MLPClassifier or MLPRegressor or contain one. "
+            f"Got {estimator!r} instead."
+        )
     space: dict[str, Any] = {
         "n_layers": [1, 2, 3],
         "width": [64, 128, 256],
@@ -110,13 +118,6 @@ def table_space(task: str, *, prefix: str = "") -> dict[str, Any]:
         "weight_decay": loguniform(1e-4, 0.3),
         "batch_size": [32, 64, 128],
     }
-    if task == "classification":
+    if is_classifier(estimator):
         space["label_smoothing"] = [0.0, 0.1]
     return {prefix + name: values for name, values in space.items()}
-
-
-def _check_task(task: str) -> None:
-    if task not in _DEFAULTS:
-        raise ValueError(
-            f"task must be 'classification' or 'regression'. Got {task!r} instead."
-        )

@@ -201,7 +201,7 @@ def test_tables_have_a_quick_and_a_thorough_network(mixed, make_problem, is_clas
     assert quick.name != thorough.name
     net = thorough.estimator.named_steps["net"].get_params()
     assert {n: net[n] for n in table_defaults(task)} == table_defaults(task)
-    assert set(table_space(task, prefix="net__")) <= set(thorough.space)
+    assert set(table_space(thorough.estimator)) <= set(thorough.space)
     params = thorough.estimator.get_params()
     for name, dimension in thorough.space.items():
         assert not isinstance(dimension, list) or params[name] in dimension

@@ -40,7 +40,7 @@ def test_the_network_has_the_defaults_for_tables(kind, network, is_kind, task):
     assert [*pipe.named_steps] == ["prepare", "net"]
     assert isinstance(pipe["net"], network)
     params = clone(pipe).get_params()
-    expected = table_defaults(task, prefix="net__")
+    expected = {f"net__{name}": value for name, value in table_defaults(task).items()}
     assert {name: params[name] for name in expected} == expected
     assert params["net__random_state"] == 7
 
@@ -58,9 +58,10 @@ def test_hyperband_searches_the_pipeline():
     """A table becomes a tuned network in two lines."""
     X, y = _table(100)
     pipe = table_pipeline("classifier", random_state=0)
-    space = table_space("classification", prefix="net__")
 
-    search = HyperbandSearchCV(pipe, space, max_resources=3, cv=2, random_state=0).fit(X, y)
+    search = HyperbandSearchCV(
+        pipe, table_space(pipe), max_resources=3, cv=2, random_state=0
+    ).fit(X, y)
 
     assert search.predict(X).shape == y.shape
 

@@ -2,9 +2,16 @@
 
 import numpy as np
 import pytest
+from sklearn.compose import TransformedTargetRegressor
 from sklearn.model_selection import ParameterSampler
 
-from sk_tune import MLPClassifier, MLPRegressor, RandomizedSearchCV
+from sk_tune import (
+    CNNClassifier,
+    MLPClassifier,
+    MLPRegressor,
+    RandomizedSearchCV,
+    table_pipeline,
+)
 from sk_tune._estimators import check_parameters
 from sk_tune._space import table_defaults, table_space
 
@@ -23,54 +30,60 @@ def test_the_defaults_are_parameters_of_the_network(task):
 
 @pytest.mark.parametrize("task", TASKS)
 def test_the_space_holds_the_defaults(task):
-    """Where a search starts is a point of what it searches."""
+    """The start of a search is a point of its space."""
     defaults = {**TASKS[task]().get_params(), **table_defaults(task)}
 
-    for name, values in table_space(task).items():
+    space = table_space(TASKS[task]())
+    for name, values in space.items():
         if isinstance(values, list):
             assert defaults[name] in values
         else:
             low, high = values.support()
             assert low <= defaults[name] <= high
-    # What is tuned may vary, but for what only costs time.
-    assert set(table_defaults(task)) - set(table_space(task)) <= {"max_epochs"}
+    # More epochs only cost time.
+    assert set(table_defaults(task)) - set(space) <= {"max_epochs"}
 
 
 @pytest.mark.parametrize("task", TASKS)
 def test_every_point_of_the_space_is_a_network(task):
     """Of fifty points that scikit-learn draws, each passes the checks of fit."""
-    for params in ParameterSampler(table_space(task), 50, random_state=0):
+    for params in ParameterSampler(table_space(TASKS[task]()), 50, random_state=0):
         check_parameters(TASKS[task](**params))
 
 
-def test_a_prefix_names_the_step_of_a_pipeline():
-    """As scikit-learn writes parameters of a step."""
-    for make in (table_defaults, table_space):
-        plain, named = make("regression"), make("regression", prefix="net__")
+@pytest.mark.parametrize("network", TASKS.values())
+def test_the_space_has_the_full_names_of_parameters(network):
+    """Task and names come from the network in a pipeline or behind scaled targets."""
+    pipe = table_pipeline("classifier" if network is MLPClassifier else "regressor")
+    plain = table_space(network())
 
-        assert list(named) == [f"net__{name}" for name in plain]
+    assert list(table_space(pipe)) == [f"net__{name}" for name in plain]
+    assert ("label_smoothing" in plain) == (network is MLPClassifier)
+    behind = TransformedTargetRegressor(pipe)
+    assert list(table_space(behind))[:1] == ["regressor__net__n_layers"]
 
 
-@pytest.mark.parametrize("make", [table_defaults, table_space])
-def test_other_tasks_are_refused(make):
-    """The message names the two that there are."""
+def test_other_tasks_and_estimators_are_refused():
+    """The messages name the valid ones."""
     with pytest.raises(ValueError, match="'classification' or 'regression'. Got 'rank'"):
-        make("rank")
+        table_defaults("rank")
+    with pytest.raises(ValueError, match="MLPClassifier or MLPRegressor.*Got CNN"):
+        table_space(CNNClassifier())
 
 
 def test_defaults_can_be_changed_without_changing_them_for_others():
-    """Each call gives a dict of its own."""
+    """Each call returns a new dict."""
     table_defaults("regression")["members"] = 99
-    table_space("regression")["members"].append(99)
+    table_space(MLPRegressor())["members"].append(99)
 
     assert table_defaults("regression")["members"] != 99
-    assert 99 not in table_space("regression")["members"]
+    assert 99 not in table_space(MLPRegressor())["members"]
 
 
 def test_a_search_takes_the_space(iris):
     """As the distributions of a randomised search."""
     X, y = iris
-    space = {**table_space("classification"), "width": [8], "members": [1, 2]}
+    space = {**table_space(MLPClassifier()), "width": [8], "members": [1, 2]}
     net = MLPClassifier(**{**table_defaults("classification"), "max_epochs": 2})
     search = RandomizedSearchCV(net, space, n_iter=3, cv=2, random_state=0)
 

@@ -108,4 +108,4 @@ plt.show()
 # %%
 # Note: four members take twice the time of the plain network; the embeddings cost hardly
 # any here.  ``sk_tune.table_defaults("regression")`` returns defaults that were tuned
-# on real tables, and ``table_space("regression")`` a search space around them.
+# on real tables, and ``table_space(MLPRegressor())`` a search space around them.
