@@ -31,6 +31,9 @@ _NAMES = {
         "CNNClassifier", "CNNRegressor", "MLPClassifier", "MLPRegressor",
         "NetClassifier", "NetRegressor", "RNNClassifier", "RNNRegressor",
     ),
+    "_numerical_embedding": (
+        "Periodic", "PiecewiseLinear",
+    ),
     "_prepare": (
         "CategoryCodes", "SmoothClipScaler", "TablePreparer", "table_pipeline",
         "train_valid_test_split",

@@ -15,15 +15,45 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from functools import cache, wraps
 from itertools import chain
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any, TypeVar, dataclass_transform
 
 from sk_tune._compat import Interval
 from sk_tune._text import did_you_mean, page
 
 _Class = TypeVar("_Class", bound=type)
-# Constraint of a count.
-COUNT = Interval(Integral, 1, None, closed="left")
+
+
+class _NoBool(Interval):  # type: ignore[misc]
+    def is_satisfied_by(self, val: Any) -> bool:
+        return not isinstance(val, bool) and bool(super().is_satisfied_by(val))
+
+
+class WholeNumber(_NoBool):
+    """Constraint: an integer of at least `low`; True and False are not accepted."""
+
+    def __init__(self, low: int) -> None:
+        super().__init__(Integral, low, None, closed="left")
+
+
+class Number(_NoBool):
+    """Constraint: a finite number in an interval; `closed` names the included bounds."""
+
+    def __init__(self, low: float, high: float | None = None, closed: str = "left") -> None:
+        super().__init__(Real, low, high, closed=closed)
+
+
+class Seconds(Number):
+    """Constraint: a number of seconds."""
+
+    def __init__(self) -> None:
+        super().__init__(0, closed="neither")
+
+    def __str__(self) -> str:
+        return "a number of seconds greater than 0, such as 300.0,"
+
+
+COUNT = WholeNumber(1)
 # Marker for both sections of a class that describes only what its bases describe.
 _BOTH = "{parameters and attributes}"
 _SECTIONS = """Parameters

@@ -16,6 +16,8 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import sparse
 
+from sk_tune._numerical_embedding import PiecewiseLinear, as_embedding
+
 Floats = npt.NDArray[np.float64]
 
 # Rows and values are sampled: quartiles of this many are accurate, and take milliseconds.
@@ -53,7 +55,9 @@ def input_scale(X: Any, network: Any, rows: Any = None) -> InputScale | None:
 
     None if the network bins its inputs, or X has no numbers.
     """
-    if getattr(network, "numerical_embedding", None) == "piecewise_linear":
+    if isinstance(
+        as_embedding(getattr(network, "numerical_embedding", None)), PiecewiseLinear
+    ):
         return None
     try:
         sample = _sampled(X, rows)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class OptimizerRule:
     """An optimizer: the class of ``torch.optim``, and its update of K networks.
 
-    `options` maps ``(momentum, second_moment_decay, nesterov, fused)`` to options of the
+    `options` maps ``(momentum, second_moment_decay, fused)`` to options of the
     class. `moments` are the names of its moments in torch's state, which has a counter if
     `counts_steps`. ``update(p, g, *moments, c, nesterov=...)`` takes a step of k networks.
     c has "lr", "momentum", "beta_2", "eps", "decay", "step" from 1, "new_1" = 1 - momentum,
@@ -35,7 +35,7 @@ class OptimizerRule:
     """
 
     torch_name: str
-    options: Callable[[float, float, bool, bool], dict[str, Any]]
+    options: Callable[[float, float, bool], dict[str, Any]]
     moments: tuple[str, ...]
     update: Callable[..., None]
     typical_rate: float
@@ -91,7 +91,7 @@ def _rmsprop(
 
 _ADAM = OptimizerRule(
     torch_name="Adam",
-    options=lambda momentum, decay, _, fused: {"betas": (momentum, decay), "fused": fused},
+    options=lambda momentum, decay, fused: {"betas": (momentum, decay), "fused": fused},
     moments=("exp_avg", "exp_avg_sq"),
     update=_adam,
     numbers=_adam_numbers,
@@ -104,9 +104,9 @@ OPTIMIZERS: dict[str, OptimizerRule] = {
     "adam": _ADAM,
     "sgd": OptimizerRule(
         torch_name="SGD",
-        options=lambda momentum, _, nesterov, fused: {
+        options=lambda momentum, _, fused: {
             "momentum": momentum,
-            "nesterov": nesterov and momentum > 0,
+            "nesterov": momentum > 0,
             "fused": fused,
         },
         moments=("momentum_buffer",),

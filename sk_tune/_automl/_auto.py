@@ -71,11 +71,10 @@ from sk_tune._automl._splitting import (
 from sk_tune._automl._summary import summary
 from sk_tune._automl._threshold import MOST_PROBABLE, Threshold, ThresholdChoice
 from sk_tune._compat import HasMethods, Interval, StrOptions, check_sample_weight
-from sk_tune._declaration import parameters
+from sk_tune._declaration import Seconds, parameters
 from sk_tune._diagnosis import Finding, extra_findings
 from sk_tune._engine import value_fingerprint
 from sk_tune._ensemble import Combined, CombinedRegressor, export_ensemble
-from sk_tune._estimators import Seconds
 from sk_tune._report import Checks, Page, data_description, quality_of
 from sk_tune._reporting import report
 from sk_tune._scores import Metric

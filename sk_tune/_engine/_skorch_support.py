@@ -30,6 +30,7 @@ from sk_tune._augment import as_augmentations, kinds_of
 from sk_tune._engine._digest import installed_name, names_in
 from sk_tune._estimators import Fit, NetworkEstimator, is_dict, is_unchanged
 from sk_tune._nets import NamedInput, loose_state, tensor_values
+from sk_tune._numerical_embedding import as_embedding
 from sk_tune._optimizers import OPTIMIZERS
 from sk_tune._training import forked_rng
 
@@ -259,6 +260,8 @@ def signature(fit: Fit) -> tuple[Any, ...]:
     if "augmentation" in params:
         # Values may differ between networks.
         params["augmentation"] = kinds_of(as_augmentations(params["augmentation"]))
+    if (embedding := as_embedding(params.get("numerical_embedding"))) is not None:
+        params |= {"numerical_embedding": embedding.name, **embedding.get_params()}
     fixed = sorted(
         (name, repr(value))
         for name, value in params.items()

@@ -41,7 +41,6 @@ from sk_tune._estimators._recurrent_networks import (
 from sk_tune._estimators._user_networks import NetClassifier, NetRegressor
 from sk_tune._estimators._validation import (
     LastSeen,
-    Seconds,
     category_columns,
     check_complete,
     check_indicator,
@@ -66,7 +65,6 @@ __all__ = [
     "PreparedFit",
     "RNNClassifier",
     "RNNRegressor",
-    "Seconds",
     "add_network",
     "adopt_training",
     "as_sequences",

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from torch import nn
 
 from sk_tune._compat import StrOptions
-from sk_tune._declaration import parameters
+from sk_tune._declaration import WholeNumber, parameters
 from sk_tune._estimators._network_estimator import NetworkEstimator
 from sk_tune._estimators._parameters import (
     ARCHITECTURE,
@@ -17,7 +17,7 @@ from sk_tune._estimators._parameters import (
     ArchitectureParameters,
 )
 from sk_tune._estimators._tasks import NetworkClassifier, NetworkRegressor
-from sk_tune._estimators._validation import WholeNumber, check_input_shape, reshaped
+from sk_tune._estimators._validation import check_input_shape, reshaped
 from sk_tune._nets import CNN
 from sk_tune._training import n_weights
 from sk_tune._warnings import warn_user

@@ -62,7 +62,7 @@ from sk_tune._training import (
 Array = npt.NDArray[Any]
 
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-_OPTIMIZER = ("learning_rate", "momentum", "nesterovs_momentum", "weight_decay")
+_OPTIMIZER = ("learning_rate", "momentum", "weight_decay")
 # Enough samples for arithmetic to dominate call overhead, few enough for the cache.
 _PREDICT_ROWS = 1024
 # Layout of a sample by its number of axes.

@@ -7,8 +7,7 @@ from typing import Annotated, Any
 
 from sk_tune._augment import AUGMENTATIONS, as_augmentations
 from sk_tune._compat import Options, StrOptions
-from sk_tune._declaration import parameters
-from sk_tune._estimators._validation import Number, WholeNumber
+from sk_tune._declaration import Number, WholeNumber, parameters
 from sk_tune._nets import ACTIVATIONS
 from sk_tune._optimizers import OPTIMIZERS
 from sk_tune._schedule import LR_SCHEDULES
@@ -27,6 +26,7 @@ SCIKIT_LEARN_NAMES = {
     "learning_rate_init": "Use 'learning_rate'.",
     "power_t": "Use 'lr_schedule', one of 'constant', 'cosine', 'one_cycle' and 'step'.",
     "max_iter": "Use 'max_epochs'.",
+    "nesterovs_momentum": "Use 'momentum', which is always Nesterov's for optimizer='sgd'.",
     "beta_1": "Use 'momentum'.",
     "beta_2": "It is 0.999, torch's default.",
     "epsilon": "It is 1e-8, torch's default.",
@@ -67,9 +67,8 @@ class TrainingParameters:
     learning_rate : float, default=3e-3
         Step size; the peak of `lr_schedule`.
     momentum : float, default=0.9
-        Momentum of SGD and RMSprop, beta_1 of Adam and AdamW; in [0, 1).
-    nesterovs_momentum : bool, default=True
-        Whether SGD uses Nesterov momentum.  Without effect on the other optimizers.
+        Momentum of RMSprop, Nesterov's momentum of SGD, beta_1 of Adam and AdamW; in
+        [0, 1).
     batch_size : int, default=64
         Samples in a mini-batch; -1 for all samples.
     max_epochs : int, default=20
@@ -121,7 +120,6 @@ class TrainingParameters:
     optimizer: Annotated[str, StrOptions(set(OPTIMIZERS))] = "adamw"
     learning_rate: Annotated[float, Number(0, closed="neither")] = 3e-3
     momentum: Annotated[float, Number(0, 1)] = 0.9
-    nesterovs_momentum: Annotated[bool, "boolean"] = True
     batch_size: Annotated[int, WholeNumber(1), Options(Integral, {-1})] = 64
     max_epochs: Annotated[int, WholeNumber(1)] = 20
     lr_schedule: Annotated[str, StrOptions(set(LR_SCHEDULES))] = "cosine"

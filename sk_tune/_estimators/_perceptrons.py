@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import field
 from itertools import pairwise
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +16,7 @@ from scipy import sparse
 from torch import nn
 
 from sk_tune._compat import StrOptions
-from sk_tune._declaration import parameters
+from sk_tune._declaration import WholeNumber, parameters
 from sk_tune._estimators._network_estimator import NetworkEstimator
 from sk_tune._estimators._parameters import (
     ARCHITECTURE,
@@ -24,13 +24,19 @@ from sk_tune._estimators._parameters import (
     ArchitectureParameters,
 )
 from sk_tune._estimators._tasks import NetworkClassifier, NetworkRegressor
-from sk_tune._estimators._validation import Number, WholeNumber, category_columns, is_whole
+from sk_tune._estimators._validation import category_columns, is_whole
 from sk_tune._nets import (
     MLP,
+    NUMBER_EMBEDDINGS,
     CategoryEmbedding,
-    PeriodicEmbedding,
     PiecewiseLinearEmbedding,
     TableInputs,
+)
+from sk_tune._numerical_embedding import (
+    EMBEDDINGS,
+    NumericalEmbedding,
+    as_embedding,
+    with_params,
 )
 from sk_tune._training import BinaryCrossEntropy, CrossEntropy
 
@@ -38,6 +44,7 @@ Array = npt.NDArray[Any]
 
 # Map from a classifier's outputs to predictions; a regressor's outputs are predictions.
 _LINKS = {CrossEntropy: "softmax", BinaryCrossEntropy: "sigmoid"}
+_NESTED = "numerical_embedding__"
 _COPIES = 4  # The weights, their derivatives, and two moments.
 _MOST_CODES = 2**16  # An embedding matrix of this size easily fits into memory.
 _N_NAMED = 5  # Values that an error message lists.
@@ -61,20 +68,13 @@ class _TableParameters(NetworkEstimator):
     embedding_size : int or "auto", default="auto"
         Length of a category's vector.  "auto" is half of the largest number of codes in a
         column, rounded up, and at most 8.
-    numerical_embedding : {"periodic", "piecewise_linear"} or None, default=None
-        Embedding of numbers.  "periodic" passes cosines and sines of trained frequencies
-        through a small layer for each column, and requires scaled numbers;
-        "piecewise_linear" is a piecewise linear function with knots at quantiles of the
-        first samples.  Both help shallow networks fit jumps and bends, and cost time.
-    numerical_embedding_size : int, default=8
-        Length of a number's vector.
-    n_frequencies : int, default=16
-        Number of frequencies of each column, with "periodic".
-    frequency_scale : float, default=0.1
-        Initial standard deviation of the frequencies, in periods per unit, with "periodic";
-        large values fit small differences, and noise.
-    n_bins : int, default=16
-        Number of bins of each column, with "piecewise_linear".
+    numerical_embedding : PiecewiseLinear, Periodic, their short forms \
+            "piecewise_linear" and "periodic", or None, default=None
+        Embedding of numbers.  :class:`PiecewiseLinear` is a piecewise linear function with
+        knots at quantiles of the first samples; :class:`Periodic` passes cosines and sines
+        of trained frequencies through a small layer for each column, and requires scaled
+        numbers.  Both help shallow networks fit jumps and bends, and cost time.  Their
+        parameters are searched as ``numerical_embedding__n_bins``.
 
     Attributes
     ----------
@@ -89,14 +89,33 @@ class _TableParameters(NetworkEstimator):
     )
     embedding_size: Annotated[Any, WholeNumber(1), StrOptions({"auto"})] = "auto"
     numerical_embedding: Annotated[
-        str | None, StrOptions({"periodic", "piecewise_linear"}), None
+        NumericalEmbedding | str | None,
+        StrOptions(set(EMBEDDINGS)),
+        NumericalEmbedding,
+        None,
     ] = None
-    numerical_embedding_size: Annotated[int, WholeNumber(1)] = 8
-    n_frequencies: Annotated[int, WholeNumber(1)] = 16
-    frequency_scale: Annotated[float, Number(0, closed="neither")] = 0.1
-    n_bins: Annotated[int, WholeNumber(1)] = 16
 
     _allow_codes: ClassVar[bool] = True
+
+    def set_params(self, **params: Any) -> Self:
+        """Set parameters, including those of `numerical_embedding`.
+
+        Parameters
+        ----------
+        **params : dict
+            Names and values.
+
+        Returns
+        -------
+        self
+            The estimator.
+        """
+        nested = {n: params.pop(n) for n in [*params] if n.startswith(_NESTED)}
+        super().set_params(**params)
+        if nested:
+            changes = {name.removeprefix(_NESTED): v for name, v in nested.items()}
+            self.numerical_embedding = with_params(self.numerical_embedding, changes)
+        return self
 
     def _check_X(self, X: Any, *, reset: bool) -> Array:
         typed = category_columns(X)
@@ -150,14 +169,16 @@ class _TableParameters(NetworkEstimator):
                     "sklearn.preprocessing.OrdinalEncoder."
                 )
             self._known_codes.append(codes.astype(np.int64))
-        has_bins = self.numerical_embedding == "piecewise_linear"
-        binned = np.flatnonzero(~self.is_categorical_).tolist() if has_bins else []
-        self.bin_edges_ = _bin_edges(X, binned, int(self.n_bins), weight)
+        n_bins = getattr(as_embedding(self.numerical_embedding), "n_bins", None)
+        self.bin_edges_ = []
+        if n_bins is not None:
+            binned = np.flatnonzero(~self.is_categorical_).tolist()
+            self.bin_edges_ = _bin_edges(X, binned, n_bins, weight)
 
     def _build_inputs(self) -> TableInputs | None:
         """Return the inputs of a network; None if they are plain numbers."""
         categorical = self._categorical
-        if not (categorical or self.numerical_embedding):
+        if not categorical and self.numerical_embedding is None:
             return None
         categories = None
         if categorical:
@@ -169,19 +190,13 @@ class _TableParameters(NetworkEstimator):
             categories = CategoryEmbedding(n_codes, int(size))
             categories.set_known([codes.tolist() for codes in self._known_codes])
         numerical = np.flatnonzero(~self.is_categorical_).tolist()
-        size = int(self.numerical_embedding_size)
-        numbers: nn.Module | None = None
-        if numerical and self.numerical_embedding == "periodic":
-            numbers = PeriodicEmbedding(
-                len(numerical),
-                n_frequencies=int(self.n_frequencies),
-                frequency_scale=float(self.frequency_scale),
-                size=size,
+        embedding = as_embedding(self.numerical_embedding)
+        numbers = None
+        if numerical and embedding is not None:
+            numbers = NUMBER_EMBEDDINGS[embedding.name](
+                len(numerical), **embedding.get_params()
             )
-        elif numerical and self.numerical_embedding == "piecewise_linear":
-            numbers = PiecewiseLinearEmbedding(
-                len(numerical), n_bins=int(self.n_bins), size=size
-            )
+        if self.bin_edges_ and isinstance(numbers, PiecewiseLinearEmbedding):
             # Edges are set in the network's dtype, because float32 would round float64.
             numbers.to(getattr(torch, self.dtype)).set_edges([
                 edges.tolist() for edges in self.bin_edges_

@@ -24,12 +24,14 @@ from sklearn.base import is_classifier
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from sk_tune._augment import packed, unpacked
+from sk_tune._augment import packed as packed_augmentation
+from sk_tune._augment import unpacked as unpacked_augmentation
 from sk_tune._estimators._net_state import load_training_state, to_arrays, training_state
 from sk_tune._estimators._onnx_layers import add_network
 from sk_tune._estimators._validation import resolve_device
 from sk_tune._files import replaced_file
 from sk_tune._json_values import decode, encode
+from sk_tune._numerical_embedding import EMBEDDINGS, packed_embedding
 from sk_tune._onnx_graph import Graph
 from sk_tune._training import (
     TrainingState,
@@ -221,7 +223,7 @@ def unpack_network(
 
     `module` is the module of a ``NetClassifier`` or ``NetRegressor``.
     """
-    params = decode(description["params"], unpacked)
+    params = decode(description["params"], _unpacked)
     if description["needs_module"]:
         if module is None:
             raise _ModuleNeeded(cls.__name__)
@@ -312,14 +314,24 @@ def _describe_params(estimator: Any, params: dict[str, Any]) -> dict[str, Any]:
         params["random_state"] = None
     for name, value in params.items():
         try:
-            encode(value, packed)
+            encode(value, _packed)
         except TypeError as error:
             raise TypeError(f"The parameter {name!r} cannot be saved. {error}") from error
     return {
         "class": type(estimator).__name__,
         "needs_module": needs_module,
-        "params": encode(params, packed),
+        "params": encode(params, _packed),
     }
+
+
+def _packed(value: Any) -> dict[str, Any] | None:
+    return packed_augmentation(value) or packed_embedding(value)
+
+
+def _unpacked(packed: dict[str, Any]) -> Any:
+    if "augmentation" in packed:
+        return unpacked_augmentation(packed)
+    return EMBEDDINGS[packed.pop("embedding")](**packed)
 
 
 def _values_of(state: TrainingState) -> dict[str, Any]:

@@ -134,7 +134,7 @@ class PreparedFit:
             structure = module_structure(module)
         recipe = Recipe(
             optimizer=estimator.optimizer,
-            nesterov=bool(estimator.nesterovs_momentum),
+            nesterov=True,
             batch_size=int(estimator.batch_size),
             loss=LOSSES[_LOSSES[type(self.loss)]],
             score=options.score,

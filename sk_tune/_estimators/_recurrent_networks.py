@@ -11,7 +11,7 @@ from torch import nn
 
 from sk_tune._augment import TimeShift
 from sk_tune._compat import StrOptions
-from sk_tune._declaration import parameters
+from sk_tune._declaration import WholeNumber, parameters
 from sk_tune._estimators._network_estimator import NetworkEstimator
 from sk_tune._estimators._parameters import (
     ARCHITECTURE,
@@ -21,7 +21,6 @@ from sk_tune._estimators._parameters import (
 from sk_tune._estimators._tasks import NetworkClassifier, NetworkRegressor
 from sk_tune._estimators._training_net import TrainingOptions
 from sk_tune._estimators._validation import (
-    WholeNumber,
     as_array,
     check_input_shape,
     reshaped,

@@ -17,13 +17,12 @@ from sklearn.utils.validation import check_array, check_consistent_length
 from torch import Tensor, nn
 
 from sk_tune._compat import HasMethods
-from sk_tune._declaration import parameters
+from sk_tune._declaration import WholeNumber, parameters
 from sk_tune._estimators._encoded_data import is_dict
 from sk_tune._estimators._network_estimator import NetworkEstimator
 from sk_tune._estimators._parameters import SCIKIT_LEARN_NAMES
 from sk_tune._estimators._tasks import NetworkClassifier, NetworkRegressor
 from sk_tune._estimators._validation import (
-    WholeNumber,
     as_array,
     check_input_shape,
     reshaped,

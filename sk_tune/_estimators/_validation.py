@@ -3,8 +3,9 @@
 """Checks of users' data and parameters, at the boundary; other code relies on them."""
 
 from collections.abc import Sequence
+from dataclasses import fields
 from math import prod
-from numbers import Integral, Real
+from numbers import Integral
 from typing import Any
 
 import narwhals as nw
@@ -16,7 +17,9 @@ from scipy import sparse
 from sklearn.base import is_regressor
 from sklearn.utils.validation import validate_data
 
-from sk_tune._compat import Interval, check_sample_weight, validate_parameter_constraints
+from sk_tune._compat import check_sample_weight, validate_parameter_constraints
+from sk_tune._declaration import COUNT, Number
+from sk_tune._numerical_embedding import as_embedding
 from sk_tune._text import listed
 from sk_tune.exceptions import TableError
 
@@ -29,35 +32,6 @@ _ENCODE = (
     "OneHotEncoder in a ColumnTransformer."
 )
 _FILL = "sk_tune.TablePreparer and SimpleImputer fill them."
-
-
-class _NoBool(Interval):  # type: ignore[misc]
-    def is_satisfied_by(self, val: Any) -> bool:
-        return not isinstance(val, bool) and bool(super().is_satisfied_by(val))
-
-
-class WholeNumber(_NoBool):
-    """Constraint: an integer of at least `low`; True and False are not accepted."""
-
-    def __init__(self, low: int) -> None:
-        super().__init__(Integral, low, None, closed="left")
-
-
-class Number(_NoBool):
-    """Constraint: a finite number in an interval; `closed` names the included bounds."""
-
-    def __init__(self, low: float, high: float | None = None, closed: str = "left") -> None:
-        super().__init__(Real, low, high, closed=closed)
-
-
-class Seconds(Number):
-    """Constraint: a number of seconds."""
-
-    def __init__(self) -> None:
-        super().__init__(0, closed="neither")
-
-    def __str__(self) -> str:
-        return "a number of seconds greater than 0, such as 300.0,"
 
 
 def is_whole(value: Any, low: int) -> bool:
@@ -73,6 +47,13 @@ def check_parameters(estimator: Any) -> None:
     declared = estimator._parameter_constraints
     values = {name: getattr(estimator, name) for name in declared}
     validate_parameter_constraints(declared, values, caller_name=type(estimator).__name__)
+    if (embedding := as_embedding(values.get("numerical_embedding"))) is not None:
+        kinds: dict[Any, Any] = {int: [COUNT], float: [Number(0, closed="neither")]}
+        validate_parameter_constraints(
+            {field.name: kinds[field.type] for field in fields(embedding)},
+            embedding.get_params(),
+            caller_name=type(embedding).__name__,
+        )
 
 
 class LastSeen:

@@ -37,6 +37,7 @@ from sk_tune._nets._named_inputs import (
 )
 from sk_tune._nets._rnn import RNN
 from sk_tune._nets._table_inputs import (
+    NUMBER_EMBEDDINGS,
     CategoryEmbedding,
     PeriodicEmbedding,
     PiecewiseLinearEmbedding,
@@ -47,6 +48,7 @@ __all__ = [
     "ACTIVATIONS",
     "CNN",
     "MLP",
+    "NUMBER_EMBEDDINGS",
     "RNN",
     "CategoryEmbedding",
     "NamedInput",

@@ -95,6 +95,13 @@ class PiecewiseLinearEmbedding(nn.Module):
         return (lines + _by_column(passed, self.weight)).flatten(1) + self.bias
 
 
+# Modules of the embeddings in ``sk_tune._numerical_embedding``, by their short forms.
+NUMBER_EMBEDDINGS: dict[str, type[nn.Module]] = {
+    "periodic": PeriodicEmbedding,
+    "piecewise_linear": PiecewiseLinearEmbedding,
+}
+
+
 def _by_column(x: Tensor, weight: Tensor) -> Tensor:
     """Return each column's values times its matrix: (B, N, P) to (B, N, E)."""
     return (x.transpose(0, 1) @ weight).transpose(0, 1)

@@ -146,7 +146,7 @@ def train_valid_test_split(
 def _sizes(n_samples: int, values: dict[str, float | None]) -> tuple[int | None, list[int]]:
     """Return the limit of training rows, and sizes of three parts that hold all rows."""
     given = {
-        name: size if isinstance(size, Integral) else rounded(size * n_samples)
+        name: int(size) if isinstance(size, int | np.integer) else rounded(size * n_samples)
         for (name, size), rounded in zip(
             values.items(), (math.ceil, math.ceil, math.floor), strict=True
         )

@@ -10,9 +10,8 @@ from typing import Annotated, Any
 import numpy as np
 
 from sk_tune._compat import StrOptions
-from sk_tune._declaration import COUNT, parameters
+from sk_tune._declaration import COUNT, Seconds, parameters
 from sk_tune._engine import Progress
-from sk_tune._estimators import Seconds
 from sk_tune._sampler import Sampler, Seed
 from sk_tune._space import Space, as_space
 

@@ -19,7 +19,9 @@ from typing import Any, Literal
 from scipy.stats import loguniform, uniform
 from sklearn.base import BaseEstimator, is_classifier
 
-_COMMON: dict[str, Any] = {"numerical_embedding": "piecewise_linear", "members": 8}
+from sk_tune._numerical_embedding import Periodic, PiecewiseLinear
+
+_COMMON: dict[str, Any] = {"numerical_embedding": PiecewiseLinear(), "members": 8}
 _DEFAULTS: dict[str, dict[str, Any]] = {
     # Networks soon memorise the classes at a higher rate.
     "classification": {**_COMMON, "learning_rate": 2e-3},
@@ -109,9 +111,11 @@ def table_space(estimator: BaseEstimator) -> dict[str, Any]:
         "n_layers": [1, 2, 3],
         "width": [64, 128, 256],
         "activation": ["relu", "gelu", "silu", "mish"],
-        "numerical_embedding": [None, "piecewise_linear", "periodic"],
-        "n_bins": [8, 16, 32],
-        "frequency_scale": loguniform(0.01, 1.0),
+        "numerical_embedding": [
+            None,
+            *(PiecewiseLinear(n_bins) for n_bins in (8, 16, 32)),
+            *(Periodic(frequency_scale=scale) for scale in (0.03, 0.3)),
+        ],
         "members": [1, 8, 16],
         "dropout": uniform(0.0, 0.5),
         "learning_rate": loguniform(3e-4, 3e-2),

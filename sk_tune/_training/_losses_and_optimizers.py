@@ -165,13 +165,12 @@ def build_optimizer(
     *,
     learning_rate: float,
     momentum: float,
-    nesterovs_momentum: bool,
     weight_decay: float,
 ) -> Optimizer:
     """Return a torch optimizer with one parameter group, fused if torch supports it.
 
     AdamW decouples the weight decay from the gradient; the others add it to the gradient.
-    The momentum is beta_1 of Adam and AdamW; Nesterov's form applies to SGD only. Raises
+    The momentum is beta_1 of Adam and AdamW; SGD uses Nesterov's form. Raises
     ValueError for a name that is not in ``OPTIMIZERS``.
     """
     rule = OPTIMIZERS.get(name)
@@ -181,7 +180,7 @@ def build_optimizer(
     # A list, because the parameters are read twice, to check for the fused form.
     params = list(parameters)
     fused = bool(params) and all(map(_suits_fused, params))
-    options = rule.options(momentum, rule.second_moment_decay, nesterovs_momentum, fused)
+    options = rule.options(momentum, rule.second_moment_decay, fused)
     optimizer: Optimizer = getattr(torch.optim, rule.torch_name)(
         params, lr=learning_rate, weight_decay=weight_decay, **options
     )

@@ -13,6 +13,7 @@ from parity.modules import Layers
 from skorch.callbacks import Callback
 
 import sk_tune
+from sk_tune import PiecewiseLinear
 from sk_tune._engine import Fit, fitted_estimator, train
 from sk_tune._estimators._net_state import training_state
 
@@ -51,7 +52,7 @@ CASES = {
     "full batch": ("MLP", {"batch_size": -1}),
     "penalties": ("MLP", {"l1": 1e-3, "gradient_clip": 0.3, "label_smoothing": 0.1}),
     "members": ("MLP", {**STOPPING, "members": 3, "dropout": 0.2}),
-    "embedded": ("MLP", {"numerical_embedding": "piecewise_linear", "n_bins": 3}),
+    "embedded": ("MLP", {"numerical_embedding": PiecewiseLinear(n_bins=3)}),
     "cnn": ("CNN", {**STOPPING, "dropout": 0.2}),
     "rnn": ("RNN", {"dropout": 0.2, "bidirectional": True}),
     "net": ("Net", {"lr_schedule": "one_cycle"}),
@@ -187,7 +188,7 @@ def test_partial_fit_and_the_engine_continue_each_other(way, digits):
     """Three epochs by partial_fit, three by the engine and three more equal nine."""
     fit = _fit(digits, *CASES["dropout"], way)
     X, y = digits.X[ROWS], (digits.y % 3)[ROWS]
-    params = {**fit.estimator.get_params(), "callbacks": None, "random_state": 7}
+    params = {**fit.estimator.get_params(deep=False), "callbacks": None, "random_state": 7}
     expected = sk_tune.MLPClassifier(**params).fit(X, y)
 
     first = sk_tune.MLPClassifier(**params).partial_fit(X, y, n_epochs=3)

@@ -30,8 +30,8 @@ from sk_tune import (
     NetRegressor,
     RNNClassifier,
     TablePreparer,
-    ensemble,
 )
+from sk_tune import _ensemble as ensemble
 from sk_tune.exceptions import SkTuneWarning
 
 NAMES = [

@@ -22,7 +22,14 @@ from skorch.callbacks import (
 from torch import nn
 from torch.utils.data import DataLoader
 
-from sk_tune import CNNClassifier, MLPClassifier, NetClassifier, RNNClassifier
+from sk_tune import (
+    CNNClassifier,
+    MLPClassifier,
+    NetClassifier,
+    Periodic,
+    PiecewiseLinear,
+    RNNClassifier,
+)
 from sk_tune._augment import Flip, Shift
 from sk_tune._engine import Fit
 from sk_tune._engine._skorch_support import reason_against_net, reason_alone, signature
@@ -40,7 +47,6 @@ NUMBERS = {
     "weight_decay": st.floats(0.0, 1.0),
     "l1": st.floats(0.0, 1.0),
     "dropout": st.floats(0.0, 0.9),
-    "frequency_scale": st.floats(0.01, 9.0),
     "label_smoothing": st.floats(0.0, 0.9),
     "gradient_clip": st.none() | st.floats(0.1, 9.0),
     "max_epochs": st.integers(1, 99),
@@ -82,16 +88,15 @@ def test_numbers_may_differ_from_row_to_row(params, seed, n_epochs):
                 {"normalization": "batch"},
                 {"residual": True},
                 {"optimizer": "sgd"},
-                {"nesterovs_momentum": False},
                 {"batch_size": 32},
                 {"dtype": "float64"},
                 {"device": "cpu"},
                 {"categorical_features": [0]},
                 {"embedding_size": 3},
                 {"numerical_embedding": "periodic"},
-                {"numerical_embedding_size": 4},
-                {"n_frequencies": 4},
-                {"n_bins": 4},
+                {"numerical_embedding": PiecewiseLinear(n_bins=4)},
+                {"numerical_embedding": PiecewiseLinear(size=4)},
+                {"numerical_embedding": Periodic(n_frequencies=4)},
                 {"members": 4},
             )
         ),
@@ -109,6 +114,17 @@ def test_shapes_and_operations_split_fleets(cls, params):
     """Architecture, optimizer, batch size and dtype do."""
     assert signature(_fit(cls(**params))) != signature(_fit(cls()))
     assert signature(_fit(cls(**params))) == signature(_fit(cls(**params)))
+
+
+def test_scales_of_frequencies_may_differ_and_kinds_of_embeddings_may_not():
+    """A search over scales is one fleet, whether the default is named or not."""
+    named, wide, other = (
+        signature(_fit(MLPClassifier(numerical_embedding=value)))
+        for value in ("periodic", Periodic(frequency_scale=9.0), "piecewise_linear")
+    )
+
+    assert named == wide
+    assert other not in {named, signature(_fit(MLPClassifier()))}
 
 
 def test_strengths_of_augmentations_may_differ_and_kinds_may_not():

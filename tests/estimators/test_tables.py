@@ -12,10 +12,10 @@ from hypothesis.extra import numpy as hnp
 from sklearn.base import clone
 from sklearn.compose import make_column_transformer
 from sklearn.model_selection import GridSearchCV, cross_val_score
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OrdinalEncoder, StandardScaler
 
-from sk_tune import MLPClassifier, MLPRegressor
+from sk_tune import MLPClassifier, MLPRegressor, Periodic, PiecewiseLinear
 
 CODED = [1, 3]
 SMALL = {"hidden_layer_sizes": (16,), "learning_rate": 0.01, "random_state": 0}
@@ -98,7 +98,7 @@ def test_bins_are_quantiles_of_the_rows_of_fit(X, n_bins, data):
     """Edges increase; weight k equals k rows, in any order; later rows have no effect."""
     counts = data.draw(hnp.arrays(np.int64, len(X), elements=st.integers(1, 4)))
     order = data.draw(st.permutations(range(len(X))))
-    net = MLPRegressor(numerical_embedding="piecewise_linear", n_bins=n_bins)
+    net = MLPRegressor(numerical_embedding=PiecewiseLinear(n_bins))
     net.set_params(dtype=str(X.dtype), max_epochs=1, width=2)
     target = np.arange(len(X))
 
@@ -119,7 +119,7 @@ def test_bins_are_quantiles_of_the_rows_of_fit(X, n_bins, data):
 def test_bins_have_equal_counts(fitted):
     """As in numpy's quantiles of this method; equal values share an edge."""
     X = np.column_stack([np.arange(100.0) ** 2, np.repeat([0.0, 5.0], [90, 10])])
-    net = MLPRegressor(numerical_embedding="piecewise_linear", n_bins=4, max_epochs=1)
+    net = MLPRegressor(numerical_embedding=PiecewiseLinear(4), max_epochs=1)
 
     for weight in (np.ones(100, dtype=int), np.repeat([1, 3], 50)):
         first, second = net.fit(X, X[:, 0], weight).bin_edges_
@@ -175,10 +175,11 @@ def test_codes_are_checked_in_fit_and_predict(wrong, fitted):
     [
         ({"embedding_size": 0}, "'embedding_size'"),
         ({"numerical_embedding": "fourier"}, "'numerical_embedding'"),
-        ({"numerical_embedding_size": 0}, "'numerical_embedding_size'"),
-        ({"n_frequencies": 0}, "'n_frequencies'"),
-        ({"frequency_scale": 0.0}, "'frequency_scale'"),
-        ({"n_bins": 0}, "'n_bins'"),
+        ({"numerical_embedding": 16}, "'numerical_embedding'"),
+        ({"numerical_embedding": Periodic(size=0)}, "'size' parameter of Periodic must"),
+        ({"numerical_embedding": Periodic(n_frequencies=0)}, "'n_frequencies'"),
+        ({"numerical_embedding": Periodic(frequency_scale=0.0)}, "'frequency_scale'"),
+        ({"numerical_embedding": PiecewiseLinear(0)}, "'n_bins' .* of PiecewiseLinear"),
         ({"embedding_size": "large"}, "'embedding_size'"),
         ({"categorical_features": "auto"}, "'categorical_features'"),
         ({"categorical_features": [4]}, r"must hold positions below 4. Got \[4\]"),
@@ -236,7 +237,56 @@ def test_later_batches_do_not_add_codes():
     assert len(set(net.predict(rows).tolist())) == 1
 
 
-EMBEDDINGS = [None, "periodic", "piecewise_linear"]
+def test_parameters_of_an_embedding_can_be_searched():
+    """Short forms, instances and parameters of an embedding, also in one search."""
+    X, y = _table()
+    grid = [
+        {"net__numerical_embedding": [None, "periodic", Periodic(frequency_scale=0.5)]},
+        {
+            "net__numerical_embedding": ["piecewise_linear"],
+            "net__numerical_embedding__n_bins": [2, 4],
+        },
+    ]
+    pipe = Pipeline([("net", MLPClassifier(max_epochs=2, **SMALL))])
+
+    search = GridSearchCV(pipe, grid, cv=2).fit(X, y)
+
+    used = [params["net__numerical_embedding"] for params in search.cv_results_["params"]]
+    assert used == [None, "periodic", Periodic(16, 0.5)] + ["piecewise_linear"] * 2
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+    pipe.set_params(**search.cv_results_["params"][3])
+    assert pipe["net"].numerical_embedding == PiecewiseLinear(n_bins=2)
+
+
+def test_an_embedding_is_a_value():
+    """It is compared, cloned and pickled by its contents, and its parameters are deep."""
+    net = MLPClassifier(numerical_embedding=PiecewiseLinear(n_bins=4))
+
+    assert clone(net).numerical_embedding == PiecewiseLinear(4)
+    assert pickle.loads(pickle.dumps(net)).numerical_embedding == PiecewiseLinear(4)
+    assert net.get_params()["numerical_embedding__n_bins"] == 4
+    other = clone(net).set_params(numerical_embedding__size=3)
+    assert other.numerical_embedding == PiecewiseLinear(4, size=3)
+    assert net.numerical_embedding == PiecewiseLinear(4, size=8)
+
+
+@pytest.mark.parametrize(
+    ("value", "name", "message"),
+    [
+        (None, "n_bins", "Invalid parameter 'n_bins' for numerical_embedding=None"),
+        ("periodic", "frequency_scal", "Did you mean 'frequency_scale'"),
+        ("fourier", "size", "must be one of .* Got 'fourier'"),
+    ],
+)
+def test_an_embedding_has_the_parameters_of_its_kind(value, name, message):
+    """The message suggests a name."""
+    net = MLPClassifier(numerical_embedding=value)
+
+    with pytest.raises(ValueError, match=message):
+        net.set_params(**{f"numerical_embedding__{name}": 3})
+
+
+EMBEDDINGS = [None, "periodic", PiecewiseLinear(n_bins=3, size=2)]
 
 
 @pytest.mark.parametrize("embedding", EMBEDDINGS)

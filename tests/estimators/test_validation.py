@@ -247,7 +247,6 @@ BAD_PARAMETERS = {
     "n_iter_no_change": _NOT_WHOLE,
     "learning_rate": [0, -0.1, np.nan, np.inf, "0.1", True, None],
     "momentum": [-0.1, 1.0, np.nan, "0.9", None],
-    "nesterovs_momentum": ["yes", 2, None],
     "optimizer": ["lion", "ADAM", None, 3],
     "lr_schedule": ["linear", None],
     "gradient_clip": [0, -1, np.nan, "1"],

@@ -120,7 +120,7 @@ def _fits(estimator, data, **params):
     return [
         Fit(
             estimator=type(estimator)(**{
-                **estimator.get_params(),
+                **estimator.get_params(deep=False),
                 "learning_rate": 0.002 * (1 + i),
                 **params,
             }),

@@ -19,6 +19,7 @@ from sk_tune import (
     MLPRegressor,
     NetClassifier,
     NetRegressor,
+    PiecewiseLinear,
     RNNClassifier,
 )
 from sk_tune._augment import Noise
@@ -183,7 +184,7 @@ def _fits(estimator, X, y, weight=None):
         }
         settings["learning_rate"] = 0.01 * (1 + number)
         clone = type(estimator)(**{
-            **estimator.get_params(),
+            **estimator.get_params(deep=False),
             **settings,
             "random_state": number,
         })
@@ -349,9 +350,7 @@ def _assert_close(ours, theirs, tolerance=1e-10):
 KINDS = {
     "piecewise linear": {
         "categorical_features": [6],
-        "numerical_embedding": "piecewise_linear",
-        "n_bins": 5,
-        "numerical_embedding_size": 18,
+        "numerical_embedding": PiecewiseLinear(n_bins=5, size=18),
         "members": 2,
     },
     "all": {
@@ -534,7 +533,7 @@ def images():
         (_pooled, 2, {"optimizer": "rmsprop"}),
         (_lop_sided, 2, {"optimizer": "adam", "label_smoothing": 0.1}),
         (_normalised, 3, {"optimizer": "sgd"}),
-        (_of_signals, 1, {"optimizer": "sgd", "nesterovs_momentum": False}),
+        (_of_signals, 1, {"optimizer": "sgd", "momentum": 0.0}),
         (_without_convolutions, 1, {"optimizer": "adamw", "batch_size": 57}),
     ],
 )

@@ -68,7 +68,7 @@ def test_loss_equals_skorchs():
     net = _net("softmax", optimizer="sgd", lr_schedule="constant", weight_decay=0.0)
     net.set_params(learning_rate=0.1, batch_size=-1, momentum=0.0, dtype="float32")
     start = _Net(64, 10, "softmax")
-    net.set_params(module=start, nesterovs_momentum=False)
+    net.set_params(module=start)
     del net.module__end
     other = NeuralNetClassifier(
         copy.deepcopy(start), max_epochs=5, lr=0.1, batch_size=-1, train_split=None

@@ -1,12 +1,14 @@
 """The torch modules that estimators' parameters describe, by the classes' docstrings."""
 
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
+from sk_tune import Periodic, PiecewiseLinear
 from sk_tune._nets import (
     CNN,
     MLP,
@@ -99,6 +101,7 @@ def _filled_in(make: Any, arguments: dict[str, Any], **from_data: int) -> nn.Mod
 def _table_inputs(params: dict[str, Any], X: np.ndarray, bin_edges: Any) -> Any:
     coded = coded_columns(params)
     kind = params["numerical_embedding"]
+    kind = {"periodic": Periodic(), "piecewise_linear": PiecewiseLinear()}.get(kind, kind)
     if not (coded or kind):
         return None
     numerical = [column for column in range(X.shape[1]) if column not in coded]
@@ -110,12 +113,10 @@ def _table_inputs(params: dict[str, Any], X: np.ndarray, bin_edges: Any) -> Any:
         size = min(8, -(-max(counts) // 2)) if size == "auto" else size
         categories = CategoryEmbedding(counts, size)
         categories.set_known(known)
-    numbers, size = None, params["numerical_embedding_size"]
-    if kind == "periodic":
-        options = {name: params[name] for name in ("n_frequencies", "frequency_scale")}
-        numbers = PeriodicEmbedding(len(numerical), **options, size=size)
+    numbers = None
+    if isinstance(kind, Periodic):
+        numbers = PeriodicEmbedding(len(numerical), **asdict(kind))
     elif kind:
-        n_bins = params["n_bins"]
-        numbers = PiecewiseLinearEmbedding(len(numerical), n_bins=n_bins, size=size)
+        numbers = PiecewiseLinearEmbedding(len(numerical), **asdict(kind))
         numbers.double().set_edges([edges.tolist() for edges in bin_edges])
     return TableInputs(numerical, coded, numbers=numbers, categories=categories)

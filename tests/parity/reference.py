@@ -222,7 +222,7 @@ def _optimizer(params: dict[str, Any], module: nn.Module) -> torch.optim.Optimiz
     momentum, options = params["momentum"], {"weight_decay": params["weight_decay"]}
     options["lr"] = params["learning_rate"]
     if params["optimizer"] == "sgd":
-        nesterov = params["nesterovs_momentum"] and momentum > 0
+        nesterov = momentum > 0
         options |= {"momentum": momentum, "nesterov": nesterov}
         return torch.optim.SGD(module.parameters(), **options)
     if params["optimizer"] == "rmsprop":

@@ -16,6 +16,7 @@ from parity import reference
 from parity.modules import Attentive, Unbiased
 
 import sk_tune
+from sk_tune import Periodic, PiecewiseLinear
 from sk_tune._augment import Cutout, Flip, Mixup, Noise, Scale, TimeShift
 from sk_tune._engine import Fit, fitted_estimator, train
 from sk_tune._nets import ACTIVATIONS
@@ -61,10 +62,11 @@ LINEAR = {"n_layers": [0], "members": [1, 3]}
 EMBEDDED = {
     "hidden_layer_sizes": [(5,)],
     "categorical_features": [None, [4, 5]],
-    "numerical_embedding": [None, "periodic", "piecewise_linear"],
-    "numerical_embedding_size": [1, 2, 4],
-    "n_bins": [2, 3, 5],
-    "n_frequencies": [1, 3],
+    "numerical_embedding": [
+        None,
+        *(Periodic(n_frequencies=n, size=size) for n in (1, 3) for size in (1, 2)),
+        *(PiecewiseLinear(n_bins=n, size=size) for n in (2, 3, 5) for size in (2, 4)),
+    ],
     "members": [1, 1, 3],
 }
 CNNS = {
@@ -109,7 +111,6 @@ NUMBERS = {
     "weight_decay": [0.0, 0.01, 0.1],
     "l1": [0.0, 0.0, 1e-3],
     "momentum": [0.0, 0.5, 0.9],
-    "nesterovs_momentum": [False, True],
     "gradient_clip": [None, 0.1, 1.0],
     "lr_schedule": ["constant", "cosine", "one_cycle", "step"],
     "label_smoothing": [0.0, 0.1],

@@ -17,6 +17,7 @@ from sklearn.base import clone, is_regressor
 from torch import nn
 
 import sk_tune
+from sk_tune import Periodic, PiecewiseLinear
 from sk_tune._augment import (
     Contrast,
     CutMix,
@@ -134,10 +135,7 @@ CASES = {
     "mlp, adam": _mlp(optimizer="adam"),
     "mlp, adam, momentum": _mlp(optimizer="adam", momentum=0.5, weight_decay=0.0),
     "mlp, sgd": _mlp(optimizer="sgd"),
-    "mlp, sgd without nesterov": _mlp(optimizer="sgd", nesterovs_momentum=False),
-    "mlp, sgd without momentum": _mlp(
-        optimizer="sgd", momentum=0.0, nesterovs_momentum=False
-    ),
+    "mlp, sgd without momentum": _mlp(optimizer="sgd", momentum=0.0),
     "mlp, rmsprop": _mlp(optimizer="rmsprop", learning_rate=1e-3),
     "mlp, rmsprop without momentum": _mlp(
         optimizer="rmsprop", momentum=0.0, learning_rate=1e-3
@@ -171,10 +169,7 @@ CASES = {
     "mlp, periodic, few": _mlp(
         "table",
         categorical_features=CODED,
-        numerical_embedding="periodic",
-        numerical_embedding_size=3,
-        n_frequencies=2,
-        frequency_scale=1.0,
+        numerical_embedding=Periodic(n_frequencies=2, frequency_scale=1.0, size=3),
         l1=1e-3,
     ),
     # SGD, because AdamW blows up the rounding of biases before a batch norm.
@@ -182,7 +177,7 @@ CASES = {
         "table", numerical_embedding="periodic", optimizer="sgd", **ALL
     ),
     "mlp, piecewise linear": _mlp(
-        "diabetes", numerical_embedding="piecewise_linear", n_bins=5
+        "diabetes", numerical_embedding=PiecewiseLinear(n_bins=5)
     ),
     "mlp, piecewise linear, all": _mlp(
         "table", categorical_features=CODED, numerical_embedding="piecewise_linear", **ALL

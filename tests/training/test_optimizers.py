@@ -17,7 +17,6 @@ from sk_tune._training import build_optimizer
 HYPERPARAMETERS = {
     "learning_rate": 0.02,
     "momentum": 0.8,
-    "nesterovs_momentum": True,
     "weight_decay": 0.1,
 }
 

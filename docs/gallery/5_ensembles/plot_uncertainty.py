@@ -19,7 +19,7 @@ import numpy as np
 from scipy.stats import norm
 from sklearn.model_selection import KFold, cross_val_predict
 
-from sk_tune import BaggingRegressor, MLPRegressor, fleet
+from sk_tune import BaggingRegressor, MLPRegressor, Periodic, fleet
 
 rng = np.random.default_rng(0)
 
@@ -44,8 +44,7 @@ net = MLPRegressor(
     width=64,
     max_epochs=40,
     learning_rate=0.01,
-    numerical_embedding="periodic",
-    frequency_scale=0.3,
+    numerical_embedding=Periodic(frequency_scale=0.3),
 )
 ensemble = BaggingRegressor(net, 20, bootstrap=False, random_state=0, n_jobs=1).fit(X, y)
 

@@ -1,0 +1,153 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Embeddings of numbers as values: kinds with their sizes, without torch.
+
+A kind has the parameters of its module in ``sk_tune._nets``, which is registered there
+under the same name.
+"""
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any, ClassVar
+
+from sk_tune._text import did_you_mean
+
+# Kinds by their short forms.
+EMBEDDINGS: dict[str, type["NumericalEmbedding"]] = {}
+
+
+@dataclass(frozen=True)
+class NumericalEmbedding:
+    """Base of the embeddings of numbers, which are compared and hashed by their values.
+
+    Integers must be at least 1, and other numbers greater than 0.
+    """
+
+    name: ClassVar[str]
+
+    def __init_subclass__(cls, name: str) -> None:
+        cls.name = name
+        EMBEDDINGS[name] = cls
+
+    def __sklearn_clone__(self) -> "NumericalEmbedding":
+        # The values are immutable.
+        return self
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:  # noqa: FBT001
+        """Return the parameters.
+
+        Parameters
+        ----------
+        deep : bool, default=True
+            Without effect, since the values are numbers.
+
+        Returns
+        -------
+        dict
+            Names and values.
+        """
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class PiecewiseLinear(NumericalEmbedding, name="piecewise_linear"):
+    """A piecewise linear function of each number, with knots at quantiles.
+
+    It helps shallow networks fit jumps and bends, and does not depend on the scale of the
+    numbers.
+
+    Parameters
+    ----------
+    n_bins : int, default=16
+        Number of bins of each column, with about equal numbers of the first samples.
+    size : int, default=8
+        Length of a number's vector.
+
+    See Also
+    --------
+    Periodic : Cosines and sines.
+
+    References
+    ----------
+    .. [1] Y. Gorishniy, I. Rubachev, A. Babenko. On embeddings for numerical features in
+       tabular deep learning. NeurIPS 2022. Section 3.2.
+
+    Examples
+    --------
+    >>> from sk_tune import MLPRegressor, PiecewiseLinear
+    >>> net = MLPRegressor(numerical_embedding=PiecewiseLinear(n_bins=32))
+    >>> net.set_params(numerical_embedding__size=4).numerical_embedding
+    PiecewiseLinear(n_bins=32, size=4)
+    """
+
+    n_bins: int = 16
+    size: int = 8
+
+
+@dataclass(frozen=True)
+class Periodic(NumericalEmbedding, name="periodic"):
+    """Cosines and sines of each number, with trained frequencies and a linear layer.
+
+    It requires scaled numbers.
+
+    Parameters
+    ----------
+    n_frequencies : int, default=16
+        Number of frequencies of each column.
+    frequency_scale : float, default=0.1
+        Initial standard deviation of the frequencies, in periods per unit; large values fit
+        small differences, and noise.
+    size : int, default=8
+        Length of a number's vector.
+
+    See Also
+    --------
+    PiecewiseLinear : Faster, and invariant to the scale.
+
+    References
+    ----------
+    .. [1] Y. Gorishniy, I. Rubachev, A. Babenko. On embeddings for numerical features in
+       tabular deep learning. NeurIPS 2022. Section 3.3.
+
+    Examples
+    --------
+    >>> from sk_tune import MLPRegressor, Periodic
+    >>> net = MLPRegressor(numerical_embedding=Periodic(frequency_scale=0.3))
+    >>> net.get_params()["numerical_embedding__n_frequencies"]
+    16
+    """
+
+    n_frequencies: int = 16
+    frequency_scale: float = 0.1
+    size: int = 8
+
+
+def as_embedding(value: NumericalEmbedding | str | None) -> NumericalEmbedding | None:
+    """Return an embedding, also for a short form; ValueError if there is no such kind."""
+    if value is None or isinstance(value, NumericalEmbedding):
+        return value
+    if value not in EMBEDDINGS:
+        raise ValueError(
+            f"An embedding must be one of {sorted(EMBEDDINGS)}, an instance of its class, "
+            f"or None. Got {value!r} instead."
+        )
+    return EMBEDDINGS[value]()
+
+
+def with_params(value: Any, params: dict[str, Any]) -> NumericalEmbedding:
+    """Return an embedding with other parameters; ValueError if it lacks one of them."""
+    embedding = as_embedding(value)
+    names = {} if embedding is None else embedding.get_params()
+    unknown = next((name for name in params if name not in names), None)
+    if embedding is None or unknown is not None:
+        raise ValueError(
+            f"Invalid parameter {unknown!r} for numerical_embedding={value!r}."
+            f"{did_you_mean(str(unknown), names)} It has {', '.join(names) or 'none'}."
+        )
+    return replace(embedding, **params)
+
+
+def packed_embedding(value: Any) -> dict[str, Any] | None:
+    """Return an embedding as a dict for JSON; None for anything else."""
+    if not isinstance(value, NumericalEmbedding):
+        return None
+    return {"embedding": value.name, **value.get_params()}
