@@ -10,7 +10,6 @@ from sk_tune._augment._augmentations import (
     CutMix,
     Cutout,
     Flip,
-    Layout,
     Mixup,
     Noise,
     Rotate,
@@ -25,7 +24,8 @@ from sk_tune._augment._augmentations import (
     packed,
     unpacked,
 )
-from sk_tune._augment._operations import RowAugmenter
+from sk_tune._augment._operations import Layout
+from sk_tune._augment._row_augmenter import RowAugmenter
 
 __all__ = [
     "AUGMENTATIONS",

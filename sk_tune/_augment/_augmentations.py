@@ -7,18 +7,33 @@ checks its strength when it is created.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, astuple, dataclass, field, fields
 from numbers import Integral, Real
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar, get_args
 
-# Axes of a sample: (features,), (steps, features), (channels, steps),
-# (channels, height, width), (channels, depth, height, width), or anything.
-Layout = Literal["table", "sequence", "signal", "image", "volume", "other"]
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from sk_tune._augment._operations import (
+    Layout,
+    SampleNumbers,
+    blended,
+    drawn_shares,
+    grey,
+    inside_box,
+    partners,
+    tensor_of,
+)
 
 _ANY: frozenset[Layout] = frozenset(get_args(Layout))
 _IMAGES: frozenset[Layout] = frozenset({"image"})
 _IN_TIME: frozenset[Layout] = frozenset({"sequence", "signal"})
+
+
+# Mixed samples, and the share of each sample itself in its mixture, (k, B), float64.
+Mixed = tuple[Tensor, Tensor]
 
 
 def _number(default: float, high: float = math.inf, *, above_0: bool = False) -> Any:
@@ -30,31 +45,80 @@ def _number(default: float, high: float = math.inf, *, above_0: bool = False) ->
 class Augmentation:
     """Base of all augmentations: a random change of training samples, with its strength.
 
-    Every sample of every batch gets its own random numbers.
+    An augmentation of your own is a frozen dataclass with a method :meth:`augment`. The
+    class arguments `layouts`, a set of "table", "sequence", "signal", "image", "volume" and
+    "other", and `channels`, a tuple of numbers, limit the samples that it accepts.
+
+    Notes
+    -----
+    Networks with your augmentation train in fleets, and equal the same networks trained
+    alone, if `augment` takes all random numbers from its argument.
+
+    Examples
+    --------
+    >>> from dataclasses import dataclass
+    >>> import torch
+    >>> from sk_tune.augment import Augmentation
+    >>> @dataclass(frozen=True)
+    ... class Invert(Augmentation, layouts={"image"}):
+    ...     p: float = 0.5
+    ...
+    ...     def augment(self, X, numbers):
+    ...         is_inverted = numbers.uniform() < self.p
+    ...         return torch.where(is_inverted.view(-1, 1, 1, 1), 1 - X, X)
+    >>> Invert(0.1)
+    Invert(p=0.1)
     """
 
-    name: ClassVar[str]
-    layouts: ClassVar[frozenset[Layout]]
-    mixes: ClassVar[bool]
-    channels: ClassVar[tuple[int, ...]]
+    name: ClassVar[str] = ""
+    layouts: ClassVar[frozenset[Layout]] = _ANY
+    # Allowed numbers of channels; all if empty.
+    channels: ClassVar[tuple[int, ...]] = ()
+    mixes: ClassVar[bool] = False
+    # ``(X, numbers, strength (k,)) -> X`` of all networks at once. X is (k, B, ...), images
+    # (k, B, C, H, W), sequences and signals (k, B, C, T) if the operation is in time.
+    # Mixing operations take increasing quantiles (k, n) of the share as strength.
+    _operation: ClassVar[Callable[..., Any] | None] = None
 
     def __init_subclass__(
         cls,
         *,
-        name: str = "",
-        layouts: frozenset[Layout] = _ANY,
-        mixes: bool = False,
-        channels: tuple[int, ...] = (),
+        name: str | None = None,
+        layouts: Collection[Layout] | None = None,
+        channels: tuple[int, ...] | None = None,
     ) -> None:
-        if name:  # Subclasses of a kind keep its name.
-            cls.name, cls.layouts, cls.mixes = name, layouts, mixes
-            cls.channels = channels  # Allowed numbers of channels; all if empty.
+        if "augment" in vars(cls):
+            name, cls._operation = cls.__name__, None
+        # Other subclasses of a kind keep its name.
+        cls.name = name or cls.name
+        cls.layouts = cls.layouts if layouts is None else frozenset(layouts)
+        cls.channels = cls.channels if channels is None else channels
 
     def __post_init__(self) -> None:
         for strength in fields(self):
-            value = _checked(type(self).__name__, strength, getattr(self, strength.name))
-            # The dataclass is frozen.
-            object.__setattr__(self, strength.name, value)
+            if "high" in strength.metadata:
+                value = getattr(self, strength.name)
+                value = _checked(type(self).__name__, strength, value)
+                # The dataclass is frozen.
+                object.__setattr__(self, strength.name, value)
+
+    def augment(self, X: Tensor, numbers: SampleNumbers) -> Tensor:
+        """Return the augmented samples of a training batch.
+
+        Parameters
+        ----------
+        X : torch.Tensor of shape (n_samples, ...)
+            Samples, which must not be changed in place.
+        numbers : SampleNumbers
+            Random numbers: ``uniform(n)``, of shape (n_samples, n), in [0, 1), and
+            ``normal(n, dtype)``.  Each method returns the same numbers at each call.
+
+        Returns
+        -------
+        torch.Tensor of shape (n_samples, ...)
+            New samples.
+        """
+        raise NotImplementedError
 
 
 @dataclass(frozen=True)
@@ -74,6 +138,14 @@ class Flip(Augmentation, name="flip", layouts=_IMAGES):
     """
 
     p: float = _number(0.5, 1.0)
+
+    @staticmethod
+    def _operation(X: Tensor, numbers: SampleNumbers, p: Tensor) -> Tensor:
+        turned = numbers.uniform() < p.view(-1, 1, 1)
+        columns = torch.arange(X.shape[-1], device=X.device)
+        source = torch.where(turned, columns.flip(0), columns)
+        # A gather takes a fifth of the time of torch.where with the mirror image.
+        return X.gather(-1, source.view(*turned.shape, 1, -1).expand_as(X))
 
 
 @dataclass(frozen=True)
@@ -95,6 +167,18 @@ class Shift(Augmentation, name="shift", layouts=_IMAGES):
 
     pixels: int = _number(2)
 
+    @staticmethod
+    def _operation(X: Tensor, numbers: SampleNumbers, pixels: Tensor) -> Tensor:
+        most = int(pixels.max())
+        largest = pixels.view(-1, 1, 1)
+        distances = (numbers.uniform(2) * (2 * largest + 1)).floor_() - largest
+        # Start of the image in the padded image, (k B,) for each axis.
+        y_start, x_start = (distances + most).long().flatten(0, 1).unbind(1)
+        padded = F.pad(X.flatten(0, 1), (most,) * 4, mode="replicate")
+        windows = padded.unfold(2, X.shape[3], 1).unfold(3, X.shape[4], 1)
+        images = torch.arange(len(padded), device=X.device)
+        return windows[images, :, y_start, x_start].view_as(X)
+
 
 @dataclass(frozen=True)
 class Rotate(Augmentation, name="rotate", layouts=_IMAGES):
@@ -114,6 +198,22 @@ class Rotate(Augmentation, name="rotate", layouts=_IMAGES):
     """
 
     degrees: float = _number(10.0, 180.0)
+
+    @staticmethod
+    def _operation(X: Tensor, numbers: SampleNumbers, degrees: Tensor) -> Tensor:
+        images = X.flatten(0, 1)
+        height, width = X.shape[3:]
+        turns = (numbers.uniform().squeeze(-1) * 2 - 1) * degrees.unsqueeze(1)
+        angles = torch.deg2rad(turns.flatten())
+        cos, sin = angles.cos(), angles.sin()
+        # Coordinates run from -1 to 1 along each axis, for any size.
+        matrix = images.new_zeros(len(images), 2, 3)
+        matrix[:, 0, 0] = matrix[:, 1, 1] = cos.to(X.dtype)
+        matrix[:, 0, 1] = (-sin * (height / width)).to(X.dtype)
+        matrix[:, 1, 0] = (sin * (width / height)).to(X.dtype)
+        grid = F.affine_grid(matrix, list(images.shape), align_corners=False)
+        turned = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
+        return turned.view_as(X)
 
 
 @dataclass(frozen=True)
@@ -139,6 +239,14 @@ class Cutout(Augmentation, name="cutout", layouts=_IMAGES):
 
     pixels: int = _number(4)
 
+    @staticmethod
+    def _operation(X: Tensor, numbers: SampleNumbers, pixels: Tensor) -> Tensor:
+        sizes = tensor_of(X.shape[3:], X.device)
+        sides = pixels.view(-1, 1, 1)
+        start = (numbers.uniform(2) * sizes).floor_() - (sides / 2).floor()
+        box = inside_box(start, start + sides, X.shape[3], X.shape[4])
+        return X * (~box).to(X.dtype).unsqueeze(2)
+
 
 @dataclass(frozen=True)
 class Brightness(Augmentation, name="brightness", layouts=_IMAGES):
@@ -162,6 +270,10 @@ class Brightness(Augmentation, name="brightness", layouts=_IMAGES):
     """
 
     change: float = _number(0.2)
+
+    @staticmethod
+    def _operation(X: Tensor, numbers: SampleNumbers, change: Tensor) -> Tensor:
+        return blended(X, torch.zeros_like(X), numbers, change)
 
 
 @dataclass(frozen=True)
@@ -189,6 +301,10 @@ class Contrast(Augmentation, name="contrast", layouts=_IMAGES, channels=(1, 3)):
 
     change: float = _number(0.2)
 
+    @staticmethod
+    def _operation(X: Tensor, numbers: SampleNumbers, change: Tensor) -> Tensor:
+        return blended(X, grey(X).mean(dim=(2, 3, 4), keepdim=True), numbers, change)
+
 
 @dataclass(frozen=True)
 class Saturation(Augmentation, name="saturation", layouts=_IMAGES, channels=(3,)):
@@ -214,6 +330,10 @@ class Saturation(Augmentation, name="saturation", layouts=_IMAGES, channels=(3,)
 
     change: float = _number(0.2)
 
+    @staticmethod
+    def _operation(X: Tensor, numbers: SampleNumbers, change: Tensor) -> Tensor:
+        return blended(X, grey(X), numbers, change)
+
 
 @dataclass(frozen=True)
 class Noise(Augmentation, name="noise", layouts=_ANY):
@@ -238,6 +358,11 @@ class Noise(Augmentation, name="noise", layouts=_ANY):
 
     std: float = _number(0.1)
 
+    @staticmethod
+    def _operation(X: Tensor, numbers: SampleNumbers, std: Tensor) -> Tensor:
+        noise = numbers.normal(X[0, 0].numel(), X.dtype)
+        return noise.mul_(std.to(X.dtype).view(-1, 1, 1)).view_as(X).add_(X)
+
 
 @dataclass(frozen=True)
 class Scale(Augmentation, name="scale", layouts=_ANY - {"table"}):
@@ -256,6 +381,11 @@ class Scale(Augmentation, name="scale", layouts=_ANY - {"table"}):
     """
 
     std: float = _number(0.1)
+
+    @staticmethod
+    def _operation(X: Tensor, numbers: SampleNumbers, std: Tensor) -> Tensor:
+        factor = 1 + numbers.normal(1, X.dtype) * std.to(X.dtype).view(-1, 1, 1)
+        return X * factor.view(*X.shape[:2], *(1,) * (X.ndim - 2))
 
 
 @dataclass(frozen=True)
@@ -281,6 +411,17 @@ class TimeMask(Augmentation, name="time_mask", layouts=_IN_TIME):
 
     share: float = _number(0.2, 1.0)
 
+    @staticmethod
+    def _operation(X: Tensor, numbers: SampleNumbers, share: Tensor) -> Tensor:
+        n_steps = X.shape[-1]
+        most = (share * n_steps).floor().unsqueeze(1)
+        size, place = numbers.uniform(2).unbind(-1)
+        size = (size * (most + 1)).floor_()
+        start = (place * (n_steps - size + 1)).floor_()
+        steps = torch.arange(n_steps, device=X.device)
+        mask = steps.lt(start.unsqueeze(-1)) | steps.ge((start + size).unsqueeze(-1))
+        return X * mask.to(X.dtype).unsqueeze(2)
+
 
 @dataclass(frozen=True)
 class TimeShift(Augmentation, name="time_shift", layouts=_IN_TIME):
@@ -301,9 +442,20 @@ class TimeShift(Augmentation, name="time_shift", layouts=_IN_TIME):
 
     steps: int = _number(2)
 
+    @staticmethod
+    def _operation(X: Tensor, numbers: SampleNumbers, steps: Tensor) -> Tensor:
+        n_steps, largest = X.shape[-1], steps.view(-1, 1, 1)
+        distance = ((numbers.uniform() * (2 * largest + 1)).floor_() - largest).long()
+        # The source step of each place, (k, B, T); padding stays in place.
+        place = torch.arange(n_steps, device=X.device).expand(*X.shape[:2], -1)
+        lengths = n_steps - X[:, :, 0].isnan().sum(dim=-1, keepdim=True)
+        source = (place - distance).clamp(min=0).minimum(lengths - 1)
+        source = torch.where(place < lengths, source, place)
+        return X.gather(-1, source.unsqueeze(2).expand_as(X))
+
 
 @dataclass(frozen=True)
-class Mixup(Augmentation, name="mixup", layouts=_ANY, mixes=True):
+class Mixup(Augmentation, name="mixup", layouts=_ANY):
     """Mix each sample and its target with another of its batch (Zhang et al. 2018).
 
     Parameters
@@ -326,11 +478,19 @@ class Mixup(Augmentation, name="mixup", layouts=_ANY, mixes=True):
     Mixup(alpha=0.4)
     """
 
+    mixes: ClassVar[bool] = True
     alpha: float = _number(0.2, above_0=True)
+
+    @staticmethod
+    def _operation(X: Tensor, numbers: SampleNumbers, quantiles: Tensor) -> Mixed:
+        share = drawn_shares(numbers.uniform().squeeze(-1), quantiles)
+        share = share.maximum(1 - share)
+        factor = share.to(X.dtype).view(*share.shape, *(1,) * (X.ndim - 2))
+        return torch.lerp(partners(X), X, factor), share
 
 
 @dataclass(frozen=True)
-class CutMix(Augmentation, name="cutmix", layouts=_IMAGES, mixes=True):
+class CutMix(Augmentation, name="cutmix", layouts=_IMAGES):
     """Replace a rectangle of each image by another image's (Yun et al. 2019).
 
     Parameters
@@ -346,7 +506,19 @@ class CutMix(Augmentation, name="cutmix", layouts=_IMAGES, mixes=True):
     CutMix(alpha=1.0)
     """
 
+    mixes: ClassVar[bool] = True
     alpha: float = _number(1.0, above_0=True)
+
+    @staticmethod
+    def _operation(X: Tensor, numbers: SampleNumbers, quantiles: Tensor) -> Mixed:
+        drawn = numbers.uniform(3)
+        sizes = tensor_of(X.shape[3:], X.device)
+        area = 1 - drawn_shares(drawn[..., 0], quantiles)
+        sides = (area.sqrt().unsqueeze(-1) * sizes).floor_()
+        start = (drawn[..., 1:] * sizes).floor_() - (sides / 2).floor()
+        box = inside_box(start, start + sides, X.shape[3], X.shape[4])
+        share = 1 - box.double().mean(dim=(2, 3))
+        return torch.where(box.unsqueeze(2), partners(X), X), share
 
 
 _KINDS = (
@@ -407,7 +579,12 @@ def as_augmentations(value: Any) -> tuple[Augmentation, ...]:
         if not isinstance(augmentation, Augmentation):
             raise ValueError(
                 f"An augmentation must be a str among {set(AUGMENTATIONS)} or an instance "
-                f"of a class of sk_tune._augment. Got {item!r} instead."
+                f"of a class of sk_tune.augment. Got {item!r} instead."
+            )
+        if not augmentation.name:
+            raise ValueError(
+                f"{type(augmentation).__name__} must define augment(X, numbers) to be an "
+                "augmentation."
             )
         augmentations.append(augmentation)
     mixing = [change for change in augmentations if change.mixes]
@@ -452,17 +629,20 @@ def check_row_shape(
 
 
 def kinds_of(augmentations: Sequence[Augmentation]) -> tuple[str, ...]:
-    """Return the names of augmentations; fits of a fleet have the same."""
-    return tuple(augmentation.name for augmentation in augmentations)
+    """Return the names of augmentations; the fits of a fleet have the same."""
+    # Modules tell a user's augmentation from one of the same name here.
+    return tuple(
+        a.name if a._operation else f"{a.__module__}.{a.name}" for a in augmentations
+    )
 
 
 def packed(value: Any) -> dict[str, Any] | None:
-    """Return an augmentation as a dict for JSON; None for anything else.
+    """Return one of sk_tune's augmentations as a dict for JSON; None for anything else.
 
     >>> packed(Shift(3))
     {'augmentation': 'shift', 'pixels': 3}
     """
-    if not isinstance(value, Augmentation):
+    if not isinstance(value, Augmentation) or type(value) not in _KINDS:
         return None
     return {"augmentation": value.name, **asdict(value)}
 

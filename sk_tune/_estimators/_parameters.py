@@ -51,7 +51,7 @@ class AugmentationNames(StrOptions):  # type: ignore[misc]
 
     def __str__(self) -> str:
         return (
-            f"{super().__str__()}, an instance of a class of sk_tune._augment, a list or "
+            f"{super().__str__()}, an instance of a class of sk_tune.augment, a list or "
             "tuple of these with at most one that mixes rows"
         )
 
@@ -86,7 +86,7 @@ class TrainingParameters:
         L1 regularisation: ``l1 * sum(|w|)`` over the weight matrices is added to the loss.
     augmentation : str, Augmentation, or list or tuple of these, default=None
         Random changes of training samples before each step: names or instances of the
-        classes of :mod:`sk_tune._augment`, applied in this order, for example
+        classes of :mod:`sk_tune.augment`, applied in this order, for example
         ``["flip", Shift(2)]``; at most one of them may mix samples.  Validation samples and
         samples to predict are never changed.
     early_stopping : bool, default=False

@@ -1,6 +1,7 @@
 """The parameter ``augmentation`` of an estimator changes training rows only."""
 
 import pickle
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -11,7 +12,16 @@ from sklearn.exceptions import NotFittedError
 from skorch.callbacks import Callback
 
 from sk_tune import CNNClassifier, MLPClassifier, NetClassifier, RNNClassifier
-from sk_tune._augment import CutMix, Flip, Mixup, Noise, Shift, TimeMask
+from sk_tune._augment import (
+    Augmentation,
+    CutMix,
+    Flip,
+    Mixup,
+    Noise,
+    Shift,
+    TimeMask,
+    as_augmentations,
+)
 from sk_tune._engine import Fit, train
 
 OF_NETWORKS = {
@@ -162,7 +172,7 @@ def test_invalid_augmentations_are_refused(value, task_data):
     X, y = task_data("CNNClassifier")
     message = (
         r"The 'augmentation' parameter of CNNClassifier must be a str among \{.*'flip'.*"
-        r"\}, an instance of a class of sk_tune._augment, .* or None. Got .* instead."
+        r"\}, an instance of a class of sk_tune.augment, .* or None. Got .* instead."
     )
     net = CNNClassifier(augmentation=value)
 
@@ -223,3 +233,66 @@ def test_callbacks_get_rows_without_augmentation(task_data):
 
     known = {row.tobytes() for row in X}
     assert {row.tobytes() for batch in batches for row in batch} == known
+
+
+INVERTED = {
+    "input_shape": (2, 4),
+    "max_epochs": 2,
+    "dtype": "float64",
+    "random_state": 0,
+}
+# The order of the samples depends on their values.
+WITHOUT_ORDER = {"batch_size": -1, "dropout": 0.0}
+
+
+@dataclass(frozen=True)
+class Invert(Augmentation, layouts={"image"}):
+    """A user's augmentation."""
+
+    p: float = 0.5
+
+    def augment(self, X, numbers):
+        is_inverted = numbers.uniform() < self.p
+        return torch.where(is_inverted.view(-1, 1, 1, 1), 1 - X, X)
+
+
+@dataclass(frozen=True)
+class Empty(Augmentation):
+    """An augmentation without its method."""
+
+
+def test_a_users_augmentation_trains_in_fleets_as_alone(task_data):
+    """Each network has its own strength; the results equal those of networks alone."""
+    X, y = task_data("CNNClassifier")
+    chains = [[Invert(p), Noise(0.1)] for p in (0.0, 0.5, 1.0)]
+    net = CNNClassifier(**INVERTED)
+    fits = [
+        Fit(estimator=clone(net).set_params(augmentation=chain), X=X, y=y, monitor=[0, 1])
+        for chain in chains
+    ]
+
+    fleet, alone = train(fits), train(fits, engine="alone")
+
+    assert [(t.message, t.engine, t.solo_reason) for t in fleet] == [("", "fleet", "")] * 3
+    for together, single in zip(fleet, alone, strict=True):
+        np.testing.assert_allclose(together.predictions, single.predictions, atol=1e-9)
+    assert len({trained.train_loss[-1] for trained in fleet}) == 3
+
+
+def test_a_users_augmentation_changes_the_samples_it_selects(task_data):
+    """Inverting every image equals training on inverted images."""
+    X, y = task_data("CNNClassifier")
+    net = CNNClassifier(**INVERTED, **WITHOUT_ORDER)
+
+    inverted = clone(net).set_params(augmentation=Invert(1.0)).fit(X, y)
+
+    expected = net.fit(1 - X, y).net_.history[:, "train_loss"]
+    np.testing.assert_allclose(inverted.net_.history[:, "train_loss"], expected, rtol=1e-6)
+
+
+def test_an_augmentation_must_define_its_method(task_data):
+    """The error names the method."""
+    with pytest.raises(ValueError, match=r"Empty must define augment\(X, numbers\)"):
+        as_augmentations(Empty())
+    with pytest.raises(ValueError, match=r"'Invert' of MLPClassifier must be given images"):
+        MLPClassifier(augmentation=Invert()).fit(*task_data("MLPClassifier"))
