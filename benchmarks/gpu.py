@@ -4,23 +4,26 @@
 
     python benchmarks/gpu.py [CASE ...] [--device cuda] [--runs 3] [--quick] [--profile]
 
-Cases: "mlp-100", "mlp-1000" and "mlp-4096" are so many 64-64 networks on digits, with
-batches of 64, dropout 0.1, AdamW and 20 epochs, over 5 folds; "long" is 1,000 of them for
-two epochs of 20,000 samples, where nearly all is steps; "cnn" 100 networks of two
-convolutions on MNIST-5k, "table" 100 with ``table_defaults``, "hyperband" a whole search
-with 27 epochs and 3 folds.
+Cases: "mlp-100", "mlp-1000" and "mlp-4096" are 100, 1,000 and 4,096 64-64 networks on
+digits, with batches of 64, dropout 0.1, AdamW and 20 epochs, over 5 folds; "long" is 1,000
+of them for two epochs of 20,000 samples, where steps take nearly all of the time; "cnn" is
+100 networks of two convolutions on MNIST-5k, "table" 100 networks with ``table_defaults``,
+"hyperband" a whole search with 27 epochs and 3 folds.
 
-All sides train in float32 in one process, in turn, medians after one round to warm up.
-skorch and the loop train one network after the other, some of them only, and are
-extrapolated, as the processor's side is (two threads); the loop gathers its batches on the
-device.  JAX trains all networks as one program (``vmap`` of the gradient, ``scan`` over an
-epoch), leaves out last batches that are not full, and draws its own numbers.  "alone" is
-sk_tune's loop for single networks.  The engine scores the held-out fold after each epoch,
-the others never.
+All sides train in float32 in one process, in turn, medians after one warm-up round.  skorch
+and the loop train some of the networks, one after another, and are extrapolated, as is the
+processor's side (two threads); the loop gathers its batches on the device.  JAX trains all
+networks as one program (``vmap`` of the gradient, ``scan`` over an epoch), omits last
+batches that are not full, and draws its own numbers.  "alone" is sk_tune's loop for single
+networks.  The engine scores the held-out fold after each epoch, other sides never.
 
-A step is one update of one network.  "steps alone" leaves out what a call costs once: it is
-the difference between many epochs and few.  --profile prints the share of a call's time
-in which the card computes.
+A step is one update of one network.  "steps alone" excludes the fixed cost of a call by the
+difference between many and few epochs.  --profile prints the share of a call's time in
+which the card computes.
+
+On a rented card, in this order: ``pytest -m gpu -x -q tests/gpu``; ``gpu.py --profile
+mlp-1000 long``; ``gpu.py mlp-1000 long --runs 3``; ``gpu.py mlp-100 mlp-4096 table cnn
+hyperband --runs 2``.  The four steps take about 25 minutes.
 """
 
 import argparse
@@ -49,14 +52,14 @@ from sk_tune.engine import Fit, train
 
 SIZES, DROPOUT, BATCH, N_FOLDS = (64, 64, 64, 10), 0.1, 64, 5
 SPACE = {"learning_rate": loguniform(3e-4, 3e-2), "dropout": uniform(0, 0.4)}
-# Networks that a side trains of the case's, at most.
+# Largest number of the case's networks that a side trains.
 PART = {"skorch": 5, "raw torch": 5, "alone": 5, "processor": 100}
 MOST_STEPS = "steps/s"
 
 
 @dataclass(frozen=True)
 class Case:
-    """The same work for all sides, and what is wanted of it."""
+    """The same work for all sides, and the goals."""
 
     title: str
     load: Callable[..., tuple[Any, Any]]
@@ -65,7 +68,7 @@ class Case:
     estimator: Callable[..., Any]
     module: Callable[[], nn.Module] | None = None
     with_jax: bool = False
-    # Side: at least so many times its speed; and the steps in a second.
+    # Least ratio to the speed of each side, and steps per second.
     wanted: dict[str, float] = field(default_factory=dict)
 
 
@@ -146,7 +149,7 @@ CASES = {
 
 
 def fits_of(case, X, y, device, n_networks, n_epochs):
-    """Return as many fits as there are networks, over the folds, by learning rate."""
+    """Return one fit for each network, over the folds, by learning rate."""
     folds = list(StratifiedKFold(N_FOLDS, shuffle=True, random_state=0).split(X, y))
     fits = []
     for rate in rates(-(-n_networks // N_FOLDS)):
@@ -184,7 +187,7 @@ def by_skorch(case, fits, device):
 
 
 def by_hand(case, fits, device):
-    """Train as one would by hand: data on the device, no look at a number in an epoch."""
+    """Train in a plain loop: data on the device, no synchronisation within an epoch."""
     for fit in fits:
         net, loss_of = case.module().to(device), nn.CrossEntropyLoss()
         rate = fit.estimator.learning_rate
@@ -200,7 +203,7 @@ def by_hand(case, fits, device):
 
 
 def by_jax(case, fits):
-    """Return what trains all networks as one program of JAX; None without it."""
+    """Return a function that trains all networks as one JAX program; None without JAX."""
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     try:
         import jax
@@ -226,9 +229,9 @@ def by_jax(case, fits):
     def update(state, batch, lr):
         weights, m, v, t = state
         index, key = batch
-        found = jax.grad(loss_of)(weights, X[index], y[index], key)
-        m = jax.tree.map(lambda m, g: 0.9 * m + 0.1 * g, m, found)
-        v = jax.tree.map(lambda v, g: 0.999 * v + 0.001 * g * g, v, found)
+        gradients = jax.grad(loss_of)(weights, X[index], y[index], key)
+        m = jax.tree.map(lambda m, g: 0.9 * m + 0.1 * g, m, gradients)
+        v = jax.tree.map(lambda v, g: 0.999 * v + 0.001 * g * g, v, gradients)
         t = t + 1
 
         def moved(w, m, v):
@@ -331,24 +334,24 @@ def cnn_module(X):
 
 
 def n_steps(fits):
-    """Return the updates that the fits take together."""
+    """Return the number of updates of all fits."""
     return sum(
         -(-len(f.rows) // f.estimator.batch_size) * f.estimator.max_epochs for f in fits
     )
 
 
 def steps_alone(fits, options):
-    """Return steps in a second, without what a call costs once and held-out samples."""
+    """Return steps per second, without the fixed cost of a call and held-out samples."""
     few, many = fits[0].estimator.max_epochs, 3 * fits[0].estimator.max_epochs
-    found = []
+    times = []
     for n_epochs in (few, many):
         some = [
             replace(f, monitor=None, n_epochs=n_epochs, estimator=longer(f.estimator, many))
             for f in fits
         ]
         run = synchronized(partial(by_engine, some), options.device)
-        found.append(medians({"": run}, options.runs, warm_up=False)[""])
-    return 2 * n_steps(fits) / max(found[1] - found[0], 1e-9)
+        times.append(medians({"": run}, options.runs, warm_up=False)[""])
+    return 2 * n_steps(fits) / max(times[1] - times[0], 1e-9)
 
 
 def longer(estimator, n_epochs):
@@ -356,7 +359,7 @@ def longer(estimator, n_epochs):
 
 
 def synchronized(run, device):
-    """Return what runs and waits until the device has done everything."""
+    """Return a function that runs and waits for the device."""
 
     def waiting():
         run()
@@ -367,17 +370,17 @@ def synchronized(run, device):
 
 
 def hyperband(options):
-    """Time a whole search, beside the processor's and skorch's random search."""
+    """Time a whole search, next to the processor's and skorch's random search."""
     X, y = digits(64)
     print("digits, a pass of Hyperband, 64-64 networks, 27 epochs, 3 folds")
     most = 3 if options.quick else 27
 
     def search(device, n_jobs):
         net = MLPClassifier(hidden_layer_sizes=SIZES[1:-1], batch_size=BATCH, device=device)
-        found = HyperbandSearchCV(
+        fitted = HyperbandSearchCV(
             net, SPACE, max_resources=most, cv=3, random_state=0, n_jobs=n_jobs
         )
-        return found.fit(X, y)
+        return fitted.fit(X, y)
 
     n_candidates = len(search("cpu", 1).cv_results_["params"])
     part = 1 if options.quick else 3
@@ -411,7 +414,7 @@ def hyperband(options):
 
 
 def profile(case, options):
-    """Print in which share of a call's time the card computes."""
+    """Print the share of a call's time in which the card computes."""
     from torch.profiler import ProfilerActivity
 
     X, y = case.load(quick=options.quick)
@@ -421,11 +424,11 @@ def profile(case, options):
     is_cpu = options.device == "cpu"
     activity = ProfilerActivity.CPU if is_cpu else ProfilerActivity.CUDA
     start = time.perf_counter()
-    with torch.profiler.profile(activities=[activity]) as found:
+    with torch.profiler.profile(activities=[activity]) as profiler:
         synchronized(partial(by_engine, fits), options.device)()
         seconds = time.perf_counter() - start
     busy, end = 0.0, 0.0
-    for span in sorted((e.time_range.start, e.time_range.end) for e in found.events()):
+    for span in sorted((e.time_range.start, e.time_range.end) for e in profiler.events()):
         busy += max(0.0, span[1] - max(span[0], end))
         end = max(end, span[1])
     what = "operators of torch" if is_cpu else "the card"

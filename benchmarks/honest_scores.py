@@ -1,14 +1,14 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""What a search says of labels that are tosses of a coin, and of labels that are not.
+"""Scores that a search reports on coin-toss labels, and on predictable labels.
 
     python benchmarks/honest_scores.py [--runs 20]
 
-A search of 40 random candidates on 200 samples with 10 normal features, five folds.  On the
-first kind of data nothing can be learnt: each network's accuracy on new samples is 0.5. On
-the second the label is the sign of the first feature plus noise, and 20,000 new samples
-tell what the best network is worth.  Printed are means over data sets with their standard
-errors, and how often the interval of ``expected_score_`` holds what new samples say.
+A search of 40 random candidates on 200 samples with 10 normal features, five folds.  The
+first kind of data has random labels: each network's accuracy on new samples is 0.5.  In the
+second kind the label is the sign of the first feature plus noise, and 20,000 new samples
+give the true score of the best network.  Printed are means over data sets with their
+standard errors, and how often the interval of the expected score contains the true score.
 """
 
 import argparse
@@ -39,7 +39,7 @@ def data(kind, seed):
 
 
 def run(kind, seed):
-    """Return the best score, the corrected one, the truth, and whether it is covered."""
+    """Return the best score, the expected one, the true one, and whether it is covered."""
     X, y, X_new, y_new = data(kind, seed)
     net = MLPClassifier(max_epochs=10, random_state=seed)
     search = RandomizedSearchCV(net, SPACE, n_iter=40, cv=5, random_state=seed).fit(X, y)
@@ -55,10 +55,10 @@ def main():
     print(describe_machine())
     print(f"{n} data sets; best score, corrected score, on new samples, share covered")
     for kind in ("coin", "signal"):
-        found = np.array([run(kind, seed) for seed in range(n)], dtype=float)
-        errors = found.std(axis=0, ddof=1) / math.sqrt(n)
-        cells = [f"{m:.3f} ± {e:.3f}" for m, e in zip(found.mean(0), errors, strict=True)]
-        print(f"{kind:>8}: {'   '.join(cells[:3])}   {found[:, 3].mean():.0%}", flush=True)
+        runs = np.array([run(kind, seed) for seed in range(n)], dtype=float)
+        errors = runs.std(axis=0, ddof=1) / math.sqrt(n)
+        cells = [f"{m:.3f} ± {e:.3f}" for m, e in zip(runs.mean(0), errors, strict=True)]
+        print(f"{kind:>8}: {'   '.join(cells[:3])}   {runs[:, 3].mean():.0%}", flush=True)
 
 
 if __name__ == "__main__":

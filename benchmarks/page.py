@@ -210,14 +210,14 @@ def write() -> None:
     machine = next(r for r in results if r["benchmark"] == "machine")
     parts = [HEAD.format(**machine)]
     for table in TABLES:
-        own = [r for r in results if r["benchmark"] == table.benchmark]
-        rows = ["| " + " | ".join(table.row(r)) + " |" for r in own]
+        table_results = [r for r in results if r["benchmark"] == table.benchmark]
+        rows = ["| " + " | ".join(table.row(r)) + " |" for r in table_results]
         rule = "| --- " * (table.head.count("|") - 1) + "|"
         lines = [table.head, rule, *rows]
         parts.append(
             f"\n## {table.title}\n\n`benchmarks/{table.command}`\n\n"
             + "\n".join(lines)
-            + f"\n\n{textwrap.fill(table.meaning(own), 95)}\n"
+            + f"\n\n{textwrap.fill(table.meaning(table_results), 95)}\n"
         )
     PAGE.write_text("".join([*parts, TAIL]), encoding="utf-8")
 

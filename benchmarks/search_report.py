@@ -9,11 +9,11 @@ import numpy as np
 from search_quality import CASES, FACTOR, QUIET, SIDES, cost_to, first_at
 
 WANTED = {"epochs": 3, "seconds": 10, "optuna": 5}
-# Candidates of the smaller random search that is reported beside.
+# Candidates of the additional, smaller random search.
 FEW = FACTOR**3
-# The searches that targets are set for.
+# Searches with goals.
 HYPERBANDS = ("hyperband", "bohb", "hyperband best", "bohb best")
-# A difference in score that hardly anyone would pay for.
+# A negligible difference in score.
 NEARLY = 0.002
 DPI = 110
 
@@ -39,7 +39,7 @@ def print_case(results, case):
 
 
 def print_costs(results, case, targets):
-    """Print what the target costs each side."""
+    """Print the cost of the target for each side."""
     random, optuna = (results.timed(case, side) for side in ("skorch random", "optuna"))
     print_row([
         "to the target",
@@ -66,7 +66,7 @@ def print_costs(results, case, targets):
 
 
 def print_ends(results, case):
-    """Print what one search takes and gives."""
+    """Print cost and result of one search."""
     print()
     print_row(["one search", "seeds", "seconds", "epochs", "score in CV", "on test rows"])
     print("|---|" + "---:|" * 5)
@@ -87,13 +87,13 @@ def print_row(cells):
 
 
 def measured(results, case):
-    """Return sides that have records, with these and those of them that were timed."""
-    found = [(s, results.of(case, s), results.timed(case, s)) for s in SIDES]
-    return [own for own in found if own[1]]
+    """Return sides with records, their records, and the timed records."""
+    rows = [(s, results.of(case, s), results.timed(case, s)) for s in SIDES]
+    return [row for row in rows if row[1]]
 
 
 def print_few(results, case):
-    """Print how the sides stand against easier targets, and in what they found."""
+    """Print how the sides compare with easier targets, and their final candidates."""
     random = results.timed(case, "skorch random")
     few, nearly = {}, {}
     for seed, target in results.targets(case).items():
@@ -129,7 +129,7 @@ def print_few(results, case):
 
 
 def gains(goals, records):
-    """Return how many times as many seconds and epochs random search paid."""
+    """Return the factors of seconds and epochs by which random search costs more."""
     seconds, epochs = [], []
     for seed in sorted(goals.keys() & records.keys()):
         target, seconds_paid, epochs_paid = goals[seed]
@@ -144,7 +144,7 @@ def gains(goals, records):
 
 
 def difference(records, others, name):
-    """Return the mean of what records have more than others, and its standard error."""
+    """Return the mean difference between records, and its standard error."""
     seeds = sorted(records.keys() & others.keys())
     more = [records[seed][name] - others[seed][name] for seed in seeds]
     error = statistics.stdev(more) / math.sqrt(len(more)) if len(more) > 1 else math.nan
@@ -152,23 +152,23 @@ def difference(records, others, name):
 
 
 def full_candidates(record):
-    # The first point is the first candidate's.
+    # The first point belongs to the first candidate.
     return record["epochs"] // record["curve"][0][1]
 
 
 def ratios(records, peers, targets):
-    """Return, for each seed of both, how many times as many seconds the peer took."""
-    found = []
+    """Return, for each common seed, the factor by which the peer takes longer."""
+    factors = []
     for seed in sorted(records.keys() & peers.keys()):
-        own, peer = (cost_to(r[seed], targets[seed]) for r in (records, peers))
-        # A peer that did not get there pays at least what it spent.
+        ours, peer = (cost_to(r[seed], targets[seed]) for r in (records, peers))
+        # A peer below the target costs at least its whole run.
         theirs = (peer or peers[seed]["spent"])[0]
-        found.append(theirs / own[0] if own else 0.0)
-    return found
+        factors.append(theirs / ours[0] if ours else 0.0)
+    return factors
 
 
 def epoch_ratios(records, targets):
-    """Return how many times as many epochs random search takes, for each seed."""
+    """Return the factor of epochs by which random search takes longer, for each seed."""
     costs = {seed: cost_to(r, targets[seed]) for seed, r in records.items()}
     return [
         records[seed]["budget"] / cost[1] if cost else 0.0 for seed, cost in costs.items()
@@ -176,7 +176,7 @@ def epoch_ratios(records, targets):
 
 
 def spread(values, digits, *, count=False):
-    """Return the median, and the quartiles or, of few, the extremes."""
+    """Return the median with the quartiles, or with the extremes of few values."""
     if not values:
         return ""
     low, middle, high = (number(value, digits) for value in quartiles(values))
@@ -266,7 +266,7 @@ def draw(results, cases, path):
         axes[which, 0].set_ylabel("best score so far\nless random search's at its end")
         for axis in axes[which]:
             axis.set_xlabel(text)
-    # A panel lacks sides that were not timed on its data.
+    # A panel lacks sides without times on its data.
     handles = {}
     for axis in axes.flat:
         for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
@@ -297,7 +297,7 @@ def draw_panel(axis, results, case, which):
         shown = np.isfinite(middle)
         width = 1.6 if is_peer else 2.0
         axis.plot(grid[shown], middle[shown], line, color=colour, label=label, lw=width)
-        # Where a search first has a candidate with all epochs.
+        # The first fully trained candidate of a search.
         axis.plot(grid[shown][:1], middle[shown][:1], "o", color=colour, ms=4)
         banded = shown & np.isfinite(low)
         axis.fill_between(
@@ -309,7 +309,7 @@ def draw_panel(axis, results, case, which):
     axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axis.xaxis.set_minor_formatter(NullFormatter())
-    # What lies far below says only that a search has just begun.
+    # Very low values only mean that a search has just begun.
     bottom = max(min(lowest), -4 * statistics.median(-min(0.0, v) for v in lowest) - 1e-3)
     top = axis.get_ylim()[1]
     axis.set_ylim(bottom, min(top, -bottom))

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""What a store costs a search, and whether 10,000 candidates stay flat.
+"""Cost of a store for a search, and its growth over 10,000 candidates.
 
     env -u OMP_NUM_THREADS python benchmarks/store_cost.py [--runs 5] [--soak]
 
@@ -72,19 +72,19 @@ def resident() -> float:
 
 def soak() -> None:
     X, y = load_iris(return_X_y=True)
-    seen: list[tuple[int, float, float]] = []
+    points: list[tuple[int, float, float]] = []
     start = time.perf_counter()
 
     def watch(progress: Any) -> None:
         if progress.n_fits_done == progress.n_fits:
-            seen.append((progress.n_fits, time.perf_counter() - start, resident()))
+            points.append((progress.n_fits, time.perf_counter() - start, resident()))
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "soak.db"
         net = MLPClassifier(
             hidden_layer_sizes=(2,), batch_size=75, max_epochs=1, random_state=0
         )
-        # The sampler is random here: only the rounds of this search are wanted.
+        # The sampler is random: only the rounds of this search matter.
         search = BayesSearchCV(
             net,
             {"learning_rate": loguniform(1e-4, 1)},
@@ -100,13 +100,13 @@ def soak() -> None:
         search.fit(X, y)
         with FitStore(path) as opened:
             info = opened.info()
-    per_part = len(seen) // 10
+    per_part = len(points) // 10
     print("candidates  seconds each  resident MiB")
-    # A round is seen when it is trained, and scored after that: from one to the next is all
-    # that a round takes, and what comes before the first is none.
-    n_before, before = ROUND, seen[0][1]
+    # A round is observed between training and scoring, so intervals between observations
+    # contain whole rounds; the time before the first one is dropped.
+    n_before, before = ROUND, points[0][1]
     for part in range(10):
-        _, seconds, memory = seen[per_part * (part + 1) - 1]
+        _, seconds, memory = points[per_part * (part + 1) - 1]
         n = N_CANDIDATES // 10 * (part + 1)
         each = (seconds - before) / (n - n_before)
         print(f"{n:10,}  {each:12.5f}  {memory:12.0f}")

