@@ -55,7 +55,7 @@ _NAMES = {
     "_search": (
         "BayesSearchCV", "GridSearchCV",
         "HalvingGridSearchCV", "HalvingRandomSearchCV", "HyperbandSearchCV",
-        "OptunaExport", "RandomizedSearchCV", "SearchPlan", "to_optuna",
+        "RandomizedSearchCV", "SearchPlan",
     ),
     "_space": (
         "Choice", "table_defaults", "table_space",

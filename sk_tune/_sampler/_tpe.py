@@ -47,7 +47,7 @@ class TPESampler:
     Raises
     ------
     ImportError
-        If Optuna, the extra ``study``, is not installed.
+        If Optuna, the extra ``tpe``, is not installed.
 
     See Also
     --------
@@ -206,6 +206,6 @@ def import_optuna(user: str) -> Any:
         import optuna
     except ImportError as error:
         raise ImportError(
-            f"{user} needs Optuna. Install it by: pip install 'sk-tune[study]'"
+            f"{user} needs Optuna. Install it by: pip install 'sk-tune[tpe]'"
         ) from error
     return optuna

@@ -10,7 +10,6 @@ from sk_tune._search._drop_in_searches import (
     RandomizedSearchCV,
 )
 from sk_tune._search._hyperband_search import HyperbandSearchCV
-from sk_tune._search._optuna_study import OptunaExport, to_optuna
 from sk_tune._search._search_plan import SearchPlan
 from sk_tune._space import Choice
 
@@ -21,8 +20,6 @@ __all__ = [
     "HalvingGridSearchCV",
     "HalvingRandomSearchCV",
     "HyperbandSearchCV",
-    "OptunaExport",
     "RandomizedSearchCV",
     "SearchPlan",
-    "to_optuna",
 ]

@@ -88,7 +88,7 @@ class BayesSearchCV(LearningParameters, DispatchParameters, BaseSearch):
         Number of candidates in a round, after which the model learns; "auto" is 8 for
         networks and the number of workers for other estimators.
     sampler : {"bayes", "tpe"} or callable, default="bayes"
-        "tpe" is Optuna's tree-structured Parzen estimator (extra ``study``).  A callable
+        "tpe" is Optuna's tree-structured Parzen estimator (extra ``tpe``).  A callable
         is called as ``sampler(space, random_state)`` for each dict of the space and returns
         a :class:`sk_tune.sampler.Sampler`.
     random_state : int, RandomState or None, default=None

@@ -80,7 +80,7 @@ class HyperbandSearchCV(
     sampler : {"random", "bayes", "tpe"} or callable, default="random"
         Source of candidates.  "bayes" makes the search BOHB [2]_: a model learns from the
         highest rung with enough candidates.  "tpe" does the same with Optuna's
-        tree-structured Parzen estimator (extra ``study``).  A callable is called as
+        tree-structured Parzen estimator (extra ``tpe``).  A callable is called as
         ``sampler(space, random_state)`` and returns a :class:`sk_tune.sampler.Sampler`.
     {parameters}
 

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from sk_tune._sampler import Sampler, announce
-from sk_tune._search._optuna_study import stored_value
 from sk_tune._search._outcomes import guiding_scores
 from sk_tune._search_record import NOT_TRAINED
 from sk_tune._space import Candidate, Space
@@ -144,9 +143,8 @@ class EarlierStart:
         """
         results: list[tuple[Candidate, float, int | None]] = []
         for earlier in self._all or ():
-            values = {n: _own_value(space, n, v) for n, v in earlier.params.items()}
             try:
-                (candidate,) = space.decode(space.encode([values]))
+                (candidate,) = space.decode(space.encode([earlier.params]))
             except SpaceError:
                 continue
             if earlier.n_resources is None or self._max_resources is None:
@@ -181,16 +179,3 @@ class EarlierStart:
                 "values inside of the ranges.",
                 ParameterWarning,
             )
-
-
-def _own_value(space: Space, name: str, value: Any) -> Any:
-    """Return the value of a list that a storage identifies by its ``repr``."""
-    if not isinstance(value, str):
-        return value
-    for column in space.columns:
-        if column.name == name:
-            for index in range(column.dimension.n_categories):
-                category = column.dimension.decode(index)
-                if not isinstance(category, str) and stored_value(category) == value:
-                    return category
-    return value

@@ -78,5 +78,5 @@ def test_without_optuna_the_extra_is_named(monkeypatch):
     """The error says how to install what is missing."""
     monkeypatch.setitem(sys.modules, "optuna", None)
 
-    with pytest.raises(ImportError, match="pip install 'sk-tune\\[study\\]'"):
+    with pytest.raises(ImportError, match="pip install 'sk-tune\\[tpe\\]'"):
         TPESampler(as_space(SPACE))

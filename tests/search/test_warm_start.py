@@ -17,7 +17,6 @@ from sk_tune import (
     MLPClassifier,
     RandomizedSearchCV,
 )
-from sk_tune._search import to_optuna
 from sk_tune._search._search_parameters import space_of
 from sk_tune._search._warm_start import EarlierStart, _earlier_results
 from sk_tune._search_record import INTERRUPTED, LEFT_OUT
@@ -190,18 +189,18 @@ def test_studies_give_failures_rungs_and_losses(quiet_optuna):
 
 
 @pytest.mark.parametrize("sampler", ["bayes", "tpe"])
-def test_a_bayesian_search_continues_an_earlier_one(iris, sampler, quiet_optuna):
-    """From itself, from its results, or via a study: with the same candidates."""
+def test_a_bayesian_search_continues_an_earlier_one(iris, sampler):
+    """From the search itself or from its results: with the same candidates."""
     earlier = RandomizedSearchCV(NET, SPACE, n_iter=12, cv=3, random_state=0).fit(*iris)
     tried = []
-    for source in (earlier, earlier.cv_results_, to_optuna(earlier)):
+    for source in (earlier, earlier.cv_results_):
         search = BayesSearchCV(
             NET, SPACE, n_iter=3, n_points=3, cv=3, random_state=1, sampler=sampler,
             warm_start_from=source,
         ).fit(*iris)  # fmt: skip
         tried.append(search.cv_results_["params"])
 
-    assert tried[0] == tried[1] == tried[2]
+    assert tried[0] == tried[1]
     assert tried[0][0] == earlier.best_params_
     assert len(tried[0]) == 3
     earlier_params = earlier.cv_results_["params"]
