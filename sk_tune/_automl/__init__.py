@@ -8,7 +8,7 @@ from sk_tune._automl._blend import Blend
 from sk_tune._automl._chosen import ModelScore
 from sk_tune._automl._page import auto_page, auto_step, model_texts
 from sk_tune._automl._runner import AutoProgress
-from sk_tune._automl._scoring import checked_metric, positive_class, with_positive
+from sk_tune._automl._splitting import n_set_aside
 from sk_tune._automl._summary import format_score, scale_of, threshold_text
 
 __all__ = [
@@ -19,11 +19,9 @@ __all__ = [
     "ModelScore",
     "auto_page",
     "auto_step",
-    "checked_metric",
     "format_score",
     "model_texts",
-    "positive_class",
+    "n_set_aside",
     "scale_of",
     "threshold_text",
-    "with_positive",
 ]

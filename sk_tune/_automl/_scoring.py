@@ -3,6 +3,7 @@
 """The metric for models, requested or the default for the target."""
 
 import inspect
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,13 +12,14 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import log_loss, make_scorer
 
-from sk_tune._automl._splitting import check_scores
-from sk_tune._diagnosis import check_classes
+from sk_tune._diagnosis import check_classes, share
 from sk_tune._scores import Metric, check_metric_names, scorer_metric
 from sk_tune.exceptions import TableError
 
 Array = npt.NDArray[Any]
 
+# Number of classes in a message.
+_N_NAMED = 5
 _TEXTS = {"roc_auc": "ROC AUC", "r2": "R²", "f1": "F1"}
 
 
@@ -132,84 +134,106 @@ def scoring_of(
     is undefined in a fold, it is log loss or accuracy.  Raises TableError if `scoring` is
     undefined in a fold.
     """
+    classes = positive_label = None
+    if is_classification:
+        classes, positive_label = np.unique(y), positive_class(y, positive)
     if scoring is not None:
-        return _requested(y, folds, scoring, positive, is_classification=is_classification)
-    if not is_classification:
-        reason = "Scored by R², the default for numbers."
-        return Scoring(name="r2", scorer="r2", reason=reason)
-    labels, counts = np.unique(y, return_counts=True)
-    positive = positive_class(y, positive)
-    reason = "Scored by log loss, the default for more than two classes: it judges the "
-    reason += "probabilities of all classes."
-    name = "neg_log_loss"
-    if len(labels) == 2:
-        name = "roc_auc"
-        reason = "Scored by ROC AUC, the default for two classes: it depends neither on a "
-        reason += "threshold nor on the shares of the classes."
-        if check_classes(y).outcome == "tip":
-            rare, common = labels[np.argsort(counts)].tolist()
-            share = _percent(counts.min() / counts.sum())
-            reason = (
-                f"Scored by ROC AUC: {share} of the rows are {rare!r}, so accuracy hardly "
-                f"tells a useful model from one that always says {common!r}."
-            )
-    try:
-        check_scores(y, folds, checked_metric(name))
-    except TableError:
-        return _instead_of(name, y, folds, positive)
-    return Scoring(name=name, scorer=name, reason=reason, positive=positive)
-
-
-def _instead_of(
-    name: str, y: Array, folds: Sequence[tuple[Array, Array]], positive: Any
-) -> Scoring:
-    """Return log loss or accuracy, because a part lacks a class."""
-    labels = np.unique(y)
-    if any(len(np.unique(y[train])) < len(labels) for train, _ in folds):
-        reason = "Scored by accuracy: the training part of a fold lacks a class."
-        return Scoring(name="accuracy", scorer="accuracy", reason=reason, positive=positive)
-    scorer = make_scorer(
-        log_loss,
-        response_method="predict_proba",
-        greater_is_better=False,
-        labels=labels.tolist(),
-    )
-    why = "the default for more than two classes."
-    if name != "neg_log_loss":
-        why = "because a held-out part lacks a class, which ROC AUC needs."
+        name = scoring
+        if not isinstance(scoring, str):
+            name = checked_metric(scoring).function.__name__
+        scorer = with_positive(scoring, positive_label)
+        check_scores(y, folds, scorer, classes)
+        of_class = ""
+        if positive_label is not None and scorer_metric(scorer).pos_label == positive_label:
+            of_rows = share(float((y == positive_label).mean()))
+            of_class = f" of the class {positive_label!r} ({of_rows} of the rows)"
+        reason = f"{of_class}, as requested."
+    else:
+        name = scorer = "r2"
+        reason = ", the default for numbers."
+        if classes is not None:
+            name, scorer, reason = _default(y, folds, classes)
     return Scoring(
-        name="neg_log_loss",
+        name=name,
         scorer=scorer,
-        reason=f"Scored by log loss, {why}",
-        positive=positive,
+        reason=f"Scored by {metric_text(name)}{reason}",
+        positive=positive_label,
     )
 
 
-def _requested(
-    y: Array,
-    folds: Sequence[tuple[Array, Array]],
-    scoring: Any,
-    positive: Any,
-    *,
-    is_classification: bool,
-) -> Scoring:
-    metric = checked_metric(scoring)
-    name = scoring if isinstance(scoring, str) else metric.function.__name__
-    reason = f"Scored by {metric_text(name)}, as requested."
-    if not is_classification:
-        return Scoring(name=name, scorer=scoring, reason=reason)
-    positive = positive_class(y, positive)
-    scorer = with_positive(scoring, positive)
-    metric = checked_metric(scorer)
-    check_scores(y, folds, metric)
-    if positive is not None and metric.pos_label == positive:
-        share = _percent(float((y == positive).mean()))
-        reason = (
-            f"Scored by {metric_text(name)} of the class {positive!r} ({share} of the "
-            "rows), as requested."
+def _default(y: Array, folds: Sequence[tuple[Array, Array]], classes: Array) -> Any:
+    """Return name, scorer and reason of the default metric for classes."""
+    name, n_classes = "neg_log_loss", "more than two"
+    why = "it judges the probabilities of all classes."
+    if len(classes) == 2:
+        name, n_classes = "roc_auc", "two"
+        why = "it depends neither on a threshold nor on the shares of the classes."
+    try:
+        check_scores(y, folds, name, classes)
+    except TableError:
+        if any(len(np.unique(y[train])) < len(classes) for train, _ in folds):
+            return "accuracy", "accuracy", ": the training part of a fold lacks a class."
+        scorer = make_scorer(
+            log_loss,
+            response_method="predict_proba",
+            greater_is_better=False,
+            labels=classes.tolist(),
         )
-    return Scoring(name=name, scorer=scorer, reason=reason, positive=positive)
+        reason = ", the default for more than two classes."
+        if len(classes) == 2:
+            reason = ", because a held-out part lacks a class, which ROC AUC needs."
+        return "neg_log_loss", scorer, reason
+    reason = f", the default for {n_classes} classes: {why}"
+    if len(classes) == 2 and check_classes(y).outcome == "tip":
+        counts = np.unique(y, return_counts=True)[1]
+        rare, common = classes[np.argsort(counts)].tolist()
+        reason = (
+            f": {share(counts.min() / counts.sum())} of the rows are {rare!r}, so "
+            f"accuracy hardly tells a useful model from one that always says {common!r}."
+        )
+    return name, name, reason
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:.2g} %" if share < 0.1 else f"{100 * share:.0f} %"
+def check_scores(
+    y: Array, folds: Sequence[tuple[Array, Array]], scorer: Any, classes: Array | None
+) -> None:
+    """Raise TableError if a fold's constant and true predictions both have no score.
+
+    `classes` is None in regression.
+    """
+    metric = checked_metric(scorer)
+    truth = y if classes is None else (y[:, np.newaxis] == classes).astype(np.float64)
+    for number, (train, test) in enumerate(folds, start=1):
+        constant = np.broadcast_to(truth[train].mean(axis=0), truth[test].shape)
+        # The true values are only scored if the constant has no score.
+        reasons = (
+            _undefined(metric, y[test], predictions, classes)
+            for predictions in (constant, truth[test])
+        )
+        reason = next(reasons)
+        if not reason or not next(reasons):
+            continue
+        lacking = [] if classes is None else np.setdiff1d(classes, y[test]).tolist()
+        if lacking:
+            raise TableError(
+                f"The scoring must be defined in each fold. Fold {number} lacks "
+                f"{lacking[:_N_NAMED]}, and scoring it gives: {reason}. Choose another "
+                "scoring, fewer folds, or groups that have all classes."
+            )
+        task = "regression" if classes is None else "classification"
+        raise TableError(
+            f"The 'scoring' parameter must suit the target, here for {task} with "
+            f"{len(np.unique(y))} different values. Got {scorer!r}, which gives: {reason}."
+        )
+
+
+def _undefined(metric: Metric, y: Array, predictions: Array, classes: Array | None) -> str:
+    """Return the reason why a metric is undefined, or an empty text."""
+    with warnings.catch_warnings(action="ignore"):
+        try:
+            if classes is not None:
+                predictions = metric.response(predictions, classes)
+            score = metric(y, predictions)
+        except (TypeError, ValueError) as error:
+            return str(error).strip().partition("\n")[0].rstrip(".")
+    return "" if np.isfinite(score) else "no number"

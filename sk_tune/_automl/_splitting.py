@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Rows set aside, the folds of the other rows, and leaks between them."""
 
+import math
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -27,7 +28,6 @@ from sklearn.model_selection import (
 from sk_tune._automl._problem import Problem
 from sk_tune._diagnosis import Finding, find_leaks
 from sk_tune._report import data_description
-from sk_tune._scores import Metric
 from sk_tune._splits import folds_among, order_of_times, take
 from sk_tune._text import listed
 from sk_tune._warnings import warn_user
@@ -68,37 +68,11 @@ class Split:
     request: tuple[Any, ...]
 
 
-def check_scores(y: Array, folds: Sequence[Fold], metric: Metric) -> None:
-    """Raise TableError if a fold lacks a class that the metric needs."""
-    classes, codes = np.unique(y, return_inverse=True)
-    for number, (train, test) in enumerate(folds, start=1):
-        present = np.unique(y[test])
-        if len(present) == len(classes):
-            continue
-        # Constant predictions, for which some metrics are undefined.
-        guess = np.tile(
-            np.bincount(codes[train], minlength=len(classes)) / len(train), (len(test), 1)
-        )
-        truth = np.eye(len(classes))[codes[test]]
-        reason = _undefined(metric, y[test], guess, classes)
-        if not reason or not _undefined(metric, y[test], truth, classes):
-            continue
-        lacking = np.setdiff1d(classes, present)[:_N_NAMED].tolist()
-        raise TableError(
-            f"The scoring must be defined in each fold. Fold {number} lacks {lacking}, and "
-            f"scoring it gives: {reason}. Choose another scoring, fewer folds, or groups "
-            "that have all classes."
-        )
-
-
-def _undefined(metric: Metric, y: Array, probabilities: Array, classes: Array) -> str:
-    """Return the reason why a metric is undefined, or an empty text."""
-    with warnings.catch_warnings(action="ignore"):
-        try:
-            score = metric(y, metric.response(probabilities, classes))
-        except ValueError as error:
-            return str(error).partition("\n")[0]
-    return "" if np.isfinite(score) else "no number"
+def n_set_aside(test_size: float | str, n_rows: int) -> int:
+    """Return how many rows are set aside for a last check, by share or by default."""
+    if test_size != "auto":
+        return math.ceil(float(test_size) * n_rows)
+    return min(int(_SPARED_SHARE * n_rows), _MOST_SPARED) if n_rows >= _ROWS_TO_SPARE else 0
 
 
 def as_groups(groups: Any) -> Array:
@@ -212,11 +186,7 @@ class _Samples:
 
     def held_out(self, test_size: float | str) -> Array:
         """Return ascending positions to set aside for a last check; maybe none."""
-        n = len(self.y)
-        if test_size == "auto":
-            n_held = min(int(_SPARED_SHARE * n), _MOST_SPARED) if n >= _ROWS_TO_SPARE else 0
-        else:
-            n_held = int(np.ceil(float(test_size) * n))
+        n, n_held = len(self.y), n_set_aside(test_size, len(self.y))
         if not n_held:
             return np.empty(0, dtype=np.intp)
         if n - n_held < _LEAST_ROWS:

@@ -10,25 +10,13 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import joblib
-import numpy as np
 import pandas as pd
-import sklearn
-import torch
-from sklearn.dummy import DummyClassifier, DummyRegressor
-from sklearn.metrics import get_scorer
 
-from sk_tune import __version__
-from sk_tune._automl import (
-    AutoClassifier,
-    AutoRegressor,
-    checked_metric,
-    positive_class,
-    with_positive,
-)
+from sk_tune._automl import AutoClassifier, AutoRegressor, n_set_aside
 from sk_tune._cli._output import (
     SavedModel,
     as_json,
@@ -37,16 +25,9 @@ from sk_tune._cli._output import (
     resumable_output,
     write_output,
 )
-from sk_tune._cli._parser import CONFIG, resume_file
-from sk_tune._cli._printing import (
-    StepLines,
-    in_options,
-    labelled,
-    print_outcome,
-    print_problem,
-)
+from sk_tune._cli._parser import CONFIG, in_options, resume_file
+from sk_tune._cli._printing import StepLines, labelled, print_outcome, print_problem
 from sk_tune._cli._tables import (
-    N_FOLDS,
     LoadedTable,
     Target,
     column_hint,
@@ -55,14 +36,12 @@ from sk_tune._cli._tables import (
     read_target,
 )
 from sk_tune._prepare import ColumnKinds, check_used, decide_columns, format_of_column
-from sk_tune._scores import check_metric_names
+from sk_tune._report import package_versions
 from sk_tune._splits import as_times
-from sk_tune._text import listed
 from sk_tune._training import processes_per_cpu
 from sk_tune.exceptions import (
     LeakWarning,
     OptionError,
-    SearchError,
     SkTuneWarning,
     TableError,
 )
@@ -71,7 +50,6 @@ from sk_tune.exceptions import (
 _LEAST_BUDGET = 1e-3
 # Seconds for writing files on an idle machine, and their largest share of the budget.
 _SECONDS_OF_FILES, _MOST_FOR_FILES = 0.5, 0.1
-_N_NAMED = 6  # Classes that a message names.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,25 +57,24 @@ class FitOptions:
     """The options of ``sk-tune fit``, each checked, but not against the table.
 
     `started` is the start of the budget by ``time.monotonic``; None is the default of
-    `scoring` and `positive` (by the target), `models` (all), `use` (the ensemble) and
-    `n_jobs` (one process for each CPU).
+    `scoring` and `positive` (by the target) and `models` (all).
     """
 
-    target: str
+    target: str = ""
+    groups: str | None = None
+    times: str | None = None
     task: str
     time_budget: float
     scoring: str | None
     positive: str | None
     threshold: float | str
     models: list[str] | None
-    use: str | None
-    groups: str | None
-    times: str | None
-    test_size: float
+    use: str
+    test_size: float | str
     output: Path
     overwrite: bool
     random_state: int
-    n_jobs: int | None
+    n_jobs: int
     json: bool
     verbose: bool
     started: float
@@ -117,25 +94,21 @@ def fit(
     """
     check_output_folder(options.output, overwrite=options.overwrite)
     target = read_target(table.frame, options.target, options.task)
-    _check_scoring(options, target)
-    groups = _structure(table.frame, options, "groups")
-    times = _structure(table.frame, options, "times")
-    _check_rows(target, options.test_size)
-    named = (target.name, options.groups, options.times)
-    non_features = sorted({name for name in named if name is not None})
-    X = table.frame.drop(columns=non_features)
+    structure = _structure(table.frame, options)
+    named = {target.name, options.groups, options.times} - {None}
+    X = table.frame.drop(columns=[*named])
     kinds, notes = _kinds(X)
     if not options.json:
+        n_test = n_set_aside(options.test_size, len(X))
         noted = replace(table, notes=(*table.notes, *notes))
-        share, keeps_whole = options.test_size, len(non_features) > 1
-        print_problem(noted, target, kinds, share, keeps_whole=keeps_whole)
+        print_problem(noted, target, kinds, n_test, keeps_whole=len(named) > 1)
     left_out = {"started", "output", "overwrite", "n_jobs", "verbose", "json"}
     config = {
         name: value for name, value in asdict(options).items() if name not in left_out
     }
     config["data"] = None if source is None else str(source.absolute())
-    with resumable_output(options.output, config, resumes=resumes) as store:
-        auto, was_interrupted = _train(X, target, options, (groups, times), store)
+    with resumable_output(options.output, config, resumes=resumes) as folder:
+        auto, was_interrupted = _train(X, target, options, structure, folder)
         summary = _summary(table, target, kinds, auto, options)
         texts_left_out = [
             name
@@ -148,7 +121,7 @@ def fit(
             target=target.name,
             columns=kinds.used,
             texts=(*kinds.categories, *kinds.formats, *texts_left_out),
-            ignored=(*kinds.dropped, *non_features),
+            ignored=(*kinds.dropped, *sorted(map(str, named))),
         )
         title = f"{target.name} in {table.name}"
         seconds = time.monotonic() - options.started
@@ -223,8 +196,8 @@ def _train(
     X: pd.DataFrame,
     target: Target,
     options: FitOptions,
-    structure: tuple[Any, Any],
-    store: Path,
+    structure: dict[str, Any],
+    folder: Path,
 ) -> tuple[Any, bool]:
     """Return the fitted AutoML, and whether Ctrl-C ended its fit."""
     # A progress line that rewrites itself would clutter a log, and JSON must stay valid.
@@ -233,36 +206,37 @@ def _train(
     files = min(_SECONDS_OF_FILES * processes_per_cpu(), _MOST_FOR_FILES * budget)
     seconds_left = options.started + budget - files - time.monotonic()
     kind: Any = AutoRegressor
-    of_classes: dict[str, Any] = {}
+    of_classes = {"positive": options.positive, "threshold": options.threshold}
     if target.task == "classification":
-        kind = AutoClassifier
-        of_classes = {"positive": options.positive, "threshold": options.threshold}
-    auto: Any = kind(
+        kind = partial(AutoClassifier, **of_classes)
+    elif of_classes != {"positive": None, "threshold": 0.5}:
+        raise OptionError(
+            "--positive and --threshold must be left out for numbers, which have no "
+            f"classes. Got {options.positive!r} and {options.threshold!r}."
+        )
+    auto = kind(
         time_budget=round(max(seconds_left, _LEAST_BUDGET), 3),
         scoring=options.scoring,
         test_size=options.test_size,
         models=options.models or "auto",
-        use=options.use or "ensemble",
-        checkpoint_dir=store,
-        n_jobs=options.n_jobs or joblib.cpu_count(),
+        use=options.use,
+        checkpoint_dir=folder,
+        n_jobs=options.n_jobs,
         verbose=0 if options.json else verbose,
         random_state=options.random_state,
-        **of_classes,
     )
-    groups, times = structure
     was_interrupted = False
     with _calm(verbose=options.verbose):
         try:
-            auto.fit(X, target.y, groups=groups, times=times)
+            auto.fit(X, target.y, **structure)
         except KeyboardInterrupt:
             if not hasattr(auto, "ensemble_"):
                 raise
             was_interrupted = True
-        except SearchError as error:
-            raise OptionError(
-                f"--scoring must suit the target. Got {options.scoring!r}, which could not "
-                f"score any model. {error}"
-            ) from error
+        except ValueError as error:
+            if str(error).startswith("The '"):
+                raise OptionError(str(error)) from error
+            raise
     auto.set_params(verbose=0, checkpoint_dir=None)
     if auto.use not in auto.blends_:
         reason = auto.failures_.get(auto.use, "It was not trained in time.")
@@ -292,92 +266,34 @@ def _write_somewhere(folder: Path, *content: Any) -> list[str]:
         ) from error
 
 
-def _check_scoring(options: FitOptions, target: Target) -> None:
-    """Refuse options that the target does not allow, before training."""
-    labels = target.y if target.task == "classification" else None
-    if labels is None:
-        for option, value, default in (
-            ("--positive", options.positive, None),
-            ("--threshold", options.threshold, 0.5),
-        ):
-            if value != default:
-                raise OptionError(
-                    f"{option} must be left out for numbers, which have no classes. Got "
-                    f"{value!r} for a regression."
-                )
-    try:
-        positive = None if labels is None else positive_class(labels, options.positive)
-    except ValueError:
-        classes = listed([*map(str, np.unique(target.y))], _N_NAMED)
-        raise OptionError(
-            f"--positive must name one of two classes of the target, {classes}. Got "
-            f"{options.positive!r}."
-        ) from None
-    if options.threshold != 0.5 and positive is None:
-        raise OptionError(
-            "--threshold must be left out unless the target has two classes. Got "
-            f"{options.threshold!r} for {len(np.unique(target.y))} classes."
-        )
-    names = {"--scoring": options.scoring, "--threshold": options.threshold}
-    for option, name in names.items():
-        if isinstance(name, str):
-            _check_scorer(option, name, target, positive)
-
-
-def _check_scorer(option: str, name: str, target: Target, positive: Any) -> None:
-    """Refuse a scorer that cannot score a dummy on the target."""
-    try:
-        check_metric_names(name, option)
-        is_threshold = option == "--threshold"
-        if is_threshold and not checked_metric(name, option).takes_labels:
-            raise ValueError(
-                f"{option} must be a number from 0 to 1 or a scorer of labels, such as "
-                f"balanced_accuracy. Got {name!r}, which scores probabilities."
-            )
-    except ValueError as error:
-        raise OptionError(str(error)) from None
-    is_class = target.task == "classification"
-    dummy = DummyClassifier(strategy="prior") if is_class else DummyRegressor()
-    X = np.zeros((len(target.y), 1))
-    with warnings.catch_warnings(action="ignore"):
-        try:
-            scorer = get_scorer(with_positive(name, positive))
-            score, reason = scorer(dummy.fit(X, target.y), X, target.y), ""
-        except (TypeError, ValueError) as error:
-            score, reason = np.nan, f" {str(error).strip().partition(chr(10))[0]}"
-    if not np.isfinite(score):
-        raise OptionError(
-            f"{option} must suit the target, here for {target.task} with "
-            f"{len(np.unique(target.y))} different values. Got {name!r}.{reason}"
-        )
-
-
-def _structure(frame: pd.DataFrame, options: FitOptions, name: str) -> Any:
-    """Return the values of the column of groups or times."""
-    column = getattr(options, name)
-    if column is None:
-        return None
-    option = f"--{name}"
+def _structure(frame: pd.DataFrame, options: FitOptions) -> dict[str, Any]:
+    """Return the values of the columns of groups and times, for ``fit``."""
     columns = [name for name in frame.columns if name != options.target]
-    if column not in columns:
-        hint = column_hint(column, columns)
+    named = {"--groups": options.groups, "--times": options.times}
+    named = {option: column for option, column in named.items() if column is not None}
+    for option, column in named.items():
+        if column not in columns:
+            raise OptionError(
+                f"{option} must name a column of the table that is not the target. Got "
+                f"{column!r} instead.{column_hint(column, columns)}"
+            )
+        missing = int(frame[column].isna().sum())
+        if missing:
+            raise OptionError(
+                f"{option} must have a value in each row. Got {missing} missing in "
+                f"{column!r}."
+            )
+    if len(named) == 2:
         raise OptionError(
-            f"{option} must name a column of the table that is not the target. Got "
-            f"{column!r} instead.{hint}"
+            "--times must be used without --groups, because folds in the order of time "
+            f"cannot also keep groups together. Got {options.times!r} and "
+            f"{options.groups!r}."
         )
-    missing = int(frame[column].isna().sum())
-    if missing:
-        raise OptionError(
-            f"{option} must have a value in each row. Got {missing} missing in {column!r}."
-        )
-    if name == "groups":
-        return pd.factorize(frame[column])[0]
     if options.groups is not None:
-        raise OptionError(
-            f"{option} must be used without --groups, because folds in the order of time "
-            f"cannot also keep groups together. Got {column!r} and {options.groups!r}."
-        )
-    times = frame[column]
+        return {"groups": pd.factorize(frame[options.groups])[0]}
+    if options.times is None:
+        return {}
+    times = frame[options.times]
     if pd.api.types.is_string_dtype(times) or times.dtype == object:
         text_format = format_of_column(times)
         times = times if text_format is None else text_format.read(times)
@@ -385,21 +301,9 @@ def _structure(frame: pd.DataFrame, options: FitOptions, name: str) -> Any:
         times = pd.Series(as_times(times)).infer_objects()
     except TableError as error:
         raise OptionError(
-            f"{option} must name a column of times. Got {column!r}. {error}"
+            f"--times must name a column of times. Got {options.times!r}. {error}"
         ) from error
-    return times.rank(method="dense").to_numpy()
-
-
-def _check_rows(target: Target, test_size: float) -> None:
-    n_train = int(np.floor((1 - test_size) * len(target.y)))
-    counts = np.unique(target.y, return_counts=True)[1]
-    rare = target.task == "classification" and (1 - test_size) * counts.max() < N_FOLDS
-    if n_train < 2 * N_FOLDS or rare:
-        raise OptionError(
-            f"--test-size must leave at least {2 * N_FOLDS} rows to train on, of two "
-            f"classes or more and {N_FOLDS} of one class. Got {test_size:g}, which leaves "
-            f"{n_train} rows."
-        )
+    return {"times": times.rank(method="dense").to_numpy()}
 
 
 def _summary(
@@ -434,11 +338,7 @@ def _summary(
         "time_budget": options.time_budget,
         "seconds": round(time.monotonic() - options.started, 1),
         "random_state": options.random_state,
-        "versions": {
-            "sk_tune": __version__,
-            "sklearn": sklearn.__version__,
-            "torch": torch.__version__,
-        },
+        "versions": package_versions(),
     }
 
 

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import NoReturn
 
-from sk_tune._cli._parser import USER_ERROR, check_options, make_parser
+from sk_tune._cli._parser import USER_ERROR, check_options, in_options, make_parser
 from sk_tune._processes import end_with_parent
 from sk_tune.exceptions import SkTuneError
 
@@ -69,7 +69,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (SkTuneError, OSError) as error:
-        print(f"sk-tune {args.command}: error: {_words(error)}", file=sys.stderr)
+        print(
+            f"sk-tune {args.command}: error: {in_options(_words(error))}", file=sys.stderr
+        )
         return USER_ERROR
     return 0
 

@@ -22,8 +22,7 @@ import sklearn
 
 from sk_tune import __version__
 from sk_tune._automl import auto_page
-from sk_tune._cli._parser import CONFIG, MODEL, RESUME, TRIALS, model_file
-from sk_tune._cli._printing import in_options
+from sk_tune._cli._parser import CONFIG, MODEL, RESUME, TRIALS, in_options, model_file
 from sk_tune._files import replaced_file, sign
 from sk_tune._report import plain, write_page
 from sk_tune.exceptions import OptionError, TableError

@@ -5,9 +5,10 @@
 import argparse
 import difflib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 
 from sk_tune import __version__
 from sk_tune._files import is_own
@@ -21,6 +22,27 @@ TRIALS = f"{RESUME}/trials.joblib"
 
 _TEXT_ENDINGS = (".csv", ".csv.gz", ".tsv", ".tsv.gz")
 _PARQUET_ENDINGS = (".parquet", ".pq")
+
+
+# Phrases about parameters in errors, verdicts and findings, and phrases about options.
+_GROUPED = r"cv=GroupKFold\(\) or StratifiedGroupKFold\(\)"
+_OPTIONS = {
+    r"[Tt]he '(\w+)' parameter( of Auto\w+)?": r"--\1",
+    r"\b(use|scoring|threshold)='(\w+)'( of AutoClassifier)?": r"--\1 \2",
+    rf"groups=group_copies\(X, y\) and {_GROUPED}": "name the column of cases by --groups",
+    rf"Split by group: {_GROUPED}, and groups=…": "Name its column by --groups.",
+    r"Sort the rows by time and split with cv=TimeSeriesSplit\(\)": (
+        "name the column of times by --times"
+    ),
+    "--test_size": "--test-size",
+}
+
+
+def in_options(text: str) -> str:
+    """Return a text with options of the command line in place of parameters."""
+    for parameter, option in _OPTIONS.items():
+        text = re.sub(parameter, option, text)
+    return text
 
 
 def check_options(command: str, options: Mapping[str, Any]) -> None:
@@ -116,83 +138,79 @@ _PICKLE_NOTE = (
 )
 
 
-def _budget(text: str) -> float:
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|min|h|)", text.strip())
-    seconds = float(match[1]) * _SECONDS[match[2]] if match else 0.0
-    if not seconds:
-        raise _wrong("a time greater than 0, such as 60s, 10m or 2h", text)
-    return seconds
+def _checked(
+    required: str, convert: Callable[[str], Any], is_valid: Callable[[Any], bool]
+) -> Callable[[str], Any]:
+    """Return a converter for argparse, whose error names the requirement and the value."""
+
+    def converted(text: str) -> Any:
+        # A lookup fails for an unknown unit, a conversion for another text.
+        with suppress(LookupError, ValueError):
+            value = convert(text)
+            if is_valid(value):
+                return value
+        raise argparse.ArgumentTypeError(f"must be {required}. Got {text!r} instead.")
+
+    return converted
 
 
-def _models(text: str) -> list[str]:
-    models = [name.strip() for name in text.split(",")]
-    if not set(models) <= set(_MODELS):
-        raise _wrong(f"some of {', '.join(_MODELS)}, with commas between them", text)
-    return models
+def _amount(text: str, units: Mapping[str, int]) -> float:
+    """Return a number without sign times its unit."""
+    number, unit = re.findall(r"^(\d+(?:\.\d+)?)\s*([a-zA-Z]*)$", text.strip())[0]
+    return float(number) * units[unit]
 
 
-def _size(text: str) -> float:
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kMG]?)B?", text.strip())
-    if not match:
-        raise _wrong("a size such as 800k, 500M or 2G", text)
-    return float(match[1]) * _BYTES[match[2]]
-
-
-def _share(text: str) -> float:
+def _number_or_name(text: str) -> float | str:
     try:
-        share = float(text)
-    except ValueError:
-        share = 0.0
-    if not 0 < share < 1:
-        raise _wrong("a number between 0 and 1, such as 0.2", text)
-    return share
-
-
-def _threshold(text: str) -> float | str:
-    """Return a number from 0 to 1, or the name of a scorer, which fit checks."""
-    try:
-        threshold = float(text)
+        return float(text)
     except ValueError:
         return text
-    if not 0 <= threshold <= 1:
-        raise _wrong("a number from 0 to 1, or a scorer such as balanced_accuracy", text)
-    return threshold
 
 
-def _seed(text: str) -> int:
-    if not text.isdecimal() or int(text) > _MAX_SEED:
-        raise _wrong(f"a whole number from 0 to {_MAX_SEED}", text)
-    return int(text)
-
-
-def _n_jobs(text: str) -> int | None:
-    if text == "-1":
-        return None
-    if not text.isdecimal() or int(text) < 1:
-        raise _wrong("a whole number of at least 1, or -1 for one for each CPU", text)
-    return int(text)
-
-
-def _wrong(required: str, given: str) -> argparse.ArgumentTypeError:
-    return argparse.ArgumentTypeError(f"must be {required}. Got {given!r} instead.")
+_budget = _checked(
+    "a time greater than 0, such as 60s, 10m or 2h",
+    lambda text: _amount(text, _SECONDS),
+    lambda seconds: seconds > 0,
+)
+_size = _checked(
+    "a size such as 800k, 500M or 2G",
+    lambda text: _amount(text.removesuffix("B"), _BYTES),
+    lambda size: True,
+)
+_models = _checked(
+    f"some of {', '.join(_MODELS)}, with commas between them",
+    lambda text: [name.strip() for name in text.split(",")],
+    lambda models: set(models) <= set(_MODELS),
+)
+_share = _checked(
+    "a number from 0 to below 1, such as 0.2, or auto",
+    _number_or_name,
+    lambda share: share == "auto" or 0 <= float(share) < 1,
+)
+# The fit checks the name of a scorer.
+_threshold = _checked(
+    "a number from 0 to 1, or a scorer such as balanced_accuracy",
+    _number_or_name,
+    lambda value: isinstance(value, str) or 0 <= value <= 1,
+)
+_seed = _checked(
+    f"a whole number from 0 to {_MAX_SEED}", int, lambda seed: 0 <= seed <= _MAX_SEED
+)
+_n_jobs = _checked(
+    "a whole number of at least 1, or -1 for one for each CPU",
+    int,
+    lambda n: n == -1 or n >= 1,
+)
 
 
 # The name of an argument, and its keywords for ``add_argument``.
 _Argument = tuple[str, dict[str, Any]]
 
 
-class _Command(NamedTuple):
-    """Texts of ``--help``, arguments of a command, and values that have no option."""
-
-    help: str
-    description: str
-    arguments: Sequence[_Argument]
-    epilog: str | None = _PICKLE_NOTE
-    constants: Mapping[str, Any] = {}
-
-
 def _option(name: str, text: str, **options: Any) -> _Argument:
-    return name, {"help": text, **options}
+    if options.get("default") is not None:
+        text = f"{text} (default: %(default)s)"
+    return name, {"help": f"{text}.", **options}
 
 
 def _flag(name: str, text: str) -> _Argument:
@@ -201,8 +219,8 @@ def _flag(name: str, text: str) -> _Argument:
 
 def _folder(name: str) -> list[_Argument]:
     return [
-        _option(name, "output of sk-tune fit", type=Path, metavar="MODEL_DIR"),
-        _flag("--trusted", "load a pickle that another account wrote"),
+        _option(name, "Output folder of sk-tune fit", type=Path, metavar="MODEL_DIR"),
+        _flag("--trusted", "Load a pickle that another account wrote"),
     ]
 
 
@@ -211,157 +229,171 @@ def _file(name: str, text: str, **options: Any) -> _Argument:
 
 
 def _time_budget(default: str) -> _Argument:
-    text = (
-        f"time for everything after the imports, such as 60s, 10m or 2h; default: {default}"
-    )
+    text = "Finish in this time after the imports, such as 60s, 10m or 2h"
     return _option("--time-budget", text, type=_budget, default=default, metavar="TIME")
 
 
-def _use(default: str) -> _Argument:
-    return _option("--use", f"model that predicts; default: {default}", choices=_USES)
-
-
+_USE = _option(
+    "--use", "Predict with this model (default: the choice of fit)", choices=_USES
+)
 _RUN = [
-    _option("--n-jobs", "processes; default: one for each CPU", type=_n_jobs, metavar="N"),
-    _flag("--json", "print only the outcome, as JSON"),
-    _flag("--verbose", "print each step and all warnings"),
+    _option(
+        "--n-jobs",
+        "Train networks in this number of processes, -1 for one for each CPU",
+        type=_n_jobs,
+        default=-1,
+        metavar="N",
+    ),
+    _flag("--json", "Print only the outcome, as JSON"),
+    _flag("--verbose", "Print each step and all warnings"),
 ]
 
 
 def _search(
     time_budget: str,
     output: str,
-    overwrite: str = "replace files of these names in the output folder",
+    overwrite: str = "Replace files of these names in the output folder",
 ) -> list[_Argument]:
     """Return the arguments of a new fit."""
     scoring = (
-        "a scorer of scikit-learn; default: roc_auc for two classes, neg_log_loss for "
-        "more, r2 for numbers"
+        "Choose models by this scorer of scikit-learn (default: roc_auc for two classes, "
+        "neg_log_loss for more, r2 for numbers)"
     )
     positive = (
-        "class of interest for metrics of one class (average_precision, f1); default: 1 if "
-        "that is a class, or the rarer of two"
+        "Use this class for the threshold and for metrics of one class such as f1 "
+        "(default: 1 if that is a class, else the rarer of two)"
     )
     threshold = (
-        "least probability to predict the positive class, or a scorer of labels, such as "
-        "balanced_accuracy, that tunes it; default: 0.5"
+        "Predict the positive class from this probability on, or tune it for a scorer of "
+        "labels such as balanced_accuracy"
     )
-    models = f"models to train, of {','.join(_MODELS)}; default: all of them"
-    test = "share of rows set aside for a final check; default: 0.2"
-    files = "folder for model/, resume/, trials.parquet, summary.json, report.html"
-    folder = f"{files}; default: {output}"
+    test = (
+        "Set this share of the rows aside for a last check; auto is a tenth of tables with "
+        "5,000 rows or more"
+    )
+    files = "model/, resume/, trials.parquet, summary.json and report.html"
+    task = "Predict classes or numbers; auto decides by the values of the target"
+    seed = "Seed the random numbers, so that a repeated command draws the same rows"
     tasks = ("auto", "classification", "regression")
     return [
-        _option(
-            "--task",
-            "default: auto, by the target's values",
-            choices=tasks,
-            default="auto",
-        ),
+        _option("--task", task, choices=tasks, default="auto"),
         _time_budget(time_budget),
         _option("--scoring", scoring, metavar="NAME"),
         _option("--positive", positive, metavar="CLASS"),
         _option("--threshold", threshold, type=_threshold, default=0.5, metavar="VALUE"),
-        _option("--models", models, type=_models, metavar="LIST"),
-        _use("ensemble"),
-        _option("--test-size", test, type=_share, default=0.2, metavar="SHARE"),
-        _option("--output", folder, type=Path, default=output, metavar="DIR"),
+        _option(
+            "--models",
+            f"Train only these of {','.join(_MODELS)} (default: all of them)",
+            type=_models,
+            metavar="LIST",
+        ),
+        _option("--use", "Predict with this model", choices=_USES, default="ensemble"),
+        _option("--test-size", test, type=_share, default="auto", metavar="SHARE"),
+        _option(
+            "--output", f"Write {files} here", type=Path, default=output, metavar="DIR"
+        ),
         _flag("--overwrite", overwrite),
-        _option("--random-state", "seed; default: 0", type=_seed, default=0, metavar="INT"),
+        _option("--random-state", seed, type=_seed, default=0, metavar="INT"),
         *_RUN,
     ]
 
 
-_COMMANDS = {
-    "fit": _Command(
+# Description, arguments and ``--help`` of each command.
+_COMMANDS: dict[str, tuple[str, str, Sequence[_Argument]]] = {
+    "fit": (
         "find models for a table and save them",
-        "Set rows aside for a final check, train baselines, tune networks and boosting by "
-        "cross-validation within the time budget, and save an ensemble of the best.",
+        "Train baselines, tune networks and boosting by cross-validation within the time "
+        "budget, and save an ensemble of the best.",
         [
-            _option("data", "table: .csv, .tsv (also .gz) or .parquet", type=Path),
-            _option("--target", "column to predict", required=True, metavar="COLUMN"),
+            _option("data", "Table: .csv, .tsv (also .gz) or .parquet", type=Path),
+            _option("--target", "Predict this column", required=True, metavar="COLUMN"),
             _option(
-                "--groups", "rows to keep together, such as a patient's", metavar="COLUMN"
+                "--groups",
+                "Keep rows with the same value of this column together, such as the visits "
+                "of a patient",
+                metavar="COLUMN",
             ),
             _option(
                 "--times",
-                "times of the rows, as numbers or dates; scores are on later rows",
+                "Train on earlier rows and score on later rows by this column of numbers "
+                "or dates",
                 metavar="COLUMN",
             ),
             *_search("60s", "sk_tune_output"),
         ],
     ),
-    "predict": _Command(
+    "predict": (
         "apply a saved model to a table",
         "Predict the rows of a table, in their order, as CSV, part by part.",
         [
             *_folder("model"),
-            _option("data", "table with the columns of the fitted table", type=Path),
-            _file("--output", "CSV file to write; default: the screen"),
-            _use("the model that fit chose to predict"),
-            _flag("--proba", "add the probability of each class"),
+            _option("data", "Table with the columns of the fitted table", type=Path),
+            _file("--output", "Write this CSV file (default: the screen)"),
+            _USE,
+            _flag("--proba", "Add the probability of each class"),
         ],
     ),
-    "demo": _Command(
+    "demo": (
         "run fit on a real table that comes with scikit-learn",
         "Run fit on a table that is installed with scikit-learn, without a download.",
         [
             _option(
                 "--table",
-                "default: titanic (who survived), or breast_cancer where scikit-learn is "
-                "installed without its tests",
+                "Use this table (default: titanic, who survived, or breast_cancer where "
+                "scikit-learn is installed without its tests)",
                 choices=_TABLES,
             ),
             *_search(
                 "20s",
                 "sk_tune_demo",
-                "also replace files in an --output other than sk_tune_demo; a demo always "
+                "Also replace files in an --output other than sk_tune_demo; a demo always "
                 "replaces files in sk_tune_demo",
             ),
         ],
-        constants={"target": "", "groups": None, "times": None},
     ),
-    "resume": _Command(
+    "resume": (
         "continue a fit",
         "Spend more time on a fit, starting from its finished models.",
         [
             *_folder("folder"),
-            _file("--data", "path of the table, if it was moved"),
+            _file("--data", "Read the table from this file, if it was moved"),
             _time_budget("60s"),
             *_RUN,
         ],
     ),
-    "report": _Command(
+    "report": (
         "print the results of a fit, and write its page again",
         "Print the scores of a fit, and write its page.",
-        [*_folder("folder"), _file("--output", "default: report.html in the folder")],
+        [
+            *_folder("folder"),
+            _file("--output", "Write this HTML file (default: report.html in the folder)"),
+        ],
     ),
-    "export": _Command(
+    "export": (
         "write an ONNX model",
         "Write the ensemble, or the model of --use, as one ONNX model that other programs "
         "can run; a JSON file next to it lists the columns of its input.",
         [
             *_folder("folder"),
-            _file("--output", "file ending in .onnx", required=True),
-            _use("the model that fit chose to predict"),
+            _file("--output", "Write this file, which ends in .onnx", required=True),
+            _USE,
         ],
     ),
-    "store": _Command(
+    "store": (
         "describe, check or shrink a store of finished fits",
         "A search with store=FILE keeps its finished fits there. info describes the file, "
         "verify checks every fit, vacuum removes damaged fits and, with --max-size, the "
         "least recently used.",
         [
             ("action", {"choices": ("info", "verify", "vacuum")}),
-            _file("path", "file of the store"),
+            _file("path", "File of the store"),
             _option(
                 "--max-size",
-                "largest size after vacuum, such as 500M or 2G; default: no limit",
+                "Largest size after vacuum, such as 500M or 2G (default: no limit)",
                 type=_size,
                 metavar="SIZE",
             ),
         ],
-        epilog=None,
     ),
 }
 
@@ -374,12 +406,12 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"sk-tune {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
-    for name, command in _COMMANDS.items():
+    for name, (summary, description, arguments) in _COMMANDS.items():
+        note = None if name == "store" else _PICKLE_NOTE
         subparser = commands.add_parser(
-            name, help=command.help, description=command.description, epilog=command.epilog
+            name, help=summary, description=description, epilog=note
         )
-        subparser.set_defaults(**command.constants)
-        for argument, options in command.arguments:
+        for argument, options in arguments:
             subparser.add_argument(argument, **options)
     return parser
 

@@ -3,7 +3,6 @@
 """The output of the command line: labelled lines, scores and progress."""
 
 import math
-import re
 import shutil
 import textwrap
 from collections import Counter
@@ -21,6 +20,7 @@ from sk_tune._automl import (
     scale_of,
     threshold_text,
 )
+from sk_tune._cli._parser import in_options
 from sk_tune._cli._tables import N_FOLDS, LoadedTable, Target
 from sk_tune._prepare import ColumnKinds
 from sk_tune._text import counted, listed
@@ -49,32 +49,16 @@ def score_lines(scores: Sequence[ModelScore], scoring: str) -> list[str]:
         for s in scores
     ]
     rows = [(scoring, "CV mean", "std", "set aside"), *cells]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    first, second, third, fourth = widths
+    if all(math.isnan(s.held_out) for s in scores):
+        rows = [(*row[:3], "") for row in rows]
+    first, second, third, fourth = (
+        max(map(len, column)) for column in zip(*rows, strict=True)
+    )
     first = max(first, _LABEL - 2)
     return [
-        f"{name:<{first}}  {mean:>{second}} ± {std:<{third}}  {test:>{fourth}}"
+        f"{name:<{first}}  {mean:>{second}} ± {std:<{third}}  {test:>{fourth}}".rstrip()
         for name, mean, std, test in rows
     ]
-
-
-# Phrases about parameters in verdicts and findings, and phrases about options.
-_GROUPED = r"cv=GroupKFold\(\) or StratifiedGroupKFold\(\)"
-_OPTIONS = {
-    r"\b(use|scoring|threshold)='(\w+)'( of AutoClassifier)?": r"--\1 \2",
-    rf"groups=group_copies\(X, y\) and {_GROUPED}": "name the column of cases by --groups",
-    rf"Split by group: {_GROUPED}, and groups=…": "Name its column by --groups.",
-    r"Sort the rows by time and split with cv=TimeSeriesSplit\(\)": (
-        "name the column of times by --times"
-    ),
-}
-
-
-def in_options(text: str) -> str:
-    """Return a text with options of the command line in place of parameters."""
-    for parameter, option in _OPTIONS.items():
-        text = re.sub(parameter, option, text)
-    return text
 
 
 _N_NAMED = 6  # Columns, classes or members that are listed.
@@ -84,11 +68,11 @@ def print_problem(
     table: LoadedTable,
     target: Target,
     kinds: ColumnKinds,
-    test_size: float,
+    n_test: int,
     *,
     keeps_whole: bool,
 ) -> None:
-    """Print the contents of the table, the target, and the rows set aside.
+    """Print the contents of the table, the target, and the `n_test` rows set aside.
 
     With `keeps_whole`, rows of a group or time are on the same side of a split.
     """
@@ -121,9 +105,9 @@ def print_problem(
             by_reason.setdefault(reason, []).append(name)
         left_out = [f"{why}: {listed(names, _N_NAMED)}" for why, names in by_reason.items()]
         print(labelled("Left out", "; ".join(left_out)))
-    n_test = math.ceil(test_size * n_rows)
     split = f"{n_test} set aside for a final check; {n_rows - n_test} to train on"
-    print(labelled("Rows", f"about {split}" if keeps_whole else split))
+    if n_test:
+        print(labelled("Rows", f"about {split}" if keeps_whole else split))
 
 
 def print_outcome(auto: Any, seconds: float) -> None:

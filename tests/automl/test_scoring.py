@@ -8,13 +8,14 @@ from sklearn.metrics import (
     fbeta_score,
     get_scorer,
     make_scorer,
+    matthews_corrcoef,
+    roc_auc_score,
 )
 from sklearn.model_selection import StratifiedKFold
 
 from sk_tune import AutoClassifier, AutoRegressor
-from sk_tune._automl import positive_class, with_positive
-from sk_tune._automl._scoring import scoring_of
-from sk_tune.exceptions import VerdictWarning
+from sk_tune._automl._scoring import check_scores, positive_class, scoring_of, with_positive
+from sk_tune.exceptions import TableError, VerdictWarning
 
 EVEN = np.repeat(["no", "yes"], 30)
 RARE = np.repeat(["no", "yes"], [54, 6])
@@ -95,6 +96,43 @@ def test_a_positive_class_must_be_one_of_two(y):
         ValueError, match=r"'positive' .* one of the two classes .*'a', 'b'"
     ):
         positive_class(np.array(y), "d" if len(y) == 2 else "a")
+
+
+@pytest.mark.parametrize(
+    ("function", "options", "is_defined"),
+    [
+        (matthews_corrcoef, {}, True),
+        (roc_auc_score, {"multi_class": "ovr"}, False),
+        (lambda y, predicted: f1_score(y, predicted, average="macro"), {}, True),
+        # Undefined for constant predictions, but not for better ones.
+        (lambda y, predicted: np.corrcoef(y, predicted)[0, 1], {}, True),
+    ],
+    ids=["matthews", "roc_auc", "f1", "correlation"],
+)
+def test_a_metric_must_be_defined_in_each_fold(function, options, is_defined):
+    """A metric that no model can have in a fold would waste the time."""
+    y = np.array([0, 1, 2] * 10 + [0, 1] * 5)
+    folds = [(np.arange(30), np.arange(30, 40)), (np.arange(10, 40), np.arange(10))]
+    methods = ("predict_proba",) if options else ("predict",)
+    scorer = make_scorer(function, response_method=methods, **options)
+
+    if is_defined:
+        check_scores(y, folds, scorer, np.arange(3))
+        return
+    with pytest.raises(TableError, match=r"Fold 1 lacks \[2\], and scoring it gives"):
+        check_scores(y, folds, scorer, np.arange(3))
+
+
+@pytest.mark.parametrize(
+    ("y", "name"),
+    [(EVEN, "neg_mean_squared_error"), (np.arange(60) - 30.0, "neg_mean_gamma_deviance")],
+)
+def test_a_scorer_must_suit_the_target(y, name):
+    """One that no model can have would waste the time."""
+    folds = _folds(np.repeat([0, 1], 30))
+
+    with pytest.raises(TableError, match="'scoring' parameter must suit .* Got 'neg_mean"):
+        scoring_of(y, folds, scoring=name, is_classification=y is EVEN)
 
 
 @pytest.mark.parametrize(

@@ -7,19 +7,16 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.metrics import f1_score, matthews_corrcoef, roc_auc_score
 from sklearn.model_selection import GroupKFold, PredefinedSplit, TimeSeriesSplit
 
 from sk_tune._automl import _splitting
 from sk_tune._automl._splitting import (
     as_groups,
-    check_scores,
     guarded,
     split_rows,
     warn_of_leaks,
 )
 from sk_tune._diagnosis import Finding, find_leaks
-from sk_tune._scores import Metric
 from sk_tune.exceptions import LeakWarning, TableError
 
 
@@ -265,31 +262,6 @@ def test_too_few_rows_are_refused(y, params, message):
     """The message has the requirement, the value and the remedy."""
     with pytest.raises(ValueError, match=message):
         _split(y, **{"test_size": 0.0, **params})
-
-
-@pytest.mark.parametrize(
-    ("function", "options", "is_defined"),
-    [
-        (matthews_corrcoef, {}, True),
-        (roc_auc_score, {"multi_class": "ovr"}, False),
-        (lambda y, predicted: f1_score(y, predicted, average="macro"), {}, True),
-        # Undefined for constant predictions, but not for better ones.
-        (lambda y, predicted: np.corrcoef(y, predicted)[0, 1], {}, True),
-    ],
-    ids=["matthews", "roc_auc", "f1", "correlation"],
-)
-def test_a_metric_must_be_defined_in_each_fold(function, options, is_defined):
-    """A metric that no model can have in a fold would waste the time."""
-    y = np.array([0, 1, 2] * 10 + [0, 1] * 5)
-    folds = [(np.arange(30), np.arange(30, 40)), (np.arange(10, 40), np.arange(10))]
-    methods = ("predict_proba",) if options else ("predict",)
-    metric = Metric(function=function, options=options, response_methods=methods)
-
-    if is_defined:
-        check_scores(y, folds, metric)
-        return
-    with pytest.raises(TableError, match=r"Fold 1 lacks \[2\], and scoring it gives"):
-        check_scores(y, folds, metric)
 
 
 def _issues(findings):

@@ -59,7 +59,7 @@ def test_wrong_arguments_and_missing_files_need_no_slow_imports(arguments):
 
 
 BAD_VALUES = {
-    "--test-size": (["1.5", "0", "few"], "between 0 and 1"),
+    "--test-size": (["1.5", "1", "few"], "from 0 to below 1"),
     "--random-state": (["-1", "one", str(2**32)], "whole number"),
     "--n-jobs": (["0", "two"], "at least 1"),
     "--time-budget": (
@@ -124,7 +124,7 @@ def test_the_help_of_the_demo_mentions_only_its_own_options(capsys):
     options = set(re.findall(r"(?<!\w)--[a-z-]+", text.partition("A model.joblib")[0]))
     assert options.isdisjoint({"--target", "--trusted"})
     assert "--task" in options  # Suggested by the output.
-    assert "model that predicts; default: ensemble" in text
+    assert "Predict with this model (default: ensemble)" in text
     assert "a demo always replaces files in sk_tune_demo" in text
 
 
