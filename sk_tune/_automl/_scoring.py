@@ -144,7 +144,10 @@ def scoring_of(
         scorer = with_positive(scoring, positive_label)
         check_scores(y, folds, scorer, classes)
         of_class = ""
-        if positive_label is not None and scorer_metric(scorer).pos_label == positive_label:
+        if (
+            positive_label is not None
+            and checked_metric(scorer).pos_label == positive_label
+        ):
             of_rows = share(float((y == positive_label).mean()))
             of_class = f" of the class {positive_label!r} ({of_rows} of the rows)"
         reason = f"{of_class}, as requested."

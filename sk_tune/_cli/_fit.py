@@ -206,6 +206,7 @@ def _train(
     files = min(_SECONDS_OF_FILES * processes_per_cpu(), _MOST_FOR_FILES * budget)
     seconds_left = options.started + budget - files - time.monotonic()
     kind: Any = AutoRegressor
+    of_classes: dict[str, Any]
     of_classes = {"positive": options.positive, "threshold": options.threshold}
     if target.task == "classification":
         kind = partial(AutoClassifier, **of_classes)
@@ -269,9 +270,9 @@ def _write_somewhere(folder: Path, *content: Any) -> list[str]:
 def _structure(frame: pd.DataFrame, options: FitOptions) -> dict[str, Any]:
     """Return the values of the columns of groups and times, for ``fit``."""
     columns = [name for name in frame.columns if name != options.target]
-    named = {"--groups": options.groups, "--times": options.times}
-    named = {option: column for option, column in named.items() if column is not None}
-    for option, column in named.items():
+    for option, column in (("--groups", options.groups), ("--times", options.times)):
+        if column is None:
+            continue
         if column not in columns:
             raise OptionError(
                 f"{option} must name a column of the table that is not the target. Got "
@@ -283,7 +284,7 @@ def _structure(frame: pd.DataFrame, options: FitOptions) -> dict[str, Any]:
                 f"{option} must have a value in each row. Got {missing} missing in "
                 f"{column!r}."
             )
-    if len(named) == 2:
+    if None not in {options.groups, options.times}:
         raise OptionError(
             "--times must be used without --groups, because folds in the order of time "
             f"cannot also keep groups together. Got {options.times!r} and "

@@ -228,7 +228,7 @@ def test_the_page_is_written_again(fitted, tmp_path, capsys):
     assert not (fitted / "model" / "report.html").exists()
     # The summary is what names the table.
     assert "<h1>label</h1>" in (tmp_path / "p.html").read_text(encoding="utf-8")
-    assert "Verdict" in capsys.readouterr().out
+    assert "Summary" in capsys.readouterr().out
 
 
 @pytest.fixture(scope="module")
