@@ -26,12 +26,41 @@ _POOL: dict[str, Any] = {
 class CNN(nn.Module):
     """Convolution blocks, then one dense hidden layer.
 
-    `input_shape` is the number of channels and one to three spatial sizes. The first block
-    has `n_channels` channels, and each block doubles them; pooling halves the spatial
-    sizes. "layer" normalises all channels of a sample together. With `residual`, the input
-    of a convolution is added to its output, through a 1x1 convolution if the numbers of
-    channels differ. `dropout` is the probability of dropping an element after each block
-    and in the dense layer.
+    Parameters
+    ----------
+    input_shape : sequence of int
+        Number of channels, and one to three spatial sizes.
+    n_outputs : int
+        Number of outputs, which are not normalised.
+    n_layers : int
+        Number of blocks.
+    n_channels : int
+        Channels of the first block; each block doubles them.
+    kernel_size : int
+        Size of the kernels along each axis.
+    pooling : {"max", "avg"} or None
+        Pooling of each block, which halves the spatial sizes.
+    width : int
+        Units of the dense layer.
+    activation : str
+        Activation, by its name in the estimators.
+    normalization : {"batch", "layer"} or None
+        Normalisation; "layer" normalises all channels of a sample together.
+    residual : bool
+        Whether to add the input of a convolution to its output, through a 1x1 convolution
+        if the numbers of channels differ.
+    dropout : float
+        Probability of dropping an element after each block and in the dense layer.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sk_tune.nets import CNN
+    >>> options = {"pooling": "max", "normalization": None, "residual": False, "dropout": 0}
+    >>> sizes = {"n_layers": 2, "n_channels": 4, "kernel_size": 3, "width": 16}
+    >>> net = CNN((3, 8, 8), 10, activation="relu", **sizes, **options)
+    >>> net(torch.zeros(5, 3, 8, 8)).shape
+    torch.Size([5, 10])
     """
 
     def __init__(

@@ -128,14 +128,38 @@ def by_member(outputs: Tensor, *targets: Tensor) -> tuple[Tensor, ...]:
 
 
 class MLP(nn.Module):
-    """Linear layers with activations between them.
+    """Linear layers with activations between them, or an ensemble that shares them.
 
-    `hidden_layer_sizes` is empty for a linear model. "batch" or "layer" normalisation
-    precedes the activation of each hidden layer. With `residual`, the input of a hidden
-    layer is added to its output if their sizes are equal. `inputs` converts the columns to
-    inputs of the first layer. `members` networks share the weight matrices; their
-    predictions, mapped from outputs by `link` ("softmax", "sigmoid" or "identity"), are
-    averaged.
+    Parameters
+    ----------
+    n_features, n_outputs : int
+        Numbers of inputs, and of outputs, which are not normalised.
+    hidden_layer_sizes : sequence of int
+        Units of the hidden layers; empty for a linear model.
+    activation : str
+        Activation, by its name in the estimators.
+    normalization : {"batch", "layer"} or None
+        Normalisation before the activation of each hidden layer.
+    residual : bool
+        Whether to add the input of a hidden layer to its output if their sizes are equal.
+    dropout : float
+        Probability of dropping a hidden unit.
+    inputs : torch.nn.Module, default=None
+        Module that converts columns to inputs of the first layer; its `chunks` are the
+        numbers of inputs of each column.
+    members : int, default=1
+        Number of networks, which share the weight matrices.
+    link : {"softmax", "sigmoid", "identity"}, default="identity"
+        Map from outputs to the predictions, which are averaged over the members.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sk_tune.nets import MLP
+    >>> options = {"normalization": "batch", "residual": False, "dropout": 0.1}
+    >>> net = MLP(4, 2, hidden_layer_sizes=(8, 8), activation="relu", **options)
+    >>> net(torch.zeros(5, 4)).shape
+    torch.Size([5, 2])
     """
 
     def __init__(

@@ -20,16 +20,38 @@ _CELLS: dict[str, Any] = {"gru": nn.GRU, "lstm": nn.LSTM, "rnn": nn.RNN}
 class RNN(nn.Module):
     """Stacked recurrent layers, then one linear layer on the last state.
 
-    Steps of NaN at the end of a sample are padding, which all layers ignore. `padded` says
-    whether there is padding; None checks each batch, which is not possible where batches of
-    several networks are computed together.
+    Steps of NaN at the end of a sample are padding, which all layers ignore.
 
-    `cell` is "gru", "lstm" or "rnn"; only an "rnn" cell uses `activation`. The output of
-    each layer is normalised over its steps. With `residual` the input of a layer is added
-    to its output if both have the same size.
+    Parameters
+    ----------
+    n_features, n_outputs : int
+        Numbers of features of a step, and of outputs, which are not normalised.
+    cell : {"gru", "lstm", "rnn"}
+        Kind of the recurrent layers.
+    n_layers, hidden_size : int
+        Number of layers, and units of each.
+    bidirectional : bool
+        Whether to read sequences in both directions.
+    activation : {"tanh", "relu"}
+        Activation of "rnn" cells; without effect on others.
+    normalization : {"batch", "layer"} or None
+        Normalisation of each layer's output, over its steps.
+    residual : bool
+        Whether to add the input of a layer to its output if both have the same size.
+    dropout : float
+        Probability of dropping an output of a layer.
+    tokens : CategoryEmbedding, default=None
+        Vectors of tokens, if steps are ids of tokens; id i has the code 1 + i.
 
-    With `tokens` a step holds the id of a token, and the layers read its vector: code 1 +
-    id of `tokens`.
+    Examples
+    --------
+    >>> import torch
+    >>> from sk_tune.nets import RNN
+    >>> options = {"normalization": None, "residual": False, "dropout": 0.0}
+    >>> options |= {"bidirectional": True, "activation": "tanh"}
+    >>> net = RNN(3, 2, cell="gru", n_layers=1, hidden_size=8, **options)
+    >>> net(torch.zeros(5, 7, 3)).shape
+    torch.Size([5, 2])
     """
 
     def __init__(
@@ -70,6 +92,7 @@ class RNN(nn.Module):
         self.hidden_size = hidden_size
         self.bidirectional = bidirectional
         self.output = nn.Linear(n_out, n_outputs)
+        # Whether there is padding; None checks each batch, which vmap does not allow.
         self.padded: bool | None = None
 
     def forward(self, x: Tensor) -> Tensor:

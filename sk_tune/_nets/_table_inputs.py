@@ -18,8 +18,18 @@ from torch.nn import functional as F
 class PeriodicEmbedding(nn.Module):
     """Cosines and sines of each number, one linear layer for each column, then ReLU.
 
-    "PLR" in section 3.3 of [1]_, with trained frequencies, initially normal with standard
-    deviation `frequency_scale`.
+    "PLR" in section 3.3 of [1]_, with trained frequencies.
+
+    Parameters
+    ----------
+    n_columns : int
+        Number of columns.
+    n_frequencies : int
+        Frequencies of each column.
+    frequency_scale : float
+        Standard deviation of the initial frequencies, which are normal.
+    size : int
+        Units of each column's vector.
 
     References
     ----------
@@ -52,7 +62,16 @@ class PiecewiseLinearEmbedding(nn.Module):
 
     It is a linear function plus the encoding of the bins (section 3.2 of [1]_), whose
     weights are initially 0, as in TabM [2]_. Outside the outermost edges the encoding is
-    constant. `n_bins` is the largest number of bins of a column.
+    constant.
+
+    Parameters
+    ----------
+    n_columns : int
+        Number of columns.
+    n_bins : int
+        Largest number of bins of a column; ``set_edges`` sets their edges.
+    size : int
+        Units of each column's vector.
 
     References
     ----------
@@ -116,8 +135,22 @@ class CategoryEmbedding(nn.Module):
     """A learned vector for each code of each category column.
 
     All columns share one matrix, with consecutive rows for each column, so a batch takes
-    one look-up. Code 0 of a column and all unknown codes have the column's first vector,
-    which is initially 0. Codes of a column run from 0 to its ``n_codes - 1``.
+    one look-up.
+
+    Parameters
+    ----------
+    n_codes : sequence of int
+        Codes of each column, which run from 0. Code 0 and all unknown codes have the
+        column's first vector, which is initially 0.
+    size : int
+        Units of a vector.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sk_tune.nets import CategoryEmbedding
+    >>> CategoryEmbedding([3, 5], size=2)(torch.tensor([[1, 4]])).shape
+    torch.Size([1, 4])
     """
 
     known: Tensor
