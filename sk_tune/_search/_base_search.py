@@ -86,7 +86,7 @@ _OWN_STATE: tuple[str, ...] = ("_outcomes", "_n_rows", "_y", "_scored_by", "_cur
 _OWN_STATE += ("_expected", "best_epochs_", "models_", "ledger_", "cut_short_")
 # Attributes that scikit-learn sets after all candidates have scores.
 _CHOSEN = ("best_index_", "best_score_", "best_params_", "best_estimator_", "refit_time_")
-_N_KEPT = {None: 0, "best": 1, "all": None}
+_N_KEPT: dict[Any, Any] = {None: 0, "best": 1, "all": None}
 
 
 @parameters

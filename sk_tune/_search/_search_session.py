@@ -164,7 +164,8 @@ class SearchSession:
         """Return the progress line, or the callable that the user passed as `verbose`."""
         # If verbose is more than 1, scikit-learn prints lines for every fit itself.
         if search.verbose != 1:
-            return search._listener
+            listener: Callable[[Progress], object] | None = search._listener
+            return listener
         self.line = SearchLine(
             self.plan(search.n_splits_),
             refits=search.refit is not False,
