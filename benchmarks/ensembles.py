@@ -299,7 +299,7 @@ def run_side(task, side):
         record["search_seconds"] = round(task.search_seconds, 2)
     if honest := getattr(model, "expected_score_", None):
         record["own"] = [honest.score, honest.low, honest.high]
-        record["members"] = len(model.candidates_)
+        record["members"] = len(model.result_rows_)
     return record
 
 

@@ -56,7 +56,7 @@ def recorded_curves(n: int) -> Curves:
     cv = ShuffleSplit(1, test_size=0.3, random_state=0)
     search = RandomizedSearchCV(net, space, n_iter=n, cv=cv, refit=False, random_state=0)
     table = search.fit(X / 16, y).learning_curves_
-    return table.pivot(index="candidate", columns="epoch", values="valid_score").to_numpy()
+    return table.pivot(index="result_row", columns="epoch", values="valid_score").to_numpy()
 
 
 @dataclass

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The record of a search for ensembles, diagnosis and reports.
 
-These packages and the searches do not import each other.  A search of sk_tune has a record,
-``search_record_``; other searches have none.
+These packages and the searches do not import each other.  They read the record of a search
+by :func:`search_record`; searches of other packages have none.
 """
 
 from dataclasses import dataclass
@@ -31,9 +31,9 @@ class SearchRecord:
     """Data and rungs of a fitted search.
 
     `n_rows` is the number of samples in its ``fit``, `y` their targets, if any. `last_rows`
-    has, for each configuration, the row of ``cv_results_`` with the most resources.
+    has the result row of each candidate with the most resources.
     `resource` is the resource of the rungs, a parameter or "n_samples"; None without rungs.
-    `inputs` has the scale of the network's features for each row of ``cv_results_``.
+    `inputs` has the scale of the network's features for each result row.
     """
 
     n_rows: int
@@ -59,7 +59,7 @@ class FoldLayout:
 
 def search_record(search: Any) -> SearchRecord | None:
     """Return the record of a fitted search of sk_tune; None for others."""
-    record: SearchRecord | None = getattr(search, "search_record_", None)
+    record: SearchRecord | None = getattr(search, "_search_record", None)
     return record
 
 

@@ -71,7 +71,7 @@ def test_rungs_of_samples_have_smaller_training_sets():
         n_splits_=5,
         held_out_rows_=held,
         cv_results_={"n_resources": np.array([30])},
-        search_record_=SearchRecord(
+        _search_record=SearchRecord(
             n_rows=60, y=None, last_rows=(0,), resource="n_samples"
         ),
     )

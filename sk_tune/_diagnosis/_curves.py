@@ -92,17 +92,18 @@ def curves_of(search: Any, candidate: int) -> Curves:
     n_candidates = len(params)
     if not -n_candidates <= candidate < n_candidates:
         raise ValueError(
-            f"The candidate must be a row of cv_results_, which has {n_candidates}. "
+            f"'result_row' must be a row of cv_results_, which has {n_candidates}. "
             f"Got {candidate!r} instead."
         )
     candidate %= n_candidates
     rows = same_network(search, candidate)
     table = search.learning_curves_
-    of_row = np.asarray(table["candidate"])
+    of_row = np.asarray(table["result_row"])
     order = np.flatnonzero(np.isin(of_row, rows))
     if not len(order):
         raise ValueError(
-            f"Candidate {candidate} has no learning curve. It failed, or is not a network."
+            f"Result row {candidate} has no learning curve. Its candidate failed, or is "
+            "not a network."
         )
     # Later rungs continue earlier rungs; if they train again, their values count.
     order = order[np.argsort(of_row[order], kind="stable")]
@@ -138,7 +139,7 @@ def same_network(search: Any, candidate: int) -> list[int]:
         # A rung with more samples trains a new network with curves of its own. An
         # interrupted rung has no curves.
         granted = np.asarray(search.cv_results_["n_resources"])
-        with_curves = set(search.learning_curves_["candidate"]) & set(rows) or {candidate}
+        with_curves = set(search.learning_curves_["result_row"]) & set(rows) or {candidate}
         most = max(granted[row] for row in with_curves)
         rows = [row for row in rows if row in with_curves and granted[row] == most]
     return rows
@@ -189,7 +190,7 @@ def _without(params: Mapping[str, Any], resource: str) -> dict[str, str]:
 
 def is_trained(search: Any, candidate: int) -> bool:
     """Return whether a candidate, or an earlier rung of it, has a learning curve."""
-    with_curves = set(np.asarray(search.learning_curves_["candidate"]).tolist())
+    with_curves = set(np.asarray(search.learning_curves_["result_row"]).tolist())
     return not with_curves.isdisjoint(same_network(search, candidate))
 
 
@@ -288,7 +289,7 @@ def larger_in_search(search: Any, candidate: int) -> Curves | None:
     if own_size is None:
         return None
     best: tuple[float, Curves | None] = (math.inf, None)
-    with_curves = set(np.asarray(search.learning_curves_["candidate"]).tolist())
+    with_curves = set(np.asarray(search.learning_curves_["result_row"]).tolist())
     for row in sorted(with_curves):
         _, params = configured(search, row)
         other_size = size(params)

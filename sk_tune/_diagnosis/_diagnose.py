@@ -102,7 +102,7 @@ def diagnose(
     *,
     groups: Any = None,
     times: Any = None,
-    candidate: int | None = None,
+    result_row: int | None = None,
     extra_checks: Sequence[Callable[[Any], Finding]] = (),
 ) -> tuple[Finding, ...]:
     """Check a network, or a search, for faults of training, data and folds.
@@ -122,7 +122,7 @@ def diagnose(
         folds of a search.
     groups, times : array-like of shape (n_samples,) or None, default=None
         Groups and times of the rows, for ``find_leaks``.
-    candidate : int or None, default=None
+    result_row : int or None, default=None
         Row of a search's ``cv_results_`` to diagnose instead of the best candidate.
     extra_checks : sequence of callable, default=()
         Further checks, which take `source` and return a ``Finding``.  Their findings are
@@ -132,7 +132,7 @@ def diagnose(
     -------
     tuple of Finding
         One finding per check, passed or not; prints as a report.  Findings about a search
-        as a whole have no ``candidate`` and come last.
+        as a whole have no ``result_row`` and come last.
 
     Raises
     ------
@@ -167,7 +167,7 @@ def diagnose(
     if isinstance(source, Curves):
         return Findings(with_good_fit([*_of_curves(source), *data]))
     if is_search(source):
-        return Findings(_of_search(source, candidate, X, data))
+        return Findings(_of_search(source, result_row, X, data))
     curves = curves_of_estimator(source)
     network, _ = network_part(source)
     keeps_best = bool(getattr(network, "early_stopping", False))
@@ -193,10 +193,10 @@ def extra_findings(
 
 
 def _of_search(
-    search: Any, candidate: int | None, X: Any, data: list[Finding]
+    search: Any, result_row: int | None, X: Any, data: list[Finding]
 ) -> list[Finding]:
     """Return the findings of a candidate, of the data and of the search as a whole."""
-    chosen = int(best_candidate(search) if candidate is None else candidate)
+    chosen = int(best_candidate(search) if result_row is None else result_row)
     network, params = configured(search, chosen)
     failures = check_failures(search, chosen, params)
     findings: list[Finding] = []
@@ -217,14 +217,14 @@ def _of_search(
     findings.append(
         check_scale(scale, params, [*findings, failures], may_normalise=normalises)
     )
-    findings = [replace(finding, candidate=chosen) for finding in findings]
+    findings = [replace(finding, result_row=chosen) for finding in findings]
     search_findings = [
         check_edge(search),
         check_noise_ceiling(search),
         check_optimism(search),
         failures,
     ]
-    return with_good_fit([*findings, *data, *search_findings], candidate=chosen)
+    return with_good_fit([*findings, *data, *search_findings], result_row=chosen)
 
 
 def _of_curves(

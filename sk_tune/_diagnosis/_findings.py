@@ -130,7 +130,7 @@ class Finding:
         lower the score or change nothing.
     other_issues : tuple of str, default=()
         For a verdict, the names of the remaining issues.
-    candidate : int or None, default=None
+    result_row : int or None, default=None
         Row of ``cv_results_`` that the finding concerns; None if it concerns all.
     subject : str, default=""
         Kind of network that the finding concerns, in AutoML with several kinds.
@@ -146,7 +146,7 @@ class Finding:
     changes: tuple[Change, ...] = ()
     alternatives: tuple[tuple[Change, ...], ...] = ()
     other_issues: tuple[str, ...] = ()
-    candidate: int | None = None
+    result_row: int | None = None
     subject: str = ""
 
     def __str__(self) -> str:
@@ -356,11 +356,11 @@ def good_fit(findings: Iterable[Finding]) -> Finding:
 
 
 def with_good_fit(
-    findings: Iterable[Finding], candidate: int | None = None
+    findings: Iterable[Finding], result_row: int | None = None
 ) -> list[Finding]:
     """Return findings, with "good fit" in front."""
     findings = list(findings)
-    return [replace(good_fit(findings), candidate=candidate), *findings]
+    return [replace(good_fit(findings), result_row=result_row), *findings]
 
 
 def verdict(findings: Iterable[Finding]) -> Finding:

@@ -331,5 +331,5 @@ def contribution_table(
             "gain": [gain for gain, _ in gains],
             "gain_error": [error for _, error in gains],
         },
-        index=pd.Index(library.candidates[members], name="candidate"),
+        index=pd.Index(library.candidates[members], name="result_row"),
     )

@@ -79,7 +79,7 @@ class _TrialEnsemble(Combined, BaseEstimator):  # type: ignore[misc]
         Fitted members; without `refit`, one for each fold of each candidate.
     weights_ : ndarray of shape (n_estimators,)
         Weights of the members, with sum 1.
-    candidates_ : ndarray of shape (n_candidates,)
+    result_rows_ : ndarray of shape (n_candidates,)
         Result rows of the search that have a weight.
     expected_score_ : ScoreEstimate
         Expected score on new data, with an interval, in the search's metric or in
@@ -87,7 +87,7 @@ class _TrialEnsemble(Combined, BaseEstimator):  # type: ignore[misc]
     best_candidate_score_ : ScoreEstimate
         The same for the best candidate alone.
     contributions_ : DataFrame
-        A row for each of `candidates_`: weight, score, error_correlation, gain,
+        A row for each of `result_rows_`: weight, score, error_correlation, gain,
         gain_error.
     oof_predictions_ : ndarray of shape (n_held_out, ...)
         Predictions behind `expected_score_`, of the samples that the search held out.
@@ -224,7 +224,7 @@ class _TrialEnsemble(Combined, BaseEstimator):  # type: ignore[misc]
 
     @property
     def contributions_(self) -> pd.DataFrame:
-        """Contribution of each candidate, a row for each of ``candidates_``."""
+        """Contribution of each candidate, a row for each of ``result_rows_``."""
         return pd.DataFrame.from_dict(self._contributions, orient="tight")
 
     def __sklearn_is_fitted__(self) -> bool:
@@ -266,12 +266,12 @@ class _TrialEnsemble(Combined, BaseEstimator):  # type: ignore[misc]
         contributions = contribution_table(library, choice.weights, selector.reported)
         # skops can store plain values.
         self._contributions = contributions.to_dict("tight")
-        self.candidates_ = contributions.index.to_numpy()
+        self.result_rows_ = contributions.index.to_numpy()
         weights = contributions["weight"].to_numpy(copy=True)
         if self.refit:
-            members = _refitted(search, self.candidates_, X, y, params, self.n_jobs)
+            members = _refitted(search, self.result_rows_, X, y, params, self.n_jobs)
         else:
-            folds = [search.models_[row] for row in self.candidates_]
+            folds = [search.models_[row] for row in self.result_rows_]
             members = [model for models in folds for model in models]
             sizes = [len(models) for models in folds]
             weights = np.repeat(weights / sizes, sizes)
@@ -341,7 +341,7 @@ class TrialEnsembleClassifier(  # type: ignore[misc]
     >>> grid = {"learning_rate": [1e-3, 3e-3, 1e-2], "dropout": [0.0, 0.3]}
     >>> search = GridSearchCV(net, grid, cv=3, keep_models="all").fit(X, y)
     >>> ensemble = TrialEnsembleClassifier.from_search(search, random_state=0)
-    >>> len(ensemble.estimators_) == 3 * len(ensemble.candidates_)
+    >>> len(ensemble.estimators_) == 3 * len(ensemble.result_rows_)
     True
     >>> ensemble.predict_proba(X).shape
     (150, 3)

@@ -212,7 +212,7 @@ class EpochCurveDisplay:
 
     @classmethod
     def from_search(
-        cls, search: Any, candidate: int | None = None, *, ax: Any = None, **kwargs: Any
+        cls, search: Any, result_row: int | None = None, *, ax: Any = None, **kwargs: Any
     ) -> Self:
         """Draw the curves of a candidate of a search.
 
@@ -220,7 +220,7 @@ class EpochCurveDisplay:
         ----------
         search : estimator
             A fitted search of sk_tune.
-        candidate : int or None, default=None
+        result_row : int or None, default=None
             Row of ``cv_results_``; the best if None.
         {ax}
         {kwargs}
@@ -232,15 +232,15 @@ class EpochCurveDisplay:
         ValueError
             If the candidate has no curves: it is not a network, or failed in all folds.
         """
-        row = (trials_of(search).preferred or 0) if candidate is None else candidate
-        if row not in set(curve_table(search)["candidate"]):
+        row = (trials_of(search).preferred or 0) if result_row is None else result_row
+        if row not in set(curve_table(search)["result_row"]):
             raise ValueError(
-                f"The candidate of EpochCurveDisplay must have curves. Candidate {row} has "
-                "none: it is not a network, or failed in all folds."
+                f"'result_row' of EpochCurveDisplay must have curves. Row {row} has none: "
+                "it is not a network, or failed in all folds."
             )
         curves = curves_of(search, row)
         # Findings about the whole search do not belong into the picture of a candidate.
-        findings = [f for f in diagnose(search, candidate=row) if f.candidate is not None]
+        findings = [f for f in diagnose(search, result_row=row) if f.result_row is not None]
         display = cls(
             curves=curves,
             chosen_epoch=getattr(search, "best_epochs_", {}).get(row),

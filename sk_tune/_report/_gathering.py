@@ -96,12 +96,12 @@ class CandidateRow:
     """A row of ``cv_results_``, by the metric that decides; `others` are other means.
 
     `rank` is None without a score; `reason` explains a missing score or ``error_score``.
-    `configuration` is equal for the rows of a configuration in several rungs.
+    `candidate` is equal for the rows of a candidate in several rungs.
     `best_so_far` is the best score up to this row with as many resources; `seconds` is the
     mean time of a fit.
     """
 
-    row: int
+    result_row: int
     rank: int | None
     score: float
     std: float
@@ -110,7 +110,7 @@ class CandidateRow:
     params: Mapping[str, Any]
     seconds: float
     reason: str
-    configuration: int
+    candidate: int
     best_so_far: float
     rung: int | None = None
     bracket: int | None = None
@@ -187,7 +187,7 @@ class SearchPart:
     @property
     def n_configurations(self) -> int:
         """Number of candidates; several rungs of a candidate count once."""
-        return len({c.configuration for c in self.candidates})
+        return len({c.candidate for c in self.candidates})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -257,7 +257,7 @@ def candidate_rows(search: Any, trials: Trials) -> list[CandidateRow]:
     reasons = results.get("failure_reason", [""] * len(ranks))
     return [
         CandidateRow(
-            row=i,
+            result_row=i,
             rank=None if math.isnan(trials.scores[i]) else int(ranks[i]),
             score=float(trials.scores[i]),
             std=float(trials.spreads[i]),
@@ -266,7 +266,7 @@ def candidate_rows(search: Any, trials: Trials) -> list[CandidateRow]:
             params=params,
             seconds=float(results["mean_fit_time"][i]),
             reason=str(reasons[i]).strip(),
-            configuration=int(trials.configurations[i]),
+            candidate=int(trials.configurations[i]),
             best_so_far=float(running_best[i]),
             **{
                 field: int(results[name][i])
@@ -370,7 +370,7 @@ def _model_texts(search: Any, part: SearchPart) -> tuple[str, str]:
         return "None", ""
     n = part.n_configurations
     place = f"best of {n} candidates" if n > 1 else "only candidate"
-    place += f", row {part.best.row} of cv_results_"
+    place += f", row {part.best.result_row} of cv_results_"
     model = getattr(search, "best_estimator_", None)
     place += "; not refitted" if model is None else "; refitted on all rows"
     size = 0 if model is None else n_parameters(model)
@@ -420,11 +420,11 @@ def gather(search: Any, X: Any = None, y: Any = None, *, extra_checks: Checks = 
         summary=comparison(best, expected, baselines, n_candidates=n),
         notes=notes,
         scores=score_lines(part, baselines, expected),
-        quality=None if best is None else _held_out_quality(search, best.row),
+        quality=None if best is None else _held_out_quality(search, best.result_row),
         usage=_usage(search),
         effects=None
         if X is None or best is None
-        else search_effects(search, X, y, best.row),
+        else search_effects(search, X, y, best.result_row),
         searches=[part],
         checks=leak_checks(
             search,
@@ -451,11 +451,11 @@ def search_part(search: Any, extra_checks: Checks = ()) -> SearchPart:
     curves, best_epoch = None, None
     findings: Sequence[Finding] = extra_findings(search, extra_checks)
     # The best candidate may not be a network, or have no epochs.
-    if best is not None and best.row in set(curve_table(search)["candidate"]):
-        curves = curves_of(search, best.row)
-        findings = diagnose(search, candidate=best.row, extra_checks=extra_checks)
+    if best is not None and best.result_row in set(curve_table(search)["result_row"]):
+        curves = curves_of(search, best.result_row)
+        findings = diagnose(search, result_row=best.result_row, extra_checks=extra_checks)
         chosen = getattr(search, "best_epochs_", {})
-        best_epoch = int(chosen.get(best.row, curves.n_epochs))
+        best_epoch = int(chosen.get(best.result_row, curves.n_epochs))
     estimator = search.estimator
     name = type(estimator).__name__
     if isinstance(estimator, Pipeline):
@@ -507,7 +507,7 @@ def with_importance(part: SearchPart) -> SearchPart:
     importance = importance_of(
         part.parameters,
         np.array([row.score for row in part.candidates]),
-        configurations=np.array([row.configuration for row in part.candidates]),
+        configurations=np.array([row.candidate for row in part.candidates]),
         n_resources=None if None in granted else np.array(granted),
     )
     return replace(part, importance=importance)

@@ -38,10 +38,10 @@ def history_picture(report: SearchPart) -> dict[str, Any] | None:
     if not rows:
         return None
     frame = Frame()
-    numbers = [0, *(candidate.row for candidate in report.candidates)]
+    numbers = [0, *(candidate.result_row for candidate in report.candidates)]
     x = scale_of(numbers, frame.x_range, is_count=True)
     y = _score_scale(rows, frame)
-    across = [x(row.row) for row in rows]
+    across = [x(row.result_row) for row in rows]
     best = [y(row.best_so_far) for row in rows]
     steps = line_path(np.repeat(across, 2)[1:], np.repeat(best, 2)[:-1])
     svg = picture(
@@ -71,12 +71,12 @@ def rung_picture(report: SearchPart) -> dict[str, Any] | None:
     resources = sorted({row.n_resources or 0 for row in rows})
     x = scale_of([float(n) for n in resources], frame.x_range, is_log=len(resources) > 1)
     y = _score_scale(rows, frame)
-    by_configuration: dict[int, list[CandidateRow]] = {}
+    by_candidate: dict[int, list[CandidateRow]] = {}
     for row in rows:
-        by_configuration.setdefault(row.configuration, []).append(row)
+        by_candidate.setdefault(row.candidate, []).append(row)
     lines = []
     # The best candidate is drawn last, on top.
-    for rungs in sorted(by_configuration.values(), key=lambda rungs: report.best in rungs):
+    for rungs in sorted(by_candidate.values(), key=lambda rungs: report.best in rungs):
         granted = [x(row.n_resources or 0) for row in rungs]
         path = line_path(granted, [y(row.score) for row in rungs])
         kind = "line b strong" if report.best in rungs else "line thin"
@@ -109,8 +109,8 @@ def slice_pictures(report: SearchPart) -> list[dict[str, Any]]:
     y, (left, right) = _score_scale(report.scored, _SMALL), _SMALL.x_range
     figures = []
     for k, parameter in enumerate(report.parameters):
-        rows = [row for row in report.scored if parameter.is_active[row.row]]
-        values = [float(parameter.values[row.row]) for row in rows]
+        rows = [row for row in report.scored if parameter.is_active[row.result_row]]
+        values = [float(parameter.values[row.result_row]) for row in rows]
         # A constant parameter of some candidates has no picture.
         if len(set(values)) < 2 or len(parameter.categories) > _MOST_NAMES:
             continue
@@ -125,7 +125,7 @@ def slice_pictures(report: SearchPart) -> list[dict[str, Any]]:
                 marks.append((left + width * (place + 0.5), shortened(text, n_letters)))
             # Neighbours are spread evenly by turns of the golden section.
             across = [
-                left + width * (value + 0.3 + 0.4 * (row.row * GOLDEN % 1))
+                left + width * (value + 0.3 + 0.4 * (row.result_row * GOLDEN % 1))
                 for value, row in zip(values, rows, strict=True)
             ]
         else:
@@ -160,24 +160,24 @@ def _dots(
     Its text has all parameters, or just `only`, because texts in many pictures add up.
     """
     most = max((row.n_resources or 0 for row in report.candidates), default=0)
-    best = report.best.row if report.best is not None else None
+    best = report.best.result_row if report.best is not None else None
     short = short_names(report.names)
     dots = []
     # The arrow keys follow this order; the best candidate is last, on top.
-    order = sorted(range(len(rows)), key=lambda k: (rows[k].row == best, across[k]))
+    order = sorted(range(len(rows)), key=lambda k: (rows[k].result_row == best, across[k]))
     for k in order:
         row = rows[k]
-        kind = "best" if row.row == best else "dot"
+        kind = "best" if row.result_row == best else "dot"
         if row.n_resources is not None and row.n_resources < most:
             kind += " early"
-        r = 5 if row.row == best else 3.5
+        r = 5 if row.result_row == best else 3.5
         params = ", ".join(
             f"{short[name]} {value_text(value)}"
             for name, value in row.params.items()
             if only in {None, name}
         )
         granted = "" if row.n_resources is None else f" (rung {row.rung})"
-        text = f"row {row.row}{granted}: {number_text(row.score)}; {params}"
+        text = f"row {row.result_row}{granted}: {number_text(row.score)}; {params}"
         dots.append(point(text, across[k], y(row.score), r, kind))
     return element("g", *dots, class_="points")
 
@@ -379,7 +379,7 @@ def curve_pictures(report: SearchPart) -> list[dict[str, Any]]:
     """Return the best candidate's losses by epochs, and its score on held-out samples."""
     if report.best is None or report.best_epoch is None or report.curves is None:
         return []
-    row = report.best.row
+    row = report.best.result_row
     summaries = {
         name: fold_summary(getattr(report.curves, name), n_most=_MOST_EPOCHS)
         for name in _LABELS
@@ -402,7 +402,7 @@ def curve_pictures(report: SearchPart) -> list[dict[str, Any]]:
 
 def _curves(report: SearchPart, label: str, bands: dict[str, FoldSummary]) -> Markup:
     """Return curves of losses or scores with a mark at the epoch of the weights."""
-    chosen, row = report.best_epoch or 0, report.best.row if report.best else 0
+    chosen, row = report.best_epoch or 0, report.best.result_row if report.best else 0
     frame = Frame(top=26)
     ends = np.concatenate([[*b.mean, *b.low, *b.high] for b in bands.values()])
     n_epochs = max(band.epochs[-1] for band in bands.values())

@@ -182,8 +182,8 @@ def candidate_curves(
     table = curve_table(search)
     points: dict[int, tuple[Floats, Floats]] = {}
     if counts_epochs(trials) and len(table):
-        is_last = table["candidate"].isin(np.flatnonzero(trials.is_last))
-        for row, curves in table[is_last].groupby("candidate"):
+        is_last = table["result_row"].isin(np.flatnonzero(trials.is_last))
+        for row, curves in table[is_last].groupby("result_row"):
             folds = curves.pivot(
                 index="fold", columns="epoch", values=_QUANTITIES[quantity]
             )

@@ -56,7 +56,12 @@ def _ranked(rows: Iterable[CandidateRow]) -> list[CandidateRow]:
     """Return rows of results, the best first and those without a score last."""
     return sorted(
         rows,
-        key=lambda r: (math.isnan(r.score), r.rank or 0, -(r.n_resources or 0), r.row),
+        key=lambda r: (
+            math.isnan(r.score),
+            r.rank or 0,
+            -(r.n_resources or 0),
+            r.result_row,
+        ),
     )
 
 
@@ -64,8 +69,8 @@ def candidate_table(report: SearchPart) -> PageTable:
     """Return the table of all rows of ``cv_results_``, the best first."""
     rows = _ranked(report.candidates)
     columns = list(_columns(report, rows))
-    best = None if report.best is None else report.best.row
-    kinds = ["best" if r.row == best else "failed" if r.reason else "" for r in rows]
+    best = None if report.best is None else report.best.result_row
+    kinds = ["best" if r.result_row == best else "failed" if r.reason else "" for r in rows]
     cells = zip(*(cells for _, cells in columns), strict=True)
     return PageTable(
         columns=[column for column, _ in columns],
@@ -82,7 +87,9 @@ def _column(
 def _columns(report: SearchPart, rows: Sequence[CandidateRow]) -> Iterator[Cells]:
     mean = "mean over the folds"
     yield _column("rank", (_count(r.rank) for r in rows), "by the mean score")
-    yield _column("row", (_count(r.row) for r in rows), "row of cv_results_")
+    if report.resource:
+        yield _column("candidate", (_count(r.candidate) for r in rows))
+    yield _column("result row", (_count(r.result_row) for r in rows), "row of cv_results_")
     yield _column(report.metric, number_cells(r.score for r in rows), mean)
     spreads = number_cells((row.std for row in rows), digits=2)
     yield _column("std", spreads, "standard deviation over the folds")
@@ -278,7 +285,7 @@ def _best(part: SearchPart) -> str:
     stds = number_texts([row.std for row in ranked], 2)
     rows = [
         (
-            row.row,
+            row.result_row,
             score,
             std,
             seconds_text(row.seconds),
@@ -286,5 +293,5 @@ def _best(part: SearchPart) -> str:
         )
         for row, score, std in zip(ranked, scores, stds, strict=True)
     ]
-    header = ["row", part.metric, "std", "fit", "parameters"]
+    header = ["result row", part.metric, "std", "fit", "parameters"]
     return text_table(header, rows) if rows else ""

@@ -238,7 +238,9 @@ def trials_of(search: Any, metric: str | None = None) -> Trials:
         {key: value for key, value in row.items() if key != resource}
         for row in results["params"]
     ]
-    configurations = _configurations(params, results, n_rows)
+    configurations = getattr(search, "candidates_", None)
+    if configurations is None:
+        configurations = _configurations(params, results, n_rows)
     n_resources = _column(results, "n_resources", n_rows)
     scores = np.array(results[_MEAN + name], dtype=np.float64)
     seconds = np.add(results["mean_fit_time"], results["mean_score_time"], dtype=np.float64)
@@ -249,7 +251,7 @@ def trials_of(search: Any, metric: str | None = None) -> Trials:
         if is_scored.any():
             is_scored &= n_resources == n_resources[is_scored].max()
             best = int(np.where(is_scored, scores, -np.inf).argmax())
-    sizes = curve_table(search).groupby("candidate").size()
+    sizes = curve_table(search).groupby("result_row").size()
     epochs = np.array(sizes.reindex(range(n_rows), fill_value=0), dtype=np.int64)
     if grants_epochs(resource):
         # A curve begins with the epochs of the previous rung.
@@ -287,7 +289,7 @@ def curve_table(search: Any) -> pd.DataFrame:
     """Return a search's learning curves by epochs, without rows if it has none."""
     curves: pd.DataFrame | None = getattr(search, "learning_curves_", None)
     if curves is None:
-        columns = ("candidate", "fold", "epoch", "train_loss", "valid_loss", "valid_score")
+        columns = ("result_row", "fold", "epoch", "train_loss", "valid_loss", "valid_score")
         return pd.DataFrame({name: np.empty(0) for name in columns})
     return curves
 

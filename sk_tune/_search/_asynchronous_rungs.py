@@ -108,7 +108,8 @@ class _Started:
     """A candidate in training for a rung: its folds and their current step.
 
     `n_epochs` is the number that the rung adds to `n_epochs_before`, `columns` are columns
-    of ``cv_results_``. A needed candidate counts even if it is interrupted.
+    of ``cv_results_``, `number` is the candidate's. A needed candidate counts
+    even if it is interrupted.
     """
 
     climb: Climb
@@ -117,6 +118,7 @@ class _Started:
     n_epochs: int
     n_epochs_before: int
     columns: Mapping[str, int]
+    number: int = 0
     is_needed: bool = False
     works: Sequence[Work] = ()
     steps: Iterator[Step] = field(default_factory=lambda: iter(()))
@@ -241,6 +243,9 @@ class AsynchronousRungs:
                 started = next(filter(None, (c.start_next() for c in self._climbs)), None)
             if started is None:
                 break
+            started.number = self._rounds.numbers.of(
+                started.candidate, started.job.rung, started.columns.get("bracket", 0)
+            )
             started.is_needed = self._is_needed(started)
             group.append(started)
             if not self._session.time.times.n_calls:
@@ -288,7 +293,10 @@ class AsynchronousRungs:
                 # The result row is unknown before the evaluation; a unique negative number
                 # stands for it.
                 row = -next(self._numbers)
-                works = [Work(_NO_JOB, task, row, is_ahead=True) for task in tasks]
+                works = [
+                    Work(_NO_JOB, task, row, started.number, is_ahead=True)
+                    for task in tasks
+                ]
                 self._trainer.maker.begin_candidate(tasks[0])
                 for work in works:
                     self._trainer.prepare(work)

@@ -98,6 +98,9 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
     cv_results_ : dict of str to ndarray
         As in scikit-learn.  The fit time of a network is its share of its fleet's training.
         A column "failure_reason" exists only if a candidate has no score.
+    candidates_ : ndarray of shape (n_result_rows,)
+        Number of the candidate of each row of ``cv_results_``, from 0.  With rungs, a
+        candidate has a result row for each of its rungs.
     best_estimator_ : estimator
         Estimator with the best parameters, fitted on all samples.  Only available if
         `refit` is not False.
@@ -117,16 +120,19 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
     best_index_ : int
         Row of the best candidate in ``cv_results_``.
     learning_curves_ : DataFrame
-        A row for each candidate (its row of ``cv_results_``), fold and epoch (from 1):
-        train_loss, valid_loss, valid_score (accuracy or R^2), and for searches with rungs
-        iter and n_resources.  Losses are in nats per sample, or of the target in standard
-        deviations (squared with the default loss).  Only networks have rows.
-    oof_predictions_ : ndarray of shape (n_candidates, n_samples, ...)
-        Probabilities or predictions of each sample by the folds that held it out, in their
-        original dtype: float32 for most networks.  The last axis is missing for a regressor
-        with one target.  NaN for candidates excluded by `keep_predictions`.
+        Curves of all networks, with a line for each result_row (row of ``cv_results_``),
+        fold and epoch (from 1).  The other columns are candidate (equal to result_row
+        without rungs), train_loss, valid_loss, valid_score (accuracy or R^2), and with
+        rungs iter and n_resources.  Losses are in nats per sample, or of the target in
+        standard deviations (squared with the default loss).
+    oof_predictions_ : ndarray of shape (n_result_rows, n_samples, ...)
+        Probabilities or predictions of each sample by the folds that held it out, by row of
+        ``cv_results_``, in their original dtype: float32 for most networks.  The last axis
+        is missing for a regressor with one target.  NaN for candidates excluded by
+        `keep_predictions`.
     held_out_rows_ : list of list of ndarray or None
-        Positions of the scored samples by candidate and fold; None without predictions.
+        Positions of the scored samples by row of ``cv_results_`` and fold; None without
+        predictions.
     best_epochs_ : dict of int to int
         Chosen epoch by row of ``cv_results_``.  Only available if
         `select_epoch` is "best".
@@ -140,8 +146,6 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
         of the best one, epochs of the refit.  Empty if the plan was completed.
     scorer_ : callable or dict
         Scorers of the search.
-    search_record_ : SearchRecord
-        Results for ensembles, diagnosis and reports.
     n_splits_ : int
         Number of folds.
     refit_time_ : float
@@ -294,7 +298,7 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
             return getattr(self, "cv_results_", {}), self.learning_curves_
         outcomes = self._session.outcomes[: rounds.n_candidates]
         results = with_reasons(rounds.results, outcomes, self.refit)
-        return results, learning_curves(outcomes, results)
+        return results, learning_curves(outcomes, results, self._session.candidates)
 
     @contextmanager
     def _adapted(self) -> Iterator[None]:
@@ -445,8 +449,13 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
             warn_trained_alone(session.solo_reasons())
             failures = [
                 # Without the fit's name, equal reasons are counted together.
-                {"fit_error": o.reason.removeprefix(f"{fit_name(row, fold)}: ") or None}
-                for row, folds in enumerate(session.outcomes)
+                {
+                    "fit_error": o.reason.removeprefix(f"{fit_name(candidate, fold)}: ")
+                    or None
+                }
+                for candidate, folds in zip(
+                    session.candidates, session.outcomes, strict=False
+                )
                 for fold, o in enumerate(folds)
                 if not o.was_stopped
             ]
@@ -494,6 +503,7 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
         n_rows = n_whole_rows(results)
         results = {name: column[:n_rows] for name, column in results.items()}
         del session.outcomes[n_rows:]
+        self.candidates_ = np.array(session.candidates[:n_rows], dtype=np.int64)
         self.ledger_ = search_ledger(
             session.outcomes,
             n_folds=self.n_splits_,
@@ -518,7 +528,8 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
         check_is_fitted(self, "_outcomes")
         # Cached, because a diagnosis reads the curves of each candidate.
         if "_curves" not in self.__dict__:
-            self._curves = learning_curves(self._outcomes, self.cv_results_)
+            table = learning_curves(self._outcomes, self.cv_results_, self.candidates_)
+            self._curves = table
         return self._curves.copy()
 
     @property
@@ -549,12 +560,11 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
         return self._expected
 
     @property
-    def search_record_(self) -> SearchRecord:
+    def _search_record(self) -> SearchRecord:
         """Results for ensembles, diagnosis and reports."""
         check_is_fitted(self, "_outcomes")
         resource = granted_resource(self)
-        results = self.cv_results_
-        rows = last_rows(results["params"], resource, results.get("failure_reason"))
+        rows = last_rows(self.candidates_, self.cv_results_.get("failure_reason"))
         scales = ([f.inputs for f in folds if f.inputs] for folds in self._outcomes)
         return SearchRecord(
             n_rows=self._n_rows,

@@ -73,7 +73,7 @@ class Trainer:
 
     def prepare(self, work: Work) -> None:
         """Extract the fit of a task's network, if it has a network."""
-        name = fit_name(work.row, work.task.fold)
+        name = fit_name(work.candidate, work.task.fold)
         fit, work.is_exact, work.solo_reason = self.maker.make(work.task, name)
         if fit is None:
             return
@@ -108,12 +108,7 @@ class Trainer:
         best = self.best_epochs.pop(work.row, None)
         if best is not None:
             self.best_epochs[row] = best
-        trained = work.trained
-        if trained is not None and trained.message:
-            old, new = (fit_name(number, task.fold) for number in (work.row, row))
-            message = trained.message.replace(old, new, 1)
-            trained = replace(trained, message=message)
-        return replace(work, job=job, task=task, row=row, trained=trained)
+        return replace(work, job=job, task=task, row=row)
 
     def train(self, works: Sequence[Work], limit: Callable[[], TimeLimit | None]) -> None:
         """Train the networks of tasks; Ctrl-C keeps finished trainings."""

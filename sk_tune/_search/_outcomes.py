@@ -197,10 +197,10 @@ class SearchOptions:
 class Work:
     """A task of a search on its way from joblib to its result.
 
-    `row` is the candidate's result row; `fit` is None without a network. `key` is equal for
-    the fits of a candidate in all rungs (first part) and on one fold (second part), None
-    without rungs. `n_epochs` is the network's total afterwards, `n_epochs_before` the total
-    of earlier rungs, `n_epochs_again` the epochs repeated to reach the best epoch.
+    `row` is the result row of `candidate`; `fit` is None without a network. `key` is equal
+    for the fits of a candidate in all rungs (first part) and on one fold (second part),
+    None without rungs. `n_epochs` is the network's total afterwards, `n_epochs_before` the
+    total of earlier rungs, `n_epochs_again` the epochs repeated to reach the best epoch.
     The network adopts `state`, which with select_epoch="best" belongs to another epoch than
     `trained`. `is_exact` says that the engine predicts exactly the samples of the task.
     `solo_reason` explains why the engine cannot train the network.
@@ -209,6 +209,7 @@ class Work:
     job: Job
     task: FoldTask
     row: int
+    candidate: int
     fit: Fit | None = None
     key: tuple[Any, Any] | None = None
     n_epochs: int = 0
@@ -224,9 +225,9 @@ class Work:
     inputs: InputScale | None = None
 
 
-def fit_name(row: int, fold: int) -> str:
+def fit_name(candidate: int, fold: int) -> str:
     """Return the name of a fit in the engine's messages, without a colon."""
-    return f"candidate {row}, fold {fold}"
+    return f"candidate {candidate}, fold {fold}"
 
 
 def candidate_fingerprint(params: Mapping[str, Any], *, without: str | None) -> Any:
@@ -236,6 +237,28 @@ def candidate_fingerprint(params: Mapping[str, Any], *, without: str | None) -> 
     """
     names = sorted(name for name in params if name != without)
     return tuple((name, value_fingerprint(params[name])) for name in names)
+
+
+class CandidateNumbers:
+    """Numbers candidates from 0; a promoted candidate has its number in every rung.
+
+    `resource` is the parameter that is the resource, if any.
+    """
+
+    def __init__(self, resource: str | None) -> None:
+        self._resource = resource
+        self._next = 0
+        # Numbers on a rung by bracket, rung and candidate; several may be equal.
+        self._on_rung: dict[Any, list[int]] = {}
+
+    def of(self, params: Mapping[str, Any], rung: int = 0, bracket: int = 0) -> int:
+        """Return the number of a candidate that enters a rung."""
+        fingerprint = candidate_fingerprint(params, without=self._resource)
+        promoted = self._on_rung.get((bracket, rung - 1, fingerprint))
+        number = promoted.pop(0) if promoted else self._next
+        self._next = max(self._next, number + 1)
+        self._on_rung.setdefault((bracket, rung, fingerprint), []).append(number)
+        return number
 
 
 _CURVES = ("train_loss", "valid_loss", "valid_score")
@@ -253,13 +276,16 @@ def best_epoch(curves: Any) -> int | None:
 
 
 def learning_curves(
-    outcomes: Sequence[Sequence[FoldOutcome]], results: Mapping[str, Any]
+    outcomes: Sequence[Sequence[FoldOutcome]],
+    results: Mapping[str, Any],
+    candidates: Sequence[int] | Array,
 ) -> pd.DataFrame:
-    """Return the epochs of all candidates, without other estimators and failed fits.
+    """Return the epochs of all result rows, without other estimators and failed fits.
 
-    The columns are candidate, fold, epoch (from 1), train_loss, valid_loss and valid_score,
-    NaN where a curve is shorter than others of its fit; with rungs also iter and
-    n_resources of ``cv_results_``.
+    `candidates` are the numbers of candidates by result row. The columns are result_row,
+    candidate, fold, epoch (from 1), train_loss, valid_loss and valid_score, NaN where a
+    curve is shorter than others of its fit; with rungs also iter and n_resources of
+    ``cv_results_``.
     """
     fits = [
         (row, fold, outcome)
@@ -269,9 +295,14 @@ def learning_curves(
     ]
     lengths = [max(len(getattr(o, name)) for name in _CURVES) for _, _, o in fits]
     places = np.array([fit[:2] for fit in fits], dtype=np.int64).reshape(-1, 2)
-    candidate, fold = np.repeat(places, lengths, axis=0).T
+    result_row, fold = np.repeat(places, lengths, axis=0).T
     epochs = [np.empty(0, dtype=np.int64), *(np.arange(1, n + 1) for n in lengths)]
-    table = {"candidate": candidate, "fold": fold, "epoch": np.concatenate(epochs)}
+    table = {
+        "result_row": result_row,
+        "candidate": np.asarray(candidates, dtype=np.int64)[result_row],
+        "fold": fold,
+        "epoch": np.concatenate(epochs),
+    }
     for name in _CURVES:
         table[name] = np.full(sum(lengths), np.nan)
         for (_, _, outcome), n, end in zip(fits, lengths, np.cumsum(lengths), strict=True):
@@ -279,7 +310,7 @@ def learning_curves(
             table[name][end - n : end - n + len(curve)] = curve
     for name in ("iter", "n_resources"):
         if name in results:
-            table[name] = np.asarray(results[name], dtype=np.int64)[candidate]
+            table[name] = np.asarray(results[name], dtype=np.int64)[result_row]
     return pd.DataFrame(table)
 
 
@@ -366,18 +397,14 @@ def with_reasons(
 
 
 def last_rows(
-    params: Sequence[Mapping[str, Any]],
-    resource: str | None,
-    reasons: Sequence[str] | None = None,
+    candidates: Sequence[int] | Array, reasons: Sequence[str] | None
 ) -> tuple[int, ...]:
-    """Return the result row of each configuration with the most resources, ascending.
+    """Return the result row of each candidate with the most resources, ascending.
 
-    Later rungs come later in `params`. A row without results after an interruption counts
-    only if the configuration has no other.
+    A row without results after an interruption counts only if the candidate has no other.
     """
-    last: dict[Any, int] = {}
-    for row, configuration in enumerate(params):
-        candidate = candidate_fingerprint(configuration, without=resource)
+    last: dict[int, int] = {}
+    for row, candidate in enumerate(candidates):
         is_empty = reasons is not None and reasons[row] in NOT_TRAINED
         if not is_empty or candidate not in last:
             last[candidate] = row
@@ -471,7 +498,7 @@ def expected_score_of(
     """
     scorer, name = deciding_scorer(search)
     metric = scorer_metric(scorer, search.estimator)
-    record = search.search_record_
+    record = search._search_record
     if metric is None or not metric.takes_probabilities or record.y is None:
         return None
     if not np.isfinite(search.cv_results_[f"mean_test_{name}"]).any():

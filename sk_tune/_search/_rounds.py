@@ -22,6 +22,7 @@ from sk_tune._estimators import NetworkEstimator, resolve_device
 from sk_tune._schedule import Rung
 from sk_tune._search._fold_fits import name_in_network, network_of
 from sk_tune._search._outcomes import (
+    CandidateNumbers,
     FoldOutcome,
     Work,
     best_first,
@@ -140,6 +141,7 @@ class Rounds:
         self._session: SearchSession = search._session
         self._budget = self._session.time
         self.folds = FixedFolds(search._checked_cv_orig)
+        self.numbers = CandidateNumbers(granted_resource(search))
         self.level: str | None = None
         self._first_of_call = 0
         self.results: Mapping[str, Any] = {}
@@ -423,7 +425,8 @@ class Rounds:
             with warnings.catch_warnings():
                 # One warning at the end of the search counts all failures.
                 warnings.filterwarnings("ignore", "One or more of the .* non-finite")
-                self._evaluate(candidates, self.folds, more_results, callback_ctx)
+                numbers = [of_candidate[0].candidate for of_candidate in works]
+                self._evaluate(candidates, self.folds, more_results, callback_ctx, numbers)
         finally:
             self._session.ahead = {}
         return [float(score) for score in self.scores[-len(candidates) :]]
@@ -451,9 +454,14 @@ class Rounds:
         folds: Any,
         more: Mapping[str, Any],
         context: Any,
+        numbers: Sequence[int] | None = None,
     ) -> None:
-        n_new = sum(rung == 0 for rung in more.get("iter", [0] * len(candidates)))
-        self._session.begin_round(n_new)
+        zeros = [0] * len(candidates)
+        rungs, brackets = more.get("iter", zeros), more.get("bracket", zeros)
+        if numbers is None:
+            numbers = list(map(self.numbers.of, candidates, rungs, brackets))
+        n_new = sum(rung == 0 for rung in rungs)
+        self._session.begin_round(numbers, n_new)
         with self._session.quiet:
             self.results = self._evaluate_candidates(
                 candidates, cv=folds, more_results=more or None, callback_ctx=context

@@ -44,10 +44,11 @@ class SearchSession:
 
     `ambient` is joblib's backend and number of workers outside of the search. `outcomes`
     are by result row and fold, `models` the fitted estimators of the folds by result row,
-    `seconds` the times of the parts of the search. `n_epochs_left_out` counts the epochs
-    that unfinished candidates lacked at the end of the search. ``plan(n_folds)`` returns
-    the plan of the search without a time budget; `data` are X, y and the other parameters
-    of ``fit``; `config` makes joblib pass its tasks to the session.
+    `candidates` the numbers of candidates by result row. `seconds` are the times of the
+    parts of the search. `n_epochs_left_out` counts the epochs that unfinished candidates
+    lacked at the end of the search. ``plan(n_folds)`` returns the plan of the search
+    without a time budget; `data` are X, y and the other parameters of ``fit``; `config`
+    makes joblib pass its tasks to the session.
     """
 
     options: SearchOptions
@@ -60,6 +61,7 @@ class SearchSession:
         self.stays_here = type(ambient[0]).__module__ == "joblib._parallel_backends"
         self._n_rows_done = 0
         self.outcomes: list[list[FoldOutcome]] = []
+        self.candidates: list[int] = []
         self.models: dict[int, list[Any]] = {}
         self.seconds: dict[str, float] = {}
         self.n_epochs_left_out = 0
@@ -93,7 +95,7 @@ class SearchSession:
             row = self._n_rows_done + task.candidate
             ahead = self.ahead.get((task.candidate, task.fold))
             works.append(
-                Work(job, task, row)
+                Work(job, task, row, self.candidates[row])
                 if ahead is None
                 else self.trainer.evaluated(ahead, job, task, row)
             )
@@ -129,8 +131,9 @@ class SearchSession:
             stack.callback(self.trainer.maker.end_round)
             yield stream
 
-    def begin_round(self, n_new: int) -> None:
-        """Prepare for candidates, of which `n_new` were on no earlier rung."""
+    def begin_round(self, candidates: Sequence[int], n_new: int) -> None:
+        """Prepare for `candidates`, of which `n_new` were on no earlier rung."""
+        self.candidates += candidates
         if self.line is not None:
             self.line.clear()
             self.line.is_streaming = self._is_streaming

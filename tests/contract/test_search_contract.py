@@ -97,7 +97,7 @@ def test_a_search_has_the_attributes_of_scikit_learn(fitted, iris, name, tmp_pat
     for key, column in search.cv_results_.items():
         assert len(column) == n_candidates, key
     assert search.oof_predictions_.shape == (n_candidates, 150, 3)
-    assert set(search.learning_curves_["candidate"]) == set(range(n_candidates))
+    assert set(search.learning_curves_["result_row"]) == set(range(n_candidates))
     assert search.ledger_.n_in_fleets == n_candidates * 3
     assert 0 <= search.expected_score_.low <= search.expected_score_.high <= 1
     assert "Pipeline" in search._repr_html_()

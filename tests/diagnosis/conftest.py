@@ -23,7 +23,7 @@ def table_of(*candidates):
     """Return learning curves of candidates as the table of a search."""
     names = ("train_loss", "valid_loss", "valid_score")
     return pd.DataFrame([
-        {"candidate": c, "fold": fold, "epoch": epoch + 1}
+        {"result_row": c, "fold": fold, "epoch": epoch + 1}
         | {name: getattr(curves, name)[fold, epoch] for name in names}
         for c, curves in enumerate(candidates)
         for fold in range(curves.n_folds)

@@ -76,7 +76,7 @@ def test_repeated_folds_are_not_independent(ceiling):
         scores = np.zeros((6, 50))
         scores[0] = 1 + spread * base
 
-        more = {"search_record_": record, "held_out_rows_": [rows] * 6}
+        more = {"_search_record": record, "held_out_rows_": [rows] * 6}
         finding = ceiling(PARAMS, scores, **more)
 
         assert finding.evidence["alike"] == alike

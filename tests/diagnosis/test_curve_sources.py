@@ -60,7 +60,7 @@ def test_curves_come_from_the_search(grid):
     table = grid.learning_curves_
     for name in ("train_loss", "valid_loss", "valid_score"):
         for fold in range(3):
-            own = table[(table["candidate"] == 1) & (table["fold"] == fold)]
+            own = table[(table["result_row"] == 1) & (table["fold"] == fold)]
             np.testing.assert_array_equal(getattr(curves, name)[fold], own[name])
 
 
@@ -83,12 +83,12 @@ def test_an_interrupted_rung_of_samples_does_not_hide_earlier_rungs(monkeypatch)
     first = next(row for row in range(last) if params[row] == params[last])
 
     def is_of(candidate):
-        own = table.query(f"candidate == {candidate}")["valid_loss"]
+        own = table.query(f"result_row == {candidate}")["valid_loss"]
         found = (curves_of(search, row).valid_loss.ravel() for row in (first, last))
         return all(np.array_equal(curve, own) for curve in found)
 
     assert is_of(last)
-    lost = search.learning_curves_.query("candidate != @last")
+    lost = search.learning_curves_.query("result_row != @last")
     monkeypatch.setattr(type(search), "learning_curves_", lost)
     assert is_of(first)
 
@@ -167,7 +167,7 @@ def test_a_rung_of_more_samples_is_another_network():
 
     curves = curves_of(search, search.best_index_)
 
-    table = search.learning_curves_.query(f"candidate == {search.best_index_}")
+    table = search.learning_curves_.query(f"result_row == {search.best_index_}")
     assert curves.n_epochs == table["epoch"].max()
     assert np.isfinite(curves.valid_loss).sum() == len(table)
 
@@ -267,7 +267,7 @@ def test_networks_are_ordered_by_size(make_search, shapes, small, large, is_larg
     unsized = SimpleNamespace(get_params=lambda deep: {})
     search = make_search([small, large], [[0.5, 0.5], [0.6, 0.6]], estimator=unsized)
 
-    found = [shapes.found("underfitting", search, candidate=c).evidence for c in (0, 1)]
+    found = [shapes.found("underfitting", search, result_row=c).evidence for c in (0, 1)]
 
     assert ["ahead" in evidence for evidence in found] == [is_larger, False]
 
@@ -278,13 +278,13 @@ def test_the_best_larger_network_is_chosen(make_search, shapes):
     search = make_search([{"width": w} for w in (8, 16, 32, 4)], scores)
 
     def ahead(candidate):
-        found = shapes.found("underfitting", search, candidate=candidate)
+        found = shapes.found("underfitting", search, result_row=candidate)
         return found.evidence.get("ahead", pytest.approx(np.nan, nan_ok=True))
 
     assert ahead(0) == pytest.approx(0.2)
     assert ahead(3) == pytest.approx(-0.2)
     table = search.learning_curves_
-    is_early = (table["candidate"] == 2) & (table["epoch"] > 2 + table["fold"])
+    is_early = (table["result_row"] == 2) & (table["epoch"] > 2 + table["fold"])
     search.learning_curves_ = table[~is_early]
     assert ahead(0) == pytest.approx(0.1)
     search.estimator = MLPClassifier(early_stopping=True)

@@ -162,10 +162,10 @@ def test_a_search_is_diagnosed_and_repaired(noisy_rows):
     mended = applied.target.fit(*noisy_rows)
 
     assert verdict(findings).name == "overfitting"
-    assert verdict(findings).candidate == 0
+    assert verdict(findings).result_row == 0
     assert applied.changes
     before, after = (
-        own.learning_curves_.query("candidate == 0").groupby("fold")["valid_loss"].last()
+        own.learning_curves_.query("result_row == 0").groupby("fold")["valid_loss"].last()
         for own in (search, mended)
     )
     assert after.mean() < 0.7 * before.mean()
@@ -179,7 +179,7 @@ def test_a_better_larger_network_reveals_underfitting():
     )
     search = GridSearchCV(regressor, {"width": [1, 64]}, cv=3).fit(X, y)
 
-    small = {f.name: f for f in diagnose(search, candidate=0)}
+    small = {f.name: f for f in diagnose(search, result_row=0)}
 
     assert small["underfitting"].outcome == "issue"
     assert small["underfitting"].evidence["ahead"] > 0
@@ -210,14 +210,14 @@ def test_findings_of_a_search_as_a_whole_name_no_candidate(noisy_rows):
 
     findings = diagnose(search.fit(X, noisy_rows[1]))
 
-    own = [f.name for f in findings if f.candidate is None]
+    own = [f.name for f in findings if f.result_row is None]
     assert own == [
         "optimum at the edge",
         "noise ceiling",
         "optimistic best score",
         "failed candidates",
     ]
-    assert {f.candidate for f in findings} == {None, search.best_index_}
+    assert {f.result_row for f in findings} == {None, search.best_index_}
 
 
 @pytest.fixture
@@ -441,7 +441,7 @@ def test_a_chosen_candidate_that_failed_is_the_verdict():
     rates = {"learning_rate": [0.01, 1e12]}
     search = GridSearchCV(network, rates, cv=3).fit(X, y)
 
-    findings = diagnose(search, candidate=1)
+    findings = diagnose(search, result_row=1)
     found = verdict(findings)
 
     assert (found.name, found.outcome) == ("failed candidates", "issue")

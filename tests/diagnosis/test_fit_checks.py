@@ -230,7 +230,7 @@ def test_larger_networks_distinguish_a_ceiling_from_underfitting(shapes, make_se
         search = make_search([small, {"width": 64, **params}], [[0.2, 0.2], [0.3, 0.3]])
         search.learning_curves_ = shapes.curve_table([0.8, loss], n_epochs=30)
         search.estimator.set_params(dropout=0.9)
-        return shapes.found(name, search, candidate=0)
+        return shapes.found(name, search, result_row=0)
 
     assert beside(0.8).outcome == "passed"
     assert beside(0.5).outcome == "issue"

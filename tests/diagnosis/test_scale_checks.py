@@ -56,7 +56,7 @@ def test_a_search_records_the_scale_and_the_remedy_raises_the_score(table):
     found = verdict(diagnose(search))
     mended = apply_remedies(diagnose(search), search).target.fit(*table)
 
-    assert (found.code, found.outcome, found.candidate) == ("SKT118", "issue", 0)
+    assert (found.code, found.outcome, found.result_row) == ("SKT118", "issue", 0)
     assert found.evidence["std_ratio"] == pytest.approx(1e12, rel=0.2)
     assert "'column 0'" in found.message
     assert "StandardScaler" in found.remedy
@@ -71,7 +71,7 @@ def test_the_scale_is_measured_after_the_transformers(table):
     search = GridSearchCV(pipe, {"scaler": [StandardScaler(), "passthrough"]}, cv=3)
 
     scaled, plain = (
-        next(f for f in diagnose(search, candidate=k) if f.name == NAME)
+        next(f for f in diagnose(search, result_row=k) if f.name == NAME)
         for k in (search.fit(*table).cv_results_["rank_test_score"] * 0 + [0, 1])
     )
 

@@ -45,7 +45,7 @@ def test_it_is_the_weighted_average_of_fold_models(search, iris, method):
             expected += weight / 3 * model.predict_proba(iris.X)
     assert_allclose(ensemble.predict_proba(iris.X), expected)
     assert ensemble.weights_.sum() == pytest.approx(1)
-    n_members = 3 * len(ensemble.candidates_)
+    n_members = 3 * len(ensemble.result_rows_)
     assert len(ensemble.weights_) == len(ensemble.estimators_) == n_members
     assert ensemble.n_features_in_ == 4
     assert (
@@ -82,9 +82,9 @@ def test_additions_must_bring_the_gain_that_is_asked_for():
 
     strict, loose = (make(n_bags=1, n_start=2, min_gain=gain) for gain in (1e9, 0))
 
-    assert len(make().candidates_) > len(make(n_best=1).candidates_) == 1
+    assert len(make().result_rows_) > len(make(n_best=1).result_rows_) == 1
     average = make(method="average", n_best=2)
-    assert_array_equal(strict.candidates_, average.candidates_)
+    assert_array_equal(strict.result_rows_, average.result_rows_)
     assert_array_equal(strict.weights_, average.weights_)
     assert loose.contributions_["weight"].nunique() > 1
 
@@ -93,8 +93,8 @@ def test_a_refit_trains_the_chosen_on_all_samples(search, iris):
     """With refit=True members are plain fits of the chosen candidates."""
     ensemble = from_search(search, refit=True, X=iris.X, y=iris.y)
 
-    assert len(ensemble.estimators_) == len(ensemble.candidates_)
-    for row, member in zip(ensemble.candidates_, ensemble.estimators_, strict=True):
+    assert len(ensemble.estimators_) == len(ensemble.result_rows_)
+    for row, member in zip(ensemble.result_rows_, ensemble.estimators_, strict=True):
         params = search.cv_results_["params"][row]
         alone = clone(search.estimator).set_params(**params).fit(*iris)
         found = [own.predict_proba(iris.X) for own in (member, alone)]
@@ -152,7 +152,7 @@ def test_a_refit_gives_members_only_what_is_theirs(make_estimator, iris, behind_
         *iris, groups=groups
     )
 
-    params = fitted.search_.cv_results_["params"][fitted.candidates_[0]]
+    params = fitted.search_.cv_results_["params"][fitted.result_rows_[0]]
     alone = clone(model).set_params(**params).fit(*iris)
     found = [own.predict_proba(iris.X) for own in (fitted.estimators_[0], alone)]
     assert_allclose(*found, atol=1e-9)
@@ -186,10 +186,10 @@ def test_a_refit_of_rungs_trains_as_they_were_trained(make_estimator, iris):
 
     lengths = {
         row: len(member.history_)
-        for row, member in zip(ensemble.candidates_, ensemble.estimators_, strict=True)
+        for row, member in zip(ensemble.result_rows_, ensemble.estimators_, strict=True)
     }
     resources = search.cv_results_["n_resources"]
-    assert lengths == {row: resources[row] for row in ensemble.candidates_}
+    assert lengths == {row: resources[row] for row in ensemble.result_rows_}
     assert {member.max_epochs for member in ensemble.estimators_} == {6}
 
 
@@ -203,8 +203,8 @@ def test_a_refit_stops_at_the_best_epoch(make_estimator, iris):
     ensemble = from_search(search, refit=True, X=iris.X, y=iris.y)
 
     curves = search.learning_curves_
-    for row, member in zip(ensemble.candidates_, ensemble.estimators_, strict=True):
-        own = curves[curves["candidate"] == row].groupby("epoch")["valid_score"].mean()
+    for row, member in zip(ensemble.result_rows_, ensemble.estimators_, strict=True):
+        own = curves[curves["result_row"] == row].groupby("epoch")["valid_score"].mean()
         assert len(member.history_) == own.idxmax()
 
 
@@ -370,7 +370,7 @@ def test_rungs_of_samples_give_an_ensemble(random_state, make_estimator, iris):
     ensemble = TrialEnsembleClassifier.from_search(search)
 
     last = search.cv_results_["iter"] == search.n_iterations_ - 1
-    assert set(ensemble.candidates_) <= set(np.flatnonzero(last))
+    assert set(ensemble.result_rows_) <= set(np.flatnonzero(last))
 
 
 @pytest.mark.parametrize("refit", [False, "accuracy", lambda results: 0])
@@ -401,7 +401,7 @@ def test_candidates_that_failed_are_no_members(make_estimator, iris):
 
     ensemble = from_search(search, method="average")
 
-    assert set(ensemble.candidates_) <= {1, 2}
+    assert set(ensemble.result_rows_) <= {1, 2}
     assert np.isfinite(ensemble.predict_proba(iris.X)).all()
 
 

@@ -264,10 +264,10 @@ def make_row() -> Callable[..., CandidateRow]:
             "params": {"net__width": 2**row},
             "seconds": 0.5,
             "reason": "",
-            "configuration": row,
+            "candidate": row,
             "best_so_far": score,
         }
-        return CandidateRow(row=row, score=score, **{**own, **fields})
+        return CandidateRow(result_row=row, score=score, **{**own, **fields})
 
     return make
 

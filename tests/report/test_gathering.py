@@ -25,7 +25,7 @@ def test_a_report_has_the_results_of_the_search(grid, iris):
     (part,) = report.searches
 
     assert report.title == "GridSearchCV over StandardScaler → MLPClassifier"
-    assert part.best.row == grid.best_index_
+    assert part.best.result_row == grid.best_index_
     assert part.best.score == grid.best_score_
     assert report.expected.score == grid.expected_score_.score
     assert part.best_epoch == part.curves.n_epochs == 2
@@ -59,10 +59,10 @@ def test_the_metric_of_the_refit_decides(linear, iris):
     scores = [row.score for row in part.candidates]
     np.testing.assert_array_equal(scores, linear.cv_results_["mean_test_loss"])
     assert list(part.candidates[0].others) == ["acc"]
-    assert part.best.row == linear.best_index_
+    assert part.best.result_row == linear.best_index_
     assert not hasattr(several, "best_index_")
     first = several.cv_results_["mean_test_acc"]
-    assert search_part(several).best.row == np.argmax(first)
+    assert search_part(several).best.result_row == np.argmax(first)
     several.cv_results_["mean_test_acc"] = np.full_like(first, np.nan)
     assert search_part(several).best is None
 

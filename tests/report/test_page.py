@@ -33,7 +33,7 @@ def test_numbers_on_the_page_match_the_results(name, request, read_page):
     content = gather(search)
     own = read_page(render(content))
 
-    rows = [int(key) for _, key in own.column("candidate-table", "row")]
+    rows = [int(key) for _, key in own.column("candidate-table", "result row")]
     cells = own.column("candidate-table", content.metric)
     suffix = "loss" if name == "linear" else "score"
     expected = search.cv_results_[f"mean_test_{suffix}"]
@@ -306,7 +306,9 @@ def test_the_best_is_first_and_failures_are_last(make_report, make_row):
 
     kinds = [(kind, texts[1]) for kind, texts in shown]
     assert kinds == [("best", "2"), ("", "3"), ("", "1"), ("failed", "0")]
-    assert names == ["rank", "row", "accuracy", "std", "width", "fit time (s)", "failure"]
+    assert names == [
+        *("rank", "result row", "accuracy", "std", "width", "fit time (s)", "failure")
+    ]
     assert shown[-1][1] == ["n/a", "0", "n/a", "0.01", "1", "0.5", "ValueError: no"]
     details = candidate_table(make_report(rows)).rows[-1][1][-1].details
     assert details.endswith("ValueError: no")
@@ -325,11 +327,11 @@ def test_rungs_metrics_and_conditional_parameters_have_columns(make_report, make
     names, shown = _table(make_report, rows, resource="epochs")
 
     assert names == [
-        *("rank", "row", "accuracy", "std", "f1", "bracket", "rung", "epochs"),
-        *("a", "b", "fit time (s)"),
+        *("rank", "candidate", "result row", "accuracy", "std", "f1", "bracket", "rung"),
+        *("epochs", "a", "b", "fit time (s)"),
     ]
-    assert shown[0][1][4:10] == ["0.3", "2", "1", "9", "", "x"]
-    assert shown[1][1][4:10] == ["0.4", "2", "0", "3", "1", ""]
+    assert shown[0][1][5:11] == ["0.3", "2", "1", "9", "", "x"]
+    assert shown[1][1][5:11] == ["0.4", "2", "0", "3", "1", ""]
     columns = candidate_table(make_report(rows)).columns
     assert {column.name: column.is_number for column in columns}["a"]
     assert not {column.name: column.is_number for column in columns}["b"]
@@ -357,7 +359,7 @@ def test_json_has_the_results_in_full(hyperband, hostile, grid):
 
     scores = [row["score"] for row in content["candidates"]]
     assert scores == hyperband.cv_results_["mean_test_score"].tolist()
-    assert content["best"]["row"] == hyperband.best_index_
+    assert content["best"]["result_row"] == hyperband.best_index_
     assert page["expected"]["score"] == hyperband.expected_score_.score
     assert content["ledger"]["epochs_trained"] == hyperband.ledger_.epochs_trained
     assert len(content["curves"]["train_loss"]) == 3

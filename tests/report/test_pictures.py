@@ -117,7 +117,7 @@ def test_lines_join_the_rungs_of_a_candidate(make_report, make_row):
             0.5 + 0.05 * k,
             params={"width": width, "net__max_epochs": n},
             rung={1: 0, 3: 1, 9: 2}[n],
-            configuration=width,
+            candidate=width,
             n_resources=n,
         )
         for k, (width, n) in enumerate(granted)

@@ -124,7 +124,7 @@ def test_curves_ledger_and_models_belong_to_rungs(net, iris):
     assert ledger.epochs_trained == 3 * (n[0] * 1 + n[1] * 2 + n[2] * 6)
     assert ledger.epochs_saved_by_warm_start == 3 * (n[1] * 1 + n[2] * 3)
     assert (ledger.n_candidates, ledger.n_fits) == (9, 3 * sum(n))
-    lengths = curves.groupby(["candidate", "fold"])["epoch"].max().unstack()
+    lengths = curves.groupby(["result_row", "fold"])["epoch"].max().unstack()
     assert_array_equal(
         lengths.to_numpy(), np.tile(search.cv_results_["n_resources"], (3, 1)).T
     )
@@ -146,7 +146,7 @@ def test_each_row_has_its_best_epoch(net, iris):
     curves = search.learning_curves_
     assert set(search.best_epochs_) == set(range(len(search.cv_results_["params"])))
     for row, epoch in search.best_epochs_.items():
-        means = curves[curves["candidate"] == row].groupby("epoch")["valid_score"].mean()
+        means = curves[curves["result_row"] == row].groupby("epoch")["valid_score"].mean()
         assert search.cv_results_["mean_test_score"][row] == pytest.approx(means.max())
         assert means[epoch] == pytest.approx(means.max())
 
@@ -189,7 +189,7 @@ def test_failed_candidates_are_never_promoted(net, iris):
     assert not results["mean_test_score"][~is_bad].isna().any()
     assert results["failure_reason"][is_bad].str.contains("dropout").all()
     for row, reason in results["failure_reason"][is_bad].items():
-        assert reason.startswith(f"candidate {row}, fold 0: ")
+        assert reason.startswith(f"candidate {search.candidates_[row]}, fold 0: ")
     assert search.ledger_.n_failed == 9
 
 

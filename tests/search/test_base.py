@@ -339,7 +339,7 @@ def test_one_column_of_labels_equals_a_vector(net, iris, kind):
     # Rows of iris are in the order of classes, and so each fold lacks one.
     assert_array_equal(search.oof_predictions_, expected.oof_predictions_)
     assert np.isfinite(search.oof_predictions_).all()
-    assert search.search_record_.y.shape == (150,)
+    assert search._search_record.y.shape == (150,)
 
 
 def test_the_expected_score_counts_each_candidate_once(net, iris):
@@ -350,7 +350,7 @@ def test_the_expected_score_counts_each_candidate_once(net, iris):
     grid = {"learning_rate": [0.003, 0.03, 0.1]}
     halving = HalvingGridSearchCV(net, grid, scoring=worst, **rungs, cv=CV).fit(*iris)
 
-    rows = list(halving.search_record_.last_rows)
+    rows = list(halving._search_record.last_rows)
     assert len(rows) == 3 < len(halving.cv_results_["params"])
     predictions, metric = halving.oof_predictions_[rows], scorer_metric(worst)
     options = {"classes": np.arange(3), "random_state": 0}

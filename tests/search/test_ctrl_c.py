@@ -65,7 +65,7 @@ def test_ctrl_c_at_any_line_leaves_complete_results_or_none(name, make_estimator
         n_rows = len(search.cv_results_["params"])
         assert {len(column) for column in search.cv_results_.values()} == {n_rows}
         assert search.ledger_.n_candidates <= n_rows
-        assert set(search.learning_curves_["candidate"]) <= set(range(n_rows))
+        assert set(search.learning_curves_["result_row"]) <= set(range(n_rows))
         assert set(getattr(search, "models_", ())) <= set(range(n_rows))
         assert np.isfinite(search.cv_results_["mean_test_score"]).any()
         assert sum(getattr(search, "n_candidates_", [n_rows])) == n_rows

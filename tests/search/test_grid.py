@@ -343,7 +343,7 @@ def test_networks_and_others_may_compete(net, iris, assert_same_search, n_jobs):
 
     assert search.ledger_.n_in_fleets == 2 * 3
     assert search.ledger_.n_candidates == 4
-    assert set(search.learning_curves_["candidate"]) == {2, 3}
+    assert set(search.learning_curves_["result_row"]) == {2, 3}
 
 
 @pytest.mark.usefixtures("workers_for_little")

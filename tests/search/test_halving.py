@@ -234,7 +234,7 @@ def test_ctrl_c_between_trainings_counts_evaluated_rungs(iris):
     assert search.n_candidates_ == np.bincount(rows).tolist()
     means = search.cv_results_["mean_test_score"]
     assert np.isnan(means).any()
-    last = list(search.search_record_.last_rows)
+    last = list(search._search_record.last_rows)
     assert len(last) == 4
     assert np.isfinite(means[last]).all()
 
@@ -261,7 +261,7 @@ def test_ctrl_c_during_the_results_keeps_complete_rungs(net, iris, is_before):
     results = search.cv_results_
     assert {len(column) for column in results.values()} == {4}
     assert search.ledger_.n_candidates == len(search.models_) == 4
-    assert set(search.learning_curves_["candidate"]) == set(range(4))
+    assert set(search.learning_curves_["result_row"]) == set(range(4))
     assert search.n_candidates_ == [4]
     assert len(search.best_estimator_.net_.history) == 1
 

@@ -3,6 +3,7 @@
 import functools
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.stats import loguniform, uniform
 from search.test_bayes import fit_with_failures
@@ -80,7 +81,7 @@ def test_a_promoted_candidate_equals_a_search_without_rungs(net, iris, searched)
     grid = GridSearchCV(net, best_grid, cv=CV).fit(*iris)
 
     assert search.best_score_ == pytest.approx(grid.best_score_, abs=1e-12)
-    curves = search.learning_curves_.query(f"candidate == {search.best_index_}")
+    curves = search.learning_curves_.query(f"result_row == {search.best_index_}")
     for name in ("train_loss", "valid_loss", "valid_score"):
         np.testing.assert_allclose(curves[name], grid.learning_curves_[name], rtol=1e-9)
     np.testing.assert_allclose(
@@ -210,6 +211,21 @@ def test_a_space_without_parameters_is_refused(net, iris, space, sampler):
     for method in (search.fit, search.plan):
         with pytest.raises(SpaceError, match="at least one parameter"):
             method(*iris)
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_a_candidate_has_one_number_in_all_of_its_rungs(net, iris, asynchronous):
+    """Candidates are numbered from 0; a result row has another number."""
+    search = hyperband(net, asynchronous=asynchronous).fit(*iris)
+
+    table = pd.DataFrame(search.cv_results_).assign(candidate=search.candidates_)
+    assert sorted(set(table["candidate"])) == list(range(search.ledger_.n_candidates))
+    assert len(table) > search.ledger_.n_candidates
+    for _, rungs in table.groupby("candidate"):
+        assert rungs["iter"].tolist() == list(range(len(rungs)))
+        assert rungs["param_learning_rate"].nunique() == rungs["bracket"].nunique() == 1
+    curves = search.learning_curves_
+    assert (curves["candidate"] == table["candidate"][curves["result_row"]].array).all()
 
 
 def test_kept_models_have_the_most_resources(iris):

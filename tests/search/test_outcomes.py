@@ -155,10 +155,11 @@ def test_the_table_has_a_line_for_each_candidate_fold_and_epoch():
     failed = FoldOutcome(reason="broke")
     outcomes = [[long, failed], [failed, curves(np.array([0.7]))]]
 
-    table = learning_curves(outcomes, {})
-    of_rungs = learning_curves(outcomes, {"iter": [0, 1], "n_resources": [1, 9]})
+    table = learning_curves(outcomes, {}, [0, 1])
+    of_rungs = learning_curves(outcomes, {"iter": [0, 1], "n_resources": [1, 9]}, [0, 0])
 
     expected = pd.DataFrame({
+        "result_row": [0, 0, 1],
         "candidate": [0, 0, 1],
         "fold": [0, 0, 1],
         "epoch": [1, 2, 1],
@@ -168,16 +169,16 @@ def test_the_table_has_a_line_for_each_candidate_fold_and_epoch():
     })
     pd.testing.assert_frame_equal(table, expected)
     pd.testing.assert_frame_equal(
-        of_rungs, expected.assign(iter=[0, 0, 1], n_resources=[1, 1, 9])
+        of_rungs, expected.assign(candidate=0, iter=[0, 0, 1], n_resources=[1, 1, 9])
     )
 
 
 def test_no_curves_are_an_empty_table():
     """All columns have numbers."""
-    frame = learning_curves([], {})
+    frame = learning_curves([], {}, [])
 
     assert len(frame) == 0
-    assert [dtype.kind for dtype in frame.dtypes] == ["i", "i", "i", "f", "f", "f"]
+    assert [dtype.kind for dtype in frame.dtypes] == ["i", "i", "i", "i", "f", "f", "f"]
 
 
 # Sixty-fourths, whose sums are exact.

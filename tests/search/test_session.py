@@ -242,7 +242,7 @@ def test_the_best_epoch_belongs_to_the_scored_networks(make_estimator, iris):
     curves = search.learning_curves_
     for row, models in search.models_.items():
         for fold, model in enumerate(models):
-            rows = curves[(curves["candidate"] == row) & (curves["fold"] == fold)]
+            rows = curves[(curves["result_row"] == row) & (curves["fold"] == fold)]
             losses = model.history_[:, "train_loss"]
             assert len(losses) == search.best_epochs_[row]
             assert_allclose(losses, rows["train_loss"][: len(losses)], rtol=1e-5)

@@ -63,7 +63,7 @@ def hyperband(net, **options):
 def n_epochs_of_winner(search):
     """Return the epochs of the networks of the best candidate."""
     curves = search.learning_curves_
-    return curves.loc[curves["candidate"] == search.best_index_, "epoch"].max()
+    return curves.loc[curves["result_row"] == search.best_index_, "epoch"].max()
 
 
 def assert_adds_up(ledger):

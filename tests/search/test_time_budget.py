@@ -62,7 +62,7 @@ def in_time(budget=BUDGET):
 def n_epochs_of(search):
     """Return the least number of epochs of the networks of the folds."""
     curves = search.learning_curves_
-    return int(curves.groupby(["candidate", "fold"])["epoch"].max().min())
+    return int(curves.groupby(["result_row", "fold"])["epoch"].max().min())
 
 
 SEARCHES = {

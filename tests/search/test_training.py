@@ -68,7 +68,7 @@ def works(make_estimator, iris):
         task = FoldTask(**data, **fields, train=rows, test=test, fold=fold)
         fit = Fit(**data, rows=rows, monitor=test)
         job = Job(lambda: None, lambda job: None)
-        return Work(job, task, 5, fit=fit, key=("it", fold), n_epochs=4)
+        return Work(job, task, 5, 5, fit=fit, key=("it", fold), n_epochs=4)
 
     return [work(k, *rows) for k, rows in enumerate(CV.split(*iris))]
 
@@ -210,11 +210,11 @@ def test_curves_of_a_rung_include_earlier_epochs(pipeline, iris):
     curves = search.learning_curves_
 
     (winner,) = curves.loc[curves["iter"] == 1, "candidate"].unique()
-    rate = search.cv_results_["params"][winner]["net__learning_rate"]
-    first = [0.001, 0.01, 0.1].index(rate)
+    rate = search.cv_results_["params"][3]["net__learning_rate"]
+    assert [0.001, 0.01, 0.1][winner] == rate
     for fold in range(3):
-        rows = curves[curves["fold"] == fold]
-        early, late = (rows[rows["candidate"] == row] for row in (first, winner))
+        rows = curves[(curves["fold"] == fold) & (curves["candidate"] == winner)]
+        early, late = (rows[rows["result_row"] == row] for row in (winner, 3))
         assert list(late["epoch"]) == [1, 2, 3, 4, 5, 6]
         np.testing.assert_array_equal(early["valid_loss"], late["valid_loss"][:2])
 
@@ -237,7 +237,7 @@ def test_a_parameter_that_cannot_be_pickled_may_be_promoted(make_estimator, iris
 def mean_curve(search, row, column):
     """Return the mean curve over folds of a candidate."""
     curves = search.learning_curves_
-    curves = curves[curves["candidate"] == row]
+    curves = curves[curves["result_row"] == row]
     return curves.pivot(index="epoch", columns="fold", values=column).mean(axis=1)
 
 
@@ -327,14 +327,15 @@ def test_curves_are_those_of_the_reference_engine(make_estimator, iris):
 
     curves = search.learning_curves_
     assert list(curves) == [
-        *("candidate", "fold", "epoch", "train_loss", "valid_loss", "valid_score")
+        *("result_row", "candidate", "fold", "epoch"),
+        *("train_loss", "valid_loss", "valid_score"),
     ]
     for row, rate in enumerate([0.01, 0.03]):
         for fold, (rows, test) in enumerate(CV.split(*iris)):
             candidate = net.set_params(learning_rate=rate)
             fit = Fit(estimator=candidate, X=iris.X, y=iris.y, rows=rows, monitor=test)
             (alone,) = train([fit], engine="alone")
-            curve = curves[(curves["candidate"] == row) & (curves["fold"] == fold)]
+            curve = curves[(curves["result_row"] == row) & (curves["fold"] == fold)]
             np.testing.assert_allclose(curve["train_loss"], alone.train_loss, atol=1e-9)
             np.testing.assert_allclose(curve["valid_loss"], alone.monitor_loss, atol=1e-9)
             np.testing.assert_allclose(curve["valid_score"], alone.monitor_score, atol=1e-9)

@@ -73,7 +73,7 @@ for name in models:
 
 losses = -search.cv_results_["mean_test_score"]
 weight = np.zeros(len(losses))
-weight[ensemble.candidates_] = ensemble.contributions_["weight"].loc[ensemble.candidates_]
+weight[ensemble.result_rows_] = ensemble.contributions_["weight"].loc[ensemble.result_rows_]
 order = np.argsort(losses)
 fig, (left, right) = plt.subplots(
     1, 2, figsize=(11, 4.3), width_ratios=[1.4, 1], layout="constrained"

@@ -12,7 +12,7 @@ from sk_tune._report import EpochCurveDisplay
 
 def _folds(search, row, name):
     table = search.learning_curves_
-    own = table[table["candidate"] == row]
+    own = table[table["result_row"] == row]
     return own.pivot(index="epoch", columns="fold", values=name)
 
 
@@ -154,5 +154,5 @@ def test_the_verdict_comes_from_the_diagnosis(iris_grid):
     """For the drawn candidate, not for the search as a whole."""
     display = EpochCurveDisplay.from_search(iris_grid, 3)
 
-    own = [f for f in diagnose(iris_grid, candidate=3) if f.candidate == 3]
+    own = [f for f in diagnose(iris_grid, result_row=3) if f.result_row == 3]
     assert display.finding == verdict(own)

@@ -105,7 +105,7 @@ def test_one_of_several_metrics_is_drawn(iris_grid):
 def test_lines_are_the_searchs_curves(hyperband):
     """Each is the mean over folds of a configuration's last row of cv_results_."""
     table = hyperband.learning_curves_
-    means = table.groupby(["candidate", "epoch"])["valid_score"].mean()
+    means = table.groupby(["result_row", "epoch"])["valid_score"].mean()
 
     display = RungDisplay.from_search(hyperband)
 
@@ -146,7 +146,7 @@ def test_rungs_are_marked_on_the_axis_of_one_bracket_or_all(hyperband):
 def test_losses_may_be_drawn_instead(iris_grid):
     """Without rungs, all candidates look alike except the best."""
     table = iris_grid.learning_curves_
-    means = table.groupby(["candidate", "epoch"])["valid_loss"].mean()
+    means = table.groupby(["result_row", "epoch"])["valid_loss"].mean()
 
     display = RungDisplay.from_search(iris_grid, quantity="loss", line_kw={"label": "mine"})
 
