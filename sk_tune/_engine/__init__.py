@@ -13,14 +13,15 @@ from sk_tune._engine._dispatch import FitStream
 from sk_tune._engine._executors import have_to_start, outside_blocks, start_meanwhile
 from sk_tune._engine._fits import Progress, Trained
 from sk_tune._engine._memory_limits import checkpoint_before
-from sk_tune._engine._skorch_adoption import (
+from sk_tune._engine._signature import signature
+from sk_tune._engine._skorch import (
     adopt_skorch,
     count_words,
     cutting_iterator,
     draw_as_fit,
+    reason_against_net,
     skip_words,
 )
-from sk_tune._engine._skorch_support import reason_against_net, signature
 from sk_tune._engine._store import FitStore, StoreInfo
 from sk_tune._engine._train import expected_memory, fitted_estimator, train, train_one
 from sk_tune._estimators import Fit

@@ -36,7 +36,7 @@ from sk_tune._engine._results import (
     warn_of_unstored,
 )
 from sk_tune._engine._shard import Shard
-from sk_tune._engine._skorch_support import signature
+from sk_tune._engine._signature import signature
 from sk_tune._engine._store import FitStore
 from sk_tune._estimators import Fit, FitPreparer, LastSeen
 from sk_tune._training import TimeLimit

@@ -20,7 +20,7 @@ import sk_tune
 from sk_tune._engine._digest import array_digest, sha256, value_digest
 from sk_tune._engine._fits import Trained, failed
 from sk_tune._engine._shard import Shard
-from sk_tune._engine._skorch_support import reason_alone
+from sk_tune._engine._signature import reason_alone
 from sk_tune._engine._store import FitStore, UnfinishedFits, remaining_fit, unfinished_key
 from sk_tune._estimators import (
     Fit,

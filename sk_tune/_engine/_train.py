@@ -45,7 +45,7 @@ from sk_tune._engine._memory_limits import (
 )
 from sk_tune._engine._results import Results, ready_fits, stored_fits
 from sk_tune._engine._shard import AnyFit, Shard, prepare
-from sk_tune._engine._skorch_adoption import adopt_skorch
+from sk_tune._engine._skorch import adopt_skorch
 from sk_tune._engine._store import remaining_fit
 from sk_tune._estimators import (
     Fit,

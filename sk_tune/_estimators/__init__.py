@@ -4,6 +4,14 @@
 
 from sk_tune._estimators._convolutional_networks import CNNClassifier, CNNRegressor
 from sk_tune._estimators._encoded_data import as_sliceable, is_dict, take_rows
+from sk_tune._estimators._net_callbacks import (
+    NetCallbacks,
+    adopt_callbacks,
+    callback_memory,
+    clip_of,
+    recall_callbacks,
+    silenced,
+)
 from sk_tune._estimators._net_state import (
     changed_modules,
     load_net_arrays,
@@ -59,6 +67,7 @@ __all__ = [
     "LastSeen",
     "MLPClassifier",
     "MLPRegressor",
+    "NetCallbacks",
     "NetClassifier",
     "NetRegressor",
     "NetworkEstimator",
@@ -66,14 +75,17 @@ __all__ = [
     "RNNClassifier",
     "RNNRegressor",
     "add_network",
+    "adopt_callbacks",
     "adopt_training",
     "as_sequences",
     "as_sliceable",
+    "callback_memory",
     "category_columns",
     "changed_modules",
     "check_complete",
     "check_indicator",
     "check_parameters",
+    "clip_of",
     "device_of",
     "fit_as_overridden",
     "is_dict",
@@ -87,8 +99,10 @@ __all__ = [
     "pack_network",
     "predicts_unchanged",
     "read_file",
+    "recall_callbacks",
     "resolve_device",
     "resolve_seed",
+    "silenced",
     "take_rows",
     "unpack_network",
     "warn_of_tokens",

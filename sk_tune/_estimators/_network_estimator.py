@@ -34,6 +34,7 @@ from sk_tune._estimators._encoded_data import (
     to_set,
     to_tensor,
 )
+from sk_tune._estimators._net_callbacks import adopt_callbacks
 from sk_tune._estimators._net_state import load_training_state
 from sk_tune._estimators._parameters import SCIKIT_LEARN_NAMES, TrainingParameters
 from sk_tune._estimators._persistence import Persistence
@@ -97,6 +98,8 @@ def predicts_unchanged(estimator: BaseEstimator) -> bool:
 
 
 def _has_hooks_of(cls: type, names: tuple[str, ...], packages: tuple[str, ...]) -> bool:
+    if cls.__module__.startswith("sk_tune."):
+        return True
     # Check the module of the defining class: a decorated function names the wrapped one's.
     owners = [next((b for b in cls.__mro__ if name in vars(b)), None) for name in names]
     return all(base is None or base.__module__.startswith(packages) for base in owners)
@@ -339,6 +342,10 @@ class NetworkEstimator(TrainingParameters, Persistence, Documented, EstimatorBas
         self._learn(X, y, sample_weight, fresh=True, classes=None)
         net = self._make_net(state.seed, resolve_device(self))
         load_training_state(net, state)
+        if net.options.patience is None:
+            # An EarlyStopping callback that loads the best weights keeps no others.
+            net.last_weights_ = net.best_weights_ = None
+        adopt_callbacks(net, state.course)
         self._set_net(net, refitted=True)
         return self
 

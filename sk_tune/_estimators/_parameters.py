@@ -112,7 +112,9 @@ class TrainingParameters:
     callbacks : list of skorch callbacks, default=None
         Called with the skorch net during training, as in skorch.  ``clone`` copies them,
         ``fit`` does not.  A callback that sets the learning rate needs
-        ``lr_schedule="constant"``.
+        ``lr_schedule="constant"``.  Networks with callbacks other than ``EarlyStopping``,
+        ``EpochScoring``, ``LRScheduler``, ``GradientNormClipping``, ``PrintLog`` and
+        ``EpochTimer`` train outside of fleets.
     verbose : int, default=0
         Whether to print a line per epoch.
     """

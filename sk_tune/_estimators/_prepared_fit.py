@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy.typing as npt
 import torch
+from sklearn.base import clone
 from torch import nn
 
 from sk_tune._augment import kinds_of
 from sk_tune._compat import has_hooks
+from sk_tune._estimators._net_callbacks import CallbackCourse, clip_of
 from sk_tune._estimators._net_state import (
     changed_modules,
     load_training_state,
@@ -87,16 +89,16 @@ class PreparedFit:
         """The fit's network with its module, ready for a fleet of its recipe."""
         options, estimator = self.options, self.estimator
         state = self.state or TrainingState(seed=options.seed, weights={}, moments={})
-        course = SeededCourse(
-            options.seed,
-            learning_rate=options.learning_rate,
-            lr_schedule=options.lr_schedule,
-            schedule_epochs=options.schedule_epochs,
-            patience=options.patience,
-            tol=options.tol,
-            stopping=state.stopping,
-            first_epoch=state.first_epoch,
-        )
+        course: dict[str, Any] = {
+            "seed": options.seed,
+            "learning_rate": options.learning_rate,
+            "lr_schedule": options.lr_schedule,
+            "schedule_epochs": options.schedule_epochs,
+            "patience": options.patience,
+            "tol": options.tol,
+            "stopping": state.stopping,
+            "first_epoch": state.first_epoch,
+        }
         settings = Settings(
             momentum=float(estimator.momentum),
             beta_2=OPTIMIZERS[estimator.optimizer].second_moment_decay,
@@ -104,7 +106,9 @@ class PreparedFit:
         )
         return FleetNetwork(
             module=self.module,
-            course=course,
+            course=self._callback_course(course)
+            if estimator.callbacks
+            else SeededCourse(**course),
             settings=settings,
             state=state,
             n_epochs=self.n_epochs,
@@ -114,10 +118,20 @@ class PreparedFit:
             learning_rate=options.learning_rate,
             l1=float(options.l1),
             label_smoothing=float(getattr(self.loss, "label_smoothing", 0.0)),
-            gradient_clip=options.gradient_clip,
+            gradient_clip=options.gradient_clip or clip_of(estimator.callbacks or ()),
             dropout_seed=derive_seed(options.seed, Stream.DROPOUT),
             augmentation=options.augmentation,
             augmentation_seed=derive_seed(options.seed, Stream.AUGMENTATION),
+        )
+
+    def _callback_course(self, course: dict[str, Any]) -> CallbackCourse:
+        # Networks of a fleet train at the same time, each with its own callbacks.
+        twin = copy.copy(self.estimator)
+        twin.callbacks = clone(list(twin.callbacks), safe=False)
+        net = twin._make_net(self.options.seed, str(self.train.X.device))
+        n_samples = len(self.train)
+        return CallbackCourse(
+            **course, net=net, n_samples=n_samples, valid=self.valid, state=self.state
         )
 
     def recipe(self) -> tuple[Recipe, Any]:

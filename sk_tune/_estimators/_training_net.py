@@ -98,7 +98,8 @@ class TrainingOptions:
     global_rng: bool
 
 
-def _for_callbacks(rows: TensorSet) -> Dataset:
+def for_callbacks(rows: TensorSet) -> Dataset:
+    """Return samples as skorch's callbacks expect them."""
     dataset = Dataset(rows.X, rows.y)
     dataset.sample_weight = rows.sample_weight
     return dataset
@@ -251,8 +252,8 @@ class TrainingNet(LateOptimizerNet):
             batches = self.get_iterator(train, training=True)
             # skorch data sets with labels only, as skorch's callbacks expect.
             sets = {
-                "dataset_train": _for_callbacks(train),
-                "dataset_valid": None if valid is None else _for_callbacks(valid),
+                "dataset_train": for_callbacks(train),
+                "dataset_valid": None if valid is None else for_callbacks(valid),
             }
             self.lowest_ = LowestLosses(self.history)
             self.notify("on_train_begin", X=train.X, y=train.y)
@@ -325,7 +326,7 @@ class TrainingNet(LateOptimizerNet):
         with forked_rng(seed, self.device) if self.options.global_rng else nullcontext():
             self._train_epoch(batches)
         if valid is not None:
-            hooks = self._has_batch_hooks()
+            hooks = self.has_batch_hooks()
             self._record_scores("valid", self._evaluate(valid, hooks=hooks))
             if self.options.patience is not None:
                 epoch, loss = len(self.history), self.history[-1]["valid_loss"]
@@ -348,7 +349,7 @@ class TrainingNet(LateOptimizerNet):
             self.history[-1]["batches"] = []
 
     def _train_epoch(self, batches: TensorBatches) -> None:
-        hooks = self._has_batch_hooks()
+        hooks = self.has_batch_hooks()
         seed = derive_seed(self.options.seed, Stream.DROPOUT)
         dropouts = seed_dropout(self.module_, seed)
         n_batches = len(batches)
@@ -387,7 +388,8 @@ class TrainingNet(LateOptimizerNet):
                 self._end_batch("train", batch, loss, y_pred)
         self._record_scores("train", outcomes)
 
-    def _has_batch_hooks(self) -> bool:
+    def has_batch_hooks(self) -> bool:
+        """Return whether a callback looks at batches."""
         return any(
             getattr(type(callback), hook) is not getattr(Callback, hook)
             for _, callback in self.callbacks_

@@ -29,7 +29,7 @@ from sk_tune._engine import (
     skip_words,
     train,
 )
-from sk_tune._engine._skorch_adoption import _Slices, cutting_iterator
+from sk_tune._engine._skorch._net_adoption import _Slices, cutting_iterator
 from sk_tune._training import forked_rng
 from sk_tune.exceptions import TrainedAloneWarning
 

@@ -570,9 +570,9 @@ def test_rungs_of_epochs_support_schedulers_of_skorch(make_estimator, task_data)
     rungs = {"resource": "max_epochs", "factor": 2, "min_resources": 1, "max_resources": 2}
     search = HalvingGridSearchCV(net, {"learning_rate": [0.1, 0.2]}, cv=2, **rungs)
 
-    with pytest.warns(SkTuneWarning, match="trained alone"):
-        search.fit(X, y)
+    search.fit(X, y)
 
+    assert search.ledger_.n_in_fleets == search.ledger_.n_fits
     assert np.isfinite(search.cv_results_["mean_test_score"]).all()
     rates = search.best_estimator_.history_[:, "lr"]
     rate = search.best_params_["learning_rate"]

@@ -6,7 +6,6 @@ The net is initialised as ``fit`` does it, and keeps the history.  Between epoch
 callbacks are called as skorch calls them; the fleet only takes the steps.
 """
 
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -17,25 +16,28 @@ import numpy.typing as npt
 import torch
 from sklearn.base import clone
 from skorch import NeuralNet
-from skorch.callbacks import (
-    Callback,
-    EarlyStopping,
-    GradientNormClipping,
-    LRScheduler,
-    PrintLog,
-)
+from skorch.callbacks import Callback
 from skorch.dataset import Dataset
 from torch import Tensor, nn
 from torch.utils.data import Subset
 
-from sk_tune._engine._skorch_adoption import net_memory, recall, silenced
-from sk_tune._engine._skorch_support import (
+from sk_tune._engine._skorch._net_adoption import batch_sizes_of, net_memory, recall
+from sk_tune._engine._skorch._net_reasons import (
     OPTIMIZER_NAMES,
     named_inputs,
     reason_against_callbacks,
     reason_in_criterion,
 )
-from sk_tune._estimators import Fit, changed_modules, module_keys, net_arrays, take_rows
+from sk_tune._estimators import (
+    Fit,
+    NetCallbacks,
+    changed_modules,
+    clip_of,
+    module_keys,
+    net_arrays,
+    silenced,
+    take_rows,
+)
 from sk_tune._fleets import (
     LOSSES,
     FleetNetwork,
@@ -59,14 +61,12 @@ from sk_tune._training import (
     StoppingState,
     TensorSet,
     TrainingState,
-    batch_sizes,
     check_time,
     forked_rng,
     loss_message,
     usual_score,
     weights_message,
 )
-from sk_tune._warnings import is_raised_by_code
 from sk_tune.exceptions import TrainingDivergedError
 
 
@@ -168,7 +168,6 @@ class SkorchFit:
             n_epochs += len(state.history)
             state = None
         betas = group.get("betas", (group.get("momentum", 0.0), group.get("alpha", 0.0)))
-        clips = [c for _, c in net.callbacks_ if isinstance(c, GradientNormClipping)]
         module = net.module_
         if self.inputs:
             module = reading_one_tensor(module, self.inputs)
@@ -187,7 +186,7 @@ class SkorchFit:
             valid=None if valid is None else _to_set(valid, net.device, self.inputs),
             monitor=self._monitor(net.device),
             learning_rate=rate,
-            gradient_clip=clips[0].gradient_clip_value if clips else None,
+            gradient_clip=clip_of(net.callbacks_),
         )
 
     def recipe(self) -> tuple[Recipe, Any]:
@@ -300,6 +299,7 @@ class _SkorchCourse:
 
     # Callbacks inspect each epoch.
     is_foreseen = False
+    first_epoch = 0
 
     def __init__(
         self,
@@ -312,24 +312,18 @@ class _SkorchCourse:
         self.net = net
         self._inputs = inputs
         self._begin = begin
-        self.first_epoch = 0
         self.stopping = StoppingState()
-        self.stopped = False
         self._generator = generator
-        self._datasets = dict(
-            zip(("dataset_train", "dataset_valid"), datasets, strict=True)
+        self._train, self._valid = datasets
+        self._callbacks = NetCallbacks(
+            net, dataset_train=self._train, dataset_valid=self._valid
         )
-        self._stopper: Any = next(
-            (c for _, c in net.callbacks_ if isinstance(c, EarlyStopping)), None
-        )
-        # The fleet keeps the best weights; the net's own weights never change.
-        self.uses_best = self._stopper is not None and self._stopper.load_best
-        if self._stopper is not None:
-            self._stopper.load_best = False
-        self._schedulers = [c for _, c in net.callbacks_ if isinstance(c, LRScheduler)]
-        # Its only effect is its output, which is printed on adoption.
-        net.callbacks_ = [(n, c) for n, c in net.callbacks_ if type(c) is not PrintLog]
-        net.notify("on_train_begin", X=datasets[0], y=None)
+        self.uses_best = self._callbacks.loads_best
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a callback has ended the training."""
+        return self._callbacks.stopped
 
     def order(self, epoch: int, n_samples: int) -> Tensor:
         """Return the order of the samples, drawn like a DataLoader."""
@@ -346,60 +340,33 @@ class _SkorchCourse:
 
     def rates(self, epoch: int, n_batches: int) -> list[float]:
         """Begin an epoch and return the learning rate of each of its steps."""
-        self.net.notify("on_epoch_begin", **self._datasets)
-        if not self._schedulers:
-            self.net.history[-1]["batches"].extend({} for _ in range(n_batches))
-            return [float(self.net.optimizer_.param_groups[0]["lr"])] * n_batches
-        rates = []
-        for _ in range(n_batches):
-            rates.append(float(self.net.optimizer_.param_groups[0]["lr"]))
-            self.net.history.new_batch()
-            with _no_order_warning():
-                for scheduler in self._schedulers:
-                    scheduler.on_batch_end(self.net, training=True)
-        return rates
+        return self._callbacks.begin_epoch(n_batches)
 
     def improved(
         self, record: dict[str, Any], batch_losses: Tensor, valid_outputs: Tensor | None
     ) -> bool:
         """End an epoch: fill the history and call the callbacks."""
-        net = self.net
-        sizes = self._sizes("train", len(self._datasets["dataset_train"]))
-        batches = net.history[-1]["batches"]
-        losses = batch_losses.tolist()
-        for batch, loss, size in zip(batches, losses, sizes, strict=True):
-            batch |= {"train_loss": loss, "train_batch_size": size}
-        net.history.record("train_batch_count", len(sizes))
+        history = self.net.history
+        sizes = batch_sizes_of(self.net, "train", len(self._train))
+        self._callbacks.note_batches(batch_losses, sizes)
+        history.record("train_batch_count", len(sizes))
         if valid_outputs is not None:
-            self._replay_validation(valid_outputs)
+            self._note_validation(valid_outputs)
         for name in ("monitor_loss", "monitor_score"):
             if name in record:
-                net.history.record(name, record[name])
-        try:
-            with _no_order_warning():
-                net.notify("on_epoch_end", **self._datasets)
-        except KeyboardInterrupt as interrupt:
-            if not is_raised_by_code(interrupt):
-                raise
-            self.stopped = True
-        if "dur" in net.history[-1]:
-            net.history.record("dur", record["dur"])
-        epoch = record["epoch"]
-        record.clear()
-        record.update(net.history[-1])
-        return self.uses_best and bool(self._stopper.best_epoch_ == epoch)
+                history.record(name, record[name])
+        return self._callbacks.end_epoch(record)
 
     def memory(self) -> dict[str, Any]:
         """Return the state of the net and its generator."""
-        datasets = tuple(self._datasets.values())
+        datasets = (self._train, self._valid)
         return net_memory(self.net, self._begin, self._generator, datasets)
 
-    def _replay_validation(self, outputs: Tensor) -> None:
-        """Record the validation batches in the net as if it had computed them."""
-        net, valid = self.net, self._datasets["dataset_valid"]
+    def _note_validation(self, outputs: Tensor) -> None:
+        net = self.net
         self._draw()
-        sizes = self._sizes("valid", len(valid))
-        samples = _to_set(valid, net.device, self._inputs)
+        sizes = batch_sizes_of(net, "valid", len(self._valid))
+        samples = _to_set(self._valid, net.device, self._inputs)
         start = 0
         for size in sizes:
             columns, y = samples[start : start + size]
@@ -407,19 +374,9 @@ class _SkorchCourse:
             y_pred = outputs[start : start + size]
             with _evaluating(net.criterion_):
                 loss = net.get_loss(y_pred, y, X=X, training=False)
-            net.notify("on_batch_begin", batch=(X, y), training=False)
-            net.history.record_batch("valid_loss", loss.item())
-            net.history.record_batch("valid_batch_size", size)
-            net.notify(
-                "on_batch_end", batch=(X, y), training=False, loss=loss, y_pred=y_pred
-            )
+            self._callbacks.note_validation(X, y, y_pred, loss)
             start += size
         net.history.record("valid_batch_count", len(sizes))
-
-    def _sizes(self, kind: str, n_samples: int) -> list[int]:
-        options = self.net.get_params_for(f"iterator_{kind}")
-        size = int(options.get("batch_size", self.net.batch_size))
-        return batch_sizes(n_samples, n_samples if size == -1 else size, shuffled=False)
 
     def _draw(self) -> int:
         drawn = torch.empty((), dtype=torch.int64).random_(generator=self._generator)
@@ -479,8 +436,3 @@ def _to_set(dataset: Any, device: str, inputs: Sequence[NamedInput]) -> TensorSe
             raise NoFleetError(str(error)) from None
     X, y = (torch.as_tensor(part).to(device) for part in (X, dataset.y))
     return TensorSet(X, y, index=None if index is None else index.to(device))
-
-
-def _no_order_warning() -> warnings.catch_warnings:
-    """Silence torch's warning that the optimizer has not stepped: the fleet steps."""
-    return warnings.catch_warnings(action="ignore", category=UserWarning)

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Which fits can share a fleet, and why a fit or a skorch net must train alone."""
+"""Why a plain skorch net, or a skorch callback, must train outside of fleets."""
 
 import copy
 import functools
@@ -26,11 +26,9 @@ from skorch.callbacks import (
 from skorch.utils import multi_indexing, to_tensor
 from torch.utils.data import DataLoader
 
-from sk_tune._augment import as_augmentations, kinds_of
 from sk_tune._engine._digest import installed_name, names_in
-from sk_tune._estimators import Fit, NetworkEstimator, is_dict, is_unchanged
+from sk_tune._estimators import is_dict
 from sk_tune._nets import NamedInput, loose_state, tensor_values
-from sk_tune._numerical_embedding import as_embedding
 from sk_tune._optimizers import OPTIMIZERS
 from sk_tune._training import forked_rng
 
@@ -235,53 +233,4 @@ def _of_callback(callback: Any) -> str | None:
             return f"{name} also changes the momentum (cycle_momentum=True)"
         if name == "ReduceLROnPlateau" and callback.step_every == "batch":
             return "ReduceLROnPlateau steps after every batch"
-    return None
-
-
-# Numbers that may differ between networks of a fleet, and parameters outside of training.
-_NETWORK_PARAMETERS = frozenset({
-    *("learning_rate", "momentum", "weight_decay", "l1", "dropout", "frequency_scale"),
-    *("label_smoothing", "gradient_clip", "max_epochs", "lr_schedule", "early_stopping"),
-    *("validation_fraction", "n_iter_no_change", "tol", "class_weight", "warm_start"),
-    *("random_state", "verbose", "callbacks"),
-})
-
-
-def signature(fit: Fit) -> tuple[Any, ...]:
-    """Return a hashable key that fits must share to be in one fleet.
-
-    Modules built by a user's callable are compared after they are built.
-    """
-    estimator = fit.estimator
-    if isinstance(estimator, NeuralNet):
-        # Initialised nets are compared further.
-        return (type(estimator), repr(estimator.module), repr(estimator.optimizer))
-    params = estimator.get_params(deep=False)
-    if "augmentation" in params:
-        # Values may differ between networks.
-        params["augmentation"] = kinds_of(as_augmentations(params["augmentation"]))
-    if (embedding := as_embedding(params.get("numerical_embedding"))) is not None:
-        params |= {"numerical_embedding": embedding.name, **embedding.get_params()}
-    fixed = sorted(
-        (name, repr(value))
-        for name, value in params.items()
-        if name not in _NETWORK_PARAMETERS and not name.startswith("module__")
-    )
-    return (type(estimator), *fixed)
-
-
-def reason_alone(fit: Fit) -> str | None:
-    """Return why the parameters of a fit rule out a fleet; None if they do not."""
-    estimator = fit.estimator
-    if not isinstance(estimator, NetworkEstimator):
-        return reason_against_net(estimator, fit.X, fit.y)
-    if not is_unchanged(estimator):
-        return f"{type(estimator).__name__} overrides a method of training"
-    if estimator.callbacks:
-        names = ", ".join(sorted({type(c).__name__ for c in estimator.callbacks}))
-        return f"it has callbacks ({names})"
-    if str(estimator.device).partition(":")[0] not in {"auto", "cpu", "cuda"}:
-        return f"fleets do not run on device={estimator.device!r}"
-    if estimator.verbose:
-        return f"verbose={estimator.verbose} prints a line for every epoch"
     return None

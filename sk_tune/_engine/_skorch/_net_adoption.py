@@ -11,13 +11,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from skorch.callbacks import (
-    EarlyStopping,
-    EpochScoring,
-    LRScheduler,
-    PassthroughScoring,
-    PrintLog,
-)
 from skorch.dataset import Dataset
 from skorch.history import History
 from skorch.utils import multi_indexing, to_tensor
@@ -25,9 +18,13 @@ from torch import Tensor
 from torch.nn.parameter import is_lazy
 from torch.utils.data import DataLoader, Subset
 
-from sk_tune._engine._skorch_support import named_inputs
-from sk_tune._estimators import load_net_arrays
-from sk_tune._json_values import decode, encode
+from sk_tune._engine._skorch._net_reasons import named_inputs
+from sk_tune._estimators import (
+    adopt_callbacks,
+    callback_memory,
+    load_net_arrays,
+    recall_callbacks,
+)
 from sk_tune._training import (
     RNG_LOCK,
     TrainingState,
@@ -36,23 +33,13 @@ from sk_tune._training import (
     seed_of_state,
 )
 
-# Attributes that callbacks carry between epochs; timers, clipping and logs carry none.
-_CARRIED: dict[type, tuple[str, ...]] = {
-    EarlyStopping: ("misses_", "dynamic_threshold_", "best_epoch_"),
-    EpochScoring: ("best_score_",),
-    PassthroughScoring: ("best_score_",),
-    LRScheduler: ("batch_idx_",),
-}
-
 
 def net_memory(
     net: Any, begin: int | bytes, generator: torch.Generator, datasets: Sequence[Any]
 ) -> dict[str, Any]:
     """Return the state of a net between two epochs, as plain values.
 
-    `begin` is the seed or the generator state of its initialisation.  Optimizer, callbacks
-    and schedulers are left out if they hold other objects, as a user's scheduler may;
-    another net then cannot continue from the state.
+    `begin` is the seed or the generator state of its initialisation.
     """
     memory = {
         "rows": _rows_digest(datasets),
@@ -60,20 +47,7 @@ def net_memory(
     }
     if isinstance(begin, bytes):
         memory["begin"] = begin.hex()
-    try:
-        values: dict[str, Any] = {
-            "options": _options(net),
-            "callbacks": {
-                name: {part: getattr(c, part) for part in _CARRIED.get(type(c), ())}
-                for name, c in net.callbacks_
-            },
-            "schedulers": {
-                name: scheduler.state_dict() for name, scheduler in _schedulers(net)
-            },
-        }
-        return {**memory, **decode(encode(values))}
-    except Exception:  # noqa: BLE001 - a user's scheduler may raise anything
-        return memory
+    return {**memory, **callback_memory(net)}
 
 
 def recall(
@@ -105,21 +79,6 @@ def generator_after(state: TrainingState) -> torch.Tensor:
     return torch.frombuffer(drawn, dtype=torch.uint8)
 
 
-def recall_callbacks(net: Any, memory: dict[str, Any]) -> None:
-    """Restore the optimizer's options, callbacks and schedulers of a net."""
-    if "options" not in memory:
-        return
-    group = net.optimizer_.param_groups[0]
-    group.update(_changed(_options(net), memory["options"]))
-    for name, callback in net.callbacks_:
-        for attribute in _CARRIED.get(type(callback), ()):
-            setattr(callback, attribute, memory["callbacks"][name][attribute])
-    for name, scheduler in _schedulers(net):
-        scheduler.load_state_dict(
-            _changed(scheduler.state_dict(), memory["schedulers"][name])
-        )
-
-
 def _rows_digest(datasets: Sequence[Any]) -> str:
     digest = hashlib.sha256()
     for dataset in datasets:
@@ -128,37 +87,6 @@ def _rows_digest(datasets: Sequence[Any]) -> str:
             digest.update(np.asarray(dataset.indices, dtype=np.int64).tobytes())
             dataset = dataset.dataset
     return digest.hexdigest()
-
-
-def _options(net: Any) -> dict[str, Any]:
-    (group,) = net.optimizer_.param_groups
-    return {name: value for name, value in group.items() if name != "params"}
-
-
-def _schedulers(net: Any) -> list[tuple[str, Any]]:
-    return [(n, c.lr_scheduler_) for n, c in net.callbacks_ if isinstance(c, LRScheduler)]
-
-
-def _changed(current: Any, stored: Any) -> Any:
-    """Return `current` with the values of `stored` where they differ.
-
-    Unchanged values stay the same objects: the milestones of torch's ``MultiStepLR`` are a
-    ``Counter``, but are stored as a dict.
-    """
-    if type(current) is type(stored) is dict:
-        return {
-            **current,
-            **{
-                n: _changed(current[n], v) if n in current else v for n, v in stored.items()
-            },
-        }
-    if type(current) is type(stored) is list and len(current) == len(stored):
-        return [_changed(*pair) for pair in zip(current, stored, strict=True)]
-    return current if encode(current) == encode(stored) else stored
-
-
-# Callbacks that use their attributes of earlier epochs; skorch calls all others.
-_REMEMBERING = (EarlyStopping, EpochScoring, LRScheduler, PassthroughScoring)
 
 
 def adopt_skorch(net: Any, X: Any, y: Any, state: TrainingState) -> Any:
@@ -175,57 +103,9 @@ def adopt_skorch(net: Any, X: Any, y: Any, state: TrainingState) -> Any:
         if is_next and state.course:
             torch.set_rng_state(generator_after(state))
     net.check_data(X, y)
-    if state.course:
-        for _, callback in net.callbacks_:
-            if type(callback) in _REMEMBERING:
-                callback.on_train_begin(net, X=X, y=y)
     load_net_arrays(net, state)
-    if state.course:
-        recall_callbacks(net, state.course)
-    _print_epochs(net)
+    adopt_callbacks(net, state.course)
     return net
-
-
-def silenced(net: Any) -> Any:
-    """Suppress all output of an uninitialised net's callbacks."""
-    net.set_params(verbose=0)
-    for entry in () if net.callbacks == "disable" else net.callbacks or ():
-        callback = entry[1] if isinstance(entry, tuple) else entry
-        if isinstance(callback, EarlyStopping | PrintLog):
-            callback.sink = _drop
-    return net
-
-
-def _print_epochs(net: Any) -> None:
-    """Print the output of callbacks in a training, from its history."""
-    printing = [c for _, c in net.callbacks_ if isinstance(c, EarlyStopping | PrintLog)]
-    if not net.verbose and all(callback.sink is print for callback in printing):
-        return
-    history, stoppers = net.history, [c for c in printing if isinstance(c, EarlyStopping)]
-    loads_best = [stopper.load_best for stopper in stoppers]
-    for stopper in stoppers:
-        # The net has the best weights already.
-        stopper.load_best = False
-        stopper.on_train_begin(net)
-    try:
-        for n in range(1, len(history) + 1):
-            net.history_ = History(history[:n])
-            for callback in printing:
-                callback.on_epoch_end(net)
-    except KeyboardInterrupt:
-        # Raised by a callback to end a training.
-        pass
-    finally:
-        net.history_ = history
-    for stopper, load_best in zip(stoppers, loads_best, strict=True):
-        stopper.load_best = load_best
-        if load_best:
-            stopper.best_model_weights_ = net.module_.state_dict()
-        stopper.on_train_end(net)
-
-
-def _drop(text: str) -> None:
-    pass
 
 
 # Searching a longer stream would take more than a second.
@@ -244,9 +124,8 @@ def draw_as_fit(net: Any, X: Any, y: Any, known: dict[Any, int], key: Any = None
     """
     net.initialize()
     train, valid = net.get_split_datasets(X, y)
+    sizes = batch_sizes_of(net, "train", len(train))
     options = net.get_params_for("iterator_train")
-    size = int(options.get("batch_size", net.batch_size))
-    sizes = batch_sizes(len(train), len(train) if size == -1 else size, shuffled=False)
     n_loads = 1 + bool(options.get("shuffle", False)) + (valid is not None)
     n_words = n_loads * _words_of_loader()
     n_lazy = 0
@@ -261,6 +140,13 @@ def draw_as_fit(net: Any, X: Any, y: Any, known: dict[Any, int], key: Any = None
             known[place] = _words_of_step(net, multi_indexing(X, slice(n)))
         n_words += sizes.count(n) * known[place]
     skip_words(n_words * int(net.max_epochs) + n_lazy)
+
+
+def batch_sizes_of(net: Any, kind: str, n_samples: int) -> list[int]:
+    """Return the sizes of a net's batches, "train" or "valid", in an epoch."""
+    options = net.get_params_for(f"iterator_{kind}")
+    size = int(options.get("batch_size", net.batch_size))
+    return batch_sizes(n_samples, n_samples if size == -1 else size, shuffled=False)
 
 
 def count_words(before: Tensor, after: Tensor) -> int | None:

@@ -1,0 +1,169 @@
+"""skorch's callbacks of sk_tune's estimators ride a fleet, as those of plain skorch nets.
+
+The reference is the estimator's plain ``fit``, which calls the callbacks in its own loop.
+"""
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from skorch.callbacks import (
+    Callback,
+    EarlyStopping,
+    EpochScoring,
+    EpochTimer,
+    GradientNormClipping,
+    LRScheduler,
+    PrintLog,
+)
+
+from sk_tune import MLPClassifier, MLPRegressor
+from sk_tune._engine import fitted_estimator
+from sk_tune.engine import Fit, train
+
+
+def _net(*callbacks, kind=MLPClassifier, **params):
+    """Return a network with callbacks and a constant learning rate, in float64."""
+    own = {"max_epochs": 8, "lr_schedule": "constant", "dtype": "float64"}
+    own |= {"batch_size": 16, "learning_rate": 0.01, "random_state": 0}
+    return kind(callbacks=list(callbacks), **own | params)
+
+
+def _accuracy(net, X, y):
+    return float((net.predict(X) == y).mean())
+
+
+_STOP = {"monitor": "train_loss", "threshold": 0.3}
+_VALID = {"early_stopping": True, "n_iter_no_change": 50}
+NETS = {
+    "stops": _net(EarlyStopping(patience=2, **_STOP), learning_rate=0.03),
+    "stops, with a schedule": _net(
+        EarlyStopping("train_loss", patience=1, threshold=0.3), lr_schedule="cosine"
+    ),
+    "loads the best": _net(
+        EarlyStopping("train_loss", patience=1, load_best=True), learning_rate=3.0
+    ),
+    "stops on validation data": _net(
+        ("stop", EarlyStopping(patience=1, threshold=0.1)), **_VALID, learning_rate=0.03
+    ),
+    "scores": _net(EpochScoring("neg_log_loss", name="nll"), **_VALID),
+    "scores by a function": _net(EpochScoring(_accuracy, name="accuracy"), **_VALID),
+    "steps each epoch": _net(LRScheduler("ExponentialLR", gamma=0.7)),
+    "steps each batch": _net(
+        LRScheduler("CosineAnnealingLR", T_max=40, step_every="batch")
+    ),
+    "steps on a plateau": _net(
+        LRScheduler("ReduceLROnPlateau", monitor="train_loss", patience=0),
+        learning_rate=1.0,
+    ),
+    "clips": _net(GradientNormClipping(0.05)),
+    "times": _net(EpochTimer()),
+    "regression": _net(
+        EarlyStopping(patience=1, **_STOP),
+        EpochScoring("r2", lower_is_better=False, name="r2"),
+        kind=MLPRegressor,
+        **_VALID,
+    ),
+    "members": _net(EpochScoring("accuracy", name="own"), **_VALID, members=3),
+}
+
+
+def _columns(history):
+    names = sorted({name for record in history for name in record} - {"dur", "batches"})
+    return {name: [record.get(name, np.nan) for record in history] for name in names}
+
+
+def _assert_equal(one, other):
+    """Compare predictions, curves and the state of the callbacks."""
+    columns, expected = _columns(one.history_), _columns(other.history_)
+    assert list(columns) == list(expected)
+    for name, values in columns.items():
+        np.testing.assert_allclose(values, expected[name], rtol=1e-9, err_msg=name)
+    for name, callback in other.net_.callbacks_:
+        twin = dict(one.net_.callbacks_)[name]
+        for attribute in ("best_epoch_", "misses_", "batch_idx_"):
+            assert getattr(twin, attribute, None) == getattr(callback, attribute, None)
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_callbacks_ride_a_fleet(name, iris):
+    """Two networks of a fleet equal their plain fits, and continue as these do."""
+    X, y = iris
+    nets = [clone(NETS[name]).set_params(random_state=seed) for seed in range(2)]
+    fits = [Fit(estimator=net, X=X, y=y) for net in nets]
+
+    results = train(fits)
+
+    for net, fit, trained in zip(nets, fits, results, strict=True):
+        assert (trained.engine, trained.solo_reason) == ("fleet", "")
+        assert len(trained.state.history) < 8 or "stop" not in name
+        own, expected = fitted_estimator(fit, trained), clone(net).fit(X, y)
+        _assert_equal(own, expected)
+        np.testing.assert_allclose(own.predict(X), expected.predict(X), rtol=1e-9)
+        if net.lr_schedule == "constant":
+            own.partial_fit(X, y), expected.partial_fit(X, y)
+        np.testing.assert_allclose(own.predict(X), expected.predict(X), rtol=1e-9)
+
+
+@pytest.mark.parametrize("name", [n for n in NETS if n != "loads the best"])
+def test_training_with_callbacks_continues_exactly(name, iris):
+    """3 and 5 epochs equal 8, with the state of callbacks and schedulers."""
+    X, y = iris
+    fit = {"estimator": NETS[name], "X": X, "y": y, "monitor": np.arange(20)}
+    (first,) = train([Fit(**fit, n_epochs=3)])
+
+    (second,) = train([Fit(**fit, n_epochs=5, state=first.state)])
+
+    (whole,) = train([Fit(**fit, n_epochs=8)])
+    np.testing.assert_allclose(second.predictions, whole.predictions, rtol=1e-9)
+    assert len(second.state.history) == len(whole.state.history)
+
+
+def test_estimators_callbacks_are_not_changed(iris):
+    """The engine trains with copies of the callbacks."""
+    stop = EarlyStopping("train_loss", patience=1, load_best=True)
+    net = _net(stop)
+
+    train([Fit(estimator=net, X=iris[0], y=iris[1])])
+
+    assert vars(stop) == vars(clone(stop))
+
+
+def test_output_comes_with_the_adoption(iris):
+    """A log with a sink of its own gets its lines when an estimator adopts the training."""
+    lines = []
+    net = _net(PrintLog(sink=lines.append), max_epochs=3)
+    fit = Fit(estimator=net, X=iris[0], y=iris[1])
+    (trained,) = train([fit])
+    assert not lines
+
+    fitted_estimator(fit, trained)
+
+    assert len([line for line in lines if line.strip()[:1].isdigit()]) == 3
+
+
+@pytest.mark.parametrize(
+    ("net", "reason"),
+    [
+        (_net(Callback()), "it has callbacks (Callback)"),
+        (
+            _net(LRScheduler(), lr_schedule="cosine"),
+            "LRScheduler acts together with lr_schedule='cosine'",
+        ),
+        (
+            _net(GradientNormClipping(1.0), gradient_clip=0.5),
+            "GradientNormClipping acts together with gradient_clip=0.5",
+        ),
+        (
+            _net(EarlyStopping(load_best=True), early_stopping=True),
+            "EarlyStopping acts together with early_stopping=True",
+        ),
+        (_net(EpochScoring("f1_macro", on_train=True)), "EpochScoring scores the training"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.*alone")
+def test_reasons_of_callbacks(net, reason, iris):
+    """Other callbacks, and callbacks that repeat a parameter, train alone with a reason."""
+    (trained,) = train([Fit(estimator=net, X=iris[0], y=iris[1], n_epochs=1)])
+
+    assert trained.engine == "alone"
+    assert trained.solo_reason.startswith(reason)
