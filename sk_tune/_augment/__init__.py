@@ -26,28 +26,3 @@ from sk_tune._augment._augmentations import (
 )
 from sk_tune._augment._operations import Layout
 from sk_tune._augment._row_augmenter import RowAugmenter
-
-__all__ = [
-    "AUGMENTATIONS",
-    "Augmentation",
-    "Brightness",
-    "Contrast",
-    "CutMix",
-    "Cutout",
-    "Flip",
-    "Layout",
-    "Mixup",
-    "Noise",
-    "Rotate",
-    "RowAugmenter",
-    "Saturation",
-    "Scale",
-    "Shift",
-    "TimeMask",
-    "TimeShift",
-    "as_augmentations",
-    "check_row_shape",
-    "kinds_of",
-    "packed",
-    "unpacked",
-]

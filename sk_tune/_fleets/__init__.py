@@ -18,23 +18,3 @@ from sk_tune._fleets._recipe import (
 )
 from sk_tune._fleets._stacked_optimizers import Settings
 from sk_tune._fleets._structure import module_structure
-
-__all__ = [
-    "LOSSES",
-    "FleetNetwork",
-    "NetworkOutcome",
-    "NetworkStack",
-    "Plan",
-    "Recipe",
-    "SeededCourse",
-    "Settings",
-    "StackedLoss",
-    "architecture",
-    "arithmetic",
-    "kernel_seconds",
-    "kernel_status",
-    "loss_by_autograd",
-    "module_structure",
-    "plan",
-    "train_fleet",
-]

@@ -15,18 +15,3 @@ from sk_tune._schedule._rungs import (
     new_resources,
     with_candidates,
 )
-
-__all__ = [
-    "LR_SCHEDULES",
-    "AsynchronousBracket",
-    "Bracket",
-    "HalvingPlan",
-    "Rung",
-    "RungJob",
-    "halving_plan",
-    "hyperband_brackets",
-    "learning_rate_factor",
-    "n_promoted",
-    "new_resources",
-    "with_candidates",
-]

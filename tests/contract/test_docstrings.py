@@ -109,8 +109,9 @@ def test_methods_are_documented(path):
 def test_names_for_other_packages_have_a_docstring(package):
     """One sentence is enough."""
     home = importlib.import_module(f"sk_tune.{package}")
-    for name in getattr(home, "__all__", ()):
-        value = getattr(home, name)
+    for name, value in vars(home).items():
+        if name.startswith("_"):
+            continue
         if inspect.isclass(value) or inspect.isfunction(value):
             first = (inspect.getdoc(value) or "").partition("\n\n")[0]
             assert first.endswith((".", ":")), name
