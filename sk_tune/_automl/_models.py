@@ -372,9 +372,9 @@ def _perceptron(problem: Problem) -> Model:
 
 def _thorough_perceptron(problem: Problem) -> Model:
     """Return a slower network with defaults and space tuned on tables."""
-    task = "classification" if problem.is_classification else "regression"
-    params = table_defaults(task)
-    net = MLPClassifier() if problem.is_classification else MLPRegressor()
+    is_classification = problem.is_classification
+    params = table_defaults("classification" if is_classification else "regression")
+    net = MLPClassifier() if is_classification else MLPRegressor()
     epochs = params.pop("max_epochs", net.max_epochs)
     params["batch_size"] = batch_size = _batch_size(problem, net.batch_size)
     space = {**table_space(net), "batch_size": _around(batch_size)}

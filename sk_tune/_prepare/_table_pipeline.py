@@ -11,7 +11,7 @@ from sk_tune._estimators import MLPClassifier, MLPRegressor
 from sk_tune._prepare._table_preparer import TablePreparer
 from sk_tune._space import table_defaults
 
-_TASKS: dict[str, tuple[Any, str]] = {
+_TASKS: dict[str, tuple[Any, Any]] = {
     "classifier": (MLPClassifier, "classification"),
     "regressor": (MLPRegressor, "regression"),
 }

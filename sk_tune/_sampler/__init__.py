@@ -7,7 +7,6 @@ from sk_tune._sampler._samplers import (
     FidelitySampler,
     RandomSampler,
     Sampler,
-    Seed,
     announce,
     fill_failed,
 )
@@ -20,7 +19,6 @@ __all__ = [
     "FidelitySampler",
     "RandomSampler",
     "Sampler",
-    "Seed",
     "TPESampler",
     "announce",
     "fill_failed",

@@ -29,7 +29,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from skopt.acquisition import gaussian_ei, gaussian_lcb, gaussian_pi
 
-from sk_tune._sampler._samplers import Seed, fill_failed
+from sk_tune._sampler._samplers import fill_failed
 from sk_tune._sampler._surrogate import (
     Belief,
     BoostedQuantiles,
@@ -40,6 +40,7 @@ from sk_tune._sampler._surrogate import (
     trees,
 )
 from sk_tune._space import AnySpace, Candidate, Space, as_space
+from sk_tune._types import Seed
 
 Array = NDArray[np.float64]
 

@@ -20,8 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_random_state
 
 from sk_tune._space import AnySpace, Candidate, Space, as_space
-
-Seed = int | RandomState | None
+from sk_tune._types import Seed
 
 
 @runtime_checkable

@@ -15,9 +15,10 @@ from numpy.random import RandomState
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_random_state
 
-from sk_tune._sampler._samplers import Seed, fill_failed
+from sk_tune._sampler._samplers import fill_failed
 from sk_tune._sampler._surrogate import quiet_and_single
 from sk_tune._space import AnySpace, Candidate, as_space
+from sk_tune._types import Seed
 
 Array = NDArray[np.float64]
 

@@ -16,8 +16,8 @@ from typing import Any, ClassVar, Self
 
 import joblib
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
+from numpy.typing import ArrayLike, NDArray
 from sklearn.base import clone, is_classifier
 from sklearn.model_selection import check_cv
 from sklearn.utils.validation import check_is_fitted
@@ -71,6 +71,7 @@ from sk_tune._search_record import (
 )
 from sk_tune._space import Candidate
 from sk_tune._training import TrainingState
+from sk_tune._types import Features
 from sk_tune._warnings import one_warning_per_topic, warn_trained_alone, warn_user
 from sk_tune.exceptions import StoreWarning
 
@@ -79,7 +80,7 @@ from sk_tune.exceptions import StoreWarning
 _SECONDS_IN_ONE_THREAD = 5.0
 
 
-Array = npt.NDArray[Any]
+Array = NDArray[Any]
 
 # Attributes that a search learns in addition to scikit-learn's.
 _OWN_STATE: tuple[str, ...] = ("_outcomes", "_n_rows", "_y", "_scored_by", "_curves")
@@ -163,7 +164,8 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
     # A parameter of the searches that have it in scikit-learn and scikit-optimize.
     pre_dispatch: ClassVar[int | str] = "2*n_jobs"
 
-    def fit(self, X: Any, y: Any = None, **params: Any) -> Self:
+    # Quoted, because help() would print the alias of numpy in full.
+    def fit(self, X: "Features", y: "ArrayLike | None" = None, **params: Any) -> Self:
         """Search for the best parameters, and fit the estimator with them.
 
         Parameters
@@ -326,7 +328,9 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
                 self.verbose = verbose
                 del self._listener
 
-    def plan(self, X: Any = None, y: Any = None, **params: Any) -> SearchPlan:
+    def plan(
+        self, X: "Features | None" = None, y: "ArrayLike | None" = None, **params: Any
+    ) -> SearchPlan:
         """Return the plan of ``fit``.
 
         Parameters

@@ -3,12 +3,13 @@
 """Bayesian search: a model of the score proposes the candidates."""
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
-from numbers import Integral
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
+from numpy.random import RandomState
+from numpy.typing import ArrayLike
 from scipy.stats import rankdata
 from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
@@ -22,7 +23,6 @@ from sk_tune._sampler import (
     BayesSampler,
     BoostedQuantiles,
     Sampler,
-    Seed,
     TPESampler,
     fill_failed,
 )
@@ -39,7 +39,8 @@ from sk_tune._search._search_parameters import (
 )
 from sk_tune._search._search_session import SearchSession
 from sk_tune._search._warm_start import EarlierStart
-from sk_tune._space import Candidate, Space, points_of, skopt_space
+from sk_tune._space import AnySpace, Candidate, Space, points_of, skopt_space
+from sk_tune._types import Features, Seed
 
 # Number of candidates of networks in a round.  Together they cost little more than one
 # alone, and learning after every eighth candidate loses little against learning after each.
@@ -125,18 +126,25 @@ class BayesSearchCV(LearningParameters, DispatchParameters, BaseSearch):
     True
     """
 
-    search_spaces: Annotated[Any, Mapping, list, tuple] = field(kw_only=False)
+    search_spaces: Annotated[AnySpace, Mapping, list, tuple] = field(kw_only=False)
     optimizer_kwargs: Annotated[dict[str, Any] | None, dict, None] = field(
         default=None, kw_only=False
     )
     n_iter: Annotated[int, COUNT] = field(default=50, kw_only=False)
-    n_points: Annotated[int | str, COUNT, StrOptions({"auto"})] = "auto"
-    sampler: Annotated[str | SamplerFactory, StrOptions({"bayes", "tpe"}), callable] = (
-        "bayes"
-    )
+    n_points: Annotated[int | Literal["auto"], COUNT, StrOptions({"auto"})] = "auto"
+    sampler: Annotated[
+        Literal["bayes", "tpe"] | SamplerFactory, StrOptions({"bayes", "tpe"}), callable
+    ] = "bayes"
     random_state: Annotated[Seed, "random_state"] = None
 
-    def fit(self, X: Any, y: Any = None, *, callback: Any = None, **params: Any) -> Self:
+    def fit(
+        self,
+        X: "Features",
+        y: "ArrayLike | None" = None,
+        *,
+        callback: Callable[[Any], object] | Sequence[Callable[[Any], object]] | None = None,
+        **params: Any,
+    ) -> Self:
         """Search for the best parameters, and fit the estimator with them.
 
         Parameters
@@ -215,7 +223,8 @@ class BayesSearchCV(LearningParameters, DispatchParameters, BaseSearch):
         for normalized, dimension in zip(skopt_form.dimensions, dimensions, strict=True):
             normalized.name = dimension.name
         points, losses = points_of(dimensions, candidates), -filled
-        seed = self.random_state if isinstance(self.random_state, Integral) else None
+        is_state = isinstance(self.random_state, RandomState)
+        seed = None if is_state else self.random_state
         models = []
         if model is not None and not (isinstance(model, str) and model.upper() == "DUMMY"):
             with warnings.catch_warnings(action="ignore"):

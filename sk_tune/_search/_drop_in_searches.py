@@ -8,7 +8,7 @@ the training.
 
 from collections.abc import Sequence
 from copy import copy
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from sklearn import model_selection
@@ -19,7 +19,7 @@ from sklearn.model_selection import ParameterGrid
 
 from sk_tune._compat import top_k
 from sk_tune._declaration import parameters
-from sk_tune._sampler import RandomSampler, Seed
+from sk_tune._sampler import RandomSampler
 from sk_tune._schedule import AsynchronousBracket, HalvingPlan, halving_plan, n_promoted
 from sk_tune._search._asynchronous_rungs import (
     AsynchronousRungs,
@@ -42,6 +42,7 @@ from sk_tune._search._shaped_rungs import Ladder
 from sk_tune._search_record import grants_epochs
 from sk_tune._space import Candidate
 from sk_tune._text import counted
+from sk_tune._types import Seed
 from sk_tune._warnings import warn_user
 from sk_tune.exceptions import ParameterWarning
 
@@ -257,8 +258,8 @@ class _Halving(RungParameters, BaseSearch):
             most = n_samples
         of_samples = self.resource == "n_samples"
         smallest = smallest_samples(n_folds, n_classes) if of_samples else 1
-        is_named = isinstance(self.min_resources, str)
-        least = smallest if is_named else self.min_resources
+        least = self.min_resources
+        least = smallest if isinstance(least, str) else least
         plan = self._halving_plan(self._n_candidates_planned(most, least), most, least)
         return planned_rounds(
             plan.rungs,
@@ -363,8 +364,8 @@ class HalvingRandomSearchCV(  # type: ignore[misc]
     ([9, 3, 1], [1, 3, 9])
     """
 
-    n_candidates: Any = "exhaust"
-    min_resources: Any = "smallest"
+    n_candidates: int | Literal["exhaust"] = "exhaust"
+    min_resources: int | Literal["smallest", "exhaust"] = "smallest"
 
     def _generate_candidate_params(self) -> list[Candidate]:
         n_candidates = self.n_candidates

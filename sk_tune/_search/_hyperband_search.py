@@ -5,7 +5,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from numbers import Integral
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from sklearn.base import is_classifier
@@ -120,11 +120,13 @@ class HyperbandSearchCV(
     """
 
     resource: Annotated[str, str] = "max_epochs"
-    max_resources: Annotated[int | str, COUNT, StrOptions({"auto"})] = "auto"
+    max_resources: Annotated[int | Literal["auto"], COUNT, StrOptions({"auto"})] = "auto"
     min_resources: Annotated[int, COUNT] = 1
     factor: Annotated[int, Interval(Integral, 2, None, closed="left")] = 3
     sampler: Annotated[
-        str | SamplerFactory, StrOptions({"random", "bayes", "tpe"}), callable
+        Literal["random", "bayes", "tpe"] | SamplerFactory,
+        StrOptions({"random", "bayes", "tpe"}),
+        callable,
     ] = "random"
 
     _select_best_index = staticmethod(best_of_most)

@@ -3,21 +3,25 @@
 """Parameters that several searches share, each declared and described once."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from sklearn.base import BaseEstimator
 
 from sk_tune._compat import StrOptions
 from sk_tune._declaration import COUNT, Seconds, parameters
 from sk_tune._engine import Progress
-from sk_tune._sampler import Sampler, Seed
-from sk_tune._space import Space, as_space
+from sk_tune._sampler import Sampler
+from sk_tune._space import AnySpace, Space, as_space
+from sk_tune._types import Folds, Scoring, Seed
 
 # Called with the space and the seed of a search.
 SamplerFactory = Callable[[Space, Seed], Sampler]
 
+Grid = Mapping[str, Sequence[Any]]
+Kept = int | Literal["best", "all"] | None
 _KEPT = StrOptions({"best", "all"})
 
 
@@ -80,18 +84,18 @@ class SearchParameters:
         trainings.
     """
 
-    estimator: Any = field(kw_only=False)
-    scoring: Any = None
+    estimator: BaseEstimator = field(kw_only=False)
+    scoring: Scoring = None
     n_jobs: int | None = None
-    refit: Any = True
-    cv: Any = None
+    refit: bool | str | Callable[[Mapping[str, Any]], int] = True
+    cv: Folds = None
     verbose: Annotated[int | Callable[[Progress], object], "verbose", callable] = 0
-    error_score: Any = np.nan
+    error_score: Literal["raise"] | float = np.nan
     return_train_score: bool = False
     time_budget: Annotated[float | None, Seconds(), None] = None
-    select_epoch: Annotated[str, StrOptions({"last", "best"})] = "last"
-    keep_models: Annotated[int | str | None, _KEPT, COUNT, None] = None
-    keep_predictions: Annotated[int | str | None, _KEPT, COUNT, None] = "all"
+    select_epoch: Annotated[Literal["last", "best"], StrOptions({"last", "best"})] = "last"
+    keep_models: Annotated[Kept, _KEPT, COUNT, None] = None
+    keep_predictions: Annotated[Kept, _KEPT, COUNT, None] = "all"
     store: Annotated[str | os.PathLike[str] | None, str, os.PathLike, None] = None
 
 
@@ -118,7 +122,7 @@ class GridParameters:
         Parameter name -> list of values; the search tries all combinations of each dict.
     """
 
-    param_grid: Any = field(kw_only=False)
+    param_grid: Grid | Sequence[Grid] = field(kw_only=False)
 
 
 @parameters
@@ -134,7 +138,7 @@ class DistributionParameters:
         Seed of the candidates, and of subsamples if the resource is the samples.
     """
 
-    param_distributions: Any = field(kw_only=False)
+    param_distributions: AnySpace = field(kw_only=False)
     random_state: Annotated[Seed, "random_state"] = None
 
 
@@ -152,7 +156,7 @@ class LearningParameters:
         ``sampler="random"`` cannot learn.
     """
 
-    warm_start_from: Annotated[Any, object] = None
+    warm_start_from: Annotated[object, object] = None
 
 
 @parameters
@@ -216,10 +220,10 @@ class RungParameters(WaitingParameters):
 
     factor: float = 3
     resource: str = "n_samples"
-    max_resources: Any = "auto"
-    min_resources: Any = "exhaust"
+    max_resources: int | Literal["auto"] = "auto"
+    min_resources: int | Literal["smallest", "exhaust"] = "exhaust"
     aggressive_elimination: bool = False
-    cv: Any = 5
+    cv: Folds = 5
     return_train_score: bool = True
 
 

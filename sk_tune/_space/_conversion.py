@@ -29,7 +29,7 @@ AnySpace = Space | Mapping[str, Any] | Sequence[Any]
 
 
 def as_space(
-    param_distributions: AnySpace,
+    param_distributions: object,
     *,
     tuples_are_ranges: bool = True,
     may_be_empty: bool = False,
