@@ -16,6 +16,9 @@ _NAMES = {
     "_backend": (
         "FleetReport", "fleet",
     ),
+    "_declaration": (
+        "parameters",
+    ),
     "_diagnosis": (
         "Applied", "AppliedChange", "Change", "Curves", "Finding", "SampleCurve",
         "apply_remedies", "check_classes", "curves_of", "diagnose", "find_leaks",

@@ -66,24 +66,53 @@ Attributes
 
 
 @dataclass_transform(kw_only_default=True, eq_default=False, field_specifiers=(field,))
-def parameters(cls: _Class) -> _Class:
-    """Turn the annotated fields of a class and its bases into parameters.
+def parameters(definition: _Class) -> _Class:
+    """Turn the annotated fields of an estimator's class and its bases into parameters.
 
-    Adds a constructor, the docstring of `with_inherited_docs`, and, for scikit-learn,
-    ``_parameter_constraints``: the constraints in the ``Annotated`` types of the class and
-    all its bases.  Positional parameters are declared with ``field(kw_only=False)``.
+    The class gets a constructor that takes keywords and only stores them, so scikit-learn
+    can clone and search it.  Fields declared with ``dataclasses.field(kw_only=False)`` may
+    be positional.
+
+    Parameters
+    ----------
+    definition : type
+        Class whose annotated fields have defaults.  An ``Annotated`` type holds constraints
+        of scikit-learn, which ``fit`` checks.  In its docstring, ``{parameters}``,
+        ``{attributes}`` and ``{parameters and attributes}`` stand for inherited entries.
+
+    Returns
+    -------
+    type
+        The same class.
+
+    See Also
+    --------
+    NetClassifier : Base of own estimators; fields that are arguments of the module are
+        passed to it.
+
+    Examples
+    --------
+    >>> from torch import nn
+    >>> from sk_tune import NetRegressor, parameters
+    >>> @parameters
+    ... class LinearRegressor(NetRegressor):
+    ...     module: type[nn.Module] = nn.LazyLinear
+    ...     out_features: int = 1
+    ...     max_epochs: int = 5
+    >>> LinearRegressor(random_state=0).fit([[0.0], [1.0]], [0.0, 1.0]).n_epochs_
+    5
     """
     constraints: dict[str, Any] = {}
-    for base in reversed(cls.__mro__):
+    for base in reversed(definition.__mro__):
         constraints |= base.__dict__.get("_parameter_constraints", {})
-    annotations = inspect.get_annotations(cls)
+    annotations = inspect.get_annotations(definition)
     for name, kind in annotations.items():
         if hasattr(kind, "__metadata__"):
             constraints[name] = [*kind.__metadata__]
             # Signatures show the type without constraints.
             annotations[name] = kind.__origin__
-    cls.__annotations__ = annotations
-    declared: Any = dataclass(kw_only=True, eq=False, repr=False)(cls)
+    definition.__annotations__ = annotations
+    declared: Any = dataclass(kw_only=True, eq=False, repr=False)(definition)
     names = [parameter.name for parameter in fields(declared)]
     declared._parameter_constraints = {n: constraints[n] for n in names if n in constraints}
     init = declared.__init__
@@ -103,7 +132,7 @@ def parameters(cls: _Class) -> _Class:
 
     declared.__init__ = __init__
     with_inherited_docs(declared)
-    return cls
+    return definition
 
 
 def name_hint(cls: Any, name: str, names: Iterable[str]) -> str:

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Convolutional networks for images, signals and volumes."""
 
+from collections.abc import Sequence
 from math import prod
 from typing import Annotated, Any, ClassVar
 
@@ -13,7 +14,7 @@ from sk_tune._declaration import WholeNumber, parameters
 from sk_tune._estimators._network_estimator import NetworkEstimator
 from sk_tune._estimators._parameters import (
     ARCHITECTURE,
-    SCIKIT_LEARN_NAMES,
+    OTHER_NAMES,
     ArchitectureParameters,
 )
 from sk_tune._estimators._tasks import NetworkClassifier, NetworkRegressor
@@ -66,14 +67,16 @@ class _CNNEstimator(ArchitectureParameters, NetworkEstimator):
     kernel_size: Annotated[int, WholeNumber(1)] = 3
     pooling: Annotated[str | None, StrOptions({"max", "avg"}), None] = "max"
     width: Annotated[int, WholeNumber(1)] = 128
-    input_shape: Annotated[Any, "array-like", WholeNumber(1), None] = None
+    input_shape: Annotated[
+        int | Sequence[int] | None, "array-like", WholeNumber(1), None
+    ] = None
     normalization: str | None = "batch"
     dropout: float = 0.2
 
     _allow_nd: ClassVar[bool] = True
     _time_is_last: ClassVar[bool] = True
     _other_names: ClassVar[dict[str, str]] = {
-        **SCIKIT_LEARN_NAMES,
+        **OTHER_NAMES,
         "hidden_size": "Use 'n_channels', or 'width' of the dense layer.",
         "hidden_layer_sizes": "Use 'n_channels', 'n_layers' and 'width'.",
     }

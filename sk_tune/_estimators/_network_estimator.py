@@ -36,7 +36,7 @@ from sk_tune._estimators._encoded_data import (
 )
 from sk_tune._estimators._net_callbacks import adopt_callbacks
 from sk_tune._estimators._net_state import load_training_state
-from sk_tune._estimators._parameters import SCIKIT_LEARN_NAMES, TrainingParameters
+from sk_tune._estimators._parameters import OTHER_NAMES, TrainingParameters
 from sk_tune._estimators._persistence import Persistence
 from sk_tune._estimators._prepared_fit import train_in_fleet
 from sk_tune._estimators._training_net import TrainingNet, TrainingOptions
@@ -143,7 +143,7 @@ class NetworkEstimator(TrainingParameters, Persistence, Documented, EstimatorBas
     _time_is_last: ClassVar[bool] = False
 
     # Advice for parameter names of other estimators.
-    _other_names: ClassVar[dict[str, str]] = SCIKIT_LEARN_NAMES
+    _other_names: ClassVar[dict[str, str]] = OTHER_NAMES
 
     # Learnt by classifiers: whether each column of y is a binary label.
     _is_multilabel = False

@@ -2,10 +2,13 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Parameters shared by several estimators, each declared and described once."""
 
+from collections.abc import Mapping, Sequence
 from numbers import Integral
 from typing import Annotated, Any
 
-from sk_tune._augment import AUGMENTATIONS, as_augmentations
+import numpy as np
+
+from sk_tune._augment import AUGMENTATIONS, Augmentation, as_augmentations
 from sk_tune._compat import Options, StrOptions
 from sk_tune._declaration import Number, WholeNumber, parameters
 from sk_tune._nets import ACTIVATIONS
@@ -13,11 +16,14 @@ from sk_tune._optimizers import OPTIMIZERS
 from sk_tune._schedule import LR_SCHEDULES
 from sk_tune._training import REGRESSION_LOSSES
 
+Augmentations = str | Augmentation | Sequence[str | Augmentation] | None
+ClassWeight = Mapping[Any, float] | Sequence[Mapping[Any, float]] | str | None
+
 # Parameters of the modules of all of sk_tune's networks.
 ARCHITECTURE = ("activation", "normalization", "residual", "dropout")
 
-# Advice for parameters of scikit-learn's MLPs that have other names in sk_tune.
-SCIKIT_LEARN_NAMES = {
+# Advice for parameters of scikit-learn's MLPs, skorch and Keras with other names.
+OTHER_NAMES = {
     "solver": f"Use 'optimizer', one of {[*OPTIMIZERS]}.",
     "alpha": (
         "Use 'weight_decay': alpha / batch_size of scikit-learn with optimizer='adam' or "
@@ -32,6 +38,8 @@ SCIKIT_LEARN_NAMES = {
     "epsilon": "It is 1e-8, torch's default.",
     "shuffle": "Samples are shuffled in each epoch.",
     "max_fun": "There is no optimizer 'lbfgs'.",
+    "lr": "Use 'learning_rate'.",
+    "patience": "Use 'n_iter_no_change', with early_stopping=True.",
 }
 
 
@@ -128,16 +136,16 @@ class TrainingParameters:
     gradient_clip: Annotated[float | None, Number(0, closed="neither"), None] = None
     weight_decay: Annotated[float, Number(0)] = 0.01
     l1: Annotated[float, Number(0)] = 0.0
-    augmentation: Annotated[Any, AugmentationNames(), None] = None
+    augmentation: Annotated[Augmentations, AugmentationNames(), None] = None
     early_stopping: Annotated[bool, "boolean"] = False
     validation_fraction: Annotated[float, Number(0, 1, closed="neither")] = 0.1
     n_iter_no_change: Annotated[int, WholeNumber(1)] = 10
     tol: Annotated[float, Number(0)] = 1e-4
     warm_start: Annotated[bool, "boolean"] = False
-    random_state: Annotated[Any, "random_state"] = None
+    random_state: Annotated[int | np.random.RandomState | None, "random_state"] = None
     device: Annotated[str, str] = "auto"
     dtype: Annotated[str, StrOptions({"float32", "float64"})] = "float32"
-    callbacks: Annotated[Any, list, tuple, None] = None
+    callbacks: Annotated[Sequence[Any] | None, list, tuple, None] = None
     verbose: Annotated[int, "verbose"] = 0
 
 
@@ -156,7 +164,7 @@ class ClassifierParameters:
     """
 
     label_smoothing: Annotated[float, Number(0, 1)] = 0.0
-    class_weight: Annotated[Any, dict, list, StrOptions({"balanced"}), None] = None
+    class_weight: Annotated[ClassWeight, dict, list, StrOptions({"balanced"}), None] = None
 
 
 @parameters

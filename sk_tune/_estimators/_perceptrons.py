@@ -20,7 +20,7 @@ from sk_tune._declaration import WholeNumber, parameters
 from sk_tune._estimators._network_estimator import NetworkEstimator
 from sk_tune._estimators._parameters import (
     ARCHITECTURE,
-    SCIKIT_LEARN_NAMES,
+    OTHER_NAMES,
     ArchitectureParameters,
 )
 from sk_tune._estimators._tasks import NetworkClassifier, NetworkRegressor
@@ -84,10 +84,10 @@ class _TableParameters(NetworkEstimator):
         Edges of the bins of each numerical column, with "piecewise_linear"; else empty.
     """
 
-    categorical_features: Annotated[Any, "array-like", StrOptions({"from_dtype"}), None] = (
-        "from_dtype"
-    )
-    embedding_size: Annotated[Any, WholeNumber(1), StrOptions({"auto"})] = "auto"
+    categorical_features: Annotated[
+        npt.ArrayLike | None, "array-like", StrOptions({"from_dtype"}), None
+    ] = "from_dtype"
+    embedding_size: Annotated[int | str, WholeNumber(1), StrOptions({"auto"})] = "auto"
     numerical_embedding: Annotated[
         NumericalEmbedding | str | None,
         StrOptions(set(EMBEDDINGS)),
@@ -304,14 +304,14 @@ class _MLPEstimator(ArchitectureParameters, _TableParameters, NetworkEstimator):
 
     n_layers: Annotated[int, WholeNumber(0)] = 2
     width: Annotated[int, WholeNumber(1)] = 128
-    hidden_layer_sizes: Annotated[Any, "array-like", WholeNumber(1), None] = field(
-        default=None, kw_only=False
-    )
+    hidden_layer_sizes: Annotated[
+        int | Sequence[int] | Array | None, "array-like", WholeNumber(1), None
+    ] = field(default=None, kw_only=False)
     members: Annotated[int, WholeNumber(1)] = 1
 
     _allow_sparse: ClassVar[bool] = True
     _other_names: ClassVar[dict[str, str]] = {
-        **SCIKIT_LEARN_NAMES,
+        **OTHER_NAMES,
         "hidden_size": "Use 'width'.",
         "n_channels": "Use 'width'.",
         "input_shape": "MLPs take flat samples, (n_samples, n_features).",

@@ -225,9 +225,10 @@ def unpack_network(
     """
     params = decode(description["params"], _unpacked)
     if description["needs_module"]:
-        if module is None:
+        # A class of a user may have a module as its default.
+        params["module"] = getattr(cls, "module", None) if module is None else module
+        if params["module"] is None:
             raise _ModuleNeeded(cls.__name__)
-        params["module"] = module
     estimator = cls(**params)
     if "learnt" not in description:
         return estimator

@@ -3,6 +3,7 @@
 """Recurrent networks for sequences of numbers or tokens, possibly of unequal length."""
 
 import copy
+from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
@@ -15,7 +16,7 @@ from sk_tune._declaration import WholeNumber, parameters
 from sk_tune._estimators._network_estimator import NetworkEstimator
 from sk_tune._estimators._parameters import (
     ARCHITECTURE,
-    SCIKIT_LEARN_NAMES,
+    OTHER_NAMES,
     ArchitectureParameters,
 )
 from sk_tune._estimators._tasks import NetworkClassifier, NetworkRegressor
@@ -130,8 +131,10 @@ class _RNNEstimator(ArchitectureParameters, NetworkEstimator):
     hidden_size: Annotated[int, WholeNumber(1)] = 64
     bidirectional: Annotated[bool, "boolean"] = False
     n_tokens: Annotated[int | None, WholeNumber(1), None] = None
-    embedding_size: Annotated[Any, WholeNumber(1), StrOptions({"auto"})] = "auto"
-    input_shape: Annotated[Any, "array-like", WholeNumber(1), None] = None
+    embedding_size: Annotated[int | str, WholeNumber(1), StrOptions({"auto"})] = "auto"
+    input_shape: Annotated[
+        int | Sequence[int] | None, "array-like", WholeNumber(1), None
+    ] = None
     learning_rate: float = 1e-2
     batch_size: int = 32
     max_epochs: int = 50
@@ -141,7 +144,7 @@ class _RNNEstimator(ArchitectureParameters, NetworkEstimator):
     _allow_nd: ClassVar[bool] = True
     _allow_nan: ClassVar[bool] = True
     _other_names: ClassVar[dict[str, str]] = {
-        **SCIKIT_LEARN_NAMES,
+        **OTHER_NAMES,
         "width": "Use 'hidden_size'.",
         "n_channels": "Use 'hidden_size'.",
         "hidden_layer_sizes": "Use 'hidden_size' and 'n_layers'.",

@@ -5,10 +5,11 @@
 import copy
 import functools
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import field
-from typing import Annotated, Any, ClassVar, Self, TypeVar
+from itertools import takewhile
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +21,7 @@ from sk_tune._compat import HasMethods
 from sk_tune._declaration import WholeNumber, parameters
 from sk_tune._estimators._encoded_data import is_dict
 from sk_tune._estimators._network_estimator import NetworkEstimator
-from sk_tune._estimators._parameters import SCIKIT_LEARN_NAMES
+from sk_tune._estimators._parameters import OTHER_NAMES
 from sk_tune._estimators._tasks import NetworkClassifier, NetworkRegressor
 from sk_tune._estimators._validation import (
     as_array,
@@ -72,11 +73,21 @@ class _NetEstimator(NetworkEstimator):
     keyword arguments: integers as int64, Booleans as bool, and other numbers in `dtype`.
     """
 
-    module: Annotated[Any, callable, HasMethods("forward")] = field(kw_only=False)
-    input_shape: Annotated[Any, "array-like", WholeNumber(1), None] = None
+    module: Annotated[
+        nn.Module | Callable[..., nn.Module], callable, HasMethods("forward")
+    ] = field(kw_only=False)
+    input_shape: Annotated[
+        int | Sequence[int] | None, "array-like", WholeNumber(1), None
+    ] = None
+
+    if TYPE_CHECKING:
+        # For type checkers: module__* next to the declared parameters.
+        def __init__(
+            self, module: nn.Module | Callable[..., nn.Module], **parameters: Any
+        ) -> None: ...
 
     _allow_nd: ClassVar[bool] = True
-    _other_names: ClassVar[dict[str, str]] = SCIKIT_LEARN_NAMES | {
+    _other_names: ClassVar[dict[str, str]] = OTHER_NAMES | {
         name: f"Arguments of the module have a prefix: use '{_PREFIX}{name}'."
         for name in ("activation", "dropout", "hidden_layer_sizes", "hidden_size", "width")
     }
@@ -227,6 +238,10 @@ class _NetEstimator(NetworkEstimator):
                 f"The 'module' parameter of {type(self).__name__} must make a "
                 f"torch.nn.Module. Got {self.module!r} instead."
             ) from error
+        # Subclasses declare arguments of their module as parameters.
+        classes = takewhile(lambda cls: cls.__module__ != __name__, type(self).__mro__)
+        own = {name for cls in classes for name in inspect.get_annotations(cls)}
+        arguments |= {n: getattr(self, n) for n in own.intersection(signature)}
         takes_all = any(p.kind is p.VAR_KEYWORD for p in signature.values())
         unknown = next((name for name in arguments if name not in signature), None)
         if unknown is not None and not takes_all:
@@ -285,6 +300,11 @@ def _with_module_parameters(cls: _Class) -> _Class:
         init(self, *args, **kwargs)
         vars(self).update(module_params)
 
+    declared = inspect.signature(init)
+    others = inspect.Parameter("module_parameters", inspect.Parameter.VAR_KEYWORD)
+    __init__.__signature__ = declared.replace(  # type: ignore[attr-defined]
+        parameters=[*declared.parameters.values(), others]
+    )
     cls.__init__ = __init__  # type: ignore[misc]
     return cls
 

@@ -50,8 +50,35 @@ Floats = npt.NDArray[np.float64]
 class CategoryCodes(Documented, OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """Give each frequent category a code from 1 on, and all others the code 0.
 
-    A category is frequent from `min_frequency` samples on; a column has at most `max_codes`
-    codes, including 0, and ``n_categories_`` holds their number for each column.
+    Parameters
+    ----------
+    min_frequency : int
+        Minimum number of samples of a frequent category.
+    max_codes : int
+        Maximum number of codes of a column, including 0.
+
+    Attributes
+    ----------
+    encoder_ : sklearn.preprocessing.OrdinalEncoder
+        The fitted encoder.
+    n_categories_ : list of int
+        Number of codes of each column, including 0.
+    n_features_in_ : int
+        Number of columns in ``fit``.
+    feature_names_in_ : ndarray of str
+        Names of the columns, if X had any.
+
+    See Also
+    --------
+    TablePreparer : Uses it for columns of many categories, with ``embeddings=True``.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from sk_tune import CategoryCodes
+    >>> X = pd.DataFrame({"town": ["Bern", "Bern", "Ulm"]})
+    >>> CategoryCodes(min_frequency=2, max_codes=10).fit_transform(X).ravel().tolist()
+    [1.0, 1.0, 0.0]
     """
 
     def __init__(self, min_frequency: int, max_codes: int) -> None:
@@ -59,7 +86,20 @@ class CategoryCodes(Documented, OneToOneFeatureMixin, TransformerMixin, BaseEsti
         self.max_codes = max_codes
 
     def fit(self, X: Any, y: Any = None) -> Self:
-        """Learn the frequent categories of a table with text in every cell."""
+        """Learn the frequent categories.
+
+        Parameters
+        ----------
+        X : DataFrame or array-like of shape (n_samples, n_features)
+            Text in every cell.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        CategoryCodes
+            Itself.
+        """
         self.encoder_ = OrdinalEncoder(
             min_frequency=self.min_frequency,
             max_categories=self.max_codes,
@@ -67,7 +107,8 @@ class CategoryCodes(Documented, OneToOneFeatureMixin, TransformerMixin, BaseEsti
             unknown_value=-1,
         ).fit(X)
         self.n_features_in_ = self.encoder_.n_features_in_
-        self.feature_names_in_ = self.encoder_.feature_names_in_
+        if hasattr(self.encoder_, "feature_names_in_"):
+            self.feature_names_in_ = self.encoder_.feature_names_in_
         n_rare = [
             0 if rare is None else len(rare)
             for rare in self.encoder_.infrequent_categories_
@@ -79,7 +120,18 @@ class CategoryCodes(Documented, OneToOneFeatureMixin, TransformerMixin, BaseEsti
         return self
 
     def transform(self, X: Any) -> Floats:
-        """Return codes, whole numbers from 0 on."""
+        """Return codes, whole numbers from 0 on.
+
+        Parameters
+        ----------
+        X : DataFrame or array-like of shape (n_samples, n_features)
+            Text in every cell.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features)
+            Codes as float64.
+        """
         # scikit-learn gives its infrequent categories the code after the frequent ones.
         codes = self.encoder_.transform(X) + 1
         return np.where(codes < np.array(self.n_categories_), codes, 0.0)

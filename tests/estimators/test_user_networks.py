@@ -1,6 +1,7 @@
 """A user's own module: arguments, outputs, and errors."""
 
 import functools
+import inspect
 import pickle
 
 import numpy as np
@@ -392,3 +393,51 @@ def test_modules_that_require_integers_get_integers():
     _small(module=Vector).fit(CODES, LABELS)
     with pytest.raises(RuntimeError, match="[Ll]ong"):
         _small(module=Vectors).fit(CODES.astype(float), LABELS)
+
+
+class Gated(nn.Module):
+    """A module with arguments of its own."""
+
+    def __init__(self, n_features, n_outputs, width=4):
+        super().__init__()
+        self.hidden = nn.Linear(n_features, 2 * width)
+        self.output = nn.Linear(width, n_outputs)
+
+    def forward(self, x):
+        return self.output(nn.functional.glu(self.hidden(x)))
+
+
+@sk_tune.parameters
+class GatedClassifier(sk_tune.NetClassifier):
+    """An estimator with a name, parameters and defaults of its own."""
+
+    module: type[nn.Module] = Gated
+    width: int = 8
+    max_epochs: int = 2
+
+
+def test_a_subclass_passes_its_parameters_to_the_module(task_data, tmp_path):
+    """It is cloned, searched in fleets, pickled and saved like a network of sk_tune."""
+    X, y = task_data("NetClassifier")
+    net = clone(GatedClassifier(width=3, random_state=0)).fit(X, y)
+    plain = sk_tune.NetClassifier(Gated, module__width=3, max_epochs=2, random_state=0)
+
+    expected = plain.fit(X, y).predict_proba(X)
+    net.save(tmp_path / "net")
+    copies = [net, pickle.loads(pickle.dumps(net)), GatedClassifier.load(tmp_path / "net")]
+
+    for copy in copies:
+        np.testing.assert_array_equal(copy.predict_proba(X), expected)
+        assert copy.net_.module_.output.in_features == 3
+    search = sk_tune.GridSearchCV(GatedClassifier(random_state=0), {"width": [2, 5]}, cv=2)
+    assert search.fit(X, y).ledger_.n_in_fleets == 4
+    with pytest.raises(TypeError, match="'widht'. Did you mean 'width'"):
+        GatedClassifier(widht=3)
+
+
+def test_the_signature_shows_arguments_of_the_module():
+    """They are keywords with a prefix, next to the declared parameters."""
+    parameters = [*inspect.signature(sk_tune.NetClassifier).parameters.values()]
+
+    assert (parameters[0].name, str(parameters[-1])) == ("module", "**module_parameters")
+    assert "module_parameters" not in sk_tune.NetClassifier(Gated).get_params()
