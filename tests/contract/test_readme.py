@@ -39,6 +39,6 @@ def test_every_line_of_python_runs_in_its_order(tmp_path, monkeypatch, capsys):
             exec(statement, names)
             calls.append(statement)
 
-    assert n_blocks == 3
+    assert n_blocks == 4
     assert "with fleet(): pass" in calls
     assert (tmp_path / "report.html").is_file()
