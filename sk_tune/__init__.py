@@ -42,9 +42,8 @@ _NAMES = {
         "train_valid_test_split",
     ),
     "_report": (
-        "EpochCurveDisplay", "HyperparameterImportanceDisplay",
-        "ParallelCoordinatesDisplay", "RungDisplay", "SearchHistoryDisplay",
-        "SliceDisplay",
+        "EpochCurveDisplay", "HyperparameterImportanceDisplay", "RungDisplay",
+        "SearchHistoryDisplay", "SliceDisplay",
     ),
     "_reporting": (
         "report",

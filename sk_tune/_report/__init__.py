@@ -21,7 +21,7 @@ from sk_tune._report._gathering import (
     parameters_text,
     search_part,
 )
-from sk_tune._report._parameter_displays import ParallelCoordinatesDisplay, SliceDisplay
+from sk_tune._report._parameter_displays import SliceDisplay
 from sk_tune._report._parameter_importance import HyperparameterImportanceDisplay
 from sk_tune._report._progress_displays import RungDisplay, SearchHistoryDisplay
 from sk_tune._report._quality import Baseline, baseline_models, quality_of
@@ -46,7 +46,6 @@ __all__ = [
     "Page",
     "PageColumn",
     "PageTable",
-    "ParallelCoordinatesDisplay",
     "Reproduction",
     "RungDisplay",
     "ScoreLine",

@@ -1,10 +1,10 @@
-"""Scores against hyperparameters: each alone, and all at once."""
+"""Scores against each hyperparameter."""
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from sk_tune._report import ParallelCoordinatesDisplay, SliceDisplay
+from sk_tune._report import SliceDisplay
 
 
 def test_points_are_parameters_and_scores_of_cv_results(iris_grid):
@@ -74,90 +74,3 @@ def test_unknown_parameters_are_refused(iris_grid):
     """The message names the parameters."""
     with pytest.raises(ValueError, match="'net__learning_rate'"):
         SliceDisplay.from_search(iris_grid, parameters=["depth"])
-
-
-def _crossings(display):
-    return np.array([segment[:, 1] for segment in display.lines_.get_segments()])
-
-
-def test_lines_cross_axes_at_the_values_of_cv_results(iris_grid):
-    """From the least value at 0 to the greatest at 1, logarithms as such, the best last."""
-    results = iris_grid.cv_results_
-    scores = results["mean_test_neg_log_loss"]
-    order = np.argsort(scores, kind="stable")
-    names = ["learning_rate", "activation"]
-
-    display = ParallelCoordinatesDisplay.from_search(iris_grid, parameters=names)
-
-    rates = np.log10(results["param_net__learning_rate"].astype(float))
-    kinds = results["param_net__activation"] == "tanh"
-    expected = np.column_stack([
-        (rates + 3) / 2,
-        kinds.astype(float),
-        (scores - scores.min()) / np.ptp(scores),
-    ])
-    np.testing.assert_allclose(_crossings(display), expected[order], atol=1e-12)
-    best = display.best_line_.get_ydata()
-    np.testing.assert_allclose(best, expected[iris_grid.best_index_], atol=1e-12)
-
-
-def test_colours_are_by_rank(iris_grid):
-    """Candidates with close scores differ in colour."""
-    ranks = ParallelCoordinatesDisplay.from_search(iris_grid).lines_.get_array()
-
-    np.testing.assert_allclose(ranks, np.linspace(0, 1, 4))
-
-
-def test_lines_dip_where_a_parameter_is_absent(hyperband):
-    """The line passes below the end of the axis."""
-    display = ParallelCoordinatesDisplay.from_search(
-        hyperband, parameters=["momentum", "optimizer"]
-    )
-
-    crossings = _crossings(display)
-    is_adamw = crossings[:, 1] == 0.0
-    assert np.all(crossings[is_adamw, 0] < 0)
-    assert np.all(crossings[~is_adamw, 0] >= 0)
-    assert [t.get_text() for t in display.ax_.get_yticklabels()] == ["none"]
-
-
-def test_failed_candidates_are_lines_of_their_own(made):
-    """They end below the axis of scores."""
-    search = made([{"a": i} for i in range(3)], [0.1, np.nan, 0.4])
-
-    display = ParallelCoordinatesDisplay.from_search(search)
-
-    assert len(display.lines_.get_segments()) == 2
-    (segment,) = display.failed_lines_.get_segments()
-    assert segment[-1, 1] < 0
-    assert "1 failed" in display.ax_.get_title(loc="left")
-
-
-@pytest.mark.parametrize("score", [0.5, np.nan])
-def test_one_candidate_is_a_line(made, score):
-    """Values are in the middle of the axes."""
-    display = ParallelCoordinatesDisplay.from_search(made([{"a": 3, "b": "x"}], [score]))
-
-    assert (display.best_line_ is None) == np.isnan(score)
-    lines = display.failed_lines_ if np.isnan(score) else display.lines_
-    assert lines.get_segments()[0][0, 1] == 0.5
-
-
-def test_ticks_are_few_round_and_inside(made):
-    """Powers of ten on a logarithmic axis, all values if there are few."""
-    rows = [
-        {"rate": 1.5 * 10.0 ** (-i / 4), "width": 3 + 7 * i, "few": i % 3}
-        for i in range(20)
-    ]
-    # Scores far below end at the lower end.
-    display = ParallelCoordinatesDisplay.from_search(made(rows, [-1e9, *range(19)]))
-
-    texts = {place: [] for place in range(4)}
-    for text in display.ax_.texts:
-        texts[text.xy[0]].append(text.get_text())
-    assert texts[0] == ["0.0001", "0.001", "0.01", "0.1", "1"]
-    assert all(3 <= float(width) <= 136 for width in texts[1])
-    assert 2 <= len(texts[1]) <= 6
-    assert texts[2] == ["0", "1", "2"]
-    assert texts[3] == ["\N{LESS-THAN OR EQUAL TO} 0", "9", "18"]
-    assert _crossings(display)[0, -1] == 0.0
