@@ -43,7 +43,6 @@ _NAMES = {
     ),
     "_report": (
         "EpochCurveDisplay", "HyperparameterImportanceDisplay", "RungDisplay",
-        "SearchHistoryDisplay", "SliceDisplay",
     ),
     "_reporting": (
         "report",

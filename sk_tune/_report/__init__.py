@@ -21,9 +21,7 @@ from sk_tune._report._gathering import (
     parameters_text,
     search_part,
 )
-from sk_tune._report._parameter_displays import SliceDisplay
 from sk_tune._report._parameter_importance import HyperparameterImportanceDisplay
-from sk_tune._report._progress_displays import RungDisplay, SearchHistoryDisplay
 from sk_tune._report._quality import Baseline, baseline_models, quality_of
 from sk_tune._report._report_formats import to_text, write_page, writer_for
 from sk_tune._report._reproduction import (
@@ -32,6 +30,7 @@ from sk_tune._report._reproduction import (
     fit_code,
     package_versions,
 )
+from sk_tune._report._rung_display import RungDisplay
 from sk_tune._report._search_trials import plain, value_text
 
 __all__ = [
@@ -49,9 +48,7 @@ __all__ = [
     "Reproduction",
     "RungDisplay",
     "ScoreLine",
-    "SearchHistoryDisplay",
     "SearchPart",
-    "SliceDisplay",
     "baseline_models",
     "column_effects",
     "data_description",

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Axes, colours, scales, titles and legends that all pictures share.
+"""Axes, colours, scales, titles and legends that displays share.
 
 The palette of Okabe and Ito [1]_ is legible for people with any colour vision; line styles
 and markers repeat its distinctions.
@@ -15,13 +15,12 @@ import inspect
 import re
 import textwrap
 from collections.abc import Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from sk_tune._compat import check_matplotlib_support
-from sk_tune._report._search_trials import Parameter, Trials
 
 Floats = npt.NDArray[np.float64]
 
@@ -29,10 +28,6 @@ _Class = TypeVar("_Class", bound=type)
 _Display = TypeVar("_Display", bound=Any)
 
 _SHARED_DOCS = {
-    "made": "Made by :meth:`from_search`.  All parameters are stored as attributes.",
-    "trials": """
-        trials : Trials
-            Results of the search.""",
     "axes": """
         ax_ : matplotlib Axes
             Axes with the picture.
@@ -87,48 +82,27 @@ _LOG_SPAN = 30.0
 # squeeze the other scores into a line.
 _OUTLYING = 20.0
 _SHOWN_BELOW = 8.0
-# Turns by this part of a circle spread neighbours evenly.
-GOLDEN = 0.6180339887498949
 # Mean width of a character, in parts of the font's size.
 _CHARACTER_WIDTH = 0.56
-# Height of the marks of missing scores, and the room for them, in parts of the axes'
-# height.
-_MISSING_AT = 0.03
-_MISSING_ROOM = 0.09
+# Room above and below the scores, in parts of their range.
 _MARGIN = 0.05
-# Inches of each axes in a grid.
-_SMALL_AXES = (3.4, 2.7)
-# With more values not each of them has a tick.
-_MOST_TICKS = 6
-_LONGEST_TICK = 14
 
 
-class ScoreRange(NamedTuple):
-    """Lowest and highest score on an axis, and the number of lower scores."""
-
-    low: float
-    high: float
-    n_below: int
-
-
-def score_range(scores: Any) -> ScoreRange:
+def score_range(scores: Any) -> tuple[float, float]:
     """Return the range of scores to show: all, except a few far below the rest.
 
-    >>> score_range([0.5, 0.8, 0.9])
-    ScoreRange(low=0.5, high=0.9, n_below=0)
-    >>> score_range([0.5, 0.6, 0.7, -1e9]).n_below
-    1
+    >>> score_range([0.5, 0.8, 0.9]), score_range([0.5, 0.6, 0.7, -1e9])
+    ((0.5, 0.9), (0.5, 0.7))
     """
     finite = np.asarray(scores, dtype=np.float64)
     finite = finite[np.isfinite(finite)]
     if not len(finite):
-        return ScoreRange(0.0, 1.0, 0)
+        return 0.0, 1.0
     low, middle, high = finite.min(), np.median(finite), finite.max()
     above = high - middle
     if above > 0 and middle - low > _OUTLYING * above:
-        shown = finite[finite >= middle - _SHOWN_BELOW * above]
-        low = shown.min()
-    return ScoreRange(float(low), float(high), int(np.count_nonzero(finite < low)))
+        low = finite[finite >= middle - _SHOWN_BELOW * above].min()
+    return float(low), float(high)
 
 
 def needs_log(values: Any) -> bool:
@@ -158,62 +132,6 @@ def new_axes(caller: Any, ax: Any = None) -> Any:
     return plt.subplots(layout="constrained")[1]
 
 
-def new_axes_grid(caller: Any, ax: Any, n: int, n_columns: int) -> Any:
-    """Return `n` axes in the order of reading, `n_columns` side by side.
-
-    `ax` is divided, or holds `n` axes (else ValueError); None makes a new figure.
-    """
-    check_matplotlib_support(f"{type(caller).__name__}.plot")
-    n_columns = min(n, n_columns)
-    n_rows = -(-n // n_columns)
-    if ax is None:
-        import matplotlib.pyplot as plt
-
-        width, height = _SMALL_AXES
-        figure = plt.figure(
-            figsize=(max(4.0, width * n_columns), max(3.0, height * n_rows)),
-            layout="constrained",
-        )
-        places = figure.add_gridspec(n_rows, n_columns)
-    elif hasattr(ax, "get_subplotspec"):
-        ax.set_axis_off()
-        figure = ax.figure
-        places = ax.get_subplotspec().subgridspec(n_rows, n_columns)
-    else:
-        axes = np.asarray(ax, dtype=object).ravel()
-        if len(axes) != n:
-            raise ValueError(f"'ax' must hold {n} axes. Got {len(axes)} instead.")
-        return axes
-    axes = np.empty(n, dtype=object)
-    for number in range(n):
-        axes[number] = figure.add_subplot(places[divmod(number, n_columns)])
-    return axes
-
-
-def parameter_axis(ax: Any, parameter: Parameter) -> None:
-    """Give the x axis, with the values drawn, a parameter's scale, ticks and name."""
-    support = parameter.support
-    if parameter.is_log:
-        ax.set_xscale("log")
-    if parameter.categories:
-        texts = [shortened(text, _LONGEST_TICK) for text in parameter.categories]
-        # Ticks are evenly apart, with a blank between their texts at least.
-        is_tight = len(texts) * (max(map(len, texts)) + 1) > label_width(ax, "small")
-        turned = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"}
-        ax.set_xticks(
-            range(len(texts)), texts, fontsize="small", **(turned if is_tight else {})
-        )
-        ax.set_xlim(-0.6, len(texts) - 0.4)
-    elif len(support) <= _MOST_TICKS:
-        ax.set_xticks(support, [parameter.text(value) for value in support])
-        ax.minorticks_off()
-    active = parameter.is_active
-    label = parameter.label
-    if not active.all():
-        label += f" ({np.count_nonzero(active)} of {len(active)} have it)"
-    ax.set_xlabel("\n".join(textwrap.wrap(label, max(12, label_width(ax, "medium")))))
-
-
 def shortened(text: str, n_characters: int) -> str:
     """Return a text with an ellipsis in its middle if it has over `n_characters`."""
     if len(text) <= n_characters:
@@ -222,50 +140,11 @@ def shortened(text: str, n_characters: int) -> str:
     return text[: n_characters - 1 - half] + "\N{HORIZONTAL ELLIPSIS}" + text[-half:]
 
 
-def figure_legend(axes: Any) -> None:
-    """Draw a common legend below several axes if they have several kinds of artists."""
-    handles: dict[str, Any] = {}
-    for ax in axes:
-        for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
-            handles.setdefault(label, handle)
-    if len(handles) > 1:
-        axes[0].figure.legend(
-            list(handles.values()),
-            list(handles),
-            loc="outside lower left",
-            ncols=len(handles),
-            frameon=False,
-            fontsize="small",
-        )
-
-
-def score_axis(ax: Any, scores: Any) -> ScoreRange:
-    """Set the y axis to the range of scores, with room for marks of lower scores."""
-    shown = score_range(scores)
-    height = (shown.high - shown.low) or max(abs(shown.high), 1.0)
-    has_missing = shown.n_below > 0 or not np.isfinite(scores).all()
-    below = _MARGIN + (_MISSING_ROOM if has_missing else 0.0)
-    ax.set_ylim(shown.low - below * height, shown.high + _MARGIN * height)
-    return shown
-
-
-def mark_missing(ax: Any, places: Any, scores: Any, shown: ScoreRange) -> None:
-    """Mark missing scores, and scores below the axis, at the lower edge."""
-    is_failed = ~np.isfinite(scores)
-    is_below = np.where(is_failed, np.inf, scores) < shown.low
-    marks = ((is_failed, "x", "Failed"), (is_below, "v", "Below the axis"))
-    for mask, marker, label in marks:
-        if mask.any():
-            ax.scatter(
-                places[mask],
-                np.full(np.count_nonzero(mask), _MISSING_AT),
-                transform=ax.get_xaxis_transform(),
-                color=COLORS["vermilion"],
-                marker=marker,
-                s=24,
-                zorder=3,
-                label=label,
-            )
+def score_axis(ax: Any, scores: Any) -> None:
+    """Set the y axis to the range of scores, without a few that are far lower."""
+    low, high = score_range(scores)
+    room = _MARGIN * ((high - low) or max(abs(high), 1.0))
+    ax.set_ylim(low - room, high + room)
 
 
 def finish(
@@ -327,32 +206,3 @@ def _characters(ax: Any, length: float, size: str) -> float:
 
     points = FontProperties(size=size).get_size_in_points()
     return float(length / ax.figure.dpi * 72.0 / (_CHARACTER_WIDTH * points))
-
-
-_MARKERS = "os^DvP*X"
-
-
-def levels_of(trials: Trials) -> list[tuple[npt.NDArray[np.bool_], dict[str, Any]]]:
-    """Return rows with equal resources, and a style of ``ax.scatter`` for each of them."""
-    from matplotlib import colormaps
-
-    name = (trials.resource or "resources").rpartition("__")[2]
-    noun = {"max_epochs": "epochs", "n_samples": "samples"}.get(name, name)
-    numbers = np.unique(trials.n_resources)
-    is_one = len(numbers) == 1
-    levels = []
-    # From light to dark, so that a grey print shows the order.
-    for order, place in enumerate(np.linspace(0.85, 0.1, len(numbers))):
-        number = numbers[order]
-        granted = f"{number} {noun.rstrip('s') if number == 1 else noun}"
-        style = {
-            "color": COLORS["blue"] if is_one else colormaps["viridis"](place),
-            "marker": _MARKERS[order % len(_MARKERS)],
-            "s": 26,
-            "edgecolors": "white",
-            "linewidths": 0.4,
-            "zorder": 3,
-            "label": "Candidate" if is_one else granted,
-        }
-        levels.append((trials.n_resources == number, style))
-    return levels

@@ -36,7 +36,6 @@ _LINES: dict[str, dict[str, Any]] = {
     "train": {"label": "Train", "color": COLORS["blue"], "linestyle": "--"},
     "valid": {"label": "Held out", "color": COLORS["vermilion"], "linestyle": "-"},
 }
-_BANDS = ("range", "std", None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -58,14 +57,11 @@ class FoldSummary:
         return bool(np.isnan(self.mean).all())
 
 
-def fold_summary(
-    curves: Any, band: str | None = "range", *, n_most: int | None = None
-) -> FoldSummary:
-    """Return the mean over folds of curves, (n_folds, n_epochs), and their spread.
+def fold_summary(curves: Any, *, n_most: int | None = None) -> FoldSummary:
+    """Return mean, lowest and highest fold of curves, (n_folds, n_epochs).
 
-    Folds without any value are left out. The band reaches from the lowest to the highest
-    fold ("range") or a standard deviation to both sides of the mean ("std"); it is NaN for
-    None and for a single fold. More epochs than `n_most` are thinned out evenly.
+    Folds without any value are left out, and a single fold has no range. More epochs than
+    `n_most` are thinned out evenly.
 
     >>> summary = fold_summary([[3.0, 1.0, 0.5], [5.0, 2.0, float("nan")]])
     >>> summary.mean.tolist(), summary.high.tolist()
@@ -80,10 +76,7 @@ def fold_summary(
     mean = low = high = np.full(len(shown), np.nan)
     if len(folds):
         mean = folds.mean(axis=0)
-    if len(folds) > 1 and band == "std":
-        spread = folds.std(axis=0)
-        low, high = mean - spread, mean + spread
-    elif len(folds) > 1 and band == "range":
+    if len(folds) > 1:
         # Unlike nanmin and nanmax, they do not warn where all values are NaN.
         low, high = np.fmin.reduce(folds, axis=0), np.fmax.reduce(folds, axis=0)
     return FoldSummary(epochs=(shown + 1).astype(np.float64), mean=mean, low=low, high=high)
@@ -143,7 +136,6 @@ class EpochCurveDisplay:
         ax: Any = None,
         *,
         quantity: str = "loss",
-        band: str | None = "range",
         title: str | None = None,
         line_kw: dict[str, Any] | None = None,
         band_kw: dict[str, Any] | None = None,
@@ -155,8 +147,6 @@ class EpochCurveDisplay:
         {ax}
         quantity : {"loss", "score"}, default="loss"
             Quantity to draw; scores exist for held-out rows only.
-        band : {"range", "std"} or None, default="range"
-            From the lowest to the highest fold, or a standard deviation to both sides.
         title : str or None, default=None
             Instead of the verdict.
         line_kw, band_kw : dict or None, default=None
@@ -167,10 +157,9 @@ class EpochCurveDisplay:
         Raises
         ------
         ValueError
-            If `quantity` or `band` is none of these.
+            If `quantity` is another.
         """
         check_choice("quantity", quantity, ("loss", "score"))
-        check_choice("band", band, _BANDS)
         ax = new_axes(self, ax)
         curves = {"valid": self.curves.valid_score}
         if quantity == "loss":
@@ -178,7 +167,7 @@ class EpochCurveDisplay:
         self.lines_: dict[str, Any] = {}
         self.bands_: dict[str, Any] = {}
         for name, folds in curves.items():
-            summary = fold_summary(folds, band)
+            summary = fold_summary(folds)
             if summary.is_empty:
                 continue
             epochs, style = summary.epochs.astype(int), {**_LINES[name], **(line_kw or {})}

@@ -251,7 +251,7 @@ def candidate_rows(search: Any, trials: Trials) -> list[CandidateRow]:
     """Return a record for each row of ``cv_results_``, in their order."""
     results, metric = search.cv_results_, metric_name(search)
     folds = [results[f"split{k}_test_{metric}"] for k in range(search.n_splits_)]
-    running_best, _ = trials.running_best()
+    running_best = trials.running_best()
     ranks = results[f"rank_test_{metric}"]
     other_means = [k for k in results if k.startswith(_MEAN) and k != f"{_MEAN}{metric}"]
     reasons = results.get("failure_reason", [""] * len(ranks))

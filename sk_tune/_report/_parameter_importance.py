@@ -263,7 +263,7 @@ def _columns(
     return _ForestTrials(
         codes=np.array(columns).T.reshape(n_rows, -1)[scored],
         supports=supports,
-        scores=np.maximum(scores[scored], score_range(scores).low),
+        scores=np.maximum(scores[scored], score_range(scores)[0]),
         configurations=configurations[scored],
         levels=levels[scored],
     )
@@ -330,7 +330,7 @@ class HyperparameterImportanceDisplay:
 
     See Also
     --------
-    SliceDisplay : In which direction they matter.
+    to_optuna : A study, whose plots show in which direction they matter.
 
     Notes
     -----

@@ -2,14 +2,15 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The pictures of a page: candidates, importance, scores, and curves by epochs."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from markupsafe import Markup
 
 from sk_tune._report._column_effects import ColumnEffects, Dependence
-from sk_tune._report._drawing import GOLDEN, needs_log, score_range, shortened
+from sk_tune._report._drawing import needs_log, score_range, shortened
 from sk_tune._report._epoch_curves import FoldSummary, fold_summary
 from sk_tune._report._gathering import CandidateRow, ScoreLine, SearchPart
 from sk_tune._report._quality import Quality
@@ -27,6 +28,8 @@ from sk_tune._report._svg import (
 )
 from sk_tune._text import number_texts
 
+# Turns by this part of a circle spread neighbours evenly.
+_GOLDEN = 0.6180339887498949
 # A category with more values than this gets no picture.
 _MOST_NAMES = 10
 _SMALL = Frame(width=300, height=210, left=62, bottom=38, right=10, top=10)
@@ -53,13 +56,12 @@ def history_picture(report: SearchPart) -> dict[str, Any] | None:
         element("path", d=steps, class_="line b"),
         _dots(report, rows, across, y),
     )
+    among = "" if report.resource is None else " among candidates with as many resources"
     text = (
         "Scores in the order of the candidates; greater is better. The line is the best "
-        "score so far."
+        f"score so far{among}.{_left_out(report, y)}"
     )
-    if report.resource is not None:
-        text = f"{text[:-1]} among candidates with as many resources."
-    return {"svg": svg, "caption": f"{text}{_left_out(report, y)}"}
+    return {"svg": svg, "caption": text}
 
 
 def rung_picture(report: SearchPart) -> dict[str, Any] | None:
@@ -99,9 +101,9 @@ def rung_picture(report: SearchPart) -> dict[str, Any] | None:
     )
     text = (
         f"Score by {resource}. A line joins the rungs of one candidate, bold for the best. "
-        "Candidates without a line were not promoted."
+        f"Candidates without a line were not promoted.{_left_out(report, y)}"
     )
-    return {"svg": svg, "caption": f"{text}{_left_out(report, y)}"}
+    return {"svg": svg, "caption": text}
 
 
 def slice_pictures(report: SearchPart) -> list[dict[str, Any]]:
@@ -119,13 +121,15 @@ def slice_pictures(report: SearchPart) -> list[dict[str, Any]]:
         label = parameter.label
         if parameter.categories:
             width = (right - left) / len(parameter.categories)
-            # Names fit next to each other at about six units a character.
+            # A character is about six units wide.
             n_letters = max(3, int(width / 6))
-            for place, text in enumerate(parameter.categories):
-                marks.append((left + width * (place + 0.5), shortened(text, n_letters)))
+            marks = [
+                (left + width * (place + 0.5), shortened(text, n_letters))
+                for place, text in enumerate(parameter.categories)
+            ]
             # Neighbours are spread evenly by turns of the golden section.
             across = [
-                left + width * (value + 0.3 + 0.4 * (row.result_row * GOLDEN % 1))
+                left + width * (value + 0.3 + 0.4 * (row.result_row * _GOLDEN % 1))
                 for value, row in zip(values, rows, strict=True)
             ]
         else:
@@ -183,8 +187,7 @@ def _dots(
 
 
 def _score_scale(rows: Sequence[CandidateRow], frame: Frame) -> AxisScale:
-    shown = score_range([row.score for row in rows])
-    return scale_of([shown.low, shown.high], frame.y_range)
+    return scale_of(score_range([row.score for row in rows]), frame.y_range)
 
 
 def _left_out(report: SearchPart, y: AxisScale) -> str:
@@ -199,9 +202,43 @@ def _left_out(report: SearchPart, y: AxisScale) -> str:
 
 
 _MOST_BARS = 10
-_BAR_HEIGHT = 24  # Height of a bar with its gap.
-_BAR_LABEL = 142  # Width of the names.
+_BAR_HEIGHT = 24  # Height of a row with its gap.
+_BAR_LABEL = 146  # Width of the names.
 _LONGEST_NAME = 20
+_BAR_FRAME = Frame(left=_BAR_LABEL, top=6, right=16)
+
+
+def _row_picture(
+    name: str,
+    title: str,
+    labels: Sequence[str],
+    x: AxisScale,
+    x_label: str,
+    draw: Callable[[int, float], tuple[list[Markup], Markup]],
+    **options: Any,
+) -> Markup:
+    """Return a picture with a row for each label.
+
+    `draw` returns the parts and the point of the row with a position and a height.
+    """
+    frame = replace(_BAR_FRAME, height=46 + _BAR_HEIGHT * len(labels))
+    rows, points = [], []
+    for k, label in enumerate(labels):
+        y = frame.top + _BAR_HEIGHT * (k + 0.5)
+        parts, dot = draw(k, y)
+        text = shortened(label, _LONGEST_NAME)
+        rows += [text_at(text, _BAR_LABEL - 10, y + 4, "end"), *parts]
+        points.append(dot)
+    axes = frame.axes(x, None, x_label=x_label, n_x=5)
+    points_group = element("g", *points, class_="points")
+    return picture(name, title, frame, axes, *rows, points_group, **options)
+
+
+def _bar(start: float, end: float, y: float, height: float, kind: str) -> Markup:
+    left, width = min(start, end), abs(end - start)
+    return element(
+        "rect", x=left, y=y - height / 2, width=width, height=height, class_=kind
+    )
 
 
 def importance_picture(report: SearchPart) -> dict[str, Any] | None:
@@ -210,33 +247,32 @@ def importance_picture(report: SearchPart) -> dict[str, Any] | None:
     if importance is None or not importance.is_conclusive:
         return None
     order = importance.order[:_MOST_BARS]
-    frame = Frame(height=46 + _BAR_HEIGHT * len(order), left=_BAR_LABEL, top=6, right=16)
-    x = scale_of([0.0, 1.0, *importance.high[order]], frame.x_range)
-    start, noise, bottom = x(0.0), x(importance.noise), frame.y_range[0]
-    bars, points = [], []
-    for k, index in enumerate(order):
-        y = frame.top + _BAR_HEIGHT * (k + 0.5)
-        total, main = importance.total[index], importance.main[index]
-        low, high = importance.low[index], importance.high[index]
-        name = shortened(importance.labels[index], _LONGEST_NAME)
-        bars.append(text_at(name, _BAR_LABEL - 10, y + 4, "end"))
-        for share, height, kind in ((total, 16, "total"), (main, 8, "main")):
-            size = {"width": x(share) - start, "height": height}
-            bars.append(element("rect", x=start, y=y - height / 2, **size, class_=kind))
-        text = (
-            f"{importance.labels[index]}: {100 * total:.0f} % of the variance, "
-            f"{100 * main:.0f} % alone; {100 * low:.0f} % to {100 * high:.0f} % in 80 % of "
-            "trees"
+    labels = [importance.labels[index] for index in order]
+    x = scale_of([0.0, 1.0, *importance.high[order]], _BAR_FRAME.x_range)
+
+    def draw(k: int, y: float) -> tuple[list[Markup], Markup]:
+        total, main, low, high = (
+            getattr(importance, name)[order[k]] for name in ("total", "main", "low", "high")
         )
-        points.append(point(text, x(total), y, 4, "dot"))
-    svg = picture(
+        text = (
+            f"{labels[k]}: {100 * total:.0f} % of the variance, {100 * main:.0f} % alone; "
+            f"{100 * low:.0f} % to {100 * high:.0f} % in 80 % of trees"
+        )
+        bars = [
+            _bar(x(0.0), x(total), y, 16, "total"),
+            _bar(x(0.0), x(main), y, 8, "main"),
+        ]
+        noise = x(importance.noise)
+        bars.append(line(noise, y - 12, noise, y + 12, "chosen"))
+        return bars, point(text, x(total), y, 4, "dot")
+
+    svg = _row_picture(
         f"{report.key}importance",
         f"{importance.message}.",
-        frame,
-        frame.axes(x, None, x_label="share of the variance of scores", n_x=5),
-        *bars,
-        line(noise, 6, noise, bottom, "chosen"),
-        element("g", *points, class_="points"),
+        labels,
+        x,
+        "share of the variance of scores",
+        draw,
     )
     caption = (
         f"{importance.message}. Solid: share explained by a parameter alone; faint, up to "
@@ -247,65 +283,56 @@ def importance_picture(report: SearchPart) -> dict[str, Any] | None:
 
 def column_pictures(effects: ColumnEffects, metric: str) -> list[dict[str, Any]]:
     """Return the importance of the first columns, and partial dependence on the best."""
-    n = min(_MOST_BARS, len(effects.columns))
+    names = effects.columns[:_MOST_BARS]
+    n = len(names)
     spread = np.nan_to_num(effects.std[:n])
     low, high = (effects.importance[:n] + sign * spread for sign in (-1, 1))
-    frame = Frame(height=46 + _BAR_HEIGHT * n, left=_BAR_LABEL, top=6, right=16)
-    x = scale_of([0.0, *low, *high], frame.x_range)
+    x = scale_of([0.0, *low, *high], _BAR_FRAME.x_range)
     stds = number_texts(effects.std[:n].tolist(), 2)
-    parts: list[Markup] = []
-    points: list[Markup] = []
-    for k, name in enumerate(effects.columns[:n]):
-        y, at = frame.top + _BAR_HEIGHT * (k + 0.5), x(effects.importance[k])
-        size = {"width": abs(at - x(0.0)), "height": 12}
-        label = shortened(name, _LONGEST_NAME)
-        parts += [
-            text_at(label, _BAR_LABEL - 10, y + 4, "end"),
-            element("rect", x=min(at, x(0.0)), y=y - 6, **size, class_="total"),
+
+    def draw(k: int, y: float) -> tuple[list[Markup], Markup]:
+        at = x(effects.importance[k])
+        text = f"{names[k]}: {number_text(effects.importance[k])} ± {stds[k]}"
+        bars = [
+            _bar(x(0.0), at, y, 12, "total"),
             line(x(low[k]), y, x(high[k]), y, "line b"),
         ]
-        text = f"{name}: {number_text(effects.importance[k])} ± {stds[k]}"
-        points.append(point(text, at, y, 4, "dot"))
-    svg = picture(
+        return bars, point(text, at, y, 4, "dot")
+
+    svg = _row_picture(
         "column-importance",
-        f"Importance of columns, from {effects.columns[0]} to {effects.columns[n - 1]}.",
-        frame,
-        frame.axes(x, None, x_label=f"loss of {metric} by permuting a column", n_x=5),
-        *parts,
-        element("g", *points, class_="points"),
+        f"Importance of columns, from {names[0]} to {names[-1]}.",
+        names,
+        x,
+        f"loss of {metric} by permuting a column",
+        draw,
     )
     caption = (
         "Importance of columns: loss of score on held-out rows after a column is permuted. "
         f"Lines are ± one standard deviation over the folds. {effects.note}"
     )
-    figures = [{"svg": svg, "caption": caption}]
-    return [
-        *figures,
-        *(_dependence(dependence, k) for k, dependence in enumerate(effects.dependence)),
-    ]
+    dependence = [_dependence(d, k) for k, d in enumerate(effects.dependence)]
+    return [{"svg": svg, "caption": caption}, *dependence]
 
 
 def _dependence(dependence: Dependence, k: int) -> dict[str, Any]:
     """Return mean predictions by the values of a column, with the range over the folds."""
-    frame = Frame(height=200 + 46)
-    mean, low, high = (
-        dependence.means.mean(axis=0),
-        dependence.means.min(axis=0),
-        dependence.means.max(axis=0),
-    )
+    frame, means = Frame(height=246), dependence.means
+    mean, low, high = means.mean(axis=0), means.min(axis=0), means.max(axis=0)
     y = scale_of([*low, *high], frame.y_range)
-    left, right = frame.x_range
-    n = len(dependence.texts)
-    x = None if dependence.values is None else scale_of(dependence.values, frame.x_range)
-    width = (right - left) / n
-    at = [left + width * (j + 0.5) for j in range(n)]
-    n_letters = max(3, int(width / 6.5))
-    names = [
-        (a, shortened(t, n_letters)) for a, t in zip(at, dependence.texts, strict=True)
-    ]
-    if x is not None:
-        at, names = [x(v) for v in dependence.values], []  # type: ignore[union-attr]
     tops, bottoms, middle = ([y(v) for v in part] for part in (high, low, mean))
+    x: AxisScale | None = None
+    names: list[tuple[float, str]] = []
+    if dependence.values is None:
+        left, right = frame.x_range
+        width = (right - left) / len(dependence.texts)
+        at = [left + width * (j + 0.5) for j in range(len(dependence.texts))]
+        n_letters = max(3, int(width / 6.5))
+        texts = [shortened(text, n_letters) for text in dependence.texts]
+        names = list(zip(at, texts, strict=True))
+    else:
+        x = scale_of(dependence.values, frame.x_range)
+        at = [x(v) for v in dependence.values]
     if dependence.is_ordered:
         area = f"{line_path([*at, *at[::-1]], tops + bottoms[::-1])}Z"
         parts = [element("path", d=area, class_="band b")]
@@ -313,30 +340,20 @@ def _dependence(dependence: Dependence, k: int) -> dict[str, Any]:
     else:
         ends = zip(at, bottoms, at, tops, strict=True)
         parts = [line(*four, "line b") for four in ends]
-    texts = number_texts(mean.tolist())
+    numbers = number_texts(mean.tolist())
     dots = [
         point(f"{dependence.column} {text}: {number}", a, b, 4, "dot")
-        for text, number, a, b in zip(dependence.texts, texts, at, middle, strict=True)
+        for text, number, a, b in zip(dependence.texts, numbers, at, middle, strict=True)
     ]
     title = f"Mean {dependence.target} by {dependence.column}"
-    svg = picture(
-        f"dependence-{k}",
-        f"{title}.",
-        frame,
-        frame.axes(
-            x, y, x_label=dependence.column, y_label=dependence.target, x_names=names
-        ),
-        *parts,
-        element("g", *dots, class_="points"),
+    axes = frame.axes(
+        x, y, x_label=dependence.column, y_label=dependence.target, x_names=names
     )
+    dots_group = element("g", *dots, class_="points")
+    svg = picture(f"dependence-{k}", f"{title}.", frame, axes, *parts, dots_group)
     ranges = "The band spans" if dependence.is_ordered else "Lines span"
     caption = f"{title}, all else unchanged. {ranges} the models of the folds."
     return {"svg": svg, "caption": caption}
-
-
-_LINE_HEIGHT = 30  # Height of a line.
-_LINE_LABEL = 146  # Width of the names.
-_BASELINES = {"dummy", "linear"}
 
 
 def score_texts(lines: Sequence[ScoreLine]) -> list[list[str]]:
@@ -349,20 +366,26 @@ def score_picture(lines: Sequence[ScoreLine], metric: str) -> dict[str, Any] | N
     """Return scores, the expected one last, as points ("svg") and as text, or None."""
     if not lines:
         return None
-    frame = Frame(height=44 + _LINE_HEIGHT * len(lines), left=_LINE_LABEL, top=6, right=16)
-    x = scale_of([v for s in lines for v in s[1:4]], frame.x_range)
-    parts = [frame.axes(x, None, x_label=f"{metric}, greater is better", n_x=5)]
-    for k, score in enumerate(lines):
-        y = frame.top + _LINE_HEIGHT * (k + 0.5)
-        kind = "a" if score.name in _BASELINES else "b"
-        parts.append(text_at(score.name, _LINE_LABEL - 10, y + 4, "end"))
-        if score.low == score.low:
-            parts.append(line(x(score.low), y, x(score.high), y, f"line {kind}"))
+    x = scale_of([v for s in lines for v in s[1:4]], _BAR_FRAME.x_range)
+
+    def draw(k: int, y: float) -> tuple[list[Markup], Markup]:
+        name, score, low, high, *_ = lines[k]
+        kind = "a" if name in {"dummy", "linear"} else "b"
+        spread = [line(x(low), y, x(high), y, f"line {kind}")] if low == low else []
         r = 6 if k == len(lines) - 1 else 4
-        parts.append(element("circle", cx=x(score.score), cy=y, r=r, class_=f"mark {kind}"))
+        return spread, element("circle", cx=x(score), cy=y, r=r, class_=f"mark {kind}")
+
     texts = score_texts(lines)
     title = "; ".join(f"{s.name} {t[0]}" for s, t in zip(lines, texts, strict=True))
-    svg = picture("scores", f"Scores: {title}.", frame, *parts, is_active=False)
+    svg = _row_picture(
+        "scores",
+        f"Scores: {title}.",
+        [score.name for score in lines],
+        x,
+        f"{metric}, greater is better",
+        draw,
+        is_active=False,
+    )
     return {"svg": svg, "texts": texts}
 
 
@@ -462,34 +485,26 @@ def _points(
     return element("g", *points, class_="points")
 
 
-def residual_picture(quality: Quality, target: str = "true value") -> dict[str, Any] | None:
+def residual_picture(quality: Quality) -> dict[str, Any] | None:
     """Return true against predicted numbers as a picture with its caption, or None."""
     if quality.points is None:
         return None
     frame = Frame()
     predicted, truth = quality.points.T
-    x = scale_of(predicted, frame.x_range)
-    y = scale_of(truth, frame.y_range)
+    x, y = scale_of(predicted, frame.x_range), scale_of(truth, frame.y_range)
     texts = number_texts([*predicted, *truth])
     both = zip(predicted, truth, texts, texts[len(predicted) :], strict=False)
-    dots = [
-        point(
-            f"predicted {mine}, true {theirs}, off by {number_text(p - t)}",
-            x(p),
-            y(t),
-            2.5,
-            "dot",
-        )
-        for p, t, mine, theirs in sorted(both)
-    ]
+    dots = []
+    for p, t, p_text, t_text in sorted(both):
+        text = f"predicted {p_text}, true {t_text}, off by {number_text(p - t)}"
+        dots.append(point(text, x(p), y(t), 2.5, "dot"))
     low, high = max(x.low, y.low), min(x.high, y.high)
-    diagonal = line(x(low), y(low), x(high), y(high), "axis") if low < high else ""
     svg = picture(
         "residuals",
         "True values against predictions; they are equal on the line.",
         frame,
-        frame.axes(x, y, x_label="prediction", y_label=target),
-        diagonal,
+        frame.axes(x, y, x_label="prediction", y_label="true value"),
+        line(x(low), y(low), x(high), y(high), "axis") if low < high else "",
         element("g", *dots, class_="points"),
     )
     caption = (

@@ -19,7 +19,7 @@ from sklearn.base import BaseEstimator, is_classifier, is_regressor
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
-from sk_tune._search_record import deciding_metric, granted_resource, grants_epochs
+from sk_tune._search_record import deciding_metric, granted_resource
 from sk_tune._text import is_number
 
 Floats = npt.NDArray[np.float64]
@@ -167,17 +167,14 @@ class Trials:
     """Results of a search: arrays of shape (n_rows,), in the order of ``cv_results_``.
 
     `params` lack the `resource` of rungs. `scores` are means over the folds, greater is
-    better, NaN for failures; `spreads` are their standard deviations. `seconds` of fits and
-    scores, and `epochs` without continued epochs, are sums over the folds. `configurations`
-    are equal for the rows of a configuration in several rungs; `brackets` and `n_resources`
-    are 0 without rungs. `best` is the row of the best candidate.
+    better, NaN for failures; `spreads` are their standard deviations. `configurations` are
+    equal for the rows of a configuration in several rungs; `brackets` and `n_resources` are
+    0 without rungs. `best` is the row of the best candidate.
     """
 
     params: list[dict[str, Any]]
     scores: Floats
     spreads: Floats
-    seconds: Floats
-    epochs: Integers
     configurations: Integers
     brackets: Integers
     n_resources: Integers
@@ -203,21 +200,19 @@ class Trials:
         """Label of an axis of scores."""
         return f"{self.score_name[:1].upper()}{self.score_name[1:]} (mean over folds)"
 
-    def running_best(self) -> tuple[Floats, Integers]:
-        """Return the best score up to each row, NaN before the first, and its resources.
+    def running_best(self) -> Floats:
+        """Return the best score up to each row, (n_rows,), NaN before the first.
 
         A rung with more resources starts again, because scores after few and many epochs
-        are not comparable. Both have shape (n_rows,).
+        are not comparable.
         """
-        best = np.full(len(self.scores), np.nan)
-        level = np.zeros(len(self.scores), dtype=np.int64)
-        most, value = 0, np.nan
+        best, most, value = np.full(len(self.scores), np.nan), 0, np.nan
         for row, (score, n) in enumerate(zip(self.scores, self.n_resources, strict=True)):
             if np.isfinite(score) and n >= most:
                 value = score if n > most else np.fmax(value, score)
                 most = int(n)
-            best[row], level[row] = value, most
-        return best, level
+            best[row] = value
+        return best
 
 
 def last_step(estimator: Any) -> Any:
@@ -243,7 +238,6 @@ def trials_of(search: Any, metric: str | None = None) -> Trials:
         configurations = _configurations(params, results, n_rows)
     n_resources = _column(results, "n_resources", n_rows)
     scores = np.array(results[_MEAN + name], dtype=np.float64)
-    seconds = np.add(results["mean_fit_time"], results["mean_score_time"], dtype=np.float64)
     best = int(search.best_index_) if hasattr(search, "best_index_") else None
     if metric is not None and name != metric_name(search):
         # The best score with the most resources.
@@ -251,18 +245,10 @@ def trials_of(search: Any, metric: str | None = None) -> Trials:
         if is_scored.any():
             is_scored &= n_resources == n_resources[is_scored].max()
             best = int(np.where(is_scored, scores, -np.inf).argmax())
-    sizes = curve_table(search).groupby("result_row").size()
-    epochs = np.array(sizes.reindex(range(n_rows), fill_value=0), dtype=np.int64)
-    if grants_epochs(resource):
-        # A curve begins with the epochs of the previous rung.
-        previous = pd.Series(epochs).groupby(configurations).shift(fill_value=0)
-        epochs = epochs - np.minimum(previous.to_numpy(), epochs)
     return Trials(
         params=params,
         scores=scores,
         spreads=np.array(results[f"std_test_{name}"], dtype=np.float64),
-        seconds=np.nan_to_num(seconds) * int(search.n_splits_),
-        epochs=epochs,
         configurations=configurations,
         brackets=_column(results, "bracket", n_rows),
         n_resources=n_resources,

@@ -1,4 +1,4 @@
-"""Shared parts of displays: parameters, score ranges, texts, axes and colours."""
+"""Shared parts of displays and pages: parameters, score ranges, texts and colours."""
 
 import sys
 
@@ -9,20 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.colors import to_rgb
 
-from sk_tune._report import SearchHistoryDisplay, SliceDisplay
-
-
-@pytest.fixture(scope="session")
-def columns(made):
-    """Return a function that gives parameters as displays take them from configurations."""
-
-    def columns(rows):
-        search = made(rows, np.arange(len(rows)))
-        display = SliceDisplay.from_search(search)
-        plt.close(display.figure_)
-        return display.parameters
-
-    return columns
+from sk_tune._report import RungDisplay
+from sk_tune._report._drawing import score_range
+from sk_tune._report._search_trials import parameters_of
 
 
 @pytest.mark.parametrize(
@@ -39,15 +28,11 @@ def columns(made):
         (np.geomspace(1e-5, 1.0, 30), True),
     ],
 )
-def test_the_scale_makes_values_even(made, values, is_log):
-    """The axis uses it; a few numbers get a tick each."""
-    search = made([{"a": value} for value in values], np.arange(len(values)))
+def test_the_scale_makes_values_even(values, is_log):
+    """Logarithmic only if that is more even than a linear scale."""
+    (parameter,) = parameters_of([{"a": value} for value in values])
 
-    (axis,) = SliceDisplay.from_search(search).axes_
-
-    assert axis.get_xscale() == ("log" if is_log else "linear")
-    if len(values) < 7:
-        assert axis.get_xticks().tolist() == list(values)
+    assert parameter.is_log == is_log
 
 
 @pytest.mark.parametrize(
@@ -60,16 +45,16 @@ def test_the_scale_makes_values_even(made, values, is_log):
         ([[1, 2], (3,), np.tanh], ("(3,)", "[1, 2]", "tanh")),
     ],
 )
-def test_values_that_are_not_numbers_are_categories(columns, values, categories):
+def test_values_that_are_not_numbers_are_categories(values, categories):
     """Each value is the position of its text on the axis."""
-    (column,) = columns([{"a": value} for value in values])
+    (column,) = parameters_of([{"a": value} for value in values])
 
     assert column.categories == categories
     texts = [getattr(value, "__name__", str(value)) for value in values]
     assert [column.text(value) for value in column.values] == texts
 
 
-def test_parameters_vary_or_are_absent(columns):
+def test_parameters_vary_or_are_absent():
     """Momentum exists only with sgd; a single candidate keeps all its parameters."""
     rows = [
         {"opt": "sgd", "momentum": 0.5, "width": 8},
@@ -77,13 +62,13 @@ def test_parameters_vary_or_are_absent(columns):
         {"opt": "sgd", "momentum": 0.9, "width": 8},
     ]
 
-    _, momentum = columns(rows)
+    _, momentum = parameters_of(rows)
 
     assert momentum.name == "momentum"
     assert momentum.is_active.tolist() == [True, False, True]
     np.testing.assert_array_equal(momentum.codes, [0.0, np.nan, 1.0])
-    assert [p.name for p in columns(rows[:1])] == ["opt", "momentum", "width"]
-    (column,) = columns([{"a": 0.1}, {"a": 1 / 3}])
+    assert [p.name for p in parameters_of(rows[:1])] == ["opt", "momentum", "width"]
+    (column,) = parameters_of([{"a": 0.1}, {"a": 1 / 3}])
     assert [column.text(v) for v in (1 / 3, 12345.0)] == ["0.333", "1.2e+04"]
 
 
@@ -92,9 +77,9 @@ def test_parameters_vary_or_are_absent(columns):
     st.lists(st.text("ab_", min_size=1, max_size=8), min_size=1, max_size=6, unique=True),
     st.lists(st.floats(1e-6, 1e6), min_size=2, max_size=9),
 )
-def test_labels_are_ends_of_names_and_codes_keep_the_order(columns, names, values):
+def test_labels_are_ends_of_names_and_codes_keep_the_order(names, values):
     """The step's name stays if two steps have such a parameter; labels are unique."""
-    found = columns([dict.fromkeys(names, value) for value in values])
+    found = parameters_of([dict.fromkeys(names, value) for value in values])
 
     assert len({p.label for p in found}) == len(names)
     for column in found:
@@ -103,31 +88,25 @@ def test_labels_are_ends_of_names_and_codes_keep_the_order(columns, names, value
         assert np.all(np.diff(codes) >= 0)
         assert 0 <= codes.min() <= codes.max() <= 1
     given_names = ["pca__n", "net__n", "net__optimizer__lr", "net__width"]
-    found = columns([dict.fromkeys(given_names, value) for value in (1e-4, 1e-2, 1.0)])
+    found = parameters_of([
+        dict.fromkeys(given_names, value) for value in (1e-4, 1e-2, 1.0)
+    ])
     assert [p.label for p in found] == ["pca__n", "net__n", "lr", "width"]
     np.testing.assert_allclose(found[0].codes, [0.0, 0.5, 1.0])
 
 
 @pytest.mark.parametrize(
-    ("scores", "shown", "n_below"),
+    ("scores", "shown"),
     [
-        ([-0.3, 0.2, np.nan, 0.4], (-0.3, 0.4), 0),
-        ([0.1, 0.2, 0.3, 0.4, -1e6, -np.inf], (0.1, 0.4), 1),
-        ([np.nan], (0.0, 1.0), 0),
+        ([-0.3, 0.2, np.nan, 0.4], (-0.3, 0.4)),
+        ([0.1, 0.2, 0.3, 0.4, -1e6, -np.inf], (0.1, 0.4)),
+        ([np.nan], (0.0, 1.0)),
     ],
     ids=["ordinary", "disasters", "none"],
 )
-def test_scores_far_below_do_not_flatten_the_rest(made, scores, shown, n_below):
-    """They are marked at the edge; ordinary scores are all shown, also negative."""
-    search = made([{"a": k} for k in range(len(scores))], scores)
-
-    ax = SearchHistoryDisplay.from_search(search).ax_
-
-    low, high = ax.get_ylim()
-    room = 0.15 * (shown[1] - shown[0])
-    assert shown[0] - room < low < shown[0] < shown[1] < high < shown[1] + room
-    marks = [c for c in ax.collections if c.get_label() == "Below the axis"]
-    assert sum(len(mark.get_offsets()) for mark in marks) == n_below
+def test_scores_far_below_do_not_flatten_the_rest(scores, shown):
+    """Ordinary scores are all shown, also negative."""
+    assert score_range(scores) == shown
 
 
 def _luminance(color):
@@ -138,13 +117,11 @@ def _luminance(color):
     return float(linear @ [0.2126, 0.7152, 0.0722])
 
 
-def test_colours_stand_out_from_white_and_levels_from_each_other(hyperband):
-    """Contrast of lines is at least 3 to 1 (WCAG 2.1, 1.4.11); levels differ in grey."""
-    display = SearchHistoryDisplay.from_search(hyperband)
+def test_colours_stand_out_from_white(hyperband):
+    """Contrast of lines is at least 3 to 1 (WCAG 2.1, 1.4.11)."""
+    lines = RungDisplay.from_search(hyperband).lines_.values()
 
-    assert 1.05 / (_luminance(display.best_line_.get_color()) + 0.05) >= 3
-    levels = [_luminance(s.get_facecolor()[0][:3]) for s in display.scatters_]
-    assert np.all(np.diff(levels) < -0.05)
+    assert min(1.05 / (_luminance(line.get_color()) + 0.05) for line in lines) >= 3
 
 
 @pytest.mark.parametrize("size", [(4, 3), (12, 8)])
@@ -152,7 +129,7 @@ def test_colours_stand_out_from_white_and_levels_from_each_other(hyperband):
 def test_texts_lie_above_the_axes_and_inside_the_figure(hyperband, size, title):
     """Neither covers data, at any size and length of texts."""
     ax = plt.subplots(figsize=size, layout="constrained")[1]
-    display = SearchHistoryDisplay.from_search(hyperband)
+    display = RungDisplay.from_search(hyperband)
     figure = display.plot(ax, title=title).figure_
     figure.canvas.draw()
 
@@ -171,20 +148,8 @@ def test_texts_lie_above_the_axes_and_inside_the_figure(hyperband, size, title):
     assert len(texts) == bool(title)
 
 
-def test_axes_may_be_given_divided_or_new(made, monkeypatch):
-    """A single axes is divided; an array must have the right length."""
-    search = made([{"a": k, "b": -k, "c": k % 2} for k in range(4)], np.arange(4))
-    figure, ax = plt.subplots()
-    given_axes = plt.subplots(1, 3)[1]
-
-    divided = SliceDisplay.from_search(search, ax=ax, n_columns=2)
-
-    assert all(own.figure is figure for own in divided.axes_)
-    assert not ax.axison
-    assert list(SliceDisplay.from_search(search, ax=given_axes).axes_) == list(given_axes)
-    assert len(SliceDisplay.from_search(search).axes_) == 3
-    with pytest.raises(ValueError, match="must hold 3 axes. Got 2"):
-        SliceDisplay.from_search(search, ax=given_axes[:2])
+def test_the_message_without_matplotlib_names_the_display(hyperband, monkeypatch):
+    """As scikit-learn's."""
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(ImportError, match=r"SliceDisplay.plot requires matplotlib"):
-        SliceDisplay.from_search(search)
+    with pytest.raises(ImportError, match=r"RungDisplay.plot requires matplotlib"):
+        RungDisplay.from_search(hyperband)

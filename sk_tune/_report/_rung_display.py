@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""The progress of a search: scores by evaluation, and by rungs and epochs."""
+"""Curves of all candidates of a search, and the rungs at which they were dropped."""
 
 from dataclasses import dataclass
 from typing import Any, Self
@@ -13,8 +13,6 @@ from sk_tune._report._drawing import (
     COLORS,
     check_choice,
     finish,
-    levels_of,
-    mark_missing,
     needs_log,
     new_axes,
     score_axis,
@@ -27,129 +25,6 @@ from sk_tune._search_record import grants_epochs
 from sk_tune._text import counted
 
 Floats = npt.NDArray[np.float64]
-
-_AXES = {
-    "candidate": "Candidate",
-    "time": "Time of fits and scores (s)",
-    "epochs": "Epochs trained",
-}
-
-
-@with_shared_docs
-@dataclass(kw_only=True, eq=False, repr=False)
-class SearchHistoryDisplay:
-    """Scores in the order of evaluation, with the best so far.
-
-    {made}
-
-    Parameters
-    ----------
-    {trials}
-
-    Attributes
-    ----------
-    {axes}
-    scatters_ : list of PathCollection
-        Scores, one collection for each number of resources.
-    best_line_ : Line2D
-        The best score so far among scores with the most resources so far.
-
-    See Also
-    --------
-    RungDisplay : Curves of all candidates.
-
-    Examples
-    --------
-    {example}
-    >>> from sk_tune import SearchHistoryDisplay
-    >>> display = SearchHistoryDisplay.from_search(search, x="epochs")
-    >>> display.best_line_.get_xdata().tolist()
-    [15, 30]
-    """
-
-    trials: Trials
-
-    def plot(
-        self,
-        ax: Any = None,
-        *,
-        x: str = "candidate",
-        title: str | None = None,
-        scatter_kw: dict[str, Any] | None = None,
-        line_kw: dict[str, Any] | None = None,
-    ) -> Self:
-        """Draw the scores.
-
-        Parameters
-        ----------
-        {ax}
-        x : {"candidate", "time", "epochs"}, default="candidate"
-            Quantity on the x axis.
-        title : str or None, default=None
-            Title in place of the best candidate's score.
-        scatter_kw, line_kw : dict or None, default=None
-            For ``ax.scatter`` and ``ax.step``.
-
-        {returns}
-
-        Raises
-        ------
-        ValueError
-            If `x` is none of these, or "epochs" of a search without networks.
-        """
-        check_choice("x", x, tuple(_AXES))
-        trials = self.trials
-        if x == "epochs" and not trials.epochs.any():
-            raise ValueError("x='epochs' needs networks. The search trained none.")
-        ax = new_axes(self, ax)
-        spent = {"time": trials.seconds, "epochs": trials.epochs}
-        places = np.cumsum(spent[x]) if x in spent else np.arange(len(trials.scores))
-        options = {"color": COLORS["black"], "linewidth": 1.3, **(line_kw or {})}
-        # With a gap where a rung with more resources begins.
-        best, level = trials.running_best()
-        starts = np.flatnonzero(np.diff(level)) + 1
-        (self.best_line_,) = ax.step(
-            np.insert(places, starts, places[starts]),
-            np.insert(best, starts, np.nan),
-            where="post",
-            label="Best so far",
-            **options,
-        )
-        self.scatters_ = [
-            ax.scatter(places[rows], trials.scores[rows], **{**style, **(scatter_kw or {})})
-            for rows, style in levels_of(trials)
-        ]
-        shown = score_axis(ax, trials.scores)
-        mark_missing(ax, places, trials.scores, shown)
-        ax.set_xlabel(_AXES[x])
-        set_y_label(ax, trials.score_label)
-        if x == "candidate":
-            ax.xaxis.get_major_locator().set_params(integer=True)
-            ax.set_xlim(-0.6, len(places) - 0.4)
-        if title is None:
-            title = counted(len(trials.scores), "evaluation")
-            if trials.best is not None and np.isfinite(trials.scores[trials.best]):
-                title = f"Best {trials.score_name}: {trials.scores[trials.best]:.4g}"
-                title += f", row {trials.best} of cv_results_"
-        return finish(self, ax, title)
-
-    @classmethod
-    def from_search(
-        cls, search: Any, *, metric: str | None = None, ax: Any = None, **kwargs: Any
-    ) -> Self:
-        """Draw the scores of a search.
-
-        Parameters
-        ----------
-        {search}
-        {metric}
-        {ax}
-        {kwargs}
-
-        {returns}
-        """
-        return cls(trials=trials_of(search, metric)).plot(ax=ax, **kwargs)
-
 
 # Rungs that span more are drawn on a logarithmic axis.
 _LOG_SPAN = 8.0
@@ -187,7 +62,7 @@ def candidate_curves(
             folds = curves.pivot(
                 index="fold", columns="epoch", values=_QUANTITIES[quantity]
             )
-            values = fold_summary(folds.to_numpy(np.float64), None).mean
+            values = fold_summary(folds.to_numpy(np.float64)).mean
             points[int(str(row))] = (folds.columns.to_numpy(np.float64), values)
     else:
         rungs = pd.Series(trials.configurations).groupby(trials.configurations).groups
@@ -213,11 +88,12 @@ def counts_epochs(trials: Trials) -> bool:
 class RungDisplay:
     """Curves of all candidates, and the rungs at which they were dropped.
 
-    {made}
+    Made by :meth:`from_search`.  All parameters are stored as attributes.
 
     Parameters
     ----------
-    {trials}
+    trials : Trials
+        Results of the search.
     curves : list of CandidateCurve
         Curves to draw.
     value_name : str
@@ -233,7 +109,6 @@ class RungDisplay:
 
     See Also
     --------
-    SearchHistoryDisplay : Scores in the order of evaluation.
     EpochCurveDisplay : Curves of one candidate.
 
     Examples
@@ -261,7 +136,6 @@ class RungDisplay:
         self,
         ax: Any = None,
         *,
-        bracket: int | None = None,
         title: str | None = None,
         line_kw: dict[str, Any] | None = None,
     ) -> Self:
@@ -270,31 +144,14 @@ class RungDisplay:
         Parameters
         ----------
         {ax}
-        bracket : int or None, default=None
-            Only this bracket of Hyperband; all if None.
         title : str or None, default=None
             Title in place of the number of candidates trained to the end.
         line_kw : dict or None, default=None
             For ``ax.plot``.
 
         {returns}
-
-        Raises
-        ------
-        ValueError
-            If `bracket` does not exist.
         """
-        if bracket is not None:
-            check_choice(
-                "bracket", bracket, tuple(np.unique(self.trials.brackets).tolist())
-            )
-        ax = new_axes(self, ax)
-        curves = [
-            curve
-            for curve in self.curves
-            if bracket is None or self.trials.brackets[curve.row] == bracket
-        ]
-        lines = {}
+        ax, curves, lines = new_axes(self, ax), self.curves, {}
         for kind, style in _STYLES.items():
             for number, curve in enumerate(c for c in curves if self._kind(c) == kind):
                 is_point = len(curve.values) == 1 and kind != "Dropped"
@@ -308,7 +165,7 @@ class RungDisplay:
                 (lines[curve.row],) = ax.plot(curve.resources, curve.values, **options)
         handles = [line for line in lines.values() if not line.get_label().startswith("_")]
         self.lines_ = dict(sorted(lines.items()))
-        self._set_axes(ax, curves)
+        self._set_axes(ax)
         if title is None:
             title = counted(len(curves), "candidate")
             if self.trials.resource is not None:
@@ -371,7 +228,7 @@ class RungDisplay:
             return "Candidate"
         return "Trained to the end" if curve.survives else "Dropped"
 
-    def _set_axes(self, ax: Any, curves: list[CandidateCurve]) -> None:
+    def _set_axes(self, ax: Any) -> None:
         rungs = np.unique(self.trials.n_resources)
         has_rungs = self.trials.resource is not None and len(rungs) > 1
         if has_rungs:
@@ -389,7 +246,7 @@ class RungDisplay:
         name = "Samples" if name == "n_samples" else name
         ax.set_xlabel("Epoch" if counts_epochs(self.trials) else name)
         set_y_label(ax, self.value_name)
-        values = np.concatenate([np.empty(0), *(curve.values for curve in curves)])
+        values = np.concatenate([np.empty(0), *(curve.values for curve in self.curves)])
         if not self.is_loss:
             score_axis(ax, values[np.isfinite(values)])
         elif needs_log(values):
