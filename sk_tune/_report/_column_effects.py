@@ -131,19 +131,26 @@ def column_effects(
     rng = np.random.default_rng(seed)
     most = int(np.clip(_MOST_PERMUTED // len(places), _FEWEST_ROWS, _MOST_ROWS))
     folds = [f._replace(rows=rng.permutation(f.rows)[:most]) for f in folds]
-    folds[0].predict(take(X, folds[0].rows))
-    # Calls with more rows cost less per row, so one repeat costs at most this much.
-    fold_seconds = (time.monotonic() - start) * len(places)
-    limit = _SHARE_OF_IMPORTANCE * seconds
-    share = min(1.0, limit / max(fold_seconds * len(folds), 1e-9))
     most = max(len(fold.rows) for fold in folds)
-    n_rows = min(most, max(_FEWEST_ROWS, int(share * most)))
-    if fold_seconds * n_rows / most > seconds:
+    last = start
+    for _ in range(2):  # The first call may be slow; the second is timed.
+        last = time.monotonic()
+        folds[0].predict(take(X, folds[0].rows))
+    now = time.monotonic()
+    row_seconds = max((now - last) / len(folds[0].rows), 1e-12)
+    limit = start + _SHARE_OF_IMPORTANCE * seconds
+    n_rows_left, n_calls = (limit - now) / row_seconds, len(folds) * (1 + len(places))
+    n_rows = int(np.clip(n_rows_left / n_calls, _FEWEST_ROWS, most))
+    n_repeats = int(np.clip(n_rows_left / (n_calls * n_rows), 1, _N_REPEATS))
+    if row_seconds * n_rows * (1 + len(places)) > seconds:
         return None
     folds = [f._replace(rows=f.rows[:n_rows]) for f in folds]
-    drops_start = time.monotonic()
-    drops = _repeated_drops(X, y, folds, places, start + limit, rng)
-    seconds_of_drops = time.monotonic() - drops_start
+    drops = np.full((n_repeats, len(folds), len(places)), np.nan)
+    for k, fold in enumerate(folds):
+        last, now = now, time.monotonic()
+        if k and now + (now - last) > limit:
+            break
+        drops[:, k] = _drops(X, y, fold, places, n_repeats, rng)
     # A metric may be undefined in a fold, for example without a row of each class.
     is_scored: Array = np.asarray(np.isfinite(drops).all(axis=2))
     has_score = is_scored.any(axis=0)
@@ -154,45 +161,23 @@ def column_effects(
     importance = by_fold.mean(axis=0)[order]
     spread = by_fold if len(by_fold) > 1 else drops[is_scored]
     std = spread.std(axis=0)[order] if len(spread) > 1 else np.full(len(order), np.nan)
-    is_clear = importance > np.nan_to_num(std)
-    shown = [places[k] for k in order[is_clear][:_N_SHOWN]]
-    per_row = seconds_of_drops / (is_scored.sum() * len(places) * len(folds[0].rows))
+    shown = [places[k] for k in order[importance > np.nan_to_num(std)][:_N_SHOWN]]
     rows_of_column = sum(len(f.rows[:_ROWS_OF_DEPENDENCE]) for f in folds) * _N_VALUES
-    n_affordable = (start + seconds - time.monotonic()) / max(
-        per_row * rows_of_column, 1e-9
+    n_rows_left = (start + seconds - time.monotonic()) / row_seconds
+    shown = shown[: int(np.clip(n_rows_left / rows_of_column, 0, _N_SHOWN))]
+    note = (
+        f"Each column was permuted {counted(n_repeats, 'time')} in each of "
+        f"{counted(int(has_score.sum()), 'fold')}, on up to {n_rows} held-out rows."
     )
-    shown = shown[: int(np.clip(n_affordable, 0, _N_SHOWN))]
-    dependence = _dependences(X, folds, shown, names, classes) if shown else []
+    if n_rows < most or n_repeats < _N_REPEATS or not is_scored.all():
+        note += " The time budget allowed no more."
     return ColumnEffects(
         columns=tuple(names[places[k]] for k in order),
         importance=importance,
         std=std,
-        dependence=tuple(dependence),
-        note=_note(is_scored, n_rows, is_cut=n_rows < most),
+        dependence=tuple(_dependences(X, folds, shown, names, classes)),
+        note=note,
     )
-
-
-def _repeated_drops(
-    X: Any,
-    y: Array,
-    folds: Sequence[FoldModel],
-    places: Sequence[int],
-    end: float,
-    rng: np.random.Generator,
-) -> Floats:
-    """Return the loss of score by permuting each column, (R, F, C); NaN after `end`."""
-    drops = np.full((_N_REPEATS, len(folds), len(places)), np.nan)
-    start = time.monotonic()
-    drops[0, 0] = _drops(X, y, folds[0], places, 1, rng)
-    seconds = time.monotonic() - start
-    # Repeats share one call, which costs no more than single calls.
-    n_affordable = (end - time.monotonic()) / max(seconds * len(folds), 1e-9)
-    n = int(np.clip(n_affordable, 1, _N_REPEATS))
-    for k, fold in enumerate(folds):
-        first = 1 if k == 0 else 0
-        if n > first and (k == 0 or time.monotonic() + n * seconds < end):
-            drops[first:n, k] = _drops(X, y, fold, places, n - first, rng)
-    return drops
 
 
 def _drops(
@@ -213,17 +198,6 @@ def _drops(
     return (base - np.array(scores)).reshape(n_repeats, len(places))
 
 
-def _note(is_scored: Array, n_rows: int, *, is_cut: bool) -> str:
-    """Return how much was permuted, (R, F), and whether the time budget limited it."""
-    n_times, n_folds = int(is_scored.any(axis=1).sum()), int(is_scored.any(axis=0).sum())
-    text = (
-        f"Each column was permuted {counted(n_times, 'time')} in each of "
-        f"{counted(n_folds, 'fold')}, on up to {n_rows} held-out rows."
-    )
-    is_cut = is_cut or not is_scored.all()
-    return f"{text} The time budget allowed no more." if is_cut else text
-
-
 def _dependences(
     X: Any,
     folds: Sequence[FoldModel],
@@ -232,6 +206,8 @@ def _dependences(
     classes: Array | None,
 ) -> list[Dependence]:
     """Return the partial dependence on some columns, by the models of all folds."""
+    if not places:
+        return []
     used = np.concatenate([fold.rows for fold in folds])
     grids = [_grid(pd.Series(_column(X, place)).iloc[used].dropna()) for place in places]
     means = []

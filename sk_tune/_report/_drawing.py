@@ -11,8 +11,6 @@ References
    are friendly to colorblind people. 2008.
 """
 
-import inspect
-import re
 import textwrap
 from collections.abc import Sequence
 from typing import Any, TypeVar
@@ -24,56 +22,7 @@ from sk_tune._compat import check_matplotlib_support
 
 Floats = npt.NDArray[np.float64]
 
-_Class = TypeVar("_Class", bound=type)
 _Display = TypeVar("_Display", bound=Any)
-
-_SHARED_DOCS = {
-    "axes": """
-        ax_ : matplotlib Axes
-            Axes with the picture.
-        figure_ : matplotlib Figure
-            Figure with the axes.""",
-    "example": """
-        >>> from sklearn.datasets import load_iris
-        >>> from sk_tune import GridSearchCV, MLPClassifier
-        >>> X, y = load_iris(return_X_y=True)
-        >>> net = MLPClassifier(width=8, max_epochs=5, random_state=0)
-        >>> search = GridSearchCV(net, {"learning_rate": [0.001, 0.01]}, cv=3).fit(X, y)""",
-    "search": """
-        search : estimator
-            Fitted search of sk_tune, scikit-learn or scikit-optimize.""",
-    "metric": """
-        metric : str or None, default=None
-            Metric of a search with several; the deciding metric if None.""",
-    "ax": """
-        ax : matplotlib Axes or None, default=None
-            Where to draw; a new figure if None.""",
-    "kwargs": """
-        **kwargs : dict of str to object
-            Arguments of :meth:`plot`.""",
-    "returns": """
-        Returns
-        -------
-        self
-            With the artists as attributes.""",
-}
-
-
-def with_shared_docs(cls: _Class) -> _Class:
-    """Replace lines such as ``{ax}`` in docstrings by the displays' shared descriptions."""
-    for member in (cls, *cls.__dict__.values()):
-        documented: Any = getattr(member, "__func__", member)
-        doc = getattr(documented, "__doc__", None)
-        # An installation may run with docstrings stripped (python -OO).
-        if callable(documented) and doc is not None:
-            documented.__doc__ = re.sub(
-                r"^\{(\w+)\}$",
-                lambda marker: inspect.cleandoc(_SHARED_DOCS[marker[1]]),
-                inspect.cleandoc(doc),
-                flags=re.MULTILINE,
-            )
-    return cls
-
 
 COLORS = {"blue": "#0072B2", "vermilion": "#D55E00", "black": "#000000", "grey": "#8C8C8C"}
 # Losses that span more are drawn on a logarithmic axis.

@@ -26,7 +26,6 @@ from sk_tune._report._drawing import (
     needs_log,
     new_axes,
     set_y_label,
-    with_shared_docs,
 )
 from sk_tune._report._search_trials import curve_table, last_step, trials_of
 
@@ -82,7 +81,6 @@ def fold_summary(curves: Any, *, n_most: int | None = None) -> FoldSummary:
     return FoldSummary(epochs=(shown + 1).astype(np.float64), mean=mean, low=low, high=high)
 
 
-@with_shared_docs
 @dataclass(kw_only=True, eq=False, repr=False)
 class EpochCurveDisplay:
     """Learning curves by epoch on training and held-out rows, with a band for the folds.
@@ -105,7 +103,10 @@ class EpochCurveDisplay:
 
     Attributes
     ----------
-    {axes}
+    ax_ : matplotlib Axes
+        Axes with the picture.
+    figure_ : matplotlib Figure
+        Figure with the axes.
     lines_ : dict of str to Line2D
         Means over folds, by "train" and "valid".
     bands_ : dict of str to PolyCollection
@@ -118,7 +119,11 @@ class EpochCurveDisplay:
 
     Examples
     --------
-    {example}
+    >>> from sklearn.datasets import load_iris
+    >>> from sk_tune import GridSearchCV, MLPClassifier
+    >>> X, y = load_iris(return_X_y=True)
+    >>> net = MLPClassifier(width=8, max_epochs=5, random_state=0)
+    >>> search = GridSearchCV(net, {"learning_rate": [0.001, 0.01]}, cv=3).fit(X, y)
     >>> from sk_tune import EpochCurveDisplay
     >>> display = EpochCurveDisplay.from_search(search)
     >>> display.lines_["valid"].get_xdata().tolist()
@@ -144,7 +149,8 @@ class EpochCurveDisplay:
 
         Parameters
         ----------
-        {ax}
+        ax : matplotlib Axes or None, default=None
+            Where to draw; a new figure if None.
         quantity : {"loss", "score"}, default="loss"
             Quantity to draw; scores exist for held-out rows only.
         title : str or None, default=None
@@ -152,7 +158,10 @@ class EpochCurveDisplay:
         line_kw, band_kw : dict or None, default=None
             For ``ax.plot`` and ``ax.fill_between``.
 
-        {returns}
+        Returns
+        -------
+        self
+            With the artists as attributes.
 
         Raises
         ------
@@ -211,10 +220,15 @@ class EpochCurveDisplay:
             A fitted search of sk_tune.
         result_row : int or None, default=None
             Row of ``cv_results_``; the best if None.
-        {ax}
-        {kwargs}
+        ax : matplotlib Axes or None, default=None
+            Where to draw; a new figure if None.
+        **kwargs : dict of str to object
+            Arguments of :meth:`plot`.
 
-        {returns}
+        Returns
+        -------
+        self
+            With the artists as attributes.
 
         Raises
         ------
@@ -248,10 +262,15 @@ class EpochCurveDisplay:
         estimator : estimator
             A fitted network of sk_tune, or a pipeline with a network as its last step.
             Curves on held-out rows need ``early_stopping=True``.
-        {ax}
-        {kwargs}
+        ax : matplotlib Axes or None, default=None
+            Where to draw; a new figure if None.
+        **kwargs : dict of str to object
+            Arguments of :meth:`plot`.
 
-        {returns}
+        Returns
+        -------
+        self
+            With the artists as attributes.
         """
         check_is_fitted(estimator)
         network = last_step(estimator)

@@ -404,7 +404,6 @@ def gather(search: Any, X: Any = None, y: Any = None, *, extra_checks: Checks = 
         notes.append(_TWO_KINDS)
     baselines, more = search_baselines(search, X, y)
     notes += more
-    record = search_record(search)
     n, best = part.n_configurations, part.best
     rows = f" in {len(part.candidates)} rows of results" if part.resource else ""
     params = None if best is None else best.params
@@ -428,7 +427,6 @@ def gather(search: Any, X: Any = None, y: Any = None, *, extra_checks: Checks = 
         searches=[part],
         checks=leak_checks(
             search,
-            n_rows=None if record is None else record.n_rows,
             has_curves=part.curves is not None,
             has_corrected=expected is not None,
         ),

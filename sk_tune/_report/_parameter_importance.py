@@ -20,7 +20,7 @@ References
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import reduce
+from functools import partial, reduce
 from typing import Any, Self
 
 import numpy as np
@@ -34,12 +34,12 @@ from sk_tune._report._drawing import (
     new_axes,
     score_range,
     shortened,
-    with_shared_docs,
 )
 from sk_tune._report._search_trials import Parameter, parameters_of, trials_of
 from sk_tune._text import counted
 
 Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
 
 # Values of a column that fill the range from 0 to 1 evenly.
 _FILLED = (np.arange(128) + 0.5) / 128
@@ -102,28 +102,12 @@ class Importance:
         return f"{name} matters most: {share} of the variance ({trials})"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _ForestTrials:
-    """Trials as input of a forest.
-
-    `codes`, (N, D), are parameters, and resources of rungs if they differ; `supports` are
-    equally likely values of each column. `configurations` and `levels`, (N,), are equal for
-    trials of a configuration, and for trials with equal resources.
-    """
-
-    codes: Floats
-    supports: list[Floats]
-    scores: Floats
-    configurations: npt.NDArray[np.int64]
-    levels: npt.NDArray[np.int64]
-
-
 def importance_of(
     parameters: Sequence[Parameter],
     scores: Floats,
     *,
-    configurations: npt.NDArray[np.int64] | None = None,
-    n_resources: npt.NDArray[np.int64] | None = None,
+    configurations: Integers | None = None,
+    n_resources: Integers | None = None,
     n_trees: int = 32,
     n_permutations: int = 19,
     random_state: int = 0,
@@ -138,23 +122,29 @@ def importance_of(
     The p-value comes from a permutation test: if parameters do not matter, it is at most
     0.05 in 5 % of searches, for any number of trials; that needs 19 permutations.
     """
-    columns = _columns(parameters, scores, configurations, n_resources)
-    n_trials, n = len(np.unique(columns.configurations)), len(parameters)
+    is_scored = np.isfinite(scores)
+    if configurations is None:
+        configurations = np.arange(len(scores))
+    levels = np.zeros(len(scores), dtype=np.int64) if n_resources is None else n_resources
+    codes, supports = _columns(parameters, is_scored, levels)
+    configurations, levels = configurations[is_scored], levels[is_scored]
+    scores = np.maximum(scores[is_scored], score_range(scores)[0])
+    n_trials, n = len(np.unique(configurations)), len(parameters)
     shares, r2, p_value = np.zeros((1, 2, n + 1)), float("nan"), 1.0
-    if n_trials >= _LEAST_TRIALS and np.ptp(columns.scores) > 0:
+    if n_trials >= _LEAST_TRIALS and np.ptp(scores) > 0:
         rng = np.random.default_rng(random_state)
-        trees, r2 = _grown(columns, columns.scores, n_trees, rng)
+        grown = partial(_grown, codes, configurations, levels, n_trees=n_trees, rng=rng)
+        trees, r2 = grown(scores)
         n_better = 0
         for _ in range(n_permutations):
             # Scores in random order among trials with the same resources.
-            permuted = columns.scores.copy()
-            for level in np.unique(columns.levels):
-                rows = np.flatnonzero(columns.levels == level)
-                permuted[rows] = columns.scores[rng.permutation(rows)]
-            n_better += _grown(columns, permuted, n_trees, rng)[1] >= r2
+            permuted = scores.copy()
+            for level in np.unique(levels):
+                rows = np.flatnonzero(levels == level)
+                permuted[rows] = scores[rng.permutation(rows)]
+            n_better += grown(permuted)[1] >= r2
         p_value = (1 + n_better) / (1 + n_permutations)
-        supports = [*columns.supports, _FILLED]
-        of_trees = np.array([variance_shares(tree, supports) for tree in trees])
+        of_trees = np.array([variance_shares(tree, [*supports, _FILLED]) for tree in trees])
         # Constant trees have no variance.
         of_trees = of_trees[np.isfinite(of_trees).all(axis=(1, 2))]
         # (trees, 2, columns); the last column is of random numbers.
@@ -235,16 +225,12 @@ def _leaves(tree: DecisionTreeRegressor) -> tuple[Floats, Floats, Floats]:
 
 
 def _columns(
-    parameters: Sequence[Parameter],
-    scores: Floats,
-    configurations: npt.NDArray[np.int64] | None,
-    n_resources: npt.NDArray[np.int64] | None,
-) -> _ForestTrials:
-    n_rows = len(scores)
-    scored = np.isfinite(scores)
-    if configurations is None:
-        configurations = np.arange(n_rows)
-    levels = np.zeros(n_rows, dtype=np.int64) if n_resources is None else n_resources
+    parameters: Sequence[Parameter], is_scored: npt.NDArray[np.bool_], levels: Integers
+) -> tuple[Floats, list[Floats]]:
+    """Return parameters and differing resources of scored trials, (N, D), as numbers.
+
+    The second result has the equally likely values of each column.
+    """
     columns, supports = [], []
     for parameter in parameters:
         # A missing parameter is the middle of the range, or a category of its own.
@@ -252,29 +238,31 @@ def _columns(
         if parameter.categories:
             codes, absent = parameter.values, float(len(parameter.categories))
         codes = np.where(parameter.is_active, codes, absent)
-        distinct = np.unique(codes[scored])
-        is_listed = parameter.categories or len(distinct) <= _LISTED * scored.sum()
+        distinct = np.unique(codes[is_scored])
+        is_listed = parameter.categories or len(distinct) <= _LISTED * is_scored.sum()
         columns.append(codes)
         supports.append(distinct if is_listed else _FILLED)
-    if len(np.unique(levels[scored])) > 1:
-        codes = np.log(np.maximum(levels, 1))
-        columns.append(codes)
-        supports.append(codes[scored].max(keepdims=True))
-    return _ForestTrials(
-        codes=np.array(columns).T.reshape(n_rows, -1)[scored],
-        supports=supports,
-        scores=np.maximum(scores[scored], score_range(scores)[0]),
-        configurations=configurations[scored],
-        levels=levels[scored],
-    )
+    if len(np.unique(levels[is_scored])) > 1:
+        columns.append(np.log(np.maximum(levels, 1)))
+        supports.append(columns[-1][is_scored].max(keepdims=True))
+    return np.array(columns).T.reshape(len(levels), -1)[is_scored], supports
 
 
 def _grown(
-    columns: _ForestTrials, scores: Floats, n_trees: int, rng: np.random.Generator
+    codes: Floats,
+    configurations: Integers,
+    levels: Integers,
+    scores: Floats,
+    *,
+    n_trees: int,
+    rng: np.random.Generator,
 ) -> tuple[list[DecisionTreeRegressor], float]:
-    """Return trees, and R^2 of their mean on unseen trials."""
+    """Return trees, and R^2 of their mean on unseen trials.
+
+    Trials of equal `levels` have equal resources.
+    """
     n_rows = len(scores)
-    distinct, numbers = np.unique(columns.configurations, return_inverse=True)
+    distinct, numbers = np.unique(configurations, return_inverse=True)
     sums, counts = np.zeros(n_rows), np.zeros(n_rows)
     trees = []
     for _ in range(n_trees):
@@ -285,28 +273,26 @@ def _grown(
         weights = drawn[numbers].astype(np.float64)
         is_drawn = weights > 0
         # A new random column for each tree averages out its luck.
-        codes = np.column_stack([columns.codes, rng.uniform(size=n_rows)])
-        codes = np.ascontiguousarray(codes, dtype=np.float32)
+        inputs = np.column_stack([codes, rng.uniform(size=n_rows)]).astype(np.float32)
         tree = DecisionTreeRegressor(
             min_samples_leaf=_LEAST_LEAF, random_state=int(rng.integers(2**31 - 1))
         )
         # Checks of the input would take half the time.
-        tree.fit(codes[is_drawn], scores[is_drawn], weights[is_drawn], check_input=False)
+        tree.fit(inputs[is_drawn], scores[is_drawn], weights[is_drawn], check_input=False)
         trees.append(tree)
         if not is_drawn.all():
-            sums[~is_drawn] += tree.predict(codes[~is_drawn], check_input=False)
+            sums[~is_drawn] += tree.predict(inputs[~is_drawn], check_input=False)
         counts[~is_drawn] += 1
-    judged = counts > 0
-    errors = scores[judged] - sums[judged] / counts[judged]
+    is_unseen = counts > 0
+    errors = scores[is_unseen] - sums[is_unseen] / counts[is_unseen]
     # Squares around the means of trials with the same resources.
-    _, levels = np.unique(columns.levels[judged], return_inverse=True)
-    means = np.bincount(levels, scores[judged]) / np.bincount(levels)
-    within = scores[judged] - means[levels]
+    _, groups = np.unique(levels[is_unseen], return_inverse=True)
+    means = np.bincount(groups, scores[is_unseen]) / np.bincount(groups)
+    within = scores[is_unseen] - means[groups]
     squares = max(float(within @ within), float(np.finfo(np.float64).tiny))
     return trees, 1.0 - float(errors @ errors) / squares
 
 
-@with_shared_docs
 @dataclass(kw_only=True, eq=False, repr=False)
 class HyperparameterImportanceDisplay:
     """Share of the score's variance that each hyperparameter explains.
@@ -321,7 +307,10 @@ class HyperparameterImportanceDisplay:
 
     Attributes
     ----------
-    {axes}
+    ax_ : matplotlib Axes
+        Axes with the picture.
+    figure_ : matplotlib Figure
+        Figure with the axes.
     total_bars_, main_bars_ : BarContainer or None
         Shares with interactions and without, the most important first; None without a
         conclusion.
@@ -340,7 +329,11 @@ class HyperparameterImportanceDisplay:
 
     Examples
     --------
-    {example}
+    >>> from sklearn.datasets import load_iris
+    >>> from sk_tune import GridSearchCV, MLPClassifier
+    >>> X, y = load_iris(return_X_y=True)
+    >>> net = MLPClassifier(width=8, max_epochs=5, random_state=0)
+    >>> search = GridSearchCV(net, {"learning_rate": [0.001, 0.01]}, cv=3).fit(X, y)
     >>> from sk_tune import HyperparameterImportanceDisplay
     >>> display = HyperparameterImportanceDisplay.from_search(search)
     >>> display.importance.is_conclusive
@@ -361,7 +354,8 @@ class HyperparameterImportanceDisplay:
 
         Parameters
         ----------
-        {ax}
+        ax : matplotlib Axes or None, default=None
+            Where to draw; a new figure if None.
         max_parameters : int, default=12
             Number of parameters to draw, the most important first.
         title : str or None, default=None
@@ -369,7 +363,10 @@ class HyperparameterImportanceDisplay:
         bar_kw : dict or None, default=None
             For ``ax.barh``.
 
-        {returns}
+        Returns
+        -------
+        self
+            With the artists as attributes.
         """
         ax = new_axes(self, ax)
         importance = self.importance
@@ -389,12 +386,8 @@ class HyperparameterImportanceDisplay:
         size = min(8.3, max(6.0, 0.6 * height))
         ax.set_yticks(np.arange(len(order)), names, fontsize=size)
         ax.set_ylim(len(order) - 0.4, -0.6)
-        longest = (
-            float(importance.high[order].max(initial=0.0))
-            if importance.is_conclusive
-            else 0.0
-        )
-        ax.set_xlim(0.0, max(1.0, 1.03 * longest))
+        longest = importance.high[order].max(initial=0.0) * importance.is_conclusive
+        ax.set_xlim(0.0, max(1.0, 1.03 * float(longest)))
         ax.set_xlabel("Share of variance")
         return finish(self, ax, importance.message if title is None else title, handles)
 
@@ -444,14 +437,21 @@ class HyperparameterImportanceDisplay:
 
         Parameters
         ----------
-        {search}
-        {metric}
+        search : estimator
+            Fitted search of sk_tune, scikit-learn or scikit-optimize.
+        metric : str or None, default=None
+            Metric of a search with several; the deciding metric if None.
         random_state : int, default=0
             Of the forest.
-        {ax}
-        {kwargs}
+        ax : matplotlib Axes or None, default=None
+            Where to draw; a new figure if None.
+        **kwargs : dict of str to object
+            Arguments of :meth:`plot`.
 
-        {returns}
+        Returns
+        -------
+        self
+            With the artists as attributes.
         """
         trials = trials_of(search, metric)
         importance = importance_of(

@@ -214,7 +214,13 @@ def folds_of(search: Any, X: Any, y: Any, n_rows: int) -> tuple[list[Fold] | Non
     The folds are None if they depend on `X` and it is None. They are uncertain if the
     splitter draws other folds each time and a sample was not held out exactly once.
     """
-    remembered = _remembered(search)
+    remembered: list[Rows] = []
+    # The last candidate that was scored on all folds; early rungs may use fewer samples.
+    for tests in reversed(getattr(search, "held_out_rows_", ())):
+        remembered = [test for test in tests if test is not None]
+        if len(remembered) == len(tests):
+            break
+        remembered = []
     everything = np.arange(n_rows)
     if remembered and np.array_equal(np.sort(np.concatenate(remembered)), everything):
         return [(np.setdiff1d(everything, rows), rows) for rows in remembered], True
@@ -236,27 +242,9 @@ def folds_of(search: Any, X: Any, y: Any, n_rows: int) -> tuple[list[Fold] | Non
     )
 
 
-def _remembered(search: Any) -> list[Rows]:
-    """Return the held-out samples of the last candidate that was scored on all folds.
-
-    Early rungs of a search may use only a part of the samples.
-    """
-    for folds in reversed(getattr(search, "held_out_rows_", ())):
-        recorded = [test for test in folds if test is not None]
-        if len(recorded) == len(folds):
-            return recorded
-    return []
-
-
-def leak_checks(
-    search: Any, *, n_rows: int | None, has_curves: bool, has_corrected: bool
-) -> list[Finding]:
-    """Return checks for leaks and selection bias in a search with `n_rows` samples."""
-    answers: dict[str, Answer] = {
-        "All candidates on the same folds": _same_folds(search),
-        "Rows held out once": _held_out_once(search, n_rows),
-        "Preparation inside the folds": _transformers(search),
-    }
+def leak_checks(search: Any, *, has_curves: bool, has_corrected: bool) -> list[Finding]:
+    """Return checks for leaks and selection bias in a search."""
+    answers: dict[str, Answer] = {"Preparation inside the folds": _transformers(search)}
     if has_curves:
         answers["No early stopping on held-out rows"] = (
             "by design",
@@ -264,17 +252,15 @@ def leak_checks(
             "neither stop a fit nor choose anything within a fold. Early stopping splits "
             "the training rows again.",
         )
+        chooses_epoch = getattr(search, "select_epoch", "last") == "best"
         answers["Choice of the epoch"] = (
-            "passed",
-            "Each network is scored after its last epoch, whatever the held-out rows say.",
+            "by design" if chooses_epoch else "passed",
+            "Each candidate uses the best epoch of its mean curve over the folds. The "
+            "held-out rows choose it, and the corrected score does not correct for that."
+            if chooses_epoch
+            else "Each network is scored after its last epoch, whatever the held-out rows "
+            "say.",
         )
-        if getattr(search, "select_epoch", "last") == "best":
-            answers["Choice of the epoch"] = (
-                "by design",
-                "Each candidate uses the best epoch of its mean curve over the folds. The "
-                "held-out rows choose it, and the corrected score does not correct for "
-                "that.",
-            )
     answers["Choice of the best candidate"] = (
         "passed" if has_corrected else "issue",
         "The best of many scores is optimistic. The corrected score resamples rows, and "
@@ -292,45 +278,6 @@ def leak_checks(
         Finding(code="", name=name, outcome=outcome, severity=None, message=message)
         for name, (outcome, message) in answers.items()
     ]
-
-
-def _same_folds(search: Any) -> Answer:
-    recorded = getattr(search, "held_out_rows_", ())
-    if not len(recorded):
-        return "not applicable", "This search does not record which rows it scored."
-    if getattr(search, "resource", None) == "n_samples":
-        return (
-            "by design",
-            "The folds are drawn once. Each rung uses the same part of each fold for all "
-            "candidates.",
-        )
-    n_compared = n_others = 0
-    for fold in zip(*recorded, strict=True):
-        rows = [held_out for held_out in fold if held_out is not None]
-        n_compared += len(rows)
-        n_others += sum(not np.array_equal(held_out, rows[0]) for held_out in rows[1:])
-    if n_others:
-        return "issue", f"{n_others} of {n_compared} fits were scored on other rows."
-    return (
-        "passed",
-        f"The held-out rows of all {n_compared} fits are the same in each fold.",
-    )
-
-
-def _held_out_once(search: Any, n_rows: int | None) -> Answer:
-    rows = _remembered(search)
-    if not rows or n_rows is None:
-        return "not applicable", "The search does not record which rows were held out."
-    counts = np.bincount(np.concatenate(rows), minlength=n_rows)
-    never, often = int((counts == 0).sum()), int((counts > 1).sum())
-    if not never and not often:
-        said = f"Each of {n_rows} rows is in the held-out part of exactly one fold."
-        return "passed", said
-    return (
-        "by design",
-        f"Of {n_rows} rows, {never} were never held out and {often} in several folds, by "
-        "design of the splitter.",
-    )
 
 
 def _transformers(search: Any) -> Answer:

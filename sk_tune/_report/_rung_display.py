@@ -17,7 +17,6 @@ from sk_tune._report._drawing import (
     new_axes,
     score_axis,
     set_y_label,
-    with_shared_docs,
 )
 from sk_tune._report._epoch_curves import fold_summary, loss_name, score_name
 from sk_tune._report._search_trials import Trials, curve_table, trials_of
@@ -83,7 +82,6 @@ def counts_epochs(trials: Trials) -> bool:
     return trials.resource is None or grants_epochs(trials.resource)
 
 
-@with_shared_docs
 @dataclass(kw_only=True, eq=False, repr=False)
 class RungDisplay:
     """Curves of all candidates, and the rungs at which they were dropped.
@@ -103,7 +101,10 @@ class RungDisplay:
 
     Attributes
     ----------
-    {axes}
+    ax_ : matplotlib Axes
+        Axes with the picture.
+    figure_ : matplotlib Figure
+        Figure with the axes.
     lines_ : dict of int to Line2D
         By the configuration's last row of ``cv_results_``.
 
@@ -143,13 +144,17 @@ class RungDisplay:
 
         Parameters
         ----------
-        {ax}
+        ax : matplotlib Axes or None, default=None
+            Where to draw; a new figure if None.
         title : str or None, default=None
             Title in place of the number of candidates trained to the end.
         line_kw : dict or None, default=None
             For ``ax.plot``.
 
-        {returns}
+        Returns
+        -------
+        self
+            With the artists as attributes.
         """
         ax, curves, lines = new_axes(self, ax), self.curves, {}
         for kind, style in _STYLES.items():
@@ -194,10 +199,15 @@ class RungDisplay:
         metric : str or None, default=None
             Metric that decides which candidate is best, and that is drawn without curves by
             epochs; the search's deciding metric if None.
-        {ax}
-        {kwargs}
+        ax : matplotlib Axes or None, default=None
+            Where to draw; a new figure if None.
+        **kwargs : dict of str to object
+            Arguments of :meth:`plot`.
 
-        {returns}
+        Returns
+        -------
+        self
+            With the artists as attributes.
 
         Raises
         ------
