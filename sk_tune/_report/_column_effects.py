@@ -122,9 +122,7 @@ def column_effects(
     limited; the result is None if the time does not suffice for one fold.
     """
     start = time.monotonic()
-    names = [
-        str(n) for n in getattr(X, "columns", [f"column {k}" for k in range(X.shape[1])])
-    ]
+    names = [*map(str, getattr(X, "columns", map("column {}".format, range(X.shape[1]))))]
     places = [k for k, name in enumerate(names) if columns is None or name in columns]
     if not places:
         return None
@@ -132,12 +130,7 @@ def column_effects(
     most = int(np.clip(_MOST_PERMUTED // len(places), _FEWEST_ROWS, _MOST_ROWS))
     folds = [f._replace(rows=rng.permutation(f.rows)[:most]) for f in folds]
     most = max(len(fold.rows) for fold in folds)
-    last = start
-    for _ in range(2):  # The first call may be slow; the second is timed.
-        last = time.monotonic()
-        folds[0].predict(take(X, folds[0].rows))
-    now = time.monotonic()
-    row_seconds = max((now - last) / len(folds[0].rows), 1e-12)
+    row_seconds, now = _seconds_of_row(X, folds[0]), time.monotonic()
     limit = start + _SHARE_OF_IMPORTANCE * seconds
     n_rows_left, n_calls = (limit - now) / row_seconds, len(folds) * (1 + len(places))
     n_rows = int(np.clip(n_rows_left / n_calls, _FEWEST_ROWS, most))
@@ -165,12 +158,12 @@ def column_effects(
     rows_of_column = sum(len(f.rows[:_ROWS_OF_DEPENDENCE]) for f in folds) * _N_VALUES
     n_rows_left = (start + seconds - time.monotonic()) / row_seconds
     shown = shown[: int(np.clip(n_rows_left / rows_of_column, 0, _N_SHOWN))]
+    is_cut = n_rows < most or n_repeats < _N_REPEATS or not is_scored.all()
     note = (
         f"Each column was permuted {counted(n_repeats, 'time')} in each of "
         f"{counted(int(has_score.sum()), 'fold')}, on up to {n_rows} held-out rows."
+        f"{' The time budget allowed no more.' * is_cut}"
     )
-    if n_rows < most or n_repeats < _N_REPEATS or not is_scored.all():
-        note += " The time budget allowed no more."
     return ColumnEffects(
         columns=tuple(names[places[k]] for k in order),
         importance=importance,
@@ -178,6 +171,15 @@ def column_effects(
         dependence=tuple(_dependences(X, folds, shown, names, classes)),
         note=note,
     )
+
+
+def _seconds_of_row(X: Any, fold: FoldModel) -> float:
+    """Return the seconds of a predicted row, by the second call, as the first is slow."""
+    start = 0.0
+    for _ in range(2):
+        start = time.monotonic()
+        fold.predict(take(X, fold.rows))
+    return max((time.monotonic() - start) / len(fold.rows), 1e-12)
 
 
 def _drops(

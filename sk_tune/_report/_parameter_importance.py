@@ -319,7 +319,7 @@ class HyperparameterImportanceDisplay:
 
     See Also
     --------
-    to_optuna : A study, whose plots show in which direction they matter.
+    report : A page that also shows in which direction they matter.
 
     Notes
     -----
