@@ -4,18 +4,19 @@
 
 import os
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, nullcontext, suppress
 from dataclasses import replace
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from sklearn.base import BaseEstimator, RegressorMixin, is_classifier
 from sklearn.metrics import check_scoring
+from sklearn.model_selection import BaseCrossValidator
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
@@ -70,13 +71,14 @@ from sk_tune._automl._splitting import (
 )
 from sk_tune._automl._summary import summary
 from sk_tune._automl._threshold import MOST_PROBABLE, Threshold, ThresholdChoice
-from sk_tune._compat import HasMethods, Interval, StrOptions, check_sample_weight
+from sk_tune._compat import Interval, StrOptions, check_sample_weight
 from sk_tune._declaration import Seconds, parameters
 from sk_tune._diagnosis import Finding, extra_findings
 from sk_tune._engine import value_fingerprint
 from sk_tune._ensemble import Combined, CombinedRegressor, export_ensemble
 from sk_tune._report import Checks, Page, data_description, quality_of
 from sk_tune._reporting import report
+from sk_tune._sampler import Sampler, Seed
 from sk_tune._scores import Metric
 from sk_tune._splits import as_times, take
 from sk_tune._training import processes_per_cpu
@@ -84,6 +86,9 @@ from sk_tune._warnings import warn_user
 from sk_tune.exceptions import SearchError, TableError, VerdictWarning
 
 Array = npt.NDArray[Any]
+Folds: TypeAlias = (
+    int | str | BaseCrossValidator | Iterable[tuple[npt.ArrayLike, npt.ArrayLike]] | None
+)
 
 _FAMILIES = ("linear", "boosting", "networks")
 # Share of the budget, and its limits in seconds, reserved for the ensemble and last check.
@@ -126,8 +131,11 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
     models : "auto" or list of str, default="auto"
         Families of models to train: "linear", "boosting" (scikit-learn's histogram gradient
         boosting) and "networks"; "auto" is every family that suits the data.
-    sampler : {"random", "bayes", "tpe"}, default="random"
-        Source of Hyperband's candidates; "bayes" is BOHB.
+    sampler : {"random", "bayes", "tpe"} or callable, default="random"
+        Source of candidates for networks, as in :class:`HyperbandSearchCV`; "bayes" is
+        BOHB.  A callable is called as ``sampler(space, random_state)`` in each round and
+        for each kind of network, whose spaces differ, and returns a
+        :class:`sk_tune.sampler.Sampler`.
     use : {"ensemble", "best", "networks", "linear", "boosting"}, default="ensemble"
         Model that predicts, see `blends_`.  It may be changed on a fitted estimator.
     leak_guard : bool, default=True
@@ -221,15 +229,15 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
 
     time_budget: Annotated[float | None, Seconds(), None] = 60
     n_rounds: Annotated[int | None, Interval(Integral, 0, None, closed="left"), None] = None
-    scoring: Annotated[Any, str, callable, None] = None
-    cv: Annotated[Any, "cv_object", StrOptions({"auto"})] = "auto"
-    test_size: Annotated[Any, Interval(Real, 0, 1, closed="left"), StrOptions({"auto"})] = (
-        "auto"
-    )
-    input_shape: Annotated[Any, "array-like", None] = None
-    models: Annotated[Any, StrOptions({"auto"}), list, tuple] = "auto"
+    scoring: Annotated[str | Callable[..., float] | None, str, callable, None] = None
+    cv: Annotated[Folds, "cv_object", StrOptions({"auto"})] = "auto"
+    test_size: Annotated[
+        float | str, Interval(Real, 0, 1, closed="left"), StrOptions({"auto"})
+    ] = "auto"
+    input_shape: Annotated[Sequence[int] | None, "array-like", None] = None
+    models: Annotated[Sequence[str], StrOptions({"auto"}), list, tuple] = "auto"
     sampler: Annotated[
-        Any, StrOptions({"random", "bayes", "tpe"}), HasMethods(["ask", "tell"])
+        str | Callable[..., Sampler], StrOptions({"random", "bayes", "tpe"}), callable
     ] = "random"
     use: Annotated[str, StrOptions({"ensemble", "best", *_FAMILIES})] = "ensemble"
     leak_guard: Annotated[bool, "boolean"] = True
@@ -238,7 +246,7 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
     checkpoint_dir: Annotated[str | os.PathLike[str] | None, str, os.PathLike, None] = None
     n_jobs: Annotated[int | None, Integral, None] = None
     verbose: Annotated[int | Callable[[AutoProgress], object], "verbose", callable] = 0
-    random_state: Annotated[Any, "random_state"] = None
+    random_state: Annotated[Seed, "random_state"] = None
 
     def fit(
         self,
@@ -368,8 +376,8 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
     ) -> Memory:
         """Return the memory of an earlier fit on the same data, or an empty memory."""
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        scoring, positive = self.scoring, getattr(self, "positive", None)
-        scoring = scoring if positive is None else (scoring, positive)
+        positive = getattr(self, "positive", None)
+        scoring = self.scoring if positive is None else (self.scoring, positive)
         if folder is None and not self.warm_start:
             return Memory(seed=seed, scoring=scoring)
         parts = [part for part in data if part is not None]

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """AutoML for classification, with a positive class and a threshold."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from numbers import Real
 from typing import Annotated, Any
@@ -19,6 +20,7 @@ from sk_tune._compat import Interval
 from sk_tune._declaration import parameters
 from sk_tune._diagnosis import Finding, check_classes
 from sk_tune._ensemble import CombinedClassifier
+from sk_tune._text import is_number
 
 Array = npt.NDArray[Any]
 
@@ -77,12 +79,17 @@ class AutoClassifier(  # type: ignore[misc]
     """
 
     calibrate: Annotated[bool, "boolean"] = True
-    positive: Any = None
-    threshold: Annotated[Any, Interval(Real, 0, 1, closed="both"), str, callable] = 0.5
+    positive: object = None
+    threshold: Annotated[
+        float | str | Callable[..., float],
+        Interval(Real, 0, 1, closed="both"),
+        str,
+        callable,
+    ] = 0.5
 
     def _check(self) -> None:
         super()._check()
-        if not isinstance(self.threshold, Real):
+        if not is_number(self.threshold):
             parameter = f"The 'threshold' parameter of {type(self).__name__}"
             if not checked_metric(self.threshold, parameter).takes_labels:
                 raise ValueError(
@@ -110,7 +117,7 @@ class AutoClassifier(  # type: ignore[misc]
         if scoring.positive is None:
             return ThresholdChoice()
         column = int(np.flatnonzero(self.classes_ == scoring.positive)[0])
-        if isinstance(self.threshold, Real):
+        if is_number(self.threshold):
             return ThresholdChoice(value=float(self.threshold), column=column)
         scorer = with_positive(self.threshold, scoring.positive)
         return ThresholdChoice(metric=checked_metric(scorer), column=column)
@@ -118,7 +125,7 @@ class AutoClassifier(  # type: ignore[misc]
     def _threshold(self) -> Threshold:
         """Return the threshold of the blend in use, or a number set after ``fit``."""
         threshold = self._used().threshold
-        if self.positive_ is None or not isinstance(self.threshold, Real):
+        if self.positive_ is None or not is_number(self.threshold):
             return threshold
         return replace(threshold, value=float(self.threshold))
 

@@ -11,7 +11,7 @@ Costs of fits are measured first, so that no training starts without time for it
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -30,6 +30,7 @@ from sk_tune._automl._resources import (
 )
 from sk_tune._automl._runner import ERRORS, Memory, ModelKind, Runner
 from sk_tune._diagnosis import AppliedChange, Finding, apply_remedies
+from sk_tune._sampler import Sampler
 from sk_tune._search import GridSearchCV, HyperbandSearchCV, RandomizedSearchCV
 from sk_tune._training import one_thread, processes_per_cpu
 
@@ -79,7 +80,7 @@ class ModelCourse:
     problem: Problem
     runner: Runner
     n_rounds: int | None
-    sampler: str
+    sampler: str | Callable[..., Sampler]
     follows_findings: bool
     changes: list[AppliedChange] = field(default_factory=list)
     was_interrupted: bool = False

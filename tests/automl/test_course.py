@@ -15,6 +15,7 @@ from sk_tune._automl._models import boosting_model, dummy_model, linear_model
 from sk_tune._automl._resources import Clock
 from sk_tune._automl._runner import _N_KEPT, Runner
 from sk_tune._diagnosis import Change, Finding
+from sk_tune._sampler import RandomSampler
 from sk_tune._search import HyperbandSearchCV
 
 
@@ -72,6 +73,22 @@ def test_rounds_give_networks_and_boosting_more_candidates(problem, small_networ
     both.run([boosting])
     trials = [trial for trial in both.memory.trials if trial.family == "boosting"]
     assert len({str(trial.params) for trial in trials}) == len(trials) == 17
+
+
+def test_a_callable_makes_the_sampler_of_each_round(problem, small_network):
+    """It gets the space of the network, and its samples are the candidates."""
+    spaces = []
+
+    def sampler(space, random_state):
+        spaces.append(space)
+        return RandomSampler(space, random_state)
+
+    course = replace(_course(problem, n_rounds=2), sampler=sampler)
+
+    course.run([small_network(problem)])
+
+    assert len(spaces) == 2
+    assert all("net__dropout" in space.root.names() for space in spaces)
 
 
 def test_a_family_that_fails_does_not_stop_the_others(problem, small_network):
