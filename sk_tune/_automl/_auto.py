@@ -4,19 +4,18 @@
 
 import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, nullcontext, suppress
 from dataclasses import replace
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Annotated, Any, Self, TypeAlias
+from typing import Annotated, Any, Self
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from sklearn.base import BaseEstimator, RegressorMixin, is_classifier
 from sklearn.metrics import check_scoring
-from sklearn.model_selection import BaseCrossValidator
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
@@ -78,17 +77,15 @@ from sk_tune._engine import value_fingerprint
 from sk_tune._ensemble import Combined, CombinedRegressor, export_ensemble
 from sk_tune._report import Checks, Page, data_description, quality_of
 from sk_tune._reporting import report
-from sk_tune._sampler import Sampler, Seed
+from sk_tune._sampler import Sampler
 from sk_tune._scores import Metric
 from sk_tune._splits import as_times, take
 from sk_tune._training import processes_per_cpu
+from sk_tune._types import Folds, Seed
 from sk_tune._warnings import warn_user
 from sk_tune.exceptions import SearchError, TableError, VerdictWarning
 
 Array = npt.NDArray[Any]
-Folds: TypeAlias = (
-    int | str | BaseCrossValidator | Iterable[tuple[npt.ArrayLike, npt.ArrayLike]] | None
-)
 
 _FAMILIES = ("linear", "boosting", "networks")
 # Share of the budget, and its limits in seconds, reserved for the ensemble and last check.
@@ -230,7 +227,7 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
     time_budget: Annotated[float | None, Seconds(), None] = 60
     n_rounds: Annotated[int | None, Interval(Integral, 0, None, closed="left"), None] = None
     scoring: Annotated[str | Callable[..., float] | None, str, callable, None] = None
-    cv: Annotated[Folds, "cv_object", StrOptions({"auto"})] = "auto"
+    cv: Annotated[Folds | str, "cv_object", StrOptions({"auto"})] = "auto"
     test_size: Annotated[
         float | str, Interval(Real, 0, 1, closed="left"), StrOptions({"auto"})
     ] = "auto"
