@@ -33,7 +33,6 @@ from sk_tune._backend._task_copy import (
     kept_random_states,
     silenced,
 )
-from sk_tune._compat import set_threads
 from sk_tune._engine import (
     Fit,
     Progress,
@@ -46,7 +45,7 @@ from sk_tune._engine import (
 )
 from sk_tune._estimators import NetworkEstimator, resolve_seed
 from sk_tune._text import CARRIED, error_line, error_text, page, seconds_text, text_table
-from sk_tune._training import TrainingState, is_small, seed_of_state
+from sk_tune._training import TrainingState, is_small, seed_of_state, set_threads
 from sk_tune._warnings import warn_trained_alone
 
 Task = Callable[[], Any]

@@ -7,13 +7,10 @@ warning says so.  Operators without such a function are then None, and callers t
 another path.
 """
 
-import ctypes
 from collections.abc import Callable
-from functools import cache
 from typing import Any
 
 import torch
-from threadpoolctl import ThreadpoolController
 from torch import Tensor, nn
 
 from sk_tune._warnings import warn_user
@@ -26,7 +23,6 @@ __all__ = [
     "normalize_into",
     "normalize_into_backward",
     "pointwise_linear",
-    "set_threads",
     "sigmoid_backward",
     "tanh_backward",
     "threshold_backward",
@@ -45,37 +41,6 @@ def has_hooks(module: nn.Module) -> bool:
     """Return whether layers or parameters of a network have hooks."""
     parts = [*module.modules(), *module.parameters()]
     return any(getattr(part, name, None) for part in parts for name in _HOOKS)
-
-
-def set_threads(n_threads: int) -> None:
-    """Let torch compute with `n_threads` in this thread only.
-
-    ``torch.set_num_threads`` also sets the number for all threads that use torch later.
-    """
-    for setter in _thread_setters():
-        setter(n_threads)
-
-
-@cache
-def _thread_setters() -> tuple[Callable[[int], Any], ...]:
-    """Return setters of the calling thread's number in torch's OpenMP and MKL.
-
-    Torch's own function if torch computes with another library, or hides MKL's.
-    """
-    setters: list[Callable[[int], Any]] = []
-    n_threads = torch.get_num_threads()
-    for library in ThreadpoolController().select(user_api="openmp").lib_controllers:
-        n_before = library.num_threads
-        library.set_num_threads(n_threads + 1)
-        if torch.get_num_threads() > n_threads:
-            setters.append(library.set_num_threads)
-        library.set_num_threads(n_before)
-    if setters and torch.backends.mkl.is_available():
-        try:
-            setters.append(ctypes.CDLL("libtorch_cpu.so").MKL_Set_Num_Threads_Local)
-        except (AttributeError, OSError):
-            setters.clear()
-    return tuple(setters) or (torch.set_num_threads,)
 
 
 def _named(operators: Any, name: str, overload: str) -> Any:

@@ -24,7 +24,31 @@ _NETWORK_PARAMETERS = frozenset({
 def signature(fit: Fit) -> tuple[Any, ...]:
     """Return a hashable key that fits must share to be in one fleet.
 
-    Modules built by a user's callable are compared after they are built.
+    Its purpose is to group fits by their parameters, before any network is built. Modules
+    that a user's callable builds are compared again after that.
+
+    Parameters
+    ----------
+    fit : Fit
+        The fit of an estimator of sk_tune or a plain skorch net.
+
+    Returns
+    -------
+    tuple
+        The type of the estimator, and the parameters that fix shapes and operations.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sk_tune import MLPClassifier
+    >>> from sk_tune.engine import Fit, signature
+    >>> X, y = load_iris(return_X_y=True)
+    >>> one, other, wide = (
+    ...     signature(Fit(estimator=MLPClassifier(**params), X=X, y=y))
+    ...     for params in ({}, {"learning_rate": 0.1}, {"width": 200})
+    ... )
+    >>> one == other, one == wide
+    (True, False)
     """
     estimator = fit.estimator
     if isinstance(estimator, NeuralNet):

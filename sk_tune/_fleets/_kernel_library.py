@@ -86,7 +86,19 @@ def compiled_library() -> ctypes.CDLL | None:
 
 
 def kernel_status() -> str:
-    """Return the level of the kernel in use, or why none is in use."""
+    """Return the level of the kernel in use, or why none is in use.
+
+    Returns
+    -------
+    str
+        Such as "x86-64-v4", or "none, because ..." with the reason.
+
+    Examples
+    --------
+    >>> from sk_tune.engine import kernel_status
+    >>> isinstance(kernel_status(), str)
+    True
+    """
     return _loaded(os.environ.get(VARIABLE))[1]
 
 

@@ -36,6 +36,7 @@ from sk_tune._training._one_thread import (
     n_weights,
     one_thread,
     processes_per_cpu,
+    set_threads,
     shape_of,
     takes_one_thread,
 )

@@ -2,17 +2,19 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Choice of the number of threads for a network's arithmetic."""
 
+import ctypes
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import joblib
 import numpy as np
 import torch
+from threadpoolctl import ThreadpoolController
 from torch import Tensor, nn
 
-from sk_tune._compat import set_threads
 from sk_tune._training._state import TrainingState
 
 # Number of multiplications of a step, or of a pass over samples, up to which one thread is
@@ -76,6 +78,37 @@ def count_multiplications(module: nn.Module) -> Iterator[list[float]]:
     finally:
         for hook in hooks:
             hook.remove()
+
+
+def set_threads(n_threads: int) -> None:
+    """Let torch compute with `n_threads` in this thread only.
+
+    ``torch.set_num_threads`` also sets the number for all threads that use torch later.
+    """
+    for setter in _thread_setters():
+        setter(n_threads)
+
+
+@cache
+def _thread_setters() -> tuple[Callable[[int], Any], ...]:
+    """Return setters of the calling thread's number in torch's OpenMP and MKL.
+
+    Torch's own function if torch computes with another library, or hides MKL's.
+    """
+    setters: list[Callable[[int], Any]] = []
+    n_threads = torch.get_num_threads()
+    for library in ThreadpoolController().select(user_api="openmp").lib_controllers:
+        n_before = library.num_threads
+        library.set_num_threads(n_threads + 1)
+        if torch.get_num_threads() > n_threads:
+            setters.append(library.set_num_threads)
+        library.set_num_threads(n_before)
+    if setters and torch.backends.mkl.is_available():
+        try:
+            setters.append(ctypes.CDLL("libtorch_cpu.so").MKL_Set_Num_Threads_Local)
+        except (AttributeError, OSError):
+            setters.clear()
+    return tuple(setters) or (torch.set_num_threads,)
 
 
 @contextmanager

@@ -25,11 +25,29 @@ class TimeIsUpError(BaseException):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimeLimit:
-    """End of training, by ``time.monotonic`` of the machine `host`.
+    """End of training for a call of the engine.
 
-    A late fit ends at once, without a result. If the limit `cuts`, the fit instead ends
-    after the last complete epoch that is expected to end in time, with at least one epoch.
-    `seconds_per_epoch` are reserved for later work on each epoch.
+    A late fit ends at once, without a result.
+
+    Parameters
+    ----------
+    until : float
+        End by ``time.monotonic()``.
+    cuts : bool, default=False
+        Whether a fit ends after the last complete epoch that is expected to end in time,
+        with at least one epoch.
+    seconds_per_epoch : float, default=0.0
+        Time to reserve for later work on each epoch, such as its scores.
+    host : str, default=name of this machine
+        The machine whose clock `until` refers to.
+
+    Examples
+    --------
+    >>> import time
+    >>> from sk_tune.engine import TimeLimit
+    >>> limit = TimeLimit(until=time.monotonic() + 60.0, cuts=True)
+    >>> bool(59.0 < limit.seconds_left <= 60.0)
+    True
     """
 
     until: float

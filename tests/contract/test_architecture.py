@@ -63,7 +63,9 @@ def _private_names(module):
     for node in ast.walk(_tree(module)):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("sk_tune."):
             home, _, name = node.module.rpartition(".")
-            if name.startswith("_") and home not in {"sk_tune", own}:
+            # Also from the package around it.
+            is_within = home == "sk_tune" or f"{own}.".startswith(f"{home}.")
+            if name.startswith("_") and not is_within:
                 yield node.module
 
 
