@@ -185,7 +185,8 @@ def with_inherited_docs(cls: _Class) -> _Class:
         if marker in doc:
             doc = doc.replace(marker, next(filter(None, map(part, base_docs))))
     cls.__doc__ = f"{doc}\n"
-    for method in chain.from_iterable(vars(base).values() for base in (cls, *bases)):
+    for member in chain.from_iterable(vars(base).values() for base in (cls, *bases)):
+        method = getattr(member, "__func__", member)  # Of class methods.
         if inspect.isfunction(method) and method.__doc__ and method.__name__[0] != "_":
             method.__doc__ = _completed(method)
     return cls
@@ -198,9 +199,18 @@ _ARGUMENTS = {
     "    Labels or targets.",
     "sample_weight": "sample_weight : array-like of shape (n_samples,), default=None\n"
     "    Weights of the samples.",
+    "n_epochs": "n_epochs : int, default=1\n    Passes over these samples.",
+    "path": "path : str or path-like\n    The file.",
+    "overwrite": "overwrite : bool, default=False\n    Whether to replace a file.",
+    "**params": "**params : dict\n    Names and values.",
+    "deep": "deep : bool, default=True\n    Whether to include nested parameters.",
 }
 _RESULTS = {
     "fit": "self\n    The fitted estimator.",
+    "partial_fit": "self\n    The fitted estimator.",
+    "get_params": "dict\n    Names and values.",
+    "set_params": "self\n    The estimator.",
+    "load": "estimator\n    The fitted estimator.",
     "predict": "ndarray of shape (n_samples,) or (n_samples, n_outputs)\n"
     "    Labels as they were in y, or targets in the units of y.",
     "predict_proba": "ndarray of shape (n_samples, n_classes)\n"

@@ -181,18 +181,7 @@ class NetworkEstimator(TrainingParameters, Persistence, Documented, EstimatorBas
         """Return probabilities, or targets in their units, from a network's outputs."""
 
     def set_params(self, **params: Any) -> Self:
-        """Set parameters.
-
-        Parameters
-        ----------
-        **params : dict
-            Names and values.
-
-        Returns
-        -------
-        self
-            The estimator.
-        """
+        """Set parameters."""
         try:
             super().set_params(**params)
         except ValueError as error:
@@ -246,17 +235,10 @@ class NetworkEstimator(TrainingParameters, Persistence, Documented, EstimatorBas
         ----------
         X : array-like, frame or tensor of shape (n_samples, n_features)
             Features.  RNNs and CNNs take more dimensions; MLPs take sparse tables.
-        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            Targets.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the samples in the loss, which is a weighted mean over each batch;
             weights therefore have less effect in small batches.  Samples of weight 0 are
             ignored.
-
-        Returns
-        -------
-        self
-            The fitted estimator.
 
         Raises
         ------

@@ -22,7 +22,7 @@ ClassWeight = Mapping[Any, float] | Sequence[Mapping[Any, float]] | str | None
 # Parameters of the modules of all of sk_tune's networks.
 ARCHITECTURE = ("activation", "normalization", "residual", "dropout")
 
-# Advice for parameters of scikit-learn's MLPs, skorch and Keras with other names.
+# Advice for parameters of scikit-learn's MLPs with other names.
 OTHER_NAMES = {
     "solver": f"Use 'optimizer', one of {[*OPTIMIZERS]}.",
     "alpha": (
@@ -38,7 +38,6 @@ OTHER_NAMES = {
     "epsilon": "It is 1e-8, torch's default.",
     "shuffle": "Samples are shuffled in each epoch.",
     "max_fun": "There is no optimizer 'lbfgs'.",
-    "lr": "Use 'learning_rate'.",
     "patience": "Use 'n_iter_no_change', with early_stopping=True.",
 }
 

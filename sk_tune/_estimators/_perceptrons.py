@@ -98,18 +98,7 @@ class _TableParameters(NetworkEstimator):
     _allow_codes: ClassVar[bool] = True
 
     def set_params(self, **params: Any) -> Self:
-        """Set parameters, including those of `numerical_embedding`.
-
-        Parameters
-        ----------
-        **params : dict
-            Names and values.
-
-        Returns
-        -------
-        self
-            The estimator.
-        """
+        """Set parameters, including those of `numerical_embedding`."""
         nested = {n: params.pop(n) for n in [*params] if n.startswith(_NESTED)}
         super().set_params(**params)
         if nested:

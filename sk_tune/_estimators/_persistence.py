@@ -63,18 +63,11 @@ class Persistence:
     input_shape_: tuple[int, ...]
 
     def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
-        """Write the fitted estimator to a safetensors file.
+        """Write the fitted estimator to a safetensors file, completely or not at all.
 
         The file holds the weights, learnt attributes and the training state, so that
         ``partial_fit`` continues exactly.  Callbacks and the code of a user's module are
         not saved.
-
-        Parameters
-        ----------
-        path : str or path-like
-            File to write.  It is replaced completely or not at all.
-        overwrite : bool, default=False
-            Whether to replace an existing file.
 
         Raises
         ------
@@ -90,15 +83,8 @@ class Persistence:
 
         Parameters
         ----------
-        path : str or path-like
-            File to read.
         module : class, callable or torch.nn.Module, default=None
             The module of a ``NetClassifier`` or ``NetRegressor``.
-
-        Returns
-        -------
-        estimator
-            The fitted estimator.
 
         Raises
         ------
@@ -117,11 +103,6 @@ class Persistence:
         output is ``probabilities``, in the order of ``classes_``, or ``prediction`` in the
         units of y.  Steps of NaN at the end of a sequence are padding.  Requires the extra
         ``export``.
-
-        Parameters
-        ----------
-        path : str or path-like
-            File to write.  It is replaced completely or not at all.
 
         Notes
         -----

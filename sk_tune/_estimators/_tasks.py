@@ -30,41 +30,6 @@ from sk_tune.exceptions import DataWarning
 Array = npt.NDArray[Any]
 
 
-_PARTIAL_FIT = """Continue training for `n_epochs` epochs.
-
-Three epochs and then six more give the same network as nine at once: optimizer state, batch
-order, dropout and schedule continue.  `lr_schedule` spans ``max_epochs``; use
-``lr_schedule="constant"`` for a longer stream.{more}
-
-Parameters
-----------
-X : array-like, frame or tensor of shape (n_samples, n_features)
-    Features.
-y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-    Targets.
-{parameters}sample_weight : array-like of shape (n_samples,), default=None
-    Weights of the samples in the loss.
-n_epochs : int, default=1
-    Passes over these samples.
-
-Returns
--------
-self
-    The estimator.
-
-Raises
-------
-ValueError
-    If X or y do not match those of the first call.
-TrainingDivergedError
-    If the loss or a weight becomes infinite or NaN.
-"""
-_CLASSES = """classes : array-like of shape (n_classes,), default=None
-    All labels that can occur, in the first call or in each call; without it, the labels of
-    the first call.
-"""
-
-
 @parameters
 class NetworkClassifier(ClassifierMixin, ClassifierParameters, NetworkEstimator):  # type: ignore[misc]
     """Base of the classifiers.
@@ -85,6 +50,25 @@ class NetworkClassifier(ClassifierMixin, ClassifierParameters, NetworkEstimator)
         *,
         n_epochs: int = 1,
     ) -> Self:
+        """Continue training for `n_epochs` epochs.
+
+        Three epochs and then six more give the same network as nine at once: optimizer
+        state, batch order, dropout and schedule continue.  `lr_schedule` spans
+        ``max_epochs``; use ``lr_schedule="constant"`` for a longer stream.
+
+        Parameters
+        ----------
+        classes : array-like of shape (n_classes,), default=None
+            All labels that can occur, in the first call or in each call; without it, the
+            labels of the first call.
+
+        Raises
+        ------
+        ValueError
+            If X or y do not match the first call's.
+        TrainingDivergedError
+            If the loss or a weight becomes infinite or NaN.
+        """
         has_classes = (
             classes is not None and hasattr(self, "net_") and not self._is_multilabel
         )
@@ -95,31 +79,15 @@ class NetworkClassifier(ClassifierMixin, ClassifierParameters, NetworkEstimator)
             )
         return self._partial_fit(X, y, sample_weight, n_epochs, classes)
 
-    partial_fit.__doc__ = _PARTIAL_FIT.format(more="", parameters=_CLASSES)
-
     def predict_proba(self, X: Any) -> Array:
         """Return the probability of each class.
 
-        Parameters
-        ----------
-        X : array-like, frame or tensor of shape (n_samples, n_features)
-            Features.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_classes)
-            In the order of ``classes_``.  Probabilities of multilabel y are independent and
-            do not sum to 1.
+        Probabilities of multilabel y are independent and do not sum to 1.
         """
         return self._predictions(self._forward(X))
 
     def predict_log_proba(self, X: Any) -> Array:
         """Return the logarithm of the probability of each class.
-
-        Parameters
-        ----------
-        X : array-like, frame or tensor of shape (n_samples, n_features)
-            Features.
 
         Returns
         -------
@@ -133,18 +101,7 @@ class NetworkClassifier(ClassifierMixin, ClassifierParameters, NetworkEstimator)
             return outputs.log_softmax(dim=1).numpy()
 
     def predict(self, X: Any) -> Array:
-        """Return the most probable label of each sample.
-
-        Parameters
-        ----------
-        X : array-like, frame or tensor of shape (n_samples, n_features)
-            Features.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,) or (n_samples, n_classes)
-            Labels as in y; an indicator matrix for multilabel y.
-        """
+        """Return the most probable label of each sample, or the indicators of labels."""
         outputs = self._forward(X)
         if self._is_multilabel:
             return (outputs > 0).numpy().astype(int)
@@ -322,25 +279,27 @@ class NetworkRegressor(RegressorMixin, RegressorParameters, NetworkEstimator):  
     def partial_fit(
         self, X: Any, y: Any, sample_weight: Any = None, *, n_epochs: int = 1
     ) -> Self:
-        return self._partial_fit(X, y, sample_weight, n_epochs)
+        """Continue training for `n_epochs` epochs.
 
-    partial_fit.__doc__ = _PARTIAL_FIT.format(
-        more="  The\ntarget is standardised as in the first call.", parameters=""
-    )
+        Three epochs and then six more give the same network as nine at once: optimizer
+        state, batch order, dropout and schedule continue.  `lr_schedule` spans
+        ``max_epochs``; use ``lr_schedule="constant"`` for a longer stream.  The target is
+        standardised as in the first call.
+
+        Raises
+        ------
+        ValueError
+            If X or y do not match the first call's.
+        TrainingDivergedError
+            If the loss or a weight becomes infinite or NaN.
+        """
+        return self._partial_fit(X, y, sample_weight, n_epochs)
 
     def predict(self, X: Any) -> Array:
         """Return the predicted targets.
 
-        Parameters
-        ----------
-        X : array-like, frame or tensor of shape (n_samples, n_features)
-            Features.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,) or (n_samples, n_outputs_)
-            In the units of y.  Of type ``dtype`` for one output; float64 for several, as
-            scikit-learn's estimator checks require.
+        They have type ``dtype`` for one output, and float64 for several, as scikit-learn's
+        estimator checks require.
         """
         return self._predictions(self._forward(X))
 

@@ -95,35 +95,13 @@ class _NetEstimator(NetworkEstimator):
     _global_rng: ClassVar[bool] = True
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:  # noqa: FBT001
-        """Return the parameters, including the module's.
-
-        Parameters
-        ----------
-        deep : bool, default=True
-            Without effect, since the module is not an estimator.
-
-        Returns
-        -------
-        dict
-            Names and values.
-        """
+        """Return the parameters, including the module's."""
         params: dict[str, Any] = super().get_params(deep)
         params.update({k: v for k, v in vars(self).items() if k.startswith(_PREFIX)})
         return params
 
     def set_params(self, **params: Any) -> Self:
-        """Set parameters, including the module's.
-
-        Parameters
-        ----------
-        **params : dict
-            Names and values.
-
-        Returns
-        -------
-        self
-            The estimator.
-        """
+        """Set parameters, including the module's."""
         module_params = {k: v for k, v in params.items() if k.startswith(_PREFIX)}
         super().set_params(**{k: v for k, v in params.items() if k not in module_params})
         self.__dict__.update(module_params)

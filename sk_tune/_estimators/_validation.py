@@ -122,7 +122,7 @@ def check_features(estimator: Any, X: Any, *, reset: bool) -> Array:
         with np.errstate(over="ignore"):
             checked: Array = validate_data(
                 estimator,
-                _from_list(X) if isinstance(X, list) else as_array(X),
+                np.asarray(X) if isinstance(X, list) else as_array(X),
                 reset=reset,
                 dtype=np.dtype(estimator.dtype),
                 order="C",
@@ -140,9 +140,15 @@ def check_features(estimator: Any, X: Any, *, reset: bool) -> Array:
 
 
 def _other_shapes(estimator: Any, X: Any) -> str:
-    """Return advice on the form of X, if it is a dict, or has too many axes."""
+    """Return advice on the form of X: a dict, unequal rows or too many axes."""
     if isinstance(X, dict):
         return "X must be one array or table; NetClassifier and NetRegressor take dicts."
+    lengths = {len(row) for row in X if hasattr(row, "__len__")} if type(X) is list else {}
+    if len(lengths) > 1:
+        return (
+            f"All rows of X must be equally long. Got from {min(lengths)} to "
+            f"{max(lengths)}. Recurrent networks take sequences of unequal length."
+        )
     if estimator._allow_nd or getattr(X, "ndim", 2) not in {3, 4}:
         return ""
     task = "Regressor" if is_regressor(estimator) else "Classifier"
@@ -150,19 +156,6 @@ def _other_shapes(estimator: Any, X: Any) -> str:
         f"CNN{task} takes images, RNN{task} sequences; {type(estimator).__name__} takes "
         "flat samples, for example X.reshape(len(X), -1)."
     )
-
-
-def _from_list(X: list[Any]) -> Array:
-    try:
-        return np.asarray(X)
-    except ValueError as error:
-        lengths = sorted({len(row) for row in X if hasattr(row, "__len__")})
-        if len(lengths) < 2:
-            raise
-        raise ValueError(
-            f"All rows of X must be equally long. Got from {lengths[0]} to {lengths[-1]}. "
-            "Recurrent networks take sequences of unequal length."
-        ) from error
 
 
 def check_complete(estimator: Any, y: Any) -> None:
@@ -280,37 +273,20 @@ def check_indicator(y: Array) -> None:
 
 
 def _columns_at_fault(X: Any) -> str:
-    """Return a sentence on the columns of text or with NaN, if X has columns."""
+    """Return a sentence on the columns of text or with NaN, if X is a table."""
     frame = _as_frame(X)
-    if frame is None:
-        return _positions_of_nan(X)
-    # Select by position, because X[number] may select a row of a frame.
-    columns = dict(zip(frame.schema, frame.iter_columns(), strict=True))
-    for name, dtype in frame.schema.items():
-        if not (dtype.is_numeric() or dtype == nw.Boolean):
-            text = _first_text(columns[name].to_list())
-            if text is not None:
-                return f"Column {name!r} holds text, for example {text!r}. {_ENCODE}"
-    # pandas recognises None, NaN, NaT and NA.
-    counts = {
-        name: int(pd.isna(pd.Series(column.to_list(), dtype=object)).sum())
-        for name, column in columns.items()
-    }
-    return _sentence_on_missing(counts)
-
-
-def _positions_of_nan(X: Any) -> str:
     try:
-        values = np.asarray(as_array(X))
-        if values.ndim != 2 or np.iscomplexobj(values):
-            return ""
-        counts = np.isnan(values.astype(np.float64)).sum(axis=0)
+        # Without pyarrow, which conversions of polars to pandas need.
+        columns = as_array(X) if frame is None else frame.to_dict(as_series=False)
+        table = pd.DataFrame(columns)
     except (TypeError, ValueError):
         return ""
-    return _sentence_on_missing(dict(enumerate(counts.tolist())))
-
-
-def _sentence_on_missing(counts: dict[Any, int]) -> str:
+    for name, column in {} if frame is None else table.items():
+        text = _first_text(column.tolist())
+        if text is not None:
+            return f"Column {name!r} holds text, for example {text!r}. {_ENCODE}"
+    # pandas recognises None, NaN, NaT and NA.
+    counts = table.isna().sum()
     named = listed([f"{name!r} ({n})" for name, n in counts.items() if n], _N_NAMED)
     return f"Columns with NaN (number of NaN): {named}. {_FILL}" if named else ""
 

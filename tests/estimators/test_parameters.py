@@ -136,7 +136,7 @@ def test_names_of_scikit_learns_mlp_get_advice(name):
     cls = getattr(sk_tune, name)
     names = inspect.signature(cls).parameters
     others = {*inspect.signature(SklearnMLP).parameters, "hidden_size", "width"}
-    others |= {"lr", "patience"}
+    others.add("patience")
     without_one = {"shuffle", "beta_2", "epsilon", "max_fun"}
     module = {"module": torch.nn.Linear} if name.startswith("Net") else {}
 
