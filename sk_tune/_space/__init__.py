@@ -3,7 +3,7 @@
 """Search spaces: parameters, their values, and dependencies between them."""
 
 from sk_tune._space._conversion import AnySpace, as_space, points_of, skopt_space
-from sk_tune._space._dimensions import Distribution, IntegerRange, Interval, Values
+from sk_tune._space._dimensions import Distribution, Range, Values
 from sk_tune._space._space import Candidate, Choice, Space
 from sk_tune._space._table_space import table_defaults, table_space
 
@@ -12,8 +12,7 @@ __all__ = [
     "Candidate",
     "Choice",
     "Distribution",
-    "IntegerRange",
-    "Interval",
+    "Range",
     "Space",
     "Values",
     "as_space",

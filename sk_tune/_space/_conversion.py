@@ -13,8 +13,7 @@ import skopt.space
 from sk_tune._space._dimensions import (
     Dimension,
     Distribution,
-    IntegerRange,
-    Interval,
+    Range,
     Values,
     plain,
 )
@@ -190,11 +189,9 @@ def _range(name: str, low: Any, high: Any, is_log: bool, is_integer: bool) -> Di
         raise SpaceError(
             f"The bounds of {name!r} must be > 0 for the prior 'log-uniform'. {bounds}"
         )
-    if is_integer:
-        low, high = int(low), int(high)
-        return Values([low]) if low == high else IntegerRange(low, high, is_log)
-    low, high = float(low), float(high)
-    return Values([low]) if low == high else Interval(low, high, is_log)
+    kind = int if is_integer else float
+    low, high = kind(low), kind(high)
+    return Values([low]) if low == high else Range(low, high, is_log, is_integer)
 
 
 def _from_distribution(name: str, frozen: Any) -> Dimension:
@@ -280,16 +277,12 @@ def points_of(
 
 
 def _converted(name: str, dimension: Dimension, drawn: Sequence[Any]) -> Any:
-    if isinstance(dimension, IntegerRange | Interval | Distribution):
+    if isinstance(dimension, Range | Distribution):
         prior = "log-uniform" if dimension.is_log else "uniform"
-        is_integer = isinstance(dimension, IntegerRange)
-        if isinstance(dimension, Distribution):
-            is_integer = hasattr(dimension.frozen, "pmf")
-            low, high = dimension.support
-            low = low if np.isfinite(low) else min(drawn, default=0.0)
-            high = high if np.isfinite(high) else max(drawn, default=1.0)
-        else:
-            low, high = dimension.low, dimension.high
+        low, high = dimension.low, dimension.high
+        low = low if np.isfinite(low) else min(drawn, default=0.0)
+        high = high if np.isfinite(high) else max(drawn, default=1.0)
+        is_integer = dimension.is_integer
         if is_integer:
             low, high = int(low), int(high)
         if low >= high:

@@ -9,9 +9,8 @@ the dimension.  Where several codes decode to one value, `snap` maps them to the
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -158,92 +157,56 @@ class Values(Dimension):
 
 
 @dataclass(frozen=True, slots=True)
-class Interval(Dimension):
-    """Real numbers between two bounds.
-
-    Parameters
-    ----------
-    low, high : float
-        Inclusive bounds, low < high.
-    is_log : bool, default=False
-        Whether the values are uniform in the logarithm.
-    """
+class Range(Dimension):
+    """Numbers between two inclusive bounds; with `is_log` uniform in the logarithm."""
 
     low: float
     high: float
     is_log: bool = False
-
-    def encode(self, value: Any) -> float:
-        slack = _ROUNDING * (self.high - self.low)
-        if not self.low - slack <= _number(value) <= self.high + slack:
-            raise LookupError
-        value = min(max(float(value), self.low), self.high)
-        low, high = self._ends()
-        return ((math.log(value) if self.is_log else value) - low) / (high - low)
-
-    def decode(self, code: float) -> float:
-        low, high = self._ends()
-        value = low + float(code) * (high - low)
-        value = math.exp(value) if self.is_log else value
-        return min(max(value, self.low), self.high)
-
-    def snap(self, codes: Codes) -> Codes:
-        return np.clip(codes, 0.0, 1.0)
-
-    def _ends(self) -> tuple[float, float]:
-        if self.is_log:
-            return math.log(self.low), math.log(self.high)
-        return self.low, self.high
-
-
-@dataclass(frozen=True, slots=True)
-class IntegerRange(Dimension):
-    """Integers between two inclusive bounds.
-
-    With `is_log` they are uniform in the logarithm.
-    """
-
-    low: int
-    high: int
-    is_log: bool = False
+    is_integer: bool = False
 
     @property
-    def n_points(self) -> int:
-        return self.high - self.low + 1
+    def n_points(self) -> int | None:
+        return int(self.high - self.low) + 1 if self.is_integer else None
 
     @property
     def is_listed(self) -> bool:
-        return not self.is_log
+        return self.is_integer and not self.is_log
 
-    def at(self, index: int) -> int:
-        return self.low + int(index)
+    def at(self, index: int) -> Any:
+        return self.low + index if self.is_integer else Dimension.at(self, index)
 
     def encode(self, value: Any) -> float:
-        if not self.low <= _number(value) <= self.high or value != int(value):
+        number = _number(value)
+        slack = 0.0 if self.is_integer else _ROUNDING * (self.high - self.low)
+        if not self.low - slack <= number <= self.high + slack:
             raise LookupError
-        return float(self._codes(np.array([value]))[0])
+        if self.is_integer and number % 1:
+            raise LookupError
+        return float(self._codes(np.clip([number], self.low, self.high))[0])
 
-    def decode(self, code: float) -> int:
-        return int(self._integers(np.array([float(code)]))[0])
+    def decode(self, code: float) -> Any:
+        value = self._values(np.array([float(code)]))[0]
+        return int(value) if self.is_integer else float(value)
 
     def snap(self, codes: Codes) -> Codes:
-        return self._codes(self._integers(codes))
+        return self._codes(self._values(codes)) if self.is_integer else np.clip(codes, 0, 1)
 
-    def _integers(self, codes: Codes) -> Codes:
+    def _values(self, codes: Codes) -> Codes:
         low, high = self._ends()
         values = low + codes * (high - low)
         values = np.exp(values) if self.is_log else values
-        return np.clip(np.floor(values), self.low, self.high)
+        return np.clip(np.floor(values) if self.is_integer else values, self.low, self.high)
 
-    def _codes(self, integers: Codes) -> Codes:
-        # Every integer owns the codes of the real numbers up to the next integer.
+    def _codes(self, values: Codes) -> Codes:
         low, high = self._ends()
-        middles = integers + 0.5
-        return ((np.log(middles) if self.is_log else middles) - low) / (high - low)
+        values = values + 0.5 if self.is_integer else values
+        return ((np.log(values) if self.is_log else values) - low) / (high - low)
 
     def _ends(self) -> tuple[float, float]:
-        low, end = self.low, self.high + 1
-        return (math.log(low), math.log(end)) if self.is_log else (low, end)
+        # Every integer has the codes of the numbers up to the next integer.
+        low, high = self.low, self.high + self.is_integer
+        return (math.log(low), math.log(high)) if self.is_log else (low, high)
 
 
 class Distribution(Dimension):
@@ -254,11 +217,11 @@ class Distribution(Dimension):
 
     def __init__(self, frozen: Any) -> None:
         self.frozen = frozen
-        self._is_discrete = hasattr(frozen, "pmf")
+        self.is_integer = hasattr(frozen, "pmf")
         self.is_log = getattr(getattr(frozen, "dist", None), "name", "") in _LOG_UNIFORM
         low, high = frozen.support() if hasattr(frozen, "support") else (-np.inf, np.inf)
-        self.support = float(low), float(high)
-        self._n_points = self._count() if self._is_discrete and self.has_codes else None
+        self.low, self.high = float(low), float(high)
+        self._n_points = self._count() if self.is_integer and self.has_codes else None
 
     @property
     def n_points(self) -> int | None:
@@ -273,34 +236,34 @@ class Distribution(Dimension):
 
     def encode(self, value: Any) -> float:
         number = _number(value)
-        low, high = self.support
+        low, high = self.low, self.high
         slack = _ROUNDING * (high - low) if np.isfinite(high - low) else 0.0
         if not low - slack <= number <= high + slack:
             raise LookupError
-        if self._is_discrete and not self.frozen.pmf(number) > 0:
+        if self.is_integer and not self.frozen.pmf(number) > 0:
             raise LookupError
         code = self._quantiles(np.array([number]))[0]
         return float(self.snap(np.array([code]))[0])
 
     def decode(self, code: float) -> Any:
         value = self.frozen.ppf(self._inside(np.array([float(code)])))[0]
-        return int(value) if self._is_discrete else float(value)
+        return int(value) if self.is_integer else float(value)
 
     def snap(self, codes: Codes) -> Codes:
         inside = self._inside(codes)
-        return self._quantiles(self.frozen.ppf(inside)) if self._is_discrete else inside
+        return self._quantiles(self.frozen.ppf(inside)) if self.is_integer else inside
 
     def _quantiles(self, values: Codes) -> Codes:
         quantiles = np.asarray(self.frozen.cdf(values), dtype=float)
-        if self._is_discrete:
+        if self.is_integer:
             # The middle of the step, from which rounding cannot reach the neighbour.
             quantiles = quantiles - self.frozen.pmf(values) / 2
         return quantiles
 
     def _inside(self, codes: Codes) -> Codes:
-        if self._is_discrete:
+        if self.is_integer:
             return np.clip(codes, _EDGE, 1 - _EDGE)
-        low, high = self.support
+        low, high = self.low, self.high
         return np.clip(
             codes,
             0.0 if np.isfinite(low) else _TAIL,
@@ -308,7 +271,7 @@ class Distribution(Dimension):
         )
 
     def _count(self) -> int | None:
-        low, high = self.support
+        low, high = self.low, self.high
         if not np.isfinite(high - low):
             return None
         if high - low >= _MANY:
@@ -328,41 +291,27 @@ def _number(value: Any) -> float:
 
 
 def _are_numbers(values: Sequence[Any] | NDArray[Any]) -> bool:
-    if len(values) < 2:
-        return False
-    if isinstance(values, range):
-        return True
-    if isinstance(values, np.ndarray) and values.dtype != object:
-        return values.ndim == 1 and values.dtype.kind in "iuf" and _all_finite(values)
-    kinds = {type(value) for value in values}
-    return (
-        bool not in kinds
-        and all(issubclass(k, Real) for k in kinds)
-        and _all_finite(values)
-    )
-
-
-def _all_finite(values: Sequence[Any] | NDArray[Any]) -> bool:
-    return bool(np.isfinite(np.asarray(values, dtype=float)).all())
+    if len(values) < 2 or isinstance(values, range):
+        return len(values) > 1
+    return all(is_number(v) and math.isfinite(v) for v in values)
 
 
 def _position(values: Sequence[Any] | NDArray[Any], value: Any) -> int:
-    """Return the index of a value: of the same object, else of the first equal one."""
+    """Return the index of a value: of the object, an equal one of its type, any equal."""
     if isinstance(values, range):
         if isinstance(value, float) and value.is_integer():
             value = int(value)
         if value not in values:
             raise LookupError
         return values.index(value)
-    for index, other in enumerate(values):
-        if other is value:
-            return index
-    for same_type in (True, False):
+    tests: list[Callable[[Any], bool]] = [
+        lambda other: other is value,
+        lambda other: type(other) is type(value) and _are_equal(other, value),
+        lambda other: _are_equal(other, value),
+    ]
+    for test in tests:
         for index, other in enumerate(values):
-            other = plain(other)
-            if same_type and type(other) is not type(value):
-                continue
-            if _are_equal(other, value):
+            if test(plain(other)):
                 return index
     raise LookupError
 

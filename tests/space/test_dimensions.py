@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from sklearn.svm import SVC
 
-from sk_tune._space import Distribution, IntegerRange, Interval, Values
+from sk_tune._space import Distribution, Range, Values
 
 UNIT = st.floats(0.0, 1.0, exclude_max=True)
 N_DRAWS = 2000
@@ -18,7 +18,7 @@ N_DRAWS = 2000
 def test_integers_keep_their_value_through_codes(is_log, low, width, code):
     """Decoding is inverse to encoding, and snapping is encoding the value of a code."""
     low = max(low, 1) if is_log else low
-    integers = IntegerRange(low, low + width, is_log=is_log)
+    integers = Range(low, low + width, is_log, is_integer=True)
     value = integers.decode(code)
 
     assert type(value) is int
@@ -31,7 +31,7 @@ def test_integers_keep_their_value_through_codes(is_log, low, width, code):
 def test_intervals_keep_their_value_through_codes(low, factor, code):
     """Both scales are inverse to themselves, and keep to the bounds."""
     for is_log in (False, True):
-        interval = Interval(low, low * factor, is_log)
+        interval = Range(low, low * factor, is_log)
         value = interval.decode(code)
 
         assert low <= value <= low * factor
@@ -203,7 +203,7 @@ def test_uniform_numbers_are_spread_by_weights(values):
 
 
 @pytest.mark.parametrize("value", [-1, 11, 2.5, "3", None, True, float("nan")])
-@pytest.mark.parametrize("dimension", [IntegerRange(0, 10), Values([0, 5, 10])])
+@pytest.mark.parametrize("dimension", [Range(0, 10, is_integer=True), Values([0, 5, 10])])
 def test_what_is_not_among_the_values_has_no_code(dimension, value):
     """The space makes an error of it that names the parameter."""
     with pytest.raises(LookupError):
@@ -212,12 +212,12 @@ def test_what_is_not_among_the_values_has_no_code(dimension, value):
 
 def test_a_bound_that_was_rounded_is_inside():
     """A value that left the interval by the last digit is at its end."""
-    assert Interval(0.1, 0.3).encode(np.nextafter(0.3, 1)) == 1.0
+    assert Range(0.1, 0.3).encode(np.nextafter(0.3, 1)) == 1.0
     with pytest.raises(LookupError):
-        Interval(0.1, 0.3).encode(0.31)
+        Range(0.1, 0.3).encode(0.31)
 
 
-@pytest.mark.parametrize("dimension", [Interval(0, 1), Distribution(stats.norm())])
+@pytest.mark.parametrize("dimension", [Range(0, 1), Distribution(stats.norm())])
 def test_what_is_not_listed_has_no_index(dimension):
     """Asking for a value by its index is an error."""
     with pytest.raises(IndexError):
