@@ -37,9 +37,9 @@ def as_space(
 
     A parameter may be a list or array of values, a distribution with ``rvs``, a dimension
     of scikit-optimize, a tuple ``(low, high)`` or ``(low, high, prior)``, or a
-    :class:`~sk_tune._search.Choice`. Each candidate follows one element of a list of dicts;
-    in pairs (dict, int), the number is that of the dict's candidates. Without
-    `tuples_are_ranges` a tuple is a list of values, as in scikit-learn; an empty dict
+    :class:`~sk_tune.Choice`. Each candidate follows one element of a list of dicts; the
+    number in a pair (dict, int) is the dict's number of candidates. Without
+    `tuples_are_ranges` a tuple is a list of values, as in scikit-learn. An empty dict
     leaves the estimator unchanged, if it `may_be_empty`.
 
     Raises SpaceError, which names the parameter, and TypeError if there are no dicts, as
@@ -51,28 +51,20 @@ def as_space(
     """
     if isinstance(param_distributions, Space):
         return param_distributions
-    if isinstance(param_distributions, Mapping):
-        dicts, n_iters = [param_distributions], [None]
-    elif isinstance(param_distributions, Sequence) and not isinstance(
-        param_distributions, str
-    ):
-        pairs = [_dict_and_n_iter(element) for element in param_distributions]
-        dicts, n_iters = [d for d, _ in pairs], [n for _, n in pairs]
-    else:
-        raise TypeError(
-            "The space must be a dict or a list of dicts. "
-            f"Got {param_distributions!r} instead."
-        )
-    if not any(dicts) and not (may_be_empty and len(dicts) == 1):
-        raise SpaceError(
-            "The space must have at least one parameter. "
-            f"Got {param_distributions!r} instead."
-        )
-    groups = tuple(_group(d, frozenset(), tuples_are_ranges) for d in dicts)
-    if len(groups) == 1:
-        return Space(groups[0], tuple(n_iters))
-    node = Node(None, Values(range(len(groups)), keeps_order=False), groups)
-    return Space(Group((node,)), tuple(n_iters))
+    got = f"Got {param_distributions!r} instead."
+    described = param_distributions
+    if isinstance(described, Mapping):
+        described = [described]
+    if isinstance(described, str) or not isinstance(described, Sequence):
+        raise TypeError(f"The space must be a dict or a list of dicts. {got}")
+    pairs = [_dict_and_n_iter(element) for element in described]
+    if not any(d for d, _ in pairs) and not (may_be_empty and len(pairs) == 1):
+        raise SpaceError(f"The space must have at least one parameter. {got}")
+    groups = tuple(_group(d, frozenset(), tuples_are_ranges) for d, _ in pairs)
+    root = groups[0]
+    if len(groups) > 1:
+        root = Group((Node(None, Values(range(len(groups)), keeps_order=False), groups),))
+    return Space(root, tuple(n_iter for _, n_iter in pairs))
 
 
 def _dict_and_n_iter(element: Any) -> tuple[Any, Any]:
@@ -86,6 +78,10 @@ def _dict_and_n_iter(element: Any) -> tuple[Any, Any]:
         "The elements of a list of spaces must be dicts or (dict, int) pairs. "
         f"Got {element!r} instead."
     )
+
+
+def _error(noun: str, name: str, must: str, got: Any) -> SpaceError:
+    return SpaceError(f"The {noun} of {name!r} must {must}. Got {got!r} instead.")
 
 
 def _group(space: Mapping[Any, Any], outer: frozenset[str], are_ranges: bool) -> Group:  # noqa: FBT001
@@ -104,9 +100,9 @@ def _group(space: Mapping[Any, Any], outer: frozenset[str], are_ranges: bool) ->
         tuple(_node(name, space[name], inside, are_ranges) for name in sorted(space))
     )
     # Two choices that are active together may not set the same parameter.
-    set_by: dict[str, str | None] = {}
+    set_by: dict[str | None, str | None] = {}
     for node in group.nodes:
-        for name in {name for below in node.groups for name in below.names()}:
+        for name in {column.name for below in node.groups for column in below.columns()}:
             if name in set_by:
                 raise SpaceError(
                     f"Only one choice may set {name!r}. "
@@ -125,70 +121,50 @@ def _node(name: str, described: Any, outer: frozenset[str], are_ranges: bool) ->
     for pair in pairs:
         is_pair = isinstance(pair, tuple | list) and len(pair) == 2
         if not is_pair or not isinstance(pair[1], Mapping):
-            raise SpaceError(
-                f"The options of {name!r} must be a dict of dicts, or (value, dict) pairs. "
-                f"Got {pair!r} instead."
-            )
+            must = "be a dict of dicts, or (value, dict) pairs"
+            raise _error("options", name, must, pair)
     values = Values([value for value, _ in pairs], keeps_order=False)
     return Node(name, values, tuple(_group(space, outer, are_ranges) for _, space in pairs))
 
 
 def _dimension(name: str, described: Any, are_ranges: bool) -> Dimension:  # noqa: FBT001
+    if isinstance(described, skopt.space.Categorical):
+        weights = described.prior
+        shares = None if weights is None else tuple(map(float, weights))
+        return Values(described.categories, shares, keeps_order=False)
+    if isinstance(described, skopt.space.Real | skopt.space.Integer):
+        is_integer = isinstance(described, skopt.space.Integer)
+        return _range(name, described.low, described.high, described.prior, is_integer)
     if isinstance(described, skopt.space.Dimension):
-        return _from_skopt(name, described)
+        raise _unknown(name, described)
     if hasattr(described, "rvs"):
         return _from_distribution(name, described)
-    if are_ranges and isinstance(described, tuple) and _is_range(name, described):
-        low, high, *options = described
+    if are_ranges and isinstance(described, tuple) and _is_range(described):
+        low, high, prior = (*described, "uniform")[:3]
         is_integer = isinstance(low, Integral) and isinstance(high, Integral)
-        is_log = bool(options) and options[0] == "log-uniform"
-        return _range(name, low, high, is_log, is_integer)
+        return _range(name, low, high, prior, is_integer)
     return _listed(name, described)
 
 
-def _from_skopt(name: str, dimension: Any) -> Dimension:
-    if isinstance(dimension, skopt.space.Categorical):
-        categories, weights = dimension.categories, dimension.prior
-        return Values(
-            categories,
-            None if weights is None else tuple(float(w) for w in weights),
-            keeps_order=False,
-        )
-    if not isinstance(dimension, skopt.space.Real | skopt.space.Integer):
-        raise _unknown(name, dimension)
-    is_integer = isinstance(dimension, skopt.space.Integer)
-    is_log = dimension.prior == "log-uniform"
-    return _range(name, dimension.low, dimension.high, is_log, is_integer)
-
-
-def _is_range(name: str, described: tuple[Any, ...]) -> bool:
+def _is_range(described: tuple[Any, ...]) -> bool:
     """Return whether scikit-optimize would take a tuple as a range."""
     bounds, options = described[:2], described[2:]
     are_numbers = len(bounds) == 2 and all(map(is_number, bounds))
-    if (
-        not are_numbers
-        or len(options) > 2
-        or not all(isinstance(r, str) for r in options[:1])
-    ):
-        return False
-    if options and options[0] not in _PRIORS:
-        raise SpaceError(
-            f"The prior of {name!r} must be a str among {set(_PRIORS)}. "
-            f"Got {options[0]!r} instead."
-        )
-    return True
+    return are_numbers and (
+        not options or (len(options) < 3 and isinstance(options[0], str))
+    )
 
 
-def _range(name: str, low: Any, high: Any, is_log: bool, is_integer: bool) -> Dimension:  # noqa: FBT001
-    bounds = f"Got ({low!r}, {high!r}) instead."
+def _range(name: str, low: Any, high: Any, prior: str, is_integer: bool) -> Dimension:  # noqa: FBT001
+    is_log = prior == "log-uniform"
+    if prior not in _PRIORS:
+        raise _error("prior", name, f"be a str among {set(_PRIORS)}", prior)
     if not (math.isfinite(low) and math.isfinite(high)):
-        raise SpaceError(f"The bounds of {name!r} must be finite numbers. {bounds}")
+        raise _error("bounds", name, "be finite numbers", (low, high))
     if low > high:
-        raise SpaceError(f"The bounds of {name!r} must satisfy low <= high. {bounds}")
+        raise _error("bounds", name, "satisfy low <= high", (low, high))
     if is_log and low <= 0:
-        raise SpaceError(
-            f"The bounds of {name!r} must be > 0 for the prior 'log-uniform'. {bounds}"
-        )
+        raise _error("bounds", name, "be > 0 for the prior 'log-uniform'", (low, high))
     kind = int if is_integer else float
     low, high = kind(low), kind(high)
     return Values([low]) if low == high else Range(low, high, is_log, is_integer)
@@ -202,33 +178,28 @@ def _from_distribution(name: str, frozen: Any) -> Dimension:
             low, high = frozen.support()
         except TypeError as error:
             # norm itself looks frozen; loguniform itself lacks arguments.
-            raise SpaceError(
-                f"The distribution of {name!r} must be frozen, as in loguniform(1e-4, 1). "
-                f"Got {frozen!r} instead."
-            ) from error
+            must = "be frozen, as in loguniform(1e-4, 1)"
+            raise _error("distribution", name, must, frozen) from error
         if np.isnan(low) or np.isnan(high):
             arguments = (*getattr(frozen, "args", ()), *getattr(frozen, "kwds", {}).items())
-            raise SpaceError(
-                f"The distribution of {name!r} must have parameters in their domain. "
-                f"Got {arguments!r} instead."
-            )
+            must = "have parameters in their domain"
+            raise _error("distribution", name, must, arguments)
     return Distribution(frozen)
 
 
 def _listed(name: str, described: Any) -> Dimension:
-    if isinstance(described, str | bytes | Mapping) or not isinstance(described, Iterable):
-        raise _unknown(name, described)
-    if isinstance(described, np.ndarray) and described.ndim == 0:
-        raise _unknown(name, described)
     # A set has no reproducible order.
-    if isinstance(described, set | frozenset):
+    is_single = isinstance(described, str | bytes | Mapping | set | frozenset)
+    if (
+        is_single
+        or not isinstance(described, Iterable)
+        or getattr(described, "shape", None) == ()
+    ):
         raise _unknown(name, described)
     is_indexed = isinstance(described, Sequence | np.ndarray)
     values: Any = described if is_indexed else list(described)
     if len(values) == 0:
-        raise SpaceError(
-            f"The values of {name!r} must be a non-empty sequence. Got {values!r} instead."
-        )
+        raise _error("values", name, "be a non-empty sequence", values)
     return Values(values)
 
 
@@ -246,6 +217,8 @@ def skopt_space(space: Space, candidates: Sequence[Candidate]) -> list[Any] | No
 
     None if some parameters depend on others, which scikit-optimize cannot express. The
     candidates bound distributions with infinite support.
+
+    >>> from sk_tune._space import as_space, skopt_space
     >>> skopt_space(as_space({"rate": (1e-4, 1.0, "log-uniform")}), [])
     [Real(low=0.0001, high=1.0, prior='log-uniform', transform='identity')]
     """
@@ -265,15 +238,11 @@ def points_of(
 
     Values that scikit-optimize cannot look up, such as tuples, become their ``repr``.
     """
-    return [
-        [
-            _category(c[d.name])
-            if isinstance(d, skopt.space.Categorical)
-            else plain(c[d.name])
-            for d in dimensions
-        ]
-        for c in candidates
+    kinds = [
+        (d.name, _category if isinstance(d, skopt.space.Categorical) else plain)
+        for d in dimensions
     ]
+    return [[convert(c[name]) for name, convert in kinds] for c in candidates]
 
 
 def _converted(name: str, dimension: Dimension, drawn: Sequence[Any]) -> Any:

@@ -10,8 +10,9 @@ Notation: N candidates, D columns.
 """
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -46,27 +47,27 @@ class Choice:
     def __init__(
         self, options: Mapping[Any, Mapping[str, Any]] | Iterable[tuple[Any, Any]]
     ) -> None:
-        self.options = options
+        # An iterator can be read only once.
+        self.options = options if isinstance(options, Mapping) else list(options)
 
     def pairs(self) -> list[Any]:
-        """Return the options as given, unchecked.
+        """Return the options, unchecked.
 
         Returns
         -------
         list of (value, dict) pairs
             In the order of `options`.
         """
-        if isinstance(self.options, Mapping):
-            return list(self.options.items())
-        # Stored, because an iterator can be read only once.
-        self.options = list(self.options)
-        return list(self.options)
+        options = self.options
+        return list(options.items() if isinstance(options, Mapping) else options)
 
     def __repr__(self) -> str:
         return f"Choice({', '.join(repr(pair[0]) for pair in self.pairs())})"
 
 
 Candidate = dict[str, Any]
+# A choice between groups that is not a parameter is named None.
+Drawn = dict[str | None, Any]
 
 # Candidates whose codes differ by less are equal.
 _N_DIGITS = 9
@@ -107,7 +108,9 @@ class Group:
         """Number of distinct settings; None if infinite."""
         return _total([node.n_points for node in self.nodes], math.prod)
 
-    def columns(self, parent: int | None, parent_value: int, start: int) -> list["Column"]:
+    def columns(
+        self, parent: int | None = None, parent_value: int = 0, start: int = 0
+    ) -> list["Column"]:
         """Return the columns of all nodes and descendants, numbered from `start`."""
         columns: list[Column] = []
         for node in self.nodes:
@@ -117,40 +120,30 @@ class Group:
                 columns += group.columns(place, value, start + len(columns))
         return columns
 
-    def names(self) -> Iterator[str]:
-        """Yield the names of all parameters, including those of choices."""
-        for node in self.nodes:
-            if node.name is not None:
-                yield node.name
-            for group in node.groups:
-                yield from group.names()
-
-    def draw(self, rng: RandomState) -> Candidate:
+    def draw(self, rng: RandomState) -> Drawn:
         """Return all parameters, set at random."""
-        params: Candidate = {}
+        params: Drawn = {}
         for node in self.nodes:
-            if not node.groups:
-                _set(params, node.name, node.dimension.sample(rng))
-            else:
+            if node.groups:
                 index = int(rng.randint(len(node.groups)))
-                _set(params, node.name, node.dimension.at(index))
+                params[node.name] = node.dimension.at(index)
                 params |= node.groups[index].draw(rng)
+            else:
+                params[node.name] = node.dimension.sample(rng)
         return params
 
-    def at(self, index: int) -> Candidate:
+    def at(self, index: int) -> Drawn:
         """Return the settings of all parameters at an index of the listing."""
-        params: Candidate = {}
+        params: Drawn = {}
         # The last name varies fastest, as in scikit-learn's ParameterGrid.
         for node in reversed(self.nodes):
             index, offset = divmod(index, node.n_points or 1)
             if not node.groups:
-                _set(params, node.name, node.dimension.at(offset))
-                continue
+                params[node.name] = node.dimension.at(offset)
             for value, group in enumerate(node.groups):
                 n_points = group.n_points or 1
                 if offset < n_points:
-                    _set(params, node.name, node.dimension.at(value))
-                    params |= group.at(offset)
+                    params |= {node.name: node.dimension.at(value), **group.at(offset)}
                     break
                 offset -= n_points
         return params
@@ -240,9 +233,9 @@ class Space:
     def __init__(self, root: Group, n_iters: tuple[int | None, ...] = (None,)) -> None:
         self.root = root
         self.n_iters = n_iters
-        self.names = sorted(set(root.names()))
         self.n_points = root.n_points
-        self.columns = tuple(root.columns(None, 0, 0))
+        self.columns = tuple(root.columns())
+        self.names = sorted({c.name for c in self.columns if c.name is not None})
         self.is_listed = all(
             column.dimension.is_listed and column.dimension.n_points is not None
             for column in self.columns
@@ -287,7 +280,10 @@ class Space:
             candidates = [self.root.at(index) for index in indices]
         else:
             candidates = [self.root.draw(rng) for _ in range(n)]
-        return [dict(sorted(params.items())) for params in candidates]
+        return [
+            {name: params[name] for name in self.names if name in params}
+            for params in candidates
+        ]
 
     def check_codes(self, user: str) -> None:
         """Raise SpaceError, which names the `user` of codes, if a value has no code."""
@@ -412,17 +408,11 @@ def _encode_unnamed(node: Node, params: Candidate) -> list[float]:
 
 
 def _neutral(group: Group) -> list[float]:
-    return [column.neutral for column in group.columns(None, 0, 0)]
-
-
-def _set(params: Candidate, name: str | None, value: Any) -> None:
-    if name is not None:
-        params[name] = value
+    return [column.neutral for column in group.columns()]
 
 
 def _total(counts: list[int | None], combine: Any) -> int | None:
-    finite_counts = [count for count in counts if count is not None]
-    return combine(finite_counts) if len(finite_counts) == len(counts) else None
+    return None if None in counts else combine(counts)
 
 
 def _draw_indices(
@@ -437,15 +427,12 @@ def _draw_indices(
         remaining = [index for index in range(n_points) if index not in drawn]
         indices = [remaining[place] for place in rng.permutation(len(remaining))[:n]]
     else:
-        # Most draws are new, so that repeats can be discarded.
+        # Most draws are new, so that repeats can be discarded.  numpy's integers end at 64
+        # bits; a hundred parameters have more combinations.
+        source = Random(int(rng.randint(2**31)))
         chosen: dict[int, None] = {}
-        # numpy's integers end at 64 bits; a hundred parameters have more combinations.
-        n_words = -(-n_points.bit_length() // 32) + 1
         while len(chosen) < n:
-            index = 0
-            for word in rng.randint(0, 2**32, size=n_words, dtype=np.uint64):
-                index = (index << 32) | int(word)
-            index %= n_points
+            index = source.randrange(n_points)
             if index not in drawn:
                 chosen[index] = None
         indices = list(chosen)
