@@ -18,7 +18,6 @@ References
    UAI 2011.  Algorithm 2, GP-Hedge.
 """
 
-import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -26,10 +25,9 @@ import numpy as np
 from numpy.random import RandomState
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator
-from sklearn.utils import check_random_state
 from skopt.acquisition import gaussian_ei, gaussian_lcb, gaussian_pi
 
-from sk_tune._sampler._samplers import fill_failed
+from sk_tune._sampler._samplers import Learner, fill_failed
 from sk_tune._sampler._surrogate import (
     Belief,
     BoostedQuantiles,
@@ -39,7 +37,7 @@ from sk_tune._sampler._surrogate import (
     quiet_and_single,
     trees,
 )
-from sk_tune._space import AnySpace, Candidate, Space, as_space
+from sk_tune._space import AnySpace, Candidate, Space
 from sk_tune._types import Seed
 
 Array = NDArray[np.float64]
@@ -47,18 +45,13 @@ Array = NDArray[np.float64]
 # With more points, a Gaussian process costs more than trees.
 _MAX_PROCESS_POINTS = 100
 _N_BEST = 5
-# The space counts as exhausted after this number of draws without a new code.
-_MAX_FRUITLESS = 20
-_N_DRAWS = 256
-# Spaces up to this size are searched exhaustively.
-_MAX_LISTED = 100_000
 # Beyond this number of pending points, the oldest count as lost.
 _MAX_PENDING = 64
 # Tukey's far fence; scores beyond it would compress all others.
 _FENCE = 3.0
 
 
-class BayesSampler:
+class BayesSampler(Learner):
     """Proposes candidates by the acquisition function of a model of the score.
 
     The model is fitted once for each ``ask`` after a ``tell``, for any number of
@@ -116,8 +109,7 @@ class BayesSampler:
         kappa: float = 1.96,
         n_initial_points: int = 10,
     ) -> None:
-        self.space = as_space(space)
-        self.space.check_codes("Bayesian search")
+        super().__init__(space, random_state)
         names = [*sorted(ACQUISITIONS), "gp_hedge"]
         if acq_func not in names:
             raise ValueError(
@@ -129,13 +121,9 @@ class BayesSampler:
         self.xi = xi
         self.kappa = kappa
         self.n_initial_points = n_initial_points
-        self._rng: RandomState = check_random_state(random_state)
         self._hedge = Hedge(self._rng)
         self._codes: list[Array] = []
         self._scores: list[float] = []
-        self._seen: set[bytes] = set()
-        # Insertion order is the order of proposals.
-        self._pending: dict[bytes, Array] = {}
         self._initial: list[Array] | None = None
         self._models: dict[str, Surrogate] = {}
         self._fitted: tuple[int, Surrogate] | None = None
@@ -161,21 +149,10 @@ class BayesSampler:
         n_resources: int | None = None,
     ) -> None:
         """Store scores; the next ``ask`` fits the model."""
-        codes = self.space.encode(candidates)
         values = np.asarray(scores, dtype=float).tolist()
-        rows = zip(self.space.keys(codes), codes, values, strict=True)
-        for key, row, score in rows:
-            self._pending.pop(key, None)
-            self._seen.add(key)
+        for row, score in zip(self._told(candidates), values, strict=True):
             self._codes.append(row)
             self._scores.append(score)
-
-    def expect(self, candidates: Sequence[Candidate]) -> None:
-        """Treat candidates that are evaluated elsewhere as pending."""
-        codes = self.space.encode(candidates)
-        for key, row in zip(self.space.keys(codes), codes, strict=True):
-            self._seen.add(key)
-            self._pending[key] = row
 
     def _initial_rows(self, n_points: int) -> list[Array]:
         n_due = self.n_initial_points - len(self._scores) - len(self._pending)
@@ -189,11 +166,12 @@ class BayesSampler:
             shifts = self._rng.uniform(size=(n_due, n_columns))
             unit = (np.stack(cells, axis=1) + shifts) / n_due
             self._initial = list(self.space.from_unit(unit))
-        while self._initial and len(rows) < min(n_points, n_due):
+        n_due = min(n_points, n_due)
+        while self._initial and len(rows) < n_due:
             row = self._initial.pop(0)
             if self._take(row):
                 rows.append(row)
-        return rows + self._random_rows(min(n_points, n_due) - len(rows))
+        return rows + self._random_rows(n_due - len(rows))
 
     def _model_rows(self, n: int, scores: Array) -> list[Array]:
         y = _standardised_losses(scores)
@@ -253,38 +231,6 @@ class BayesSampler:
                 regressor = BoostedQuantiles() if kind == "GBRT" else model
                 self._models[kind] = other(regressor, self._rng)
         return kind
-
-    def _random_rows(self, n: int) -> list[Array]:
-        """Return up to `n` random points that were not proposed before."""
-        rows: list[Array] = []
-        n_fruitless = 0
-        while len(rows) < n and n_fruitless < _MAX_FRUITLESS and not self._is_exhausted():
-            drawn = self.space.random_codes(_N_DRAWS, self._rng)
-            unique_rows = (row for row in drawn if self._take(row))
-            new = list(itertools.islice(unique_rows, n - len(rows)))
-            rows += new
-            n_fruitless = 0 if new else n_fruitless + 1
-        n_points = self.space.n_points
-        can_list = n_points is not None and self.space.is_listed and n_points <= _MAX_LISTED
-        if len(rows) < n and can_list and not self._is_exhausted():
-            # Points that the random draws missed.
-            everything = self.space.encode(self.space.sample(n_points or 0, self._rng))
-            new_rows = (row for row in everything if self._take(row))
-            rows += itertools.islice(new_rows, n - len(rows))
-        return rows
-
-    def _is_exhausted(self) -> bool:
-        n_points = self.space.n_points
-        return n_points is not None and len(self._seen) >= n_points
-
-    def _take(self, row: Array) -> bool:
-        """Record a point as proposed; return False if it was proposed before."""
-        (key,) = self.space.keys(row[None])
-        if key in self._seen:
-            return False
-        self._seen.add(key)
-        self._pending[key] = row
-        return True
 
     def _features(self, codes: Array) -> Array:
         """Return codes with categories one-hot encoded."""

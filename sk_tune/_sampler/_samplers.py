@@ -12,6 +12,7 @@ References
 """
 
 from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -21,6 +22,8 @@ from sklearn.utils import check_random_state
 
 from sk_tune._space import AnySpace, Candidate, Space, as_space
 from sk_tune._types import Seed
+
+Array = NDArray[np.float64]
 
 
 @runtime_checkable
@@ -80,7 +83,7 @@ def announce(sampler: Any, candidates: Sequence[Candidate]) -> None:
         expect(candidates)
 
 
-def fill_failed(scores: NDArray[np.float64]) -> NDArray[np.float64] | None:
+def fill_failed(scores: Array) -> Array | None:
     """Return scores with non-finite values replaced by the worst finite one.
 
     None if none is finite.
@@ -136,11 +139,68 @@ class RandomSampler:
         """Ignore the scores."""
 
 
+# The space counts as exhausted after this number of draws without a new candidate.
+_MAX_FRUITLESS = 20
+_N_DRAWS = 256
+# Spaces up to this size are searched exhaustively.
+_MAX_LISTED = 100_000
+
+
+class Learner:
+    """Base of samplers that propose no candidate twice while new ones remain."""
+
+    def __init__(self, space: AnySpace, random_state: Seed) -> None:
+        self.space = as_space(space)
+        self.space.check_codes("a search that learns")
+        self._rng: RandomState = check_random_state(random_state)
+        self._seen: set[bytes] = set()
+        # Insertion order is the order of proposals.
+        self._pending: dict[bytes, Array] = {}
+
+    def expect(self, candidates: Sequence[Candidate]) -> None:
+        """Treat candidates that are evaluated elsewhere as pending."""
+        for row in self.space.encode(candidates):
+            self._take(row)
+
+    def _told(self, candidates: Sequence[Candidate]) -> Array:
+        """Return the codes of evaluated candidates, which are no longer pending."""
+        codes = self.space.encode(candidates)
+        for key in self.space.keys(codes):
+            self._seen.add(key)
+            self._pending.pop(key, None)
+        return codes
+
+    def _take(self, row: Array) -> bool:
+        """Record a point as proposed; return False if it was proposed before."""
+        (key,) = self.space.keys(row[None])
+        if key in self._seen:
+            return False
+        self._seen.add(key)
+        self._pending[key] = row
+        return True
+
+    def _random_rows(self, n: int) -> list[Array]:
+        """Return up to `n` random points that were not proposed before."""
+        rows: list[Array] = []
+        n_points, n_fruitless = self.space.n_points, 0
+        while len(rows) < n and n_fruitless < _MAX_FRUITLESS:
+            if n_points is not None and len(self._seen) >= n_points:
+                return rows
+            drawn = self.space.random_codes(_N_DRAWS, self._rng)
+            new = list(islice(filter(self._take, drawn), n - len(rows)))
+            rows += new
+            n_fruitless = 0 if new else n_fruitless + 1
+        if len(rows) < n and self.space.is_listed and (n_points or 0) <= _MAX_LISTED:
+            # Points that the random draws missed.
+            everything = self.space.encode(self.space.sample(n_points or 0, self._rng))
+            rows += islice(filter(self._take, everything), n - len(rows))
+        return rows
+
+
 # rho of the paper's experiments, and the excess of N_min over the number of parameters:
 # N_min is that number + 1, and Algorithm 2 has "+ 2".
 _RHO = 1 / 3
 _MORE_POINTS = 3
-_MAX_FRUITLESS = 20
 _SEED_END = 2**31 - 1
 
 

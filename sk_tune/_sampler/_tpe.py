@@ -11,13 +11,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-from numpy.random import RandomState
 from numpy.typing import ArrayLike, NDArray
-from sklearn.utils import check_random_state
 
-from sk_tune._sampler._samplers import fill_failed
+from sk_tune._sampler._samplers import Learner, fill_failed
 from sk_tune._sampler._surrogate import quiet_and_single
-from sk_tune._space import AnySpace, Candidate, as_space
+from sk_tune._space import AnySpace, Candidate
 from sk_tune._types import Seed
 
 Array = NDArray[np.float64]
@@ -25,11 +23,9 @@ Array = NDArray[np.float64]
 _SEED_END = 2**31 - 1
 # Optuna may repeat points; after this number of repeats a random point replaces it.
 _MAX_REPEATS = 5
-_N_DRAWS = 256
-_MAX_FRUITLESS = 20
 
 
-class TPESampler:
+class TPESampler(Learner):
     """Proposes candidates by Optuna's tree-structured Parzen estimator.
 
     Parameters are modelled jointly; a branch is modelled together with the parameters above
@@ -68,10 +64,8 @@ class TPESampler:
     def __init__(
         self, space: AnySpace, random_state: Seed = None, *, n_initial_points: int = 10
     ) -> None:
-        self.space = as_space(space)
-        self.space.check_codes("a search that learns")
+        super().__init__(space, random_state)
         self._optuna = import_optuna("TPESampler")
-        self._rng: RandomState = check_random_state(random_state)
         with self._quiet():
             self._study = self._optuna.create_study(
                 direction="maximize",
@@ -90,8 +84,7 @@ class TPESampler:
             else distributions.FloatDistribution(0.0, 1.0)
             for column in self.space.columns
         ]
-        self._seen: set[bytes] = set()
-        self._pending: dict[bytes, Any] = {}
+        self._trials: dict[bytes, Any] = {}
         self._scores: list[float] = []
 
     def ask(self, n_points: int) -> list[Candidate]:
@@ -112,37 +105,28 @@ class TPESampler:
         n_resources: int | None = None,
     ) -> None:
         """Store scores; a failed candidate counts as the worst score so far."""
-        codes = self.space.encode(candidates)
+        codes = self._told(candidates)
         new_scores = np.asarray(scores, dtype=float)
         self._scores += new_scores.tolist()
         filled = fill_failed(np.array(self._scores))
         with self._quiet():
             for index, key in enumerate(self.space.keys(codes)):
-                self._seen.add(key)
                 value = None if filled is None else float(filled[index - len(new_scores)])
-                trial = self._pending.pop(key, None)
+                trial = self._trials.pop(key, None)
                 if trial is not None:
                     self._finish(trial, value)
                 elif value is not None:
                     self._study.add_trial(self._finished(codes[index], value))
 
-    def expect(self, candidates: Sequence[Candidate]) -> None:
-        """Exclude candidates that are evaluated elsewhere from proposals."""
-        self._seen.update(self.space.keys(self.space.encode(candidates)))
-
     def _next_row(self) -> Array | None:
         for _ in range(_MAX_REPEATS):
             trial = self._study.ask()
             row = self._suggest(trial)
-            if self._take(row, trial):
+            if self._take(row):
+                self._trials[self.space.keys(row[None])[0]] = trial
                 return row
             self._finish(trial, None)
-        for _ in range(_MAX_FRUITLESS):
-            rows: list[Array] = list(self.space.random_codes(_N_DRAWS, self._rng))
-            for drawn in rows:
-                if self._take(drawn, None):
-                    return drawn
-        return None
+        return next(iter(self._random_rows(1)), None)
 
     def _suggest(self, trial: Any) -> Array:
         row: Array = np.zeros((1, len(self.space.columns)))
@@ -156,15 +140,6 @@ class TPESampler:
                 )
         snapped: Array = self.space.snap(row)[0]
         return snapped
-
-    def _take(self, row: Array, trial: Any) -> bool:
-        (key,) = self.space.keys(row[None])
-        if key in self._seen:
-            return False
-        self._seen.add(key)
-        if trial is not None:
-            self._pending[key] = trial
-        return True
 
     def _finish(self, trial: Any, value: float | None) -> None:
         failed = self._optuna.trial.TrialState.FAIL
