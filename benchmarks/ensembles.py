@@ -8,7 +8,7 @@
 
 For each data set and seed, one random search trains 16 candidates on 5 folds, 20 epochs
 each.  Sides that use these 80 fits only: the average of the best candidate's fold models,
-greedy selection, a stacker, an average of the best candidates, and variants.  Sides that
+greedy selection, an average of the best candidates, and variants.  Sides that
 train more: the refit of the best candidate (1 fit), greedy selection with refitted members,
 scikit-learn's stacking over the same candidates (96 fits).  Sides with the same number of
 fits but without a search: bagging and boosting of the default network; boosting ends when
@@ -42,7 +42,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import MinMaxScaler
 
 import sk_tune
-from sk_tune import TablePreparer
+from sk_tune import GreedyOptions, TablePreparer
 
 N_CANDIDATES, N_FOLDS, MAX_EPOCHS = 16, 5, 20
 N_FITS = N_CANDIDATES * N_FOLDS
@@ -206,8 +206,8 @@ def fold_average(task):
 
 def from_trials(**params):
     def make(task):
-        options = dict(params)
-        if task.case.is_regression and options.pop("calibrate", False):
+        options = {"calibrate": False, **params}
+        if task.case.is_regression and options.pop("calibrate"):
             return None
         if options.get("refit"):
             options |= {"X": task.X, "y": task.y}
@@ -263,9 +263,8 @@ OF_SEARCH = {
     "greedy": from_trials(),
     "greedy, calibrated": from_trials(calibrate=True),
     "greedy, refitted": from_trials(refit=True),
-    "greedy, 1 bag": from_trials(n_bags=1),
-    "greedy, 1 error": from_trials(min_gain=1.0),
-    "stack": from_trials(method="stack"),
+    "greedy, 1 bag": from_trials(method=GreedyOptions(n_bags=1)),
+    "greedy, 1 error": from_trials(method=GreedyOptions(min_gain=1.0)),
     "average": from_trials(method="average"),
     "stacking": stacking,
     "10 seeds of best": seeds_of_best,

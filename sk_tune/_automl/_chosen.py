@@ -42,7 +42,7 @@ Floats = npt.NDArray[np.float64]
 
 # Members per family, so that weaker families can contribute.
 _MOST_OF_FAMILY = 8
-_GREEDY = GreedyOptions(max_rounds=30, n_start=5, min_gain=0.0, n_bags=10)
+_GREEDY = GreedyOptions(max_rounds=30, n_bags=10)
 # Samples above which fewer bags suffice for a stable choice.
 _ROWS_IN_BAGS = 20_000
 _N_BOOTSTRAPS, _CONFIDENCE = 300, 0.95
@@ -147,9 +147,8 @@ def choose(
     n_bags = int(np.clip(_ROWS_IN_BAGS // len(pool.library.y), 1, _GREEDY.n_bags))
     selector = Selector(
         library=pool.library,
-        method="greedy",
+        method=replace(_GREEDY, n_bags=n_bags),
         scoring=None if is_classification else problem.scoring,
-        greedy=replace(_GREEDY, n_bags=n_bags),
         calibrate=calibrate and is_classification,
         random_state=problem.seed,
     )

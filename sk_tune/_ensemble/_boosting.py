@@ -24,12 +24,16 @@ References
    neural networks: GrowNet. arXiv:2002.07971, 2020.
 """
 
+import math
+import sys
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
-from dataclasses import field
-from numbers import Real
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from numbers import Integral, Real
 from typing import Annotated, Any, ClassVar, NamedTuple, Self
 
+import joblib
 import numpy as np
 import numpy.typing as npt
 from scipy.special import expit, log_expit, logsumexp, softmax
@@ -222,6 +226,26 @@ class _BoostedSamples(NamedTuple):
     F: Array
 
 
+class _Stage(NamedTuple):
+    """A trained stage, its factor in the sum, and the losses after it (NaN if none)."""
+
+    estimator: Any
+    weight: float
+    train_score: float
+    validation_score: float
+
+
+@dataclass(kw_only=True)
+class _Course:
+    """The trained stages, also those after the best one, for a warm start."""
+
+    loss: BoostingLoss
+    rng: np.random.RandomState
+    split_seed: int
+    init: Floats
+    stages: list[_Stage] = field(default_factory=list)
+
+
 @parameters
 class _Boosting(Combined, BaseEnsemble):  # type: ignore[misc]
     """Parameters, training and sum of the stages, for both tasks.
@@ -245,8 +269,17 @@ class _Boosting(Combined, BaseEnsemble):  # type: ignore[misc]
         keep the stages up to the best.  None trains all stages on all samples.
     tol : float, default=1e-4
         Decrease of the loss that counts as progress.
+    n_jobs : int or None, default=None
+        Workers of stages that use joblib, such as a pipeline with a ColumnTransformer.
+        Stages follow each other, so a network alone does not become faster.
     random_state : int, RandomState instance or None, default=None
         Seed of the stages' seeds, of subsamples and of the samples set aside.
+    verbose : int, default=0
+        1 prints the losses of the first ten stages, then of every tenth, from the hundredth
+        on of every hundredth; greater values print each stage.
+    warm_start : bool, default=False
+        Whether ``fit`` adds stages to the existing ones.  10 stages and then 20 equal 20 at
+        once.
 
     Attributes
     ----------
@@ -275,7 +308,10 @@ class _Boosting(Combined, BaseEnsemble):  # type: ignore[misc]
     validation_fraction: Annotated[float, Interval(Real, 0, 1, closed="neither")] = 0.1
     n_iter_no_change: Annotated[int | None, COUNT, None] = None
     tol: Annotated[float, Interval(Real, 0, None, closed="left")] = 1e-4
+    n_jobs: Annotated[int | None, Integral, None] = None
     random_state: Annotated[Any, "random_state"] = None
+    verbose: Annotated[int, "verbose"] = 0
+    warm_start: Annotated[bool, "boolean"] = False
 
     # Parameters that scikit-learn would pass to each stage.
     estimator_params: ClassVar[tuple[str, ...]] = ()
@@ -300,81 +336,113 @@ class _Boosting(Combined, BaseEnsemble):  # type: ignore[misc]
         is_weighted = sample_weight is not None
         if not w.all():
             X, y, w = (part[w != 0] for part in (X, y, w))
-        self._loss, targets, labels = self._encode(y)
-        rng = check_random_state(self.random_state)
-        train, valid = np.arange(len(X)), None
-        if self.n_iter_no_change is not None:
+        loss, targets, labels = self._encode(y)
+        course = vars(self).get("_course") if self.warm_start else None
+        rng = check_random_state(self.random_state) if course is None else course.rng
+        if course is not None:
+            seed = course.split_seed
+        elif self.n_iter_no_change is None:
+            seed = 0
+        else:
             seed = rng.randint(np.iinfo(np.int32).max)
-            train, valid = train_test_split(
-                train,
-                test_size=self.validation_fraction,
-                random_state=seed,
-                stratify=labels,
-            )
-        self.init_ = self._loss.start(targets[train], w[train])
-        if not np.isfinite(self.init_).all():
+        parts = self._parts_of_samples(len(X), labels, seed)
+        if course is None:
+            init = loss.start(targets[parts[0]], w[parts[0]])
+            course = _Course(loss=loss, rng=rng, split_seed=seed, init=init)
+        if not np.isfinite(course.init).all():
             raise ValueError(
                 "validation_fraction must leave samples of every class to train on. Got "
                 f"{self.validation_fraction} of {len(X)} samples."
             )
-        train_set, valid_set = (
-            None
-            if part is None
-            else _BoostedSamples(
-                X[part], targets[part], w[part], np.tile(self.init_, (len(part), 1))
+        samples = [
+            _BoostedSamples(
+                X[part], targets[part], w[part], np.tile(course.init, (len(part), 1))
             )
-            for part in (train, valid)
-        )
-        self._boost(train_set, valid_set, rng, is_weighted=is_weighted)
+            for part in parts
+        ]
+        n_workers = {} if self.n_jobs is None else {"n_jobs": self.n_jobs}
+        with joblib.parallel_config(**n_workers):
+            self._boost(course, *samples, is_weighted=is_weighted)
+        self._keep_stages(course)
         return self
+
+    def _parts_of_samples(self, n: int, labels: Array | None, seed: int) -> list[Array]:
+        """Return positions of the training samples, and of those set aside, if any."""
+        if self.n_iter_no_change is None:
+            return [np.arange(n)]
+        fraction, every = self.validation_fraction, np.arange(n)
+        parts: list[Array] = train_test_split(
+            every, test_size=fraction, random_state=seed, stratify=labels
+        )
+        return parts
 
     def __sklearn_is_fitted__(self) -> bool:
         """Return whether the last ``fit`` was completed, not interrupted."""
         return hasattr(self, "estimators_")
 
     def _boost(
-        self, train: Any, valid: _BoostedSamples | None, rng: Any, *, is_weighted: bool
+        self,
+        course: _Course,
+        train: _BoostedSamples,
+        *valid: _BoostedSamples,
+        is_weighted: bool,
     ) -> None:
-        loss = self._loss
-        stages, weights = [], []
-        train_score, validation_score = [], []
+        """Train the missing stages, until the loss on `valid` no longer falls."""
+        loss, start, n_before = course.loss, time.monotonic(), len(course.stages)
+        if n_before > self.n_estimators:
+            raise ValueError(
+                "n_estimators must be at least the number of trained stages with "
+                f"warm_start=True, {n_before}. Got {self.n_estimators}."
+            )
+        for previous in course.stages:
+            for samples in (train, *valid):
+                samples.F[:] += previous.weight * _output(previous.estimator, samples.X)
         n = len(train.X)
         n_drawn = max(1, int(self.subsample * n))
-        n_patient = self.n_iter_no_change or 0
-        for _ in range(self.n_estimators):
+        for number in range(n_before + 1, self.n_estimators + 1):
+            if self._has_converged(course.stages):
+                break
             drawn: Any = slice(None)
             if n_drawn < n:
-                drawn = np.sort(rng.permutation(n)[:n_drawn])
+                drawn = np.sort(course.rng.permutation(n)[:n_drawn])
             X, y, w, F = (part[drawn] for part in train)
             loss.look_at(y, F, w)
-            stage = self._make_estimator(append=False, random_state=rng)
+            stage = self._make_estimator(append=False, random_state=course.rng)
             fit_stage(stage, X, loss.residual(y, F), w if is_weighted else None)
             f = _output(stage, train.X)
             weight = self.learning_rate * loss.step(y, F, f[drawn], w)
-            stages.append(stage)
-            weights.append(weight)
             train.F[:] += weight * f
-            train_score.append(loss.mean(y, train.F[drawn], w))
-            if valid is None:
-                continue
-            valid.F[:] += weight * _output(stage, valid.X)
-            validation_score.append(loss.mean(valid.y, valid.F, valid.w))
-            recent_scores = validation_score[-n_patient - 1 : -1]
-            if len(recent_scores) == n_patient and validation_score[-1] + self.tol >= max(
-                recent_scores
-            ):
-                break
-        n_kept = len(stages)
-        if validation_score:
-            n_kept = int(np.argmin(validation_score)) + 1
-            self.validation_score_ = np.array(validation_score)
-        elif hasattr(self, "validation_score_"):
-            del self.validation_score_
-        self.train_score_ = np.array(train_score)
-        self.estimators_ = stages[:n_kept]
-        self.weights_ = np.array(weights[:n_kept])
-        self.n_estimators_ = n_kept
+            score, held_out = loss.mean(y, train.F[drawn], w), math.nan
+            for samples in valid:
+                samples.F[:] += weight * _output(stage, samples.X)
+                held_out = loss.mean(samples.y, samples.F, samples.w)
+            course.stages.append(_Stage(stage, weight, score, held_out))
+            # The first ten stages, then every tenth up to the hundredth, and so on.
+            distance = 10 ** (len(str(number - 1)) - 1)
+            if self.verbose > 1 or (self.verbose and number % distance == 0):
+                seconds = (time.monotonic() - start) / (number - n_before)
+                _print(number, score, held_out, seconds * (self.n_estimators - number))
+
+    def _has_converged(self, stages: Sequence[_Stage]) -> bool:
+        """Return whether the last `n_iter_no_change` stages brought no progress."""
+        n = self.n_iter_no_change
+        if n is None or len(stages) <= n:
+            return False
+        *earlier, last = (stage.validation_score for stage in stages[-n - 1 :])
+        return last + self.tol >= max(earlier)
+
+    def _keep_stages(self, course: _Course) -> None:
+        """Set the attributes of the fit, with the stages up to the best one."""
+        stages, weights, train, valid = zip(*course.stages, strict=True)
+        self.train_score_, n_kept = np.array(train), len(stages)
+        self.__dict__.pop("validation_score_", None)
+        if self.n_iter_no_change is not None:
+            self.validation_score_ = np.array(valid)
+            n_kept = int(self.validation_score_.argmin()) + 1
+        self.init_, self.n_estimators_ = course.init, n_kept
+        self.estimators_, self.weights_ = [*stages[:n_kept]], np.array(weights[:n_kept])
         self._combination = self._parts().combination()
+        self._course = course if self.warm_start else None
 
     def _parts(self) -> Parts:
         check_is_fitted(self)
@@ -430,6 +498,16 @@ class _Boosting(Combined, BaseEnsemble):  # type: ignore[misc]
         tags.input_tags.allow_nan = tags_of_stage.allow_nan or takes_nan
         tags.input_tags.three_d_array = tags_of_stage.three_d_array
         return tags
+
+
+def _print(number: int, score: float, held_out: float, seconds_left: float) -> None:
+    """Print a stage as scikit-learn's gradient boosting does, with the held-out loss."""
+    columns = {"Iter": f"{number}", "Train Loss": f"{score:.4f}"}
+    if not math.isnan(held_out):
+        columns["Valid Loss"] = f"{held_out:.4f}"
+    columns["Remaining Time"] = f"{seconds_left:.2f}s"
+    for texts in (columns, columns.values()) if number == 1 else (columns.values(),):
+        sys.stdout.write(" ".join(f"{text:>14}" for text in texts) + "\n")
 
 
 def _output(stage: Any, X: Array) -> Array:

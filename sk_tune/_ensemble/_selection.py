@@ -20,10 +20,8 @@ from sk_tune._ensemble._parts import fitted_temperature, with_temperature
 from sk_tune._ensemble._weights import (
     GreedyOptions,
     Objective,
-    default_objective,
     greedy_weights,
     make_objective,
-    tuned_stacked_weights,
 )
 from sk_tune._estimators import is_multilabel
 from sk_tune._scores import ScoreEstimate
@@ -35,6 +33,7 @@ Floats = npt.NDArray[np.float64]
 # Number of parts to hold out in turn where the folds do not partition the samples.
 _N_PARTS = 5
 _CONFIDENCE = 0.95
+Method = GreedyOptions | Literal["greedy", "average"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -198,15 +197,14 @@ class Selector:
     """Chooses members from a library.
 
     Members are chosen by `scoring`, by log loss or squared error if it is None; scores are
-    reported in `reported`, or in `scoring` if it is None.  `greedy` are the options of the
-    method "greedy", `n_best` is the number of best candidates that may be members (all if
-    None), `calibrate` says whether a temperature is fitted, and `random_state` draws bags.
+    reported in `reported`, or in `scoring` if it is None.  `n_best` is the number of best
+    candidates that may be members (all if None), `calibrate` says whether a temperature is
+    fitted, and `random_state` draws bags.
     """
 
     library: Library
-    method: Literal["greedy", "stack", "average"]
+    method: Method
     scoring: Any
-    greedy: GreedyOptions
     calibrate: bool
     random_state: int
     n_best: int | None = None
@@ -242,12 +240,24 @@ class Selector:
     def choose(self, library: Library, signs: Array | None = None) -> CandidateWeights:
         """Return weights and temperature chosen on the samples of a library.
 
-        Losses of samples with a sign of -1, (N,), are subtracted; only the methods "greedy"
-        and "average" support that.
+        Losses of samples with a sign of -1, (N,), are subtracted.
         """
         ranked = self._ranked(library, signs)[: self.n_best]
+        options = self.method
+        if options == "average":
+            # The best candidates up to the number that is best, as greedy selection starts.
+            options = GreedyOptions(max_rounds=0, n_start=len(ranked), n_bags=1)
+        elif options == "greedy":
+            options = GreedyOptions()
         weights = np.zeros(len(library.candidates))
-        weights[ranked] = self._weights(library, ranked, signs)
+        weights[ranked] = greedy_weights(
+            self._objective.statistics(library.predictions[ranked], library.y),
+            library.y,
+            self._objective,
+            options,
+            np.random.default_rng(self.random_state),
+            signs,
+        )
         temperature = 1.0
         if self.calibrate:
             average = np.tensordot(weights, library.predictions, axes=1)
@@ -257,21 +267,6 @@ class Selector:
             temperature=temperature,
             is_multilabel=library.classes is not None and len(library.classes) == 0,
         )
-
-    def _weights(self, library: Library, ranked: Array, signs: Array | None) -> Floats:
-        predictions, y = library.predictions[ranked], library.y
-        if self.method == "stack":
-            loss = default_objective(library.classes)
-            return tuned_stacked_weights(
-                predictions, y, library.part, loss, self._objective
-            )
-        statistics = self._objective.statistics(predictions, y)
-        options = self.greedy
-        if self.method == "average":
-            # The best candidates up to the number that is best, as greedy selection starts.
-            options = replace(options, max_rounds=0, n_start=len(ranked), n_bags=1)
-        rng = np.random.default_rng(self.random_state)
-        return greedy_weights(statistics, y, self._objective, options, rng, signs)
 
     def _ranked(self, library: Library, signs: Array | None = None) -> Array:
         statistics = self._objective.statistics(library.predictions, library.y)

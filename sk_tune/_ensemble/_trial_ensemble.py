@@ -3,8 +3,8 @@
 """Ensembles of the candidates that a search has trained."""
 
 from dataclasses import field
-from numbers import Integral, Real
-from typing import Annotated, Any, ClassVar, Literal, Self
+from numbers import Integral
+from typing import Annotated, Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -19,17 +19,16 @@ from sklearn.base import (
 )
 from sklearn.utils import check_random_state, get_tags
 
-from sk_tune._compat import HasMethods, Interval, StrOptions
+from sk_tune._compat import HasMethods, StrOptions
 from sk_tune._declaration import COUNT, parameters
 from sk_tune._ensemble._member_fits import fit_members
 from sk_tune._ensemble._parts import Combined, CombinedClassifier, CombinedRegressor
-from sk_tune._ensemble._selection import Selector, contribution_table, read_library
+from sk_tune._ensemble._selection import Method, Selector, contribution_table, read_library
 from sk_tune._ensemble._weights import GreedyOptions
 from sk_tune._scores import scorer_metric
 from sk_tune._search_record import deciding_scorer, grants_epochs, search_record
 
 Array = npt.NDArray[Any]
-Method = Literal["greedy", "stack", "average"]
 
 
 @parameters
@@ -43,11 +42,10 @@ class _TrialEnsemble(Combined, BaseEstimator):  # type: ignore[misc]
     ----------
     search : estimator
         A search of sk_tune, over any estimator.
-    method : {"greedy", "stack", "average"}, default="greedy"
-        "greedy" repeatedly adds the candidate that helps most, with replacement; "stack"
-        minimises the loss over all non-negative weights with sum 1, shrunk towards equal
-        weights by a strength that is chosen on held-out samples; "average" is the mean of
-        the best candidates, up to the number that is best.
+    method : {"greedy", "average"} or GreedyOptions, default="greedy"
+        "greedy" repeatedly adds the candidate that helps most, with replacement, by the
+        default `GreedyOptions`; "average" is the mean of the best candidates, up to the
+        number that is best.
     refit : bool, default=False
         Whether members are fitted again on all samples, as one fleet.  Otherwise they are
         the estimators of the search's folds, and no training is needed.
@@ -57,17 +55,6 @@ class _TrialEnsemble(Combined, BaseEstimator):  # type: ignore[misc]
         search's deciding metric if that is a function of targets and predictions.
     n_best : int or None, default=None
         Consider this number of best candidates only; all if None.
-    max_rounds : int, default=50
-        Maximum number of additions of "greedy".
-    n_start : int, default=5
-        "greedy" starts from the best candidates, up to the number that is best together,
-        and at most this number.
-    min_gain : float, default=0.0
-        Least gain of an addition, in standard errors of the paired difference of losses.
-    n_bags : int, default=20
-        Number of bootstrap samples on which "greedy" chooses weights, which are averaged;
-        1 chooses once on all samples.  At most 5 for metrics that are not a mean over
-        samples, such as the area under the ROC curve.
     random_state : int, RandomState or None, default=None
         Seed of the bootstrap samples.
     n_jobs : int or None, default=None
@@ -110,14 +97,10 @@ class _TrialEnsemble(Combined, BaseEstimator):  # type: ignore[misc]
     """
 
     search: Annotated[Any, HasMethods("fit")] = field(kw_only=False)
-    method: Annotated[Method, StrOptions({"greedy", "stack", "average"})] = "greedy"
+    method: Annotated[Method, StrOptions({"greedy", "average"}), GreedyOptions] = "greedy"
     refit: Annotated[bool, "boolean"] = False
     scoring: Any = None
     n_best: Annotated[int | None, COUNT, None] = None
-    max_rounds: Annotated[int, COUNT] = 50
-    n_start: Annotated[int, COUNT] = 5
-    min_gain: Annotated[float, Interval(Real, 0, None, closed="left")] = 0.0
-    n_bags: Annotated[int, COUNT] = 20
     random_state: Annotated[Any, "random_state"] = None
     n_jobs: Annotated[int | None, Integral, None] = None
 
@@ -251,12 +234,6 @@ class _TrialEnsemble(Combined, BaseEstimator):  # type: ignore[misc]
             method=self.method,
             scoring=self.scoring,
             reported=reported,
-            greedy=GreedyOptions(
-                max_rounds=self.max_rounds,
-                n_start=self.n_start,
-                min_gain=self.min_gain,
-                n_bags=self.n_bags,
-            ),
             n_best=self.n_best,
             calibrate=getattr(self, "calibrate", False),
             random_state=seed,
@@ -312,7 +289,7 @@ class TrialEnsembleClassifier(  # type: ignore[misc]
 
     Parameters
     ----------
-    calibrate : bool, default=False
+    calibrate : bool, default=True
         Whether to calibrate the averaged probabilities by a temperature, fitted to
         out-of-fold predictions.
     {parameters}
@@ -347,7 +324,7 @@ class TrialEnsembleClassifier(  # type: ignore[misc]
     (150, 3)
     """
 
-    calibrate: Annotated[bool, "boolean"] = False
+    calibrate: Annotated[bool, "boolean"] = True
 
     _is_classification = True
 

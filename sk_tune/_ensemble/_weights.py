@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Weights of an average: the objective, greedy selection, and a stacker.
+"""Weights of an average: the objective, and greedy selection.
 
 Notation: M candidates, N samples, K classes or outputs.  Classes are numbered from 0.
 
@@ -10,19 +10,14 @@ References
    libraries of models. ICML 2004.  With replacement: section 2.1; sorted start: 2.2.
    Their bags (2.3) are of candidates; a search trains few, and most bags would lack the
    best, so these bags are of samples.
-.. [2] L. Breiman. Stacked regressions. Machine Learning 24:49-64, 1996.  Non-negative
-   weights make stacking of similar predictors work.
 """
 
-import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import asdict, dataclass, replace
+from numbers import Integral, Real
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import minimize
 from sklearn.metrics import (
     accuracy_score,
     log_loss,
@@ -32,7 +27,9 @@ from sklearn.metrics import (
     root_mean_squared_error,
 )
 
-from sk_tune._scores import Metric, scorer_metric
+from sk_tune._compat import Interval, validate_parameter_constraints
+from sk_tune._declaration import COUNT
+from sk_tune._scores import Metric, metric_scores, scorer_metric
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
@@ -52,10 +49,6 @@ _MOST_SAMPLES = 5000
 # A metric that is not a mean over samples is called for each candidate in each round, about
 # a millisecond each.
 _MOST_BAGS_OF_METRIC = 5
-# Strengths of shrinkage towards equal weights, in units of the loss of equal weights.
-_STRENGTHS = (0.0, 0.001, 0.01, 0.1, 1.0)
-# Smaller weights are rounding errors.
-_NEGLIGIBLE = 1e-4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,78 +116,55 @@ class MetricObjective:
 
     def losses(self, statistics: Array, y: Array, signs: Array | None = None) -> Floats:
         """Return losses as ``SampleObjective.losses`` does; all equal where undefined."""
-        if signs is not None:
+        if signs is None:
+            losses = self._losses(statistics, y, np.ones((1, len(y))))[0]
+        else:
             parts = [(sign, signs == sign) for sign in np.unique(signs)]
-            return np.asarray(
+            losses = np.asarray(
                 sum(
                     sign * chosen.mean() * self.losses(statistics[:, chosen], y[chosen])
                     for sign, chosen in parts
                 )
             )
-        every = np.arange(len(y))
-        losses = np.array([
-            _or_nan(partial(self._loss_on, one, y), every) for one in statistics
-        ])
-        is_known = np.isfinite(losses)
-        return np.where(is_known, losses, losses[is_known].max(initial=0.0))
+        is_defined = np.isfinite(losses)
+        return np.where(is_defined, losses, losses[is_defined].max(initial=0.0))
 
     def difference(self, first: Array, second: Array, y: Array) -> tuple[float, float]:
         """Return a paired difference and its jackknife error over blocks of samples."""
-
-        def gap(chosen: Array) -> float:
-            return self._loss_on(first, y, chosen) - self._loss_on(second, y, chosen)
-
-        return self._jackknifed(y, gap)
+        return self._jackknifed(np.stack([first, second]), y)
 
     def estimate(self, statistics: Array, y: Array) -> tuple[float, float]:
         """Return a loss and its jackknife error over blocks of samples."""
-        return self._jackknifed(y, partial(self._loss_on, statistics, y))
+        return self._jackknifed(statistics[np.newaxis], y)
 
-    def _loss_on(self, statistics: Array, y: Array, chosen: Array) -> float:
-        predictions, y = statistics[chosen], y[chosen]
-        try:
-            return self._loss_of(predictions, y, self.classes)
-        except ValueError:
-            if self.classes is None or not self.is_classification:
-                raise
-            present = np.unique(y)
-            if len(present) == len(self.classes):
-                raise
-            # Some metrics need every class, and these samples may have only some.
-            probabilities = predictions[:, present] + _SMALLEST
-            probabilities /= probabilities.sum(axis=1, keepdims=True)
-            numbers = np.searchsorted(present, y)
-            return self._loss_of(probabilities, numbers, self.classes[present])
-
-    def _loss_of(self, predictions: Array, y: Array, classes: Array | None) -> float:
-        response = predictions
-        metric = self.metric
-        is_accuracy = metric.function is accuracy_score and not metric.options
-        if is_accuracy and metric.takes_labels and classes is not None:
-            # Class numbers give the same result at a hundredth of the cost.
-            return -metric.sign * float(np.mean(predictions.argmax(axis=-1) == y))
+    def _losses(self, statistics: Array, y: Array, weights: Floats) -> Floats:
+        """Return the losses (B, M) on the samples with weight 1 in weights, (B, N)."""
+        classes, responses, y_true = self.classes, statistics, y
         if self.is_classification:
-            response = self.metric.response(predictions, classes)
-        y_true = y if classes is None else classes[y]
-        # A metric may warn about samples that lack a class.
-        with warnings.catch_warnings(action="ignore"):
-            return -self.metric(y_true, response)
+            responses = self.metric.response(statistics, classes)
+        if classes is not None:
+            y_true = classes[y]
+        scores = metric_scores(self.metric, y_true, responses, classes).of_all(weights)
+        present = np.unique(y)
+        if classes is None or np.isfinite(scores).any() or len(present) == len(classes):
+            return -scores
+        # Some metrics need every class, and these samples have only some.
+        probabilities = statistics[..., present] + _SMALLEST
+        probabilities /= probabilities.sum(axis=-1, keepdims=True)
+        some = replace(self, classes=classes[present])
+        return some._losses(probabilities, np.searchsorted(present, y), weights)
 
-    def _jackknifed(
-        self, y: Array, statistic: Callable[[Array], float]
-    ) -> tuple[float, float]:
+    def _jackknifed(self, statistics: Array, y: Array) -> tuple[float, float]:
+        """Return the loss of one candidate, or the difference of two, and its error."""
         block = np.arange(len(y)) % min(_N_BLOCKS, len(y))
-        overall = statistic(np.arange(len(y)))
-        without = []
-        for left_out in range(int(block.max()) + 1):
-            # A metric may be undefined where a class is left out.
-            value = _or_nan(statistic, np.flatnonzero(block != left_out))
-            if np.isfinite(value):
-                without.append(value)
-        n = len(without)
-        if n < 2:
-            return overall, float("inf")
-        return overall, float(np.sqrt((n - 1) * np.var(without)))
+        weights = block != np.arange(-1, block.max() + 1)[:, np.newaxis]
+        losses = self._losses(statistics, y, weights.astype(np.float64))
+        overall, *without = losses[:, 0] - losses[:, 1:].sum(axis=1)
+        # A metric may be undefined where a class is left out.
+        defined = np.array(without)[np.isfinite(without)]
+        n = len(defined)
+        error = np.sqrt((n - 1) * np.var(defined)) if n > 1 else np.inf
+        return float(overall), float(error)
 
 
 Objective = SampleObjective | MetricObjective
@@ -261,21 +231,62 @@ def _mean_and_error(values: Floats) -> tuple[float, float]:
     return float(values.mean()), float(error)
 
 
-def _or_nan(statistic: Callable[[Array], float], chosen: Array) -> float:
-    try:
-        return statistic(chosen)
-    except ValueError:
-        return float("nan")
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GreedyOptions:
-    """How greedy selection adds candidates: parameters of ``TrialEnsembleClassifier``."""
+    """Greedy selection of members, as `method` of the ensembles of a search's candidates.
 
-    max_rounds: int
-    n_start: int
-    min_gain: float
-    n_bags: int
+    Parameters
+    ----------
+    max_rounds : int, default=50
+        Maximum number of additions; 0 averages the start.
+    n_start : int, default=5
+        Selection starts from the best candidates, up to the number that is best together,
+        and at most this number.
+    min_gain : float, default=0.0
+        Least gain of an addition, in standard errors of the paired difference of losses.
+        1 gives fewer members with nearly the same loss.
+    n_bags : int, default=20
+        Number of bootstrap samples on which weights are chosen, which are averaged; 1
+        chooses once on all samples.  At most 5 for metrics that are not a mean over
+        samples, such as the area under the ROC curve.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is invalid.
+
+    See Also
+    --------
+    TrialEnsembleClassifier : Takes these options.
+    TrialEnsembleRegressor : Takes these options.
+
+    References
+    ----------
+    R. Caruana, A. Niculescu-Mizil, G. Crew, A. Ksikes. Ensemble selection from libraries of
+    models. ICML 2004.
+
+    Examples
+    --------
+    >>> from sk_tune import GreedyOptions, GridSearchCV, MLPClassifier
+    >>> from sk_tune import TrialEnsembleClassifier
+    >>> search = GridSearchCV(MLPClassifier(), {"width": [8, 16]})
+    >>> ensemble = TrialEnsembleClassifier(search, method=GreedyOptions(n_bags=1))
+    """
+
+    max_rounds: int = 50
+    n_start: int = 5
+    min_gain: float = 0.0
+    n_bags: int = 20
+
+    def __post_init__(self) -> None:
+        not_negative = {"left": 0, "right": None, "closed": "left"}
+        constraints = {
+            "max_rounds": [Interval(Integral, **not_negative)],
+            "n_start": [COUNT],
+            "min_gain": [Interval(Real, **not_negative)],
+            "n_bags": [COUNT],
+        }
+        validate_parameter_constraints(constraints, asdict(self), "GreedyOptions")
 
 
 def greedy_weights(
@@ -347,81 +358,3 @@ def _select(
         if n_idle == _PATIENCE:
             break
     return best_counts
-
-
-def _stacked_weights(
-    predictions: Array, y: Array, loss: SampleObjective, strength: float
-) -> Floats:
-    """Return non-negative weights, (M,), with sum 1 and the least regularised loss.
-
-    `strength` is the shrinkage towards equal weights, in units of their loss.
-    """
-    columns, target = _columns(predictions, y, loss)
-    n = len(predictions)
-    equal = np.full(n, 1 / n)
-    unit = max(_value(columns, target, equal, loss)[0], _SMALLEST)
-
-    def penalised(weights: Floats) -> tuple[float, Floats]:
-        value, slope = _value(columns, target, weights, loss)
-        gap = weights - equal
-        value = value / unit + strength * float(gap @ gap)
-        return value, slope / unit + 2 * strength * gap
-
-    optimum = minimize(
-        penalised,
-        equal,
-        jac=True,
-        method="SLSQP",
-        bounds=[(0, 1)] * n,
-        constraints={
-            "type": "eq",
-            "fun": lambda weights: weights.sum() - 1,
-            "jac": lambda weights: np.ones(n),
-        },
-        options={"maxiter": 200, "ftol": 1e-10},
-    )
-    weights = np.where(optimum.x > _NEGLIGIBLE, optimum.x, 0.0)
-    return np.asarray(weights / weights.sum())
-
-
-def tuned_stacked_weights(
-    predictions: Array, y: Array, part: Array, loss: SampleObjective, objective: Objective
-) -> Floats:
-    """Return stacked weights with the best strength on parts held out in turn."""
-    if len(predictions) == 1:
-        return np.ones(1)
-    parts = np.unique(part)
-    if len(parts) == 1:
-        part = np.arange(len(y)) % 2
-        parts = np.arange(2)
-    losses = []
-    for strength in _STRENGTHS:
-        out_of_part = np.empty(predictions.shape[1:])
-        for number in parts:
-            inside, outside = part != number, part == number
-            weights = _stacked_weights(predictions[:, inside], y[inside], loss, strength)
-            out_of_part[outside] = np.tensordot(weights, predictions[:, outside], axes=1)
-        losses.append(objective.losses(objective.statistics(out_of_part[None], y), y)[0])
-    # Of equally good strengths, the largest depends least on the samples.
-    best = len(losses) - 1 - int(np.argmin(losses[::-1]))
-    return _stacked_weights(predictions, y, loss, _STRENGTHS[best])
-
-
-def _columns(predictions: Array, y: Array, loss: SampleObjective) -> tuple[Floats, Floats]:
-    """Return a column for each candidate, and targets: the loss is one of products."""
-    if loss.kind == "label_log_loss":
-        predictions = np.where(y > 0.5, predictions, 1 - predictions)
-    statistics = loss.statistics(predictions, y)
-    columns = statistics.reshape(len(predictions), -1).T
-    return np.asarray(columns, dtype=np.float64), np.asarray(y, dtype=np.float64).ravel()
-
-
-def _value(
-    columns: Floats, target: Floats, weights: Floats, loss: SampleObjective
-) -> tuple[float, Floats]:
-    average = columns @ weights
-    if loss.kind == "squared":
-        error = average - target
-        return float(np.mean(error**2)), 2 * columns.T @ error / len(error)
-    average = np.maximum(average, _SMALLEST)
-    return float(-np.log(average).mean()), -columns.T @ (1 / average) / len(average)

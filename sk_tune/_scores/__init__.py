@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Metrics of predictions, scores without selection bias, and costs of a search."""
 
-from sk_tune._scores._expected_score import FoldScores, expected_score
+from sk_tune._scores._expected_score import FoldScores, expected_score, metric_scores
 from sk_tune._scores._ledger import Ledger
 from sk_tune._scores._metric import Metric, as_columns, check_metric_names, scorer_metric
 from sk_tune._scores._score_estimate import ScoreEstimate
@@ -15,5 +15,6 @@ __all__ = [
     "as_columns",
     "check_metric_names",
     "expected_score",
+    "metric_scores",
     "scorer_metric",
 ]

@@ -55,7 +55,7 @@ class FoldScores:
         responses = predictions
         if classes is not None:
             responses = metric.response(predictions, classes)
-        self._scores = _scores_of(metric, y, responses, classes)
+        self._scores = metric_scores(metric, y, responses, classes)
         # Whether the metric is called for each score, which is slow.
         self.needs_calls = isinstance(self._scores, _CalledMetric)
         self._n_calls = len(responses) * len(folds)
@@ -124,7 +124,7 @@ class _CalledMetric:
 _Scores = Sums | _CalledMetric
 
 
-def _scores_of(
+def metric_scores(
     metric: Metric,
     y: Array,
     responses: Array,
@@ -210,7 +210,7 @@ def expected_score(
     metric = metric if isinstance(metric, Metric) else Metric(function=metric)
     responses, y, classes, rows = _complete(predictions, y, metric, classes)
     weight = None if sample_weight is None else np.asarray(sample_weight)[rows]
-    scores = _scores_of(metric, y, responses, classes, weight)
+    scores = metric_scores(metric, y, responses, classes, weight)
     w = np.ones(len(y))
     chunk: int | None = 1
     if not isinstance(scores, _CalledMetric):

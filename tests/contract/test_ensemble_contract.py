@@ -32,7 +32,6 @@ def _checked():
     yield sk_tune.StackingRegressor(
         [("ridge", Ridge()), ("tree", DecisionTreeRegressor(random_state=0))],
         cv=2,
-        layers=2,
     )
 
 

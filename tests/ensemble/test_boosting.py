@@ -1,5 +1,6 @@
 """Gradient boosting with networks as stages, and its losses."""
 
+import joblib
 import numpy as np
 import pytest
 from hypothesis import given
@@ -432,3 +433,64 @@ def test_the_huber_loss_adapts_to_the_residuals():
 
     assert loss.delta == 3.0
     assert_allclose(loss.each(y, np.zeros((4, 1))), [0.5, 2.0, 4.5, 295.5])
+
+
+STAGE = MLPRegressor(width=8, max_epochs=2, batch_size=64)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"subsample": 0.5},
+        {"loss": "huber", "n_iter_no_change": 3, "tol": 0.0},
+        {"n_iter_no_change": 20},
+    ],
+)
+def test_ten_stages_and_then_twenty_equal_twenty_at_once(diabetes, options):
+    """A warm start continues with the same seeds, draws and samples set aside."""
+    X, y = StandardScaler().fit_transform(diabetes.X), diabetes.y / 100
+    at_once = BoostingRegressor(STAGE, 20, random_state=3, **options).fit(X, y)
+    boosting = BoostingRegressor(STAGE, 10, random_state=3, warm_start=True, **options)
+    first = boosting.fit(X, y).estimators_[0]
+    boosting.set_params(n_estimators=20).fit(X, y)
+
+    assert boosting.estimators_[0] is first
+    assert boosting.n_estimators_ == at_once.n_estimators_
+    assert_array_equal(boosting.train_score_, at_once.train_score_)
+    assert_array_equal(boosting.predict(X), at_once.predict(X))
+
+
+def test_a_warm_start_does_not_remove_stages(diabetes):
+    """Fewer stages than there are is an error, as in scikit-learn."""
+    boosting = BoostingRegressor(STAGE, 2, warm_start=True).fit(*diabetes)
+
+    with pytest.raises(ValueError, match="at least the number of trained stages.*2. Got 1"):
+        boosting.set_params(n_estimators=1).fit(*diabetes)
+
+
+@pytest.mark.parametrize(("verbose", "n_lines"), [(0, 0), (1, 12), (2, 21)])
+def test_verbose_prints_stages_as_scikit_learn_does(diabetes, capsys, verbose, n_lines):
+    """A header, then ten stages and every tenth; or all of them."""
+    tree = DecisionTreeRegressor(max_depth=1)
+    sklearn = GradientBoostingRegressor(n_estimators=20, verbose=verbose)
+    sklearn.fit(*diabetes)
+    expected = capsys.readouterr().out.splitlines()
+    BoostingRegressor(tree, 20, verbose=verbose).fit(*diabetes)
+    lines = capsys.readouterr().out.splitlines()
+
+    assert len(lines) == n_lines
+    assert [line.split()[0] for line in lines] == [line.split()[0] for line in expected]
+
+
+def test_stages_use_the_workers_of_n_jobs(diabetes):
+    """Estimators inside of a stage take its number as their default."""
+    seen = []
+
+    class Seeing(LinearRegression):
+        def fit(self, X, y):
+            seen.append(joblib.effective_n_jobs(None))
+            return super().fit(X, y)
+
+    BoostingRegressor(Seeing(), 2, n_jobs=3).fit(*diabetes)
+
+    assert seen == [3, 3]

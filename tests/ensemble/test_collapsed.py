@@ -394,7 +394,8 @@ def _of_trials(net, X, y):
     """Return the average of the fold models of three candidates."""
     grid = {"learning_rate": [1e-3, 3e-3, 1e-2]}
     search = GridSearchCV(net, grid, cv=2, keep_models="all").fit(X, y)
-    return TrialEnsembleClassifier.from_search(search, method="average", random_state=0)
+    options = {"method": "average", "calibrate": False, "random_state": 0}
+    return TrialEnsembleClassifier.from_search(search, **options)
 
 
 def test_several_labels_a_sample_collapse(make_estimator, tmp_path):

@@ -7,8 +7,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from marks import slow
-from scipy.optimize import nnls
 from scipy.special import expit
 from sklearn import metrics
 from sklearn.base import clone
@@ -30,13 +28,10 @@ from sk_tune._ensemble import (
 from sk_tune._ensemble._parts import fitted_temperature
 from sk_tune._ensemble._selection import contribution_table
 from sk_tune._ensemble._weights import (
-    _STRENGTHS,
     MetricObjective,
     SampleObjective,
-    _stacked_weights,
     greedy_weights,
     make_objective,
-    tuned_stacked_weights,
 )
 
 OPTIONS = {"is_classification": True, "needs_models": True, "random_state": 0}
@@ -153,15 +148,15 @@ def test_samples_of_weight_zero_choose_nothing(search):
         library.where_weights({"sample_weight": np.zeros(150)})
 
 
-GREEDY = GreedyOptions(max_rounds=20, n_start=5, min_gain=0.0, n_bags=3)
+GREEDY = GreedyOptions(max_rounds=20, n_bags=3)
 
 
 def make(library, **options):
-    defaults = {"method": "greedy", "scoring": None, "greedy": GREEDY, "calibrate": False}
+    defaults = {"method": GREEDY, "scoring": None, "calibrate": False}
     return Selector(library=library, **{**defaults, "random_state": 0, **options})
 
 
-every_method = pytest.mark.parametrize("method", ["greedy", "stack", "average"])
+every_method = pytest.mark.parametrize("method", [GREEDY, "average"])
 
 
 @every_method
@@ -228,7 +223,7 @@ def test_the_interval_holds_the_score_on_new_samples(make_library):
     assert n_inside > 15
 
 
-@pytest.mark.parametrize("method", ["greedy", slow("stack"), "average"])
+@every_method
 def test_candidates_without_information_score_at_chance(method):
     """Over repetitions the score of choices from 10 guessers is that of a guess."""
     scores, naive = [], []
@@ -469,7 +464,7 @@ def test_samples_that_lack_a_class_are_scored_by_the_others(make_library):
 
 
 SQUARED = SampleObjective(kind="squared")
-PLAIN = GreedyOptions(max_rounds=30, n_start=1, min_gain=0.0, n_bags=1)
+PLAIN = GreedyOptions(max_rounds=30, n_start=1, n_bags=1)
 
 
 def plain_selection(predictions, y, n_rounds):
@@ -551,62 +546,26 @@ def test_bags_of_many_samples_are_smaller():
     assert weights[2] < 0.02
 
 
-def test_squared_error_is_that_of_constrained_least_squares(make_library):
-    """Weights equal those of non-negative least squares with a sample for their sum."""
-    library = make_library(is_classification=False)
-    weights = _stacked_weights(library.predictions, library.y, SQUARED, 0.0)
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"n_bags": 0}, "'n_bags' parameter of GreedyOptions must be an int in the range"),
+        ({"min_gain": -1.0}, "'min_gain' parameter of GreedyOptions must be a float"),
+    ],
+)
+def test_options_of_greedy_selection_are_checked(options, message):
+    """A parameter that is out of range is named."""
+    with pytest.raises(ValueError, match=message):
+        GreedyOptions(**options)
 
-    # A sample of great weight holds the sum at 1.
-    big = 1e5
-    A = np.vstack([library.predictions.T, big * np.ones((1, len(library.predictions)))])
-    np.testing.assert_allclose(weights, nnls(A, np.append(library.y, big))[0], atol=2e-3)
 
-
-@pytest.mark.parametrize("strength", [0.0, 0.1])
-def test_log_loss_is_at_its_minimum(make_library, strength):
-    """Where a weight is positive all slopes are equal, elsewhere they are greater."""
+def test_an_unchanged_default_is_the_name_greedy(make_library):
+    """The string is short for the default options."""
     library = make_library()
-    p = library.predictions[:, np.arange(len(library.y)), library.y]
-    weights = _stacked_weights(library.predictions, library.y, LOG, strength)
 
-    unit = -np.log(p.mean(axis=0)).mean()
-    slopes = -(p / (weights @ p)).mean(axis=1) / unit
-    slopes += 2 * strength * (weights - 1 / len(p))
-    least = slopes[weights > 0].min()
-    np.testing.assert_allclose(slopes[weights > 0], least, atol=2e-2)
-    assert (slopes[weights == 0] >= least - 2e-2).all()
+    by_name, by_options = (
+        make(library, method=method).choose(library).weights
+        for method in ("greedy", GreedyOptions())
+    )
 
-
-def test_labels_have_their_own_log_losses():
-    """Of a perfect and a useless candidate for labels the perfect one is taken."""
-    rng = np.random.default_rng(0)
-    y = rng.integers(2, size=(100, 2)).astype(float)
-    good, bad = np.where(y > 0.5, 0.9, 0.1), np.full(y.shape, 0.5)
-
-    loss = SampleObjective(kind="label_log_loss")
-    weights = _stacked_weights(np.stack([bad, good]), y, loss, 0.0)
-
-    np.testing.assert_allclose(weights, [0, 1], atol=1e-3)
-
-
-def test_the_strength_is_one_of_the_listed(make_library):
-    """Weights are those of the strength that is best on held-out parts."""
-    library = make_library(is_classification=False, n_rows=40, n_candidates=10)
-    own = library.predictions, library.y, library.part
-    tuned = tuned_stacked_weights(*own, SQUARED, SQUARED)
-
-    listed = [
-        _stacked_weights(library.predictions, library.y, SQUARED, strength)
-        # On the samples themselves none at all would be best.
-        for strength in _STRENGTHS[1:]
-    ]
-    assert any(np.array_equal(tuned, weights) for weights in listed)
-
-
-@pytest.mark.parametrize("options", [{"n_parts": 1}, {"n_candidates": 1}], ids=str)
-def test_one_part_or_candidate_is_enough_to_stack(make_library, options):
-    """One fold is cut in two to choose the strength by; a lone candidate has all weight."""
-    library = make_library(is_classification=False, **options)
-    own = library.predictions, library.y, library.part
-
-    assert tuned_stacked_weights(*own, SQUARED, SQUARED).sum() == pytest.approx(1)
+    np.testing.assert_array_equal(by_name, by_options)
