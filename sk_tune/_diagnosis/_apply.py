@@ -11,13 +11,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.base import clone
-from sklearn.compose import TransformedTargetRegressor
 from sklearn.pipeline import Pipeline
 
 from sk_tune._diagnosis._changed_values import changed_range, changed_value
-from sk_tune._diagnosis._curves import is_search, network_part
+from sk_tune._diagnosis._curves import is_search
 from sk_tune._diagnosis._diagnose import NATURAL_BOUNDS, described_space
 from sk_tune._diagnosis._findings import PUT_IN_FRONT, Change, Finding, ranked
+from sk_tune._nesting import innermost, nested
 from sk_tune._search_record import grants_epochs
 from sk_tune._space import Choice
 from sk_tune._text import html_table
@@ -231,7 +231,7 @@ def _score(target: Any) -> float | None:
     if is_search(target):
         score = getattr(target, "best_score_", None)
         return None if score is None else float(score)
-    network, _ = network_part(target)
+    network = innermost(target)
     if not hasattr(network, "net_"):
         return None
     losses = [float(epoch.get("valid_loss", math.nan)) for epoch in network.history_]
@@ -295,7 +295,7 @@ def _changed_estimator(
         if change.action == PUT_IN_FRONT:
             target, scaled = _with_scaler(target, clone(change.value))
             applied.append(_record(scaled.step, None, change.value, change))
-    _, prefix = network_part(target)
+    prefix = nested(target)[-1][1]
     params, n_scalers = target.get_params(), len(applied)
     for change in changes:
         if change.action == PUT_IN_FRONT:
@@ -339,23 +339,19 @@ class _Scaled(NamedTuple):
 def _with_scaler(estimator: Any, scaler: Any) -> tuple[Any, _Scaled]:
     """Put a scaler directly in front of the network in an estimator, which is changed."""
     name = type(scaler).__name__.lower()
-    if isinstance(estimator, TransformedTargetRegressor):
-        inner, scaled = _with_scaler(estimator.regressor, scaler)
-        estimator.set_params(regressor=inner)
-        return estimator, _Scaled(*(f"regressor__{part}" for part in scaled))
-    if not isinstance(estimator, Pipeline):
-        step = type(estimator).__name__.lower()
-        pipeline = Pipeline([(name, scaler), (step, estimator)])
-        return pipeline, _Scaled(name, "", f"{step}__")
-    *transformers, (last, network) = estimator.steps
-    if isinstance(network, Pipeline | TransformedTargetRegressor):
-        inner, scaled = _with_scaler(network, scaler)
-        estimator.set_params(**{last: inner})
-        return estimator, _Scaled(*(f"{last}__{part}" for part in scaled))
-    while name in dict(transformers):
-        name += "_again"
-    estimator.set_params(steps=[*transformers, (name, scaler), (last, network)])
-    return estimator, _Scaled(name, f"{last}__", f"{last}__")
+    *around, (network, prefix) = nested(estimator)
+    if around and isinstance(pipeline := around[-1][0], Pipeline):
+        *transformers, last = pipeline.steps
+        while name in dict(transformers):
+            name += "_again"
+        pipeline.set_params(steps=[*transformers, (name, scaler), last])
+        return estimator, _Scaled(around[-1][1] + name, prefix, prefix)
+    step = type(network).__name__.lower()
+    pipeline = Pipeline([(name, scaler), (step, network)])
+    scaled = _Scaled(prefix + name, prefix, f"{prefix}{step}__")
+    if not around:
+        return pipeline, scaled
+    return estimator.set_params(**{prefix.removesuffix("__"): pipeline}), scaled
 
 
 def _changed_search(search: Any, changes: list[Change]) -> tuple[Any, list[AppliedChange]]:
@@ -372,7 +368,7 @@ def _changed_search(search: Any, changes: list[Change]) -> tuple[Any, list[Appli
             scaled.append(_record(f"estimator__{renamed.step}", None, change.value, change))
     changes = [change for change in changes if change.action != PUT_IN_FRONT]
     names = set(_names(described))
-    _, prefix = network_part(target.estimator)
+    prefix = nested(target.estimator)[-1][1]
     resource = getattr(target, "resource", None)
     of_rungs, of_space, of_estimator = [], [], []
     for change in changes:

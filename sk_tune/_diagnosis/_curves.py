@@ -22,10 +22,10 @@ from scipy.special import huber
 from scipy.stats import entropy
 from scipy.stats import t as student
 from sklearn.base import is_classifier
-from sklearn.compose import TransformedTargetRegressor
 from sklearn.exceptions import NotFittedError
 
 from sk_tune._diagnosis._findings import Curves
+from sk_tune._nesting import innermost, nested
 from sk_tune._schedule import LR_SCHEDULES, learning_rate_factor
 from sk_tune._search_record import fold_layout, granted_resource, search_record
 
@@ -49,21 +49,6 @@ def best_candidate(search: Any) -> int:
         raise NotFittedError(f"This {type(search).__name__} is not fitted yet.")
     ranks = next(v for k, v in search.cv_results_.items() if k.startswith("rank_test_"))
     return int(np.argmin(ranks))
-
-
-def network_part(estimator: Any) -> tuple[Any, str]:
-    """Return the network in an estimator and the prefix of its parameters' names.
-
-    The network is the last step of a pipeline, or the regressor of a transformed target.
-    """
-    if hasattr(estimator, "steps"):
-        name, last = estimator.steps[-1]
-    elif isinstance(estimator, TransformedTargetRegressor):
-        name, last = "regressor", getattr(estimator, "regressor_", estimator.regressor)
-    else:
-        return estimator, ""
-    inner, prefix = network_part(last)
-    return inner, f"{name}__{prefix}"
 
 
 def curves_of(search: Any, candidate: int) -> Curves:
@@ -165,7 +150,7 @@ def curves_of_estimator(estimator: Any) -> Curves:
     NotFittedError
         If it is not fitted.
     """
-    network, _ = network_part(estimator)
+    network = innermost(estimator)
     history = getattr(network, "history_", None)
     if history is None:
         # An unfitted skorch net has a ``history_`` that raises.
@@ -197,7 +182,7 @@ def is_trained(search: Any, candidate: int) -> bool:
 def configured(search: Any, candidate: int) -> tuple[Any, dict[str, Any]]:
     """Return a candidate's network, and its parameters without prefixes."""
     params = search.cv_results_["params"][candidate]
-    network, prefix = network_part(search.estimator)
+    network, prefix = nested(search.estimator)[-1]
     step = prefix.removesuffix("__")
     if step in params:
         network = params[step]

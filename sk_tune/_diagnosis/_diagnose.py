@@ -31,7 +31,6 @@ from sk_tune._diagnosis._curves import (
     is_search,
     is_trained,
     larger_in_search,
-    network_part,
     summarise,
 )
 from sk_tune._diagnosis._findings import (
@@ -65,6 +64,7 @@ from sk_tune._diagnosis._rate_checks import (
 )
 from sk_tune._diagnosis._remedies import clipped, in_steps, lower_rate
 from sk_tune._diagnosis._scale_checks import can_normalise, check_scale, scale_of_inputs
+from sk_tune._nesting import innermost, nested
 from sk_tune._search_record import (
     NOT_TRAINED,
     UNSCORED,
@@ -169,7 +169,7 @@ def diagnose(
     if is_search(source):
         return Findings(_of_search(source, result_row, X, data))
     curves = curves_of_estimator(source)
-    network, _ = network_part(source)
+    network = innermost(source)
     keeps_best = bool(getattr(network, "early_stopping", False))
     findings = _of_curves(curves, keeps_best=keeps_best)
     scale = check_scale(
@@ -213,7 +213,7 @@ def _of_search(
     fitted = getattr(search, "best_estimator_", network)
     if scale is None and X is not None:
         scale = scale_of_inputs(fitted, X)
-    normalises = can_normalise(network_part(fitted)[0], params)
+    normalises = can_normalise(innermost(fitted), params)
     findings.append(
         check_scale(scale, params, [*findings, failures], may_normalise=normalises)
     )
@@ -467,7 +467,7 @@ def check_edge(search: Any) -> Finding:
     codes = space.encode(params)
     active = space.active(codes)
     order = np.argsort(-scores, kind="stable")
-    _, prefix = network_part(search.estimator)
+    prefix = nested(search.estimator)[-1][1]
     changes = []
     for j, column in enumerate(space.columns):
         if column.name is None or column.dimension.n_categories:

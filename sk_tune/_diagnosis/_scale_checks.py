@@ -11,13 +11,13 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
-from sklearn.compose import TransformedTargetRegressor
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import QuantileTransformer, StandardScaler
 
 from sk_tune._diagnosis._findings import PUT_IN_FRONT, RULES, Change, Finding
 from sk_tune._diagnosis._remedies import Steps, in_steps
 from sk_tune._input_scale import InputScale, input_scale
+from sk_tune._nesting import nested
 
 # The level of a feature is its root mean square; 1 after a StandardScaler.  Levels up to 15
 # count as scaled, and spreads that differ by less than a factor of 50.
@@ -42,11 +42,11 @@ def scale_of_inputs(estimator: Any, X: Any) -> InputScale | None:
     """Return the scale of X after the fitted transformers of a pipeline, if available."""
     if X is None:
         return None
-    if isinstance(estimator, TransformedTargetRegressor):
-        return scale_of_inputs(getattr(estimator, "regressor_", estimator.regressor), X)
-    if isinstance(estimator, Pipeline):
-        return scale_of_inputs(estimator.steps[-1][1], estimator[:-1].transform(X))
-    return input_scale(X, estimator)
+    parts = [part for part, _ in nested(estimator)]
+    for part in parts:
+        if isinstance(part, Pipeline):
+            X = part[:-1].transform(X)
+    return input_scale(X, parts[-1])
 
 
 def can_normalise(network: Any, params: Mapping[str, Any]) -> bool:

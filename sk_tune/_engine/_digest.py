@@ -13,7 +13,7 @@ import operator
 import os
 import sys
 import sysconfig
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache, lru_cache
 from pathlib import Path
 from types import (
@@ -308,15 +308,22 @@ def data_fingerprint(data: Any) -> Any:
     return value_fingerprint(data if index is None else (data, index))
 
 
-def params_fingerprint(estimator: BaseEstimator, *, without: str = "") -> Any:
-    """Return a key that is equal for estimators that train alike, except one parameter."""
+def params_fingerprint(
+    owner: BaseEstimator | Mapping[str, Any], *, without: str | None = None
+) -> Any:
+    """Return a key that is equal, within this process, for equal parameters except one.
+
+    Its purpose is to recognise a requested fit, a transformer or a promoted candidate.
+    """
+    is_mapping = isinstance(owner, Mapping)
+    params = owner if is_mapping else owner.get_params(deep=False)
     # skorch treats every attribute as a parameter, even those of scikit-learn's callbacks.
     values = tuple(
         (name, value_fingerprint(value))
-        for name, value in sorted(estimator.get_params(deep=False).items())
+        for name, value in sorted(params.items())
         if name != without and not name.startswith("_")
     )
-    return (type(estimator), values)
+    return values if is_mapping else (type(owner), values)
 
 
 class _Reader:

@@ -55,7 +55,10 @@ class FitKeys:
         self._digests: dict[int, tuple[Any, str]] = {}
 
     def key(self, fit: Fit) -> str:
-        """Return the key of a fit with seed and epochs; TypeError if it is unreadable."""
+        """Return the key of a fit's result in a store, equal in any process.
+
+        The fit has a seed and a number of epochs. TypeError if a part is unreadable.
+        """
         parts = [
             _FORMAT,
             self._engine,

@@ -9,7 +9,7 @@ from sk_tune._ensemble._collapsed import (
     CollapsedRegressor,
     collapse,
 )
-from sk_tune._ensemble._combination import Combination, Member, network_of
+from sk_tune._ensemble._combination import Combination, Member, stackable_network
 from sk_tune._ensemble._onnx_export import export_ensemble
 from sk_tune._ensemble._onnx_steps import step_rule
 from sk_tune._ensemble._parts import (
@@ -49,8 +49,8 @@ __all__ = [
     "TrialEnsembleRegressor",
     "collapse",
     "export_ensemble",
-    "network_of",
     "read_library",
+    "stackable_network",
     "step_rule",
     "with_temperature",
 ]

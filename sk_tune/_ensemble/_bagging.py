@@ -25,7 +25,7 @@ from sk_tune._adoption import adoption
 from sk_tune._backend import CollectingBackend, fleet
 from sk_tune._compat import get_active_backend
 from sk_tune._declaration import Documented, with_inherited_docs
-from sk_tune._ensemble._combination import Combination, network_of
+from sk_tune._ensemble._combination import Combination, stackable_network
 from sk_tune._ensemble._member_fits import asks_for_types, has_network, with_categories
 from sk_tune._ensemble._parts import parts_of
 from sk_tune._estimators import MLPClassifier, MLPRegressor, category_columns
@@ -154,7 +154,9 @@ class _Bagging(Documented):
                 **{column: record[name] for name, column in _COLUMNS.items()},
             }
             for number, member in enumerate(self.estimators_)
-            for epoch, record in enumerate(getattr(network_of(member), "history_", []), 1)
+            for epoch, record in enumerate(
+                getattr(stackable_network(member), "history_", []), 1
+            )
             if "monitor_loss" in record
         ]
         columns = ["member", "epoch", *_COLUMNS.values()]
@@ -182,7 +184,7 @@ class _Bagging(Documented):
     def _combined(self: Any, X: Any) -> Array | None:
         """Return the mean prediction of the members; None if none of them is a network."""
         check_is_fitted(self)
-        if not any(network_of(member) is not None for member in self.estimators_):
+        if not any(stackable_network(member) is not None for member in self.estimators_):
             return None
         X = validate_data(
             self,

@@ -47,9 +47,10 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from sk_tune._compat import HasMethods, Interval, StrOptions, check_sample_weight
 from sk_tune._declaration import COUNT, parameters
 from sk_tune._ensemble._combination import Member
-from sk_tune._ensemble._member_fits import fit_stage, last_step, with_categories
+from sk_tune._ensemble._member_fits import fit_stage, with_categories
 from sk_tune._ensemble._parts import Combined, CombinedClassifier, CombinedRegressor, Parts
 from sk_tune._estimators import MLPRegressor, category_columns
+from sk_tune._nesting import innermost
 
 Floats = npt.NDArray[np.float64]
 
@@ -494,7 +495,7 @@ class _Boosting(Combined, BaseEnsemble):  # type: ignore[misc]
         estimator = MLPRegressor() if self.estimator is None else self.estimator
         tags_of_stage = get_tags(estimator).input_tags
         # NaN pads short sequences.
-        takes_nan = getattr(last_step(estimator), "_allow_nan", False)
+        takes_nan = getattr(innermost(estimator), "_allow_nan", False)
         tags.input_tags.allow_nan = tags_of_stage.allow_nan or takes_nan
         tags.input_tags.three_d_array = tags_of_stage.three_d_array
         return tags

@@ -26,6 +26,7 @@ from sk_tune._ensemble._member_inputs import (
 )
 from sk_tune._estimators import NetworkEstimator, is_unchanged
 from sk_tune._fleets import NetworkStack, architecture
+from sk_tune._nesting import last_step
 from sk_tune._nets import MLP
 from sk_tune._scores import as_columns
 from sk_tune._training import one_thread
@@ -44,13 +45,14 @@ class Member(NamedTuple):
     features: Array | None = None
 
 
-def network_of(estimator: Any) -> NetworkEstimator | None:
-    """Return the fitted network that makes an estimator's predictions, if there is one.
+def stackable_network(estimator: Any) -> NetworkEstimator | None:
+    """Return the fitted network whose predictions a stack can compute; None without one.
 
-    It is the estimator itself or the last step of a pipeline; None if that is not a network
-    of sk_tune, or overrides the networks' prediction methods.
+    It is the estimator or the last step of a pipeline: a network of sk_tune that trains and
+    predicts as its class does.
     """
-    last = estimator.steps[-1][1] if type(estimator) is Pipeline else estimator
+    # A derived pipeline may predict otherwise.
+    last = last_step(estimator) if type(estimator) is Pipeline else estimator
     if not isinstance(last, NetworkEstimator) or not is_unchanged(last):
         return None
     methods = [getattr(type(last), name, None) for name in _PREDICTING]
@@ -139,7 +141,7 @@ class Combination:
         )
         if self._groups is not None and is_current:
             return self._groups
-        networks = [network_of(member.estimator) for member in self.members]
+        networks = [stackable_network(member.estimator) for member in self.members]
         self._trained = []
         preparations = {}
         members_by_form: dict[Any, list[int]] = {}

@@ -10,7 +10,6 @@ from typing import Any
 
 import joblib
 from sklearn.base import clone
-from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import has_fit_parameter
 from skorch import NeuralNet
 
@@ -19,6 +18,7 @@ from sk_tune._backend import CollectingBackend, Recorder, asking_nets
 from sk_tune._compat import get_active_backend
 from sk_tune._engine import Fit, Trained, train, value_fingerprint
 from sk_tune._estimators import NetworkEstimator
+from sk_tune._nesting import innermost, last_step
 
 
 def fit_members(
@@ -45,7 +45,7 @@ def fit_members(
     with asking_nets(), adoption(None):
         requests = {}
         for i, estimator in enumerate(estimators):
-            network = last_step(estimator)
+            network = innermost(estimator)
             if hasattr(network, "max_epochs"):
                 request = _Request(member=estimator)
                 with adoption(request), suppress(FitRequested):
@@ -90,7 +90,7 @@ class _Request:
         # A failed training has no state: the network is then trained alone and raises its
         # own error.
         with adoption(lambda *_: trained.state):
-            last_step(member).fit(self.X, self.y, **params)
+            innermost(member).fit(self.X, self.y, **params)
         return member
 
 
@@ -132,13 +132,6 @@ def _train_requests(
     return fitted
 
 
-def last_step(estimator: Any) -> Any:
-    """Return the last step of a pipeline, or the estimator itself."""
-    while isinstance(estimator, Pipeline):
-        estimator = estimator.steps[-1][1]
-    return estimator
-
-
 def has_network(estimator: Any) -> bool:
     """Return whether an estimator is a network, or has one among its parameters."""
     parts = [estimator]
@@ -151,7 +144,7 @@ def fit_stage(stage: Any, X: Any, y: Any, sample_weight: Any = None) -> Any:
     """Fit an estimator in place and return it; inside ``fleet()`` all tasks join in."""
     params = {}
     if sample_weight is not None:
-        last = stage.steps[-1][1] if isinstance(stage, Pipeline) else stage
+        last = last_step(stage)
         if not has_fit_parameter(last, "sample_weight"):
             raise ValueError(
                 "sample_weight needs stages that take weights. "

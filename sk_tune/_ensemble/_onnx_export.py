@@ -17,7 +17,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostin
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import Pipeline
 
-from sk_tune._ensemble._combination import Member, network_of
+from sk_tune._ensemble._combination import Member, stackable_network
 from sk_tune._ensemble._onnx_steps import TableColumns, add_steps
 from sk_tune._ensemble._onnx_trees import add_boosting
 from sk_tune._ensemble._parts import SMALLEST_PROBABILITY, Parts
@@ -118,7 +118,7 @@ def _input_of(parts: Parts) -> tuple[tuple[int, ...], Any]:
     shapes, types = set(), set()
     for member in parts.members:
         steps, model = _split(member.estimator)
-        network: Any = network_of(member.estimator)
+        network: Any = stackable_network(member.estimator)
         shape: Any = (parts.n_features,)
         if member.features is None:
             takes_rows = steps or network is None
@@ -151,7 +151,7 @@ def _add_member(
         coefficients = np.atleast_2d(model.coef_).T.astype(np.float64)
         raw = x.cast(np.float64) @ coefficients + np.atleast_1d(model.intercept_)
         predicted = _probabilities(graph, raw, model)
-    elif network_of(member.estimator) is None:
+    elif stackable_network(member.estimator) is None:
         raise TypeError(
             "An ensemble must consist of networks of sk_tune's, linear models and boosting "
             f"to be one ONNX model. Got {name!r}, which is a {type(model).__name__}. Keep "

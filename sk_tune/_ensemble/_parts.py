@@ -20,7 +20,7 @@ from sklearn.base import is_classifier
 from sklearn.utils.validation import check_is_fitted
 
 from sk_tune._declaration import Documented
-from sk_tune._ensemble._combination import Combination, Member, network_of
+from sk_tune._ensemble._combination import Combination, Member, stackable_network
 
 Array = npt.NDArray[Any]
 
@@ -215,7 +215,7 @@ def _parts_of_mean(ensemble: Any) -> Parts:
     check_is_fitted(ensemble)
     columns: dict[str, Any] = {"n_features": getattr(ensemble, "n_features_in_", None)}
     # A single network, or a pipeline that ends in one, is the mean of one member.
-    network = network_of(ensemble)
+    network = stackable_network(ensemble)
     weights = [1.0] if network is not None else _weights_of(ensemble)
     total = sum(weights)
     features: list[Array | None] = [None] * len(weights)

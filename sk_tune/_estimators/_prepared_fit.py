@@ -135,7 +135,10 @@ class PreparedFit:
         )
 
     def recipe(self) -> tuple[Recipe, Any]:
-        """Return the settings shared by the fits of a fleet, and their hashable key."""
+        """Return the settings shared by the fits of a fleet, and their hashable key.
+
+        The key decides which fits of a signature share a fleet, once networks are built.
+        """
         estimator, options, module = self.estimator, self.options, self.module
         structure: Any = [tuple(p.shape) for p in module.parameters()]
         if isinstance(module, MLP) and module.inputs is not None:

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Checks of users' data and parameters, at the boundary; other code relies on them."""
 
+import operator
 from collections.abc import Sequence
 from dataclasses import fields
 from math import prod
@@ -65,11 +66,11 @@ class LastSeen:
 
     def is_like(self, estimator: Any) -> bool:
         """Return whether an estimator has the same attribute objects as the last one."""
-        attributes = vars(estimator)
+        attributes, values = vars(estimator), self._values.values()
         return (
             type(estimator) is self._kind
             and attributes.keys() == self._values.keys()
-            and all(attributes[name] is value for name, value in self._values.items())
+            and all(map(operator.is_, map(attributes.get, self._values), values))
         )
 
     def see(self, estimator: Any) -> None:

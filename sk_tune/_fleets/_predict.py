@@ -43,10 +43,9 @@ _LEAST_PRODUCT = 400
 
 
 def architecture(module: nn.Module) -> Any:
-    """Return a hashable key that networks must share to be stacked.
+    """Return a hashable key that networks must share to predict as one stack.
 
-    It has types, shapes and attributes of all layers, and the device. Dropout does not
-    count, because it does nothing in predictions.
+    It is their structure and device, without dropout, which does nothing in predictions.
     """
     layers, tensors = module_structure(module)
     if _is_own(module):

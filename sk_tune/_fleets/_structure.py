@@ -33,8 +33,10 @@ def cached(
 def module_structure(module: nn.Module) -> tuple[Any, ...]:
     """Return a key that is equal for networks that differ only in weights and dropout.
 
-    It has the types, attributes, shapes and strides of all layers. For layers in plain
-    lists, which are neither trained nor copied with the weights, it includes the values.
+    Its purpose is to find networks that one program can train; the key of a recipe adds the
+    settings of the training. It has the types, attributes, shapes and strides of all
+    layers, and the values of layers in plain lists, which are neither trained nor copied
+    with the weights.
     """
     layer_ids = frozenset(map(id, module.modules()))
     layers = []

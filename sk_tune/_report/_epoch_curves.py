@@ -19,6 +19,7 @@ from sk_tune._diagnosis import (
     diagnose,
     verdict,
 )
+from sk_tune._nesting import innermost
 from sk_tune._report._drawing import (
     COLORS,
     check_choice,
@@ -27,7 +28,7 @@ from sk_tune._report._drawing import (
     new_axes,
     set_y_label,
 )
-from sk_tune._report._search_trials import curve_table, last_step, trials_of
+from sk_tune._report._search_trials import curve_table, trials_of
 
 Floats = npt.NDArray[np.float64]
 
@@ -273,7 +274,7 @@ class EpochCurveDisplay:
             With the artists as attributes.
         """
         check_is_fitted(estimator)
-        network = last_step(estimator)
+        network = innermost(estimator)
         stops_early = getattr(network, "early_stopping", False)
         display = cls(
             curves=curves_of_estimator(estimator),

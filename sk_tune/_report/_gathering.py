@@ -21,6 +21,7 @@ from sk_tune._diagnosis import (
     to_act_on,
     verdict,
 )
+from sk_tune._nesting import innermost
 from sk_tune._prepare import ColumnKinds
 from sk_tune._report._column_effects import ColumnEffects, search_effects
 from sk_tune._report._parameter_importance import Importance, importance_of
@@ -36,7 +37,6 @@ from sk_tune._report._search_trials import (
     Parameter,
     Trials,
     curve_table,
-    last_step,
     metric_name,
     number_text,
     parameters_of,
@@ -337,7 +337,7 @@ def _are_two_kinds(best: CandidateRow, expected: ScoreEstimate | None) -> bool:
 
 def n_parameters(estimator: Any) -> int:
     """Return the number of parameters of a fitted estimator's network, 0 if it has none."""
-    network = last_step(estimator)
+    network = innermost(estimator)
     module = getattr(getattr(network, "net_", None), "module_", None)
     return 0 if module is None else sum(p.numel() for p in module.parameters())
 
@@ -374,7 +374,7 @@ def _model_texts(search: Any, part: SearchPart) -> tuple[str, str]:
     model = getattr(search, "best_estimator_", None)
     place += "; not refitted" if model is None else "; refitted on all rows"
     size = 0 if model is None else n_parameters(model)
-    name = type(last_step(search.estimator if model is None else model)).__name__
+    name = type(innermost(search.estimator if model is None else model)).__name__
     return f"{name}, {parameters_text(size)}" if size else name, f"The {place}."
 
 

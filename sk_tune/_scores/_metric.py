@@ -13,6 +13,7 @@ from sklearn.metrics import get_scorer, get_scorer_names
 from sklearn.pipeline import Pipeline
 
 from sk_tune._compat import passed_through_estimator, scorer_parts
+from sk_tune._nesting import nested
 from sk_tune._text import did_you_mean
 
 Array = npt.NDArray[Any]
@@ -131,9 +132,7 @@ def scorer_metric(scorer: Any, estimator: Any = None) -> Metric | None:
 
 
 def _metric_of_score(estimator: Any) -> Metric | None:
-    last = estimator
-    while isinstance(last, Pipeline):
-        last = last.steps[-1][1]
+    last = next(part for part, _ in nested(estimator) if not isinstance(part, Pipeline))
     score = getattr(type(last), "score", None)
     if score is ClassifierMixin.score and is_classifier(last):
         return scorer_metric("accuracy")

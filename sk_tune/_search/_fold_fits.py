@@ -20,7 +20,6 @@ import pandas as pd
 import torch
 from scipy import sparse
 from sklearn.base import clone
-from sklearn.compose import TransformedTargetRegressor
 from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 from skorch import NeuralNet
@@ -30,6 +29,7 @@ from sk_tune._compat import FoldTask, method_params, num_samples
 from sk_tune._engine import Fit, data_fingerprint, params_fingerprint, reason_against_net
 from sk_tune._estimators import NetworkEstimator, is_unchanged
 from sk_tune._input_scale import InputScale, input_scale
+from sk_tune._nesting import last_step, nested
 from sk_tune._text import error_text
 
 Array = npt.NDArray[Any]
@@ -40,29 +40,21 @@ _MOST_BYTES = 2**30
 
 
 def network_of(estimator: Any) -> Any:
-    """Return an estimator that is a network, or the last step of a pipeline; else None.
+    """Return the network whose fits a search requests from the engine; None without one.
 
-    Networks are sk_tune's, if they train as their class does, and skorch's.
+    It is the estimator or the last step of a pipeline: a network of sk_tune that trains as
+    its class does, or a plain skorch net.
     """
-    last = estimator.steps[-1][1] if isinstance(estimator, Pipeline) else estimator
+    last = last_step(estimator)
     if isinstance(last, NetworkEstimator):
         return last if is_unchanged(last) else None
     return last if isinstance(last, NeuralNet) else None
 
 
 def name_in_network(estimator: Any, parameter: str) -> str | None:
-    """Return the name of a network's parameter in the estimator around the network.
-
-    The estimator may be a pipeline, and a TransformedTargetRegressor around either; None if
-    there is no network.
-    """
-    if isinstance(estimator, TransformedTargetRegressor):
-        name = name_in_network(estimator.regressor, parameter)
-        return None if name is None else f"regressor__{name}"
-    if network_of(estimator) is None:
-        return None
-    is_step = isinstance(estimator, Pipeline)
-    return f"{estimator.steps[-1][0]}__{parameter}" if is_step else parameter
+    """Return the name of a network's parameter in the estimator around it; None without."""
+    network, prefix = nested(estimator)[-1]
+    return None if network_of(network) is None else f"{prefix}{parameter}"
 
 
 def full_name(estimator: Any, parameter: str) -> str | None:
@@ -208,7 +200,6 @@ class PreparedTask(NamedTuple):
 
 _FIT_PARAMS = "its fit takes more than X, y and sample_weight"
 _NOT_REACHED = "its pipeline does not call its fit with X and y"
-_BEHIND_TARGETS = "a TransformedTargetRegressor fits it, from scratch in each rung"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -273,8 +264,13 @@ class FitMaker:
         """
         values = [task.estimator, *task.parameters.values()]
         if task.y is None or not any(network_of(value) is not None for value in values):
-            is_behind = name_in_network(task.estimator, "max_epochs") is not None
-            return PreparedTask(reason=_BEHIND_TARGETS if is_behind else "")
+            *around, (inner, _) = nested(task.estimator)
+            reason = ""
+            if around and network_of(inner) is not None:
+                kinds = [type(part).__name__ for part, _ in around]
+                kind = next((k for k in kinds if k != "Pipeline"), kinds[0])
+                reason = f"a {kind} fits it, from scratch in each rung"
+            return PreparedTask(reason=reason)
         try:
             return self._prepare(task, name)
         except Exception as error:  # noqa: BLE001 - reported, unless the task raises it

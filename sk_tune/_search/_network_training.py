@@ -18,14 +18,13 @@ import numpy as np
 from sk_tune._adoption import adoption
 from sk_tune._backend import Job
 from sk_tune._compat import FoldTask
-from sk_tune._engine import Fit, Trained, checkpoint_before, train
+from sk_tune._engine import Fit, Trained, checkpoint_before, params_fingerprint, train
 from sk_tune._estimators import NetworkEstimator
 from sk_tune._search._fold_fits import FitMaker
 from sk_tune._search._outcomes import (
     SearchOptions,
     Work,
     best_epoch,
-    candidate_fingerprint,
     fit_name,
 )
 from sk_tune._space import Candidate
@@ -63,7 +62,7 @@ class Trainer:
         resource = self._options.resource
         if resource is None:
             return
-        fingerprints = {candidate_fingerprint(c, without=resource) for c in candidates}
+        fingerprints = {params_fingerprint(c, without=resource) for c in candidates}
         self._states = {k: v for k, v in self._states.items() if k[0] in fingerprints}
         self._ends = {k: v for k, v in self._ends.items() if k[0] in fingerprints}
 
@@ -90,7 +89,7 @@ class Trainer:
             return
         # The learning-rate schedule spans a full training.
         fit.estimator.set_params(max_epochs=self._options.max_resources)
-        fingerprint = candidate_fingerprint(work.task.parameters, without=resource)
+        fingerprint = params_fingerprint(work.task.parameters, without=resource)
         work.key = fingerprint, id(work.task.train)
         state, work.n_epochs_before = self._states.get(work.key, (None, 0))
         if work.n_epochs_before >= work.n_epochs:

@@ -14,7 +14,7 @@ from sklearn.base import is_classifier
 
 from sk_tune._backend import Job
 from sk_tune._compat import FoldTask
-from sk_tune._engine import Fit, Progress, Trained, value_fingerprint
+from sk_tune._engine import Fit, Progress, Trained, params_fingerprint
 from sk_tune._input_scale import InputScale
 from sk_tune._scores import (
     Ledger,
@@ -230,15 +230,6 @@ def fit_name(candidate: int, fold: int) -> str:
     return f"candidate {candidate}, fold {fold}"
 
 
-def candidate_fingerprint(params: Mapping[str, Any], *, without: str | None) -> Any:
-    """Return a key that is equal for a candidate in all of its rungs.
-
-    `without` is the parameter that is the resource.
-    """
-    names = sorted(name for name in params if name != without)
-    return tuple((name, value_fingerprint(params[name])) for name in names)
-
-
 class CandidateNumbers:
     """Numbers candidates from 0; a promoted candidate has its number in every rung.
 
@@ -253,7 +244,7 @@ class CandidateNumbers:
 
     def of(self, params: Mapping[str, Any], rung: int = 0, bracket: int = 0) -> int:
         """Return the number of a candidate that enters a rung."""
-        fingerprint = candidate_fingerprint(params, without=self._resource)
+        fingerprint = params_fingerprint(params, without=self._resource)
         promoted = self._on_rung.get((bracket, rung - 1, fingerprint))
         number = promoted.pop(0) if promoted else self._next
         self._next = max(self._next, number + 1)

@@ -25,7 +25,7 @@ from sklearn.preprocessing import (
 from sklearn.tree import DecisionTreeClassifier
 
 from sk_tune import MLPClassifier, NetClassifier
-from sk_tune._ensemble import Combination, Member, network_of
+from sk_tune._ensemble import Combination, Member, stackable_network
 
 
 @pytest.fixture
@@ -120,7 +120,7 @@ def test_networks_that_cannot_be_stacked_are_asked_one_by_one(net, iris, outputs
     members = [clone(net).set_params(random_state=s).fit(*iris) for s in range(2)]
     combination = Combination([Member(m, 1.0) for m in members], np.arange(3))
 
-    assert (network_of(members[0]) is None) == isinstance(net, Sure)
+    assert (stackable_network(members[0]) is None) == isinstance(net, Sure)
     np.testing.assert_allclose(
         combination(iris.X), sum(outputs(m, iris.X) for m in members)
     )

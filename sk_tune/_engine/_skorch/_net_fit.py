@@ -190,7 +190,10 @@ class SkorchFit:
         )
 
     def recipe(self) -> tuple[Recipe, Any]:
-        """Return the settings that a fleet shares, and a hashable key; or NoFleetError."""
+        """Return the settings that a fleet shares, and their key, as a PreparedFit does.
+
+        Raises NoFleetError if no fleet can carry the net.
+        """
         net, _ = self._start()
         batch_size = net.get_params_for("iterator_train").get("batch_size", net.batch_size)
         group = net.optimizer_.param_groups[0]
