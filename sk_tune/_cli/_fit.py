@@ -26,7 +26,7 @@ from sk_tune._cli._output import (
     write_output,
 )
 from sk_tune._cli._parser import CONFIG, in_options, resume_file
-from sk_tune._cli._printing import StepLines, labelled, print_outcome, print_problem
+from sk_tune._cli._printing import StepLines, print_outcome, print_problem, say
 from sk_tune._cli._tables import (
     LoadedTable,
     Target,
@@ -100,8 +100,11 @@ def fit(
     kinds, notes = _kinds(X)
     if not options.json:
         n_test = n_set_aside(options.test_size, len(X))
+        split = f"{n_test} set aside for a final check; {len(X) - n_test} to train on"
+        # Rows of a group or time are on the same side of a split.
+        split = f"about {split}" if len(named) > 1 else split
         noted = replace(table, notes=(*table.notes, *notes))
-        print_problem(noted, target, kinds, n_test, keeps_whole=len(named) > 1)
+        print_problem(noted, target, kinds, split if n_test else "")
     left_out = {"started", "output", "overwrite", "n_jobs", "verbose", "json"}
     config = {
         name: value for name, value in asdict(options).items() if name not in left_out
@@ -135,14 +138,14 @@ def fit(
             else:
                 print_outcome(auto, seconds)
     if not options.json:
-        print(labelled("Written", f"{', '.join(written)} in {options.output}/"))
+        say("Written", f"{', '.join(written)} in {options.output}/")
     if was_interrupted:
         raise KeyboardInterrupt(str(options.output))
 
 
-def demo(name: str | None, options: FitOptions) -> None:
-    """Run a fit on a table of scikit-learn; None takes the first available table."""
-    table, target = demo_table(name)
+def demo(options: FitOptions) -> None:
+    """Run a fit on a table of scikit-learn."""
+    table, target = demo_table()
     # The default folder is only written by demos, so it may be overwritten.
     overwrite = options.overwrite or options.output == Path("sk_tune_demo")
     fit(table, replace(options, target=target, overwrite=overwrite))
@@ -152,19 +155,12 @@ def resume(folder: Path, *, data: Path | None, **changes: Any) -> None:
     """Resume the fit of a folder with `changes`; `data` is the table's new path."""
     resume_file(folder)
     try:
-        config = dict(json.loads((folder / CONFIG).read_text(encoding="utf-8")))
-    except (TypeError, ValueError) as error:
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        old_source = config.pop("data")
+        options = FitOptions(**{**config, **changes, "output": folder, "overwrite": True})
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
         raise TableError(
             f"{str(folder / CONFIG)!r} must be a file that sk-tune fit wrote. Got: {error}"
-        ) from error
-    try:
-        old_source = config.pop("data")
-        changes |= {"output": folder, "overwrite": True}
-        options = FitOptions(**{**config, **changes})
-    except (AttributeError, LookupError, TypeError) as error:
-        raise TableError(
-            f"{str(folder)!r} must have the {CONFIG} that sk-tune fit wrote. Got one "
-            "with other options."
         ) from error
     source = old_source if data is None else data
     if source is None or not Path(source).exists():
@@ -172,9 +168,8 @@ def resume(folder: Path, *, data: Path | None, **changes: Any) -> None:
             "the fit had no file" if source is None else f"{str(source)!r} does not exist"
         )
         raise OptionError(f"--data must name the table of the fit: {fitted}.")
-    table = read_table(Path(source))
     try:
-        fit(table, options, source=Path(source), resumes=True)
+        fit(read_table(Path(source)), options, source=Path(source), resumes=True)
     except ValueError as error:
         if "earlier fit" in str(error):
             raise OptionError(

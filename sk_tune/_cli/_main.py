@@ -26,18 +26,10 @@ _TERMINATED = 143
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run ``sk-tune``.
+    """Run ``sk-tune`` with arguments, by default the process's, and return the exit code.
 
-    Parameters
-    ----------
-    argv : sequence of str, default=None
-        Arguments after the program's name; by default the process's arguments.
-
-    Returns
-    -------
-    int
-        Exit code: 0 on success, 2 for errors that the user can fix, 130 after Ctrl-C and
-        143 after SIGTERM or SIGHUP.
+    It is 0 on success, 2 for errors that the user can fix, 130 after Ctrl-C and 143 after
+    SIGTERM or SIGHUP.
     """
     for stream in (sys.stdout, sys.stderr):
         # Characters that the terminal's encoding lacks become question marks.
@@ -128,9 +120,9 @@ def _run(args: argparse.Namespace) -> None:
         if command == "resume":
             resume(**options, started=started)
             return
-        path, table = options.pop("data", None), options.pop("table", None)
+        path = options.pop("data", None)
         fit_options = FitOptions(started=started, **options)
-        if command == "fit":
-            fit(read_table(path), fit_options, source=path)
+        if path is None:
+            demo(fit_options)
         else:
-            demo(table, fit_options)
+            fit(read_table(path), fit_options, source=path)

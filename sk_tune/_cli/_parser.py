@@ -129,7 +129,6 @@ _BYTES = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}
 _MAX_SEED = 2**32 - 1
 _MODELS = ("linear", "boosting", "networks")
 _USES = ("ensemble", "best", *_MODELS)
-_TABLES = ("titanic", "breast_cancer", "wine", "diabetes")
 
 _PICKLE_NOTE = (
     "A model.joblib is a pickle, and loading a pickle can execute code: predict, report, "
@@ -335,14 +334,9 @@ _COMMANDS: dict[str, tuple[str, str, Sequence[_Argument]]] = {
     ),
     "demo": (
         "run fit on a real table that comes with scikit-learn",
-        "Run fit on a table that is installed with scikit-learn, without a download.",
+        "Run fit on the Titanic's passengers, a table installed with scikit-learn, or on "
+        "breast cancers where scikit-learn is installed without its tests.",
         [
-            _option(
-                "--table",
-                "Use this table (default: titanic, who survived, or breast_cancer where "
-                "scikit-learn is installed without its tests)",
-                choices=_TABLES,
-            ),
             *_search(
                 "20s",
                 "sk_tune_demo",

@@ -6,7 +6,9 @@ import math
 import shutil
 import textwrap
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -27,138 +29,114 @@ from sk_tune._text import counted, listed
 
 _LABEL = 12  # Columns of a label.
 _MAX_WIDTH = 92
+_N_NAMED = 6  # Columns, classes or members that are listed.
 
 
-def labelled(label: str, text: str) -> str:
-    """Return text after a label of at most eleven characters, wrapped to the terminal."""
-    return textwrap.fill(
-        text,
+def say(label: str, text: str) -> None:
+    """Print a text with options of the command line, wrapped, after a short label."""
+    lines = textwrap.fill(
+        in_options(text),
         width=min(shutil.get_terminal_size().columns, _MAX_WIDTH),
         initial_indent=f"{label:<{_LABEL}}",
         subsequent_indent=" " * _LABEL,
         break_long_words=False,
         break_on_hyphens=False,
     )
-
-
-def score_lines(scores: Sequence[ModelScore], scoring: str) -> list[str]:
-    """Return a table of scores: a header and a line for each."""
-    scale = scale_of(scores)
-    cells = [
-        (s.name, *(format_score(x, scale) for x in (s.score, s.std, s.held_out)))
-        for s in scores
-    ]
-    rows = [(scoring, "CV mean", "std", "set aside"), *cells]
-    if all(math.isnan(s.held_out) for s in scores):
-        rows = [(*row[:3], "") for row in rows]
-    first, second, third, fourth = (
-        max(map(len, column)) for column in zip(*rows, strict=True)
-    )
-    first = max(first, _LABEL - 2)
-    return [
-        f"{name:<{first}}  {mean:>{second}} ± {std:<{third}}  {test:>{fourth}}".rstrip()
-        for name, mean, std, test in rows
-    ]
-
-
-_N_NAMED = 6  # Columns, classes or members that are listed.
+    print(lines, flush=True)
 
 
 def print_problem(
-    table: LoadedTable,
-    target: Target,
-    kinds: ColumnKinds,
-    n_test: int,
-    *,
-    keeps_whole: bool,
+    table: LoadedTable, target: Target, kinds: ColumnKinds, rows_set_aside: str
 ) -> None:
-    """Print the contents of the table, the target, and the `n_test` rows set aside.
-
-    With `keeps_whole`, rows of a group or time are on the same side of a split.
-    """
+    """Print the contents of the table, the target, and the rows set aside."""
     n_rows, n_columns = table.frame.shape
-    print(labelled("Table", f"{table.name}: {n_rows} rows, {n_columns} columns"))
+    say("Table", f"{table.name}: {n_rows} rows, {n_columns} columns")
     for note in table.notes:
-        print(labelled("", note))
-    try:
+        say("", note)
+    with suppress(TypeError):  # Cells that cannot be hashed, such as lists.
         n_copies = int(table.frame.duplicated().sum())
-    except TypeError:  # Cells that cannot be hashed, such as lists.
-        n_copies = 0
-    if n_copies:
         rows = "1 row is a copy" if n_copies == 1 else f"{n_copies} rows are copies"
-        print(labelled("", f"Note: {rows} of others. Across folds, they inflate scores."))
-    print(labelled("Target", f"{target.name}: {target.task}, {target.reason}"))
+        if n_copies:
+            say("", f"Note: {rows} of others. Across folds, they inflate scores.")
+    say("Target", f"{target.name}: {target.task}, {target.reason}")
     if target.other_task:
-        print(labelled("", f"For {target.other_task}, say --task {target.other_task}."))
-    for note in _notes_on_target(target):
-        print(labelled("", note))
+        say("", f"For {target.other_task}, say --task {target.other_task}.")
+    labels, counts = np.unique(target.y, return_counts=True)
+    rare = [str(label) for label in labels[counts < N_FOLDS]]
+    if rare and target.task == "classification":
+        names = listed(rare, _N_NAMED)
+        say("", f"Note: fewer rows than the {N_FOLDS} folds in class {names}.")
     plurals = {"number": "numbers", "date": "dates", "category": "categories"}
-    counts = Counter(kind for _, kind in kinds)
-    columns = [f"{n} {kind if n == 1 else plurals[kind]}" for kind, n in counts.items()]
-    print(labelled("Columns", ", ".join(columns)))
-    for text_format in dict.fromkeys(map(str, kinds.formats.values())):
-        names = [name for name, style in kinds.formats.items() if str(style) == text_format]
-        print(labelled("", f"Read as {text_format}: {listed(names, _N_NAMED)}"))
+    n_of_kind = Counter(kind for _, kind in kinds)
+    columns = (f"{n} {kind if n == 1 else plurals[kind]}" for kind, n in n_of_kind.items())
+    say("Columns", ", ".join(columns))
+    for text_format, names in _by_value(kinds.formats).items():
+        say("", f"Read as {text_format}: {names}")
     if kinds.dropped:
-        by_reason: dict[str, list[str]] = {}
-        for name, reason in kinds.dropped.items():
-            by_reason.setdefault(reason, []).append(name)
-        left_out = [f"{why}: {listed(names, _N_NAMED)}" for why, names in by_reason.items()]
-        print(labelled("Left out", "; ".join(left_out)))
-    split = f"{n_test} set aside for a final check; {n_rows - n_test} to train on"
-    if n_test:
-        print(labelled("Rows", f"about {split}" if keeps_whole else split))
+        reasons = _by_value(kinds.dropped).items()
+        say("Left out", "; ".join(f"{why}: {names}" for why, names in reasons))
+    if rows_set_aside:
+        say("Rows", rows_set_aside)
+
+
+def _by_value(columns: Mapping[str, Any]) -> dict[str, str]:
+    """Return the names of the columns with each value, as text."""
+    names: dict[str, list[str]] = {}
+    for name, value in columns.items():
+        names.setdefault(str(value), []).append(name)
+    return {value: listed(names[value], _N_NAMED) for value in names}
 
 
 def print_outcome(auto: Any, seconds: float) -> None:
     """Print the number of models, findings and the answer."""
     trained = counted(auto.n_trials_, "model")
-    print(labelled("Trained", f"{trained} in each fold; {seconds:.0f} s in all"))
+    say("Trained", f"{trained} in each fold; {seconds:.0f} s in all")
     for family, reason in auto.failures_.items():
-        print(labelled("", f"No {family}: {reason}"))
+        say("", f"No {family}: {reason}")
     for finding in auto.findings_:
         if finding.outcome == "issue" and finding.is_of_leaks:
-            print(labelled("Leak", f"{finding.message} {in_options(finding.remedy)}"))
+            say("Leak", f"{finding.message} {finding.remedy}")
         if finding.code.startswith("SKT3"):
-            print(labelled("Classes", f"{finding.message} {in_options(finding.remedy)}"))
+            say("Classes", f"{finding.message} {finding.remedy}")
     print_answer(auto)
 
 
 def print_answer(auto: Any) -> None:
     """Print metric, scores, importance, summary, and the three answers of a page."""
-    print(labelled("Metric", auto.scoring_reason_))
+    say("Metric", auto.scoring_reason_)
     if rule := threshold_text(auto):
-        print(labelled("Labels", rule))
-    print()
-    print("\n".join(score_lines(list(auto.model_scores_.values()), auto.scoring_)))
-    print()
+        say("Labels", rule)
+    print("", *_score_lines([*auto.model_scores_.values()], auto.scoring_), "", sep="\n")
     if auto._effects is not None:
         listing = listed(auto._effects.texts(_N_NAMED), _N_NAMED)
-        lost = f"loss of {auto.scoring_} by permuting a column"
-        print(labelled("Importance", f"{listing} ({lost})"))
-    print(labelled("Summary", in_options(auto.summary_)))
+        say("Importance", f"{listing} (loss of {auto.scoring_} by permuting a column)")
+    say("Summary", auto.summary_)
     interval = f"{100 * auto.expected_score_.confidence:.0f} % interval"
     of = "" if auto.use == "ensemble" else " of the ensemble"
-    print(labelled("Expected", f"{auto.expected_score_} on new data ({interval}{of})"))
+    say("Expected", f"{auto.expected_score_} on new data ({interval}{of})")
     kind, folds, weights = model_texts(auto)
-    members = [f"{name} {weight}" for name, weight in weights.items()]
-    print(labelled("Model", f"{kind}. {folds}".rstrip()))
-    if len(members) > 1:
-        print(labelled("", listed(members, _N_NAMED)))
+    say("Model", f"{kind}. {folds}".rstrip())
+    if len(weights) > 1:
+        members = [f"{name} {weight}" for name, weight in weights.items()]
+        say("", listed(members, _N_NAMED))
     step = auto_step(auto)
-    text = "nothing urgent" if step is None else in_options(step.remedy)
-    print(labelled("Next step", text))
+    say("Next step", "nothing urgent" if step is None else step.remedy)
 
 
-def _notes_on_target(target: Target) -> Iterator[str]:
-    if target.task != "classification":
-        return
-    labels, counts = np.unique(target.y, return_counts=True)
-    rare = [str(label) for label in labels[counts < N_FOLDS]]
-    if rare:
-        yield (
-            f"Note: fewer rows than the {N_FOLDS} folds in class {listed(rare, _N_NAMED)}."
-        )
+def _score_lines(scores: Sequence[ModelScore], scoring: str) -> list[str]:
+    """Return a table of scores: a header and a line for each."""
+    scale = scale_of(scores)
+    rows = [(scoring, "CV mean", "std", "set aside")]
+    for s in scores:
+        texts = (format_score(x, scale) for x in (s.score, s.std, s.held_out))
+        rows.append((s.name, *texts))
+    if all(math.isnan(s.held_out) for s in scores):
+        rows = [(*row[:3], "") for row in rows]
+    first, *widths = (max(map(len, column)) for column in zip(*rows, strict=True))
+    widths = [max(first, _LABEL - 2), *widths]
+    form = "{:<{}}  {:>{}} ± {:<{}}  {:>{}}"
+    pairs = (chain.from_iterable(zip(row, widths, strict=True)) for row in rows)
+    return [form.format(*pair).rstrip() for pair in pairs]
 
 
 class StepLines:

@@ -8,9 +8,10 @@ import io
 import re
 import warnings
 import zlib
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine
+from sklearn.datasets import load_breast_cancer
 
 from sk_tune._cli._parser import is_text_table
 from sk_tune._prepare import format_of_column, header_rows, is_missing
@@ -57,12 +58,7 @@ class LoadedTable:
 
 def read_table(path: Path) -> LoadedTable:
     """Return the table in a file."""
-    notes: tuple[str, ...] = ()
-    if is_text_table(path):
-        frame, notes = _read_text(path)
-    else:
-        with _reading_parquet(path):
-            frame = _named(pd.read_parquet(path), path)
+    frame, notes = _read_text(path) if is_text_table(path) else (_read_parquet(path), ())
     if frame.empty:
         raise _no_rows(path, frame)
     name, first = frame.columns[0], frame.iloc[:, 0]
@@ -97,30 +93,8 @@ def _no_rows(path: Path, frame: pd.DataFrame) -> TableError:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Dialect:
-    """Encoding, separator and decimal mark of a text file."""
-
-    encoding: str
-    separator: str
-    decimal: str
-
-    def read(self, file: Any, **options: Any) -> Any:
-        """Return a file as a frame, or pandas' reader of its parts."""
-        return pd.read_csv(
-            file,
-            sep=self.separator,
-            decimal=self.decimal,
-            encoding=self.encoding,
-            na_values=_MISSING,
-            skipinitialspace=True,
-            index_col=False,
-            low_memory=False,
-            **options,
-        )
-
-
-def _dialect(path: Path) -> _Dialect:
+def _reader(path: Path) -> "partial[Any]":
+    """Return ``pd.read_csv`` with the encoding, separator and decimal mark of a file."""
     encoding = _encoding(path)
     with _opened(path) as file, io.TextIOWrapper(file, encoding, newline="") as text:
         head = text.read(_SNIFFED_CHARACTERS)
@@ -128,22 +102,27 @@ def _dialect(path: Path) -> _Dialect:
     header = re.sub(r'"[^"]*"', "", head.lstrip().partition("\n")[0])
     is_tabbed = ".tsv" in path.name.lower()
     separator = "\t" if is_tabbed else max(_SEPARATORS, key=header.count)
-    decimal = "," if _has_decimal_commas(head, separator) else "."
-    return _Dialect(encoding=encoding, separator=separator, decimal=decimal)
+    return partial(
+        pd.read_csv,
+        sep=separator,
+        decimal="," if _has_decimal_commas(head, separator) else ".",
+        encoding=encoding,
+        na_values=_MISSING,
+        skipinitialspace=True,
+        index_col=False,
+        low_memory=False,
+    )
 
 
 @contextmanager
 def _strictly(path: Path) -> Iterator[None]:
     """Refuse files that pandas cannot parse without dropping fields."""
+    errors = pd.errors.EmptyDataError, pd.errors.ParserError, pd.errors.ParserWarning
     try:
         with warnings.catch_warnings(action="error", category=pd.errors.ParserWarning):
             # Pandas warns where it would drop fields of rows longer than the header.
             yield
-    except (
-        pd.errors.EmptyDataError,
-        pd.errors.ParserError,
-        pd.errors.ParserWarning,
-    ) as error:
+    except errors as error:
         raise TableError(
             f"The table {str(path)!r} must be lines with as many fields as its header. "
             f"Got: {_first_line(error)}"
@@ -151,55 +130,59 @@ def _strictly(path: Path) -> Iterator[None]:
 
 
 def _text_parts(path: Path, texts: Collection[str], n_rows: int) -> Iterator[pd.DataFrame]:
-    dialect = _dialect(path)
     with _strictly(path):
-        reader = dialect.read(path, dtype=dict.fromkeys(texts, "str"), chunksize=n_rows)
+        reader = _reader(path)(path, dtype=dict.fromkeys(texts, "str"), chunksize=n_rows)
+    part: pd.DataFrame | None
     with reader:
         while True:
-            try:
-                with _strictly(path):
-                    part = next(reader)
-            except StopIteration:
+            with _strictly(path):
+                part = next(reader, None)
+            if part is None:
                 return
             yield part
 
 
 def _parquet_parts(path: Path, n_rows: int) -> Iterator[pd.DataFrame]:
+    try:
+        from pyarrow.parquet import ParquetFile
+    except ImportError:
+        # Other Parquet packages of pandas read the file at once.
+        yield _read_parquet(path)
+        return
     with _reading_parquet(path):
-        try:
-            from pyarrow.parquet import ParquetFile
-        except ImportError:
-            # Other Parquet packages of pandas read the file at once.
-            yield _named(pd.read_parquet(path), path)
-            return
-        for batch in ParquetFile(path).iter_batches(batch_size=n_rows):
-            yield _named(batch.to_pandas(), path)
+        batches = ParquetFile(path).iter_batches(batch_size=n_rows)
+    for batch in batches:
+        yield _named(batch.to_pandas(), path)
+
+
+def _read_parquet(path: Path) -> pd.DataFrame:
+    with _reading_parquet(path):
+        frame = pd.read_parquet(path)
+    return _named(frame, path)
 
 
 def _read_text(path: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
-    dialect = _dialect(path)
+    read = _reader(path)
+    encoding, separator = read.keywords["encoding"], read.keywords["sep"]
     with _strictly(path):
-        frame = dialect.read(path)
+        frame = read(path)
     repeated = header_rows(frame)
     if repeated.any():
         # Read the table again without these lines, so that numeric columns are numbers.
-        data = frame[~repeated].to_csv(index=False, sep=dialect.separator)
-        frame = dialect.read(io.StringIO(data))
-    header = dialect.read(path, header=None, nrows=1).iloc[0].dropna().astype(str)
-    names = dict.fromkeys(header[header.duplicated()])
+        data = frame[~repeated].to_csv(index=False, sep=separator)
+        frame = read(io.StringIO(data))
+    header = read(path, header=None, nrows=1).iloc[0].dropna().astype(str)
     n = repeated.sum()
-    lines = "1 line repeats" if n == 1 else f"{n} lines repeat"
     notes = {
-        f"It is not UTF-8; read as {dialect.encoding}.": (
-            not dialect.encoding.startswith("utf")
-        ),
-        f"Fields are separated by {dialect.separator!r}.": dialect.separator not in ",\t",
-        "Numbers have a decimal comma.": dialect.decimal == ",",
-        f"Note: {lines} the header; left out.": repeated.any(),
+        f"It is not UTF-8; read as {encoding}.": not encoding.startswith("utf"),
+        f"Fields are separated by {separator!r}.": separator not in ",\t",
+        "Numbers have a decimal comma.": read.keywords["decimal"] == ",",
+        f"Note: {'1 line repeats' if n == 1 else f'{n} lines repeat'} the header; left "
+        "out.": n > 0,
         **{
             f"Note: column name {name!r} occurs {(header == name).sum()} times; the "
             f"second is called {name + '.1'!r}.": True
-            for name in names
+            for name in header[header.duplicated()]
         },
     }
     return frame, tuple(note for note, applies in notes.items() if applies)
@@ -263,8 +246,6 @@ def _reading_parquet(path: Path) -> Iterator[None]:
         raise TableError(
             "Reading Parquet needs pyarrow. Install it with: pip install 'sk-tune[tables]'"
         ) from error
-    except TableError:
-        raise
     except (ValueError, OSError) as error:
         raise TableError(
             f"{str(path)!r} must be a Parquet file. Got: {_first_line(error)}"
@@ -289,39 +270,23 @@ def _first_line(error: Exception) -> str:
     return str(error).strip().partition("\n")[0].removeprefix(_C_PARSER)
 
 
-def demo_table(name: str | None) -> tuple[LoadedTable, str]:
-    """Return a table of scikit-learn and its target; None takes the first available."""
+def demo_table() -> tuple[LoadedTable, str]:
+    """Return the Titanic's passengers, or another table of scikit-learn, and the target."""
     folder = files("sklearn") / _TITANIC
     archives = folder.iterdir() if folder.is_dir() else ()
-    titanic = next((file for file in archives if file.name.endswith(".arff.gz")), None)
-    if name == "titanic" or (name is None and titanic is not None):
-        return _titanic(titanic), "survived"
-    loaders: dict[str, Callable[..., Any]] = {
-        "breast_cancer": load_breast_cancer,
-        "wine": load_wine,
-        "diabetes": load_diabetes,
-    }
-    chosen = name or "breast_cancer"
-    data = loaders[chosen](as_frame=True)
-    frame = data.frame
-    if hasattr(data, "target_names"):
-        frame["target"] = data.target_names.astype(object)[frame["target"]]
-    return LoadedTable(frame=frame, name=chosen), "target"
-
-
-def _titanic(file: Any) -> LoadedTable:
+    file = next((file for file in archives if file.name.endswith(".arff.gz")), None)
     if file is None:
-        raise TableError(
-            "--table titanic needs the test files of scikit-learn, which this installation "
-            "lacks. Use --table breast_cancer."
-        )
+        data = load_breast_cancer(as_frame=True)
+        data.frame["target"] = data.target_names.astype(object)[data.target]
+        return LoadedTable(frame=data.frame, name="breast_cancer"), "target"
     # Simple ARFF: quoted names, one row per line, ? for missing.
     text = gzip.decompress(file.read_bytes()).decode()
     header, _, rows = text.partition("@data\n")
     names = re.findall(r"^@attribute '([^']+)'", header, re.MULTILINE)
     frame = pd.read_csv(io.StringIO(rows), names=names, na_values="?", escapechar="\\")
     note = f"Left out, because only known afterwards: {' and '.join(_AFTERWARDS)}."
-    return LoadedTable(frame=frame.drop(columns=_AFTERWARDS), name="titanic", notes=(note,))
+    frame = frame.drop(columns=_AFTERWARDS)
+    return LoadedTable(frame=frame, name="titanic", notes=(note,)), "survived"
 
 
 N_FOLDS = 5
@@ -424,20 +389,14 @@ def _recur(counts: Any) -> bool:
 
 
 def _numbers(column: "pd.Series[Any]") -> npt.NDArray[Any]:
-    try:
-        y = column.to_numpy(dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        parsed = pd.to_numeric(column.astype(object), errors="coerce").isna().to_numpy()
-        first = int(parsed.argmax())
+    numbers = pd.to_numeric(column.astype(object), errors="coerce")
+    y: npt.NDArray[Any] = numbers.to_numpy(dtype=np.float64)
+    wrong = ~np.isfinite(y)
+    if wrong.any():
+        first = int(wrong.argmax())
         raise TableError(
-            f"Target column {column.name!r} must hold numbers for regression. Got "
+            f"Target column {column.name!r} must hold finite numbers for regression. Got "
             f"{str(column.iloc[first])!r} in row {first + 1}."
-        ) from error
-    infinite = np.isinf(y)
-    if infinite.any():
-        raise TableError(
-            f"Target column {column.name!r} must hold finite numbers. Got "
-            f"{y[infinite][0]} in row {infinite.argmax() + 1}."
         )
     return y
 
@@ -445,16 +404,13 @@ def _numbers(column: "pd.Series[Any]") -> npt.NDArray[Any]:
 def _labels(column: "pd.Series[Any]") -> npt.NDArray[Any]:
     """Return recurring labels of a type that numpy can sort: bool, number or text."""
     types = pd.api.types
-    y: npt.NDArray[Any]
+    # Numbers with fractions are texts, because scikit-learn refuses them as labels.
+    y: npt.NDArray[Any] = np.array([str(label) for label in column], dtype=object)
     if types.is_bool_dtype(column) and not isinstance(column.dtype, pd.CategoricalDtype):
         y = column.to_numpy(dtype=bool)
-    elif types.is_integer_dtype(column):
-        y = column.to_numpy(dtype=np.int64)
     elif types.is_numeric_dtype(column) and (column % 1 == 0).all():
-        y = column.to_numpy(dtype=np.float64)
-    else:
-        # Numbers with fractions too, because scikit-learn refuses them as labels.
-        y = np.array([str(label) for label in column], dtype=object)
+        is_integer = types.is_integer_dtype(column)
+        y = column.to_numpy(dtype=np.int64 if is_integer else np.float64)
     labels, counts = np.unique(y, return_counts=True)
     if not _recur(counts):
         hint = "; --task regression predicts numbers" if y.dtype.kind in "if" else ""

@@ -86,7 +86,6 @@ def test_bad_values_are_refused(option, value, fails):
     [
         (["frobnicate"], ["frobnicate", "--help"]),
         (["fit", "x.csv"], ["--target", "fit --help"]),
-        (["demo", "--table", "boston"], ["boston", "titanic"]),
         # A misspelt option is named with the nearest one, before others are missed.
         (["fit", "a.csv", "--taget", "y"], ["unknown option --taget.", "mean --target?"]),
         (

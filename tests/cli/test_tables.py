@@ -219,7 +219,7 @@ def test_a_file_is_read_in_parts(tmp_path, name):
 
 def test_the_titanic_has_text_and_missing_values_but_no_leaks():
     """1309 passengers of OpenML's data set 40945, 500 of whom survived."""
-    table, target = demo_table("titanic")
+    table, target = demo_table()
 
     assert table.frame.shape == (1309, 12)
     assert table.frame[target].sum() == 500
@@ -228,24 +228,14 @@ def test_the_titanic_has_text_and_missing_values_but_no_leaks():
     assert not {"boat", "body"} & set(table.frame.columns)
 
 
-@pytest.mark.parametrize(
-    ("name", "n_rows", "first"),
-    [("breast_cancer", 569, "malignant"), ("wine", 178, "class_0"), ("diabetes", 442, 151)],
-)
-def test_other_tables_come_from_scikit_learn(name, n_rows, first):
-    """Classes are names instead of numbers."""
-    table, target = demo_table(name)
-
-    assert len(table.frame) == n_rows
-    assert table.frame[target].iloc[0] == first
-
-
-def test_without_the_titanic_the_default_is_another_table(monkeypatch, fails):
-    """A distribution may omit scikit-learn's tests."""
+def test_without_the_titanic_the_demo_has_another_table(monkeypatch):
+    """A distribution may omit scikit-learn's tests; classes are names."""
     monkeypatch.setattr(sk_tune._cli._tables, "_TITANIC", "nowhere")
 
-    assert demo_table(None)[0].name == "breast_cancer"
-    fails(["demo", "--table", "titanic"], "--table titanic", "breast_cancer")
+    table, target = demo_table()
+
+    assert (table.name, len(table.frame)) == ("breast_cancer", 569)
+    assert table.frame[target].iloc[0] == "malignant"
 
 
 def test_a_demo_can_be_run_twice(tmp_path, monkeypatch, capsys):
@@ -350,7 +340,7 @@ def test_a_wrong_column_name_gets_a_suggestion(wrong):
         (pd.date_range("2020-01-01", periods=N), "auto", "Got dates"),
         (_repeat("2020-01-01", "2020-01-02"), "auto", "column 'y' must .* Got dates"),
         (_repeat("1", "many"), "regression", "numbers for regression. Got 'many' in row 2"),
-        ([np.inf, *range(N)], "auto", "finite numbers. Got inf in row 1"),
+        ([np.inf, *range(N)], "auto", "finite numbers for regression. Got 'inf' in row 1"),
         ([f"n{i}" for i in range(N)], "auto", "recurring classes.*100 different values"),
         (np.arange(N) / 7, "classification", "--task regression|recurring classes"),
     ],
