@@ -132,7 +132,6 @@ class ActiveBatch:
         self.optimizer = StackedOptimizer(recipe.optimizer, nesterov=recipe.nesterov)
         self.smoothing: Tensor | None = None
         self.augmenter: RowAugmenter | None = None
-        self.memory: dict[Any, Tensor] = {}
         self._best: StackedTensors | None = None
         self._l1: Tensor | None = None
         self._clip: Tensor | None = None
@@ -305,7 +304,6 @@ class ActiveBatch:
     def _collect_numbers(self) -> None:
         networks = [active.network for active in self.networks]
         vars(self).pop("compiled", None)
-        self.memory.clear()
         joins = self.recipe.joins_last_sample
         lengths = [len(network.train) for network in networks]
         size = self.recipe.batch_size

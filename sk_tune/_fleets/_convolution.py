@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sk_tune._compat.torch_names import convolution_backward
-from sk_tune._fleets._layers import Batch, Layer, Memory, Tensors
+from sk_tune._fleets._layers import Batch, Layer, Tensors
 
 # Zeros before and after each spatial axis.
 Sides = Sequence[tuple[int, int]]
@@ -393,13 +393,8 @@ class ImageNorm(Layer):
 class Flat(Layer):
     """Flattening of each sample, in the element order of a single network."""
 
-    def __init__(self, name: str, memory: Memory) -> None:
-        self.name = name
-        self.memory = memory
-
     def backward(self, dy: Tensor, batch: Batch, *, keep: bool) -> Tensor:
         return torch.empty_like(self._x).copy_(dy.reshape(self._x.shape))
 
     def evaluate(self, x: Tensor, tensors: Tensors) -> Tensor:
-        out = self.memory(self.name, x, *x.shape)
-        return out.copy_(x).flatten(2)
+        return x.clone(memory_format=torch.contiguous_format).flatten(2)

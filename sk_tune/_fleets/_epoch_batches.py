@@ -10,7 +10,7 @@ Notation: K networks of the fleet, n samples of a network, B samples of a batch.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from itertools import accumulate, groupby
+from itertools import accumulate, groupby, pairwise
 from typing import Any, NamedTuple, TypeVar
 
 import torch
@@ -51,12 +51,8 @@ def runs(keys: Sequence[object]) -> list[slice]:
     >>> runs("aab")
     [slice(0, 2, None), slice(2, 3, None)]
     """
-    slices, start = [], 0
-    for _, run in groupby(keys):
-        stop = start + sum(1 for _ in run)
-        slices.append(slice(start, stop))
-        start = stop
-    return slices
+    stops = [0, *accumulate(len(list(run)) for _, run in groupby(keys))]
+    return [slice(*ends) for ends in pairwise(stops)]
 
 
 def places_of(
@@ -103,15 +99,13 @@ def epoch_batches(
     sets: Sequence[TensorSet],
     places: Sequence[tuple[slice, Tensor]],
     sizes: Sequence[list[int]],
-    memory: dict[Any, Tensor],
 ) -> Iterator[StackedBatch]:
     """Yield the batches of an epoch, step by step.
 
     Networks with the same tensors in `sets` are neighbours; each takes its samples at its
     `places`, in batches of `sizes`. A step in which batch sizes differ yields several
-    batches. Batches are gathered in `memory`, which is reused in later epochs.
+    batches.
     """
-    weighted = any(s.sample_weight is not None for s in sets)
     per_step = len(sets) * max(max(s) for s in sizes) * sets[0].X[0].nbytes
     n_block = max(1, min(32, _BLOCK_BYTES // max(per_step, 1)))
     # Networks with equal sample counts, and the starts of their batches.
@@ -128,7 +122,7 @@ def epoch_batches(
         for networks, indices in places:
             span = of_group.get(networks.start, span)
             pieces.append((networks, indices[:, slice(*span)]))
-        block = _gather_block(sets, pieces, memory, weighted=weighted)
+        block = _gather_block(sets, pieces)
         for step in range(first, stop):
             keys = [
                 bounds[step + 1] - bounds[step] if step + 1 < len(bounds) else 0
@@ -148,20 +142,13 @@ def epoch_batches(
 
 
 def _gather_block(
-    sets: Sequence[TensorSet],
-    pieces: Sequence[tuple[slice, Tensor]],
-    memory: dict[Any, Tensor],
-    *,
-    weighted: bool,
+    sets: Sequence[TensorSet], pieces: Sequence[tuple[slice, Tensor]]
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """Return the samples of networks at `pieces`; the tensors fit the longest piece."""
-    k, length = len(sets), max(places.shape[1] for _, places in pieces)
-    first, weight = sets[0], None
-    X = _memory(memory, "X", first.X, k, length)
-    y = _memory(memory, "y", first.y, k, length)
-    if weighted:
-        # One number for each sample, like class targets.
-        weight = _memory(memory, "weight", first.X.new_empty(0), k, length).fill_(1)
+    shape, weight = (len(sets), max(places.shape[1] for _, places in pieces)), None
+    X, y = (c.new_empty(*shape, *c.shape[1:]) for c in sets[0].columns[:2])  # type: ignore[union-attr]
+    if any(s.sample_weight is not None for s in sets):
+        weight = X.new_ones(shape)
     for networks, places in pieces:
         m, index = places.shape[1], places.reshape(-1)
         for source, block in zip(sets[networks.start].columns, (X, y, weight), strict=True):
@@ -173,16 +160,6 @@ def _gather_block(
             else:
                 out.copy_(source.index_select(0, index).view(out.shape))
     return X, y, weight
-
-
-def _memory(
-    memory: dict[Any, Tensor], name: str, like: Tensor | None, k: int, length: int
-) -> Tensor:
-    assert like is not None  # noqa: S101 - networks to train or score on have targets
-    key = (name, k, length)
-    if key not in memory:
-        memory[key] = like.new_empty((k, length, *like.shape[1:]))
-    return memory[key]
 
 
 # Bytes evaluated at a time: enough to outweigh the calls, few enough for the cache.
@@ -225,17 +202,12 @@ def evaluate(
             outputs = _outputs(compute, run_sets, networks)
         targets, weights = zip(*map_sets(TensorSet.taken_targets, run_sets), strict=True)
         y, weight = torch.stack(targets), None
-        if any(one_weight is not None for one_weight in weights):
+        if any(w is not None for w in weights):
             ones = run_sets[0].X.new_ones(len(run_sets[0]))
-            weight = torch.stack([
-                ones if one_weight is None else one_weight for one_weight in weights
-            ])
-        means = loss(outputs, y, weight)
-        scores = score(outputs, y, weight)
-        for i, (mean, network_score) in enumerate(
-            zip(means.tolist(), scores.tolist(), strict=True)
-        ):
-            yield networks.start + i, Result(mean, network_score, outputs[i])
+            weight = torch.stack([ones if w is None else w for w in weights])
+        means, scores = loss(outputs, y, weight), score(outputs, y, weight)
+        results = map(Result, means.tolist(), scores.tolist(), outputs)
+        yield from enumerate(results, start=networks.start)
 
 
 def _outputs(compute: Compute, sets: list[TensorSet], networks: slice) -> Tensor:
@@ -254,8 +226,7 @@ def _outputs(compute: Compute, sets: list[TensorSet], networks: slice) -> Tensor
             X = only.expand(len(sets), *only.shape)
         else:
             X = torch.stack([samples[id(s)] for s in sets])
-        # Copy the outputs: the program reuses their memory.
-        parts.append(compute(X, networks).clone(memory_format=torch.contiguous_format))
+        parts.append(compute(X, networks))
     return torch.cat(parts, dim=1)
 
 

@@ -2,8 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Layers of K networks at once, with derivatives written out.
 
-Each result has its memory for the whole training; the next layer overwrites it unless a
-derivative needs it.
+A layer overwrites its input unless a derivative needs it.
 
 Notation: k networks of the fleet in a batch; B samples, D inputs and H outputs of a layer.
 x is a layer's input, y its output; dx and dy are derivatives of the loss.  For m members
@@ -27,7 +26,6 @@ from torch.autograd import Function
 from sk_tune._compat.torch_names import pointwise_linear, tanh_backward, threshold_backward
 from sk_tune._nets import mean_of_members
 
-Memory = Callable[..., Tensor]
 Tensors = dict[str, Tensor]
 
 # From this number of multiplications on, a call per network is faster.
@@ -122,49 +120,32 @@ def networks_first(info: Any, in_dims: Sequence[Any], inputs: Sequence[Any]) -> 
 class Linear(Layer):
     """A linear map.
 
-    `memory` maps ``(name, like, *shape)`` to a tensor; `first` says that the input needs no
-    gradient. `last` says that there are few outputs, which are then stored with the samples
-    last: that halves the time of the product, the loss and its derivative.
+    `first` says that the input needs no gradient. `last` says that there are few outputs,
+    which are then stored with the samples last: that halves the time of the product, the
+    loss and its derivative.
     """
 
     def __init__(
-        self,
-        name: str,
-        memory: Memory,
-        *,
-        bias: bool = True,
-        first: bool = False,
-        last: bool = False,
+        self, name: str, *, bias: bool = True, first: bool = False, last: bool = False
     ) -> None:
         self.weight, self.bias = name + ".weight", name + ".bias" if bias else None
-        self.out, self.dx = name + ".out", name + ".dx"
-        self.memory = memory
         self.first = first
         self.last = last
 
     def backward(self, dy: Tensor, batch: Batch, *, keep: bool) -> Tensor:
-        k, n, n_out = dy.shape
-        n_in = self._x.shape[2]
-        weight = self.memory(self.weight, dy, k, n_out, n_in)
-        batch.gradients[self.weight] = linear(dy.mT, self._x.mT, None, weight)
+        batch.gradients[self.weight] = linear(dy.mT, self._x.mT)
         if self.bias is not None:
-            bias = self.memory(self.bias, dy, k, n_out)
-            batch.gradients[self.bias] = torch.sum(dy, dim=1, out=bias)
-        if self.first:
-            return dy
-        out = self.memory(self.dx, dy, k, n, n_in)
-        return linear(dy, batch.tensors[self.weight].mT, None, out)
+            batch.gradients[self.bias] = dy.sum(dim=1)
+        return dy if self.first else linear(dy, batch.tensors[self.weight].mT)
 
     def evaluate(self, x: Tensor, tensors: Tensors) -> Tensor:
         weight = tensors[self.weight]
         bias = None if self.bias is None else tensors[self.bias]
-        if self.last:
-            out = self.memory(self.out, x, x.shape[0], weight.shape[1], x.shape[1])
-            if bias is None:
-                return torch.bmm(weight, x.mT, out=out).mT
-            return torch.baddbmm(bias.unsqueeze(2), weight, x.mT, out=out).mT
-        out = self.memory(self.out, x, *x.shape[:2], weight.shape[1])
-        return linear(x, weight, bias, out)
+        if not self.last:
+            return linear(x, weight, bias)
+        if bias is None:
+            return torch.bmm(weight, x.mT).mT
+        return torch.baddbmm(bias.unsqueeze(2), weight, x.mT).mT
 
 
 class Activation(Layer):
@@ -172,12 +153,10 @@ class Activation(Layer):
 
     reads_output = True
 
-    def __init__(self, module: nn.Module, name: str, memory: Memory) -> None:
+    def __init__(self, module: nn.Module) -> None:
         self.module = module
         self.is_relu = isinstance(module, nn.ReLU)
         self.is_tanh = isinstance(module, nn.Tanh)
-        self.name = name
-        self.memory = memory
         self._saved: Any = None
 
     def forward(self, x: Tensor, batch: Batch) -> Tensor:
@@ -193,7 +172,7 @@ class Activation(Layer):
 
     def backward(self, dy: Tensor, batch: Batch, *, keep: bool) -> Tensor:
         if self.is_relu or self.is_tanh:
-            out = self.memory(self.name + ".dx", dy, *dy.shape) if keep else dy
+            out = torch.empty_like(dy) if keep else dy
             if self.is_relu:
                 threshold_backward(dy, self._saved, 0, grad_input=out)
             else:
@@ -227,16 +206,9 @@ class Dropout(Layer):
     reads_output = True
 
     def __init__(
-        self,
-        mask: Callable[[Tensor, Batch], Tensor | None],
-        name: str,
-        memory: Memory,
-        *,
-        seeded: int | None = None,
+        self, mask: Callable[[Tensor, Batch], Tensor | None], seeded: int | None = None
     ) -> None:
         self.mask = mask
-        self.name = name
-        self.memory = memory
         self.seeded = seeded
         self._mask: Tensor | None = None
 
@@ -251,18 +223,12 @@ class Dropout(Layer):
         mask = self._mask = self.mask(x, batch)
         if mask is None:
             return x
-        if self.in_place:
-            return x.mul_(mask)
-        if x.ndim > 3:
-            # The product keeps the memory order of images.
-            return x * mask
-        return torch.mul(x, mask, out=self.memory(self.name + ".y", x, *x.shape))
+        return x.mul_(mask) if self.in_place else x * mask
 
     def backward(self, dy: Tensor, batch: Batch, *, keep: bool) -> Tensor:
         if self._mask is None:
             return dy
-        out = self.memory(self.name + ".dx", dy, *dy.shape) if keep else dy
-        return torch.mul(dy, self._mask, out=out)
+        return dy * self._mask if keep else dy.mul_(self._mask)
 
     def evaluate(self, x: Tensor, tensors: Tensors) -> Tensor:
         return x
@@ -271,19 +237,15 @@ class Dropout(Layer):
 class Residual(Layer):
     """Layers whose input is added to their output."""
 
-    def __init__(
-        self, layers: Sequence[Layer], name: str, memory: Memory, *, first: bool
-    ) -> None:
+    def __init__(self, layers: Sequence[Layer], *, first: bool) -> None:
         self.layers = layers
-        self.name = name
-        self.memory = memory
         self.first = first
 
     def forward(self, x: Tensor, batch: Batch) -> Tensor:
         y = x
         for layer in self.layers:
             y = layer.forward(y, batch)
-        return torch.add(x, y, out=self.memory(self.name + ".sum", y, *y.shape))
+        return x + y
 
     def backward(self, dy: Tensor, batch: Batch, *, keep: bool) -> Tensor:
         dx = run_backward(self.layers, dy, batch)
@@ -301,10 +263,9 @@ class LayerNorm(Layer):
 
     dim = 2
 
-    def __init__(self, name: str, eps: float, memory: Memory) -> None:
+    def __init__(self, name: str, eps: float) -> None:
         self.name = name
         self.eps = eps
-        self.memory = memory
         self._saved: Any = None
 
     def forward(self, x: Tensor, batch: Batch) -> Tensor:
@@ -320,9 +281,8 @@ class LayerNorm(Layer):
     def backward(self, dy: Tensor, batch: Batch, *, keep: bool) -> Tensor:
         normalized, scale = self._saved
         product = dy * normalized
-        for part, values in (("weight", product), ("bias", dy)):
-            out = self.memory(f"{self.name}.{part}", dy, dy.shape[0], dy.shape[2])
-            batch.gradients[f"{self.name}.{part}"] = torch.sum(values, dim=1, out=out)
+        batch.gradients[self.name + ".weight"] = product.sum(dim=1)
+        batch.gradients[self.name + ".bias"] = dy.sum(dim=1)
         weight = batch.tensors[self.name + ".weight"].unsqueeze(1)
         dz = dy * weight
         along = (product.mul_(weight)).mean(dim=self.dim, keepdim=True)
@@ -347,8 +307,8 @@ class BatchNorm(LayerNorm):
 
     dim = 1
 
-    def __init__(self, name: str, eps: float, momentum: float, memory: Memory) -> None:
-        super().__init__(name, eps, memory)
+    def __init__(self, name: str, eps: float, momentum: float) -> None:
+        super().__init__(name, eps)
         self.momentum = momentum
 
     def evaluate(self, x: Tensor, tensors: Tensors) -> Tensor:
@@ -384,64 +344,46 @@ class Members(Layer):
 class MemberLinear(Layer):
     """A linear map with one matrix for all members."""
 
-    def __init__(self, name: str, members: int, memory: Memory, *, first: bool) -> None:
+    def __init__(self, name: str, members: int, *, first: bool) -> None:
         self.name = name
         self.members = members
-        self.memory = memory
         self.first = first
         self._saved: tuple[Tensor, ...] = ()
 
     def forward(self, x: Tensor, batch: Batch) -> Tensor:
-        y, scaled, z = self._outputs(x, batch.tensors)
+        weight = batch.tensors[self.name + ".weight"]
+        r, s, b = self._vectors(batch.tensors)
+        x = _by_member(x, self.members)
+        scaled = (x * r).flatten(1, 2)
+        z = _by_member(torch.bmm(scaled, weight.mT), self.members)
         self._saved = (x, scaled, z)
-        return y
+        return torch.addcmul(b, z, s).flatten(1, 2)
 
     def backward(self, dy: Tensor, batch: Batch, *, keep: bool) -> Tensor:
         x, scaled, z = self._saved
         r, s, _ = self._vectors(batch.tensors)
-        weight = batch.tensors[self.name + ".weight"]
         dy = _by_member(dy, self.members)  # (k, m, B, H)
-        self._store_gradient("bias", dy.sum(dim=2), batch)
-        self._store_gradient(
-            "output_scale", (dy * _by_member(z, self.members)).sum(dim=2), batch
-        )
         dz = (dy * s).flatten(1, 2)
-        out = self.memory(self.name + ".weight", dz, *weight.shape)
-        batch.gradients[self.name + ".weight"] = torch.bmm(dz.mT, scaled, out=out)
-        dscaled = torch.bmm(dz, weight, out=self.memory(self.name + ".dx", x, *x.shape))
+        dscaled = torch.bmm(dz, batch.tensors[self.name + ".weight"])
         dscaled = _by_member(dscaled, self.members)
-        by_scale = (dscaled * _by_member(x, self.members)).sum(dim=2)
-        self._store_gradient("input_scale", by_scale, batch)
+        gradients = {
+            "bias": dy.sum(dim=2).flatten(1),
+            "output_scale": (dy * z).sum(dim=2).flatten(1),
+            "weight": torch.bmm(dz.mT, scaled),
+            "input_scale": (dscaled * x).sum(dim=2).flatten(1),
+        }
+        batch.gradients.update({f"{self.name}.{n}": g for n, g in gradients.items()})
         return dy if self.first else dscaled.mul_(r).flatten(1, 2)
 
     def evaluate(self, x: Tensor, tensors: Tensors) -> Tensor:
-        return self._outputs(x, tensors)[0]
+        return self.forward(x, Batch(tensors, slice(0), {}))
 
-    def _outputs(self, x: Tensor, tensors: Tensors) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the output, the scaled input and z."""
-        weight = tensors[self.name + ".weight"]
-        r, s, b = self._vectors(tensors)
-        scaled = self.memory(self.name + ".scaled", x, *x.shape)
-        torch.mul(_by_member(x, self.members), r, out=_by_member(scaled, self.members))
-        shape = (*x.shape[:2], weight.shape[1])
-        z = torch.bmm(scaled, weight.mT, out=self.memory(self.name + ".z", x, *shape))
-        y = self.memory(self.name + ".y", x, *shape)
-        torch.addcmul(b, _by_member(z, self.members), s, out=_by_member(y, self.members))
-        return y, scaled, z
-
-    def _vectors(self, tensors: Tensors) -> tuple[Tensor, Tensor, Tensor]:
+    def _vectors(self, tensors: Tensors) -> list[Tensor]:
         """Return r, s and b, each of shape (k, m, 1, D or H)."""
-        r, s, b = (
-            vector.reshape(len(vector), self.members, 1, -1)
-            for vector in (
-                tensors[f"{self.name}.{part}"]
-                for part in ("input_scale", "output_scale", "bias")
-            )
+        vectors = (
+            tensors[f"{self.name}.{n}"] for n in ("input_scale", "output_scale", "bias")
         )
-        return r, s, b
-
-    def _store_gradient(self, part: str, gradient: Tensor, batch: Batch) -> None:
-        batch.gradients[f"{self.name}.{part}"] = gradient.flatten(1)
+        return [vector.reshape(len(vector), self.members, 1, -1) for vector in vectors]
 
 
 class MemberHead(Layer):
@@ -450,12 +392,10 @@ class MemberHead(Layer):
     `link` converts outputs to predictions; evaluation averages the members' predictions.
     """
 
-    def __init__(self, name: str, members: int, link: str, memory: Memory) -> None:
+    def __init__(self, name: str, members: int, link: str) -> None:
         self.weight, self.bias = name + ".weight", name + ".bias"
-        self.dx = name + ".dx"
         self.members = members
         self.link = link
-        self.memory = memory
 
     def forward(self, x: Tensor, batch: Batch) -> Tensor:
         self._x = x
@@ -468,8 +408,7 @@ class MemberHead(Layer):
         weight = batch.tensors[self.weight]
         batch.gradients[self.weight] = torch.bmm(dy.mT, x).view(weight.shape)
         batch.gradients[self.bias] = dy.sum(dim=1).view(k, -1)
-        out = self.memory(self.dx, x, *x.shape)
-        return torch.bmm(dy, weight.flatten(0, 1), out=out).view(self._x.shape)
+        return torch.bmm(dy, weight.flatten(0, 1)).view(self._x.shape)
 
     def evaluate(self, x: Tensor, tensors: Tensors) -> Tensor:
         return mean_of_members(self._outputs(x, tensors), self.link, dim=2)
@@ -487,21 +426,20 @@ def _by_member(x: Tensor, members: int) -> Tensor:
     return x.reshape(len(x), members, -1, x.shape[2])
 
 
-def linear(x: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor) -> Tensor:
-    """Write x W^T + b into `out`, (k, B, H), for (k, B, D), (k, H, D) and (k, H)."""
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Return x W^T + b, (k, B, H), for (k, B, D), (k, H, D) and (k, H)."""
     is_large = x.shape[1] * x.shape[2] * weight.shape[1] >= _LEAST_PRODUCT
     serves = x.dtype == torch.float32 and x.device.type == "cpu"
     multiply = None
     if is_large and serves and bool(torch.backends.mkldnn.enabled):
         multiply = _pointwise_linear()
     if multiply is not None:
-        for network in range(len(x)):
-            b = None if bias is None else bias[network]
-            out[network] = multiply(x[network], weight[network], b, "none", [], "")
-        return out
+        biases = [None] * len(x) if bias is None else bias
+        networks = zip(x, weight, biases, strict=True)
+        return torch.stack([multiply(a, w, b, "none", [], "") for a, w, b in networks])
     if bias is None:
-        return torch.bmm(x, weight.mT, out=out)
-    return torch.baddbmm(bias.unsqueeze(1), x, weight.mT, out=out)
+        return torch.bmm(x, weight.mT)
+    return torch.baddbmm(bias.unsqueeze(1), x, weight.mT)
 
 
 @cache

@@ -120,22 +120,19 @@ class StackedDropout:
         parts = (*self._epoch[step], self.thresholds, self.scales)
         self._columns = list(zip(*(n.unsqueeze(-1) for n in parts), strict=True))
 
-    def mask(
-        self, layer: int, x: Tensor, networks: slice, memory: Any = None
-    ) -> Tensor | None:
+    def mask(self, layer: int, x: Tensor, networks: slice) -> Tensor | None:
         """Return factors, 0 and 1 / (1 - p), of activations (k, B, ...); None if all are 1.
 
-        The factors of images have the memory order of the images; those of samples
-        (k, B, D) are in `memory`, ``(name, like, *shape)`` to a tensor, if given.
+        The factors of images have the memory order of the images.
         """
         if not self.active:
             return None
         columns = self._columns[layer]
         if networks.stop - networks.start < len(columns[0]):
             columns = tuple(numbers[networks] for numbers in columns)
-        if memory is None or x.ndim > 3:
+        if x.ndim > 3:
             return self._mask_like(x, columns)
-        out = memory(f"mask {layer}", x, len(x), x.shape[1] * x.shape[2])
+        out = x.new_empty(len(x), x.shape[1] * x.shape[2])
         positions = dropout_positions(out.shape[1], out.device)
         return _fill_mask(out, positions, *columns).view(x.shape)
 
@@ -196,17 +193,15 @@ def mask_of(
     name: str,
     layer: nn.Module,
     orders: Mapping[int, Sequence[int]],
-    memory: Any = None,
 ) -> tuple[Any, int | None]:
     """Return a dropout layer's function ``(x, batch)`` to factors, and its seed number.
 
     None and None for other layers; the number is None unless the layer is seeded. `orders`
-    and `memory` are as in the methods of `dropout`, orders by the number of dimensions of
-    one network's activations.
+    are as in ``drawn_mask``, by the number of dimensions of one network's activations.
     """
     if isinstance(layer, SeededDropout):
         number = dropout.names.index(name)
-        return lambda x, batch: dropout.mask(number, x, batch.networks, memory), number
+        return lambda x, batch: dropout.mask(number, x, batch.networks), number
     if is_torch_dropout(layer):
         number = dropout.drawn.index(name)
         return lambda x, batch: dropout.drawn_mask(

@@ -52,9 +52,7 @@ class ModuleLayer(Layer):
             if number is not None:
                 self.seeded[path] = number
             if mask is not None:
-                # New memory in each call: a layer may be called several times.
-                dropped = Dropout(mask, path, lambda _, like, *shape: like.new_empty(shape))
-                twins[layer] = _LayerTwin(dropped, layer)
+                twins[layer] = _LayerTwin(Dropout(mask), layer)
         self._twins = list(twins.values())
         # sk_tune's networks expect a twin to return outputs only, and to accept lengths.
         _with_twins(self.pattern, twins, own=isinstance(module, RNN))

@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from sk_tune._fleets._layers import Activation, Dropout, Layer, Linear, Tensors
 from sk_tune._fleets._plan import N_TRIED, plan
-from sk_tune._fleets._program import MOST_SHAPES, Program
+from sk_tune._fleets._program import Program
 from sk_tune._fleets._structure import module_structure
 from sk_tune._nets import CNN, MLP, RNN, SeededDropout
 from sk_tune._training import one_thread, takes_one_thread
@@ -40,6 +40,8 @@ _BLOCK = 16
 # From this number of multiplications on, a product of one network has these sums: torch
 # computes smaller products by another loop.
 _LEAST_PRODUCT = 400
+# Views are prepared for this many shapes.
+_MOST_SHAPES = 256
 
 
 def architecture(module: nn.Module) -> Any:
@@ -239,6 +241,7 @@ class _PredictingProgram(Program):
     """
 
     def __init__(self, modules: Sequence[nn.Module], X: Tensor) -> None:
+        self._store: dict[str, Tensor] = {}
         self._steps: dict[tuple[int, int, int], list[Step]] = {}
         super().__init__(modules, X)
         # A user's module may modify its input in place.
@@ -252,6 +255,7 @@ class _PredictingProgram(Program):
         return twin
 
     def memory(self, name: str, like: Tensor, *shape: int) -> Tensor:
+        """Return memory for a name and shape, uninitialised."""
         size = prod(shape)
         block = self._store.get(name)
         if block is None or len(block) < size:
@@ -280,7 +284,7 @@ class _PredictingProgram(Program):
                 step = partial(layer.evaluate, tensors=tensors)
             steps.append(step)
             h = step(h)
-        if len(self._steps) >= MOST_SHAPES:
+        if len(self._steps) >= _MOST_SHAPES:
             self._steps.clear()
         self._steps[key] = steps
         return h
@@ -307,7 +311,7 @@ class _PredictingProgram(Program):
 
     def _build_layers(self) -> list[Layer]:
         layers = [
-            _PredictingLinear(layer) if type(layer) is Linear else layer
+            _PredictingLinear(layer, self.memory) if type(layer) is Linear else layer
             for layer in super()._build_layers()
             if not isinstance(layer, Dropout)
         ]
@@ -327,8 +331,9 @@ class _PredictingLinear(Linear):
     ``relu(x + b) = max(x, -b) + b``, and the next bias absorbs the second b.
     """
 
-    def __init__(self, linear: Linear) -> None:
+    def __init__(self, linear: Linear, memory: Callable[..., Tensor]) -> None:
         vars(self).update(vars(linear))
+        self.memory = memory
         self.following: _PredictingLinear | None = None
 
     def evaluate(self, x: Tensor, tensors: Tensors) -> Tensor:
@@ -338,7 +343,7 @@ class _PredictingLinear(Linear):
     def bound(self, x: Tensor, tensors: Tensors) -> Step:
         """Return a step from (k, B, D), or (B, D), to (k, B, H), with views prepared."""
         weight = tensors[self.weight]
-        out = self.memory(self.out, x, *weight.shape[:2], x.shape[-2])
+        out = self.memory(self.weight, x, *weight.shape[:2], x.shape[-2])
         multiply, product = torch.bmm, out
         if x.ndim == 2:
             multiply, weight, product = torch.mm, weight.flatten(0, 1), out.flatten(0, 1)

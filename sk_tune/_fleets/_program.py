@@ -2,9 +2,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """K networks of one architecture as one program: stacked tensors and a list of layers.
 
-Autograd would cost a small network as much as its arithmetic, and would allocate every
-intermediate result again.  The layers here have written-out derivatives, and memory for the
-whole training.  A module without written-out layers is one layer, by ``vmap`` and autograd.
+Autograd would cost a small network as much as its arithmetic, so the derivatives of the
+layers are written out.  Any other module is one layer, by ``vmap`` and autograd.
 """
 
 from collections.abc import Sequence
@@ -44,9 +43,6 @@ from sk_tune._fleets._stacked_optimizers import StackedTensors
 from sk_tune._fleets._traced import NORMS, OVER_CLASSES, Chain, Link, chain_of
 from sk_tune._nets import MLP, SeparateHeads, SharedLinear, TableInputs
 
-# Memory is released after this many shapes of batches and layers.
-MOST_SHAPES = 256
-
 
 class Program:
     """K networks of one architecture, dropout aside, as one program.
@@ -64,7 +60,7 @@ class Program:
         chain: Chain | None = None,
     ) -> None:
         # Modules without dropout may lack layers.
-        pattern = max(modules, key=lambda module: sum(1 for _ in module.modules()))
+        pattern = max(modules, key=lambda module: len(list(module.modules())))
         chain = chain or chain_of(pattern, X, predicts=dropout_seeds is None)
         parameters, buffers = [], []
         for module in modules:
@@ -80,7 +76,6 @@ class Program:
         self.members = 1 if mlp is None else mlp.members
         self.link = "identity" if mlp is None else mlp.link
         self._parts: dict[tuple[int, int], Tensors] = {}
-        self._store: dict[Any, Tensor] = {}
         self._batch: Any = None
         # Pattern and chain of the layers; inputs of networks to train.
         self._pattern = (pattern, chain, None if dropout_seeds is None else X)
@@ -143,15 +138,12 @@ class Program:
         """
         self.dropout.begin_epoch(first_steps, n_steps, generators)
         self._parts.clear()
-        if len(self._store) > MOST_SHAPES:
-            self._store.clear()
 
     def select(self, index: Tensor) -> None:
         """Keep the networks at `index`, in that order."""
         for part in (self.parameters, self.buffers, self.dropout):
             part.select(index)
         self._parts.clear()
-        self._store.clear()
 
     def extend(self, other: "Program") -> None:
         """Append the networks of another program of the same architecture.
@@ -168,14 +160,6 @@ class Program:
             self._pattern = other._pattern
             self.layers = self._build_layers()
 
-    def memory(self, name: str, like: Tensor, *shape: int) -> Tensor:
-        """Return memory for a name and shape, the same at every step, uninitialised."""
-        key = (name, shape)
-        block = self._store.get(key)
-        if block is None:
-            block = self._store[key] = like.new_empty(shape)
-        return block
-
     def _build_layers(self) -> list[Layer]:
         module, chain, X = self._pattern
         modules = [link.layer(module) for link in chain.links]
@@ -189,29 +173,24 @@ class Program:
         if self.members > 1:
             layers.append(Members(self.members, first=is_first))
         for index, (link, layer) in links:
-            place, first = f"link {index}", is_first and index == 0
+            first = is_first and index == 0
             if link.inside:
                 inside = [
-                    self._layer(k, k.layer(module), f"{place}.{i}", first=first and i == 0)
-                    for i, k in enumerate(link.inside)
+                    self._layer(part, part.layer(module), first=first and i == 0)
+                    for i, part in enumerate(link.inside)
                 ]
-                layers.append(Residual(chained(inside), place, self.memory, first=first))
+                layers.append(Residual(chained(inside), first=first))
             elif index < chain.n_images:
                 # The next layer also adds these zeros.
                 if not is_zero_pad(layer):
                     previous = modules[index - 1] if index else None
-                    image_layer = self._image_layer(
-                        link, layer, previous, place, first=first
-                    )
-                    layers.append(image_layer)
+                    layers.append(self._image_layer(link, layer, previous, first=first))
             else:
                 last = index in linear[-1:]
-                layers.append(self._layer(link, layer, place, first=first, last=last))
+                layers.append(self._layer(link, layer, first=first, last=last))
         return chained(layers)
 
-    def _image_layer(
-        self, link: Link, module: Any, before: Any, place: str, *, first: bool
-    ) -> Layer:
+    def _image_layer(self, link: Link, module: Any, before: Any, *, first: bool) -> Layer:
         geometry = geometry_of(module)
         if geometry is not None:
             if is_zero_pad(before):
@@ -226,29 +205,25 @@ class Program:
             return Pooling(module, first=first)
         if type(module) in NORMS.values():
             return ImageNorm(link.name, module.eps, module.momentum)
-        return self._layer(link, module, place, first=first)
+        return self._layer(link, module, first=first)
 
-    def _layer(
-        self, link: Link, module: Any, place: str, *, first: bool, last: bool = False
-    ) -> Layer:
-        """Return the layer of a link; `place` names its memory."""
-        name, memory = link.name, self.memory
-        mask, number = mask_of(self.dropout, name, module, {}, memory)
+    def _layer(self, link: Link, module: Any, *, first: bool, last: bool = False) -> Layer:
+        name = link.name
+        mask, number = mask_of(self.dropout, name, module, {})
         if mask is not None:
-            return Dropout(mask, place, memory, seeded=number)
+            return Dropout(mask, number)
         if isinstance(module, nn.Flatten):
-            return Flat(place, memory)
+            return Flat()
         if isinstance(module, nn.Linear):
-            bias = module.bias is not None
-            return Linear(name, memory, bias=bias, first=first, last=last)
+            return Linear(name, bias=module.bias is not None, first=first, last=last)
         if isinstance(module, SharedLinear):
-            return MemberLinear(name, self.members, memory, first=first)
+            return MemberLinear(name, self.members, first=first)
         if isinstance(module, SeparateHeads):
-            return MemberHead(name, self.members, self.link, memory)
+            return MemberHead(name, self.members, self.link)
         if isinstance(module, nn.BatchNorm1d):
-            return BatchNorm(name, module.eps, module.momentum or 0.0, memory)
+            return BatchNorm(name, module.eps, module.momentum or 0.0)
         if isinstance(module, nn.LayerNorm):
-            return LayerNorm(name, module.eps, memory)
+            return LayerNorm(name, module.eps)
         # Softmax over classes, which here are the last dimension instead of the second.
         over_classes = isinstance(module, OVER_CLASSES)
-        return Activation(type(module)(dim=-1) if over_classes else module, place, memory)
+        return Activation(type(module)(dim=-1) if over_classes else module)
