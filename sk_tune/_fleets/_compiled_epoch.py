@@ -15,6 +15,7 @@ outputs.
 import ctypes
 import time
 from collections.abc import Sequence
+from itertools import zip_longest
 from math import prod
 from typing import Any, NamedTuple
 
@@ -44,7 +45,14 @@ from sk_tune._training import TensorSet, accuracy_by_network, check_time
 
 # Samples predicted at a time; CHUNK in epoch.c.
 _CHUNK = 128
-_FAILED_TARGET, _FAILED_INDEX, _FAILED_BATCH, _FAILED_NAME = 2, 3, 4, 5
+# Errors by their number in epoch.c, from 1.
+_ERRORS: tuple[tuple[type[Exception], str], ...] = (
+    (MemoryError, "The memory is too small for an epoch."),
+    (IndexError, "A target is not one of the {} classes."),
+    (IndexError, "A sample is outside the data."),
+    (ValueError, "Batch normalisation needs more than one sample."),
+    (ValueError, "The kernel lacks the loss, the optimizer or a layer."),
+)
 # Sums of an epoch: losses and weights, weights of hits, squared errors of each output.
 _LOSSES, _WEIGHTS, _HITS, _SQUARES = range(4)
 # Seconds of one kernel call; Ctrl-C is handled between calls.
@@ -98,7 +106,7 @@ class CompiledEpoch:
         self._has_hits = self._loss == 0 or recipe.score is accuracy_by_network
         self._networks = np.zeros(len(networks), STRUCTS["Network"])
         # Keeps alive the memory that epoch.c reads by address.
-        self._kept: list[Any] = []
+        self._alive: list[Any] = []
         self._plan = self._plan_of(layers)
         self._fill_settings(networks)
         self._fill_parts(layers)
@@ -151,28 +159,23 @@ class CompiledEpoch:
         networks["n_before"] = 0
         n_steps = n_epochs * networks["n_per_epoch"]
         losses = self._like.new_zeros(int(n_steps.max()), k)
-        own_rates = _padded(rates, np.float64)
-        dropout = self._dropout()
-        networks["rates"] = _addresses(own_rates)
+        padded_rates, dropout = _padded(rates, np.float64), self._dropout()
+        networks["rates"] = _addresses(padded_rates)
         networks["losses"] = losses.data_ptr() + losses.element_size() * np.arange(k)
         networks["n_steps"] = self._optimizer.n_steps
         networks["loss_stride"] = k
         batches = [batch_sizes * n_epochs for batch_sizes in sizes]
         self._run(networks, places, batches, predicts=False)
         del dropout
-        self._optimizer.n_steps = [
-            n_previous + n
-            for n_previous, n in zip(self._optimizer.n_steps, n_steps.tolist(), strict=True)
-        ]
+        self._optimizer.n_steps = (self._optimizer.n_steps + n_steps).tolist()
         train, monitor = (
             self._losses_and_scores(sums[:, :, part], self._variances[part])
             for part in (0, 1)
         )
-        monitor_outputs = [
-            values[:n] if n else None
-            for values, n in zip(outputs, self.n_monitored, strict=True)
-        ]
-        return EpochResults(losses, train, monitor, monitor_outputs)
+        pairs = zip(outputs, self.n_monitored, strict=True)
+        return EpochResults(
+            losses, train, monitor, [y[:n] if n else None for y, n in pairs]
+        )
 
     def _losses_and_scores(self, sums: Any, variances: Sequence[Any]) -> _LossesAndScores:
         """Return losses and scores from sums of epoch.c, (K, E, ...); NaN if empty."""
@@ -237,17 +240,30 @@ class CompiledEpoch:
         networks["batches"] = _addresses(batches)
         longest = 0 if predicts else int(networks["n_monitored"].max(initial=0))
         n_per_epoch = max(1, int(networks["n_per_epoch"].min()))
-        seconds = self._seconds_of(int(batches.max()), 1, longest / n_per_epoch)
+        most, plan = int(batches.max()), self._plan
+        seconds = self._seconds_of(most, 1, longest / n_per_epoch)
         seconds *= -(-len(networks) // self._n_threads)
         start, at_once = 0, max(1, int(_SECONDS_PER_CALL / seconds))
         size = self._like.element_size()
+        plan["most_samples"] = max(most, min(longest, _CHUNK))
+        n_dropped = 0 if predicts or not plan["has_dropout"][0] else self._n_dropped
+        positions = dropout_positions(most * n_dropped, self._like.device)
         while start < batches.shape[1]:
             check_time()
             networks["n_batches"] = np.clip(n_batches - start, 0, at_once)
             began = time.perf_counter()
-            self._call(
-                networks, int(batches.max()), min(longest, _CHUNK), predicts=predicts
+            failed = self._library.sk_tune_run(
+                ctypes.c_void_p(plan.ctypes.data),
+                ctypes.c_void_p(networks.ctypes.data),
+                ctypes.c_int64(len(networks)),
+                ctypes.c_void_p(positions.data_ptr()),
+                ctypes.c_int64(predicts),
+                ctypes.c_int64(self._like.dtype == torch.float64),
+                ctypes.c_int64(self._n_threads),
             )
+            if failed:
+                error, text = _ERRORS[failed - 1]
+                raise error(text.format(self._n_outputs))
             took = time.perf_counter() - began
             n_done = batches[:, start : start + at_once].sum(axis=1)
             start += at_once
@@ -265,34 +281,6 @@ class CompiledEpoch:
             if took > _SECONDS_PER_CALL:
                 at_once = max(1, int(at_once * _SECONDS_PER_CALL / took))
 
-    def _call(
-        self, networks: Any, most_samples: int, most_monitored: int, *, predicts: bool
-    ) -> None:
-        plan = self._plan
-        plan["most_samples"] = max(most_samples, most_monitored)
-        drops = plan["has_dropout"][0] and not predicts
-        most = most_samples * self._n_dropped if drops else 0
-        positions = dropout_positions(most, self._like.device)
-        failed = self._library.sk_tune_run(
-            ctypes.c_void_p(plan.ctypes.data),
-            ctypes.c_void_p(networks.ctypes.data),
-            ctypes.c_int64(len(networks)),
-            ctypes.c_void_p(positions.data_ptr()),
-            ctypes.c_int64(predicts),
-            ctypes.c_int64(self._like.dtype == torch.float64),
-            ctypes.c_int64(self._n_threads),
-        )
-        if failed == _FAILED_TARGET:
-            raise IndexError(f"A target is not one of the {self._n_outputs} classes.")
-        if failed == _FAILED_INDEX:
-            raise IndexError("A sample is outside the data.")
-        if failed == _FAILED_BATCH:
-            raise ValueError("Batch normalisation needs more than one sample.")
-        if failed == _FAILED_NAME:
-            raise ValueError("The kernel lacks the loss, the optimizer or a layer.")
-        if failed:
-            raise MemoryError("The memory is too small for an epoch.")
-
     def _dropout(self) -> list[Tensor]:
         """Fill in the settings of dropout masks; return the tensors to keep alive."""
         dropout = self._program.dropout
@@ -308,30 +296,32 @@ class CompiledEpoch:
 
     def _fill_settings(self, networks: Sequence[FleetNetwork]) -> None:
         sets = [network.train for network in networks]
-        self._kept += sets
-        columns = self._networks
-        columns["X"] = [s.X.data_ptr() for s in sets]
-        columns["n_samples"] = [len(s.X) for s in sets]
-        columns["y"] = [_address(s.y) for s in sets]
-        columns["weight"] = [self._weight_of(s) for s in sets]
-        settings = self._optimizer.settings
-        columns["momentum"] = [s.momentum for s in settings]
-        columns["beta_2"] = [s.beta_2 for s in settings]
-        columns["eps"] = [s.eps for s in settings]
-        columns["decay"] = [s.weight_decay for s in settings]
-        columns["smoothing"] = [network.label_smoothing for network in networks]
-        columns["l1"] = [network.l1 for network in networks]
+        self._alive += sets
         clips = [network.gradient_clip for network in networks]
-        columns["clip"] = [np.inf if clip is None else clip for clip in clips]
-        self._plan["has_penalty"] = np.any(columns["l1"] > 0)
-        self._plan["has_clip"] = np.any(np.isfinite(columns["clip"]))
+        settings = self._optimizer.settings
+        columns: dict[str, Any] = {
+            "X": [s.X.data_ptr() for s in sets],
+            "n_samples": [len(s.X) for s in sets],
+            "y": [_address(s.y) for s in sets],
+            "weight": [self._weight_of(s) for s in sets],
+            "decay": [s.weight_decay for s in settings],
+            "smoothing": [network.label_smoothing for network in networks],
+            "l1": [network.l1 for network in networks],
+            "clip": [np.inf if clip is None else clip for clip in clips],
+        }
+        for name in ("momentum", "beta_2", "eps"):
+            columns[name] = [getattr(s, name) for s in settings]
+        for name, values in columns.items():
+            self._networks[name] = values
+        self._plan["has_penalty"] = any(columns["l1"])
+        self._plan["has_clip"] = np.isfinite(columns["clip"]).any()
 
     def _weight_of(self, s: TensorSet) -> int:
         """Return the address of the sample weights, 0 for none."""
         if s.sample_weight is None:
             return 0
         weight = s.sample_weight.to(self._like.dtype).contiguous()
-        self._kept.append(weight)
+        self._alive.append(weight)
         return weight.data_ptr()
 
     def _monitor_of(self, s: TensorSet | None) -> tuple[int, ...]:
@@ -344,7 +334,7 @@ class CompiledEpoch:
         if self._loss == 0 and int(s.y.min()) < 0:  # type: ignore[union-attr]
             return none
         order = torch.arange(len(s)) if s.index is None else s.index.long().contiguous()
-        self._kept += [s, order]
+        self._alive += [s, order]
         weight = self._weight_of(s)
         return _address(s.X), _address(s.y), weight, _address(order), len(s.X), len(order)
 
@@ -355,14 +345,14 @@ class CompiledEpoch:
         parameters = np.zeros(len(layer_parameters), STRUCTS["Parameter"])
         n_parameters = n_buffers = 0
         for line, layer in zip(lines, layers, strict=True):
+            windows = layer.windows
             line["kind"] = KINDS.index(layer.kind)
-            for name in ("n_in", "n_out", "n_members", "n_lines"):
+            line["parameter"], line["buffer"] = n_parameters, n_buffers
+            line["n_places"] = prod(windows.sizes)
+            for name in ("n_in", "n_out", "n_members", "n_lines", "n_before"):
                 line[name] = getattr(layer, name)
             for name in ("option", "number", "momentum"):
                 line[name] = getattr(layer, name)
-            line["parameter"], line["buffer"] = n_parameters, n_buffers
-            windows = layer.windows
-            line["n_before"], line["n_places"] = layer.n_before, prod(windows.sizes)
             line["n_run"], line["n_around"] = windows.n_run, windows.n_around
             if windows.cells is not None:
                 line["n_cells"] = windows.cells.shape[1]
@@ -379,7 +369,7 @@ class CompiledEpoch:
             shape = tensors[parameter.name].shape if parameter.name else ()
             line["is_penalised"] = len(shape) > 2
         columns = np.array(layers[0].table.columns, np.int64)
-        self._kept += [lines, parameters, columns, layers]
+        self._alive += [lines, parameters, columns, layers]
         plan["layers"], plan["parameters"] = lines.ctypes.data, parameters.ctypes.data
         plan["columns"] = columns.ctypes.data
         for name in KernelTable._fields[1:]:
@@ -397,17 +387,18 @@ class CompiledEpoch:
         """Set the addresses of the parameters, moments and buffers of each network."""
         groups = [self._program.parameters, *self._optimizer.moments.values()]
         names = [parameter.name for layer in layers for parameter in layer.parameters]
+        # An absent second moment has the address 0.
         parts = np.zeros((len(self._networks), len(names), 3), np.uint64)
-        for number, name in enumerate(names):
-            for part, tensors in enumerate(groups):
+        for part, tensors in enumerate(groups):
+            for number, name in enumerate(names):
                 if name is not None:
                     parts[:, number, part] = _places(tensors.tensors[name])
-        statistics = [name for layer in layers for name in layer.buffers]
-        buffers = np.zeros((len(self._networks), len(statistics)), np.uint64)
-        for number, name in enumerate(statistics):
+        names = [name for layer in layers for name in layer.buffers]
+        buffers = np.zeros((len(self._networks), len(names)), np.uint64)
+        for number, name in enumerate(names):
             if name is not None:
                 buffers[:, number] = _places(self._program.buffers.tensors[name])
-        self._kept += [parts, buffers]
+        self._alive += [parts, buffers]
         self._networks["parts"] = _addresses(parts)
         self._networks["buffers"] = _addresses(buffers)
 
@@ -423,11 +414,7 @@ def _places(tensor: Tensor) -> Any:
 
 def _padded(lists: Sequence[Sequence[float]], dtype: Any) -> Any:
     """Return lists as the lines of an array; shorter lists are padded with 0."""
-    longest = max(map(len, lists))
-    array = np.zeros((len(lists), longest), dtype)
-    for line, values in zip(array, lists, strict=True):
-        line[: len(values)] = values
-    return array
+    return np.array([*zip_longest(*lists, fillvalue=0)], dtype).T.copy()
 
 
 def _addresses(array: Any) -> Any:
