@@ -3,8 +3,7 @@
 """The networks in training: their tensors and what each has recorded."""
 
 import math
-from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -13,13 +12,19 @@ from torch import Tensor
 
 from sk_tune._augment import RowAugmenter
 from sk_tune._fleets._compiled_epoch import CompiledEpoch
-from sk_tune._fleets._epoch_batches import on_device
+from sk_tune._fleets._epoch_batches import Result, evaluate, on_device
 from sk_tune._fleets._kernel import carried_layers
 from sk_tune._fleets._module_layer import ModuleLayer
 from sk_tune._fleets._program import Program
 from sk_tune._fleets._recipe import FleetNetwork, Recipe
 from sk_tune._fleets._stacked_optimizers import StackedOptimizer, StackedTensors
-from sk_tune._training import LowestLosses, TrainingState, batch_sizes, loss_message
+from sk_tune._training import (
+    LowestLosses,
+    TensorSet,
+    TrainingState,
+    batch_sizes,
+    loss_message,
+)
 
 # Approximate seconds of one kernel call, unless an epoch takes longer: during a call no
 # progress is reported and no state is stored.
@@ -34,7 +39,9 @@ class ActiveNetwork:
         self.network = network
         self.history = [dict(record) for record in network.state.history]
         self.n_steps = network.state.n_steps
-        self.last_epoch = len(self.history) + network.n_epochs
+        # Number of finished epochs.
+        self.epoch = len(self.history)
+        self.last_epoch = self.epoch + network.n_epochs
         self.message, self.seconds = "", 0.0
         self.improved = self.is_cut = False
         self.has_best = network.state.best_weights is not None
@@ -46,15 +53,10 @@ class ActiveNetwork:
         self._record: dict[str, Any] = {}
 
     @property
-    def epoch(self) -> int:
-        """Number of finished epochs."""
-        return len(self.history)
-
-    @property
     def ended(self) -> bool:
         """Whether the training of the network is over."""
-        done = self.epoch >= self.last_epoch or self.network.course.stopped
-        return bool(self.message) or done
+        is_done = self.epoch >= self.last_epoch or self.network.course.stopped
+        return bool(self.message) or is_done
 
     @property
     def uses_best(self) -> bool:
@@ -66,12 +68,8 @@ class ActiveNetwork:
         """Epochs until the next decision or checkpoint."""
         if self.network.valid is not None or not self.network.course.is_foreseen:
             return 1
-        checkpoints = self.network.checkpoints
-        upcoming = [
-            *checkpoints[bisect_right(checkpoints, self.epoch) :][:1],
-            self.last_epoch,
-        ]
-        return min(upcoming) - self.epoch
+        upcoming = (epoch for epoch in self.network.checkpoints if epoch > self.epoch)
+        return min(next(upcoming, self.last_epoch), self.last_epoch) - self.epoch
 
     def note(self, prefix: str, loss: float, score: float) -> None:
         """Record an epoch's "train", "valid" or "monitor" loss and score.
@@ -97,6 +95,7 @@ class ActiveNetwork:
         self.improved = False
         if not self.message:
             self.history.append(record)
+            self.epoch += 1
             self.improved = self.network.course.improved(
                 record, self.batch_losses, self.valid_outputs
             )
@@ -211,19 +210,17 @@ class ActiveBatch:
         most = compiled.epochs_in(min(seconds, _SECONDS_AT_ONCE), self.batch_sizes)
         return min(most, *(active.n_epochs_ahead for active in self.networks))
 
-    def begin_epoch(self, n_batches: Sequence[int]) -> None:
-        """Prepare the settings of an epoch's steps, with `n_batches` for each network."""
-        for active, n in zip(self.networks, n_batches, strict=True):
-            active.rates = active.network.course.rates(active.epoch, n)
-        self.optimizer.begin_epoch([active.rates for active in self.networks])
+    def begin_epoch(self, rates: Sequence[Sequence[float]]) -> None:
+        """Prepare an epoch's steps, given each network's learning rates."""
+        self.optimizer.begin_epoch(rates)
         generators = [
             a.network.course.generator(a.epoch) if self.recipe.draws_globally else None
             for a in self.networks
         ]
-        steps = [active.n_steps for active in self.networks]
-        self.program.begin_epoch(steps, max(n_batches), generators)
+        steps, n_most = [a.n_steps for a in self.networks], max(map(len, rates))
+        self.program.begin_epoch(steps, n_most, generators)
         if self.augmenter is not None:
-            self.augmenter.begin_epoch(steps, max(n_batches))
+            self.augmenter.begin_epoch(steps, n_most)
 
     def update(self, networks: slice, step: int, gradients: Sequence[Tensor]) -> None:
         """Take one step of the optimizer; gradients, (k, ...), are overwritten."""
@@ -256,6 +253,12 @@ class ActiveBatch:
             for position, state in zip(stored, self.states(stored), strict=True):
                 self.networks[position].checkpoints.append(state)
 
+    def evaluate(self, sets: Sequence[TensorSet | None]) -> Iterator[tuple[int, Result]]:
+        """Yield position and evaluation of each network that has samples."""
+        predict = None if self.compiled is None else self.compiled.predict
+        loss, score = self.recipe.loss.mean, self.recipe.score
+        return evaluate(self.program.evaluate, sets, loss, score, predict)
+
     def restore_best(self, positions: Sequence[int]) -> None:
         """Make the best weights of networks their current weights."""
         if self._best is not None:
@@ -266,12 +269,9 @@ class ActiveBatch:
         names: list[str | None] = [None] * len(positions)
         index = self._index(positions)
         for name, tensor in reversed(self.program.parameters.tensors.items()):
-            networks = tensor.index_select(0, index).reshape(len(index), -1)
-            finite = torch.isfinite(networks).all(dim=1)
-            names = [
-                previous if ok else name
-                for previous, ok in zip(names, finite.tolist(), strict=True)
-            ]
+            finite = torch.isfinite(tensor.index_select(0, index)).flatten(1).all(dim=1)
+            for place in (~finite).nonzero().flatten().tolist():
+                names[place] = name
         return names
 
     def states(self, positions: Sequence[int]) -> list[TrainingState]:
@@ -279,9 +279,7 @@ class ActiveBatch:
         # The networks share these names: dropout layers hold no weights.
         names = list(self.networks[0].network.module.state_dict())
         weights = self.program.weights().networks(positions, names)
-        best = weights
-        if self._best is not None:
-            best = self._best.networks(positions, names)
+        best = weights if self._best is None else self._best.networks(positions, names)
         moments = self.optimizer.states(positions)
         return [
             self.networks[position].state(*parts)
@@ -304,23 +302,20 @@ class ActiveBatch:
     def _collect_numbers(self) -> None:
         networks = [active.network for active in self.networks]
         vars(self).pop("compiled", None)
-        joins = self.recipe.joins_last_sample
-        lengths = [len(network.train) for network in networks]
-        size = self.recipe.batch_size
-        by_length = {
-            n: batch_sizes(n, n if size == -1 else size, shuffled=joins)
-            for n in set(lengths)
-        }
-        self.batch_sizes = [by_length[n] for n in lengths]
-        self.smoothing = self._column([r.label_smoothing for r in networks], 0.0)
-        self._l1 = self._column([r.l1 for r in networks], 0.0)
-        clips = [math.inf if r.gradient_clip is None else r.gradient_clip for r in networks]
+        size, joins = self.recipe.batch_size, self.recipe.joins_last_sample
+        self.batch_sizes = [
+            batch_sizes(n, n if size == -1 else size, shuffled=joins)
+            for n in (len(network.train) for network in networks)
+        ]
+        self.smoothing = self._column([n.label_smoothing for n in networks], 0.0)
+        self._l1 = self._column([n.l1 for n in networks], 0.0)
+        clips = [math.inf if n.gradient_clip is None else n.gradient_clip for n in networks]
         self._clip = self._column(clips, math.inf)
         self.augmenter = None
         if networks and networks[0].augmentation:
             self.augmenter = RowAugmenter(
-                [r.augmentation for r in networks],
-                [r.augmentation_seed for r in networks],
+                [network.augmentation for network in networks],
+                [network.augmentation_seed for network in networks],
                 self.recipe.layout,
                 networks[0].train.X.device,
                 self.recipe.codes,
@@ -334,7 +329,7 @@ class ActiveBatch:
                     layer.look_ahead(list(inputs.values()))
 
     def _column(self, values: list[float], neutral: float) -> Tensor | None:
-        if all(value == neutral for value in values):
+        if {neutral}.issuperset(values):
             return None
         like = next(iter(self.program.parameters.tensors.values()))
         return torch.tensor(values, dtype=like.dtype, device=like.device)
@@ -346,13 +341,11 @@ def _best_weights(
     """Return the best weights so far; current weights for networks without any."""
     if not any(network.course.uses_best for network in networks):
         return None
-    present = program.weights().copy().tensors
-    best = StackedTensors({name: t.cpu() for name, t in present.items()})
+    best = program.weights().copy()
     for position, network in enumerate(networks):
         for name, array in (network.state.best_weights or {}).items():
             best.tensors[name][position].copy_(torch.as_tensor(array.copy()))
-    device = networks[0].train.X.device
-    return StackedTensors({n: t.to(device) for n, t in best.tensors.items()})
+    return best
 
 
 def _clip(gradients: Sequence[Tensor], limits: Tensor) -> None:

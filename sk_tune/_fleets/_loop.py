@@ -11,7 +11,6 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, islice
-from typing import Any
 
 import numpy as np
 import torch
@@ -22,14 +21,19 @@ from sk_tune._fleets._compiled_epoch import EpochResults
 from sk_tune._fleets._epoch_batches import (
     StackedBatch,
     epoch_batches,
-    evaluate,
     places_of,
     runs,
     targets_at,
 )
 from sk_tune._fleets._recipe import FleetNetwork, NetworkOutcome, Recipe
 from sk_tune._nets import mean_of_members
-from sk_tune._training import EpochTimer, TrainingState, check_time, weights_message
+from sk_tune._training import (
+    EpochTimer,
+    TensorSet,
+    TrainingState,
+    check_time,
+    weights_message,
+)
 
 # Samples of an epoch scored at a time, which limits the memory of the scores.
 _SAMPLES_PER_SCORE = 2**17
@@ -102,23 +106,21 @@ def _train_epochs(fleet: ActiveBatch, n_epochs: int) -> list[Tensor | None]:
     Returns the outputs of the networks for their monitor samples.
     """
     start = time.perf_counter()
-    sets, sizes = [active.network.train for active in fleet.networks], fleet.batch_sizes
+    networks = [active.network for active in fleet.networks]
+    sets, sizes = [network.train for network in networks], fleet.batch_sizes
     epochs = [range(a.epoch, a.epoch + n_epochs) for a in fleet.networks]
     # Epoch by epoch, because networks with one seed share the order of each epoch.
     by_epoch = [
-        [
-            a.network.course.order(a.epoch + k, len(s))
-            for a, s in zip(fleet.networks, sets, strict=True)
-        ]
-        for k in range(n_epochs)
+        [n.course.order(e, len(n.train)) for n, e in zip(networks, epoch, strict=True)]
+        for epoch in zip(*epochs, strict=True)
     ]
     orders = [torch.cat(of_network) for of_network in zip(*by_epoch, strict=True)]
     places = places_of(sets, orders)
-    fleet.begin_epoch([len(s) for s in sizes])
     rates = [
-        [a.rates, *(a.network.course.rates(epoch, len(s)) for epoch in network_epochs[1:])]
-        for a, s, network_epochs in zip(fleet.networks, sizes, epochs, strict=True)
+        [network.course.rates(epoch, len(s)) for epoch in network_epochs]
+        for network, s, network_epochs in zip(networks, sizes, epochs, strict=True)
     ]
+    fleet.begin_epoch([network_rates[0] for network_rates in rates])
     if fleet.compiled is None:
         results = _train_by_steps(fleet, places)
     else:
@@ -133,10 +135,10 @@ def _train_epochs(fleet: ActiveBatch, n_epochs: int) -> list[Tensor | None]:
         is_scored = results.monitor_outputs[position] is not None
         if not active.network.course.is_foreseen:
             active.batch_losses = results.batch_losses[: len(sizes[position]), position]
-        for epoch, own_rates in enumerate(rates[position]):
+        for epoch, epoch_rates in enumerate(rates[position]):
             if epoch:
                 active.end_epoch(seconds)
-            active.rates = own_rates
+            active.rates = epoch_rates
             active.note("train", *results.train[position][epoch])
             if is_scored:
                 active.note("monitor", *results.monitor[position][epoch])
@@ -200,23 +202,21 @@ def _step(fleet: ActiveBatch, batch: StackedBatch) -> tuple[Tensor, Tensor]:
     if fleet.augmenter is not None:
         X, y, weight = fleet.augmenter.augmented(X, y, weight, networks, batch.step)
     outputs = fleet.program.forward(X, networks)
-    share = None
-    if weight is not None:
-        share = weight / weight.sum(dim=1, keepdim=True)
+    share = None if weight is None else weight / weight.sum(dim=1, keepdim=True)
     smoothing = None if fleet.smoothing is None else fleet.smoothing[networks]
     # Mixed samples have the targets of all their parts.
     n_parts = y.shape[1] // outputs.shape[1]
     repeated = outputs
     if n_parts > 1:
         repeated = outputs.repeat(1, n_parts, *(1,) * (outputs.ndim - 2))
-    loss = fleet.recipe.loss
-    by_member = loss.of_members if fleet.program.members > 1 else loss.with_gradient
-    losses, gradient = by_member(repeated, y, share, smoothing)
+    loss, is_ensemble = fleet.recipe.loss, fleet.program.members > 1
+    losses, gradient = (loss.of_members if is_ensemble else loss.with_gradient)(
+        repeated, y, share, smoothing
+    )
     if n_parts > 1:
-        parts = gradient.reshape(len(gradient), n_parts, *outputs.shape[1:])
-        gradient = parts.sum(dim=1)
+        gradient = gradient.view(len(gradient), n_parts, *outputs.shape[1:]).sum(dim=1)
     fleet.update(networks, batch.step, fleet.program.backward(gradient))
-    if fleet.program.members > 1:
+    if is_ensemble:
         outputs = mean_of_members(outputs, fleet.program.link, dim=2)
     return losses, outputs
 
@@ -225,10 +225,7 @@ def _score_epoch(
     fleet: ActiveBatch, monitor_outputs: Sequence[Tensor | None]
 ) -> list[Tensor | None]:
     """Score networks on validation samples, and on monitors without outputs yet."""
-    evaluation = _evaluation(fleet)
-    for position, result in evaluate(
-        fleet.program.evaluate, [a.network.valid for a in fleet.networks], *evaluation
-    ):
+    for position, result in fleet.evaluate([a.network.valid for a in fleet.networks]):
         fleet.networks[position].note("valid", result.loss, result.score)
         fleet.networks[position].valid_outputs = result.outputs
     outputs = list(monitor_outputs)
@@ -236,16 +233,10 @@ def _score_epoch(
         a.network.monitor if network_outputs is None else None
         for a, network_outputs in zip(fleet.networks, monitor_outputs, strict=True)
     ]
-    for position, result in evaluate(fleet.program.evaluate, monitors, *evaluation):
+    for position, result in fleet.evaluate(monitors):
         fleet.networks[position].note("monitor", result.loss, result.score)
         outputs[position] = result.outputs
     return outputs
-
-
-def _evaluation(fleet: ActiveBatch) -> tuple[Any, Any, Any]:
-    """Return the arguments of `evaluate`: loss, score, and a faster `predict`."""
-    predict = None if fleet.compiled is None else fleet.compiled.predict
-    return fleet.recipe.loss.mean, fleet.recipe.score, predict
 
 
 def _finish(
@@ -258,32 +249,28 @@ def _finish(
             rate = active.network.learning_rate
             active.message = weights_message(name, active.epoch, rate)
     states = fleet.states(ended)
+    final = list(outputs)
     restored = [
         i for i in ended if fleet.networks[i].uses_best and not fleet.networks[i].message
     ]
-    final = list(outputs)
     if restored:
         fleet.restore_best(restored)
-        sets = [
-            active.network.monitor if i in restored else None
-            for i, active in enumerate(fleet.networks)
-        ]
-        for i, result in evaluate(fleet.program.evaluate, sets, *_evaluation(fleet)):
+        monitors: list[TensorSet | None] = [None] * len(fleet)
+        for i in restored:
+            monitors[i] = fleet.networks[i].network.monitor
+        for i, result in fleet.evaluate(monitors):
             final[i] = result.outputs
     for position, state in zip(ended, states, strict=True):
-        active = fleet.networks[position]
-        network_outputs = None if active.message else final[position]
-        yield (
-            active.index,
-            NetworkOutcome(
-                state=state,
-                # A view would hold the outputs of the whole fleet in memory.
-                outputs=None
-                if network_outputs is None
-                else np.array(network_outputs.cpu().numpy()),
-                message=active.message,
-                seconds=active.seconds,
-                is_cut=active.is_cut,
-                checkpoints=tuple(active.checkpoints),
-            ),
+        active, predictions = fleet.networks[position], final[position]
+        outcome = NetworkOutcome(
+            state=state,
+            # A copy: a view would hold the outputs of the whole fleet in memory.
+            outputs=None
+            if active.message or predictions is None
+            else np.array(predictions.cpu().numpy()),
+            message=active.message,
+            seconds=active.seconds,
+            is_cut=active.is_cut,
+            checkpoints=tuple(active.checkpoints),
         )
+        yield active.index, outcome
