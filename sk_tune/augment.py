@@ -4,15 +4,12 @@
 
 from sk_tune._augment import (
     Augmentation,
-    Brightness,
-    Contrast,
     CutMix,
     Cutout,
     Flip,
     Mixup,
     Noise,
     Rotate,
-    Saturation,
     Scale,
     Shift,
     TimeMask,
@@ -21,15 +18,12 @@ from sk_tune._augment import (
 
 __all__ = [
     "Augmentation",
-    "Brightness",
-    "Contrast",
     "CutMix",
     "Cutout",
     "Flip",
     "Mixup",
     "Noise",
     "Rotate",
-    "Saturation",
     "Scale",
     "Shift",
     "TimeMask",
