@@ -9,7 +9,7 @@ __version__ = "0.1.0"
 
 # Public names by their package.  They are imported on first use, because importing
 # torch takes seconds, which `import sk_tune` and `sk-tune --help` should not cost.
-_NAMES = {
+_HOMES = {
     "_automl": (
         "AutoClassifier", "AutoProgress", "AutoRegressor",
     ),
@@ -65,18 +65,18 @@ _NAMES = {
         "show_versions",
     ),
 }  # fmt: skip
-_HOMES = {name: home for home, names in _NAMES.items() for name in names}
+_PACKAGE_OF = {name: home for home, names in _HOMES.items() for name in names}
 
-__all__ = ["__version__", *sorted(_HOMES)]
+__all__ = ["__version__", *sorted(_PACKAGE_OF)]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _PACKAGE_OF:
         raise AttributeError(f"module 'sk_tune' has no attribute {name!r}")
-    value = getattr(import_module(f"sk_tune.{_HOMES[name]}"), name)
+    value = getattr(import_module(f"sk_tune.{_PACKAGE_OF[name]}"), name)
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOMES])
+    return sorted([*globals(), *_PACKAGE_OF])

@@ -49,7 +49,7 @@ def test_only_public_modules_lack_an_underscore():
 def test_every_public_name_can_be_imported(name):
     """A name is the same object in the root and in its package."""
     value = getattr(sk_tune, name)
-    home = importlib.import_module(f"sk_tune.{sk_tune._HOMES[name]}")
+    home = importlib.import_module(f"sk_tune.{sk_tune._PACKAGE_OF[name]}")
 
     assert value is getattr(home, name)
     assert value.__name__ == name
