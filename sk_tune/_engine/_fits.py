@@ -71,20 +71,17 @@ class Trained:
     @property
     def train_loss(self) -> npt.NDArray[np.float64]:
         """Training loss of each epoch, averaged over its batches."""
-        return self._curve("train_loss")
+        return np.empty(0) if self.state is None else self.state.curve("train_loss")
 
     @property
     def monitor_loss(self) -> npt.NDArray[np.float64]:
         """Loss on the monitor samples after each epoch."""
-        return self._curve("monitor_loss")
+        return np.empty(0) if self.state is None else self.state.curve("monitor_loss")
 
     @property
     def monitor_score(self) -> npt.NDArray[np.float64]:
         """Accuracy or R^2 on the monitor samples after each epoch."""
-        return self._curve("monitor_score")
-
-    def _curve(self, name: str) -> npt.NDArray[np.float64]:
-        return np.empty(0) if self.state is None else self.state.curve(name)
+        return np.empty(0) if self.state is None else self.state.curve("monitor_score")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -132,9 +132,8 @@ def available_memory() -> int:
     """Return the free bytes of this machine's memory, file caches included."""
     limits = [_left_in_group()]
     with suppress(OSError, ValueError, LookupError):
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        fields = {name: text.split() for name, _, text in (k.partition(":") for k in lines)}
-        limits.append(int(fields["MemAvailable"][0]) * 1024)
+        _, _, text = Path("/proc/meminfo").read_text("ascii").partition("MemAvailable:")
+        limits.append(int(text.split()[0]) * 1024)
     # Unknown on Windows and macOS, so a small machine is assumed.
     return min((free for free in limits if free is not None), default=_OF_A_SMALL_MACHINE)
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
+import numpy as np
 import torch
 
 from sk_tune._engine._fits import Trained, failed, late
@@ -325,7 +326,7 @@ def _unfinished(state: TrainingState) -> Trained:
         predictions=None,
         message="",
         # A skorch net without callbacks has no timer.
-        seconds=sum(record.get("dur", 0.0) for record in state.history),
+        seconds=float(np.nansum(state.curve("dur"))),
         engine="fleet",
     )
 

@@ -60,11 +60,11 @@ def signature(fit: Fit) -> tuple[Any, ...]:
         params["augmentation"] = kinds_of(as_augmentations(params["augmentation"]))
     if (embedding := as_embedding(params.get("numerical_embedding"))) is not None:
         params |= {"numerical_embedding": embedding.name, **embedding.get_params()}
-    fixed = sorted(
+    fixed = [
         (name, repr(value))
-        for name, value in params.items()
+        for name, value in sorted(params.items())
         if name not in _NETWORK_PARAMETERS and not name.startswith("module__")
-    )
+    ]
     return (type(estimator), *fixed)
 
 

@@ -410,8 +410,9 @@ class NetworkEstimator(TrainingParameters, Persistence, Documented, EstimatorBas
 
     def _arguments(self, *names: str) -> dict[str, Any]:
         """Return parameters by name, with numpy scalars as Python numbers for torch."""
-        values = ((name, getattr(self, name)) for name in names)
-        return {n: v.item() if isinstance(v, np.generic) else v for n, v in values}
+        values = [getattr(self, name) for name in names]
+        plain = [v.item() if isinstance(v, np.generic) else v for v in values]
+        return dict(zip(names, plain, strict=True))
 
     def _options(self, seed: int) -> TrainingOptions:
         """Return the training options; ValueError if an augmentation does not fit X."""
