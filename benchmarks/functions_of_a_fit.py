@@ -66,7 +66,7 @@ def main():
     warnings.simplefilter("ignore")
     package = f"{folder}/sk_tune/"
     calls, n_rows = calls_of(partial(search, 3), package)
-    functions = [(m, name) for m, name in calls if not name.rpartition(".")[2][0] == "<"]
+    functions = [(m, name) for m, name in calls if name.rpartition(".")[2][0] != "<"]
     if arguments.list:
         for module, name in functions:
             print(f"{module:45} {name}")
