@@ -6,6 +6,7 @@ Notation: B samples of a batch, C channels; spatial sizes follow.
 """
 
 from collections.abc import Sequence
+from functools import partial
 from math import prod
 from typing import Any
 
@@ -80,22 +81,20 @@ class CNN(nn.Module):
     ) -> None:
         super().__init__()
         channels, *sizes = input_shape
-        blocks = []
+        block = partial(
+            _ConvBlock,
+            kernel_size=kernel_size,
+            pooling=pooling,
+            activation=activation,
+            normalization=normalization,
+            residual=residual,
+            dropout=dropout,
+        )
+        self.blocks = nn.Sequential()
         for index in range(n_layers):
-            block = _ConvBlock(
-                channels,
-                n_channels * 2**index,
-                sizes,
-                kernel_size=kernel_size,
-                pooling=pooling,
-                activation=activation,
-                normalization=normalization,
-                residual=residual,
-                dropout=dropout,
-            )
-            blocks.append(block)
-            channels, sizes = n_channels * 2**index, block.sizes
-        self.blocks = nn.Sequential(*blocks)
+            layers = block(channels, n_channels * 2**index, sizes)
+            self.blocks.append(layers)
+            channels, sizes = n_channels * 2**index, layers.sizes
         self.dense = nn.Linear(channels * prod(sizes), width)
         self.activation = ACTIVATIONS[activation]()
         self.dropout = SeededDropout(dropout) if dropout else None
@@ -143,14 +142,12 @@ class _ConvBlock(nn.Module):
         self.shortcut: nn.Module | None = None
         if residual:
             self.shortcut = nn.Identity() if n_in == n_out else conv(n_in, n_out, 1)
-        window = [min(2, size) for size in sizes]
-        self.sizes = [s // w for s, w in zip(sizes, window, strict=True)]
-        self.pool: nn.Module | None = None
-        if pooling is None:
-            self.sizes = list(sizes)
-        else:
-            # Torch takes a tuple, or an int in one dimension.
-            self.pool = _POOL[pooling][n_dims](tuple(window))
+        self.sizes = list(sizes)
+        self.pool: Any = None
+        if pooling is not None:
+            window = tuple(min(2, size) for size in sizes)
+            self.sizes = [s // w for s, w in zip(sizes, window, strict=True)]
+            self.pool = _POOL[pooling][n_dims](window)
         # Max pooling and ReLU commute, as do their derivatives; after pooling, ReLU has a
         # fraction of the work.
         is_same = pooling == "max" and activation == "relu"
@@ -161,12 +158,12 @@ class _ConvBlock(nn.Module):
         h: Tensor = self.conv(x if self.pad is None else self.pad(x))
         if self.norm is not None:
             h = self.norm(h)
-        if self.pools_first and self.pool is not None:
+        if self.pools_first:
             h = self.activation(self.pool(h))
-            return h if self.dropout is None else self.dropout(h)
-        h = self.activation(h)
-        if self.shortcut is not None:
-            h = h + self.shortcut(x)
-        if self.pool is not None:
-            h = self.pool(h)
+        else:
+            h = self.activation(h)
+            if self.shortcut is not None:
+                h = h + self.shortcut(x)
+            if self.pool is not None:
+                h = self.pool(h)
         return h if self.dropout is None else self.dropout(h)

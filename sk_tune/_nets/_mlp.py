@@ -19,6 +19,7 @@ References
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from itertools import pairwise
 
 import torch
@@ -40,6 +41,12 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
     "leaky_relu": nn.LeakyReLU,
     "mish": nn.Mish,
 }
+
+
+def normalized_units(normalization: str | None, n_units: int) -> nn.Module | None:
+    """Return a "batch" or "layer" normalisation of samples (B, n_units), or None."""
+    norms = {"batch": nn.BatchNorm1d, "layer": nn.LayerNorm}
+    return None if normalization is None else norms[normalization](n_units)
 
 
 class SharedLinear(nn.Module):
@@ -182,18 +189,17 @@ class MLP(nn.Module):
         self.link = link
         chunks = (1,) * n_features if inputs is None else inputs.chunks
         sizes = [sum(chunks), *hidden_layer_sizes]
+        block = partial(
+            _HiddenLayer,
+            members=members,
+            activation=activation,
+            normalization=normalization,
+            residual=residual,
+            dropout=dropout,
+        )
         self.hidden = nn.Sequential(
             *(
-                _HiddenLayer(
-                    n_in,
-                    n_out,
-                    members=members,
-                    chunks=None if index else chunks,
-                    activation=activation,
-                    normalization=normalization,
-                    residual=residual,
-                    dropout=dropout,
-                )
+                block(n_in, n_out, chunks=None if index else chunks)
                 for index, (n_in, n_out) in enumerate(pairwise(sizes))
             )
         )
@@ -214,8 +220,7 @@ class MLP(nn.Module):
         outputs: Tensor = self.output(self.hidden(h))
         if self.members > 1:
             outputs = outputs.transpose(0, 1)
-            return outputs if self.training else self.combined(outputs)
-        return outputs
+        return outputs if self.training else self.combined(outputs)
 
     def combined(self, outputs: Tensor) -> Tensor:
         """Return outputs, (B, C), that predict the mean of the members' predictions."""
@@ -246,10 +251,7 @@ class _HiddenLayer(nn.Module):
             if members == 1
             else SharedLinear(n_in, n_out, members, chunks)
         )
-        self.norm: nn.Module | None = None
-        if normalization is not None:
-            norm = nn.BatchNorm1d if normalization == "batch" else nn.LayerNorm
-            self.norm = norm(n_out)
+        self.norm = normalized_units(normalization, n_out)
         self.activation = ACTIVATIONS[activation]()
         self.dropout = SeededDropout(dropout) if dropout else None
         self.residual = residual and n_in == n_out

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from sk_tune._nets._dropout import SeededDropout
+from sk_tune._nets._mlp import normalized_units
 from sk_tune._nets._table_inputs import CategoryEmbedding
 
 _CELLS: dict[str, Any] = {"gru": nn.GRU, "lstm": nn.LSTM, "rnn": nn.RNN}
@@ -76,19 +77,13 @@ class RNN(nn.Module):
         options: dict[str, object] = {"batch_first": True, "bidirectional": bidirectional}
         if cell == "rnn":
             options["nonlinearity"] = activation
-        layers = []
-        for index in range(n_layers):
-            n_in = n_out if index else n_features
-            layers.append(
-                _RecurrentLayer(
-                    _CELLS[cell](n_in, hidden_size, **options),
-                    n_out,
-                    normalization=normalization,
-                    residual=residual and n_in == n_out,
-                    dropout=dropout,
-                )
+        self.layers = nn.ModuleList()
+        for n_in in [n_features, *[n_out] * (n_layers - 1)]:
+            recurrence = _CELLS[cell](n_in, hidden_size, **options)
+            layer = _RecurrentLayer(
+                recurrence, n_out, normalization, residual and n_in == n_out, dropout
             )
-        self.layers = nn.ModuleList(layers)
+            self.layers.append(layer)
         self.hidden_size = hidden_size
         self.bidirectional = bidirectional
         self.output = nn.Linear(n_out, n_outputs)
@@ -129,18 +124,14 @@ class _RecurrentLayer(nn.Module):
         self,
         recurrence: nn.RNNBase,
         n_out: int,
-        *,
         normalization: str | None,
-        residual: bool,
+        residual: bool,  # noqa: FBT001
         dropout: float,
     ) -> None:
         super().__init__()
         # A fleet sets its own recurrence.
         self.recurrence: nn.Module = recurrence
-        self.norm: nn.Module | None = None
-        if normalization is not None:
-            norm = nn.BatchNorm1d if normalization == "batch" else nn.LayerNorm
-            self.norm = norm(n_out)
+        self.norm = normalized_units(normalization, n_out)
         self.residual = residual
         self.dropout = SeededDropout(dropout) if dropout else None
 

@@ -30,11 +30,13 @@ class CrossEntropy(nn.Module):
         losses = F.cross_entropy(
             y_pred, y_true, label_smoothing=smoothing, reduction="none"
         )
-        return _weighted_mean(losses, sample_weight)
+        return _weighted(losses, sample_weight)
 
 
-class BinaryCrossEntropy(nn.Module):
-    """Cross-entropy in nats per label; smoothing moves targets towards 1/2 in training."""
+class _ElementwiseLoss(nn.Module):
+    """The mean of a function of torch over samples and outputs."""
+
+    function: Callable[..., Tensor]
 
     def __init__(self, label_smoothing: float = 0.0) -> None:
         super().__init__()
@@ -43,41 +45,32 @@ class BinaryCrossEntropy(nn.Module):
     def forward(
         self, y_pred: Tensor, y_true: Tensor, sample_weight: Tensor | None = None
     ) -> Tensor:
-        """Return the mean loss of log-odds (B, C) for labels 0 and 1."""
+        """Return the mean loss of outputs (B, C) for targets (B, C), weighted by (B,)."""
         if self.training and self.label_smoothing:
             y_true = y_true * (1 - self.label_smoothing) + self.label_smoothing / 2
-        losses = F.binary_cross_entropy_with_logits(y_pred, y_true, reduction="none")
-        return _weighted_mean(losses.mean(dim=1), sample_weight)
+        losses = self.function(y_pred, y_true, reduction="none").mean(dim=1)
+        return losses.mean() if sample_weight is None else _weighted(losses, sample_weight)
 
 
-class _RegressionLoss(nn.Module):
-    """An elementwise loss of torch as a weighted mean."""
+class BinaryCrossEntropy(_ElementwiseLoss):
+    """Cross-entropy in nats per label; smoothing moves targets towards 1/2 in training."""
 
-    function: Callable[..., Tensor]
-
-    def forward(
-        self, y_pred: Tensor, y_true: Tensor, sample_weight: Tensor | None = None
-    ) -> Tensor:
-        """Return the mean loss over samples and outputs of (B, C), weighted by (B,)."""
-        if sample_weight is None:
-            return self.function(y_pred, y_true)
-        losses = self.function(y_pred, y_true, reduction="none")
-        return _weighted_mean(losses.mean(dim=1), sample_weight)
+    function = staticmethod(F.binary_cross_entropy_with_logits)
 
 
-class SquaredError(_RegressionLoss):
-    """Mean squared error over samples and outputs."""
+class SquaredError(_ElementwiseLoss):
+    """Mean squared error."""
 
     function = staticmethod(F.mse_loss)
 
 
-class AbsoluteError(_RegressionLoss):
-    """Mean absolute error over samples and outputs."""
+class AbsoluteError(_ElementwiseLoss):
+    """Mean absolute error."""
 
     function = staticmethod(F.l1_loss)
 
 
-class HuberLoss(_RegressionLoss):
+class HuberLoss(_ElementwiseLoss):
     """Half the squared error up to 1, the absolute error less 1/2 beyond (Huber 1964)."""
 
     function = staticmethod(F.huber_loss)
@@ -90,9 +83,7 @@ REGRESSION_LOSSES: dict[str, type[nn.Module]] = {
 }
 
 
-def _weighted_mean(losses: Tensor, sample_weight: Tensor | None) -> Tensor:
-    if sample_weight is None:
-        return losses.mean()
+def _weighted(losses: Tensor, sample_weight: Tensor) -> Tensor:
     return (losses * sample_weight).sum() / sample_weight.sum()
 
 
