@@ -9,9 +9,10 @@ added are columns, attributes and ways to end a search early.
 
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from functools import partial
+from copy import copy
+from itertools import chain
 from typing import Any, ClassVar, Self
 
 import joblib
@@ -53,7 +54,6 @@ from sk_tune._search._outcomes import (
 from sk_tune._search._rounds import Rounds
 from sk_tune._search._search_parameters import SearchParameters
 from sk_tune._search._search_plan import (
-    PlannedRound,
     SearchPlan,
     mean_epochs,
     plan_in_time,
@@ -221,7 +221,7 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
         # A block of `fleet` does not affect the training of a search.
         with outside_blocks():
             self._session = SearchSession(ambient=get_active_backend())
-        self._session.plan = partial(self._plan, X, y)
+        self._session.plan = self._plan
         self._session.data = X, y, params
         try:
             config = joblib.parallel_config(backend=SearchBackend(self._session))
@@ -359,11 +359,15 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
                 "The 'cv' parameter must not be an iterator for a plan, which would leave "
                 f"no folds for fit. Got {self.cv!r} instead: use list(cv)."
             )
+        if X is None and getattr(self, "resource", "") == "n_samples":
+            raise ValueError("A plan of resource='n_samples' needs X and y.")
         X = as_sliceable(X)
         cv = check_cv(self.cv, y, classifier=is_classifier(self.estimator))
         of_split = self._get_routed_params_for_fit(params).splitter.split
-        n_folds = int(cv.get_n_splits(X, y, **of_split))
-        plan = self._plan(X, y, n_folds)
+        checked = copy(self)
+        checked._checked_cv_orig = cv
+        checked._check_input_parameters(X, y, of_split)
+        plan = checked._plan(int(cv.get_n_splits(X, y, **of_split)))
         if X is None:
             return plan
         plan = probe(self, (X, y, params), cv, cv.split(X, y, **of_split), plan)
@@ -374,28 +378,32 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
         """Return the number of promoted candidates of a rung."""
         return n_candidates
 
-    def _plan(self, X: Any, y: Any, n_folds: int) -> SearchPlan:
-        """Return the plan of ``fit`` on `n_folds` folds, without times."""
-        has_classes = y is not None and is_classifier(self.estimator)
+    def _plan(self, n_folds: int) -> SearchPlan:
+        """Return the plan of a checked search on `n_folds` folds, without times."""
+        max_epochs, of_epochs = mean_epochs(self), grants_epochs(granted_resource(self))
+        rounds = [
+            planned_rounds(
+                rungs,
+                n_folds=n_folds,
+                epochs_per_fit=None if of_epochs else max_epochs,
+                goes_on=self._goes_on_in_rungs(),
+                bracket=bracket,
+            )
+            for bracket, rungs in self._planned_rungs(round(max_epochs))
+        ]
         return SearchPlan(
-            rounds=self._planned_rounds(
-                n_folds,
-                None if X is None else num_samples(X),
-                len(np.unique(y)) if has_classes else 1,
-                mean_epochs(self),
-            ),
+            rounds=tuple(chain.from_iterable(rounds)),
             resource=getattr(self, "resource", "epochs"),
             n_folds=n_folds,
             is_asynchronous=getattr(self, "asynchronous", False),
         )
 
-    def _planned_rounds(
-        self, n_folds: int, n_samples: int | None, n_classes: int, max_epochs: float
-    ) -> tuple[PlannedRound, ...]:
-        """Return the rounds; by default a single round of all candidates."""
+    def _planned_rungs(
+        self, max_epochs: int
+    ) -> Iterable[tuple[int | None, Sequence[Rung]]]:
+        """Return brackets and their rungs; by default one rung of all candidates."""
         n_candidates = self._n_candidates_planned()
-        rung = Rung(n_candidates=n_candidates, n_resources=round(max_epochs))
-        return planned_rounds([rung], n_folds=n_folds, epochs_per_fit=max_epochs)
+        return [(None, [Rung(n_candidates=n_candidates, n_resources=max_epochs)])]
 
     def _goes_on_in_rungs(self) -> bool:
         """Return whether promoted networks continue; plain skorch nets start again."""

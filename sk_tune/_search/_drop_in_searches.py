@@ -20,7 +20,13 @@ from sklearn.model_selection import ParameterGrid
 from sk_tune._compat import top_k
 from sk_tune._declaration import parameters
 from sk_tune._sampler import RandomSampler
-from sk_tune._schedule import AsynchronousBracket, HalvingPlan, halving_plan, n_promoted
+from sk_tune._schedule import (
+    AsynchronousBracket,
+    HalvingPlan,
+    Rung,
+    halving_plan,
+    n_promoted,
+)
 from sk_tune._search._asynchronous_rungs import (
     AsynchronousRungs,
     Climb,
@@ -28,18 +34,17 @@ from sk_tune._search._asynchronous_rungs import (
 )
 from sk_tune._search._base_search import BaseSearch
 from sk_tune._search._fold_fits import full_name
-from sk_tune._search._rounds import Rounds, best_of_most, refuse_searched, smallest_samples
+from sk_tune._search._rounds import Rounds, best_of_most, refuse_searched
 from sk_tune._search._search_parameters import (
     DispatchParameters,
     DistributionParameters,
     GridParameters,
     RungParameters,
+    n_distinct,
     space_of,
 )
-from sk_tune._search._search_plan import PlannedRound, planned_rounds
 from sk_tune._search._search_session import SearchSession
 from sk_tune._search._shaped_rungs import Ladder
-from sk_tune._search_record import grants_epochs
 from sk_tune._space import Candidate
 from sk_tune._text import counted
 from sk_tune._types import Seed
@@ -75,9 +80,6 @@ class GridSearchCV(  # type: ignore[misc]
     >>> search.learning_curves_.shape
     (60, 6)
     """
-
-    def _n_candidates_planned(self) -> int:
-        return len(ParameterGrid(self.param_grid))
 
 
 @parameters
@@ -137,9 +139,7 @@ class RandomizedSearchCV(  # type: ignore[misc]
             rounds.evaluate(candidates, callback_ctx=ctx)
 
     def _n_candidates_planned(self) -> int:
-        space = space_of(self)
-        n_points = space.n_points if space.is_listed else None
-        return self.n_iter if n_points is None else min(self.n_iter, n_points)
+        return n_distinct(space_of(self), self.n_iter)
 
 
 @parameters
@@ -162,7 +162,7 @@ class _Halving(RungParameters, BaseSearch):
         candidates: Sequence[Candidate] = list(self._generate_candidate_params())
         refuse_searched(self.resource_, {name for c in candidates for name in c})
         is_asynchronous = climbs_asynchronously(self, self.resource_)
-        plan = self._halving_plan(len(candidates), self.max_resources_, self.min_resources_)
+        plan = self._halving_plan(len(candidates))
         self.min_resources_ = plan.min_resources
         self.n_required_iterations_ = plan.n_required_iterations
         self.n_possible_iterations_ = plan.n_possible_iterations
@@ -233,40 +233,19 @@ class _Halving(RungParameters, BaseSearch):
     def _n_promoted(self, n_candidates: int) -> int:
         return n_promoted(n_candidates, self.factor)
 
-    def _halving_plan(self, n_candidates: int, most: int, least: int) -> HalvingPlan:
+    def _halving_plan(self, n_candidates: int) -> HalvingPlan:
+        is_exhaustive = self.min_resources == "exhaust"
         return halving_plan(
             n_candidates,
-            max_resources=most,
-            min_resources="exhaust" if self.min_resources == "exhaust" else least,
-            smallest_resources=least,
+            max_resources=self.max_resources_,
+            min_resources="exhaust" if is_exhaustive else self.min_resources_,
+            smallest_resources=self.min_resources_,
             factor=self.factor,
             aggressive_elimination=self.aggressive_elimination,
         )
 
-    def _planned_rounds(
-        self, n_folds: int, n_samples: int | None, n_classes: int, max_epochs: float
-    ) -> tuple[PlannedRound, ...]:
-        most = self.max_resources
-        if most == "auto":
-            if self.resource != "n_samples":
-                raise ValueError(
-                    "The 'max_resources' parameter must be a number unless resource="
-                    f"'n_samples'. Got 'auto' with resource={self.resource!r}."
-                )
-            if n_samples is None:
-                raise ValueError("With max_resources='auto' plan needs X and y.")
-            most = n_samples
-        of_samples = self.resource == "n_samples"
-        smallest = smallest_samples(n_folds, n_classes) if of_samples else 1
-        least = self.min_resources
-        least = smallest if isinstance(least, str) else least
-        plan = self._halving_plan(self._n_candidates_planned(most, least), most, least)
-        return planned_rounds(
-            plan.rungs,
-            n_folds=n_folds,
-            epochs_per_fit=None if grants_epochs(self.resource) else max_epochs,
-            goes_on=self._goes_on_in_rungs(),
-        )
+    def _planned_rungs(self, max_epochs: int) -> list[tuple[None, Sequence[Rung]]]:
+        return [(None, self._halving_plan(self._n_candidates_planned()).rungs)]
 
 
 @parameters
@@ -319,9 +298,6 @@ class HalvingGridSearchCV(  # type: ignore[misc]
             np.random.default_rng(0).shuffle(candidates)
         return candidates
 
-    def _n_candidates_planned(self, most: int, least: int) -> int:
-        return len(ParameterGrid(self.param_grid))
-
 
 @parameters
 class HalvingRandomSearchCV(  # type: ignore[misc]
@@ -368,14 +344,12 @@ class HalvingRandomSearchCV(  # type: ignore[misc]
     min_resources: int | Literal["smallest", "exhaust"] = "smallest"
 
     def _generate_candidate_params(self) -> list[Candidate]:
+        sampler = RandomSampler(space_of(self), self.random_state)
+        return sampler.ask(self._n_candidates_planned())
+
+    def _n_candidates_planned(self) -> int:
         n_candidates = self.n_candidates
         if n_candidates == "exhaust":
             # The number with which the last rung uses up the resources.
             n_candidates = self.max_resources_ // self.min_resources_
-        sampler = RandomSampler(space_of(self), self.random_state)
-        return sampler.ask(n_candidates)
-
-    def _n_candidates_planned(self, most: int, least: int) -> int:
-        n = most // least if self.n_candidates == "exhaust" else self.n_candidates
-        space = space_of(self)
-        return min(n, space.n_points) if space.is_listed and space.n_points else n
+        return n_distinct(space_of(self), n_candidates)

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Hyperband and BOHB, cross-validated, with rungs that continue the training."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from numbers import Integral
 from typing import Annotated, Any, ClassVar, Literal
@@ -39,13 +39,12 @@ from sk_tune._search._search_parameters import (
     LearningParameters,
     SamplerFactory,
     WaitingParameters,
+    n_distinct,
     sampler_from,
     space_of,
 )
-from sk_tune._search._search_plan import PlannedRound, planned_rounds
 from sk_tune._search._shaped_rungs import Ladder
 from sk_tune._search._warm_start import EarlierStart
-from sk_tune._search_record import grants_epochs
 from sk_tune._space import Candidate, Space
 
 
@@ -137,33 +136,20 @@ class HyperbandSearchCV(
     def _check_input_parameters(self, X: Any, y: Any, split_params: Any) -> None:
         super()._check_input_parameters(X, y, split_params)
         self.resource_ = self._resource_name()
-        self._n_samples_orig = num_samples(X)
-        self.max_resources_ = self._most_resources(self._n_samples_orig)
+        self._n_samples_orig = None if X is None else num_samples(X)
+        least, most = int(self.min_resources), self.max_resources
+        if self.resource == "n_samples":
+            n_folds = self._checked_cv_orig.get_n_splits(X, y, **split_params)
+            n_classes = len(np.unique(y)) if is_classifier(self.estimator) else 1
+            least = max(least, smallest_samples(n_folds, n_classes))
+            largest = self._n_samples_orig
+        else:
+            largest = self.estimator.get_params()[self.resource_]
+        self.max_resources_ = int(largest if most == "auto" else most)
         # For searches that warm-start from this one, which may end before any candidate had
         # all resources.
         self._full_resources = self.max_resources_
-        n_folds = self._checked_cv_orig.get_n_splits(X, y, **split_params)
-        counts_classes = self.resource == "n_samples" and is_classifier(self.estimator)
-        n_classes = len(np.unique(y)) if counts_classes else 1
-        self.brackets_ = hyperband_brackets(
-            self._least_resources(n_folds, n_classes), self.max_resources_, self.factor
-        )
-
-    def _least_resources(self, n_folds: int, n_classes: int) -> int:
-        if self.resource != "n_samples":
-            return int(self.min_resources)
-        return max(int(self.min_resources), smallest_samples(n_folds, n_classes))
-
-    def _most_resources(self, n_samples: int | None) -> int:
-        if self.max_resources != "auto":
-            return int(self.max_resources)
-        if self.resource != "n_samples":
-            return int(self.estimator.get_params()[self._resource_name()])
-        if n_samples is None:
-            raise ValueError(
-                "With max_resources='auto' and resource='n_samples' plan needs X and y."
-            )
-        return n_samples
+        self.brackets_ = hyperband_brackets(least, self.max_resources_, self.factor)
 
     def _resource_name(self) -> str:
         is_samples = self.resource == "n_samples"
@@ -277,32 +263,18 @@ class HyperbandSearchCV(
     def _n_promoted(self, n_candidates: int) -> int:
         return n_candidates // self.factor
 
-    def _planned_rounds(
-        self, n_folds: int, n_samples: int | None, n_classes: int, max_epochs: float
-    ) -> tuple[PlannedRound, ...]:
-        brackets = hyperband_brackets(
-            self._least_resources(n_folds, n_classes),
-            self._most_resources(n_samples),
-            self.factor,
-        )
+    def _planned_rungs(self, max_epochs: int) -> Iterator[tuple[int, Sequence[Rung]]]:
         space = space_of(self, may_be_empty=False)
-        n_left = space.n_points if space.is_listed else None
-        rounds: list[PlannedRound] = []
-        for bracket in brackets:
-            rungs: Sequence[Rung] = bracket.rungs
-            if n_left is not None:
-                rungs = [
+        n_asked = 0
+        for bracket in self.brackets_:
+            n_left = n_distinct(space, n_asked + bracket.rungs[0].n_candidates) - n_asked
+            if n_left < 1:
+                return
+            n_asked += n_left
+            yield (
+                bracket.index,
+                [
                     replace(rung, n_candidates=min(rung.n_candidates, n_left))
-                    for rung in rungs
-                ]
-                if not n_left:
-                    break
-                n_left -= rungs[0].n_candidates
-            rounds += planned_rounds(
-                rungs,
-                n_folds=n_folds,
-                epochs_per_fit=None if grants_epochs(self.resource) else max_epochs,
-                goes_on=self._goes_on_in_rungs(),
-                bracket=bracket.index,
+                    for rung in bracket.rungs
+                ],
             )
-        return tuple(rounds)

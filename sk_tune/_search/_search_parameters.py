@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 from sklearn.base import BaseEstimator
+from sklearn.model_selection import ParameterGrid
 
 from sk_tune._compat import StrOptions
 from sk_tune._declaration import COUNT, Seconds, parameters
@@ -124,6 +125,9 @@ class GridParameters:
 
     param_grid: Grid | Sequence[Grid] = field(kw_only=False)
 
+    def _n_candidates_planned(self) -> int:
+        return len(ParameterGrid(self.param_grid))
+
 
 @parameters
 class DistributionParameters:
@@ -225,6 +229,11 @@ class RungParameters(WaitingParameters):
     aggressive_elimination: bool = False
     cv: Folds = 5
     return_train_score: bool = True
+
+
+def n_distinct(space: Space, n: int) -> int:
+    """Return the number of candidates that a space has for `n` random draws."""
+    return min(n, space.n_points) if space.is_listed and space.n_points else n
 
 
 def sampler_from(factory: SamplerFactory, space: Space, random_state: Seed) -> Sampler:
