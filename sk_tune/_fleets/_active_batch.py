@@ -269,7 +269,8 @@ class ActiveBatch:
         names: list[str | None] = [None] * len(positions)
         index = self._index(positions)
         for name, tensor in reversed(self.program.parameters.tensors.items()):
-            finite = torch.isfinite(tensor.index_select(0, index)).flatten(1).all(dim=1)
+            finite = torch.isfinite(tensor.index_select(0, index))
+            finite = finite.reshape(len(index), -1).all(dim=1)
             for place in (~finite).nonzero().flatten().tolist():
                 names[place] = name
         return names
