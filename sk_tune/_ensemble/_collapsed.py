@@ -1,16 +1,12 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""An ensemble as one predictor: one call, one file, as small as its user wants it.
-
-What is left of an ensemble is a weighted sum of its members; networks of one architecture
-in it are stacked.  How they were found and trained is let go.
-"""
+"""An ensemble reduced to its prediction: the weighted sum of its members."""
 
 import statistics
-import time
 from bisect import bisect_right
 from functools import cache
 from os import PathLike
+from timeit import repeat
 from typing import Any, Self
 
 import numpy as np
@@ -31,17 +27,19 @@ from sk_tune._saving import load_object, save_object
 
 Array = npt.NDArray[Any]
 
-# Calls of which the median counts.
+# Number of calls whose median time counts.
 _N_CALLS = 7
 
 
 class _Collapsed(Combined):
     """Pruning and files of an ensemble, for both tasks.
 
+    `collapse` makes it from a fitted ensemble.
+
     Parameters
     ----------
     parts : Parts
-        What :func:`collapse` makes of an ensemble.
+        Members, weights and the link of their sum.
 
     Attributes
     ----------
@@ -50,7 +48,7 @@ class _Collapsed(Combined):
     weights_ : ndarray of shape (n_members,)
         Their weights.
     n_features_in_ : int
-        Columns of X, if the ensemble knew.
+        Number of features, if the ensemble has it.
     n_stacks_ : int
         Stacks of several networks that the last prediction used.
     """
@@ -58,22 +56,14 @@ class _Collapsed(Combined):
     def __init__(self, parts: Parts) -> None:
         self.parts = parts
         self._combination = parts.combination()
+        self.estimators_ = [member.estimator for member in parts.members]
+        self.weights_ = np.array([member.weight for member in parts.members])
         if parts.n_features is not None:
             self.n_features_in_ = parts.n_features
 
     def __len__(self) -> int:
         """Return the number of members."""
         return len(self.parts.members)
-
-    @property
-    def estimators_(self) -> list[Any]:
-        """The members."""
-        return [member.estimator for member in self.parts.members]
-
-    @property
-    def weights_(self) -> Array:
-        """Their weights."""
-        return np.array([member.weight for member in self.parts.members])
 
     @property
     def n_stacks_(self) -> int:
@@ -83,24 +73,22 @@ class _Collapsed(Combined):
     def prune(
         self, *, max_members: int | None = None, max_ms: float | None = None, X: Any = None
     ) -> Self:
-        """Return a smaller ensemble of the most important members.
-
-        Of a mean these are the heaviest, of a boosting the first stages.
+        """Return a smaller ensemble of the heaviest members, or of boosting's first stages.
 
         Parameters
         ----------
         max_members : int or None, default=None
-            Members to keep at most.
+            Maximum number of members.
         max_ms : float or None, default=None
-            Milliseconds that a prediction may take on this machine: as many members are
-            kept as the median of some calls allows.
+            Maximum time of a prediction on this machine in milliseconds, as the median of
+            some calls.
         X : array-like of shape (n_samples, n_features) or None, default=None
-            The samples that are to be predicted in that time; one sample of zeros if None.
+            Samples to predict in that time; one sample of zeros if None.
 
         Returns
         -------
         CollapsedClassifier or CollapsedRegressor
-            Another one, which shares the members.
+            A new object, which shares the members.
 
         Raises
         ------
@@ -117,7 +105,7 @@ class _Collapsed(Combined):
         return type(self)(self.parts.first(n_members))
 
     def _affordable(self, most: int, max_ms: float, X: Any) -> int:
-        """Return how many members predict in a time; time grows with their number."""
+        """Return the number of members that predict in a time, which grows with it."""
         if X is None:
             if self.parts.n_features is None:
                 raise ValueError("max_ms needs X for an ensemble of unknown width.")
@@ -133,28 +121,26 @@ class _Collapsed(Combined):
         n_members = bisect_right(range(1, most), max_ms, key=milliseconds)
         if not n_members:
             raise ValueError(
-                f"max_ms must be at least what one member takes, {milliseconds(1):.2g} ms. "
-                f"Got {max_ms!r}."
+                "max_ms must be at least the time of one member, "
+                f"{milliseconds(1):.2g} ms. Got {max_ms!r}."
             )
         return n_members
 
     def save(self, path: str | PathLike[str], *, overwrite: bool = False) -> None:
         """Write the ensemble to one safetensors file.
 
-        Members must be networks of sk_tune's, alone or at the end of pipelines such as
-        :func:`sk_tune.save` takes.
-
         Parameters
         ----------
         path : str or path-like
-            File to write.  It is replaced as a whole or not at all.
+            File to write, completely or not at all.
         overwrite : bool, default=False
-            Whether a file that exists may be replaced.
+            Whether to replace an existing file.
 
         Raises
         ------
         TypeError
-            If a member is anything else.
+            If a member is not a network of sk_tune, alone or at the end of a pipeline that
+            :func:`sk_tune.save` takes.
         FileExistsError
             If the file exists and `overwrite` is False.
         """
@@ -169,12 +155,12 @@ class _Collapsed(Combined):
         path : str or path-like
             File to read.
         module : class, callable or torch.nn.Module, default=None
-            The module of members that are ``NetClassifier`` or ``NetRegressor``.
+            Module of members that are ``NetClassifier`` or ``NetRegressor``.
 
         Returns
         -------
         CollapsedClassifier or CollapsedRegressor
-            As it was.
+            The saved ensemble.
 
         Raises
         ------
@@ -191,24 +177,24 @@ class _Collapsed(Combined):
         Parameters
         ----------
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            Labels or targets; of several labels a sample, all count.
+            Labels or targets; all labels of a sample must be right.
         """
-        measure = r2_score if self.parts.classes is None else accuracy_score
+        metric = r2_score if self.parts.classes is None else accuracy_score
         model: Any = self
-        return float(measure(y, model.predict(X), sample_weight=sample_weight))
+        return float(metric(y, model.predict(X), sample_weight=sample_weight))
 
     def to_onnx(self, path: str | PathLike[str]) -> dict[str, Any]:
-        """Write the ensemble as one ONNX model.
+        """Write the ensemble as one ONNX model, from ``X`` to the prediction.
 
-        Its input is ``X``, its output ``probabilities`` or ``prediction``.  Members must be
-        networks of sk_tune's, scikit-learn's ``LogisticRegression``, ``Ridge`` or histogram
-        gradient boosting, alone or behind :class:`~sk_tune.TablePreparer`, scikit-learn's
-        scalers or ``SimpleImputer``.  Needs the extra ``export``.
+        Members must be networks of sk_tune, scikit-learn's ``LogisticRegression``,
+        ``Ridge`` or histogram gradient boosting, alone or behind
+        :class:`~sk_tune.TablePreparer`, scikit-learn's scalers or ``SimpleImputer``.  Needs
+        the extra ``export``.
 
         Parameters
         ----------
         path : str or path-like
-            File to write.  It is replaced as a whole or not at all.
+            File to write, completely or not at all.
 
         Returns
         -------
@@ -220,7 +206,7 @@ class _Collapsed(Combined):
         Raises
         ------
         TypeError
-            If a member is anything else.
+            If ONNX cannot express a member.
         """
         about = export_ensemble(self.parts, path)
         return {name: about[name] for name in ("inputs", "classes")}
@@ -229,15 +215,15 @@ class _Collapsed(Combined):
         return self.parts
 
     def _checked(self, X: Any) -> Any:
-        """Return X as the ensemble gives it to its members, after the ensemble's checks."""
+        """Return X in the form that the members expect, after the ensemble's checks."""
         parts = self.parts
         if not parts.takes_arrays:
             return X
-        known, given = parts.names, getattr(X, "columns", None)
-        if known is not None and given is not None and list(given) != list(known):
+        names, columns = parts.names, getattr(X, "columns", None)
+        if names is not None and columns is not None and list(columns) != list(names):
             raise ValueError(
-                "The feature names of X must be those that the ensemble was fitted with, "
-                f"in their order: {list(known)}. Got {list(given)}."
+                "The feature names of X must be those of the fit, in their order: "
+                f"{list(names)}. Got {list(columns)}."
             )
         X = X if issparse(X) else np.asarray(X)
         if parts.n_features is not None and X.ndim == 2 and X.shape[1] != parts.n_features:
@@ -259,7 +245,9 @@ class _Collapsed(Combined):
 
 @with_inherited_docs
 class CollapsedClassifier(_Collapsed, CombinedClassifier):
-    """An ensemble of classifiers as one predictor.
+    """An ensemble of classifiers reduced to its prediction.
+
+    {description}
 
     Parameters
     ----------
@@ -268,9 +256,24 @@ class CollapsedClassifier(_Collapsed, CombinedClassifier):
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
-        Labels in the order of the columns of ``predict_proba``; of a multilabel problem the
-        numbers of the labels.
+        Labels in the order of the columns of ``predict_proba``; for a multilabel problem
+        the numbers of the labels.
     {attributes}
+
+    See Also
+    --------
+    collapse : Makes it from an ensemble.
+    CollapsedRegressor : The same for regression.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sk_tune import BaggingClassifier, MLPClassifier, collapse
+    >>> X, y = load_iris(return_X_y=True)
+    >>> bag = BaggingClassifier(MLPClassifier(width=16), random_state=0).fit(X, y)
+    >>> small = collapse(bag)
+    >>> small.n_stacks_, small.prune(max_members=3).predict_proba(X).shape
+    (0, (150, 3))
     """
 
     def __init__(self, parts: Parts) -> None:
@@ -281,34 +284,51 @@ class CollapsedClassifier(_Collapsed, CombinedClassifier):
 
 @with_inherited_docs
 class CollapsedRegressor(_Collapsed, CombinedRegressor):
-    """An ensemble of regressors as one predictor.
+    """An ensemble of regressors reduced to its prediction.
+
+    {description}
 
     {parameters and attributes}
+
+    See Also
+    --------
+    collapse : Makes it from an ensemble.
+    CollapsedClassifier : The same for classification.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from sk_tune import BaggingRegressor, MLPRegressor, collapse
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> bag = BaggingRegressor(MLPRegressor(width=16), random_state=0).fit(X, y)
+    >>> len(collapse(bag).prune(max_members=3))
+    3
     """
 
 
 def collapse(ensemble: Any) -> CollapsedClassifier | CollapsedRegressor:
-    """Return an ensemble as one predictor.
+    """Return an ensemble reduced to its prediction.
 
     Members whose networks have the same architecture become one batched network, whatever
-    stands in front of them; all others are asked one by one.
+    precedes them; other members predict one after the other.
 
     Parameters
     ----------
     ensemble : estimator
-        Fitted: one of sk_tune's of trials, seeds or bags, or boosting; scikit-learn's
-        bagging or soft voting; any whose prediction is the mean of its ``estimators_``
-        under its ``weights_``; or a single network of sk_tune's, alone or in a pipeline.
+        Fitted ensemble of a search's candidates, bagging or boosting; scikit-learn's
+        bagging or soft voting; any ensemble whose prediction is the mean of its
+        ``estimators_`` under its ``weights_``; or a network of sk_tune, alone or in a
+        pipeline.
 
     Returns
     -------
     CollapsedClassifier or CollapsedRegressor
-        It predicts what the ensemble does.
+        An ensemble with the same predictions.
 
     Raises
     ------
     TypeError
-        If the prediction is no such mean or sum.
+        If the prediction is not such a mean or sum.
 
     Examples
     --------
@@ -329,9 +349,5 @@ def collapse(ensemble: Any) -> CollapsedClassifier | CollapsedRegressor:
 def _milliseconds(parts: Parts, X: Any) -> float:
     combination = parts.combination()
     combination(X)
-    seconds = []
-    for _ in range(_N_CALLS):
-        start = time.perf_counter()
-        parts.finish(combination(X))
-        seconds.append(time.perf_counter() - start)
-    return 1000 * statistics.median(seconds)
+    calls = repeat(lambda: parts.finish(combination(X)), number=1, repeat=_N_CALLS)
+    return 1000 * statistics.median(calls)

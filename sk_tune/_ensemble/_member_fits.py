@@ -2,10 +2,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Fits of an ensemble's members: all at once as fleets, or stage by stage."""
 
-import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import joblib
@@ -16,7 +15,7 @@ from skorch import NeuralNet
 from sk_tune._adoption import FitRequested, adopter, adoption
 from sk_tune._backend import CollectingBackend, Recorder, asking_nets
 from sk_tune._compat import get_active_backend
-from sk_tune._engine import Fit, Trained, train, value_fingerprint
+from sk_tune._engine import Fit, train, value_fingerprint
 from sk_tune._estimators import NetworkEstimator
 from sk_tune._nesting import innermost, last_step
 
@@ -26,40 +25,35 @@ def fit_members(
     X: Any,
     y: Any,
     *,
-    epochs: Sequence[Sequence[int] | None] | None = None,
+    epochs: Sequence[int | None] | None = None,
     fit_params: Mapping[str, Any] | None = None,
     n_jobs: int | None = None,
-) -> list[list[Any]]:
-    """Fit estimators on all samples in place; networks train together.
+) -> list[Any]:
+    """Return estimators fitted on all samples, in place or as copies of a worker process.
 
-    `epochs` lists, for each estimator, the ascending epochs after which a copy is wanted;
-    None means ``max_epochs``, which the schedule refers to in either case. Returns for each
-    estimator a fitted copy per epoch. Raises ValueError if epochs are requested of an
-    estimator that is not a network.
+    Networks train together. `epochs` are the epochs of each network; None means
+    ``max_epochs``, which the schedule refers to in either case. Raises ValueError for
+    epochs of another estimator.
     """
     if isinstance(adopter(), Recorder):
         # These members train together by themselves; there is no fit to record.
         raise FitRequested
     params = dict(fit_params or {})
-    epochs = [None] * len(estimators) if epochs is None else epochs
+    fitted: dict[int, Any] = dict(enumerate(estimators))
     with asking_nets(), adoption(None):
-        requests = {}
-        for i, estimator in enumerate(estimators):
-            network = innermost(estimator)
-            if hasattr(network, "max_epochs"):
-                request = _Request(member=estimator)
-                with adoption(request), suppress(FitRequested):
-                    estimator.fit(X, y, **params)
-                if request.network is network:
-                    requests[i] = request
-        remaining = [i for i in range(len(estimators)) if i not in requests]
-        if any(epochs[i] is not None for i in remaining):
+        fits = {}
+        for i, estimator in fitted.items():
+            request = _requested(estimator, X, y, params)
+            if request is not None:
+                n_epochs = None if epochs is None else epochs[i]
+                fits[i] = replace(request, n_epochs=n_epochs, name=f"member {i}")
+        others = [i for i in fitted if i not in fits]
+        if epochs is not None and any(epochs[i] is not None for i in others):
             raise ValueError("Epochs can only be asked of a network of sk_tune.")
-        parallel = joblib.Parallel(n_jobs=n_jobs)
-        tasks = (joblib.delayed(_fit)(estimators[i], X, y, params) for i in remaining)
-        fitted = {i: [member] for i, member in zip(remaining, parallel(tasks), strict=True)}
-        fitted |= _train_requests(requests, epochs, n_jobs)
-    return [fitted[i] for i in range(len(estimators))]
+        tasks = (joblib.delayed(_fit)(estimators[i], X, y, params) for i in others)
+        fitted |= zip(others, joblib.Parallel(n_jobs=n_jobs)(tasks), strict=True)
+        _train(fits.values(), n_jobs)
+    return [*fitted.values()]
 
 
 def _fit(estimator: Any, X: Any, y: Any, params: Mapping[str, Any]) -> Any:
@@ -67,69 +61,36 @@ def _fit(estimator: Any, X: Any, y: Any, params: Mapping[str, Any]) -> Any:
         return estimator.fit(X, y, **params)
 
 
-@dataclass(slots=True, kw_only=True, eq=False)
-class _Request:
-    """The training that the network at the end of a member requested."""
+def _requested(estimator: Any, X: Any, y: Any, params: Mapping[str, Any]) -> Fit | None:
+    """Return the training that the network at the end of an estimator requests."""
+    last, requests = innermost(estimator), []
 
-    member: Any
-    network: Any = None
-    X: Any = None
-    y: Any = None
-    sample_weight: Any = None
-
-    def __call__(self, estimator: Any, X: Any, y: Any, sample_weight: Any) -> Any:
-        self.network, self.X, self.y = estimator, X, y
-        self.sample_weight = sample_weight
+    def record(network: Any, X: Any, y: Any, sample_weight: Any) -> None:
+        if network is last:
+            fit = Fit(estimator=network, X=X, y=y, sample_weight=sample_weight)
+            requests.append(fit)
         raise FitRequested
 
-    def fitted(self, trained: Trained) -> Any:
-        member = copy.deepcopy(self.member)
-        params = {}
-        if self.sample_weight is not None:
-            params["sample_weight"] = self.sample_weight
-        # A failed training has no state: the network is then trained alone and raises its
-        # own error.
-        with adoption(lambda *_: trained.state):
-            innermost(member).fit(self.X, self.y, **params)
-        return member
+    if hasattr(last, "max_epochs"):
+        with adoption(record), suppress(FitRequested):
+            estimator.fit(X, y, **params)
+    return requests[0] if requests else None
 
 
-def _train_requests(
-    requests: Mapping[int, _Request],
-    epochs: Sequence[Sequence[int] | None],
-    n_jobs: int | None,
-) -> dict[int, list[Any]]:
-    """Train the networks until every member has reached each of its epochs."""
+def _train(fits: Iterable[Fit], n_jobs: int | None) -> None:
+    """Fit networks in place; the engine stores equal data once."""
     first_of_equal: dict[Any, Any] = {}
 
     def shared(data: Any) -> Any:
-        """Return one object for equal data, so that the engine stores it once."""
         return first_of_equal.setdefault(value_fingerprint(data), data)
 
-    fits = {
-        i: Fit(
-            estimator=request.network,
-            X=shared(request.X),
-            y=shared(request.y),
-            sample_weight=request.sample_weight,
-            name=f"member {i}",
-        )
-        for i, request in requests.items()
-    }
-    fitted: dict[int, list[Any]] = {i: [] for i in requests}
-    waiting = list(requests)
-    while waiting:
-        for i in waiting:
-            targets, n_done = epochs[i], len(fitted[i])
-            if targets is not None:
-                n_epochs = targets[n_done - 1] if n_done else 0
-                fits[i] = replace(fits[i], n_epochs=targets[n_done] - n_epochs)
-        results = train([fits[i] for i in waiting], n_jobs=n_jobs)
-        for i, trained in zip(waiting, results, strict=True):
-            fits[i] = replace(fits[i], state=trained.state)
-            fitted[i].append(requests[i].fitted(trained))
-        waiting = [i for i in waiting if len(fitted[i]) < len(epochs[i] or [0])]
-    return fitted
+    fits = [replace(fit, X=shared(fit.X), y=shared(fit.y)) for fit in fits]
+    for fit, trained in zip(fits, train(fits, n_jobs=n_jobs), strict=True):
+        weight = fit.sample_weight
+        params = {} if weight is None else {"sample_weight": weight}
+        # A failed training has no state: the network trains alone and raises its error.
+        with adoption(lambda *_, state=trained.state: state):
+            fit.estimator.fit(fit.X, fit.y, **params)
 
 
 def has_network(estimator: Any) -> bool:

@@ -384,8 +384,7 @@ def _refitted(
             candidate[resource] = search.max_resources_
         estimator = clone(search.estimator)
         estimators.append(estimator.set_params(**clone(candidate, safe=False)))
-        epochs.append(None if n_epochs is None else [n_epochs])
+        epochs.append(n_epochs)
     # Groups, for example, are for the splitter only.
     routed = search._get_routed_params_for_fit(params).estimator.fit
-    fitted = fit_members(estimators, X, y, epochs=epochs, fit_params=routed, n_jobs=n_jobs)
-    return [one for (one,) in fitted]
+    return fit_members(estimators, X, y, epochs=epochs, fit_params=routed, n_jobs=n_jobs)

@@ -229,7 +229,7 @@ def test_pruning_to_a_time_keeps_what_fits_into_it(mixed, monkeypatch):
 
     assert [len(small.prune(max_ms=ms)) for ms in (2, 5, 6, 9.9, 10)] == [1, 2, 3, 4, 5]
     assert len(small.prune(max_ms=9, max_members=3)) == 3
-    with pytest.raises(ValueError, match="at least what one member takes, 2 ms"):
+    with pytest.raises(ValueError, match="at least the time of one member, 2 ms"):
         small.prune(max_ms=1)
     with pytest.raises(ValueError, match="at least 1. Got 0"):
         small.prune(max_members=0)

@@ -51,9 +51,8 @@ def test_other_estimators_are_fitted_too(nets, iris):
     members = [LogisticRegression(), clone(nets[0]), RidgeClassifier()]
     fitted = fit_members(members, iris.X / 10, iris.y, n_jobs=2)
 
-    assert [type(member) for (member,) in fitted] == [type(own) for own in members]
     expected = RidgeClassifier().fit(iris.X / 10, iris.y).predict(iris.X / 10)
-    np.testing.assert_array_equal(fitted[2][0].predict(iris.X / 10), expected)
+    np.testing.assert_array_equal(fitted[2].predict(iris.X / 10), expected)
 
 
 def test_networks_inside_of_others_are_fitted_as_usual(make_estimator, diabetes):
@@ -61,19 +60,21 @@ def test_networks_inside_of_others_are_fitted_as_usual(make_estimator, diabetes)
     net = make_estimator("MLPRegressor", dtype="float64")
     held = TransformedTargetRegressor(net, transformer=StandardScaler())
 
-    ((member,),) = fit_members([clone(held)], *diabetes)
+    member = clone(held)
+    fit_members([member], *diabetes)
 
     np.testing.assert_allclose(
         member.predict(diabetes.X), held.fit(*diabetes).predict(diabetes.X), atol=1e-6
     )
     with pytest.raises(ValueError, match="can only be asked of a network"):
-        fit_members([Ridge()], *diabetes, epochs=[[1]])
+        fit_members([Ridge()], *diabetes, epochs=[1])
 
 
 def test_members_are_the_same_in_a_fleet_block(nets, iris):
     """Inside ``with fleet()`` members train together all the same."""
     with fleet(n_jobs=1):
-        ((inside,),) = fit_members([clone(nets[0])], *iris)
+        inside = clone(nets[0])
+        fit_members([inside], *iris)
 
     np.testing.assert_allclose(
         inside.predict_proba(iris.X), nets[0].fit(*iris).predict_proba(iris.X), atol=1e-9
@@ -87,7 +88,8 @@ def test_plain_skorch_nets_may_be_members(iris):
     net = NeuralNetClassifier(module, criterion=nn.CrossEntropyLoss, **options)
     X, y = iris.X.astype(np.float32), iris.y.astype(np.int64)
 
-    ((first,), (second,)) = fit_members([clone(net), clone(net)], X, y)
+    first, second = clone(net), clone(net)
+    fit_members([first, second], X, y)
 
     expected = clone(net).fit(X, y).predict_proba(X)
     for member in (first, second):
