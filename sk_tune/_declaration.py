@@ -199,6 +199,8 @@ _ARGUMENTS = {
     "    Labels or targets.",
     "sample_weight": "sample_weight : array-like of shape (n_samples,), default=None\n"
     "    Weights of the samples.",
+    "input_features": "input_features : array-like of str or None, default=None\n"
+    "    Checked against the names of the columns of ``fit``.",
     "n_epochs": "n_epochs : int, default=1\n    Passes over these samples.",
     "path": "path : str or path-like\n    The file.",
     "overwrite": "overwrite : bool, default=False\n    Whether to replace a file.",
@@ -211,6 +213,9 @@ _RESULTS = {
     "get_params": "dict\n    Names and values.",
     "set_params": "self\n    The estimator.",
     "load": "estimator\n    The fitted estimator.",
+    "transform": "ndarray or DataFrame of shape (n_samples, n_columns)\n    Numbers.",
+    "fit_transform": "ndarray or DataFrame of shape (n_samples, n_columns)\n    Numbers.",
+    "get_feature_names_out": "ndarray of str of shape (n_columns,)\n    Different names.",
     "predict": "ndarray of shape (n_samples,) or (n_samples, n_outputs)\n"
     "    Labels as they were in y, or targets in the units of y.",
     "predict_proba": "ndarray of shape (n_samples, n_classes)\n"

@@ -81,10 +81,7 @@ class Value:
 
 
 class Graph:
-    """A graph with the input X, (n_samples, *shape).
-
-    Raises ImportError if the package onnx is missing.
-    """
+    """A graph with the input X, (n_samples, *shape)."""
 
     def __init__(self, shape: Sequence[int], dtype: Any) -> None:
         check_packages("onnx")
@@ -114,10 +111,7 @@ class Graph:
         domain: str = "",
         **attributes: Any,
     ) -> Any:
-        """Return the output of an operator, by default of the type of its first input.
-
-        Inputs are values, or arrays, which become constants.
-        """
+        """Return the output of an operator, by default of the type of its first input."""
         operands = [self.constant(x) if isinstance(x, np.ndarray) else x for x in inputs]
         result = computed = np.dtype(operands[0].dtype if dtype is None else dtype)
         if kind in _SINGLE and result == np.float64:

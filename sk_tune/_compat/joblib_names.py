@@ -88,10 +88,7 @@ def functions_of(task: Any) -> list[Any]:
 
 
 def loky_workers() -> frozenset[int]:
-    """Return the ids of the running worker processes of joblib's default backend.
-
-    Empty if the workers are shutting down.
-    """
+    """Return the ids of the running worker processes of joblib's default backend."""
     executor = getattr(reusable_executor, "_executor", None)
     flags = getattr(executor, "_flags", None)
     if flags is None or flags.shutdown or flags.broken is not None:

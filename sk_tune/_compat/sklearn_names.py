@@ -112,10 +112,7 @@ def scorer_parts(scorer: Any) -> dict[str, Any] | None:
 
 
 def passed_through_estimator(scorer: Any) -> Any:
-    """Return the estimator if a scorer just calls its ``score``, else None.
-
-    Such scorers are made by ``check_scoring`` for ``scoring=None``.
-    """
+    """Return the estimator if a scorer just calls its ``score``, else None."""
     return scorer._estimator if isinstance(scorer, _PassthroughScorer) else None
 
 
@@ -193,10 +190,7 @@ _FOLD_OPTIONS = frozenset({
 
 
 def fold_task(task: Any) -> FoldTask | None:
-    """Return the content of a joblib task of one of scikit-learn's searches, else None.
-
-    Tasks of other forms can only be run.
-    """
+    """Return the content of a joblib task of one of scikit-learn's searches, else None."""
     items: Sequence[Any] = getattr(task, "items", ())
     if len(items) != 1:
         return None

@@ -18,15 +18,13 @@ from sk_tune._estimators._parameters import (
     ArchitectureParameters,
 )
 from sk_tune._estimators._tasks import NetworkClassifier, NetworkRegressor
-from sk_tune._estimators._validation import check_input_shape, reshaped
+from sk_tune._estimators._validation import requested_shape
 from sk_tune._nets import CNN
 from sk_tune._training import n_weights
 from sk_tune._warnings import warn_user
 from sk_tune.exceptions import DataWarning
 
 _SHAPE = ("n_layers", "n_channels", "kernel_size", "pooling", "width")
-# Torch has convolutions over one to three dimensions.
-_MAX_SPATIAL = 3
 # Grey, RGB and RGBA images.
 _CHANNELS = {1, 3, 4}
 
@@ -82,12 +80,13 @@ class _CNNEstimator(ArchitectureParameters, NetworkEstimator):
     }
 
     def _shape_input(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        target_shape = check_input_shape(self, most=1 + _MAX_SPATIAL)
-        if target_shape is not None:
-            # An input shape of spatial sizes only has one channel.
-            target_shape = target_shape if len(target_shape) > 2 else (1, *target_shape)
-            return reshaped(self, shape, target_shape)
-        if len(shape) > 1 + _MAX_SPATIAL:
+        # An input shape of spatial sizes only has one channel.
+        requested = requested_shape(
+            self, shape, most=4, completed=lambda s: s if len(s) > 2 else (1, *s)
+        )
+        if requested is not None:
+            return requested
+        if len(shape) > 4:
             raise ValueError(
                 f"X must have 2 to 5 dimensions for {type(self).__name__}. Got "
                 f"{1 + len(shape)}."

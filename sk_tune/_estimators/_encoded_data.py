@@ -50,10 +50,7 @@ class EncodedData(NamedTuple):
 
 
 def samples_that_count(weight: Array | None, index: Array | None) -> Array | None:
-    """Return the positions, among `index`, of samples with a nonzero weight in float32.
-
-    None if all samples have one; ValueError if none has.
-    """
+    """Return the positions, among `index`, of samples with a nonzero weight in float32."""
     if weight is None:
         return index
     weight = weight if index is None else weight[index]
@@ -104,10 +101,7 @@ def repeat_by_weight(samples: Samples) -> Samples | None:
 
 
 def to_tensor(values: Array, dtype: str, device: str | torch.device) -> Tensor:
-    """Return an array as a tensor, or a sparse table in a form that yields tensors.
-
-    Real numbers are cast to `dtype`; others keep their type. Memory may be shared.
-    """
+    """Return an array as a tensor, or a sparse table in a form that yields tensors."""
     if sparse.issparse(values):
         table: Tensor = rows_as_tensor(values, dtype, device)
         return table

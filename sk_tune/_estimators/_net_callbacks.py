@@ -85,10 +85,7 @@ class NetCallbacks:
         net.notify("on_batch_end", batch=(X, y), training=False, loss=loss, y_pred=y_pred)
 
     def end_epoch(self, record: dict[str, Any]) -> bool:
-        """End an epoch and return whether its weights are the best so far.
-
-        `record` is the fleet's; afterwards it is the net's, with the fleet's duration.
-        """
+        """End an epoch and return whether its weights are the best so far."""
         net = self._net
         try:
             with _no_order_warning():
@@ -183,11 +180,7 @@ class CallbackCourse(SeededCourse):
 
 
 def callback_memory(net: Any) -> dict[str, Any]:
-    """Return the state of a net's optimizer and callbacks, as plain values.
-
-    Empty if they hold other objects, as a user's scheduler may: another net then cannot
-    continue from the state.
-    """
+    """Return the state of a net's optimizer and callbacks, as plain values."""
     try:
         memory: dict[str, Any] = {
             "options": _options(net),
@@ -220,10 +213,7 @@ def recall_callbacks(net: Any, memory: dict[str, Any]) -> None:
 
 
 def adopt_callbacks(net: Any, memory: dict[str, Any]) -> None:
-    """Give the callbacks of a net their state after its training, and print their output.
-
-    The net has the weights and the history of the training; `memory` is its course.
-    """
+    """Give the callbacks of a net their state after training, and print their output."""
     if memory:
         # Schedulers start at the first epoch.
         history, net.history_ = net.history, History()

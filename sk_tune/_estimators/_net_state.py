@@ -78,11 +78,7 @@ def net_arrays(net: Any) -> dict[str, Any]:
 
 
 def module_keys(net: Any) -> dict[str, Any]:
-    """Return keys that compare the state of a net's modules outside ``module_``'s weights.
-
-    The keys have the names of the modules' attributes. Modules of sk_tune have no such
-    state.
-    """
+    """Return keys of the state of a net's modules outside ``module_``'s weights."""
     keys: dict[str, Any] = {}
     for name, module in vars(net).items():
         if isinstance(module, nn.Module) and name.endswith("_"):
@@ -135,10 +131,7 @@ def training_state(net: Any) -> TrainingState:
 
 
 def load_training_state(net: Any, state: TrainingState) -> None:
-    """Set an initialised net to the state of another training.
-
-    Architecture and options must be the same. RuntimeError if the architectures differ.
-    """
+    """Set an initialised net to the state of another training."""
     _load_weights(net, state)
     net.start_optimizer_from(state)
     net.last_weights_ = to_tensors(state.last_weights, net.device)

@@ -316,10 +316,7 @@ class NetworkEstimator(TrainingParameters, Persistence, Documented, EstimatorBas
         return self
 
     def _adopt(self, X: Any, y: Any, sample_weight: Any, state: TrainingState) -> Self:
-        """Take the result of a training that ran elsewhere, as if ``fit`` had run.
-
-        The parameters were checked there.
-        """
+        """Take the result of a training that ran elsewhere, as if ``fit`` had run."""
         self.__dict__.pop("net_", None)
         self._learn(X, y, sample_weight, fresh=True, classes=None)
         net = self._make_net(state.seed, resolve_device(self))
@@ -446,10 +443,7 @@ class NetworkEstimator(TrainingParameters, Persistence, Documented, EstimatorBas
         batch_size: int,
         module: nn.Module,
     ) -> tuple[TensorSet, TensorSet | None]:
-        """Return the training samples, and with early stopping the validation samples.
-
-        Sets of the same data share its tensors and differ in their index.
-        """
+        """Return the training samples, and with early stopping the validation samples."""
         train_rows = valid_rows = None
         if options.patience is not None:
             split_seed = derive_seed(options.seed, Stream.VALIDATION_SPLIT) % 2**32

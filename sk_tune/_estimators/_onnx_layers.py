@@ -36,11 +36,7 @@ from sk_tune.exceptions import SavingWarning
 
 
 def add_network(graph: Graph, x: Any, estimator: Any) -> Any:
-    """Return the predictions of a fitted network, (B, C), for prepared samples.
-
-    They are probabilities, or targets in their units. Warns if torch's exporter must write
-    the module.
-    """
+    """Return the predictions of a fitted network, (B, C), for prepared samples."""
     x = x.cast(estimator.net_.options.dtype).reshape(-1, *estimator.input_shape_)
     module, mark = estimator.net_.module_, graph.mark()
     try:

@@ -158,10 +158,7 @@ def write_file(
     *,
     overwrite: bool,
 ) -> None:
-    """Write tensors and a JSON-compatible description, completely or not at all.
-
-    Raises FileExistsError if the file exists and `overwrite` is False.
-    """
+    """Write tensors and a JSON-compatible description, completely or not at all."""
     target = Path(path)
     if target.exists() and not overwrite:
         raise FileExistsError(f"{target} exists. Pass overwrite=True to replace it.")
@@ -232,10 +229,7 @@ def load_with(
     path: str | os.PathLike[str],
     name: str | None,
 ) -> Any:
-    """Return the result of `unpack` for the tensors and the description in a file.
-
-    Raises ValueError if the file is damaged, or does not hold the class `name`.
-    """
+    """Return the result of `unpack` for the tensors and the description in a file."""
     tensors, description = read_file(path)
     class_name = description.get("class")
     if name is not None and name != class_name:
@@ -329,10 +323,7 @@ _READERS = {
 
 
 def read_file(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return the tensors and the description that :func:`write_file` wrote.
-
-    Raises ValueError if the file is foreign, damaged, or of a newer version.
-    """
+    """Return the tensors and the description that :func:`write_file` wrote."""
     path = Path(path)
     if path.is_dir():
         raise IsADirectoryError(f"{path} must be a file that save wrote. Got a folder.")

@@ -105,11 +105,7 @@ class FitPreparer:
         self._unfitted: NetworkEstimator | None = None
 
     def prepare(self, fit: Fit) -> PreparedFit:
-        """Do all steps of a fit of an estimator of sk_tune except training.
-
-        Fits of the same objects share encoded data. Raises ValueError if a parameter or the
-        data are invalid.
-        """
+        """Do all steps of a fit of an estimator of sk_tune except training."""
         estimator = fit.estimator
         if self._unfitted is None or not self._last.is_like(estimator):
             check_parameters(estimator)
@@ -184,10 +180,7 @@ def adopt_training(fit: Fit, state: TrainingState) -> NetworkEstimator:
 
 
 def fit_as_overridden(fit: Fit) -> tuple[TrainingState, Array | None]:
-    """Train a copy of an estimator by its own ``fit``, for subclasses that override hooks.
-
-    Returns the training state, and predictions of the monitor samples, without curves.
-    """
+    """Train a copy of an estimator by its own ``fit``, if it overrides hooks."""
     n_epochs = fit.n_epochs or int(fit.estimator.max_epochs)
     twin = clone(fit.estimator).set_params(
         random_state=fit.seed_number, max_epochs=n_epochs

@@ -89,16 +89,16 @@ class PreparedFit:
         """The fit's network with its module, ready for a fleet of its recipe."""
         options, estimator = self.options, self.estimator
         state = self.state or TrainingState(seed=options.seed, weights={}, moments={})
-        course: dict[str, Any] = {
-            "seed": options.seed,
-            "learning_rate": options.learning_rate,
-            "lr_schedule": options.lr_schedule,
-            "schedule_epochs": options.schedule_epochs,
-            "patience": options.patience,
-            "tol": options.tol,
-            "stopping": state.stopping,
-            "first_epoch": state.first_epoch,
-        }
+        names = (
+            "seed",
+            "learning_rate",
+            "lr_schedule",
+            "schedule_epochs",
+            "patience",
+            "tol",
+        )
+        course = {name: getattr(options, name) for name in names}
+        course |= {"stopping": state.stopping, "first_epoch": state.first_epoch}
         settings = Settings(
             momentum=float(estimator.momentum),
             beta_2=OPTIMIZERS[estimator.optimizer].second_moment_decay,
@@ -164,10 +164,7 @@ class PreparedFit:
         return recipe, (recipe, structure, shape, kinds_of(options.augmentation))
 
     def train_alone(self) -> tuple[TrainingState, Array | None]:
-        """Train by the net's loop; return its state and predictions of the monitor.
-
-        Raises TrainingDivergedError if the loss or a weight becomes infinite or NaN.
-        """
+        """Train by the net's loop; return its state and predictions of the monitor."""
         net = self.estimator._make_net(self.options.seed, str(self.train.X.device))
         initial_keys = module_keys(net)
         if self.state is not None:

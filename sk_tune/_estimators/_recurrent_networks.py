@@ -23,8 +23,7 @@ from sk_tune._estimators._tasks import NetworkClassifier, NetworkRegressor
 from sk_tune._estimators._training_net import TrainingOptions
 from sk_tune._estimators._validation import (
     as_array,
-    check_input_shape,
-    reshaped,
+    requested_shape,
 )
 from sk_tune._nets import RNN, CategoryEmbedding
 from sk_tune._training import n_weights, shape_of
@@ -37,10 +36,8 @@ Array = npt.NDArray[Any]
 def as_sequences(X: Any, n_features: int | None = None) -> Any:
     """Return a list of sequences as an array, (N, T, F), padded with NaN at the end.
 
-    Only lists, tuples and arrays of objects are converted, and X with sequences of equal
-    length stays as it is. With the `n_features` of a fitted network, sequences of numbers
-    of equal length are steps, too, not rows of a table. Raises ValueError if sequences
-    differ in their features, or hold text.
+    Only lists, tuples and arrays of objects are converted; sequences of equal length stay
+    as they are, unless they are numbers for a fitted network of `n_features` 1.
 
     >>> as_sequences([[1.0, 2.0, 3.0], [4.0]])[:, :, 0].tolist()
     [[1.0, 2.0, 3.0], [4.0, nan, nan]]
@@ -54,15 +51,14 @@ def as_sequences(X: Any, n_features: int | None = None) -> Any:
     lengths = set(map(len, samples))
     widths = {np.shape(sample)[1] for sample in samples if np.ndim(sample) == 2}
     if len(widths) > 1:
-        hint = ""
-        if len(lengths) == 1:
-            hint = (
-                " If they are (n_channels, n_steps), as in aeon, transpose each, for "
-                "example by [row.T for row in X]."
-            )
+        hint = (
+            " If they are (n_channels, n_steps), as in aeon, transpose each, for example "
+            "by [row.T for row in X]."
+        )
         raise ValueError(
             "All sequences of X must have the same number of features, in arrays of shape "
-            f"(n_steps, n_features). Got from {min(widths)} to {max(widths)}.{hint}"
+            f"(n_steps, n_features). Got from {min(widths)} to {max(widths)}."
+            f"{hint if len(lengths) == 1 else ''}"
         )
     is_series = n_features == 1 and all(np.ndim(sample) == 1 for sample in samples)
     if len(lengths) == 1 and not (is_objects or is_series):
@@ -151,11 +147,11 @@ class _RNNEstimator(ArchitectureParameters, NetworkEstimator):
     }
 
     def _shape_input(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        target_shape = check_input_shape(self, most=2)
-        if target_shape is not None:
-            return reshaped(
-                self, shape, target_shape if len(target_shape) == 2 else (*target_shape, 1)
-            )
+        requested = requested_shape(
+            self, shape, most=2, completed=lambda s: s if len(s) == 2 else (*s, 1)
+        )
+        if requested is not None:
+            return requested
         if len(shape) > 2:
             raise ValueError(
                 f"X must have shape (n_samples, n_steps, n_features) for "
@@ -167,8 +163,9 @@ class _RNNEstimator(ArchitectureParameters, NetworkEstimator):
         return self._sequences(X)
 
     def _sequences(self, X: Any, n_features: int | None = None) -> Any:
-        first = X[0] if isinstance(X, list | tuple) and len(X) else None
-        first = first[0] if isinstance(first, list | tuple) and len(first) else first
+        first = X
+        for _ in range(2):
+            first = first[0] if isinstance(first, list | tuple) and len(first) else first
         if isinstance(first, str):
             raise ValueError(
                 f"X must hold numbers for {type(self).__name__}. Got text, {first!r}. "
@@ -182,20 +179,18 @@ class _RNNEstimator(ArchitectureParameters, NetworkEstimator):
         X = self._sequences(X, None if reset else self.input_shape_[1])
         reader: Any = self
         shape = shape_of(X)
-        if len(shape) == 3:
-            if reset and self.input_shape is None:
-                _ask_for_time(self, shape)
-            elif not reset:
-                n_features = self.input_shape_[1]
-                if shape[2] != n_features:
-                    raise ValueError(
-                        f"X must have shape (n_samples, n_steps, {n_features}) for "
-                        f"{type(self).__name__}, as in fit. Got X.shape={tuple(shape)} "
-                        "instead."
-                    )
-                # A copy whose input_shape allows sequences of any length.
-                reader, reset = copy.copy(self), True
-                reader.input_shape = None
+        if len(shape) == 3 and reset and self.input_shape is None:
+            _ask_for_time(self, shape)
+        elif len(shape) == 3 and not reset:
+            n_features = self.input_shape_[1]
+            if shape[2] != n_features:
+                raise ValueError(
+                    f"X must have shape (n_samples, n_steps, {n_features}) for "
+                    f"{type(self).__name__}, as in fit. Got X.shape={tuple(shape)} instead."
+                )
+            # A copy whose input_shape allows sequences of any length.
+            reader, reset = copy.copy(self), True
+            reader.input_shape = None
         shaped = super(_RNNEstimator, reader)._check_X(X, reset=reset)
         missing = np.isnan(shaped)
         if missing.any():

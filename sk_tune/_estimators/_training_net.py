@@ -157,10 +157,7 @@ class TrainingNet(LateOptimizerNet):
         return self
 
     def notify(self, method_name: str, **cb_kwargs: Any) -> None:
-        """Call a hook of all callbacks; a callback's KeyboardInterrupt ends the training.
-
-        skorch's callbacks stop a net this way; Ctrl-C is raised as usual.
-        """
+        """Call a hook of all callbacks; their KeyboardInterrupt ends the training."""
         try:
             super().notify(method_name, **cb_kwargs)
         except KeyboardInterrupt as interrupt:
@@ -238,12 +235,7 @@ class TrainingNet(LateOptimizerNet):
         n_epochs: int,
         monitor: TensorSet | None = None,
     ) -> None:
-        """Train for at most `n_epochs` more epochs, continuing exactly.
-
-        After each epoch the net is scored on `valid`, for early stopping, and on `monitor`,
-        without effect on the training. Raises TrainingDivergedError if the loss or a weight
-        is not finite.
-        """
+        """Train for at most `n_epochs` more epochs, continuing exactly."""
         n_samples = min(len(train), self.batch_size) if self.batch_size > 0 else len(train)
         # Three passes: forward, and backward for the weights and for the inputs.
         with self._threads(3 * n_samples), undone_on_failure(self):
@@ -287,11 +279,7 @@ class TrainingNet(LateOptimizerNet):
         return one_thread(wanted=takes_one_thread(n_samples * self.sample_work))
 
     def start_from(self, other: "TrainingNet") -> None:
-        """Take over the weights in use and the history of another net, for a warm start.
-
-        The schedule and early stopping restart; the optimizer's moments are copied if its
-        type is the same. Raises ValueError if the architectures differ.
-        """
+        """Take over the weights in use and the history of another net, for a warm start."""
         try:
             self.module_.load_state_dict(other.module_.state_dict())
         except RuntimeError as error:

@@ -5,7 +5,7 @@
 import copy
 import functools
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import field
 from itertools import takewhile
@@ -25,8 +25,7 @@ from sk_tune._estimators._parameters import OTHER_NAMES
 from sk_tune._estimators._tasks import NetworkClassifier, NetworkRegressor
 from sk_tune._estimators._validation import (
     as_array,
-    check_input_shape,
-    reshaped,
+    requested_shape,
 )
 from sk_tune._nets import NamedInput, pack_inputs, reading_one_tensor
 from sk_tune._text import did_you_mean
@@ -111,14 +110,28 @@ class _NetEstimator(NetworkEstimator):
         if reset:
             self.named_inputs_, self._has_integers = None, False
         if is_dict(X):
-            arrays = {name: _checked_input(name, values) for name, values in X.items()}
+            checks = {"dtype": "numeric", "ensure_2d": False, "allow_nd": True}
+            arrays: dict[str, Array] = {
+                name: check_array(as_array(values), input_name=name, **checks)
+                for name, values in X.items()
+            }
             check_consistent_length(*arrays.values())
-            if reset:
-                self.named_inputs_ = {
-                    name: (values.shape[1:], _DTYPES.get(values.dtype.kind, ""))
-                    for name, values in arrays.items()
-                }
-            self._check_names(arrays)
+            inputs = {
+                name: (values.shape[1:], _DTYPES.get(values.dtype.kind, ""))
+                for name, values in arrays.items()
+            }
+            self.named_inputs_ = inputs if reset else self.named_inputs_
+            fitted = self.named_inputs_ or {}
+            # Integers may stand for real numbers.
+            alike = {
+                n: (s, k if fitted.get(n, ((), ""))[1] else "")
+                for n, (s, k) in inputs.items()
+            }
+            if alike != fitted:
+                raise ValueError(
+                    "X must hold arrays with samples of the shapes and types "
+                    f"{fitted} for {type(self).__name__}, as in fit. Got {inputs} instead."
+                )
             X = pack_inputs(arrays, self._inputs_of_module(), self.dtype)
         elif self.named_inputs_ is not None:
             names = ", ".join(map(repr, self.named_inputs_))
@@ -131,31 +144,11 @@ class _NetEstimator(NetworkEstimator):
                 self._has_integers = np.asarray(as_array(X)).dtype.kind in "iu"
         return super()._check_X(X, reset=reset)
 
-    def _check_names(self, arrays: Mapping[str, Array]) -> None:
-        fitted = self.named_inputs_ or {}
-        expected = {name: shape for name, (shape, _) in fitted.items()}
-        shapes = {name: values.shape[1:] for name, values in arrays.items()}
-        if shapes != expected:
-            raise ValueError(
-                f"X must hold arrays with samples of shapes {expected} for "
-                f"{type(self).__name__}, as in fit. Got {shapes} instead."
-            )
-        for name, (_, dtype) in fitted.items():
-            kind = arrays[name].dtype.kind
-            if dtype and _DTYPES.get(kind) != dtype:
-                raise ValueError(
-                    f"X[{name!r}] must hold {dtype} for {type(self).__name__}, as in fit. "
-                    f"Got {arrays[name].dtype} instead."
-                )
-
     def _inputs_of_module(self) -> list[NamedInput]:
-        return [
-            NamedInput(name, *kind) for name, kind in (self.named_inputs_ or {}).items()
-        ]
+        return [NamedInput(n, *kind) for n, kind in (self.named_inputs_ or {}).items()]
 
     def _shape_input(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        target_shape = check_input_shape(self, most=8)
-        return shape if target_shape is None else reshaped(self, shape, target_shape)
+        return requested_shape(self, shape, most=8) or shape
 
     def _build_module(self, n_outputs: int) -> nn.Module:
         module = self._make_module(n_outputs)
@@ -201,21 +194,20 @@ class _NetEstimator(NetworkEstimator):
             for name, value in vars(self).items()
             if name.startswith(_PREFIX)
         }
+        requirement = f"The 'module' parameter of {type(self).__name__} must "
         if isinstance(self.module, nn.Module):
             if arguments:
                 raise ValueError(
-                    f"The 'module' parameter of {type(self).__name__} must be a class or "
-                    f"callable to take {[_PREFIX + name for name in arguments]}. Got an "
-                    "instance, which is used unchanged."
+                    f"{requirement}be a class or callable to take "
+                    f"{[_PREFIX + name for name in arguments]}. Got an instance, which is "
+                    "used unchanged."
                 )
             return copy.deepcopy(self.module)
+        requirement += "make a torch.nn.Module."
         try:
             signature = inspect.signature(self.module).parameters
         except ValueError as error:
-            raise ValueError(
-                f"The 'module' parameter of {type(self).__name__} must make a "
-                f"torch.nn.Module. Got {self.module!r} instead."
-            ) from error
+            raise ValueError(f"{requirement} Got {self.module!r} instead.") from error
         # Subclasses declare arguments of their module as parameters.
         classes = takewhile(lambda cls: cls.__module__ != __name__, type(self).__mro__)
         own = {name for cls in classes for name in inspect.get_annotations(cls)}
@@ -235,24 +227,11 @@ class _NetEstimator(NetworkEstimator):
                 from_data["n_features"] = self.input_shape_[0]
         # Arguments bound by functools.partial take precedence.
         bound = getattr(self.module, "keywords", {})
-        for name, value in from_data.items():
-            if name in signature and name not in bound:
-                arguments.setdefault(name, value)
-        module = self.module(**arguments)
+        names = from_data.keys() & signature.keys() - bound.keys()
+        module = self.module(**{n: from_data[n] for n in names} | arguments)
         if not isinstance(module, nn.Module):
-            raise ValueError(
-                f"The 'module' parameter of {type(self).__name__} must make a "
-                f"torch.nn.Module. Got {type(module).__name__} instead."
-            )
+            raise ValueError(f"{requirement} Got {type(module).__name__} instead.")
         return module
-
-
-def _checked_input(name: str, values: Any) -> Array:
-    """Return an array of a dict X; ValueError unless it holds finite numbers."""
-    checked: Array = check_array(
-        as_array(values), dtype="numeric", ensure_2d=False, allow_nd=True, input_name=name
-    )
-    return checked
 
 
 def _outputs_for(module: nn.Module, samples: Tensor) -> tuple[Tensor, Any]:

@@ -3,7 +3,7 @@
 """Checks of users' data and parameters, at the boundary; other code relies on them."""
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from math import prod
 from numbers import Integral
@@ -41,10 +41,7 @@ def is_whole(value: Any, low: int) -> bool:
 
 
 def check_parameters(estimator: Any) -> None:
-    """Check all parameters of an estimator by the constraints that its classes declare.
-
-    Raises ValueError in scikit-learn's wording: parameter, requirement and value.
-    """
+    """Check all parameters of an estimator by the constraints that its classes declare."""
     declared = estimator._parameter_constraints
     values = {name: getattr(estimator, name) for name in declared}
     validate_parameter_constraints(declared, values, caller_name=type(estimator).__name__)
@@ -188,11 +185,7 @@ def check_complete(estimator: Any, y: Any) -> None:
 
 
 def check_weights(sample_weight: Any, X: Array) -> Array | None:
-    """Return sample weights, (n_samples,), as float64; None stays None.
-
-    Raises ValueError if the lengths differ, or weights are negative, not finite or all
-    zero.
-    """
+    """Return sample weights, (n_samples,), as float64; None stays None."""
     if sample_weight is None:
         return None
     table = X if sparse.issparse(X) else X.reshape(len(X), -1)
@@ -247,11 +240,7 @@ def has_device(device: torch.device) -> bool:
 
 
 def resolve_seed(random_state: Any) -> int:
-    """Return the seed of one fit, in ``[0, 2**32)``.
-
-    A RandomState is advanced once. None takes fresh entropy from the operating system, so
-    that numpy's global generator is neither used nor moved.
-    """
+    """Return the seed of one fit, in ``[0, 2**32)``."""
     if random_state is None:
         return int(np.random.SeedSequence().generate_state(1)[0])
     if isinstance(random_state, np.random.RandomState):
@@ -309,42 +298,38 @@ def _first_text(values: Sequence[Any]) -> str | None:
     return None
 
 
-def check_input_shape(estimator: Any, *, most: int) -> tuple[int, ...] | None:
-    """Return the parameter ``input_shape`` as a tuple, or None.
+def requested_shape(
+    estimator: Any,
+    shape: tuple[int, ...],
+    *,
+    most: int,
+    completed: Callable[[tuple[int, ...]], tuple[int, ...]] = tuple,
+) -> tuple[int, ...] | None:
+    """Return the completed parameter ``input_shape`` for samples of `shape`; None if unset.
 
-    Raises ValueError unless it holds 1 to `most` integers of at least 1.
+    Raises ValueError unless it holds 1 to `most` integers of at least 1, and the samples
+    have as many values, with their axes in this order.
     """
-    value = estimator.input_shape
+    value, name = estimator.input_shape, type(estimator).__name__
     if value is None:
         return None
-    shape = np.atleast_1d(np.asarray(value, dtype=object)).tolist()
-    are_whole = all(is_whole(size, 1) for size in shape)
-    if not (are_whole and 1 <= len(shape) <= most):
+    sizes = np.atleast_1d(np.asarray(value, dtype=object)).tolist()
+    if not (1 <= len(sizes) <= most and all(is_whole(size, 1) for size in sizes)):
         raise ValueError(
-            f"The 'input_shape' parameter of {type(estimator).__name__} must hold 1 to "
-            f"{most} integers of at least 1. Got {value!r} instead."
+            f"The 'input_shape' parameter of {name} must hold 1 to {most} integers of at "
+            f"least 1. Got {value!r} instead."
         )
-    return tuple(int(size) for size in shape)
-
-
-def reshaped(
-    estimator: Any, shape: tuple[int, ...], wanted: tuple[int, ...]
-) -> tuple[int, ...]:
-    """Return `wanted` if samples of `shape` can be reshaped to it.
-
-    Raises ValueError if the sizes differ, or the axes are in another order.
-    """
+    wanted = completed(tuple(int(size) for size in sizes))
     if prod(shape) != prod(wanted):
         raise ValueError(
-            f"X must have {prod(wanted)} values in each row for input_shape="
-            f"{estimator.input_shape!r} of {type(estimator).__name__}. Got rows of shape "
-            f"{shape}, which hold {prod(shape)}."
+            f"X must have {prod(wanted)} values in each row for input_shape={value!r} of "
+            f"{name}. Got rows of shape {shape}, which hold {prod(shape)}."
         )
-    sizes, wanted_sizes = ([size for size in part if size != 1] for part in (shape, wanted))
-    if sizes != wanted_sizes and sorted(sizes) == sorted(wanted_sizes):
+    axes, wanted_axes = ([size for size in part if size != 1] for part in (shape, wanted))
+    if axes != wanted_axes and sorted(axes) == sorted(wanted_axes):
         raise ValueError(
-            f"Rows of X must have their axes in the order of input_shape="
-            f"{estimator.input_shape!r} of {type(estimator).__name__}, or be flat. Got "
-            f"rows of shape {shape}. Transpose X, for example with numpy.moveaxis."
+            f"Rows of X must have their axes in the order of input_shape={value!r} of "
+            f"{name}, or be flat. Got rows of shape {shape}. Transpose X, for example with "
+            "numpy.moveaxis."
         )
     return wanted

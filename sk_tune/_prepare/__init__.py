@@ -26,28 +26,3 @@ from sk_tune._prepare._table_preparer import (
     circles,
     output_name,
 )
-
-__all__ = [
-    "MISSING",
-    "CategoryCodes",
-    "ColumnKinds",
-    "SmoothClipScaler",
-    "TablePreparer",
-    "TextFormat",
-    "as_pandas",
-    "check_table",
-    "check_used",
-    "circle_names",
-    "circles",
-    "column_kinds",
-    "decide_columns",
-    "format_of_column",
-    "header_rows",
-    "is_missing",
-    "output_name",
-    "read_text",
-    "table_pipeline",
-    "train_valid_test_split",
-    "with_dropped",
-    "without_header_rows",
-]

@@ -29,7 +29,7 @@ from sk_tune._prepare._formats import (
     read_values,
     report_unread,
 )
-from sk_tune._text import listed
+from sk_tune._text import counted, listed
 from sk_tune._warnings import warn_user
 from sk_tune.exceptions import DataWarning, TableError
 
@@ -55,12 +55,9 @@ def as_pandas(values: Any) -> pd.DataFrame | None:
         return native
     if frame.implementation.is_pyarrow():
         # pyarrow dictionaries cannot hold missing values; an index becomes a column.
-        converted: pd.DataFrame = native.to_pandas(
-            ignore_metadata=True, date_as_object=False
-        )
-        return converted
-    # Columns are converted one by one, because polars needs pyarrow to convert a whole
-    # table.
+        table: pd.DataFrame = native.to_pandas(ignore_metadata=True, date_as_object=False)
+        return table
+    # Column by column, because polars needs pyarrow to convert a whole table.
     return pd.DataFrame({name: native[name].to_numpy() for name in frame.columns})
 
 
@@ -80,10 +77,7 @@ def check_table(table: pd.DataFrame, caller: str, least: int = 1) -> None:
 
 
 def header_rows(table: pd.DataFrame) -> npt.NDArray[np.bool_]:
-    """Return a mask of the rows whose cells equal the names of their columns.
-
-    Such a row turns all columns into text; tables of one column have none.
-    """
+    """Return a mask of the rows whose cells equal the names of their columns."""
     is_header = np.full(len(table), table.shape[1] > 1)
     for name in table.columns:
         column = table[name]
@@ -177,13 +171,9 @@ class ColumnKinds:
 
     def __iter__(self) -> Iterator[tuple[str, str]]:
         """Iterate over the used columns, as pairs of name and kind."""
-        for kind, names in (
-            ("number", self.numbers),
-            ("date", self.dates),
-            ("category", self.categories),
-        ):
-            for name in names:
-                yield name, kind
+        yield from ((name, "number") for name in self.numbers)
+        yield from ((name, "date") for name in self.dates)
+        yield from ((name, "category") for name in self.categories)
 
 
 def column_kinds(X: pd.DataFrame) -> ColumnKinds:
@@ -205,13 +195,12 @@ def check_used(kinds: ColumnKinds, n_samples: int) -> None:
     """Raise TableError, with the reasons, if a table has no usable column."""
     if kinds.used:
         return
-    dropped = kinds.dropped
-    reasons = [f"{name!r}: {why}" for name, why in list(dropped.items())[:_N_NAMED]]
-    more = len(dropped) - _N_NAMED
-    listed = "; ".join([*reasons, f"{more} more"] if more > 0 else reasons)
+    reasons = [f"{name!r}: {why}" for name, why in kinds.dropped.items()]
+    more = len(reasons) - _N_NAMED
+    named = "; ".join(reasons[:_N_NAMED] + [f"{more} more"] * (more > 0))
     raise TableError(
         "The table must have at least one usable column besides the target. Got "
-        f"{listed or 'none'}, with {n_samples} sample{'' if n_samples == 1 else 's'}."
+        f"{named or 'none'}, with {counted(n_samples, 'sample')}."
     )
 
 
@@ -346,20 +335,17 @@ def _warn_of_words(column: "Column[Any]", least: int) -> None:
         return
     cells, counts = different_cells(column)
     like_numbers = np.array([bool(_LIKE_NUMBER.match(str(cell))) for cell in cells], bool)
-    text_format = best_format(cells, counts) if _are_most(counts, like_numbers) else None
-    if (
-        text_format is None
-        or not _are_most(counts, ~text_format[1])
-        or not text_format[1].any()
-    ):
+    best = best_format(cells, counts) if _are_most(counts, like_numbers) else None
+    if best is None:
         return
-    words = cells[text_format[1]]
+    text_format, unread = best
+    words = cells[unread]
     # Ticket numbers, some of which contain letters, are not measurements.
-    if len(words) > _MOST_WORDS:
+    if not (_are_most(counts, ~unread) and 1 <= len(words) <= _MOST_WORDS):
         return
-    if kind_of_column(column.mask(column.isin(words)), least)[0] != text_format[0].kind:
+    if kind_of_column(column.mask(column.isin(words)), least)[0] != text_format.kind:
         return
-    n, n_words, kind = counts.sum(), counts[text_format[1]].sum(), f"{text_format[0].kind}s"
+    n, n_words, kind = counts.sum(), counts[unread].sum(), f"{text_format.kind}s"
     shown = listed([f"'{_shortened(str(word))}'" for word in words], _N_WORDS)
     warn_user(
         f"Column {column.name!r} is not read as {kind}: {n - n_words} of {n} values are, "
@@ -397,12 +383,11 @@ def _reason_without_use(
         read = pd.to_numeric(pd.Series(values, dtype=object), errors="coerce")
         unread = values[read.isna().to_numpy() & (values != MISSING)]
         n_alike = sum(_LIKE_NUMBER.match(text) is not None for text in values)
-        if not len(unread) or n_alike <= len(values) / 2:
-            return "text that is almost unique in each row"
-        return (
-            "text that is almost unique in each row and reads neither as numbers nor as "
-            f"dates, such as '{_shortened(unread[0])}'"
-        )
+        reason = "text that is almost unique in each row"
+        if len(unread) and n_alike > len(values) / 2:
+            example = _shortened(unread[0])
+            reason += f" and reads neither as numbers nor as dates, such as '{example}'"
+        return reason
     missing = np.isnan(values)
     if missing.all():
         return "no values"
@@ -412,19 +397,16 @@ def _reason_without_use(
 
 
 def _reason_of_id(column: "Column[Any]", values: Array, kind: str) -> str:
-    is_whole = (
-        kind == "number" and pd.api.types.infer_dtype(column, skipna=True) == "integer"
-    )
-    if not is_whole or len(values) < _LEAST_IDS:
-        return ""
+    inferred = pd.api.types.infer_dtype(column, skipna=True)
+    is_whole = kind == "number" and inferred == "integer" and len(values) >= _LEAST_IDS
     # In a smaller range they cannot all be different.
-    if np.ptp(values) < len(values) - 1 or len(np.unique(values)) < len(values):
+    if not is_whole or np.ptp(values) < len(values) - 1:
         return ""
     name = str(column.name)
     counts_rows = np.ptp(values) < _ID_SPREAD * len(values) and not _TIME_NAME.search(name)
-    if counts_rows or _ID_NAME.search(name):
-        return "a whole number that counts or names the rows"
-    return ""
+    is_id = counts_rows or _ID_NAME.search(name) is not None
+    is_id = is_id and len(np.unique(values)) == len(values)
+    return "a whole number that counts or names the rows" if is_id else ""
 
 
 # Largest share of cells of another kind than the column.
@@ -449,22 +431,19 @@ def decide_columns(
         if isinstance(column.dtype, pd.CategoricalDtype) or not may_be_text(column):
             continue
         kind, text_format = kind_of_column(column, least)
-        if text_format is not None and not (
-            text_format.style == "plain" and text_format.is_strict
-        ):
+        if kind == "category":
+            formats |= _with_other_cells(column, least)
+        elif text_format and (text_format.style != "plain" or not text_format.is_strict):
             # Rows without a word for missing numbers could be mistaken for codes.
             formats[name] = text_format
-        elif kind == "category":
-            formats |= _with_other_cells(column, least)
-        text_format = formats.get(name)
-        if text_format is not None:
+        if (text_format := formats.get(name)) is not None:
             warn_of_guess(column, text_format)
     read = read_text(X, formats)
     kinds = kinds_and_values(read)[0]
     unusual = {
-        name: text_format
-        for name, text_format in formats.items()
-        if name in kinds.used and text_format is not None and not text_format.is_usual
+        name: its_format
+        for name, its_format in formats.items()
+        if name in kinds.used and its_format is not None and not its_format.is_usual
     }
     return read, formats, replace(kinds, formats=unusual)
 
@@ -484,12 +463,7 @@ def _with_other_cells(column: "Column[Any]", least: int) -> dict[str, TextFormat
 
 
 def read_text(X: pd.DataFrame, formats: Mapping[str, TextFormat | None]) -> pd.DataFrame:
-    """Return a table with text converted to numbers and dates.
-
-    Cells in another format become missing, with a warning for each column, or raise
-    TableError where the format is strict. A column with format None becomes a category,
-    whatever its values look like.
-    """
+    """Return a table with text converted to numbers and dates."""
     X = X.copy(deep=False)
     for name, text_format in formats.items():
         column = X[name]

@@ -92,25 +92,20 @@ class TextFormat:
         return read
 
     def _read(self, cells: "Column[Any]") -> "Column[Any]":
-        read = {"plain": _plain_numbers, "year first": _year_first}.get(self.style)
-        if read is not None:
-            return read(cells)
+        if self.style == "plain":
+            return _plain_numbers(cells)
+        if self.style == "year first":
+            return _year_first(cells)
         if self.kind == "date":
-            dates = _parts(cells, _YEAR_LAST)
-            return _year_last(dates, self.style, index=cells.index).fillna(
-                _year_first(cells)
-            )
+            dates = _year_last(_parts(cells, _YEAR_LAST), self.style, cells.index)
+            return dates.fillna(_year_first(cells))
         is_text = np.array([isinstance(cell, str) for cell in cells], dtype=bool)
         numbers = _numbers(_parts(cells, _NUMBER), self.style, self.unit)
         return numbers.fillna(_plain_numbers(cells.mask(is_text)))
 
 
 def best_format(cells: "Column[Any]", counts: Array) -> tuple[TextFormat, Array] | None:
-    """Return the format that fits most cells, and a mask of the cells that it does not fit.
-
-    `cells` are distinct and not missing, `counts` their frequencies. None if no cell is a
-    number or a date.
-    """
+    """Return the format that fits most cells, and a mask of the other cells."""
     formats = [
         (TextFormat(kind="number", style="plain"), _plain_numbers(cells)),
         (TextFormat(kind="date", style="year first"), _year_first(cells)),
@@ -145,14 +140,14 @@ def may_be_text(column: "Column[Any]") -> bool:
 
 def is_missing(column: "Column[Any]") -> Array:
     """Return a mask of missing cells, including blank text and ``MISSING_WORDS``."""
-    missing: Array = column.isna().to_numpy()
+    missing: Array = np.array(column.isna())
     if not may_be_text(column):
         return missing
-    absent = (
+    absent = [
         isinstance(value, str) and value.strip().lower() in _NO_VALUE for value in column
-    )
-    both: Array = missing | np.fromiter(absent, dtype=bool, count=len(column))
-    return both
+    ]
+    missing |= np.array(absent, dtype=bool)
+    return missing
 
 
 def _number_formats(cells: "Column[Any]", counts: Array) -> Any:

@@ -9,7 +9,7 @@ a point on a circle, so that December is next to January and Sunday next to Mond
 """
 
 import warnings
-from collections import Counter
+from itertools import count
 from numbers import Integral
 from typing import Annotated, Any, Self
 
@@ -32,7 +32,7 @@ from sklearn.preprocessing import (
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sk_tune._compat import Interval, StrOptions, check_feature_names_in, output_container
-from sk_tune._declaration import COUNT, Documented, parameters
+from sk_tune._declaration import COUNT, Documented, parameters, with_inherited_docs
 from sk_tune._prepare._column_kinds import (
     as_pandas,
     check_table,
@@ -47,6 +47,7 @@ from sk_tune._prepare._formats import read_values
 Floats = npt.NDArray[np.float64]
 
 
+@with_inherited_docs
 class CategoryCodes(Documented, OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """Give each frequent category a code from 1 on, and all others the code 0.
 
@@ -94,11 +95,6 @@ class CategoryCodes(Documented, OneToOneFeatureMixin, TransformerMixin, BaseEsti
             Text in every cell.
         y : None
             Ignored.
-
-        Returns
-        -------
-        CategoryCodes
-            Itself.
         """
         self.encoder_ = OrdinalEncoder(
             min_frequency=self.min_frequency,
@@ -109,29 +105,15 @@ class CategoryCodes(Documented, OneToOneFeatureMixin, TransformerMixin, BaseEsti
         self.n_features_in_ = self.encoder_.n_features_in_
         if hasattr(self.encoder_, "feature_names_in_"):
             self.feature_names_in_ = self.encoder_.feature_names_in_
-        n_rare = [
-            0 if rare is None else len(rare)
-            for rare in self.encoder_.infrequent_categories_
-        ]
+        columns = (self.encoder_.categories_, self.encoder_.infrequent_categories_)
         self.n_categories_ = [
-            len(categories) - rare + 1
-            for categories, rare in zip(self.encoder_.categories_, n_rare, strict=True)
+            len(categories) + 1 - (0 if rare is None else len(rare))
+            for categories, rare in zip(*columns, strict=True)
         ]
         return self
 
     def transform(self, X: Any) -> Floats:
-        """Return codes, whole numbers from 0 on.
-
-        Parameters
-        ----------
-        X : DataFrame or array-like of shape (n_samples, n_features)
-            Text in every cell.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_features)
-            Codes as float64.
-        """
+        """Return codes, whole numbers from 0 on."""
         # scikit-learn gives its infrequent categories the code after the frequent ones.
         codes = self.encoder_.transform(X) + 1
         return np.where(codes < np.array(self.n_categories_), codes, 0.0)
@@ -191,6 +173,7 @@ _HUGE = 1e300
 _HUGEST = np.finfo(np.float64).max
 
 
+@with_inherited_docs
 class SmoothClipScaler(Documented, OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """Centre by the median, scale by the quartiles, and clip smoothly to (-3, 3).
 
@@ -242,11 +225,6 @@ class SmoothClipScaler(Documented, OneToOneFeatureMixin, TransformerMixin, BaseE
             Training rows; NaN is missing.
         y : None
             Ignored.
-
-        Returns
-        -------
-        SmoothClipScaler
-            Itself.
         """
         X = self._checked(X, reset=True)
         low, self.center_, high = _percentiles(X, _QUARTILES)
@@ -258,18 +236,7 @@ class SmoothClipScaler(Documented, OneToOneFeatureMixin, TransformerMixin, BaseE
         return self
 
     def transform(self, X: Any) -> Floats:
-        """Scale and clip.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Rows.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_features)
-            Between -3 and 3; NaN where `X` is.
-        """
+        """Return numbers between -3 and 3; NaN where `X` is."""
         check_is_fitted(self)
         X = self._checked(X, reset=False)
         # Infinity times 0 or over infinity would be NaN.
@@ -438,11 +405,6 @@ class TablePreparer(Documented, TransformerMixin, BaseEstimator):  # type: ignor
         y : None
             Ignored.
 
-        Returns
-        -------
-        TablePreparer
-            Itself.
-
         Raises
         ------
         TableError
@@ -460,26 +422,16 @@ class TablePreparer(Documented, TransformerMixin, BaseEstimator):  # type: ignor
             Training rows.
         y : None
             Ignored.
-
-        Returns
-        -------
-        ndarray or DataFrame of shape (n_samples, n_columns)
-            As ``transform`` returns it.
         """
         return self._output(*self._fit_transform(X))
 
     def transform(self, X: Any) -> Any:
-        """Return the rows as numbers.
+        """Return the rows as float64, without NaN unless `impute_strategy` is None.
 
         Parameters
         ----------
         X : DataFrame or array-like of shape (n_samples, n_features)
             Rows with the columns of ``fit``; a table may lack the columns in ``dropped_``.
-
-        Returns
-        -------
-        ndarray or DataFrame of shape (n_samples, n_columns)
-            float64, without NaN unless `impute_strategy` is None.
 
         Raises
         ------
@@ -499,31 +451,15 @@ class TablePreparer(Documented, TransformerMixin, BaseEstimator):  # type: ignor
         return self._output(self.columns_.transform(values), frame)
 
     def get_feature_names_out(self, input_features: Any = None) -> Array:
-        """Return the names of the output's columns.
-
-        Parameters
-        ----------
-        input_features : array-like of str or None, default=None
-            Checked against the columns of ``fit``.
-
-        Returns
-        -------
-        ndarray of str of shape (n_columns,)
-            Names of the input columns with suffixes, all of them different.
-        """
+        """Return the names of the output's columns: those of the input with suffixes."""
         check_is_fitted(self)
         check_feature_names_in(self, input_features)
-        counts: Counter[str] = Counter()
-        names = []
+        names: dict[str, None] = {}
         for name in self.columns_.get_feature_names_out():
             # Repeated names are numbered.
-            numbered = name
-            while numbered in counts:
-                counts[name] += 1
-                numbered = f"{name}_{counts[name]}"
-            counts[numbered] += 1
-            names.append(numbered)
-        return np.array(names, dtype=object)
+            numbered = (f"{name}_{k}" if k > 1 else name for k in count(1))
+            names[next(new for new in numbered if new not in names)] = None
+        return np.array([*names], dtype=object)
 
     def _fit_transform(self, X: Any) -> tuple[Array, pd.DataFrame]:
         self._validate_params()
@@ -570,15 +506,10 @@ class TablePreparer(Documented, TransformerMixin, BaseEstimator):  # type: ignor
             if self.embeddings and _n_levels(values[name], min_frequency) > max_categories
         ]
         one_hot = [name for name in kinds.categories if name not in codes]
-        scaled, constant = (
-            self._number_steps(len(values)),
-            self.impute_strategy and "constant",
-        )
-        if self.numeric is None:
-            two_values = scaled
-        else:
-            # A missing value becomes 0, at equal distance from both values.
-            two_values = self._filled(MinMaxScaler((-1, 1), clip=True), constant)
+        scaled = self._number_steps(len(values))
+        constant = self.impute_strategy and "constant"
+        # A missing value becomes 0, at equal distance from both values.
+        two_values = self._filled(MinMaxScaler((-1, 1), clip=True), constant)
         # Days without an hour have a constant position in the day.  A missing date becomes
         # the centre of a circle, which favours no position on it.
         circle = FunctionTransformer(circles, feature_names_out=circle_names)
@@ -591,7 +522,7 @@ class TablePreparer(Documented, TransformerMixin, BaseEstimator):  # type: ignor
         )
         blocks = [
             ("numbers", scaled, numbers),
-            ("flags", two_values, flags),
+            ("flags", two_values if self.numeric else scaled, flags),
             ("days", scaled, dates),
             ("circles", turned, turning),
             ("missing", MissingIndicator(features="all"), gaps),

@@ -3,5 +3,3 @@
 """Fitted pipelines and ensembles as one file of numbers and text, without pickle."""
 
 from sk_tune._saving._save import is_savable, load, load_object, save, save_object
-
-__all__ = ["is_savable", "load", "load_object", "save", "save_object"]

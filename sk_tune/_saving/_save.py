@@ -84,10 +84,7 @@ def _named(name: str) -> Any:
 
 
 class Packer:
-    """Encodes a fitted object as JSON, and collects its arrays in `tensors`.
-
-    The training state of networks is packed only `for_training`.
-    """
+    """Encodes a fitted object as JSON, and collects its arrays in `tensors`."""
 
     def __init__(self, *, for_training: bool) -> None:
         self.tensors: dict[str, Tensor] = {}
