@@ -4,13 +4,3 @@
 
 from sk_tune._backend._fleet import CollectingBackend, FleetBackend, Job, asking_nets, fleet
 from sk_tune._backend._session import FleetReport, Recorder
-
-__all__ = [
-    "CollectingBackend",
-    "FleetBackend",
-    "FleetReport",
-    "Job",
-    "Recorder",
-    "asking_nets",
-    "fleet",
-]

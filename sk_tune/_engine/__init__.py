@@ -27,34 +27,3 @@ from sk_tune._engine._train import expected_memory, fitted_estimator, train, tra
 from sk_tune._estimators import Fit
 from sk_tune._fleets import kernel_status
 from sk_tune._training import TimeLimit
-
-__all__ = [
-    "Fit",
-    "FitStore",
-    "FitStream",
-    "Progress",
-    "StoreInfo",
-    "TimeLimit",
-    "Trained",
-    "adopt_skorch",
-    "checkpoint_before",
-    "count_words",
-    "cutting_iterator",
-    "data_fingerprint",
-    "draw_as_fit",
-    "expected_memory",
-    "fitted_estimator",
-    "have_to_start",
-    "is_installed",
-    "kernel_status",
-    "names_in",
-    "outside_blocks",
-    "params_fingerprint",
-    "reason_against_net",
-    "signature",
-    "skip_words",
-    "start_meanwhile",
-    "train",
-    "train_one",
-    "value_fingerprint",
-]

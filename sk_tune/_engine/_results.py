@@ -21,7 +21,7 @@ from sk_tune._engine._digest import array_digest, sha256, value_digest
 from sk_tune._engine._fits import Trained, failed
 from sk_tune._engine._shard import Shard
 from sk_tune._engine._signature import reason_alone
-from sk_tune._engine._store import FitStore, UnfinishedFits, remaining_fit, unfinished_key
+from sk_tune._engine._store import UNFINISHED, FitStore, UnfinishedFits, remaining_fit
 from sk_tune._estimators import (
     Fit,
     LastSeen,
@@ -142,7 +142,7 @@ class StoredFits:
                 self._n_before[key] = len(earlier.history)
         self.loaded = self._found(self._keys)
         self.unfinished = self._found({
-            i: unfinished_key(key) for i, key in self._keys.items() if i not in self.loaded
+            i: key + UNFINISHED for i, key in self._keys.items() if i not in self.loaded
         })
 
     def _found(self, keys: Mapping[int, str]) -> dict[int, Trained]:
@@ -165,7 +165,7 @@ class StoredFits:
         place = None
         if self._store is not None:
             keys = {i: self._keys[i] for i in fits if i in self._keys}
-            place = UnfinishedFits.of(self._store, keys)
+            place = UnfinishedFits(path=str(self._store.path.absolute()), keys=keys)
         groups = [group for group in groups if group]
         return replace(shard, fits=fits, groups=groups, unfinished=place)
 
@@ -177,7 +177,7 @@ class StoredFits:
                 for i, t in trained.items()
                 if i in self._keys and not t.is_cut
             }
-            gone = map(unfinished_key, rows)
+            gone = [key + UNFINISHED for key in rows]
             self._store.save(rows, instead_of=gone, n_before=self._n_before)
 
 

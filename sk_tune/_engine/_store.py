@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Results of fits in a SQLite file, from which an interrupted run continues.
 
-A row holds the result of one fit under the fit's key: JSON, arrays in the safetensors
-format, and a digest of both.  Code in the file is never executed.  A row that does not
-match its digest counts as missing.
+A row holds the result of one fit under the fit's key: compressed JSON, arrays in the
+safetensors format, and a digest of both.  Code in the file is never executed.  A row that
+does not match its digest counts as missing.
 """
 
 import hashlib
@@ -13,10 +13,10 @@ import os
 import socket
 import sqlite3
 import time
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from itertools import groupby
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -36,45 +36,6 @@ from sk_tune._training import (
 from sk_tune._warnings import warn_user
 from sk_tune.exceptions import StoreError, StoreWarning
 
-_BATCHES = "batches"
-
-
-def history_to_columns(history: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return a history in which consecutive batches of equal names form lists of columns.
-
-    >>> history_to_columns([{"epoch": 1, "batches": [{"loss": 0.5}, {"loss": 0.4}]}])
-    [{'epoch': 1, 'batches': [{'loss': [0.5, 0.4]}]}]
-    """
-    records = []
-    for record in history:
-        runs: list[Any] = []
-        for names, run in groupby(record.get(_BATCHES, ()), tuple):
-            members = list(run)
-            # Batches without names have no columns to count.
-            columns = {n: [batch[n] for batch in members] for n in names}
-            runs.append(columns if names else members)
-        records.append({**record, _BATCHES: runs} if _BATCHES in record else record)
-    return records
-
-
-def history_from_columns(history: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Invert :func:`history_to_columns`.
-
-    Raises ValueError if columns have different lengths.
-    """
-    records = []
-    for record in history:
-        batches: list[dict[str, Any]] = []
-        for run in record.get(_BATCHES, ()):
-            if isinstance(run, list):
-                batches += run
-            else:
-                rows = zip(*run.values(), strict=True)
-                batches += [dict(zip(run, row, strict=True)) for row in rows]
-        records.append({**record, _BATCHES: batches} if _BATCHES in record else record)
-    return records
-
-
 SCHEMA_VERSION = 1
 
 # "sktu", which distinguishes our files from other databases.
@@ -86,7 +47,7 @@ _N_KEYS = 500
 _TABLE = """
 CREATE TABLE IF NOT EXISTS fits (
     key TEXT PRIMARY KEY,
-    meta TEXT NOT NULL,
+    meta BLOB NOT NULL,
     arrays BLOB NOT NULL,
     digest TEXT NOT NULL,
     n_epochs INTEGER NOT NULL,
@@ -102,9 +63,11 @@ _INSERT = (
 )
 _DELETE = "DELETE FROM fits WHERE key = ?"
 _PREDICTIONS = "predictions"
+# Most bytes of JSON in a row, which may come from a stranger.
+_MOST_JSON = 2**28
 # sqlite3 decodes messages too, which may quote a damaged file.
 _DATABASE_ERRORS = (sqlite3.Error, UnicodeDecodeError, MemoryError)
-# End of the key of an unfinished fit; such fits are not counted.
+# End of the key of an unfinished fit, which no finished fit has.
 UNFINISHED = " underway"
 
 
@@ -468,21 +431,20 @@ def _cannot(what: str, path: Path, error: object) -> str:
 
 def _write(
     key: str, trained: Trained, state: TrainingState, n_before: int
-) -> tuple[str, str, bytes, str, int, float]:
+) -> tuple[str, bytes, bytes, str, int, float]:
     arrays = arrays_of_state(state)
     if trained.predictions is not None:
         arrays[_PREDICTIONS] = trained.predictions
-    values = values_of_state(state)
-    meta = json.dumps(
-        encode({
-            "state": {**values, "history": history_to_columns(values["history"])},
-            "seconds": trained.seconds,
-            "engine": trained.engine,
-            "solo_reason": trained.solo_reason,
-            # safetensors sorts by name and type.
-            "names": list(arrays),
-        })
-    )
+    values = {
+        "state": values_of_state(state),
+        "seconds": trained.seconds,
+        "engine": trained.engine,
+        "solo_reason": trained.solo_reason,
+        # safetensors sorts by name and type.
+        "names": list(arrays),
+    }
+    # Histories of skorch nets repeat the names of each batch.
+    meta = zlib.compress(json.dumps(encode(values)).encode(), 1)
     # safetensors writes the memory of an array as it is.
     blob = safetensors.numpy.save({n: np.asarray(a, order="C") for n, a in arrays.items()})
     n_epochs = len(state.history) - n_before
@@ -494,14 +456,13 @@ def _read(key: str, meta: Any, blob: Any, digest: Any) -> Trained | None:
     try:
         if _digest(key, meta, blob) != digest:
             return None
-        values, unordered = decode(json.loads(meta)), safetensors.numpy.load(blob)
-        of_state = values["state"]
-        of_state["history"] = history_from_columns(of_state["history"])
+        text = zlib.decompressobj().decompress(meta, _MOST_JSON)
+        values, unordered = decode(json.loads(text)), safetensors.numpy.load(blob)
         arrays = {name: unordered[name] for name in values["names"]}
         predictions = arrays.pop(_PREDICTIONS, None)
         return Trained(
             status="trained",
-            state=state_from_arrays(arrays, of_state),
+            state=state_from_arrays(arrays, values["state"]),
             predictions=predictions,
             message="",
             seconds=float(values["seconds"]),
@@ -514,20 +475,12 @@ def _read(key: str, meta: Any, blob: Any, digest: Any) -> Trained | None:
         return None
 
 
-def _digest(key: str, meta: str, blob: bytes) -> str:
-    digest = hashlib.sha256(key.encode())
-    digest.update(meta.encode())
-    digest.update(blob)
-    return digest.hexdigest()
+def _digest(key: str, meta: bytes, blob: bytes) -> str:
+    return hashlib.sha256(b"".join((key.encode(), meta, blob))).hexdigest()
 
 
 # Seconds between two writes of a fleet; a kill loses at most these and the current epoch.
 SECONDS_BETWEEN = 5.0
-
-
-def unfinished_key(key: str) -> str:
-    """Return the key of an unfinished fit in a store, which no finished fit has."""
-    return key + UNFINISHED
 
 
 def remaining_fit(fit: Fit, state: TrainingState | None) -> Fit:
@@ -551,22 +504,14 @@ class UnfinishedFits:
 
     path: str
     keys: Mapping[int, str]
-    host: str
-    seconds: float
-
-    @classmethod
-    def of(cls, store: FitStore, keys: Mapping[int, str]) -> "UnfinishedFits":
-        """Return the picklable store for fits of this machine's file."""
-        path, host = str(store.path.absolute()), socket.gethostname()
-        return cls(path=path, keys=keys, host=host, seconds=SECONDS_BETWEEN)
+    host: str = field(default_factory=socket.gethostname)
+    seconds: float = field(default_factory=lambda: SECONDS_BETWEEN)
 
     def keep(self, trained: Mapping[int, Trained]) -> None:
         """Overwrite the states of fits, by position and without predictions."""
-        rows = {
-            unfinished_key(self.keys[i]): t for i, t in trained.items() if i in self.keys
-        }
+        rows = {self.keys[i] + UNFINISHED: t for i, t in trained.items() if i in self.keys}
         # A fit that another process has finished needs no checkpoint.
-        ended = {unfinished_key(key): key for key in self.keys.values()}
+        ended = {key + UNFINISHED: key for key in self.keys.values()}
         if not rows or socket.gethostname() != self.host or not Path(self.path).exists():
             return
         try:

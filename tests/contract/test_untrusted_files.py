@@ -18,6 +18,7 @@ import string
 import time
 import warnings
 import zipfile
+import zlib
 from io import BytesIO
 from pathlib import Path
 
@@ -307,7 +308,8 @@ def _rewrite_row(connection, rng, canary):
     """Change a row, with the right digest."""
     rows = connection.execute("SELECT key, meta, arrays FROM fits").fetchall()
     key, meta, blob = rng.choice(rows)
-    meta = json.dumps(_edited(json.loads(meta), rng))
+    meta = json.dumps(_edited(json.loads(zlib.decompress(meta)), rng))
+    meta = zlib.compress(meta.encode())
     blob = _blob(safetensors.numpy.load(blob), rng, canary)
     connection.execute(
         "UPDATE fits SET meta = ?, arrays = ?, digest = ? WHERE key = ?",

@@ -14,15 +14,3 @@ from sk_tune._engine._skorch._net_reasons import (
     reason_against_callbacks,
     reason_against_net,
 )
-
-__all__ = [
-    "NoFleetError",
-    "SkorchFit",
-    "adopt_skorch",
-    "count_words",
-    "cutting_iterator",
-    "draw_as_fit",
-    "reason_against_callbacks",
-    "reason_against_net",
-    "skip_words",
-]
