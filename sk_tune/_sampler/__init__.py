@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Samplers propose candidates, given the scores of earlier ones."""
+"""Samplers propose candidates and learn from their scores."""
 
 from sk_tune._sampler._bayes import BayesSampler
 from sk_tune._sampler._samplers import (

@@ -1,13 +1,12 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Bayesian optimisation with the models and acquisition functions of scikit-optimize.
+"""Bayesian optimisation with the models of scikit-optimize.
 
 scikit-optimize's ``Optimizer`` fits its model three times per point of a batch, repeats
-points, and supports neither branches nor failures; so this module uses its parts without
+points, and supports neither branches nor failures; so this module uses its models without
 it.  The model scores one pool of codes; points are then chosen greedily.  A chosen or
 pending point is assumed to score its mean [1]_: means stay, deviations shrink by
-conditioning.  In a portfolio of acquisition functions, successful ones are used more often
-[2]_.
+conditioning.  A portfolio of acquisition functions prefers successful functions [2]_.
 
 References
 ----------
@@ -19,23 +18,19 @@ References
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.random import RandomState
 from numpy.typing import ArrayLike, NDArray
+from scipy.stats import norm
 from sklearn.base import BaseEstimator
-from skopt.acquisition import gaussian_ei, gaussian_lcb, gaussian_pi
 
 from sk_tune._sampler._samplers import Learner, fill_failed
 from sk_tune._sampler._surrogate import (
     Belief,
-    BoostedQuantiles,
-    GaussianProcess,
     Surrogate,
-    other,
     quiet_and_single,
-    trees,
+    surrogate,
 )
 from sk_tune._space import AnySpace, Candidate, Space
 from sk_tune._types import Seed
@@ -125,20 +120,21 @@ class BayesSampler(Learner):
         self._codes: list[Array] = []
         self._scores: list[float] = []
         self._initial: list[Array] | None = None
-        self._models: dict[str, Surrogate] = {}
-        self._fitted: tuple[int, Surrogate] | None = None
-        self._model_kind(0)
+        self._kind = ""
+        self._model: Surrogate | None = None
+        self._n_fitted = 0
+        self._choose_model(0)
 
     def ask(self, n_points: int) -> list[Candidate]:
         """Return new candidates; fewer, or none, once a finite space is exhausted."""
         rows = self._initial_rows(n_points)
         if len(rows) < n_points:
             scores = fill_failed(np.array(self._scores))
-            is_model_wanted = self._model_kind(len(self._scores)) != "DUMMY"
+            self._choose_model(len(self._scores))
             varies = any(c.dimension.n_categories != 1 for c in self.space.columns)
-            if scores is not None and is_model_wanted and varies:
+            if scores is not None and self._model is not None and varies:
                 with quiet_and_single():
-                    rows += self._model_rows(n_points - len(rows), scores)
+                    rows += self._model_rows(self._model, n_points - len(rows), scores)
         rows += self._random_rows(n_points - len(rows))
         return self.space.decode(np.array(rows)) if rows else []
 
@@ -173,9 +169,11 @@ class BayesSampler(Learner):
                 rows.append(row)
         return rows + self._random_rows(n_due - len(rows))
 
-    def _model_rows(self, n: int, scores: Array) -> list[Array]:
+    def _model_rows(self, model: Surrogate, n: int, scores: Array) -> list[Array]:
         y = _standardised_losses(scores)
-        model = self._model(y)
+        if self._n_fitted != len(y):
+            model.fit(self._features(np.array(self._codes)), y)
+            self._n_fitted = len(y)
         y_opt = float(y.min())
         hedges = self.acq_func == "gp_hedge"
         acquisition = self._hedge.choose(model) if hedges else self.acq_func
@@ -207,30 +205,15 @@ class BayesSampler(Learner):
         )
         return [pool[row] for row in rows]
 
-    def _model(self, y: Array) -> Surrogate:
-        if self._fitted is None or self._fitted[0] != len(y):
-            kind = self._model_kind(len(y))
-            model = self._models[kind]
-            model.fit(self._features(np.array(self._codes)), y)
-            self._models = {kind: model}
-            self._fitted = len(y), model
-        return self._fitted[1]
-
-    def _model_kind(self, n_points: int) -> str:
-        """Return the name of the model for a number of points."""
+    def _choose_model(self, n_points: int) -> None:
+        """Make the model for a number of points, unless it is the present model."""
         model = self.base_estimator
         kind = model.upper() if isinstance(model, str) else "OTHER"
         if kind == "AUTO":
             kind = "GP" if n_points <= _MAX_PROCESS_POINTS else "ET"
-        if kind not in self._models and kind != "DUMMY":
-            if kind == "GP":
-                self._models[kind] = GaussianProcess(self._rng)
-            elif kind in {"ET", "RF"}:
-                self._models[kind] = trees(kind, self._rng)
-            else:
-                regressor = BoostedQuantiles() if kind == "GBRT" else model
-                self._models[kind] = other(regressor, self._rng)
-        return kind
+        if kind != self._kind:
+            self._kind, self._n_fitted = kind, 0
+            self._model = surrogate(kind, model, self._rng)
 
     def _features(self, codes: Array) -> Array:
         """Return codes with categories one-hot encoded."""
@@ -267,27 +250,24 @@ _N_CHANGED = 2.0
 _VARIANCE_FLOOR = 1e-12
 
 
-class _Posterior:
-    """Minimal model for scikit-optimize's acquisition functions."""
-
-    def __init__(self, mean: Array, std: Array) -> None:
-        self._mean, self._std = mean, std
-
-    def predict(self, X: Any, *, return_std: bool) -> tuple[Array, Array]:
-        return self._mean, self._std
+def _gain(mean: Array, std: Array, y_opt: float, xi: float) -> Array:
+    """Return the improvement in standard deviations."""
+    return np.asarray((y_opt - xi - mean) / np.maximum(std, _VARIANCE_FLOOR))
 
 
-# The names are those of scikit-optimize.  A confidence bound has no improvement and hence
-# no margin.
+def _expected_improvement(
+    mean: Array, std: Array, y_opt: float, xi: float, kappa: float
+) -> Array:
+    gain = _gain(mean, std, y_opt, xi)
+    return np.asarray(std * (gain * norm.cdf(gain) + norm.pdf(gain)))
+
+
+# By scikit-optimize's names.  A confidence bound has no improvement and hence no margin.
 ACQUISITIONS: dict[str, _Acquisition] = {
-    "EI": lambda mean, std, y_opt, xi, kappa: np.asarray(
-        gaussian_ei(None, _Posterior(mean, std), y_opt, xi)
-    ),
-    "LCB": lambda mean, std, y_opt, xi, kappa: np.asarray(
-        -gaussian_lcb(None, _Posterior(mean, std), kappa=kappa)
-    ),
-    "PI": lambda mean, std, y_opt, xi, kappa: np.asarray(
-        gaussian_pi(None, _Posterior(mean, std), y_opt, xi)
+    "EI": _expected_improvement,
+    "LCB": lambda mean, std, y_opt, xi, kappa: kappa * std - mean,
+    "PI": lambda mean, std, y_opt, xi, kappa: (
+        (std > 0) * norm.cdf(_gain(mean, std, y_opt, xi))
     ),
 }
 
@@ -325,8 +305,8 @@ def greedy_batch(
     """Return up to `n` positions in a pool to evaluate together.
 
     `value` maps ``(mean, std, y_opt)`` to a value, greater is better; `y_opt` is the best
-    score so far, less is better. Positions with `is_taken` are excluded (it is called for
-    the best ones only); those in `pending` are being evaluated.
+    score so far, less is better. Positions with `is_taken`, which is called for the best
+    positions only, are excluded; points at `pending` positions are being evaluated.
     """
     factors = np.empty((0, len(belief.mean)))
     variance = belief.std**2
@@ -362,7 +342,7 @@ def _condition(
 def _first_free(
     values: Array, free: NDArray[np.bool_], is_taken: Callable[[int], bool]
 ) -> int | None:
-    """Return the best free point; mark it and all better ones as taken."""
+    """Return the best free point; mark it and all better points as taken."""
     for row in np.argsort(-values, kind="stable"):
         if free[row]:
             free[row] = False
@@ -423,7 +403,7 @@ class Hedge:
     ) -> None:
         """Record the favourite point of each function in a pool.
 
-        `features` are those of the pool, (P, F); `value` maps ``(name, belief)`` to values,
+        `features` of the pool are (P, F); `value` maps ``(name, belief)`` to values, where
         greater is better.
         """
         best = [int(np.argmax(value(name, belief))) for name in _PORTFOLIO]

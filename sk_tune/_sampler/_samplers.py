@@ -84,10 +84,7 @@ def announce(sampler: Any, candidates: Sequence[Candidate]) -> None:
 
 
 def fill_failed(scores: Array) -> Array | None:
-    """Return scores with non-finite values replaced by the worst finite one.
-
-    None if none is finite.
-    """
+    """Replace non-finite scores by the worst finite score; None if none is finite."""
     is_finite = np.isfinite(scores)
     if not is_finite.any():
         return None
@@ -147,7 +144,7 @@ _MAX_LISTED = 100_000
 
 
 class Learner:
-    """Base of samplers that propose no candidate twice while new ones remain."""
+    """Base of samplers that repeat no candidate while new candidates remain."""
 
     def __init__(self, space: AnySpace, random_state: Seed) -> None:
         self.space = as_space(space)

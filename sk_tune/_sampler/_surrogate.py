@@ -4,7 +4,7 @@
 
 A belief gives a mean and a standard deviation for each point of a pool, and covariances
 between points. Covariances make batches cheap: after a point is chosen, the uncertainty of
-the others shrinks in closed form, without a second fit.
+all points shrinks in closed form, without a second fit.
 
 Notation: P points in the pool, F features, N training points, T trees; scores are
 standardised and negated, so that less is better, as in scikit-optimize.
@@ -153,6 +153,17 @@ class Fitted:
 Surrogate = GaussianProcess | Fitted
 
 
+def surrogate(kind: str, model: Any, rng: RandomState) -> Surrogate | None:
+    """Return the model of scikit-optimize's name, or a user's `model`; None for a dummy."""
+    if kind == "DUMMY":
+        return None
+    if kind == "GP":
+        return GaussianProcess(rng)
+    if kind in {"ET", "RF"}:
+        return trees(kind, rng)
+    return other(BoostedQuantiles() if kind == "GBRT" else model, rng)
+
+
 def trees(kind: str, rng: RandomState) -> Fitted:
     """Return a forest of scikit-optimize, "ET" (extremely randomised) or "RF"."""
     forest = ExtraTreesRegressor if kind == "ET" else RandomForestRegressor
@@ -183,10 +194,10 @@ class _ForestBelief:
 
 
 def other(regressor: Any, rng: RandomState) -> Fitted:
-    """Return a clone of a user's regressor whose ``predict`` takes ``return_std``.
+    """Return a clone of a regressor that predicts deviations, too.
 
     Its seed comes from `rng` unless it has a `random_state`; its covariances decrease with
-    distance.
+    distance. Raises ValueError if its ``predict`` does not take ``return_std``.
     """
     is_estimator = isinstance(regressor, BaseEstimator) and is_regressor(regressor)
     if not is_estimator or "return_std" not in signature(regressor.predict).parameters:

@@ -149,29 +149,19 @@ class BayesSearchCV(LearningParameters, DispatchParameters, BaseSearch):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
-            Features.
-        y : array-like of shape (n_samples,) or (n_samples, n_outputs), default=None
-            Targets.
         callback : callable, list of callable or None, default=None
             As in scikit-optimize, such as ``skopt.callbacks.DeltaYStopper``: called after
             each round with the ``OptimizeResult`` so far (its ``models`` are empty); a
             callback that returns true ends the search of the current dict.
         **params : dict of str to object
-            Passed to ``fit`` of the estimator, the scorer and the splitter, as in
-            scikit-learn's searches.
-
-        Returns
-        -------
-        self
-            The fitted search.
+            As in the other searches.
 
         Raises
         ------
         ValueError
             If a parameter is invalid, or all fits failed.
         KeyboardInterrupt
-            On Ctrl-C, after the best candidate so far was refitted, if there is one.
+            On Ctrl-C, after a fit of the best candidate so far, if there is one.
         """
         self.__dict__.pop("_optimizer_results", None)
         self._callbacks = list(check_callback(callback) or [])

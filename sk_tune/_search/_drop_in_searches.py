@@ -144,7 +144,14 @@ class RandomizedSearchCV(  # type: ignore[misc]
 
 @parameters
 class _Halving(RungParameters, BaseSearch):
-    """The rungs of a halving search, counted in integers."""
+    """The rungs of a halving search.
+
+    Drop-in for scikit-learn's class of this name.  The resource is samples, a parameter of
+    the estimator, or a network's epochs (``resource="max_epochs"``).  With epochs, promoted
+    candidates continue training in every fold exactly where they stopped, and the
+    learning-rate schedule spans all rungs.  Rungs are counted in integers, so that exact
+    powers of `factor` lose none.
+    """
 
     # scikit-learn considers the last rung only, which has no score if a search ends early.
     _select_best_index = staticmethod(best_of_most)
@@ -254,11 +261,7 @@ class HalvingGridSearchCV(  # type: ignore[misc]
 ):
     """Successive halving over all combinations of listed values.
 
-    Drop-in for scikit-learn's class of this name.  The resource is samples, a parameter of
-    the estimator, or a network's epochs (``resource="max_epochs"``).  With epochs, promoted
-    candidates continue training in every fold exactly where they stopped, and the
-    learning-rate schedule spans all rungs.  Rungs are counted in integers, so that exact
-    powers of `factor` lose none.
+    {description}
 
     Parameters
     ----------
@@ -305,11 +308,7 @@ class HalvingRandomSearchCV(  # type: ignore[misc]
 ):
     """Successive halving over candidates that are drawn at random.
 
-    Drop-in for scikit-learn's class of this name.  The resource is samples, a parameter of
-    the estimator, or a network's epochs (``resource="max_epochs"``).  With epochs, promoted
-    candidates continue training in every fold exactly where they stopped, and the
-    learning-rate schedule spans all rungs.  Rungs are counted in integers, so that exact
-    powers of `factor` lose none.
+    {description}
 
     Parameters
     ----------

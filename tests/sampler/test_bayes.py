@@ -185,7 +185,7 @@ def test_trees_follow_the_process_beyond_a_hundred_points(monkeypatch):
         candidates = sampler.ask(5)
         sampler.tell(candidates, [_square(c) for c in candidates])
         sampler.ask(1)
-        kinds.append(type(sampler._fitted[1]) if sampler._fitted else None)
+        kinds.append(type(sampler._model) if sampler._n_fitted else None)
 
     assert kinds == [None, GaussianProcess, Fitted, Fitted]
     assert bayes._MAX_PROCESS_POINTS == 12
