@@ -5,8 +5,9 @@
 import copy
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -120,16 +121,6 @@ class _Step:
     remedies: frozenset[_Remedy]
     failed: frozenset[_Remedy]
 
-    def taken_back(self, score: float) -> list[AppliedChange]:
-        """Return the changes in reverse, because they led to a lower `score`."""
-        reason = f"the score fell from {self.score:.4g} to {score:.4g}"
-        return [
-            AppliedChange(
-                parameter=c.parameter, before=c.after, after=c.before, reason=reason
-            )
-            for c in reversed(self.changes)
-        ]
-
 
 # Attribute of a target that holds its step until the next call; ``clone`` drops it.
 _STEP = "_applied_step"
@@ -183,47 +174,58 @@ def apply_remedies(findings: Iterable[Finding] | Finding, target: Any) -> Applie
     net__dropout: [0.0, 0.1, 0.3] -> [0.3] (overfits)
     """
     if isinstance(target, Mapping | list | tuple):
-        for steps in _remedies(findings, frozenset()):
-            changed, applied = _changed_space(
-                target, _united(steps), tuples_are_ranges=True
-            )
-            if applied:
-                return Applied(target=changed, changes=tuple(applied))
-        return Applied(target=copy.copy(target), changes=())
-    return _applied(findings, target)
-
-
-def _applied(findings: Iterable[Finding] | Finding, target: Any) -> Applied:
-    """Apply a remedy to an estimator or a search, after reverting a failed remedy."""
+        change = partial(_changed_space, tuples_are_ranges=True)
+        changed, changes, _ = _first_change(change, target, findings, frozenset())
+        return Applied(
+            target=changed if changes else copy.copy(target), changes=tuple(changes)
+        )
     step: _Step | None = vars(target).get(_STEP)
     base, score = target, _score(target)
     failed: frozenset[_Remedy] = frozenset() if step is None else step.failed
-    undone: list[AppliedChange] = []
-    is_given = isinstance(findings, Finding)
-    can_undo = step is not None and step.changes and not is_given
-    if step is not None and can_undo and _is_lower(score, step.score):
-        base, findings, score_before = step.base, step.findings, score
+    reverted: list[AppliedChange] = []
+    can_revert = step is not None and step.changes and not isinstance(findings, Finding)
+    if step is not None and can_revert and _is_lower(score, step.score):
+        # The score that fell is that of the changed target.
+        reason = f"the score fell from {step.score:.4g} to {score or math.nan:.4g}"
+        reverted = [
+            AppliedChange(
+                parameter=c.parameter, before=c.after, after=c.before, reason=reason
+            )
+            for c in reversed(step.changes)
+        ]
+        base, findings, score = step.base, step.findings, step.score
         failed |= step.remedies
-        undone, score = step.taken_back(score_before or math.nan), step.score
-    kept_findings = (findings,) if isinstance(findings, Finding) else tuple(findings)
+    findings = findings if isinstance(findings, Finding) else tuple(findings)
     change = _changed_search if is_search(base) else _changed_estimator
-    changed, remedies = clone(base), frozenset[_Remedy]()
-    changes: list[AppliedChange] = []
-    for steps in _remedies(findings if is_given else kept_findings, failed):
-        changed, changes = change(base, _united(steps))
-        if changes:
-            remedies = frozenset(map(_remedy, steps))
-            break
-    kept_step = _Step(
+    changed, changes, remedies = _first_change(change, base, findings, failed)
+    next_step = _Step(
         base=clone(base),
         score=score,
-        findings=kept_findings,
+        findings=(findings,) if isinstance(findings, Finding) else findings,
         changes=tuple(changes),
         remedies=remedies,
         failed=failed,
     )
-    setattr(changed, _STEP, kept_step)
-    return Applied(target=changed, changes=(*undone, *changes))
+    setattr(changed, _STEP, next_step)
+    return Applied(target=changed, changes=(*reverted, *changes))
+
+
+def _first_change(
+    change: Callable[[Any, list[Change]], tuple[Any, list[AppliedChange]]],
+    base: Any,
+    findings: Iterable[Finding] | Finding,
+    failed: frozenset[_Remedy],
+) -> tuple[Any, list[AppliedChange], frozenset[_Remedy]]:
+    """Return a target after the first remedy with an effect, its changes and remedies."""
+    changed: tuple[Any, list[AppliedChange]] = (base, [])
+    for steps in _remedies(findings, failed):
+        united: dict[str, Change] = {}
+        for each in itertools.chain.from_iterable(steps):
+            united.setdefault(each.parameter, each)
+        changed = change(base, list(united.values()))
+        if changed[1]:
+            return *changed, frozenset(map(_remedy, steps))
+    return *changed, frozenset()
 
 
 def _score(target: Any) -> float | None:
@@ -276,14 +278,6 @@ def _remedies(
             if changes and _remedy(changes) not in failed:
                 yield [changes, *edges]
     yield edges
-
-
-def _united(steps: Iterable[Iterable[Change]]) -> list[Change]:
-    """Return the changes of several remedies, only the first of each parameter."""
-    changes: dict[str, Change] = {}
-    for change in itertools.chain.from_iterable(steps):
-        changes.setdefault(change.parameter, change)
-    return list(changes.values())
 
 
 def _changed_estimator(
@@ -400,10 +394,10 @@ def _changed_space(
 ) -> tuple[Any, list[AppliedChange]]:
     """Change a space; without `prefix`, its parameter names reveal it."""
     if prefix is None:
-        names = [name for name in _names(space) if name.rpartition("__")[2] in _OF_NETWORKS]
-        prefixes = {name[: -len(name.rpartition("__")[2])] for name in names}
+        parts = [name.rpartition("__") for name in _names(space)]
+        prefixes = {step + end for step, end, name in parts if name in _OF_NETWORKS}
         # Parameters of a module do not belong to its network.
-        prefixes = {p for p in prefixes if p.rpartition("module__")[1] == ""}
+        prefixes = {p for p in prefixes if "module__" not in p}
         prefix = prefixes.pop() if len(prefixes) == 1 else None
     # A space has no estimator that could get a scaler.
     changes = [change for change in changes if change.action != PUT_IN_FRONT]
@@ -431,12 +425,9 @@ class _SpaceChanger:
     def completed(self, inner: Mapping[str, Any]) -> dict[str, Any]:
         """Return a changed dictionary, with missing parameters added."""
         target, names = self._changed(inner), set(_names(inner))
-        for change in self.changes:
-            is_value = change.action in {"set", "at least", "at most"}
-            if self.prefix is None or not is_value:
-                continue
-            name = self.prefix + change.parameter
-            if name not in names:
+        for change in self.changes if self.prefix is not None else ():
+            name = f"{self.prefix}{change.parameter}"
+            if name not in names and change.action in {"set", "at least", "at most"}:
                 target[name] = [change.value]
                 self.records.append(_record(name, None, [change.value], change))
         return target
@@ -448,7 +439,7 @@ class _SpaceChanger:
         if isinstance(described, Choice):
             return Choice([(v, self._changed(inner)) for v, inner in described.pairs()])
         for change in self.changes:
-            if name == change.parameter or name.endswith("__" + change.parameter):
+            if f"__{name}".endswith(f"__{change.parameter}"):
                 old = described
                 described = changed_range(
                     old, change, tuples_are_ranges=self.tuples_are_ranges

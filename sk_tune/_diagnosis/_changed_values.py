@@ -57,7 +57,7 @@ def changed_range(described: Any, change: Change, *, tuples_are_ranges: bool = T
     """
     if change.action == "set":
         return [change.value]
-    ends = _range(described, change, tuples_are_ranges)
+    ends = _range(described, change, tuples_are_ranges=tuples_are_ranges)
     if ends is not None:
         low, high = _moved(ends, change)
         if (low, high) == (ends.low, ends.high):
@@ -76,40 +76,29 @@ def changed_range(described: Any, change: Change, *, tuples_are_ranges: bool = T
     return skopt.space.Categorical(changed, name=described.name)
 
 
-def _range(
-    described: Any,
-    change: Change,
-    tuples_are_ranges: bool,  # noqa: FBT001
-) -> _Range | None:
+def _range(described: Any, change: Change, *, tuples_are_ranges: bool) -> _Range | None:
     """Return the ends of a range; None for any other description."""
     if isinstance(described, skopt.space.Real | skopt.space.Integer):
+        low, high, prior = described.low, described.high, described.prior
         kind: Any = type(described)
-        return _Range(
-            described.low,
-            described.high,
-            described.prior == "log-uniform",
-            kind is skopt.space.Integer,
-            partial(kind, prior=described.prior, name=described.name),
-        )
+        make = partial(kind, prior=prior, name=described.name)
+        return _Range(low, high, prior == "log-uniform", kind is skopt.space.Integer, make)
     if hasattr(described, "rvs"):
         name = getattr(getattr(described, "dist", None), "name", "")
         if name not in _DISTRIBUTIONS:
             return None
-        low, high = described.support()
-        is_integer = name == "randint"
-        kind = int if is_integer else float
+        kind = int if name == "randint" else float
+        low, high = map(kind, described.support())
         is_log = name not in {"uniform", "randint"}
-        return _Range(kind(low), kind(high), is_log, is_integer, _DISTRIBUTIONS[name])
+        return _Range(low, high, is_log, kind is int, _DISTRIBUTIONS[name])
     if not isinstance(described, tuple) or not 2 <= len(described) <= 3:
         return None
+    low, high, *others = described
     is_range = tuples_are_ranges or isinstance(described[-1], str)
-    if not is_range or not all(is_number(end) for end in described[:2]):
+    if not (is_range and is_number(low) and is_number(high)):
         return None
-    low, high, *prior = described
-    is_integer = _is_whole(change, low, high)
-    return _Range(
-        low, high, prior == ["log-uniform"], is_integer, lambda a, b: (a, b, *prior)
-    )
+    is_log, whole = others == ["log-uniform"], _is_whole(change, low, high)
+    return _Range(low, high, is_log, whole, lambda a, b: (a, b, *others))
 
 
 _DISTRIBUTIONS: dict[str, Callable[[Any, Any], Any]] = {
@@ -126,8 +115,7 @@ def _changed_list(values: list[Any], change: Change) -> list[Any]:
         return values
     bound = change.value
     if change.action == "multiply":
-        changed = [changed_value(v, change) for v in values]
-        return list(dict.fromkeys(changed))
+        return list(dict.fromkeys(changed_value(v, change) for v in values))
     value = _valid(change.parameter, bound, whole=_is_whole(change, *numbers))
     if change.action == "at least":
         return [v for v in values if v >= bound] or [value]

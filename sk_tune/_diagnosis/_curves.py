@@ -32,8 +32,6 @@ from sk_tune._search_record import fold_layout, granted_resource, search_record
 Floats = npt.NDArray[np.float64]
 
 _CURVES = ("train_loss", "valid_loss", "valid_score")
-# The regressors of this package train on standardised targets.
-_STANDARDISED = 1.0
 
 
 def is_search(source: Any) -> bool:
@@ -131,24 +129,9 @@ def same_network(search: Any, candidate: int) -> list[int]:
 
 
 def curves_of_estimator(estimator: Any) -> Curves:
-    """Return the learning curves by epochs of a fitted network.
+    """Return the learning curves of a fitted network, or of a pipeline that ends in one.
 
-    Parameters
-    ----------
-    estimator : estimator
-        Fitted network, or pipeline that ends in a network.
-
-    Returns
-    -------
-    Curves
-        Curves of one fold.  Without early stopping, the held-out curves are NaN.
-
-    Raises
-    ------
-    TypeError
-        If it is not a network.
-    NotFittedError
-        If it is not fitted.
+    Without early stopping, the held-out curves are NaN. Raises TypeError without a network.
     """
     network = innermost(estimator)
     history = getattr(network, "history_", None)
@@ -200,8 +183,14 @@ def _baseline(network: Any, params: Mapping[str, Any], y: Any) -> float | None:
 
     `params` are a candidate's; the network may have other values.
     """
+    y = None if y is None else np.asarray(y)
     if not any(c.__module__.startswith("sk_tune.") for c in type(network).__mro__):
-        return _baseline_of_criterion(params.get("criterion"), y)
+        criterion = params.get("criterion")
+        name = getattr(criterion, "__name__", type(criterion).__name__)
+        if y is not None and y.ndim == 1 and name in {"CrossEntropyLoss", "NLLLoss"}:
+            return _entropy(y)
+        is_squared = y is not None and name == "MSELoss"
+        return float(np.var(y.astype(float), axis=0).mean()) if is_squared else None
     if not is_classifier(network):
         return _baseline_of_numbers(params.get("loss", "squared_error"), y)
     if y is None:
@@ -209,7 +198,6 @@ def _baseline(network: Any, params: Mapping[str, Any], y: Any) -> float | None:
         classes = getattr(network, "classes_", None)
         n_classes = len(classes) if isinstance(classes, np.ndarray) else 2
         return math.log(max(n_classes, 2))
-    y = np.asarray(y)
     if y.ndim == 2:
         return float(np.mean([_entropy(column) for column in y.T]))
     if params.get("class_weight") is not None:
@@ -220,27 +208,13 @@ def _baseline(network: Any, params: Mapping[str, Any], y: Any) -> float | None:
 def _baseline_of_numbers(loss: str, y: Any) -> float | None:
     """Return the loss of the mean or median of standardised targets."""
     if loss == "squared_error":
-        return _STANDARDISED
+        return 1.0
     if y is None:
         return None
-    columns = np.asarray(y, dtype=np.float64).reshape(len(y), -1)
+    columns = y.astype(np.float64).reshape(len(y), -1)
     scale = columns.std(axis=0)
     errors = np.abs(columns - np.median(columns, axis=0)) / np.where(scale > 0, scale, 1)
-    if loss == "huber":
-        errors = huber(1, errors)
-    return float(errors.mean())
-
-
-def _baseline_of_criterion(criterion: Any, y: Any) -> float | None:
-    """Return the baseline of a skorch net, if its criterion is known."""
-    name = getattr(criterion, "__name__", type(criterion).__name__)
-    if y is None:
-        return None
-    if name in {"CrossEntropyLoss", "NLLLoss"} and np.ndim(y) == 1:
-        return _entropy(y)
-    if name == "MSELoss":
-        return float(np.var(np.asarray(y, dtype=np.float64), axis=0).mean())
-    return None
+    return float((huber(1, errors) if loss == "huber" else errors).mean())
 
 
 def _entropy(labels: Any) -> float:
@@ -273,19 +247,16 @@ def larger_in_search(search: Any, candidate: int) -> Curves | None:
     own_size = size(curves.params)
     if own_size is None:
         return None
-    best: tuple[float, Curves | None] = (math.inf, None)
-    with_curves = set(np.asarray(search.learning_curves_["result_row"]).tolist())
-    for row in sorted(with_curves):
-        _, params = configured(search, row)
-        other_size = size(params)
-        if other_size is None or other_size <= own_size:
+    least, best = math.inf, None
+    for row in sorted(set(np.asarray(search.learning_curves_["result_row"]).tolist())):
+        if (size(configured(search, row)[1]) or 0) <= own_size:
             continue
         other = curves_of(search, row)
         end = float(_filled(other.valid_loss)[:, -1].mean())
         was_long = other.n_epochs >= curves.n_epochs or other.params.get("early_stopping")
-        if was_long and end < best[0]:
-            best = (end, other)
-    return best[1]
+        if was_long and end < least:
+            least, best = end, other
+    return best
 
 
 # Points in each epoch at which the factor of the learning rate is read.
