@@ -332,17 +332,15 @@ _OF_FIT = (
 
 def good_fit(findings: Iterable[Finding]) -> Finding:
     """Return the finding "good fit": passed, or not applicable with the reason."""
-    rule = RULES["good fit"]
-    findings = list(findings)
-    issues = [f.name for f in findings if f.outcome == "issue"]
-    if issues:
+    rule, findings = RULES["good fit"], list(findings)
+    if issues := [f.name for f in findings if f.outcome == "issue"]:
         return rule.not_applicable(f"Issues were found: {', '.join(issues)}.")
     tips = [f for f in findings if f.outcome == "tip" and f.name in _OF_FIT]
-    is_held_out = any(f.name == "overfitting" and f.outcome == "passed" for f in findings)
     names = ", ".join(f.name for f in tips)
     if any(f.severity != "low" for f in tips):
         return rule.not_applicable(f"Not decided; see the tips on: {names}.")
-    if not is_held_out and "overfitting" not in {f.name for f in tips}:
+    checked = {f.name for f in tips} | {f.name for f in findings if f.outcome == "passed"}
+    if "overfitting" not in checked:
         return rule.not_applicable(
             "Without a held-out loss, overfitting cannot be checked. Diagnose a search, "
             "such as GridSearchCV(net, {}, cv=5), or fit the network with "

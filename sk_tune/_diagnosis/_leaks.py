@@ -133,8 +133,8 @@ def _score_alone(column: "pd.Series[Any]", y: Array, is_classification: bool) ->
     tree: Any = DecisionTreeRegressor(max_leaf_nodes=128, random_state=0)
     if is_classification:
         tree = DecisionTreeClassifier(max_leaf_nodes=16, random_state=0)
-        if np.unique(y, return_counts=True)[1].min() >= 3:
-            folds = StratifiedKFold(3)
+        is_frequent = np.unique(y, return_counts=True)[1].min() >= 3
+        folds = StratifiedKFold(3) if is_frequent else folds
     # scikit-learn's cross_val_score takes twice as long here.
     scores = [
         tree.fit(values[train], y[train]).score(values[test], y[test])
@@ -242,21 +242,18 @@ def check_outliers(table: LeakTable) -> Finding:
     targets: dict[str, pd.Series] = {}
     if not table.is_classification:
         flat = pd.DataFrame(table.y.reshape(len(table.y), -1))
-        targets = {
-            "the target" if flat.shape[1] == 1 else f"target {k}": flat[k] for k in flat
-        }
-    by_column = {
-        name: outliers_of(values) for name, values in {**columns, **targets}.items()
-    }
-    checked = {name: one for name, one in by_column.items() if one is not None}
+        is_one = flat.shape[1] == 1
+        targets = {"the target" if is_one else f"target {k}": flat[k] for k in flat}
+    by_column = {n: outliers_of(values) for n, values in {**columns, **targets}.items()}
+    checked = {name: outliers for name, outliers in by_column.items() if outliers}
     if not checked:
         return rule.not_applicable("No column has many different numbers.")
-    with_outliers = {name: one for name, one in checked.items() if one.rows.any()}
-    furthest = max(one.furthest for one in checked.values())
+    with_outliers = {name: o for name, o in checked.items() if o.rows.any()}
+    furthest = max(outliers.furthest for outliers in checked.values())
     evidence = {"columns": len(with_outliers), "furthest": furthest}
     if not with_outliers:
         return rule.passed("No value is far from the rest of its column.", evidence)
-    part = float(np.any([one.rows for one in with_outliers.values()], axis=0).mean())
+    part = float(np.any([o.rows for o in with_outliers.values()], axis=0).mean())
     evidence |= {"share": part, "widened": max(o.widened for o in with_outliers.values())}
     names = sorted(with_outliers, key=lambda name: -with_outliers[name].furthest)
     is_in_target = any(name in targets for name in names)
@@ -336,53 +333,47 @@ FEWEST_GROUPS = 10
 
 def check_groups(table: LeakTable, groups: Any = None) -> Finding:
     """Check for groups with samples on both sides of a split."""
-    rule = RULES["groups across folds"]
-    name = None
+    rule, name = RULES["groups across folds"], None
     if groups is None:
-        # A column with the name and values of an identity.
-        for column in table.X.columns:
-            n_values = table.X[column].nunique()
-            is_named = _IDENTITY.fullmatch(str(column)) is not None
-            repeats = len(table.X) / max(1, n_values)
-            if is_named and n_values >= FEWEST_GROUPS and repeats >= FEWEST_REPEATS:
-                name = str(column)
-                break
-        else:
+        name = next((n for n in table.X.columns if _is_identity(n, table.X[n])), None)
+        if name is None:
             return rule.not_applicable(
                 "No groups were passed, and no column looks like a group."
             )
-    values = np.asarray(pd.factorize(table.X[name] if name else pd.Series(groups))[0])
+        groups = table.X[name]
+    values = np.asarray(pd.factorize(pd.Series(groups))[0])
     shared = [np.isin(values[test], values[train]) for train, test in table.folds]
     part = float(np.mean(np.concatenate(shared)))
     evidence = {"share": part, "groups": float(len(np.unique(values)))}
     if part < LEAST_SHARE:
         return rule.passed("No group is on both sides of a split.", evidence)
     remedy = "Split by group: cv=GroupKFold() or StratifiedGroupKFold(), and groups=…"
+    said = f"{share(part)} of the test rows belong to a group that is also in the training"
     if name is None:
-        return rule.issue(
-            "high",
-            f"{share(part)} of the test rows belong to a group that is also in the "
-            "training rows.",
-            evidence,
-            remedy,
-        )
+        return rule.issue("high", f"{said} rows.", evidence, remedy)
     return rule.tip(
         "medium",
-        f"The column {name!r} looks like a group, and {share(part)} of the test rows "
-        "belong to a group that is also in the training rows.",
+        f"The column {str(name)!r} looks like a group, and {said} rows.",
         evidence,
-        f"If new data will have new values of {name!r}: {remedy}",
+        f"If new data will have new values of {str(name)!r}: {remedy}",
     )
+
+
+def _is_identity(name: Any, column: "pd.Series[Any]") -> bool:
+    """Return whether a column has the name and values of an identity."""
+    n_values = column.nunique()
+    is_repeated = len(column) >= FEWEST_REPEATS * max(1, n_values)
+    is_named = _IDENTITY.fullmatch(str(name)) is not None
+    return is_named and is_repeated and n_values >= FEWEST_GROUPS
 
 
 def check_times(table: LeakTable, times: Any = None) -> Finding:
     """Check for training samples that are later than the samples they are tested on."""
-    rule = RULES["future in the training rows"]
-    name, when = None, None if times is None else pd.Series(times).infer_objects()
+    rule, name = RULES["future in the training rows"], None
+    when = None if times is None else pd.Series(times).infer_objects()
     if when is None:
         columns = ((column, _as_dates(table.X[column])) for column in table.X.columns)
-        dates = ((column, values) for column, values in columns if values is not None)
-        name, when = next(dates, (None, None))
+        name, when = next((pair for pair in columns if pair[1] is not None), (None, None))
     if when is None:
         return rule.not_applicable("No times were passed, and no column has dates.")
     rank = when.rank(method="dense").to_numpy()
@@ -395,11 +386,9 @@ def check_times(table: LeakTable, times: Any = None) -> Finding:
     said = f"{share(part)} of the test rows are older than a training row"
     if name is None:
         return rule.issue("high", f"{said}.", evidence, remedy)
+    said += f", according to the column {name!r}."
     return rule.tip(
-        "medium",
-        f"{said}, according to the column {name!r}.",
-        evidence,
-        f"If the model will predict the future: {remedy}",
+        "medium", said, evidence, f"If the model will predict the future: {remedy}"
     )
 
 

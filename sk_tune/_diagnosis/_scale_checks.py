@@ -72,33 +72,46 @@ def check_scale(
     rule = RULES["features not scaled"]
     if scale is None:
         return rule.not_applicable("The scale of the features is unknown. Pass X.")
-    level = np.hypot(scale.mean, scale.std)
+    names, level = scale.names, np.hypot(scale.mean, scale.std)
     # Indicators and counts that are mostly 0 may have any spread.
     spread = np.where(scale.bulk > 0, scale.std, np.nan)
-    has_spread = bool(np.isfinite(spread).any())
-    smallest = float(np.nanmin(spread)) if has_spread else 1.0
+    has_spread = np.isfinite(spread)
     offsets = np.nan_to_num(np.abs(scale.mean) / spread)
     offsets[np.abs(scale.mean) < 1] = 0.0
     tails = np.nan_to_num(spread / scale.bulk)
+    ratio = float(scale.std.max() / np.nanmin(spread)) if has_spread.any() else 1.0
     evidence = {
         "level": float(level.max()),
-        "std_ratio": float(scale.std.max()) / smallest if has_spread else 1.0,
+        "std_ratio": ratio,
         "offset": float(offsets.max()),
         "tail": float(tails.max()),
     }
+    causes, is_extreme, largest = [], False, int(level.argmax())
     # Normalisation after the first layer removes a level that all features share.
     ignores_level = params.get("normalization") in {"batch", "layer"}
-    causes, is_extreme = _causes(scale, level, spread, offsets, evidence, ignores_level)
+    if level[largest] > _HIGH_LEVEL[0] and not ignores_level:
+        causes.append(f"{names[largest]!r} has a root mean square of {level[largest]:.3g}")
+        is_extreme = level[largest] > _HIGH_LEVEL[1]
+    is_small = level[largest] < _LOW_LEVEL and 2 * has_spread.sum() > len(names)
+    if is_small and not ignores_level:
+        causes.append(f"the largest root mean square is {level[largest]:.3g}")
+    if ratio > _RATIO[0]:
+        low, high = names[int(np.nanargmin(spread))], names[int(scale.std.argmax())]
+        said = f"the standard deviation of {high!r} is {ratio:.3g} times that of {low!r}"
+        causes.append(said)
+        is_extreme |= ratio > _RATIO[1]
+    if not causes and evidence["offset"] > _OFFSET:
+        causes.append(
+            f"the mean of {names[int(offsets.argmax())]!r} is {evidence['offset']:.3g} "
+            "standard deviations from 0"
+        )
+        is_extreme = True
     if not causes:
         return _check_tails(scale, tails, evidence)
-    suffers = any(
-        f.outcome == "issue" or (f.outcome == "tip" and f.severity != "low")
-        for f in others
-        if f.name in (_FAILURES if may_normalise else _CONSEQUENCES)
-    )
+    consequences = _FAILURES if may_normalise else _CONSEQUENCES
+    suffers = any(f.name in consequences for f in others if _is_serious(f))
     is_issue = suffers or (is_extreme and not may_normalise)
-    make = rule.issue if is_issue else rule.tip
-    return make(
+    return (rule.issue if is_issue else rule.tip)(
         "high" if is_issue else "low" if may_normalise else "medium",
         f"The network's features are not scaled: {' and '.join(causes)}.",
         evidence,
@@ -107,40 +120,9 @@ def check_scale(
     )
 
 
-def _causes(
-    scale: InputScale,
-    level: Any,
-    spread: Any,
-    offsets: Any,
-    evidence: Mapping[str, float],
-    ignores_level: bool,  # noqa: FBT001
-) -> tuple[list[str], bool]:
-    """Return the unusual properties of the features, and whether any is extreme."""
-    causes, names = [], scale.names
-    largest, is_extreme = int(level.argmax()), False
-    if not ignores_level and level[largest] > _HIGH_LEVEL[0]:
-        causes.append(f"{names[largest]!r} has a root mean square of {level[largest]:.3g}")
-        is_extreme |= level[largest] > _HIGH_LEVEL[1]
-    elif (
-        not ignores_level
-        and level[largest] < _LOW_LEVEL
-        and 2 * np.isfinite(spread).sum() > len(names)
-    ):
-        causes.append(f"the largest root mean square is {level[largest]:.3g}")
-    if evidence["std_ratio"] > _RATIO[0]:
-        low, high = names[int(np.nanargmin(spread))], names[int(scale.std.argmax())]
-        causes.append(
-            f"the standard deviation of {high!r} is {evidence['std_ratio']:.3g} times "
-            f"that of {low!r}"
-        )
-        is_extreme |= evidence["std_ratio"] > _RATIO[1]
-    if not causes and evidence["offset"] > _OFFSET:
-        causes.append(
-            f"the mean of {names[int(offsets.argmax())]!r} is {evidence['offset']:.3g} "
-            "standard deviations from 0"
-        )
-        is_extreme = True
-    return causes, bool(is_extreme)
+def _is_serious(finding: Finding) -> bool:
+    is_tip = finding.outcome == "tip" and finding.severity != "low"
+    return is_tip or finding.outcome == "issue"
 
 
 def _check_tails(scale: InputScale, tails: Any, evidence: Mapping[str, float]) -> Finding:
@@ -181,14 +163,13 @@ def _scalers(scale: InputScale, *, has_tails: bool) -> Steps:
     quantiles = QuantileTransformer(n_quantiles=100, output_distribution="normal")
     scalers = [standard] if scale.is_sparse else [standard, quantiles]
     reason = "the features have heavy tails" if has_tails else "the features are not scaled"
-    return tuple(
-        (
-            Change(
-                parameter=type(scaler).__name__.lower(),
-                action=PUT_IN_FRONT,
-                value=scaler,
-                reason=reason,
-            ),
+    changes = [
+        Change(
+            parameter=type(scaler).__name__.lower(),
+            action=PUT_IN_FRONT,
+            value=scaler,
+            reason=reason,
         )
-        for scaler in (reversed(scalers) if has_tails else scalers)
-    )
+        for scaler in scalers[:: -1 if has_tails else 1]
+    ]
+    return tuple((change,) for change in changes)
