@@ -8,6 +8,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
+from numpy.typing import ArrayLike
+
+from sk_tune._types import Features
+
 if TYPE_CHECKING:
     from sk_tune._diagnosis import Finding
 
@@ -19,8 +23,8 @@ def report(
     search: Any,
     path: None = None,
     *,
-    X: Any = None,
-    y: Any = None,
+    X: Features | None = None,
+    y: ArrayLike | None = None,
     title: str = "",
     extra_checks: "Sequence[Callable[[Any], Finding]]" = (),
     sections: Mapping[str, Any] | None = None,
@@ -32,8 +36,8 @@ def report(
     search: Any,
     path: str | Path,
     *,
-    X: Any = None,
-    y: Any = None,
+    X: Features | None = None,
+    y: ArrayLike | None = None,
     title: str = "",
     extra_checks: "Sequence[Callable[[Any], Finding]]" = (),
     sections: Mapping[str, Any] | None = None,
@@ -44,8 +48,8 @@ def report(
     search: Any,
     path: str | Path | None = None,
     *,
-    X: Any = None,
-    y: Any = None,
+    X: Features | None = None,
+    y: ArrayLike | None = None,
     title: str = "",
     extra_checks: "Sequence[Callable[[Any], Finding]]" = (),
     sections: Mapping[str, Any] | None = None,

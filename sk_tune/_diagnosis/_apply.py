@@ -174,8 +174,8 @@ def apply_remedies(findings: Iterable[Finding] | Finding, target: Any) -> Applie
     net__dropout: [0.0, 0.1, 0.3] -> [0.3] (overfits)
     """
     if isinstance(target, Mapping | list | tuple):
-        change = partial(_changed_space, tuples_are_ranges=True)
-        changed, changes, _ = _first_change(change, target, findings, frozenset())
+        of_space = partial(_changed_space, tuples_are_ranges=True)
+        changed, changes, _ = _first_change(of_space, target, findings, frozenset())
         return Applied(
             target=changed if changes else copy.copy(target), changes=tuple(changes)
         )

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from numpy.typing import ArrayLike
 from scipy.stats import t as student
 from sklearn.base import is_classifier, is_regressor
 
@@ -74,6 +75,7 @@ from sk_tune._search_record import (
     search_record,
 )
 from sk_tune._space import as_space
+from sk_tune._types import Features
 
 Floats = npt.NDArray[np.float64]
 
@@ -97,11 +99,11 @@ _CHECKS_OF_CURVES: _Checks = {
 
 def diagnose(
     source: Any,
-    X: Any = None,
-    y: Any = None,
+    X: Features | None = None,
+    y: ArrayLike | None = None,
     *,
-    groups: Any = None,
-    times: Any = None,
+    groups: ArrayLike | None = None,
+    times: ArrayLike | None = None,
     result_row: int | None = None,
     extra_checks: Sequence[Callable[[Any], Finding]] = (),
 ) -> tuple[Finding, ...]:

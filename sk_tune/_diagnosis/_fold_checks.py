@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from numpy.typing import ArrayLike
 from scipy.stats import t as student
 from sklearn.base import is_classifier
 from sklearn.model_selection import check_cv, cross_val_score
@@ -29,6 +30,7 @@ from sk_tune._diagnosis._remedies import (
     more_steps,
     regularise,
 )
+from sk_tune._types import Features, Folds, Scoring
 
 Floats = npt.NDArray[np.float64]
 
@@ -256,13 +258,13 @@ def check_more_data(curve: SampleCurve) -> Finding:
 
 def try_without_fold(
     estimator: Any,
-    X: Any,
-    y: Any,
+    X: Features,
+    y: ArrayLike,
     *,
     fold: int,
-    cv: Any = None,
-    groups: Any = None,
-    scoring: Any = None,
+    cv: Folds = None,
+    groups: ArrayLike | None = None,
+    scoring: Scoring = None,
 ) -> Finding:
     """Test whether the score on other folds rises without the rows of one fold.
 

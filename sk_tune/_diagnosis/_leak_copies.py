@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from numpy.typing import ArrayLike
 from pandas.util import hash_pandas_object
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
@@ -38,6 +39,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.multiclass import type_of_target
 
 from sk_tune._diagnosis._findings import RULES, Finding, share
+from sk_tune._types import Features
 
 Array = npt.NDArray[Any]
 
@@ -112,7 +114,7 @@ _ROUNDING = 1e-6
 CHANCE, CHANCE_TO_GROUP = 1e-3, 0.02
 
 
-def group_copies(X: Any, y: Any = None) -> Ints:
+def group_copies(X: Features, y: ArrayLike | None = None) -> Ints:
     """Return groups in which copies of a case share a number.
 
     Parameters

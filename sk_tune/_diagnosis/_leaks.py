@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from numpy.typing import ArrayLike
 from scipy.stats import norm
 from sklearn.feature_selection import f_classif, f_regression
 from sklearn.model_selection import KFold, StratifiedKFold, check_cv
@@ -35,6 +36,7 @@ from sk_tune._diagnosis._leak_copies import (
 )
 from sk_tune._splits import as_times
 from sk_tune._text import listed
+from sk_tune._types import Features, Folds
 
 Array = npt.NDArray[Any]
 
@@ -410,12 +412,12 @@ def _as_dates(column: "pd.Series[Any]") -> "pd.Series[Any] | None":
 
 
 def find_leaks(
-    X: Any,
-    y: Any,
+    X: Features,
+    y: ArrayLike,
     *,
-    cv: Any = None,
-    groups: Any = None,
-    times: Any = None,
+    cv: Folds = None,
+    groups: ArrayLike | None = None,
+    times: ArrayLike | None = None,
     is_classification: bool | None = None,
 ) -> tuple[Finding, ...]:
     """Check data and folds for leaks of test rows into training, and for outliers.
@@ -469,16 +471,17 @@ def find_leaks(
     ["The column 'column 4' is the target in another encoding."]
     """
     check_consistent_length(X, y, groups, times)
+    targets = np.asarray(y)
     if is_classification is None:
-        is_classification = holds_classes(np.asarray(y))
+        is_classification = holds_classes(targets)
     splitter = check_cv(5 if cv is None else cv, y, classifier=is_classification)
     with warnings.catch_warnings():
         # The check of groups reports splitters that ignore groups; their warning is
         # redundant.
         warnings.filterwarnings("ignore", "The groups parameter is ignored")
-        folds = list(splitter.split(np.zeros(len(y)), y, groups))
+        folds = list(splitter.split(np.zeros(len(targets)), y, groups))
     table = LeakTable(
-        X=as_frame(X), y=np.asarray(y), is_classification=is_classification, folds=folds
+        X=as_frame(X), y=targets, is_classification=is_classification, folds=folds
     )
     return Findings((
         check_duplicates(table),

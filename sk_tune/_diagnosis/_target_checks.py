@@ -2,9 +2,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Checks of the target: whether its classes are equally frequent."""
 
-from typing import Any
-
 import numpy as np
+from numpy.typing import ArrayLike
 
 from sk_tune._diagnosis._findings import RULES, Finding, share
 
@@ -17,7 +16,7 @@ _REMEDY = (
 )
 
 
-def check_classes(y: Any) -> Finding:
+def check_classes(y: ArrayLike) -> Finding:
     """Check whether a class is much rarer than an even share of the rows.
 
     Parameters

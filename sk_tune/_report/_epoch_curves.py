@@ -4,7 +4,7 @@
 
 import re
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +29,9 @@ from sk_tune._report._drawing import (
     set_y_label,
 )
 from sk_tune._report._search_trials import curve_table, trials_of
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 Floats = npt.NDArray[np.float64]
 
@@ -139,7 +142,7 @@ class EpochCurveDisplay:
 
     def plot(
         self,
-        ax: Any = None,
+        ax: "Axes | None" = None,
         *,
         quantity: str = "loss",
         title: str | None = None,
@@ -170,7 +173,7 @@ class EpochCurveDisplay:
             If `quantity` is another.
         """
         check_choice("quantity", quantity, ("loss", "score"))
-        ax = new_axes(self, ax)
+        axes: Any = new_axes(self, ax)
         curves = {"valid": self.curves.valid_score}
         if quantity == "loss":
             curves = {"train": self.curves.train_loss, "valid": self.curves.valid_loss}
@@ -183,16 +186,16 @@ class EpochCurveDisplay:
             epochs, style = summary.epochs.astype(int), {**_LINES[name], **(line_kw or {})}
             if np.count_nonzero(np.isfinite(summary.mean)) == 1:
                 style = {"marker": "o", **style}
-            (self.lines_[name],) = ax.plot(epochs, summary.mean, **style)
+            (self.lines_[name],) = axes.plot(epochs, summary.mean, **style)
             if not np.isnan(summary.low).all():
                 shade = {"color": style["color"], "alpha": 0.18, "linewidth": 0.0}
-                self.bands_[name] = ax.fill_between(
+                self.bands_[name] = axes.fill_between(
                     epochs, summary.low, summary.high, **{**shade, **(band_kw or {})}
                 )
         if quantity == "loss" and needs_log(list(curves.values())):
-            ax.set_yscale("log")
+            axes.set_yscale("log")
         if self.chosen_epoch is not None:
-            ax.axvline(
+            axes.axvline(
                 self.chosen_epoch,
                 color=COLORS["black"],
                 linestyle=":",
@@ -200,18 +203,23 @@ class EpochCurveDisplay:
                 label=f"Chosen epoch: {self.chosen_epoch}",
                 zorder=1,
             )
-        ax.set_xlabel("Epoch")
-        set_y_label(ax, self.loss_name if quantity == "loss" else self.score_name)
-        ax.xaxis.get_major_locator().set_params(integer=True)
+        axes.set_xlabel("Epoch")
+        set_y_label(axes, self.loss_name if quantity == "loss" else self.score_name)
+        axes.xaxis.get_major_locator().set_params(integer=True)
         # Epochs start at 1; a margin would show epoch 0.
         n_epochs = self.curves.n_epochs
         margin = 0.02 * max(n_epochs - 1, 25)
-        ax.set_xlim(1 - margin, n_epochs + margin)
-        return finish(self, ax, self._title() if title is None else title)
+        axes.set_xlim(1 - margin, n_epochs + margin)
+        return finish(self, axes, self._title() if title is None else title)
 
     @classmethod
     def from_search(
-        cls, search: Any, result_row: int | None = None, *, ax: Any = None, **kwargs: Any
+        cls,
+        search: Any,
+        result_row: int | None = None,
+        *,
+        ax: "Axes | None" = None,
+        **kwargs: Any,
     ) -> Self:
         """Draw the curves of a candidate of a search.
 
@@ -255,7 +263,9 @@ class EpochCurveDisplay:
         return display.plot(ax=ax, **kwargs)
 
     @classmethod
-    def from_estimator(cls, estimator: Any, *, ax: Any = None, **kwargs: Any) -> Self:
+    def from_estimator(
+        cls, estimator: Any, *, ax: "Axes | None" = None, **kwargs: Any
+    ) -> Self:
         """Draw the curves of a fitted network.
 
         Parameters

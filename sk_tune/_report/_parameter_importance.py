@@ -21,7 +21,7 @@ References
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial, reduce
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -37,6 +37,9 @@ from sk_tune._report._drawing import (
 )
 from sk_tune._report._search_trials import Parameter, parameters_of, trials_of
 from sk_tune._text import counted
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -344,7 +347,7 @@ class HyperparameterImportanceDisplay:
 
     def plot(
         self,
-        ax: Any = None,
+        ax: "Axes | None" = None,
         *,
         max_parameters: int = 12,
         title: str | None = None,
@@ -368,28 +371,28 @@ class HyperparameterImportanceDisplay:
         self
             With the artists as attributes.
         """
-        ax = new_axes(self, ax)
+        axes: Any = new_axes(self, ax)
         importance = self.importance
         order = importance.order[:max_parameters]
         self.total_bars_ = self.main_bars_ = self.noise_line_ = None
         handles: list[Any] = []
         if importance.is_conclusive:
-            handles = self._draw(ax, order, bar_kw or {})
+            handles = self._draw(axes, order, bar_kw or {})
         else:
             why = "no bars: their lengths\nwould be chance"
-            middle = {"ha": "center", "va": "center", "transform": ax.transAxes}
-            ax.text(0.5, 0.5, why, color=COLORS["black"], fontsize="small", **middle)
+            middle = {"ha": "center", "va": "center", "transform": axes.transAxes}
+            axes.text(0.5, 0.5, why, color=COLORS["black"], fontsize="small", **middle)
         # Names take less than half of the width.
-        n_characters = max(8, int(0.4 * label_width(ax, "small")))
+        n_characters = max(8, int(0.4 * label_width(axes, "small")))
         names = [shortened(importance.labels[i], n_characters) for i in order]
-        height = 72.0 * ax.bbox.height / ax.figure.dpi / max(1, len(order))
+        height = 72.0 * axes.bbox.height / axes.figure.dpi / max(1, len(order))
         size = min(8.3, max(6.0, 0.6 * height))
-        ax.set_yticks(np.arange(len(order)), names, fontsize=size)
-        ax.set_ylim(len(order) - 0.4, -0.6)
+        axes.set_yticks(np.arange(len(order)), names, fontsize=size)
+        axes.set_ylim(len(order) - 0.4, -0.6)
         longest = importance.high[order].max(initial=0.0) * importance.is_conclusive
-        ax.set_xlim(0.0, max(1.0, 1.03 * float(longest)))
-        ax.set_xlabel("Share of variance")
-        return finish(self, ax, importance.message if title is None else title, handles)
+        axes.set_xlim(0.0, max(1.0, 1.03 * float(longest)))
+        axes.set_xlabel("Share of variance")
+        return finish(self, axes, importance.message if title is None else title, handles)
 
     def _draw(self, ax: Any, order: list[int], bar_kw: dict[str, Any]) -> list[Any]:
         """Draw the shares, and return the artists of the legend."""
@@ -430,7 +433,7 @@ class HyperparameterImportanceDisplay:
         *,
         metric: str | None = None,
         random_state: int = 0,
-        ax: Any = None,
+        ax: "Axes | None" = None,
         **kwargs: Any,
     ) -> Self:
         """Draw the bars of a search.

@@ -3,7 +3,7 @@
 """Curves of all candidates of a search, and the rungs at which they were dropped."""
 
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,9 @@ from sk_tune._report._epoch_curves import fold_summary, loss_name, score_name
 from sk_tune._report._search_trials import Trials, curve_table, trials_of
 from sk_tune._search_record import grants_epochs
 from sk_tune._text import counted
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 Floats = npt.NDArray[np.float64]
 
@@ -135,7 +138,7 @@ class RungDisplay:
 
     def plot(
         self,
-        ax: Any = None,
+        ax: "Axes | None" = None,
         *,
         title: str | None = None,
         line_kw: dict[str, Any] | None = None,
@@ -156,7 +159,9 @@ class RungDisplay:
         self
             With the artists as attributes.
         """
-        ax, curves, lines = new_axes(self, ax), self.curves, {}
+        axes: Any = new_axes(self, ax)
+        curves = self.curves
+        lines: dict[int, Any] = {}
         for kind, style in _STYLES.items():
             for number, curve in enumerate(c for c in curves if self._kind(c) == kind):
                 is_point = len(curve.values) == 1 and kind != "Dropped"
@@ -167,16 +172,16 @@ class RungDisplay:
                     # The legend has one line of each kind.
                     "label": f"_{kind}" if number else kind,
                 }
-                (lines[curve.row],) = ax.plot(curve.resources, curve.values, **options)
+                (lines[curve.row],) = axes.plot(curve.resources, curve.values, **options)
         handles = [line for line in lines.values() if not line.get_label().startswith("_")]
         self.lines_ = dict(sorted(lines.items()))
-        self._set_axes(ax)
+        self._set_axes(axes)
         if title is None:
             title = counted(len(curves), "candidate")
             if self.trials.resource is not None:
                 n_end = sum(curve.survives for curve in curves)
                 title += f", {n_end} trained to the end"
-        return finish(self, ax, title, handles)
+        return finish(self, axes, title, handles)
 
     @classmethod
     def from_search(
@@ -185,7 +190,7 @@ class RungDisplay:
         *,
         quantity: str = "score",
         metric: str | None = None,
-        ax: Any = None,
+        ax: "Axes | None" = None,
         **kwargs: Any,
     ) -> Self:
         """Draw the curves of a search.
