@@ -422,11 +422,11 @@ def _pieces(
     """Cut groups; work of less than `share` seconds is not cut for balance."""
     pieces = []
     for signature, members in groups.items():
-        plan = plans[signature]
-        n_pieces = least = math.ceil(len(members) / plan.per_shard)
+        cut = plans[signature]
+        n_pieces = least = math.ceil(len(members) / cut.per_shard)
         if not sum(costs[i] for i in members) < share < math.inf:
             n_pieces = min(n_workers * math.ceil(least / n_workers), len(members))
-        if plan.fold_bytes > _LARGE_FOLD:
+        if cut.fold_bytes > _LARGE_FOLD:
             # Order fits by fold, so that a shard has few folds.
             folds: dict[Any, list[int]] = {}
             for i in members:

@@ -107,7 +107,7 @@ class CompiledEpoch:
         self._networks = np.zeros(len(networks), STRUCTS["Network"])
         # Keeps alive the memory that epoch.c reads by address.
         self._alive: list[Any] = []
-        self._plan = self._plan_of(layers)
+        self._shared = self._shared_settings(layers)
         self._fill_settings(networks)
         self._fill_parts(layers)
         # Monitor samples in a form that epoch.c can read.
@@ -240,20 +240,20 @@ class CompiledEpoch:
         networks["batches"] = _addresses(batches)
         longest = 0 if predicts else int(networks["n_monitored"].max(initial=0))
         n_per_epoch = max(1, int(networks["n_per_epoch"].min()))
-        most, plan = int(batches.max()), self._plan
+        most, shared = int(batches.max()), self._shared
         seconds = self._seconds_of(most, 1, longest / n_per_epoch)
         seconds *= -(-len(networks) // self._n_threads)
         start, at_once = 0, max(1, int(_SECONDS_PER_CALL / seconds))
         size = self._like.element_size()
-        plan["most_samples"] = max(most, min(longest, _CHUNK))
-        n_dropped = 0 if predicts or not plan["has_dropout"][0] else self._n_dropped
+        shared["most_samples"] = max(most, min(longest, _CHUNK))
+        n_dropped = 0 if predicts or not shared["has_dropout"][0] else self._n_dropped
         positions = dropout_positions(most * n_dropped, self._like.device)
         while start < batches.shape[1]:
             check_time()
             networks["n_batches"] = np.clip(n_batches - start, 0, at_once)
             began = time.perf_counter()
             failed = self._library.sk_tune_run(
-                ctypes.c_void_p(plan.ctypes.data),
+                ctypes.c_void_p(shared.ctypes.data),
                 ctypes.c_void_p(networks.ctypes.data),
                 ctypes.c_int64(len(networks)),
                 ctypes.c_void_p(positions.data_ptr()),
@@ -284,7 +284,7 @@ class CompiledEpoch:
     def _dropout(self) -> list[Tensor]:
         """Fill in the settings of dropout masks; return the tensors to keep alive."""
         dropout = self._program.dropout
-        self._plan["has_dropout"] = dropout.active
+        self._shared["has_dropout"] = dropout.active
         if not dropout.active:
             return []
         self._networks["first_step"] = dropout.first_steps
@@ -313,8 +313,8 @@ class CompiledEpoch:
             columns[name] = [getattr(s, name) for s in settings]
         for name, values in columns.items():
             self._networks[name] = values
-        self._plan["has_penalty"] = any(columns["l1"])
-        self._plan["has_clip"] = np.isfinite(columns["clip"]).any()
+        self._shared["has_penalty"] = any(columns["l1"])
+        self._shared["has_clip"] = np.isfinite(columns["clip"]).any()
 
     def _weight_of(self, s: TensorSet) -> int:
         """Return the address of the sample weights, 0 for none."""
@@ -338,9 +338,12 @@ class CompiledEpoch:
         weight = self._weight_of(s)
         return _address(s.X), _address(s.y), weight, _address(order), len(s.X), len(order)
 
-    def _plan_of(self, layers: Sequence[KernelLayer]) -> Any:
+    def _shared_settings(self, layers: Sequence[KernelLayer]) -> Any:
         """Return epoch.c's Plan, without the fields that depend on the networks."""
-        plan, lines = np.zeros(1, STRUCTS["Plan"]), np.zeros(len(layers), STRUCTS["Layer"])
+        shared, lines = (
+            np.zeros(1, STRUCTS["Plan"]),
+            np.zeros(len(layers), STRUCTS["Layer"]),
+        )
         layer_parameters = [parameter for layer in layers for parameter in layer.parameters]
         parameters = np.zeros(len(layer_parameters), STRUCTS["Parameter"])
         n_parameters = n_buffers = 0
@@ -370,18 +373,18 @@ class CompiledEpoch:
             line["is_penalised"] = len(shape) > 2
         columns = np.array(layers[0].table.columns, np.int64)
         self._alive += [lines, parameters, columns, layers]
-        plan["layers"], plan["parameters"] = lines.ctypes.data, parameters.ctypes.data
-        plan["columns"] = columns.ctypes.data
+        shared["layers"], shared["parameters"] = lines.ctypes.data, parameters.ctypes.data
+        shared["columns"] = columns.ctypes.data
         for name in KernelTable._fields[1:]:
-            plan[name] = getattr(layers[0].table, name)
-        plan["n_members"] = self._program.members
-        plan["link"] = LINKS.index(self._program.link)
-        plan["n_layers"], plan["n_parameters"] = len(lines), len(parameters)
-        plan["loss"] = self._loss
-        plan["optimizer"] = self._optimizer.rule.kernel_number
-        plan["nesterov"] = self._optimizer.nesterov
-        plan["first"] = next(i for i, layer in enumerate(layers) if layer.parameters)
-        return plan
+            shared[name] = getattr(layers[0].table, name)
+        shared["n_members"] = self._program.members
+        shared["link"] = LINKS.index(self._program.link)
+        shared["n_layers"], shared["n_parameters"] = len(lines), len(parameters)
+        shared["loss"] = self._loss
+        shared["optimizer"] = self._optimizer.rule.kernel_number
+        shared["nesterov"] = self._optimizer.nesterov
+        shared["first"] = next(i for i, layer in enumerate(layers) if layer.parameters)
+        return shared
 
     def _fill_parts(self, layers: Sequence[KernelLayer]) -> None:
         """Set the addresses of the parameters, moments and buffers of each network."""

@@ -243,9 +243,9 @@ def orders_in_memory(
     By the name of each layer, as :func:`mask_of` expects orders; None if one layer sees the
     same number of dimensions in several orders. Two samples of X are tried.
     """
-    lone = copy.deepcopy(module).train()
+    copied = copy.deepcopy(module).train()
     orders_by_layer: dict[str, set[tuple[int, ...]]] = {}
-    for name, layer in lone.named_modules():
+    for name, layer in copied.named_modules():
         if is_torch_dropout(layer):
             orders_by_layer[name] = set()
             layer.register_forward_pre_hook(partial(_note_order, orders_by_layer[name]))
@@ -253,7 +253,7 @@ def orders_in_memory(
         # Contiguous, as batches are; a copy, because modules may change their input.
         networks = X[:2].clone(memory_format=torch.contiguous_format)
         with forked_rng(0, str(X.device)), torch.no_grad():
-            lone(networks)
+            copied(networks)
     orders = {
         name: {len(order): order for order in layer_orders}
         for name, layer_orders in orders_by_layer.items()

@@ -129,7 +129,7 @@ class _LayerTwin(nn.Module):
         super().__init__()
         self.layer = layer
         self.n_dims = n_dims
-        self.lone = module if n_dims else None
+        self.original = module if n_dims else None
         for name, parameter in module.named_parameters():
             self.register_parameter(name, parameter)
         # Dropout's mask function, which belongs to a step; results of the last call.
@@ -137,8 +137,8 @@ class _LayerTwin(nn.Module):
         self.called: Any = None
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.lone is not None and x.ndim < self.n_dims:
-            one: Tensor = self.lone(x)
+        if self.original is not None and x.ndim < self.n_dims:
+            one: Tensor = self.original(x)
             return one
         weights = dict(self.named_parameters(recurse=False)).values()
         y: Tensor = _Called.apply(x, self, False, *weights)  # type: ignore[no-untyped-call]

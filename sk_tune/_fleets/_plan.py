@@ -173,25 +173,25 @@ def _try_batching(module: nn.Module, X: Tensor, *, predicts: bool) -> str | None
 
 def _difference(module: nn.Module, X: Tensor, *, predicts: bool) -> str | None:
     """Compare two networks in one program with the module alone; errors propagate."""
-    lone = copy.deepcopy(module)
+    copied = copy.deepcopy(module)
     is_own = isinstance(module, CNN | RNN)
-    state = None if is_own else loose_state(lone)
+    state = None if is_own else loose_state(copied)
     with torch.no_grad():
-        alone = lone.eval()(X[0])
-        repeated = lone(X[0, [0, 0]])
+        alone = copied.eval()(X[0])
+        repeated = copied(X[0, [0, 0]])
     if not predicts and not is_own:
-        buffers = dict(lone.named_buffers())
+        buffers = dict(copied.named_buffers())
         with forked_rng(0, str(X.device)), torch.no_grad():
-            lone.train()(X[0])
-        after = dict(lone.named_buffers())
+            copied.train()(X[0])
+        after = dict(copied.named_buffers())
         if any(after.get(name) is not tensor for name, tensor in buffers.items()):
             return "its module replaces a buffer when it is called, instead of changing it"
-    if not is_own and loose_state(lone) != state:
+    if not is_own and loose_state(copied) != state:
         return "its module changes itself when it is called"
     seeds = None if predicts else [0, 0]
     program = Program([module, module], X[0], seeds)
     first = program.layers[0]
-    pattern = first.pattern if isinstance(first, ModuleLayer) else lone
+    pattern = first.pattern if isinstance(first, ModuleLayer) else copied
     if _loose_layers(pattern) != _loose_layers(module):
         return "layers of its module are in a plain list or dict"
     structure = module_structure(pattern)

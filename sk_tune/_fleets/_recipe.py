@@ -40,7 +40,7 @@ class TrainingCourse(Protocol):
         """Return a permutation of the samples for an epoch, from 0, on the CPU."""
 
     def generator(self, epoch: int) -> torch.Generator | None:
-        """Return the generator of ``nn.Dropout`` in an epoch, from 0, as in a lone fit."""
+        """Return the generator of ``nn.Dropout`` in an epoch, from 0, as in a fit trained alone."""
 
     def rates(self, epoch: int, n_batches: int) -> Sequence[float]:
         """Return the learning rate of each step of an epoch, from 0."""

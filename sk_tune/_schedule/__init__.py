@@ -6,10 +6,10 @@ from sk_tune._schedule._learning_rates import LR_SCHEDULES, learning_rate_factor
 from sk_tune._schedule._rungs import (
     AsynchronousBracket,
     Bracket,
-    HalvingPlan,
+    HalvingSchedule,
     Rung,
     RungJob,
-    halving_plan,
+    halving_schedule,
     hyperband_brackets,
     n_promoted,
     new_resources,

@@ -81,7 +81,7 @@ def n_reductions(ratio: int, factor: float) -> int:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HalvingPlan:
+class HalvingSchedule:
     """The rungs of a halving search, with scikit-learn's attribute names.
 
     Fewer than ``factor`` candidates are left after `n_required_iterations` rungs;
@@ -98,7 +98,7 @@ class HalvingPlan:
     rungs: tuple[Rung, ...]
 
 
-def halving_plan(
+def halving_schedule(
     n_candidates: int,
     *,
     max_resources: int,
@@ -106,7 +106,7 @@ def halving_plan(
     smallest_resources: int = 1,
     factor: float = 3,
     aggressive_elimination: bool = False,
-) -> HalvingPlan:
+) -> HalvingSchedule:
     """Return the rungs of a halving search, at least one.
 
     The first rung grants `min_resources`: a number, `smallest_resources`, or with "exhaust"
@@ -119,19 +119,19 @@ def halving_plan(
     some exact powers, such as 243 with a factor of 3, and so loses the last rung. Here
     rungs are counted in integers; all other numbers are scikit-learn's.
 
-    >>> plan = halving_plan(60, min_resources=20, max_resources=180)
-    >>> [(rung.n_candidates, rung.n_resources) for rung in plan.rungs]
+    >>> schedule = halving_schedule(60, min_resources=20, max_resources=180)
+    >>> [(rung.n_candidates, rung.n_resources) for rung in schedule.rungs]
     [(60, 20), (20, 60), (7, 180)]
     """
     smallest = smallest_resources if isinstance(min_resources, str) else min_resources
     if n_candidates < 1:
         raise ValueError(
-            "The 'n_candidates' parameter of halving_plan must be an int >= 1. "
+            "The 'n_candidates' parameter of halving_schedule must be an int >= 1. "
             f"Got {n_candidates!r} instead."
         )
     if not factor > 1:
         raise ValueError(
-            "The 'factor' parameter of halving_plan must be more than 1. "
+            "The 'factor' parameter of halving_schedule must be more than 1. "
             f"Got {factor!r} instead."
         )
     if not 1 <= smallest <= max_resources:
@@ -154,7 +154,7 @@ def halving_plan(
         n_resources = min(int(factor**power * smallest), max_resources)
         rungs.append(Rung(n_candidates=n_candidates, n_resources=n_resources))
         n_candidates = n_promoted(n_candidates, factor)
-    return HalvingPlan(
+    return HalvingSchedule(
         n_required_iterations=n_required,
         n_possible_iterations=n_possible,
         n_iterations=n_iterations,

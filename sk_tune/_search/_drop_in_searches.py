@@ -22,9 +22,9 @@ from sk_tune._declaration import parameters
 from sk_tune._sampler import RandomSampler
 from sk_tune._schedule import (
     AsynchronousBracket,
-    HalvingPlan,
+    HalvingSchedule,
     Rung,
-    halving_plan,
+    halving_schedule,
     n_promoted,
 )
 from sk_tune._search._asynchronous_rungs import (
@@ -169,33 +169,33 @@ class _Halving(RungParameters, BaseSearch):
         candidates: Sequence[Candidate] = list(self._generate_candidate_params())
         refuse_searched(self.resource_, {name for c in candidates for name in c})
         is_asynchronous = climbs_asynchronously(self, self.resource_)
-        plan = self._halving_plan(len(candidates))
-        self.min_resources_ = plan.min_resources
-        self.n_required_iterations_ = plan.n_required_iterations
-        self.n_possible_iterations_ = plan.n_possible_iterations
+        schedule = self._halving_schedule(len(candidates))
+        self.min_resources_ = schedule.min_resources
+        self.n_required_iterations_ = schedule.n_required_iterations
+        self.n_possible_iterations_ = schedule.n_possible_iterations
         if self.verbose:
             for name in ("n_iterations", "n_required_iterations", "n_possible_iterations"):
-                print(f"{name}: {getattr(plan, name)}")  # noqa: T201
+                print(f"{name}: {getattr(schedule, name)}")  # noqa: T201
             names = ("min_resources_", "max_resources_", "aggressive_elimination", "factor")
             for name in names:
                 print(f"{name}: {getattr(self, name)}")  # noqa: T201
         rounds.level = "iter"
         if self._session.options.resource is not None:
             # The learning-rate schedule ends with the last rung.
-            self._session.options.max_resources = plan.rungs[-1].n_resources
+            self._session.options.max_resources = schedule.rungs[-1].n_resources
         # For searches that warm-start from this one, which may end before any candidate had
         # all resources.
-        self._full_resources = plan.rungs[-1].n_resources
+        self._full_resources = schedule.rungs[-1].n_resources
         # Asynchronous rungs have no fixed number of candidates.
-        n_rungs = None if is_asynchronous else plan.n_iterations
+        n_rungs = None if is_asynchronous else schedule.n_iterations
         with rounds.task(callback_ctx, "search", n_rungs) as ctx:
             if is_asynchronous:
                 new = iter(candidates)
-                bracket = AsynchronousBracket(plan.rungs, self.factor)
+                bracket = AsynchronousBracket(schedule.rungs, self.factor)
                 climb = Climb(bracket, lambda: next(new, None))
                 AsynchronousRungs(self, rounds, [climb], context=ctx).climb()
                 return
-            ladder = rounds.ladder(plan.rungs)
+            ladder = rounds.ladder(schedule.rungs)
             iteration = 0
             while candidates := rounds.in_time(candidates, ladder, iteration):
                 candidates = self._climb(rounds, candidates, ladder, iteration, ctx)
@@ -240,9 +240,9 @@ class _Halving(RungParameters, BaseSearch):
     def _n_promoted(self, n_candidates: int) -> int:
         return n_promoted(n_candidates, self.factor)
 
-    def _halving_plan(self, n_candidates: int) -> HalvingPlan:
+    def _halving_schedule(self, n_candidates: int) -> HalvingSchedule:
         is_exhaustive = self.min_resources == "exhaust"
-        return halving_plan(
+        return halving_schedule(
             n_candidates,
             max_resources=self.max_resources_,
             min_resources="exhaust" if is_exhaustive else self.min_resources_,
@@ -252,7 +252,7 @@ class _Halving(RungParameters, BaseSearch):
         )
 
     def _planned_rungs(self, max_epochs: int) -> list[tuple[None, Sequence[Rung]]]:
-        return [(None, self._halving_plan(self._n_candidates_planned()).rungs)]
+        return [(None, self._halving_schedule(self._n_candidates_planned()).rungs)]
 
 
 @parameters

@@ -6,7 +6,7 @@ import operator
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sk_tune._schedule import AsynchronousBracket, Rung, RungJob, halving_plan
+from sk_tune._schedule import AsynchronousBracket, Rung, RungJob, halving_schedule
 
 
 def _rungs(*pairs):
@@ -85,36 +85,36 @@ PLAYS = {
 
 
 def _play(n, factor, scores, n_workers, order):
-    plan = halving_plan(n, max_resources=27, min_resources=1, factor=factor)
+    schedule = halving_schedule(n, max_resources=27, min_resources=1, factor=factor)
     turns = (order[i % len(order)] for i in range(10**6))
-    return plan, _Played(plan.rungs, factor, scores, n_workers, turns)
+    return schedule, _Played(schedule.rungs, factor, scores, n_workers, turns)
 
 
 @given(**PLAYS)
 def test_only_the_best_results_so_far_are_promoted(**play):
     """One in `factor`, never a failed candidate, only after its result; no worker idles."""
-    plan, played = _play(**play)
+    schedule, played = _play(**play)
 
     assert len(played.started) == len(set(played.started)) == len(played.finished)
-    assert _n_arrived(played.bracket)[0] == plan.rungs[0].n_candidates
+    assert _n_arrived(played.bracket)[0] == schedule.rungs[0].n_candidates
 
 
 @given(**PLAYS)
 def test_every_rung_has_at_least_as_many_candidates_as_in_synchronous_halving(**play):
     """Unless candidates failed."""
     play["scores"] = [0.0 if math.isnan(s) else s for s in play["scores"]]
-    plan, played = _play(**play)
+    schedule, played = _play(**play)
 
-    for n_arrived, rung in zip(_n_arrived(played.bracket), plan.rungs, strict=True):
+    for n_arrived, rung in zip(_n_arrived(played.bracket), schedule.rungs, strict=True):
         assert n_arrived >= rung.n_candidates
 
 
 @given(n=st.integers(1, 60), factor=st.integers(2, 4), seed=st.randoms())
 def test_simultaneous_results_give_the_rungs_of_synchronous_halving(n, factor, seed):
     """With a worker for each candidate, promotions are those of synchronous halving."""
-    plan = halving_plan(n, max_resources=27, min_resources=1, factor=factor)
+    schedule = halving_schedule(n, max_resources=27, min_resources=1, factor=factor)
     scores = seed.sample(range(n), n)
-    bracket = AsynchronousBracket(plan.rungs, factor)
+    bracket = AsynchronousBracket(schedule.rungs, factor)
     while (job := bracket.next_job()) is not None:
         jobs = []
         while job is not None:
@@ -125,7 +125,7 @@ def test_simultaneous_results_give_the_rungs_of_synchronous_halving(n, factor, s
         for each in sorted(jobs, key=lambda j: -scores[j.candidate]):
             bracket.end(each, scores[each.candidate])
 
-    assert _n_arrived(bracket) == [rung.n_candidates for rung in plan.rungs]
+    assert _n_arrived(bracket) == [rung.n_candidates for rung in schedule.rungs]
 
 
 def test_a_run_with_one_worker():

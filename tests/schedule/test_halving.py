@@ -11,7 +11,7 @@ from sklearn.dummy import DummyClassifier
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 from sklearn.model_selection import HalvingGridSearchCV
 
-from sk_tune._schedule import Rung, halving_plan, new_resources
+from sk_tune._schedule import Rung, halving_schedule, new_resources
 
 
 class _Resourceful(DummyClassifier):
@@ -45,15 +45,15 @@ def _by_scikit_learn(n_candidates, smallest, **options):
     return search
 
 
-def _numbers(plan):
+def _numbers(schedule):
     return {
-        "n_required_iterations_": plan.n_required_iterations,
-        "n_possible_iterations_": plan.n_possible_iterations,
-        "n_iterations_": plan.n_iterations,
-        "min_resources_": plan.min_resources,
-        "n_remaining_candidates_": plan.n_remaining_candidates,
-        "n_candidates_": [rung.n_candidates for rung in plan.rungs],
-        "n_resources_": [rung.n_resources for rung in plan.rungs],
+        "n_required_iterations_": schedule.n_required_iterations,
+        "n_possible_iterations_": schedule.n_possible_iterations,
+        "n_iterations_": schedule.n_iterations,
+        "min_resources_": schedule.min_resources,
+        "n_remaining_candidates_": schedule.n_remaining_candidates,
+        "n_candidates_": [rung.n_candidates for rung in schedule.rungs],
+        "n_resources_": [rung.n_resources for rung in schedule.rungs],
     }
 
 
@@ -83,12 +83,14 @@ def test_numbers_equal_scikit_learns(
         "aggressive_elimination": aggressive,
     }
 
-    plan = halving_plan(n_candidates, smallest_resources=smallest, **options)
+    schedule = halving_schedule(n_candidates, smallest_resources=smallest, **options)
 
-    ratio = plan.max_resources // plan.min_resources
+    ratio = schedule.max_resources // schedule.min_resources
     if _log_is_right(n_candidates, factor) and _log_is_right(ratio, factor):
         search = _by_scikit_learn(n_candidates, smallest, **options)
-        assert _numbers(plan) == {name: getattr(search, name) for name in _numbers(plan)}
+        assert _numbers(schedule) == {
+            name: getattr(search, name) for name in _numbers(schedule)
+        }
 
 
 # The tables below are from scikit-learn's test_successive_halving.py.
@@ -108,14 +110,14 @@ def test_a_rung_trains_added_resources_or_restarts(granted, new):
 @given(k=st.integers(0, 7), factor=st.integers(2, 10), start=st.integers(1, 9))
 def test_exact_powers_end_with_one_candidate_and_all_resources(k, factor, start):
     """factor**k candidates over factor**k times the resources need k + 1 rungs."""
-    plan = halving_plan(
+    schedule = halving_schedule(
         factor**k, min_resources=start, max_resources=start * factor**k, factor=factor
     )
 
-    assert [rung.n_candidates for rung in plan.rungs] == [
+    assert [rung.n_candidates for rung in schedule.rungs] == [
         factor ** (k - i) for i in range(k + 1)
     ]
-    assert [rung.n_resources for rung in plan.rungs] == [
+    assert [rung.n_resources for rung in schedule.rungs] == [
         start * factor**i for i in range(k + 1)
     ]
 
@@ -123,11 +125,11 @@ def test_exact_powers_end_with_one_candidate_and_all_resources(k, factor, start)
 @given(n=st.integers(1, 1000), max_resources=st.integers(1, 1000), factor=st.floats(1.2, 8))
 def test_exhausting_never_exceeds_the_resources(n, max_resources, factor):
     """For any factor, resources grow and stay within the limit."""
-    plan = halving_plan(n, max_resources=max_resources, factor=factor)
-    resources = [rung.n_resources for rung in plan.rungs]
+    schedule = halving_schedule(n, max_resources=max_resources, factor=factor)
+    resources = [rung.n_resources for rung in schedule.rungs]
 
     assert resources == sorted(resources)
-    assert 1 <= resources[0] == plan.min_resources
+    assert 1 <= resources[0] == schedule.min_resources
     assert resources[-1] <= max_resources
 
 
@@ -143,4 +145,4 @@ def test_exhausting_never_exceeds_the_resources(n, max_resources, factor):
 def test_impossible_plans_are_refused(options, message):
     """The message has the requirement and the value."""
     with pytest.raises(ValueError, match=message):
-        halving_plan(**{"n_candidates": 9, "max_resources": 10, **options})
+        halving_schedule(**{"n_candidates": 9, "max_resources": 10, **options})

@@ -8,7 +8,7 @@ from hypothesis.extra.numpy import arrays
 from sklearn.linear_model import LinearRegression
 from sklearn.neighbors import KNeighborsClassifier
 
-from sk_tune._schedule import halving_plan
+from sk_tune._schedule import halving_schedule
 from sk_tune._scores import Ledger
 from sk_tune._search._outcomes import (
     FoldOutcome,
@@ -94,7 +94,7 @@ def play(rungs, ends, n_folds, *, is_warm=True):
 )
 def test_every_epoch_of_a_full_training_is_counted(n_candidates, n_folds, max_epochs, data):
     """Trained, pruned or stopped early, and no epoch twice; warm rungs save the rest."""
-    rungs = halving_plan(n_candidates, max_resources=max_epochs, factor=2).rungs
+    rungs = halving_schedule(n_candidates, max_resources=max_epochs, factor=2).rungs
     fits = [(c, f) for c in range(n_candidates) for f in range(n_folds)]
     ends = {fit: data.draw(st.integers(1, 25), label=str(fit)) for fit in fits}
     outcomes, behind = play(rungs, ends, n_folds)
