@@ -20,7 +20,6 @@ from sk_tune._fleets._convolution import (
 )
 from sk_tune._fleets._kernel_library import compiled_library, kernel_status
 from sk_tune._fleets._layers import (
-    Activation,
     BatchNorm,
     Dropout,
     Layer,
@@ -47,10 +46,7 @@ KINDS = (
 )
 _CELLS = ("GRU", "LSTM", "RNN_TANH", "RNN_RELU")
 LINKS = ("identity", "sigmoid", "softmax")
-_LOSSES = [
-    *("cross_entropy", "binary_cross_entropy"),
-    *("squared_error", "absolute_error", "huber"),
-]
+_LOSSES = [*LOSSES.values()]
 # Scores that the kernel computes with each loss.
 _SCORES = [
     (accuracy_by_network, usual_score),
@@ -169,19 +165,19 @@ def check_carried(
         raise ValueError("the kernel does not support the score")
     like = next(networks[0].module.parameters())
     reads = like.device.type == "cpu" and like.dtype in {torch.float32, torch.float64}
-    reads = reads and all(n.settings.eps >= _LEAST_EPS for n in networks)
+    reads = reads and min(n.settings.eps for n in networks) >= _LEAST_EPS
     # Check data that several networks share once.
     sets = {
         (id(n.train.X), id(n.train.y), id(n.train.sample_weight)): n.train for n in networks
     }
-    is_plain = (is_plain_set(s, like.dtype, loss, layers) for s in sets.values())
-    if networks[0].augmentation or not reads or not all(is_plain):
+    reads = reads and all(is_plain_set(s, like.dtype, loss, layers) for s in sets.values())
+    if networks[0].augmentation or not reads:
         raise ValueError("the kernel cannot read or augment the data")
 
 
 def number_of_loss(recipe: Recipe) -> int:
     """Return the number of a loss in epoch.c, -1 if it has none."""
-    return next((i for i, n in enumerate(_LOSSES) if recipe.loss is LOSSES[n]), -1)
+    return _LOSSES.index(recipe.loss) if recipe.loss in _LOSSES else -1
 
 
 def kernel_layers(program: Program, X: Tensor) -> list[KernelLayer]:
@@ -198,8 +194,8 @@ def kernel_layers(program: Program, X: Tensor) -> list[KernelLayer]:
         raise ValueError("the network has no parameters to train")
     is_of_images = any(layer.kind in {"images", "convolution"} for layer in layers)
     most = _MOST_WEIGHTS_OF_IMAGES if is_of_images else _MOST_WEIGHTS
-    matrices = [p for layer in layers for p in layer.parameters if p.is_turned]
-    if max((p.n_rows * p.n_columns for p in matrices), default=0) > most:
+    matrices = (p for layer in layers for p in layer.parameters if p.is_turned)
+    if any(p.n_rows * p.n_columns > most for p in matrices):
         raise ValueError("torch is faster for a weight matrix of this size")
     if is_of_images and sum(map(n_products, layers)) > _MOST_PRODUCTS:
         raise ValueError("torch is faster for convolutions of this size")
@@ -278,25 +274,18 @@ def _kernel_layers(
         return [KernelLayer("members", n_in, n_in, n_members=layer.members)]
     if isinstance(layer, Dropout) and layer.seeded is not None:
         return [KernelLayer("dropout", n_in, n_in, option=layer.seeded)]
-    if isinstance(layer, Activation) and _is_supported(layer.module):
-        kind = type(layer.module)
-        number = _NUMBERS[kind](layer.module) if kind in _NUMBERS else 0.0
+    module: Any = getattr(layer, "module", layer)
+    kind = type(module)
+    # epoch.c lacks GELU's approximation by tanh.
+    if kind in _FUNCTIONS and getattr(module, "approximate", "none") == "none":
+        number = _NUMBERS[kind](module) if kind in _NUMBERS else 0.0
         option = _FUNCTIONS.index(kind)
         return [KernelLayer("activation", n_in, n_in, option=option, number=number)]
     if isinstance(layer, ModuleLayer) and isinstance(layer.pattern, TableInputs):
         return [_table(layer.pattern, n_in)]
     if isinstance(layer, ModuleLayer) and isinstance(layer.module, RNN):
         return _recurrent(layer.module, n_in, start, layer.seeded)
-    module: Any = layer
-    if isinstance(layer, (Activation, ModuleLayer)):
-        module = layer.module if isinstance(layer, Activation) else layer.pattern
-    name = type(module).__name__
-    raise ValueError(f"the kernel does not support a layer of the network: {name}")
-
-
-def _is_supported(module: nn.Module) -> bool:
-    """Return whether epoch.c has an activation; it lacks GELU's approximation by tanh."""
-    return type(module) in _FUNCTIONS and getattr(module, "approximate", "none") == "none"
+    raise ValueError(f"the kernel does not support a layer of the network: {kind.__name__}")
 
 
 def _linear(

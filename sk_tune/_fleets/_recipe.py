@@ -40,7 +40,7 @@ class TrainingCourse(Protocol):
         """Return a permutation of the samples for an epoch, from 0, on the CPU."""
 
     def generator(self, epoch: int) -> torch.Generator | None:
-        """Return the generator of ``nn.Dropout`` in an epoch, from 0, as in a fit trained alone."""
+        """Return the generator of ``nn.Dropout`` in an epoch, from 0, as trained alone."""
 
     def rates(self, epoch: int, n_batches: int) -> Sequence[float]:
         """Return the learning rate of each step of an epoch, from 0."""
@@ -86,16 +86,14 @@ class SeededCourse:
 
     @property
     def is_foreseen(self) -> bool:
-        """Whether the training is without early stopping."""
         return self.patience is None
 
     def order(self, epoch: int, n_samples: int) -> Tensor:
         return batch_order(n_samples, self.seed, epoch)
 
     def generator(self, epoch: int) -> torch.Generator:
-        generator = torch.Generator()
-        generator.manual_seed(derive_seed(self.seed, Stream.MODULE, epoch))
-        return generator
+        seed = derive_seed(self.seed, Stream.MODULE, epoch)
+        return torch.Generator().manual_seed(seed)
 
     def rates(self, epoch: int, n_batches: int) -> list[float]:
         n_epochs = epoch - self.first_epoch
@@ -112,17 +110,15 @@ class SeededCourse:
         return bool(self.stopping.best_epoch == epoch)
 
     def memory(self) -> dict[str, Any]:
-        """Return an empty dict: the random numbers follow from the seed and the epoch."""
+        # Random numbers follow from the seed and the epoch.
         return {}
 
     @property
     def uses_best(self) -> bool:
-        """Whether the best weights are the result, as in early stopping."""
         return self.patience is not None
 
     @property
     def stopped(self) -> bool:
-        """Whether early stopping has ended the training."""
         return self.patience is not None and bool(self.stopping.n_waited >= self.patience)
 
 
@@ -144,24 +140,18 @@ class StackedLoss(NamedTuple):
     None)`` returns losses (K,) without smoothing.
     """
 
-    with_gradient: Callable[
-        [Tensor, Tensor, Tensor | None, Tensor | None], tuple[Tensor, Tensor]
-    ]
+    with_gradient: Callable[..., tuple[Tensor, Tensor]]
     mean: Callable[[Tensor, Tensor, Tensor | None], Tensor]
 
     def of_members(
-        self,
-        outputs: Tensor,
-        targets: Tensor,
-        share: Tensor | None,
-        smoothing: Tensor | None,
+        self, outputs: Tensor, targets: Tensor, share: Tensor | None, *smoothing: Any
     ) -> tuple[Tensor, Tensor]:
         """Return ``with_gradient`` for the mean loss of members, (K, B, members, C)."""
         m = outputs.shape[2]
         if share is not None:
             share = share.repeat_interleave(m, dim=1) / m
         losses, gradient = self.with_gradient(
-            outputs.flatten(1, 2), targets.repeat_interleave(m, dim=1), share, smoothing
+            outputs.flatten(1, 2), targets.repeat_interleave(m, dim=1), share, *smoothing
         )
         return losses, gradient.reshape(outputs.shape)
 
@@ -253,9 +243,7 @@ def loss_by_autograd(
     rules; `evaluation` does so in evaluation mode, if that is a different loss.
     """
     by_network = torch.func.vmap(criterion)
-    evaluation_by_network = (
-        by_network if evaluation is None else torch.func.vmap(evaluation)
-    )
+    evaluation_by_network = torch.func.vmap(evaluation or criterion)
 
     def with_gradient(
         outputs: Tensor, targets: Tensor, share: Tensor | None, smoothing: Tensor | None
