@@ -4,12 +4,15 @@
 
 from sk_tune._augment import (
     Augmentation,
+    Brightness,
+    Contrast,
     CutMix,
     Cutout,
     Flip,
     Mixup,
     Noise,
     Rotate,
+    Saturation,
     Scale,
     Shift,
     TimeMask,
@@ -18,12 +21,15 @@ from sk_tune._augment import (
 
 __all__ = [
     "Augmentation",
+    "Brightness",
+    "Contrast",
     "CutMix",
     "Cutout",
     "Flip",
     "Mixup",
     "Noise",
     "Rotate",
+    "Saturation",
     "Scale",
     "Shift",
     "TimeMask",

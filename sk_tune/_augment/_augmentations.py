@@ -19,7 +19,9 @@ from torch.nn import functional as F
 from sk_tune._augment._operations import (
     Layout,
     SampleNumbers,
+    blended,
     drawn_shares,
+    grey,
     inside_box,
     partners,
     tensor_of,
@@ -44,8 +46,8 @@ class Augmentation:
     """Base of all augmentations: a random change of training samples, with its strength.
 
     An augmentation of your own is a frozen dataclass with a method :meth:`augment`. The
-    class argument `layouts`, a set of "table", "sequence", "signal", "image", "volume" and
-    "other", limits the samples that it accepts.
+    class arguments `layouts`, a set of "table", "sequence", "signal", "image", "volume" and
+    "other", and `channels`, a tuple of numbers, limit the samples that it accepts.
 
     Notes
     -----
@@ -70,6 +72,8 @@ class Augmentation:
 
     name: ClassVar[str] = ""
     layouts: ClassVar[frozenset[Layout]] = _ANY
+    # Allowed numbers of channels; all if empty.
+    channels: ClassVar[tuple[int, ...]] = ()
     mixes: ClassVar[bool] = False
     # ``(X, numbers, strength (k,)) -> X`` of all networks at once. X is (k, B, ...), images
     # (k, B, C, H, W), sequences and signals (k, B, C, T) if the operation is in time.
@@ -81,12 +85,14 @@ class Augmentation:
         *,
         name: str | None = None,
         layouts: Collection[Layout] | None = None,
+        channels: tuple[int, ...] | None = None,
     ) -> None:
         if "augment" in vars(cls):
             name, cls._operation = cls.__name__, None
         # Other subclasses of a kind keep its name.
         cls.name = name or cls.name
         cls.layouts = cls.layouts if layouts is None else frozenset(layouts)
+        cls.channels = cls.channels if channels is None else channels
 
     def __post_init__(self) -> None:
         for strength in fields(self):
@@ -240,6 +246,93 @@ class Cutout(Augmentation, name="cutout", layouts=_IMAGES):
         start = (numbers.uniform(2) * sizes).floor_() - (sides / 2).floor()
         box = inside_box(start, start + sides, X.shape[3], X.shape[4])
         return X * (~box).to(X.dtype).unsqueeze(2)
+
+
+@dataclass(frozen=True)
+class Brightness(Augmentation, name="brightness", layouts=_IMAGES):
+    """Multiply each image by a factor, as torchvision's ``adjust_brightness`` does.
+
+    Parameters
+    ----------
+    change : float, default=0.2
+        The factor is uniform in [max(0, 1 - change), 1 + change], as in ``ColorJitter``.
+
+    Notes
+    -----
+    For images with values from 0 to 1.  Results are clipped to [0, 1], or to the range of
+    the image if that is wider; the same holds for `Contrast` and `Saturation`.
+
+    Examples
+    --------
+    >>> from sk_tune.augment import Brightness
+    >>> Brightness(0.4)
+    Brightness(change=0.4)
+    """
+
+    change: float = _number(0.2)
+
+    @staticmethod
+    def _operation(X: Tensor, numbers: SampleNumbers, change: Tensor) -> Tensor:
+        return blended(X, torch.zeros_like(X), numbers, change)
+
+
+@dataclass(frozen=True)
+class Contrast(Augmentation, name="contrast", layouts=_IMAGES, channels=(1, 3)):
+    """Scale each image about its mean grey, as torchvision's ``adjust_contrast`` does.
+
+    Parameters
+    ----------
+    change : float, default=0.2
+        The factor is uniform in [max(0, 1 - change), 1 + change].  At 0 the image is
+        grey.
+
+    Notes
+    -----
+    For images of 1 channel, or of red, green and blue, with grey = 0.2989 R + 0.587 G +
+    0.114 B.  Results are clipped to [0, 1], or to the range of the image if that is
+    wider.
+
+    Examples
+    --------
+    >>> from sk_tune.augment import Contrast
+    >>> Contrast(0.4)
+    Contrast(change=0.4)
+    """
+
+    change: float = _number(0.2)
+
+    @staticmethod
+    def _operation(X: Tensor, numbers: SampleNumbers, change: Tensor) -> Tensor:
+        return blended(X, grey(X).mean(dim=(2, 3, 4), keepdim=True), numbers, change)
+
+
+@dataclass(frozen=True)
+class Saturation(Augmentation, name="saturation", layouts=_IMAGES, channels=(3,)):
+    """Scale colours about the grey of each pixel, as torchvision's ``adjust_saturation``.
+
+    Parameters
+    ----------
+    change : float, default=0.2
+        The factor is uniform in [max(0, 1 - change), 1 + change].  At 0 the image has no
+        colours.
+
+    Notes
+    -----
+    For images of red, green and blue, with grey = 0.2989 R + 0.587 G + 0.114 B.  Results
+    are clipped to [0, 1], or to the range of the image if that is wider.
+
+    Examples
+    --------
+    >>> from sk_tune.augment import Saturation
+    >>> Saturation(0.4)
+    Saturation(change=0.4)
+    """
+
+    change: float = _number(0.2)
+
+    @staticmethod
+    def _operation(X: Tensor, numbers: SampleNumbers, change: Tensor) -> Tensor:
+        return blended(X, grey(X), numbers, change)
 
 
 @dataclass(frozen=True)
@@ -429,7 +522,7 @@ class CutMix(Augmentation, name="cutmix", layouts=_IMAGES):
 
 
 _KINDS = (
-    *(Flip, Shift, Rotate, Cutout),
+    *(Flip, Shift, Rotate, Cutout, Brightness, Contrast, Saturation),
     *(Noise, Scale, TimeMask, TimeShift, Mixup, CutMix),
 )
 # Augmentations by name; a name stands for the default strength.
@@ -515,6 +608,12 @@ def check_row_shape(
             raise ValueError(
                 f"augmentation={change.name!r} of {caller_name} must be given {forms}. "
                 f"Got rows of shape {shape} instead."
+            )
+        if change.channels and shape[0] not in change.channels:
+            allowed = " or ".join(map(str, change.channels))
+            raise ValueError(
+                f"augmentation={change.name!r} of {caller_name} must be given images of "
+                f"{allowed} channels. Got rows of shape {shape} instead."
             )
         # Sizes that a distance must not reach.
         sizes: tuple[int, ...] = ()

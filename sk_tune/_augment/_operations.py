@@ -79,6 +79,26 @@ def inside_box(start: Tensor, stop: Tensor, height: int, width: int) -> Tensor:
     return in_lines.unsqueeze(-1) & in_columns.unsqueeze(-2)
 
 
+def grey(X: Tensor) -> Tensor:
+    """Return the luminance of images, (k, B, 1, H, W), with torchvision's weights."""
+    if X.shape[2] == 1:
+        return X
+    red, green, blue = X.unbind(2)
+    grey: Tensor = 0.2989 * red + 0.587 * green + 0.114 * blue
+    return grey.unsqueeze(2)
+
+
+def blended(X: Tensor, other: Tensor, numbers: SampleNumbers, change: Tensor) -> Tensor:
+    """Return factor * X + (1 - factor) * other within [0, 1] or the range of the image."""
+    change = change.view(-1, 1, 1)
+    least = (1 - change).clamp(min=0)
+    factor = least + numbers.uniform() * (1 + change - least)
+    mixed = torch.lerp(other.expand_as(X), X, factor.to(X.dtype)[..., None, None])
+    axes = (2, 3, 4)
+    low, high = X.amin(dim=axes, keepdim=True), X.amax(dim=axes, keepdim=True)
+    return mixed.clamp(low.clamp(max=0), high.clamp(min=1))
+
+
 @lru_cache(maxsize=8)
 def tensor_of(numbers: tuple[int, ...], device: torch.device) -> Tensor:
     return torch.tensor(numbers, device=device)

@@ -15,12 +15,15 @@ from sklearn.base import clone
 
 from sk_tune._augment import (
     AUGMENTATIONS,
+    Brightness,
+    Contrast,
     CutMix,
     Cutout,
     Flip,
     Mixup,
     Noise,
     Rotate,
+    Saturation,
     Scale,
     Shift,
     TimeMask,
@@ -180,6 +183,18 @@ def test_distances_must_be_less_than_the_size_of_the_row(own, shape, layout, siz
     check_row_shape([type(own)(size - 1)], shape, layout, "Net")
     with pytest.raises(ValueError, match=rf"must be less than {size}, since rows have"):
         check_row_shape([own], shape, layout, "Net")
+
+
+@pytest.mark.parametrize(
+    ("kind", "n_channels", "wanted"),
+    [(Contrast, 2, "1 or 3"), (Saturation, 1, "3"), (Saturation, 4, "3")],
+)
+def test_colours_require_three_channels(kind, n_channels, wanted):
+    """Grey is a mean of three channels, or the only channel; others have no colours."""
+    check_row_shape([Brightness(), kind()], (3, 8, 8), "image", "Net")
+    message = rf"{kind.name}' of Net must be given images of {wanted} channels\. Got"
+    with pytest.raises(ValueError, match=message):
+        check_row_shape([kind()], (n_channels, 8, 8), "image", "Net")
 
 
 NUMBERS = {int: st.integers(0, 99), float: st.floats(0.001, 1.0)}

@@ -8,6 +8,8 @@ from torch.nn import functional as F
 
 from sk_tune._augment import (
     AUGMENTATIONS,
+    Brightness,
+    Contrast,
     CutMix,
     Cutout,
     Flip,
@@ -15,6 +17,7 @@ from sk_tune._augment import (
     Noise,
     Rotate,
     RowAugmenter,
+    Saturation,
     Scale,
     Shift,
     TimeMask,
@@ -127,6 +130,50 @@ def test_cutout_is_a_square_that_may_be_clipped(side):
     assert heights.min() == widths.min() == 2
     # Every pixel is the centre of some square.
     assert gone.any(dim=0).all()
+
+
+def _grey(X):
+    return torch.einsum("kbchw,c->kbhw", X, X.new_tensor([0.2989, 0.587, 0.114])).unsqueeze(
+        2
+    )
+
+
+# The image that torchvision 0.28 blends with, for three channels.
+OTHER = {
+    Brightness: torch.zeros_like,
+    Contrast: lambda X: _grey(X).mean(dim=(2, 3, 4), keepdim=True).expand_as(X),
+    Saturation: lambda X: _grey(X).expand_as(X),
+}
+
+
+@pytest.mark.parametrize("kind", OTHER)
+def test_colours_are_adjusted_as_in_torchvision(kind):
+    """The factor is uniform; factor X + (1 - factor) other is clipped to [0, 1]."""
+    X = _samples(N, (3, 5, 4)) - 1
+    distance = X - OTHER[kind](X)
+
+    adjusted = _changed(kind(0.6), X)
+
+    is_inside = (adjusted > 0) & (adjusted < 1)
+    products = ((adjusted - X + distance) * distance * is_inside).sum(dim=(2, 3, 4))
+    factor = products / (distance.square() * is_inside).sum(dim=(2, 3, 4))
+    blended = factor[..., None, None, None] * distance + X - distance
+    torch.testing.assert_close(adjusted, blended.clamp(0, 1), rtol=0, atol=1e-6)
+    assert stats.kstest(factor[0], stats.uniform(0.4, 1.2).cdf).pvalue > 1e-4
+    assert not is_inside.all()
+
+
+@pytest.mark.parametrize("kind", OTHER)
+def test_standardised_images_are_clipped_to_their_own_range(kind):
+    """Negative pixels stay negative, and a change of 0 leaves all pixels unchanged."""
+    X = 3 * (_samples(50, (3, 5, 4)) - 1.5)
+
+    adjusted = _changed(kind(1), X)
+
+    assert torch.equal(_changed(kind(0), X), X)
+    assert (adjusted.amin(dim=(2, 3, 4)) >= X.amin(dim=(2, 3, 4))).all()
+    assert (adjusted.amax(dim=(2, 3, 4)) <= X.amax(dim=(2, 3, 4)).clamp(min=1)).all()
+    assert (adjusted < 0).any()
 
 
 @pytest.mark.parametrize("shape", [(5,), (10, 3), (2, 4, 4)])

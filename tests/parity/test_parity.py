@@ -19,6 +19,7 @@ from torch import nn
 import sk_tune
 from sk_tune import Periodic, PiecewiseLinear
 from sk_tune._augment import (
+    Contrast,
     CutMix,
     Cutout,
     Flip,
@@ -65,6 +66,7 @@ def data(digits, diabetes):
         "digits": (X, y),
         "multilabel": (X, labels),
         "signals": (X.reshape(-1, 1, 64), y),
+        "colours": (np.stack([X, X[:, ::-1], X / 2], axis=1).reshape(-1, 3, 8, 8), y),
         "volumes": (X.reshape(-1, 1, 4, 4, 4), y),
         "sequences": (X.reshape(-1, 8, 8), y),
         "padded": (padded, y),
@@ -233,6 +235,11 @@ CASES = {
     "shift": _cnn(augmentation=Shift(4), optimizer="sgd"),
     "rotate": _cnn(augmentation=Rotate(40), optimizer="sgd"),
     "cutout": _cnn(augmentation=Cutout(4), optimizer="sgd"),
+    "colours": _cnn(
+        "colours",
+        input_shape=None,
+        augmentation=["brightness", Contrast(0.9), "saturation"],
+    ),
     "cutmix": _cnn(augmentation="cutmix", optimizer="sgd", label_smoothing=0.1),
     "noise": _mlp(augmentation=Noise(0.4), dropout=0.2),
     "mixup": _mlp(augmentation=Mixup(1.0), label_smoothing=0.1, weight=WEIGHTS),
