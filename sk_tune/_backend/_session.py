@@ -27,9 +27,7 @@ from sk_tune._adoption import FitRequested, adoption
 from sk_tune._backend._shared_objects import CannotPutBackError, SharedObjects, State
 from sk_tune._backend._task_copy import (
     RemainingDraws,
-    Words,
     copy_task,
-    draw_as_net,
     kept_random_states,
     silenced,
 )
@@ -38,6 +36,7 @@ from sk_tune._engine import (
     Progress,
     Trained,
     data_fingerprint,
+    draw_as_fit,
     outside_blocks,
     params_fingerprint,
     signature,
@@ -196,7 +195,8 @@ class Session:
         self._latest: dict[Any, _RequestedTraining] = {}
         # A number and one object for equal data.
         self._data: dict[Any, tuple[int, Any]] = {}
-        self.words: Words = {}
+        # Words drawn by plain skorch nets in a training step, by module and batch size.
+        self.words: dict[Any, int] = {}
         self.shared_objects = SharedObjects()
         # Torch's number of threads outside of replay, while a task is replayed.
         self._n_threads: int | None = None
@@ -434,7 +434,7 @@ class Recorder(_Answers):
             self.n_new += 1
             if not isinstance(estimator, NetworkEstimator):
                 # The generator is as after the training.
-                draw_as_net(estimator, X, y, self.session.words)
+                draw_as_fit(estimator, X, y, self.session.words)
             raise FitRequested
         if training.trained is None:
             raise FitRequested

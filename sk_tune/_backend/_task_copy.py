@@ -28,18 +28,14 @@ from skorch import NeuralNet
 from sk_tune._adoption import FitRequested, adoption
 from sk_tune._backend._shared_objects import SharedObjects
 from sk_tune._compat import functions_of
-from sk_tune._engine import count_words, draw_as_fit, skip_words, value_fingerprint
+from sk_tune._engine import count_words, draw_as_fit, skip_words
 from sk_tune._estimators import NetworkEstimator, net_arrays
 from sk_tune._training import RNG_LOCK, TrainingState, seed_of_state
 
 
 @contextmanager
 def silenced() -> Iterator[None]:
-    """Suppress output and warnings of this thread, not of other threads.
-
-    Blocks of several threads exclude each other, because the replaced objects belong
-    to the process.
-    """
+    """Suppress output and warnings of this thread, not of other threads."""
     heard = sys.stdout
     sys.stdout = _OtherThreads(heard)
     try:
@@ -62,11 +58,6 @@ class _OtherThreads:
             self._stream.write(text)
         return len(text)
 
-    def writelines(self, lines: Any) -> None:
-        """Write lines of another thread."""
-        for line in lines:
-            self.write(line)
-
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 
@@ -75,8 +66,7 @@ class _OtherThreads:
 def kept_random_states() -> Iterator[None]:
     """Restore the global generators of Python, numpy and torch after a block.
 
-    Blocks of several threads exclude each other, and wait while another thread initialises
-    a network, because they would change its generator.
+    It waits while another thread is in such a block, or initialises a network.
     """
     with RNG_LOCK:
         states = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
@@ -193,24 +183,13 @@ class _Unpickler(pickle.Unpickler):
         return self._shared[pid]
 
 
-# Words drawn by plain skorch nets in a training step, by module and batch size.
-Words = dict[Any, int]
-
-
-def draw_as_net(net: Any, X: Any, y: Any, words: Words) -> None:
-    """Initialise a plain skorch net, and draw the random numbers of its ``fit``."""
-    options = net.get_params_for("module")
-    values = tuple((n, value_fingerprint(v)) for n, v in sorted(options.items()))
-    draw_as_fit(net, X, y, words, (value_fingerprint(net.module), values))
-
-
 class RemainingDraws:
     """The remaining random draws of interrupted tasks of one kind.
 
     All tasks are assumed to draw as many numbers as the first task.
     """
 
-    def __init__(self, words: Words, shared: SharedObjects) -> None:
+    def __init__(self, words: dict[Any, int], shared: SharedObjects) -> None:
         self._words = words
         self._shared = shared
         self._n_words: int | None = None
@@ -243,7 +222,7 @@ class RemainingDraws:
 class _Rehearser:
     """Runs a task to its end with untrained networks that make all their draws."""
 
-    def __init__(self, words: Words) -> None:
+    def __init__(self, words: dict[Any, int]) -> None:
         self._words = words
 
     def decline(self, reason: str) -> None:
@@ -255,7 +234,7 @@ class _Rehearser:
         if isinstance(estimator, NetworkEstimator):
             raise FitRequested
         start = torch.get_rng_state()
-        draw_as_net(estimator, X, y, self._words)
+        draw_as_fit(estimator, X, y, self._words)
         end = torch.get_rng_state().numpy().tobytes()
         torch.set_rng_state(start)
         course = {"generator": end.hex()}

@@ -45,10 +45,9 @@ from sk_tune._training import TimeLimit
 class Dispatcher:
     """Sends shards to an executor; collects, stores and reports their results.
 
-    A killed worker loses its shard, and with most backends all running shards. Shards that
-    had not started are sent again. Shards that may have started run again singly, which
-    identifies the culprit. Shards that cannot be pickled are trained in this process,
-    as are all shards if `is_here`.
+    Shards that may have started in a killed worker run again singly, which identifies the
+    culprit. Shards that cannot be pickled are trained in this process, as are all shards if
+    `is_here`.
     """
 
     def __init__(
@@ -127,12 +126,12 @@ class Dispatcher:
 
     def _hand_over(self) -> Executor:
         """Submit shards up to the executor's limit."""
-        if self._executor is None:
-            is_here = self._is_here
-            self._executor = (
-                ThisProcess(**self._here) if is_here else executor_of(self._n_jobs)
-            )
         executor = self._executor
+        if executor is None:
+            executor = (
+                ThisProcess(**self._here) if self._is_here else executor_of(self._n_jobs)
+            )
+            self._executor = executor
         is_alone = bool(self._lost) or not self._suspects.isdisjoint(self._running)
         queue = self._lost if is_alone else self._waiting
         if queue:
@@ -146,10 +145,8 @@ class Dispatcher:
 
     def _lose(self, position: int, executor: Executor) -> None:
         """Record the shards lost with a worker."""
-        lost = [position]
-        if executor.is_one:
-            # Workers take shards in order.
-            lost = self._running[: self.n_workers]
+        # Workers take shards in order.
+        lost = self._running[: self.n_workers] if executor.is_one else [position]
         self._running = [i for i in self._running if i not in lost]
         self._suspects.update(lost)
         self._lost.extend(lost)
@@ -259,8 +256,7 @@ class FitStream:
         this process, needs none.
         """
         n_workers = self.n_workers
-        spare = 1 if n_workers > 1 else 0
-        return max(0, n_workers + spare - self._dispatcher.n_shards)
+        return max(0, n_workers + (n_workers > 1) - self._dispatcher.n_shards)
 
     @property
     def n_requests(self) -> int:
@@ -326,12 +322,8 @@ class FitStream:
 
     def _ended(self) -> list[int]:
         """Return the numbers of the finished requests."""
-        trained = self._results.trained
-        return [
-            n
-            for n, positions in self._requests.items()
-            if all(i in trained for i in positions)
-        ]
+        trained = self._results.trained.keys()
+        return [n for n, positions in self._requests.items() if trained >= set(positions)]
 
     def _cut(self, fits: Mapping[int, Fit], n_pieces: int) -> list[Shard]:
         groups, alone = grouped(fits, self._results.reasons)

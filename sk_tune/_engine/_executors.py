@@ -48,12 +48,9 @@ _DATA = ("X", "y", "sample_weight", "rows", "monitor")
 
 
 class Executor(ABC):
-    """Runs shards, identified by position.
+    """Runs shards, identified by position."""
 
-    `is_one` says that a dead worker stops all running shards; `n_at_once` is the number of
-    shards to submit per worker.
-    """
-
+    # Whether a dead worker stops all running shards; shards to submit per worker.
     is_one = False
     n_at_once: float = 2
 
@@ -157,10 +154,9 @@ class _Lists(Executor):
 class _Dask(Executor):
     """A Dask cluster, by the client and options of joblib's Dask backend.
 
-    Data shared by several shards are sent to the cluster once, where one worker or a few
-    hold them. If these die, Dask cancels all tasks that need the data; such tasks are sent
-    again, with the data. joblib's Dask backend (1.5) is not used, because it runs no
-    callback for a cancelled task, so its caller would wait for ever.
+    Data shared by several shards are sent to the cluster once. If the workers that hold
+    them die, Dask cancels all tasks that need the data; such tasks are sent again, with the
+    data. joblib's Dask backend (1.5) runs no callback for a cancelled task.
     """
 
     def __init__(self, backend: Any) -> None:
@@ -182,10 +178,9 @@ class _Dask(Executor):
 
     def completed(self, timeout: float | None) -> tuple[int, Any]:
         """Wait for a result; ``CancelledError`` if Dask has given up."""
-        from distributed import KilledWorker
-
         position, out = self._ended.get(timeout=timeout)
-        return position, CancelledError(str(out)) if isinstance(out, KilledWorker) else out
+        is_lost = type(out).__name__ == "KilledWorker"
+        return position, CancelledError(str(out)) if is_lost else out
 
     def close(self) -> None:
         """Cancel unfinished tasks and release the data."""
@@ -238,8 +233,7 @@ class _Dask(Executor):
         with self._lock:
             task = self._running.pop(future, None)
         if task is None:
-            # Cancelled in `close`.
-            return
+            return  # Cancelled in `close`.
         out, (position, args, n_sent) = _outcome(future.result), task
         if isinstance(out, CancelledError) and n_sent < _MOST_SENT:
             self._send(position, args, n_sent + 1)
@@ -253,8 +247,7 @@ class _Ray(Executor):
     Ray itself reruns the tasks of dead workers and restores lost data.
     """
 
-    def __init__(self, backend: Any) -> None:
-        ray: Any = sys.modules["ray"]
+    def __init__(self, ray: Any, backend: Any) -> None:
         self._ray = ray
         options = getattr(backend, "ray_remote_args", None) or {}
         self._remote = ray.remote(_run).options(**options)
@@ -295,11 +288,9 @@ class _Ray(Executor):
         self._stored.clear()
 
     def _reference(self, part: Any) -> Any:
-        if part is None:
-            return None
-        if id(part) not in self._stored:
+        if part is not None and id(part) not in self._stored:
             self._stored[id(part)] = part, self._ray.put(part)
-        return self._stored[id(part)][1]
+        return None if part is None else self._stored[id(part)][1]
 
 
 def executor_of(n_jobs: int | None) -> Executor:
@@ -309,7 +300,7 @@ def executor_of(n_jobs: int | None) -> Executor:
     if distributed and isinstance(getattr(backend, "client", None), distributed.Client):
         return _Dask(backend)
     if ray and type(backend).__module__.startswith("ray."):
-        return _Ray(backend)
+        return _Ray(ray, backend)
     return _JoblibPool(n_jobs) if takes_tasks(backend) else _Lists(n_jobs)
 
 
@@ -372,8 +363,7 @@ def _sent(shard: Shard) -> tuple[Any, ...]:
 def _freeze_heap() -> None:
     """Exclude the imported modules of a worker from garbage collection.
 
-    Without psutil, loky collects garbage in each worker every second, which would take at
-    least a tenth of the time.
+    Without psutil, loky collects garbage every second, which takes a tenth of the time.
     """
     gc.freeze()
 
@@ -399,6 +389,7 @@ def start_workers(n_jobs: int | None, backend: Any) -> None:
 
 
 def _import_engine(coordinator: int) -> None:
+    # A worker that reads this function has imported the engine.
     end_with_parent(coordinator)
 
 

@@ -27,12 +27,12 @@ class Trained:
     ----------
     status : {"trained", "failed"}
         A failed fit has a `message` and no state.
-    state : TrainingState or None
+    state : TrainingState or None, default=None
         Weights, optimizer state and history, from which training can continue.
-    predictions : ndarray of shape (n_monitor,) or (n_monitor, n_outputs) or None
+    predictions : ndarray of shape (n_monitor, ...) or None, default=None
         On the monitor samples: ``predict_proba`` of a classifier, ``predict`` of a
         regressor.
-    message : str
+    message : str, default=""
         Why the fit failed; else empty.
     seconds : float
         Training time; the networks of a fleet share its time equally.
@@ -56,9 +56,9 @@ class Trained:
     """
 
     status: Literal["trained", "failed"]
-    state: TrainingState | None
-    predictions: Array | None
-    message: str
+    state: TrainingState | None = None
+    predictions: Array | None = None
+    message: str = ""
     seconds: float
     engine: Literal["fleet", "alone"]
     solo_reason: str = ""
@@ -128,8 +128,6 @@ def failed(fit: Fit, reason: Exception | str, seconds: float, engine: str) -> Tr
         message = f"{type(reason).__name__}: {reason}"
     return Trained(
         status="failed",
-        state=None,
-        predictions=None,
         message=f"{fit.name}: {message}" if fit.name else message,
         seconds=seconds,
         engine="fleet" if engine == "fleet" else "alone",
@@ -138,10 +136,6 @@ def failed(fit: Fit, reason: Exception | str, seconds: float, engine: str) -> Tr
 
 class _CallerError(BaseException):
     """Carries an error of the caller past handlers that treat errors as failed fits."""
-
-    def __init__(self, error: Exception) -> None:
-        super().__init__(error)
-        self.error = error
 
 
 def passing_errors(function: Callable[..., object] | None) -> Any:
@@ -164,7 +158,7 @@ def raising_caller_errors() -> Iterator[None]:
     try:
         yield
     except _CallerError as carried:
-        raise carried.error from None
+        raise carried.args[0] from None
 
 
 class ProgressReporter:

@@ -49,7 +49,6 @@ def train_alone(fit: Fit, preparer: FitPreparer, limit: TimeLimit | None = None)
         status="trained",
         state=state,
         predictions=predictions,
-        message="",
         seconds=time.perf_counter() - start,
         engine="alone",
         is_cut=clock.has_cut,
@@ -323,8 +322,6 @@ def _unfinished(state: TrainingState) -> Trained:
     return Trained(
         status="trained",
         state=state,
-        predictions=None,
-        message="",
         # A skorch net without callbacks has no timer.
         seconds=float(np.nansum(state.curve("dur"))),
         engine="fleet",

@@ -464,7 +464,6 @@ def _read(key: str, meta: Any, blob: Any, digest: Any) -> Trained | None:
             status="trained",
             state=state_from_arrays(arrays, values["state"]),
             predictions=predictions,
-            message="",
             seconds=float(values["seconds"]),
             engine=values["engine"],
             solo_reason=values["solo_reason"],

@@ -5,25 +5,23 @@
 import hashlib
 import math
 from collections.abc import Callable, Iterator, Sequence
-from functools import cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from skorch.dataset import Dataset
-from skorch.history import History
 from skorch.utils import multi_indexing, to_tensor
 from torch import Tensor
 from torch.nn.parameter import is_lazy
 from torch.utils.data import DataLoader, Subset
 
+from sk_tune._engine._digest import value_fingerprint
 from sk_tune._engine._skorch._net_reasons import named_inputs
 from sk_tune._estimators import (
     adopt_callbacks,
     callback_memory,
     load_net_arrays,
-    recall_callbacks,
 )
 from sk_tune._training import (
     RNG_LOCK,
@@ -42,35 +40,12 @@ def net_memory(
     `begin` is the seed or the generator state of its initialisation.
     """
     memory = {
-        "rows": _rows_digest(datasets),
+        "rows": rows_digest(datasets),
         "generator": generator.get_state().numpy().tobytes().hex(),
     }
     if isinstance(begin, bytes):
         memory["begin"] = begin.hex()
     return {**memory, **callback_memory(net)}
-
-
-def recall(
-    net: Any, generator: torch.Generator, datasets: Sequence[Any], state: TrainingState
-) -> bool:
-    """Restore the state of another net, except its optimizer's moments.
-
-    The net is at the start of its training, which draws from `generator`; `datasets` are
-    its training and validation sets, and the ``course`` of `state` is the memory of the
-    other net. Returns whether the state was restored. The net stays at its start if the
-    memory is incomplete, or if another validation set was drawn, as by a ``ValidSplit``
-    without a seed.
-    """
-    memory = state.course
-    if "options" not in memory or memory["rows"] != _rows_digest(datasets):
-        return False
-    weights = state.weights if state.last_weights is None else state.last_weights
-    copies = {name: torch.from_numpy(np.array(array)) for name, array in weights.items()}
-    net.module_.load_state_dict(copies)
-    generator.set_state(generator_after(state))
-    net.history_ = History(dict(record) for record in state.history)
-    recall_callbacks(net, memory)
-    return True
 
 
 def generator_after(state: TrainingState) -> torch.Tensor:
@@ -79,7 +54,8 @@ def generator_after(state: TrainingState) -> torch.Tensor:
     return torch.frombuffer(drawn, dtype=torch.uint8)
 
 
-def _rows_digest(datasets: Sequence[Any]) -> str:
+def rows_digest(datasets: Sequence[Any]) -> str:
+    """Return a digest of the positions of a net's training and validation samples."""
     digest = hashlib.sha256()
     for dataset in datasets:
         digest.update(b"%d:" % (0 if dataset is None else len(dataset)))
@@ -112,33 +88,35 @@ def adopt_skorch(net: Any, X: Any, y: Any, state: TrainingState) -> Any:
 _MOST_WORDS = 2**24
 # Words drawn at a time, which stay in the cache.
 _WORDS_SKIPPED = 2**18
+_WORDS_OF_INTEGER = 2
 # A sequence of this many words occurs only once in a stream.
 _MARK = 4
 
 
-def draw_as_fit(net: Any, X: Any, y: Any, known: dict[Any, int], key: Any = None) -> None:
+def draw_as_fit(net: Any, X: Any, y: Any, n_words_of: dict[Any, int]) -> None:
     """Initialise a net, and draw the random numbers of all epochs of its training.
 
-    The draws of a step of its module are cached in `known`, by batch size and a key of the
-    module.
+    `n_words_of` caches the draws of a training step, by module and batch size.
     """
     net.initialize()
     train, valid = net.get_split_datasets(X, y)
     sizes = batch_sizes_of(net, "train", len(train))
     options = net.get_params_for("iterator_train")
     n_loads = 1 + bool(options.get("shuffle", False)) + (valid is not None)
-    n_words = n_loads * _words_of_loader()
+    # A DataLoader draws an integer of 64 bits for its workers, another for shuffling.
+    n_words = n_loads * _WORDS_OF_INTEGER
     n_lazy = 0
     if any(map(is_lazy, net.module_.parameters())):
         # Only the first step draws the weights of lazy layers.
         first = multi_indexing(X, slice(sizes[0]))
         n_lazy = _words_of_step(net, first) - _words_of_step(net, first)
-    kind = named_inputs(X) or (X.shape[1:], str(X.dtype))
+    settings = sorted(net.get_params_for("module").items())
+    values = map(value_fingerprint, (net.module, *settings))
+    kind = (*values, named_inputs(X) or (X.shape[1:], str(X.dtype)))
     for n in {sizes[0], sizes[-1]}:
-        place = (key, n, kind)
-        if key is None or place not in known:
-            known[place] = _words_of_step(net, multi_indexing(X, slice(n)))
-        n_words += sizes.count(n) * known[place]
+        if (kind, n) not in n_words_of:
+            n_words_of[kind, n] = _words_of_step(net, multi_indexing(X, slice(n)))
+        n_words += sizes.count(n) * n_words_of[kind, n]
     skip_words(n_words * int(net.max_epochs) + n_lazy)
 
 
@@ -180,16 +158,6 @@ def _stream(state: Tensor, n: int) -> tuple[Any, Tensor]:
     return words.numpy(), generator.get_state()
 
 
-@cache
-def _words_of_loader() -> int:
-    """Return the number of words that a ``DataLoader`` draws for workers or shuffling."""
-    state = torch.get_rng_state()
-    torch.empty((), dtype=torch.int64).random_()
-    n_words = count_words(state, torch.get_rng_state()) or 0
-    torch.set_rng_state(state)
-    return n_words
-
-
 def _words_of_step(net: Any, X: Any) -> int:
     """Return the number of words that a training step draws on samples; 0 if unknown."""
     state = torch.get_rng_state()
@@ -208,11 +176,7 @@ Array = npt.NDArray[Any]
 
 
 def cutting_iterator(get_iterator: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a method for ``NeuralNet.get_iterator`` that slices arrays where possible.
-
-    `get_iterator` is skorch's method, which serves all other inputs and training; the
-    batches are the same.
-    """
+    """Return skorch's ``get_iterator``, but with slices of arrays as batches."""
 
     def cutting(net: Any, dataset: Any, training: bool = False) -> Any:  # noqa: FBT001
         if not training and _is_plain(net, dataset):

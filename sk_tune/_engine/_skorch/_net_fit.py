@@ -18,10 +18,16 @@ from sklearn.base import clone
 from skorch import NeuralNet
 from skorch.callbacks import Callback
 from skorch.dataset import Dataset
+from skorch.history import History
 from torch import Tensor, nn
 from torch.utils.data import Subset
 
-from sk_tune._engine._skorch._net_adoption import batch_sizes_of, net_memory, recall
+from sk_tune._engine._skorch._net_adoption import (
+    batch_sizes_of,
+    generator_after,
+    net_memory,
+    rows_digest,
+)
 from sk_tune._engine._skorch._net_reasons import (
     OPTIMIZER_NAMES,
     named_inputs,
@@ -35,6 +41,7 @@ from sk_tune._estimators import (
     clip_of,
     module_keys,
     net_arrays,
+    recall_callbacks,
     silenced,
     take_rows,
 )
@@ -71,19 +78,14 @@ from sk_tune.exceptions import TrainingDivergedError
 
 
 class Watcher(Callback):  # type: ignore[misc]
-    """Scores a net on monitor samples without side effects, also on the random state.
-
-    Also checks the time limit, and keeps the keys of the net's modules before training.
-    """
+    """Scores a net on monitor samples without side effects, and checks the time limit."""
 
     def __init__(self, monitor: TensorSet | None, inputs: Sequence[NamedInput]) -> None:
         self.monitor = monitor
         self.inputs = inputs
-        self.keys: dict[str, Any] = {}
-        self.timer = EpochTimer()
 
     def on_train_begin(self, net: Any, **kwargs: Any) -> None:
-        """Compute the keys of the modules."""
+        """Compute the keys of the net's modules before the training."""
         self.keys = module_keys(net)
         self.timer = EpochTimer()
 
@@ -148,7 +150,8 @@ class SkorchFit:
             )
         import_for_optimizers()
         self.fit = fit
-        self._begin, self.seed = fit.seed or 0, fit.seed_number
+        self.begin, self.seed = fit.seed or 0, fit.seed_number
+        self.generator = torch.Generator()
         self.n_epochs = fit.n_epochs or int(fit.estimator.max_epochs)
         self.X, self.y = (take_rows(part, fit.rows) for part in (fit.X, fit.y))
         self.inputs = named_inputs(self.X)
@@ -158,21 +161,19 @@ class SkorchFit:
     @cached_property
     def network(self) -> FleetNetwork:
         """The fit's network for a fleet with its recipe."""
-        net, generator = self._start()
+        net = self._start()
         train, valid = net.get_split_datasets(self.X, self.y)
-        course = _SkorchCourse(net, self._begin, generator, (train, valid), self.inputs)
+        course = _SkorchCourse(self, (train, valid))
         group = net.optimizer_.param_groups[0]
         rate = float(group["lr"])
         state, n_epochs = self.fit.state, self.n_epochs
-        if state is not None and not recall(net, generator, (train, valid), state):
+        if state is not None and not course.recall(state):
             n_epochs += len(state.history)
             state = None
         betas = group.get("betas", (group.get("momentum", 0.0), group.get("alpha", 0.0)))
-        module = net.module_
-        if self.inputs:
-            module = reading_one_tensor(module, self.inputs)
+        module, inputs = net.module_, self.inputs
         return FleetNetwork(
-            module=module,
+            module=reading_one_tensor(module, inputs) if inputs else module,
             course=course,
             settings=Settings(
                 momentum=float(betas[0]),
@@ -182,8 +183,8 @@ class SkorchFit:
             ),
             state=state or TrainingState(seed=self.seed, weights={}, moments={}),
             n_epochs=n_epochs,
-            train=_to_set(train, net.device, self.inputs),
-            valid=None if valid is None else _to_set(valid, net.device, self.inputs),
+            train=_to_set(train, net.device, inputs),
+            valid=None if valid is None else _to_set(valid, net.device, inputs),
             monitor=self._monitor(net.device),
             learning_rate=rate,
             gradient_clip=clip_of(net.callbacks_),
@@ -194,7 +195,7 @@ class SkorchFit:
 
         Raises NoFleetError if no fleet can carry the net.
         """
-        net, _ = self._start()
+        net = self._start()
         batch_size = net.get_params_for("iterator_train").get("batch_size", net.batch_size)
         group = net.optimizer_.param_groups[0]
         recipe = Recipe(
@@ -209,15 +210,10 @@ class SkorchFit:
         if any(p.requires_grad for p in net.criterion_.parameters()):
             raise NoFleetError("its criterion has parameters to train")
         reason = reason_against_callbacks(callback for _, callback in net.callbacks_)
-        if reason is None:
-            reason = reason_in_criterion(net, self.X, self.y)
-        if reason is not None:
+        if reason := reason or reason_in_criterion(net, self.X, self.y):
             raise NoFleetError(reason)
-        shapes = (
-            self.inputs or np.shape(self.X)[1:],
-            np.shape(self.y)[1:],
-            str(self.y.dtype),
-        )
+        y_form = np.shape(self.y)[1:], str(self.y.dtype)
+        shapes = (self.inputs or np.shape(self.X)[1:], y_form)
         structure = (module_structure(net.module_), module_structure(net.criterion_))
         fixed = (type(net), recipe.optimizer, recipe.nesterov, recipe.batch_size)
         # The first network's loss, with its class weights, trains all networks.
@@ -241,8 +237,8 @@ class SkorchFit:
         Raises TrainingDivergedError for infinite or NaN weights, which skorch accepts.
         """
         # skorch's loop cannot continue an unfinished training, so it starts again.
-        done = 0 if self.fit.state is None else len(self.fit.state.history)
-        n_epochs = done + self.n_epochs
+        state, n_epochs = self.fit.state, self.n_epochs
+        n_epochs += 0 if state is None else len(state.history)
         # Messages are printed when a net adopts the training.
         net = silenced(clone(self.fit.estimator).set_params(max_epochs=n_epochs))
         monitor = self._monitor("cpu")
@@ -256,10 +252,9 @@ class SkorchFit:
             net.set_params(**{f"callbacks__{name}": None for name in names})
         else:
             net.set_params(callbacks=[entry, *(net.callbacks or [])])
-        generator = torch.Generator()
-        with forked_rng(self._begin, net.device), passing_interrupts():
+        with forked_rng(self.begin, net.device), passing_interrupts():
             net.fit(self.X, self.y)
-            generator.set_state(torch.get_rng_state())
+            self.generator.set_state(torch.get_rng_state())
         check_weights(net)
         self.net = net
         predictions = None
@@ -267,28 +262,26 @@ class SkorchFit:
             with forked_rng(self.seed, net.device), unchanged_tensors(net.module_):
                 predictions = net.predict_proba(as_net_takes(monitor.X, self.inputs))
         batches = (batch for record in net.history for batch in record["batches"])
-        n_steps = sum("train_loss" in batch for batch in batches)
         state = TrainingState(
             seed=self.seed,
-            n_steps=n_steps,
+            n_steps=sum("train_loss" in batch for batch in batches),
             modules=changed_modules(net, watcher.keys),
-            course=net_memory(net, self._begin, generator, ()),
+            course=net_memory(net, self.begin, self.generator, ()),
             **net_arrays(net),
         )
         return state, predictions
 
-    def _start(self) -> tuple[Any, torch.Generator]:
-        """Return the net as initialised by ``fit``, and its generator after that."""
+    def _start(self) -> Any:
+        """Return the net as initialised by ``fit``, which draws from `generator` next."""
         if self.net is None:
             net = silenced(clone(self.fit.estimator))
-            self._generator = torch.Generator()
-            with forked_rng(self._begin, net.device):
+            with forked_rng(self.begin, net.device):
                 net.initialize()
-                self._generator.set_state(torch.get_rng_state())
+                self.generator.set_state(torch.get_rng_state())
             net.check_data(self.X, self.y)
             net.check_training_readiness()
             self.net = net
-        return self.net, self._generator
+        return self.net
 
     def _monitor(self, device: str) -> TensorSet | None:
         if self.fit.monitor is None:
@@ -304,22 +297,12 @@ class _SkorchCourse:
     is_foreseen = False
     first_epoch = 0
 
-    def __init__(
-        self,
-        net: Any,
-        begin: int | bytes,
-        generator: torch.Generator,
-        datasets: Any,
-        inputs: Sequence[NamedInput],
-    ) -> None:
-        self.net = net
-        self._inputs = inputs
-        self._begin = begin
+    def __init__(self, fit: SkorchFit, datasets: Sequence[Any]) -> None:
+        self._fit, self.net, self._generator = fit, fit.net, fit.generator
         self.stopping = StoppingState()
-        self._generator = generator
         self._train, self._valid = datasets
         self._callbacks = NetCallbacks(
-            net, dataset_train=self._train, dataset_valid=self._valid
+            self.net, dataset_train=self._train, dataset_valid=self._valid
         )
         self.uses_best = self._callbacks.loads_best
 
@@ -327,6 +310,24 @@ class _SkorchCourse:
     def stopped(self) -> bool:
         """Whether a callback has ended the training."""
         return self._callbacks.stopped
+
+    def recall(self, state: TrainingState) -> bool:
+        """Continue from the state of another net, except its optimizer's moments.
+
+        Returns whether that was possible. The net stays at its start if the state is
+        incomplete, or of another validation set, as by a ``ValidSplit`` without a seed.
+        """
+        memory, net = state.course, self.net
+        rows = rows_digest((self._train, self._valid))
+        if "options" not in memory or memory["rows"] != rows:
+            return False
+        weights = state.weights if state.last_weights is None else state.last_weights
+        arrays = {name: np.array(array) for name, array in weights.items()}
+        net.module_.load_state_dict({n: torch.from_numpy(a) for n, a in arrays.items()})
+        self._generator.set_state(generator_after(state))
+        net.history_ = History(map(dict, state.history))
+        recall_callbacks(net, memory)
+        return True
 
     def order(self, epoch: int, n_samples: int) -> Tensor:
         """Return the order of the samples, drawn like a DataLoader."""
@@ -363,17 +364,18 @@ class _SkorchCourse:
     def memory(self) -> dict[str, Any]:
         """Return the state of the net and its generator."""
         datasets = (self._train, self._valid)
-        return net_memory(self.net, self._begin, self._generator, datasets)
+        return net_memory(self.net, self._fit.begin, self._generator, datasets)
 
     def _note_validation(self, outputs: Tensor) -> None:
         net = self.net
         self._draw()
         sizes = batch_sizes_of(net, "valid", len(self._valid))
-        samples = _to_set(self._valid, net.device, self._inputs)
+        inputs = self._fit.inputs
+        samples = _to_set(self._valid, net.device, inputs)
         start = 0
         for size in sizes:
             columns, y = samples[start : start + size]
-            X = as_net_takes(columns, self._inputs)
+            X = as_net_takes(columns, inputs)
             y_pred = outputs[start : start + size]
             with _evaluating(net.criterion_):
                 loss = net.get_loss(y_pred, y, X=X, training=False)
