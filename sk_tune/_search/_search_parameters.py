@@ -8,6 +8,7 @@ from dataclasses import field
 from typing import Annotated, Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.model_selection import ParameterGrid
 
@@ -21,7 +22,7 @@ from sk_tune._types import Folds, Scoring, Seed
 # Called with the space and the seed of a search.
 SamplerFactory = Callable[[Space, Seed], Sampler]
 
-Grid = Mapping[str, Sequence[Any]]
+Grid = Mapping[str, Sequence[Any] | NDArray[Any]]
 Kept = int | Literal["best", "all"] | None
 _KEPT = StrOptions({"best", "all"})
 
