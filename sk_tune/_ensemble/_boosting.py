@@ -3,18 +3,17 @@
 """Gradient boosting with networks as stages.
 
 Each stage is one regressor with an output for each column of the gradient, so K classes
-need one network, not K trees.  Its contribution is multiplied by a step from a line search
-over the stage's samples and by the learning rate.  Trees take a Newton step in each leaf; a
-network has no leaves.  Fitting the network to the Newton direction itself (GrowNet) needs
-separate sample weights, hence a separate network, for each class, and its targets explode
-where predictions are confident; a single step for the whole stage avoids both.
+need one network, not K trees.  Its contribution is multiplied by the learning rate and by a
+step from a line search over the stage's samples.  Trees take a Newton step in each leaf; a
+network has no leaves.  Fitting it to the Newton direction (GrowNet [2]_) needs separate
+sample weights, hence a separate network, for each class, and its targets explode where
+predictions are confident.
 
 Notation: n samples, C columns.  y are targets, F is the sum of the previous stages, f the
 prediction of a new stage, all of shape (n, C); w are the sample weights.  Each stage is
-fitted to the negative gradient r of the loss at F (Friedman 2001, Algorithm 1, line 3) and
-added with a step rho (line 5) that minimises the loss of F + rho f.  Where the loss has
-second derivatives, rho is one step of Newton's method from 0, in closed form; unlike the
-minimum, it stays bounded where classes are separable.
+fitted to the negative gradient r of the loss at F ([1]_, Algorithm 1, line 3) and added
+with a step rho (line 5) that minimises the loss of F + rho f: one step of Newton's method
+from 0 where the loss has second derivatives, bounded where classes are separable.
 
 References
 ----------
@@ -27,7 +26,6 @@ References
 import math
 import sys
 import time
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from numbers import Integral, Real
@@ -36,7 +34,7 @@ from typing import Annotated, Any, ClassVar, NamedTuple, Self
 import joblib
 import numpy as np
 import numpy.typing as npt
-from scipy.special import expit, log_expit, logsumexp, softmax
+from scipy.special import expit, log_expit, logit, logsumexp, softmax
 from sklearn.base import ClassifierMixin, RegressorMixin, is_classifier
 from sklearn.ensemble import BaseEnsemble
 from sklearn.model_selection import train_test_split
@@ -55,29 +53,29 @@ from sk_tune._nesting import innermost
 Floats = npt.NDArray[np.float64]
 
 
-class BoostingLoss(ABC):
-    """A loss with the derivatives that gradient boosting needs."""
+class BoostingLoss:
+    """Half the squared error, and the base of other losses.
 
-    @abstractmethod
+    Second derivatives and the negative gradient may be multiplied by a common constant.
+    """
+
     def start(self, y: Floats, w: Floats) -> Floats:
         """Return the best constant, (C,), for targets (n, C) and weights (n,)."""
+        return np.asarray(np.average(y, axis=0, weights=w))
 
-    @abstractmethod
     def each(self, y: Floats, F: Floats) -> Floats:
         """Return the loss of each sample, (n,), a mean over targets, (n, C)."""
+        return np.asarray(0.5 * ((y - F) ** 2).mean(axis=1))
 
-    @abstractmethod
     def residual(self, y: Floats, F: Floats) -> Floats:
-        """Return the negative gradients, (n, C), times a constant: the next targets."""
+        """Return the negative gradients, (n, C), the targets of the next stage."""
+        return y - F
 
-    @abstractmethod
     def curvature(self, y: Floats, F: Floats, f: Floats) -> Floats:
-        """Return the second derivative of each sample's loss along a stage `f`, (n,).
+        """Return the second derivative of each sample's loss along a stage `f`, (n,)."""
+        return np.asarray((f**2).sum(axis=1))
 
-        It is scaled by the same constant as ``residual``.
-        """
-
-    def look_at(self, y: Floats, F: Floats, w: Floats) -> None:  # noqa: B027
+    def look_at(self, y: Floats, F: Floats, w: Floats) -> None:
         """Update loss parameters from the residuals before a stage, if it has any."""
 
     def mean(self, y: Floats, F: Floats, w: Floats) -> float:
@@ -89,22 +87,6 @@ class BoostingLoss(ABC):
         slope = float(w @ (self.residual(y, F) * f).sum(axis=1))
         curvature = float(w @ self.curvature(y, F, f))
         return slope / curvature if curvature > np.finfo(np.float64).tiny else 0.0
-
-
-class _SquaredError(BoostingLoss):
-    """Half the squared error; the step is the exact minimum."""
-
-    def start(self, y: Floats, w: Floats) -> Floats:
-        return np.asarray(np.average(y, axis=0, weights=w))
-
-    def each(self, y: Floats, F: Floats) -> Floats:
-        return np.asarray(0.5 * ((y - F) ** 2).mean(axis=1))
-
-    def residual(self, y: Floats, F: Floats) -> Floats:
-        return y - F
-
-    def curvature(self, y: Floats, F: Floats, f: Floats) -> Floats:
-        return np.asarray((f**2).sum(axis=1))
 
 
 class _AbsoluteError(BoostingLoss):
@@ -119,9 +101,6 @@ class _AbsoluteError(BoostingLoss):
     def residual(self, y: Floats, F: Floats) -> Floats:
         return np.sign(y - F)
 
-    def curvature(self, y: Floats, F: Floats, f: Floats) -> Floats:
-        return np.zeros(len(y))
-
     def step(self, y: Floats, F: Floats, f: Floats, w: Floats) -> float:
         # sum w |f| |(y - F) / f - rho| is least at the weighted median of the ratios.
         weights = w[:, np.newaxis] * np.abs(f)
@@ -131,8 +110,13 @@ class _AbsoluteError(BoostingLoss):
         return _weighted_quantile((y - F)[moves] / f[moves], weights[moves], 0.5)
 
 
-class _HuberLoss(BoostingLoss):
-    """Squared error for the share `alpha` of small residuals, absolute error for larger."""
+class _HuberLoss(_AbsoluteError):
+    """Squared error for the share `alpha` of small residuals, absolute error for larger.
+
+    It starts from the median, as in Friedman (2001, Algorithm 4).
+    """
+
+    step = BoostingLoss.step
 
     def __init__(self, alpha: float) -> None:
         self.alpha = alpha
@@ -140,10 +124,6 @@ class _HuberLoss(BoostingLoss):
         # The threshold of the first stage: losses of several stages are comparable only if
         # they belong to one function.
         self._scored_delta = np.inf
-
-    def start(self, y: Floats, w: Floats) -> Floats:
-        # The median, as in Friedman (2001, Algorithm 4).
-        return _AbsoluteError().start(y, w)
 
     def look_at(self, y: Floats, F: Floats, w: Floats) -> None:
         weights = np.broadcast_to(w[:, np.newaxis], y.shape)
@@ -168,8 +148,7 @@ class _BinaryLogLoss(BoostingLoss):
     """Negative log-likelihood of labels 0 and 1 in nats; F are log-odds."""
 
     def start(self, y: Floats, w: Floats) -> Floats:
-        share = np.average(y, axis=0, weights=w)
-        return np.asarray(np.log(share) - np.log1p(-share))
+        return np.asarray(logit(super().start(y, w)))
 
     def each(self, y: Floats, F: Floats) -> Floats:
         return np.asarray(-log_expit(np.where(y > 0, F, -F))[:, 0])
@@ -185,7 +164,8 @@ class _LogLoss(BoostingLoss):
     """Negative log-likelihood of one-hot labels in nats; F are logits."""
 
     def start(self, y: Floats, w: Floats) -> Floats:
-        return np.asarray(np.log(np.average(y, axis=0, weights=w)))
+        with np.errstate(divide="ignore"):
+            return np.asarray(np.log(super().start(y, w)))
 
     def each(self, y: Floats, F: Floats) -> Floats:
         return np.asarray(logsumexp(F, axis=1) - (y * F).sum(axis=1))
@@ -201,14 +181,14 @@ class _LogLoss(BoostingLoss):
 
 
 _REGRESSION_LOSSES: dict[str, Callable[[float], BoostingLoss]] = {
-    "squared_error": lambda alpha: _SquaredError(),
+    "squared_error": lambda alpha: BoostingLoss(),
     "absolute_error": lambda alpha: _AbsoluteError(),
     "huber": _HuberLoss,
 }
 
 
 def _weighted_quantile(values: Floats, weights: Floats, level: float) -> float:
-    """Return the smallest value at or below which lies a share `level` of the weights."""
+    """Return the least value with a share `level` of the weights at or below it."""
     order = np.argsort(values, kind="stable")
     total = np.cumsum(weights[order])
     position = np.searchsorted(total, level * total[-1])
@@ -235,6 +215,10 @@ class _Stage(NamedTuple):
     train_score: float
     validation_score: float
 
+    def output(self, X: Array) -> Floats:
+        """Return the predictions, (n, C), times the factor."""
+        return self.weight * _output(self.estimator, X)
+
 
 @dataclass(kw_only=True)
 class _Course:
@@ -243,7 +227,7 @@ class _Course:
     loss: BoostingLoss
     rng: np.random.RandomState
     split_seed: int
-    init: Floats
+    init: Floats = field(default_factory=lambda: np.empty(0))
     stages: list[_Stage] = field(default_factory=list)
 
 
@@ -339,26 +323,25 @@ class _Boosting(Combined, BaseEnsemble):  # type: ignore[misc]
             X, y, w = (part[w != 0] for part in (X, y, w))
         loss, targets, labels = self._encode(y)
         course = vars(self).get("_course") if self.warm_start else None
-        rng = check_random_state(self.random_state) if course is None else course.rng
-        if course is not None:
-            seed = course.split_seed
-        elif self.n_iter_no_change is None:
-            seed = 0
-        else:
-            seed = rng.randint(np.iinfo(np.int32).max)
-        parts = self._parts_of_samples(len(X), labels, seed)
+        parts, stops_early = [np.arange(len(X))], self.n_iter_no_change is not None
         if course is None:
-            init = loss.start(targets[parts[0]], w[parts[0]])
-            course = _Course(loss=loss, rng=rng, split_seed=seed, init=init)
+            rng = check_random_state(self.random_state)
+            seed = rng.randint(np.iinfo(np.int32).max) if stops_early else 0
+            course = _Course(loss=loss, rng=rng, split_seed=seed)
+        if stops_early:
+            fraction, seed = self.validation_fraction, course.split_seed
+            options = {"test_size": fraction, "random_state": seed, "stratify": labels}
+            parts = train_test_split(*parts, **options)
+        if not course.stages:
+            course.init = loss.start(targets[parts[0]], w[parts[0]])
         if not np.isfinite(course.init).all():
             raise ValueError(
                 "validation_fraction must leave samples of every class to train on. Got "
                 f"{self.validation_fraction} of {len(X)} samples."
             )
+        start = np.tile(course.init, (len(X), 1))
         samples = [
-            _BoostedSamples(
-                X[part], targets[part], w[part], np.tile(course.init, (len(part), 1))
-            )
+            _BoostedSamples(*(data[part] for data in (X, targets, w, start)))
             for part in parts
         ]
         n_workers = {} if self.n_jobs is None else {"n_jobs": self.n_jobs}
@@ -366,16 +349,6 @@ class _Boosting(Combined, BaseEnsemble):  # type: ignore[misc]
             self._boost(course, *samples, is_weighted=is_weighted)
         self._keep_stages(course)
         return self
-
-    def _parts_of_samples(self, n: int, labels: Array | None, seed: int) -> list[Array]:
-        """Return positions of the training samples, and of those set aside, if any."""
-        if self.n_iter_no_change is None:
-            return [np.arange(n)]
-        fraction, every = self.validation_fraction, np.arange(n)
-        parts: list[Array] = train_test_split(
-            every, test_size=fraction, random_state=seed, stratify=labels
-        )
-        return parts
 
     def __sklearn_is_fitted__(self) -> bool:
         """Return whether the last ``fit`` was completed, not interrupted."""
@@ -397,7 +370,7 @@ class _Boosting(Combined, BaseEnsemble):  # type: ignore[misc]
             )
         for previous in course.stages:
             for samples in (train, *valid):
-                samples.F[:] += previous.weight * _output(previous.estimator, samples.X)
+                samples.F[:] += previous.output(samples.X)
         n = len(train.X)
         n_drawn = max(1, int(self.subsample * n))
         for number in range(n_before + 1, self.n_estimators + 1):

@@ -36,11 +36,7 @@ _LOWEST, _HIGHEST = 0.05, 20.0
 def with_temperature(
     probabilities: Array, temperature: float, *, is_multilabel: bool = False
 ) -> Array:
-    """Return probabilities, (..., K), with log-odds divided by a temperature.
-
-    They are of K classes and sum to 1, or of K independent labels.  Temperatures above 1
-    make them more equal (labels: closer to one half), below 1 less; 1 changes nothing.
-    """
+    """Return probabilities, (..., K), of classes or labels, with scaled log-odds."""
     if temperature == 1:
         return np.asarray(probabilities)
     if is_multilabel:
@@ -51,11 +47,11 @@ def with_temperature(
 
 
 def fitted_temperature(probabilities: Array, y: Array, signs: Array | None = None) -> float:
-    """Return the temperature between 0.05 and 20 with the least log loss.
+    """Return the temperature with the least log loss.
 
-    The prior of its logarithm is standard normal, or a few samples whose classes are all
-    predicted right would get the lowest temperature.  Losses of samples with a sign of -1
-    in `signs` are subtracted.
+    The prior of its logarithm is standard normal: otherwise a few samples with the right
+    prediction would have the lowest temperature.  Losses of samples with a sign of -1 in
+    `signs` are subtracted.
     """
     is_multilabel = y.ndim == 2
     p = np.clip(probabilities, SMALLEST_PROBABILITY, 1 - SMALLEST_PROBABILITY)
@@ -78,14 +74,14 @@ def fitted_temperature(probabilities: Array, y: Array, signs: Array | None = Non
 class Parts:
     """A fitted ensemble reduced to its prediction: the weighted sum of its `members`.
 
-    `n_features` and `names` are those of the columns of X, if the ensemble has them;
+    `n_features` and `names` describe the columns of X, if the ensemble has them;
     `takes_arrays` says that it converts X to an array for its members.  `classes` are a
     classifier's labels, `member_classes` the members' names for them: empty for multilabel
     targets, None for members that are regressors.
 
     `link` converts the sum.  For "mean" weights sum to 1, and log-odds of mean
     probabilities are divided by the `temperature`; "sum", "logistic" and "softmax" add the
-    sum to `offset`, and the last two treat the result as log-odds or logits.
+    sum to `offset`, and the last two take the result for log-odds or logits.
     """
 
     members: tuple[Member, ...]
@@ -128,19 +124,14 @@ class Parts:
         return with_temperature(total, self.temperature, is_multilabel=self.is_multilabel)
 
     def first(self, n_members: int) -> Self:
-        """Return the leading members: the heaviest of a mean, the first of a sum.
-
-        They keep their order; the weights of a mean are normalised again.
-        """
+        """Return the heaviest members in their order, or the first ones of a sum."""
         if self.link != "mean":
             return replace(self, members=self.members[:n_members])
         weights = np.array([member.weight for member in self.members])
         leading = np.sort(np.argsort(-weights, kind="stable")[:n_members])
-        total = weights[leading].sum()
-        members = tuple(
-            self.members[i]._replace(weight=float(weights[i] / total)) for i in leading
-        )
-        return replace(self, members=members)
+        weights /= weights[leading].sum()
+        members = (self.members[i]._replace(weight=float(weights[i])) for i in leading)
+        return replace(self, members=tuple(members))
 
 
 class Combined(Documented):
@@ -201,12 +192,7 @@ class CombinedRegressor(Combined):
 
 
 def parts_of(ensemble: Any) -> Parts:
-    """Return the parts of a fitted ensemble's prediction; members are shared.
-
-    The ensemble is sk_tune's, scikit-learn's bagging or soft voting, or any other whose
-    prediction is the mean of ``estimators_`` under ``weights_``. Raises TypeError if the
-    prediction is not such a mean or sum.
-    """
+    """Return the parts of the prediction of an ensemble that ``collapse`` takes."""
     is_ours = isinstance(ensemble, Combined)
     return ensemble._parts() if is_ours else _parts_of_mean(ensemble)
 
@@ -214,30 +200,23 @@ def parts_of(ensemble: Any) -> Parts:
 def _parts_of_mean(ensemble: Any) -> Parts:
     check_is_fitted(ensemble)
     columns: dict[str, Any] = {"n_features": getattr(ensemble, "n_features_in_", None)}
+    network, features = stackable_network(ensemble), None
     # A single network, or a pipeline that ends in one, is the mean of one member.
-    network = stackable_network(ensemble)
-    weights = [1.0] if network is not None else _weights_of(ensemble)
-    total = sum(weights)
-    features: list[Array | None] = [None] * len(weights)
+    estimators, weights = [ensemble], np.ones(1)
+    if network is None:
+        estimators, weights = getattr(ensemble, "estimators_", []), _weights_of(ensemble)
     if isinstance(ensemble, _BAGGING):
         names = getattr(ensemble, "feature_names_in_", None)
         columns |= {"takes_arrays": True, "names": names}
         every = np.arange(ensemble.n_features_in_)
         drawn = ensemble.estimators_features_
         features = [None if np.array_equal(part, every) else part for part in drawn]
-    members = tuple(
-        Member(estimator, weight / total, part)
-        for estimator, weight, part in zip(
-            ensemble.estimators_ if network is None else [ensemble],
-            weights,
-            features,
-            strict=True,
-        )
-        # A member without a weight is skipped.
-        if weight
-    )
+    shares = (weights / weights.sum()).tolist()
+    members = map(Member, estimators, shares, features or [None] * len(shares))
+    # Members without a weight are skipped.
+    columns["members"] = tuple(member for member in members if member.weight)
     if not is_classifier(ensemble):
-        return Parts(members=members, **columns)
+        return Parts(**columns)
     classes = np.asarray(getattr(ensemble, "classes_", []))
     if classes.ndim != 1 or not len(classes):
         raise TypeError(
@@ -248,38 +227,31 @@ def _parts_of_mean(ensemble: Any) -> Parts:
     member_classes = np.arange(len(classes)) if is_encoded else classes
     if getattr(network or ensemble, "_is_multilabel", False):
         member_classes = np.empty(0)
-    return Parts(
-        **columns,
-        members=members,
-        classes=classes,
-        member_classes=member_classes,
-        temperature=float(getattr(ensemble, "temperature_", 1.0)),
-    )
+    temperature = float(getattr(ensemble, "temperature_", 1.0))
+    columns |= {"classes": classes, "member_classes": member_classes}
+    return Parts(temperature=temperature, **columns)
 
 
-def _weights_of(ensemble: Any) -> list[float]:
+def _weights_of(ensemble: Any) -> Array:
     """Return the weight of each of ``estimators_`` in the mean, not normalised."""
-    members = getattr(ensemble, "estimators_", [])
+    n_members = len(getattr(ensemble, "estimators_", []))
     if isinstance(ensemble, _BAGGING):
-        return [1.0] * len(members)
+        return np.ones(n_members)
     if isinstance(ensemble, _VOTING):
         if getattr(ensemble, "voting", "soft") != "soft":
             raise TypeError(
                 "A VotingClassifier must have voting='soft' to be collapsed. Got "
                 f"{ensemble.voting!r}."
             )
-        named_estimators = ensemble.estimators
-        weights = (
-            [1.0] * len(named_estimators) if ensemble.weights is None else ensemble.weights
-        )
-        pairs = zip(named_estimators, weights, strict=True)
         # Dropped estimators are not in estimators_.
-        return [float(weight) for (_, one), weight in pairs if not isinstance(one, str)]
+        is_used = [not isinstance(one, str) for _, one in ensemble.estimators]
+        weights = np.ones(len(is_used)) if ensemble.weights is None else ensemble.weights
+        return np.asarray(weights, dtype=np.float64)[is_used]
     weights = np.asarray(getattr(ensemble, "weights_", []), dtype=np.float64)
-    if weights.ndim != 1 or not 0 < len(weights) == len(members):
+    if weights.ndim != 1 or not 0 < len(weights) == n_members:
         raise TypeError(
             "An ensemble must be a weighted mean of its members to be collapsed: of "
             "sk_tune's ensembles, scikit-learn's bagging or soft voting, or with weights_ "
             f"for its estimators_. Got a {type(ensemble).__name__}."
         )
-    return [float(weight) for weight in weights]
+    return weights
