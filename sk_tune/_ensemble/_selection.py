@@ -43,9 +43,8 @@ class Library:
     `candidates`, (M,), are result rows of the search, `predictions`, (M, N) or (M, N, K),
     probabilities of a classifier, else targets.  `y`, (N,) or (N, K), holds class numbers,
     0 and 1 of labels, or targets; `classes`, (K,), are the labels, empty for a multilabel
-    problem, None for regression.  `part`, (N,), is the part of each sample: its fold, if it
-    is held out once.  `rows`, (N,), are positions in the data of the search; None for
-    0 to N - 1.
+    problem, None for regression.  `part`, (N,), is the fold that holds out a sample, or a
+    random part.  `rows`, (N,), are positions in the search's data; None for 0 to N - 1.
     """
 
     candidates: Array
@@ -68,8 +67,8 @@ class Library:
     def where_weights(self, params: Mapping[str, Any]) -> "Library":
         """Return the library without samples of weight 0, which count as absent.
 
-        `params` are those of ``fit``; ``sample_weight`` counts, also that of a pipeline's
-        step.  Raises ValueError if all weights are 0.
+        `params` of ``fit`` have ``sample_weight``, maybe for a step of a pipeline.  Raises
+        ValueError if all weights are 0.
         """
         names = {"sample_weight", *(n for n in params if n.endswith("__sample_weight"))}
         rows = self._positions()
@@ -93,10 +92,9 @@ def read_library(
 ) -> Library:
     """Return the candidates of a fitted search that may be members of an ensemble.
 
-    A candidate that was on several rungs comes from the highest one; with `needs_models`
-    only candidates with stored fold estimators.  Predictions are probabilities if
-    `is_classification`; `random_state` draws parts if the folds overlap.  Raises ValueError
-    if there is no candidate.
+    A candidate that was on several rungs comes from the highest one; `needs_models`
+    excludes candidates without stored fold estimators.  `random_state` draws parts if the
+    folds overlap.  Raises ValueError if there is no candidate.
     """
     record = search_record(search)
     if record is None:
@@ -107,11 +105,7 @@ def read_library(
     eligible = np.array(record.last_rows, dtype=np.intp)
     if needs_models:
         models = getattr(search, "models_", {})
-        candidates = [
-            row in models and all(model is not None for model in models[row])
-            for row in eligible
-        ]
-        eligible = eligible[candidates]
+        eligible = eligible[[None not in models.get(row, [None]) for row in eligible]]
         if not len(eligible):
             raise ValueError(
                 "An ensemble without refit needs the estimators of the folds. Fit the "
@@ -136,13 +130,12 @@ def read_library(
             "not stored (keep_predictions)."
         )
     y, classes = _encoded(np.asarray(record.y), is_classification=is_classification)
-    first = int(eligible[complete][0])
-    part = _parts(search.held_out_rows_[first], len(y), rows, random_state)
+    held_out = search.held_out_rows_[int(eligible[complete][0])]
     return Library(
         candidates=eligible[complete],
         predictions=predictions[complete][:, rows],
         y=y[rows],
-        part=part,
+        part=_parts(held_out, len(y), rows, random_state),
         classes=classes,
         rows=rows,
     )
@@ -161,10 +154,9 @@ def _encoded(y: Array, *, is_classification: bool) -> tuple[Array, Array | None]
 def _parts(held_out: Any, n_rows: int, rows: Array, random_state: int) -> Array:
     """Return the fold that held out each sample, or random parts if folds overlap."""
     part = np.full(n_rows, -1)
-    n_held = 0
     for fold, samples in enumerate(held_out):
         part[samples] = fold
-        n_held += len(samples)
+    n_held = sum(map(len, held_out))
     if n_held == len(rows) and len(np.unique(part[rows])) > 1:
         return part[rows]
     shuffled = np.random.default_rng(random_state).permutation(len(rows))
@@ -196,8 +188,8 @@ def _one_thread() -> Iterator[None]:
 class Selector:
     """Chooses members from a library.
 
-    Members are chosen by `scoring`, by log loss or squared error if it is None; scores are
-    reported in `reported`, or in `scoring` if it is None.  `n_best` is the number of best
+    The choice is by `scoring`, by log loss or squared error if it is None; the expected
+    score is by `reported`, or `scoring` if it is None.  `n_best` is the number of best
     candidates that may be members (all if None), `calibrate` says whether a temperature is
     fitted, and `random_state` draws bags.
     """
@@ -295,9 +287,9 @@ def contribution_table(
     """Return a row for each member, by its row of ``cv_results_``, heaviest first.
 
     Columns: weight; score of the member alone; error_correlation, the weighted mean
-    correlation of its errors with those of other members (NaN for a single member); gain,
-    the score of the ensemble with it minus without it, and gain_error, its standard error.
-    `weights`, (M,), are 0 for candidates that are not members.
+    correlation of its errors with the errors of other members (NaN for a single member);
+    gain, the score of the ensemble with it minus without it, and gain_error, its standard
+    error.  `weights`, (M,), are 0 for candidates that are not members.
     """
     members = np.flatnonzero(weights)
     members = members[np.argsort(-weights[members], kind="stable")]

@@ -9,14 +9,7 @@ from typing import Annotated, Any, ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from sklearn.base import (
-    BaseEstimator,
-    ClassifierMixin,
-    RegressorMixin,
-    clone,
-    is_classifier,
-    is_regressor,
-)
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, clone
 from sklearn.utils import check_random_state, get_tags
 
 from sk_tune._compat import HasMethods, StrOptions
@@ -36,7 +29,7 @@ class _TrialEnsemble(Combined, BaseEstimator):  # type: ignore[misc]
     """Weighted average of the candidates of a search.
 
     A search trains many candidates and discards all but one.  Their out-of-fold predictions
-    show which of them work well together, without any further training.
+    show which candidates work well together, without further training.
 
     Parameters
     ----------
@@ -90,10 +83,6 @@ class _TrialEnsemble(Combined, BaseEstimator):  # type: ignore[misc]
     `expected_score_` is the score of one model per candidate.  The ensemble averages the
     models of all folds, or models of more samples, so it is a little better.
 
-    References
-    ----------
-    R. Caruana, A. Niculescu-Mizil, G. Crew, A. Ksikes. Ensemble selection from libraries of
-    models. ICML 2004.
     """
 
     search: Annotated[Any, HasMethods("fit")] = field(kw_only=False)
@@ -121,20 +110,20 @@ class _TrialEnsemble(Combined, BaseEstimator):  # type: ignore[misc]
         Parameters
         ----------
         search : estimator
-            A fitted search of sk_tune; without `refit` it must have been fitted with
-            ``keep_models="all"``, or a number of candidates to keep.
+            Fitted search of sk_tune; without `refit` it needs ``keep_models="all"``, or a
+            number of candidates.
         X, y : array-like, default=None
-            The data of the search, for `refit` only.
+            Data of the search, for `refit` only.
         sample_weight : array-like of shape (n_samples,), default=None
-            The weights that the search was fitted with: members are refitted with them, and
-            samples of weight 0 have no say in the choice.
+            Weights of the search's fit, for `refit`.  Samples of weight 0 do not affect the
+            choice.
         **params : dict of str to object
             Parameters of the ensemble.
 
         Returns
         -------
         estimator
-            Fitted.
+            Fitted ensemble.
 
         Raises
         ------
@@ -155,16 +144,16 @@ class _TrialEnsemble(Combined, BaseEstimator):  # type: ignore[misc]
         Parameters
         ----------
         **params : dict of str to object
-            Passed to ``fit`` of the search.  Samples with a ``sample_weight`` of 0 have no
-            say in the choice of members; all others count equally.
+            Passed to ``fit`` of the search.  Samples with a ``sample_weight`` of 0 do not
+            affect the choice of members; all others count equally.
 
         Raises
         ------
         ValueError
             If a parameter is invalid, or the search fails.
         KeyboardInterrupt
-            On Ctrl-C.  The ensemble is not fitted; ``search_`` has the results of the
-            candidates that were complete, if any.
+            On Ctrl-C.  The ensemble is not fitted; ``search_`` has the results of complete
+            candidates.
         """
         self._check()
         search = clone(self.search)
@@ -185,7 +174,7 @@ class _TrialEnsemble(Combined, BaseEstimator):  # type: ignore[misc]
                 self.search_ = search
         self._build(search, X, y, params)
         if self.search.keep_models is None and not self.refit:
-            # Members are in estimators_; other models are not needed.
+            # Members are in estimators_.
             del search.models_
         return self
 
@@ -196,13 +185,11 @@ class _TrialEnsemble(Combined, BaseEstimator):  # type: ignore[misc]
                 f"The 'search' parameter of {type(self).__name__} must be a search of "
                 f"sk_tune. Got {type(self.search).__name__} instead."
             )
-        is_other, required = is_classifier, "regressors"
-        if is_classifier(self):
-            is_other, required = is_regressor, "classifiers"
-        if is_other(self.search):
+        kind = "classifier" if self._is_classification else "regressor"
+        if get_tags(self.search).estimator_type not in {kind, None}:
             raise ValueError(
                 f"The 'search' parameter of {type(self).__name__} must be a search of "
-                f"{required}. Got one of {self.search.estimator!r} instead."
+                f"{kind}s. Got one of {self.search.estimator!r} instead."
             )
 
     @property
@@ -222,13 +209,11 @@ class _TrialEnsemble(Combined, BaseEstimator):  # type: ignore[misc]
             needs_models=not self.refit,
             random_state=seed,
         ).where_weights(params)
-        reported = None
-        if self.scoring is None:
-            # The deciding scorer of the search, if it needs only predictions.
-            scorer, _ = deciding_scorer(search)
-            metric = scorer_metric(scorer, search.estimator)
-            if metric is not None and metric.takes_probabilities:
-                reported = scorer
+        reported, _ = deciding_scorer(search)
+        metric = scorer_metric(reported, search.estimator)
+        if self.scoring is not None or metric is None or not metric.takes_probabilities:
+            # The search's scorer may need more than predictions.
+            reported = None
         selector = Selector(
             library=library,
             method=self.method,
@@ -254,9 +239,8 @@ class _TrialEnsemble(Combined, BaseEstimator):  # type: ignore[misc]
             weights = np.repeat(weights / sizes, sizes)
         if library.classes is not None:
             self._is_multilabel = library.y.ndim == 2
-            self.classes_: Array = np.asarray(library.classes)
-            if self._is_multilabel:
-                self.classes_ = np.arange(library.y.shape[1])
+            labels = np.arange(library.y.shape[-1])
+            self.classes_ = labels if self._is_multilabel else np.asarray(library.classes)
             self.temperature_ = choice.temperature
         self._keep(members, weights)
 
@@ -271,11 +255,9 @@ class _TrialEnsemble(Combined, BaseEstimator):  # type: ignore[misc]
         return self.search.get_metadata_routing()
 
     def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        input_tags = get_tags(self.search).input_tags
-        tags.input_tags.sparse = input_tags.sparse
-        tags.input_tags.allow_nan = input_tags.allow_nan
-        tags.input_tags.pairwise = input_tags.pairwise
+        tags, search_tags = super().__sklearn_tags__(), get_tags(self.search).input_tags
+        for name in ("sparse", "allow_nan", "pairwise"):
+            setattr(tags.input_tags, name, getattr(search_tags, name))
         return tags
 
 
