@@ -69,10 +69,9 @@ class NetworkClassifier(ClassifierMixin, ClassifierParameters, NetworkEstimator)
         TrainingDivergedError
             If the loss or a weight becomes infinite or NaN.
         """
-        has_classes = (
-            classes is not None and hasattr(self, "net_") and not self._is_multilabel
-        )
-        if has_classes and not np.array_equal(np.unique(as_array(classes)), self.classes_):
+        is_later = hasattr(self, "net_") and not self._is_multilabel
+        labels = self.classes_ if classes is None and is_later else as_array(classes)
+        if is_later and not np.array_equal(np.unique(labels), self.classes_):
             raise ValueError(
                 "classes must be those of the first call of fit or partial_fit, "
                 f"{self.classes_}. Got {classes} instead."
@@ -122,40 +121,40 @@ class NetworkClassifier(ClassifierMixin, ClassifierParameters, NetworkEstimator)
             assert_all_finite(np.asarray(y), input_name="y")
         try:
             check_classification_targets(y)
-        except TypeError as error:
-            raise ValueError(
-                "Unknown label type: labels must be of one type and sortable. "
-                f"{error}.{_hint_on_labels(y)}"
-            ) from error
-        except ValueError as error:
-            raise ValueError(f"{error}{_hint_on_labels(y)}") from error
+        except (TypeError, ValueError) as error:
+            text = f"{error}"
+            if isinstance(error, TypeError):
+                text = (
+                    f"Unknown label type: labels must be of one type and sortable. {text}."
+                )
+            if np.ndim(y) == 1 and getattr(getattr(y, "dtype", None), "hasobject", False):
+                text += (
+                    " y is of type object: convert it, for example by y.astype(int) or "
+                    "y.astype(str)."
+                )
+            raise ValueError(text) from error
         # One-dimensional y is never multilabel; inspecting the labels would take time.
-        if getattr(y, "ndim", 0) != 1 and type_of_target(y) == "multilabel-indicator":
-            y = check_array(y, dtype=np.int64, accept_sparse=False, input_name="y")
-            check_indicator(y)
-        else:
-            y = column_or_1d(y, warn=True)
+        if getattr(y, "ndim", 0) == 1 or type_of_target(y) != "multilabel-indicator":
+            return column_or_1d(y, warn=True)
+        y = check_array(y, dtype=np.int64, accept_sparse=False, input_name="y")
+        check_indicator(y)
         return y
 
     def _start_target(self, y: Array, weight: Array | None, classes: Any) -> None:
         self._is_multilabel = y.ndim == 2
-        if self._is_multilabel:
-            self.classes_ = np.arange(y.shape[1])
-        else:
-            self.classes_ = np.unique(y if classes is None else as_array(classes))
-            if len(self.classes_) < 2:
-                # scikit-learn's classifiers raise this error as well.
-                weighted = "" if weight is None else " with positive sample_weight"
-                raise ValueError(
-                    f"{type(self).__name__} needs samples of at least 2 classes in y"
-                    f"{weighted}. Got only one class: {self.classes_.tolist()[0]!r}."
-                )
+        labels = y if classes is None else as_array(classes)
+        self.classes_ = np.arange(y.shape[1]) if self._is_multilabel else np.unique(labels)
+        if len(self.classes_) < 2 and not self._is_multilabel:
+            # scikit-learn's classifiers raise this error as well.
+            weighted = "" if weight is None else " with positive sample_weight"
+            raise ValueError(
+                f"{type(self).__name__} needs samples of at least 2 classes in y"
+                f"{weighted}. Got only one class: {self.classes_.tolist()[0]!r}."
+            )
         self.n_outputs_ = len(self.classes_)
 
     def _encode_target(self, y: Array) -> Array:
-        if (y.ndim == 2) != self._is_multilabel or (
-            y.ndim == 2 and (y.shape[1] != self.n_outputs_)
-        ):
+        if y.shape[1:] != ((self.n_outputs_,) if self._is_multilabel else ()):
             raise ValueError(
                 f"y must be of the type and width of the first fit. Got y.shape={y.shape}."
             )
@@ -178,28 +177,19 @@ class NetworkClassifier(ClassifierMixin, ClassifierParameters, NetworkEstimator)
     ) -> Array | None:
         if self.class_weight is None:
             return weight
-        class_weight = self.class_weight
-        columns = y.reshape(len(y), -1)
-        n_columns = columns.shape[1]
-        if isinstance(class_weight, dict) and n_columns > 1:
+        columns = y.reshape(len(y), -1).T
+        by_column: Any = self.class_weight
+        if not isinstance(by_column, list):
+            by_column = [by_column] * (1 if isinstance(by_column, dict) else len(columns))
+        if len(by_column) != len(columns):
             raise ValueError(
-                "class_weight must be 'balanced' or a list of a dict for each column of y, "
-                f"of which there are {n_columns}. Got a dict."
-            )
-        if isinstance(class_weight, list) and len(class_weight) != n_columns:
-            raise ValueError(
-                "A list as class_weight must have an entry for each column of y. Got "
-                f"{len(class_weight)} for {n_columns}."
+                "class_weight must be 'balanced' or a list of a dict for each column of y. "
+                f"Got {len(by_column)} for {len(columns)} columns."
             )
         factors = np.ones(len(y)) if weight is None else weight.astype(np.float64)
-        for index, column in enumerate(columns.T):
-            column_weight = (
-                class_weight[index] if isinstance(class_weight, list) else class_weight
-            )
+        for class_weight, column in zip(by_column, columns, strict=True):
             classes = np.unique(column) if self._is_multilabel else self.classes_
-            factors = factors * _class_factors(
-                column_weight, classes, column, train, weight
-            )
+            factors = factors * _class_factors(class_weight, classes, column, train, weight)
         return factors
 
     def _strata(self, y: Array) -> Array | None:
@@ -254,15 +244,6 @@ def _class_factors(
     for label, factor in zip(present, per_class, strict=True):
         factors[y == label] = factor
     return factors
-
-
-def _hint_on_labels(y: Any) -> str:
-    """Return advice on labels that are Python objects."""
-    if np.ndim(y) != 1 or not getattr(getattr(y, "dtype", None), "hasobject", False):
-        return ""
-    return (
-        " y is of type object: convert it, for example by y.astype(int) or y.astype(str)."
-    )
 
 
 @parameters
