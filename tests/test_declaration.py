@@ -20,7 +20,7 @@ def test_every_parameter_is_described_once(cls):
     """The section Parameters has the constructor's parameters, with their defaults."""
     described = [p for p in ClassDoc(cls)["Parameters"] if not p.name.startswith("**")]
     signature = dict(inspect.signature(cls).parameters)
-    signature.pop("module_parameters", None)
+    signature.pop("module__parameters", None)
 
     assert "{parameters}" not in cls.__doc__
     assert "{attributes}" not in cls.__doc__

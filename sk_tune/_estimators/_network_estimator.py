@@ -249,25 +249,11 @@ class NetworkEstimator(TrainingParameters, Persistence, Documented, EstimatorBas
         """
         fresh = not (self.warm_start and hasattr(self, "net_"))
         # Overridden hooks of a subclass must run, so it never adopts a finished training.
-        if fresh and is_unchanged(self):
-            state = adopted_state(self, X, y, sample_weight)
-            if state is not None:
-                return self._adopt(X, y, sample_weight, state)
-        return self._fit(X, y, sample_weight, fresh=fresh, n_epochs=None)
-
-    def _partial_fit(
-        self, X: Any, y: Any, sample_weight: Any, n_epochs: int, classes: Any = None
-    ) -> Self:
-        if not is_whole(n_epochs, 1):
-            raise ValueError(
-                f"n_epochs must be an integer of at least 1. Got {n_epochs!r}."
-            )
-        fresh = not hasattr(self, "net_")
-        if not fresh:
-            self.net_.warn_if_nothing_is_learnt()
-        return self._fit(
-            X, y, sample_weight, fresh=fresh, n_epochs=n_epochs, classes=classes
-        )
+        can_adopt = fresh and is_unchanged(self)
+        state = adopted_state(self, X, y, sample_weight) if can_adopt else None
+        if state is None:
+            return self._fit(X, y, sample_weight)
+        return self._adopt(X, y, sample_weight, state)
 
     def _fit(
         self,
@@ -275,44 +261,48 @@ class NetworkEstimator(TrainingParameters, Persistence, Documented, EstimatorBas
         y: Any,
         sample_weight: Any,
         *,
-        fresh: bool,
-        n_epochs: int | None,
+        n_epochs: int | None = None,
         classes: Any = None,
     ) -> Self:
+        """Do the work of ``fit``, or with `n_epochs` of ``partial_fit``."""
+        is_partial = n_epochs is not None
+        if is_partial and not is_whole(n_epochs, 1):
+            raise ValueError(
+                f"n_epochs must be an integer of at least 1. Got {n_epochs!r}."
+            )
+        fresh = not hasattr(self, "net_") or not (is_partial or self.warm_start)
+        continues = is_partial and not fresh
+        if continues:
+            self.net_.warn_if_nothing_is_learnt()
         check_parameters(self)
         if fresh:
             # An interrupted fit must not leave an old network next to new attributes.
             self.__dict__.pop("net_", None)
-        continues = not fresh and n_epochs is not None
         # A warm start builds a network from the current parameters.
         device = self.net_.device if continues else resolve_device(self)
         dtype = self.net_.options.dtype if continues else self.dtype
         data = self._encode(
             X, y, sample_weight, device, dtype, fresh=fresh, classes=classes
         )
-        net: TrainingNet
-        if fresh:
-            net = self._make_net(resolve_seed(self.random_state), device)
-        elif continues:
+        source = self
+        if continues:
             net = self.net_
+            # The network keeps the parameters that it was built with.
+            source = copy.copy(self)
+            source.__dict__.update(self._fitted_params)
+        elif fresh:
+            net = self._make_net(resolve_seed(self.random_state), device)
         else:
             net = self._make_net(self.net_.options.seed, device)
             net.start_from(self.net_)
         train, valid = self._to_sets(
             data, net.options, batch_size=net.batch_size, module=net.module_
         )
-        n_epochs_now = self.max_epochs if n_epochs is None else n_epochs
-        source = self
-        if continues:
-            # The network keeps the parameters that it was built with.
-            source = copy.copy(self)
-            source.__dict__.update(self._fitted_params)
-        if not (
-            is_unchanged(self) and train_in_fleet(source, net, train, valid, n_epochs_now)
-        ):
+        n_epochs = n_epochs or self.max_epochs
+        if not (is_unchanged(self) and train_in_fleet(source, net, train, valid, n_epochs)):
             valid = None if valid is None else valid.taken()
-            net.train_epochs(train.taken(), valid, n_epochs_now)
-        self._set_net(net, refitted=fresh or n_epochs is None)
+            net.train_epochs(train.taken(), valid, n_epochs)
+        self._set_net(net, is_new=not continues)
         return self
 
     def _adopt(self, X: Any, y: Any, sample_weight: Any, state: TrainingState) -> Self:
@@ -325,12 +315,12 @@ class NetworkEstimator(TrainingParameters, Persistence, Documented, EstimatorBas
             # An EarlyStopping callback that loads the best weights keeps no others.
             net.last_weights_ = net.best_weights_ = None
         adopt_callbacks(net, state.course)
-        self._set_net(net, refitted=True)
+        self._set_net(net)
         return self
 
-    def _set_net(self, net: TrainingNet, *, refitted: bool) -> None:
+    def _set_net(self, net: TrainingNet, *, is_new: bool = True) -> None:
         self.net_: TrainingNet = net
-        if refitted:
+        if is_new:
             # Parameters of the network, in case they are set to other values after the fit.
             self._fitted_params = self.get_params(deep=False)
 

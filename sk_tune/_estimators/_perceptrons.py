@@ -98,7 +98,7 @@ class _TableParameters(NetworkEstimator):
     _allow_codes: ClassVar[bool] = True
 
     def set_params(self, **params: Any) -> Self:
-        """Set parameters, including those of `numerical_embedding`."""
+        """Set parameters, including the parameters of `numerical_embedding`."""
         nested = {n: params.pop(n) for n in [*params] if n.startswith(_NESTED)}
         super().set_params(**params)
         if nested:
@@ -204,30 +204,30 @@ def _categorical_mask(
     >>> _categorical_mask(["b"], 3, ["a", "b", "c"], ()).tolist()
     [False, True, False]
     """
-    mask = np.zeros(n_features, dtype=bool)
-    if isinstance(features, str):
-        features = from_dtype
+    features = from_dtype if isinstance(features, str) else features
     values = np.asarray([] if features is None else features, dtype=object).ravel().tolist()
+    mask, wrong = np.zeros(n_features, dtype=bool), values
     if values and all(isinstance(value, bool | np.bool_) for value in values):
-        if len(values) != n_features:
-            requirement = f"a mask of {n_features} values, one for each column of X"
-            raise ValueError(_message(requirement, f"a mask of {len(values)}"))
-        mask[:] = values
+        requirement = f"a mask of {n_features} values, one for each column of X"
+        if len(values) == n_features:
+            return np.array(values, dtype=bool)
     elif all(is_whole(value, 0) for value in values):
-        beyond = [value for value in values if value >= n_features]
-        if beyond:
-            raise ValueError(_message(f"positions below {n_features}", beyond[:_N_NAMED]))
-        mask[[int(value) for value in values]] = True
-    elif all(isinstance(value, str) for value in values):
-        if names is None:
-            raise ValueError(_message("positions or a mask where X has no names", values))
-        unknown = sorted(set(values).difference(names), key=values.index)
-        if unknown:
-            raise ValueError(_message("names of columns of X", unknown[:_N_NAMED]))
-        mask[:] = np.isin(names, values)
-    else:
+        requirement = f"positions below {n_features}"
+        wrong = [value for value in values if value >= n_features]
+        mask[[int(value) for value in values if value < n_features]] = True
+    elif not all(isinstance(value, str) for value in values):
         requirement = "positions of at least 0, names or a mask"
-        raise ValueError(_message(requirement, values[:_N_NAMED]))
+    elif names is None:
+        requirement = "positions or a mask where X has no names"
+    else:
+        requirement = "names of columns of X"
+        wrong = [value for value in dict.fromkeys(values) if value not in names]
+        mask[:] = np.isin(names, values)
+    if wrong:
+        raise ValueError(
+            f"The 'categorical_features' parameter must hold {requirement}. Got "
+            f"{wrong[:_N_NAMED]!r} instead."
+        )
     return mask
 
 
@@ -266,10 +266,6 @@ def _column(X: Any, position: int) -> Array:
     is_sparse = sparse.issparse(X)
     column: Array = X[:, [position]].toarray().ravel() if is_sparse else X[:, position]
     return column
-
-
-def _message(wanted: str, got: Any) -> str:
-    return f"The 'categorical_features' parameter must hold {wanted}. Got {got!r} instead."
 
 
 @parameters

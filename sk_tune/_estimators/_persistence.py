@@ -51,7 +51,7 @@ _NOT_LEARNT = frozenset(
     {"net_", "_fitted_params"}
     | {"_metadata_request", "_sklearn_output_config", "_skl_callbacks"}
 )
-_NOT_SAVED = ("callbacks", "module")
+_NOT_SAVED = {"callbacks", "module"}
 # Limit of a sample's size; a user's module is called with two samples when it is built.
 _MOST_FEATURES = 2**27
 
@@ -253,17 +253,14 @@ def load_with(
 
 def _describe_learnt(estimator: Any) -> Any:
     """Return all attributes that fit learnt from the data, as values for JSON."""
-    params, learnt = estimator.get_params(deep=False), {}
+    params, learnt = estimator.get_params(deep=False), []
     for name, value in vars(estimator).items():
-        if name in params or not _can_be_learnt(type(estimator), name):
-            continue
-        try:
-            encode(value)
-        except TypeError as error:
-            warn_user(f"The attribute {name!r} cannot be saved. {error}", SavingWarning)
-        else:
-            learnt[name] = value
-    return encode(learnt)
+        if name not in params and _can_be_learnt(type(estimator), name):
+            try:
+                learnt.append([name, encode(value)])
+            except TypeError as error:
+                warn_user(f"The attribute {name!r} cannot be saved. {error}", SavingWarning)
+    return {"dict": learnt}
 
 
 def _can_be_learnt(cls: type, name: str) -> bool:
@@ -279,28 +276,25 @@ def _describe_params(estimator: Any, params: dict[str, Any]) -> dict[str, Any]:
         warn_user(
             "The callbacks of the estimator are code and are not saved.", SavingWarning
         )
-    needs_module = "module" in params
-    # Array-likes, such as a pandas Index of column names, are saved as lists.
-    params = {
-        name: value.tolist() if isinstance(value, pd.Index | pd.Series) else value
-        for name, value in params.items()
-        if name not in _NOT_SAVED
-    }
     if isinstance(params["random_state"], np.random.RandomState):
-        params["random_state"] = None
-    for name, value in params.items():
+        params = {**params, "random_state": None}
+    encoded = []
+    for name in sorted(params.keys() - _NOT_SAVED):
         try:
-            encode(value, _packed)
+            encoded.append([name, encode(params[name], _packed)])
         except TypeError as error:
             raise TypeError(f"The parameter {name!r} cannot be saved. {error}") from error
     return {
         "class": type(estimator).__name__,
-        "needs_module": needs_module,
-        "params": encode(params, _packed),
+        "needs_module": "module" in params,
+        "params": {"dict": encoded},
     }
 
 
-def _packed(value: Any) -> dict[str, Any] | None:
+def _packed(value: Any) -> Any:
+    # Array-likes, such as a pandas Index of column names, are saved as lists.
+    if isinstance(value, pd.Index | pd.Series):
+        return encode(value.tolist())
     return packed_augmentation(value) or packed_embedding(value)
 
 

@@ -73,10 +73,10 @@ class NetworkClassifier(ClassifierMixin, ClassifierParameters, NetworkEstimator)
         labels = self.classes_ if classes is None and is_later else as_array(classes)
         if is_later and not np.array_equal(np.unique(labels), self.classes_):
             raise ValueError(
-                "classes must be those of the first call of fit or partial_fit, "
+                "classes must equal the classes of the first fit or partial_fit, "
                 f"{self.classes_}. Got {classes} instead."
             )
-        return self._partial_fit(X, y, sample_weight, n_epochs, classes)
+        return self._fit(X, y, sample_weight, n_epochs=n_epochs, classes=classes)
 
     def predict_proba(self, X: Any) -> Array:
         """Return the probability of each class.
@@ -274,7 +274,7 @@ class NetworkRegressor(RegressorMixin, RegressorParameters, NetworkEstimator):  
         TrainingDivergedError
             If the loss or a weight becomes infinite or NaN.
         """
-        return self._partial_fit(X, y, sample_weight, n_epochs)
+        return self._fit(X, y, sample_weight, n_epochs=n_epochs)
 
     def predict(self, X: Any) -> Array:
         """Return the predicted targets.

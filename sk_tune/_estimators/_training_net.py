@@ -144,7 +144,7 @@ class TrainingNet(LateOptimizerNet):
         )
 
     def get_default_callbacks(self) -> list[tuple[str, Callback]]:
-        """Return skorch's default callbacks without those that the loop replaces."""
+        """Return skorch's default callbacks, except callbacks that the loop replaces."""
         return [("print_log", PrintLog())] if self.verbose else []
 
     def initialize(self) -> "TrainingNet":
@@ -161,10 +161,8 @@ class TrainingNet(LateOptimizerNet):
         try:
             super().notify(method_name, **cb_kwargs)
         except KeyboardInterrupt as interrupt:
-            if not is_raised_by_code(interrupt) or method_name in {
-                "on_train_begin",
-                "on_train_end",
-            }:
+            is_outside = method_name in {"on_train_begin", "on_train_end"}
+            if is_outside or not is_raised_by_code(interrupt):
                 raise
             raise _StopTraining from None
 
@@ -205,22 +203,22 @@ class TrainingNet(LateOptimizerNet):
 
     def warn_if_nothing_is_learnt(self) -> None:
         """Warn before training if early stopping or the schedule has already ended."""
-        options = self.options
-        n_epochs = len(self.history) - self.first_epoch_
+        schedule, most = self.options.lr_schedule, self.options.schedule_epochs
         if self.stopped_early:
-            warn_user(
+            text = (
                 "Early stopping has ended the training, so partial_fit changes nothing. "
-                "Use early_stopping=False to train on a stream.",
-                ParameterWarning,
+                "Use early_stopping=False to train on a stream."
             )
-        elif options.lr_schedule != "constant" and n_epochs >= options.schedule_epochs:
-            rate = self.optimizer_.param_groups[0]["lr"]
-            warn_user(
-                f"lr_schedule={options.lr_schedule!r} has ended after max_epochs="
-                f"{options.schedule_epochs}, so partial_fit learns little or nothing, at "
-                f"a rate of {rate:.1g}. Use lr_schedule='constant' to train on a stream.",
-                ParameterWarning,
+        elif schedule != "constant" and len(self.history) - self.first_epoch_ >= most:
+            text = (
+                f"lr_schedule={schedule!r} has ended after max_epochs={most}, so "
+                "partial_fit learns little or nothing, at a rate of "
+                f"{self.optimizer_.param_groups[0]['lr']:.1g}. Use lr_schedule='constant' "
+                "to train on a stream."
             )
+        else:
+            return
+        warn_user(text, ParameterWarning)
 
     @property
     def stopped_early(self) -> bool:
@@ -377,7 +375,7 @@ class TrainingNet(LateOptimizerNet):
         self._record_scores("train", outcomes)
 
     def has_batch_hooks(self) -> bool:
-        """Return whether a callback looks at batches."""
+        """Return whether a callback has hooks for batches."""
         return any(
             getattr(type(callback), hook) is not getattr(Callback, hook)
             for _, callback in self.callbacks_

@@ -57,7 +57,7 @@ class _NetEstimator(NetworkEstimator):
         network.
     input_shape : tuple of int, default=None
         Shape to which samples of X are reshaped; None leaves them unchanged.
-    **module_parameters : dict
+    **module__parameters : dict
         Arguments of `module`, each with the prefix ``module__``, as in skorch.
 
     Attributes
@@ -258,7 +258,8 @@ def _with_module_parameters(cls: _Class) -> _Class:
         vars(self).update(module_params)
 
     declared = inspect.signature(init)
-    others = inspect.Parameter("module_parameters", inspect.Parameter.VAR_KEYWORD)
+    # With the prefix, so that a call with all names of the signature is valid.
+    others = inspect.Parameter("module__parameters", inspect.Parameter.VAR_KEYWORD)
     __init__.__signature__ = declared.replace(  # type: ignore[attr-defined]
         parameters=[*declared.parameters.values(), others]
     )

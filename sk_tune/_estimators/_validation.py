@@ -55,7 +55,7 @@ def check_parameters(estimator: Any) -> None:
 
 
 class LastSeen:
-    """Recognises copies of the last estimator, such as those for a candidate's folds."""
+    """Recognises copies of the last estimator, such as copies for a candidate's folds."""
 
     def __init__(self) -> None:
         self._kind: type | None = None

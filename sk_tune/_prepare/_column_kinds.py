@@ -77,7 +77,7 @@ def check_table(table: pd.DataFrame, caller: str, least: int = 1) -> None:
 
 
 def header_rows(table: pd.DataFrame) -> npt.NDArray[np.bool_]:
-    """Return a mask of the rows whose cells equal the names of their columns."""
+    """Return a mask of the rows that repeat the names of the columns."""
     is_header = np.full(len(table), table.shape[1] > 1)
     for name in table.columns:
         column = table[name]
@@ -270,7 +270,7 @@ def kind_of_column(column: "Column[Any]", least: int) -> tuple[str, TextFormat |
     types = pd.api.types
     if types.is_datetime64_any_dtype(column.dtype):
         return "date", None
-    # Durations have dtype kind "m", also those of Arrow.
+    # Durations have dtype kind "m", in Arrow, too.
     if types.is_numeric_dtype(column.dtype) or column.dtype.kind == "m":
         return "number", None
     inferred = types.infer_dtype(column, skipna=True)
@@ -340,7 +340,7 @@ def _warn_of_words(column: "Column[Any]", least: int) -> None:
         return
     text_format, unread = best
     words = cells[unread]
-    # Ticket numbers, some of which contain letters, are not measurements.
+    # Ticket numbers, a few with letters, are not measurements.
     if not (_are_most(counts, ~unread) and 1 <= len(words) <= _MOST_WORDS):
         return
     if kind_of_column(column.mask(column.isin(words)), least)[0] != text_format.kind:

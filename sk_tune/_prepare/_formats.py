@@ -87,7 +87,9 @@ class TextFormat:
         # Each distinct text is converted once, not each cell.
         codes, values = pd.factorize(cells)
         read = self._read(pd.Series(values, dtype=object))
-        read = read.reindex(codes).set_axis(cells.index)  # That of a missing one is -1.
+        read = read.reindex(codes).set_axis(
+            cells.index
+        )  # The code of a missing cell is -1.
         read.name = cells.name
         return read
 
@@ -105,14 +107,14 @@ class TextFormat:
 
 
 def best_format(cells: "Column[Any]", counts: Array) -> tuple[TextFormat, Array] | None:
-    """Return the format that fits most cells, and a mask of the other cells."""
+    """Return the format of most cells, and a mask of the cells that it does not fit."""
     formats = [
         (TextFormat(kind="number", style="plain"), _plain_numbers(cells)),
         (TextFormat(kind="date", style="year first"), _year_first(cells)),
     ]
     if any(isinstance(cell, str) and any(map(str.isdigit, cell)) for cell in cells):
         numbers = [*_number_formats(cells, counts)]
-        # Thousands can be plain fractions, too; elsewhere 1.234 is one.
+        # 1.234 can be a thousand; elsewhere it is a fraction.
         first = [it for it in numbers if it[0].is_guess and it[0].style != _USUAL_STYLE]
         formats = [*first, *formats, *numbers, *_date_formats(cells)]
     unread = [read.isna().to_numpy() for _, read in formats]

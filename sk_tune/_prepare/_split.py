@@ -55,8 +55,9 @@ def train_valid_test_split(
     *arrays : array-like of shape (n_samples, ...)
         Lists, arrays, sparse matrices or tables of the same length.
     test_size : float or int, default=None
-        Share of all rows, or number of rows, for the test.  None means 0.2, or the rows
-        that `train_size` leaves, of which validation gets half if its size is None, too.
+        Share of all rows, or number of rows, for the test.  None means 0.2.  With
+        `train_size`, None means all remaining rows, shared evenly with a `valid_size` of
+        None.
     valid_size : float or int, default=None
         Share of all rows, or number of rows, for validation; None as for `test_size`.
     train_size : float or int, default=None
@@ -68,9 +69,9 @@ def train_valid_test_split(
         Whether to shuffle the rows before they are split.  False requires `stratify` and
         `groups` to be None.  No effect with `times`.
     stratify : array-like of shape (n_samples,), default=None
-        Classes whose shares are equal in all parts, as far as `groups` allow.
+        Classes with equal shares in all parts, as far as `groups` allow.
     groups : array-like of shape (n_samples,), default=None
-        Groups, such as patients, whose rows stay together in one part.  Sizes are matched
+        Groups, such as patients; their rows stay together in one part.  Sizes are matched
         as closely as the groups allow.
     times : array-like of shape (n_samples,), default=None
         Numbers or dates; text is read as dates that begin with the year.  All training
@@ -192,7 +193,7 @@ def _by_time(times: Array, sizes: list[int]) -> list[Indices]:
             "'times' of train_valid_test_split must hold at least 3 different times. Got "
             f"{len(starts) + 1}."
         )
-    # The second cut is not the first possible one, and the first cut precedes it.
+    # The second cut leaves a place for the first cut before it.
     second = 1 + np.abs(starts[1:] - (sizes[0] + sizes[1])).argmin()
     first = np.abs(starts[:second] - sizes[0]).argmin()
     return np.split(order, [starts[first], starts[second]])

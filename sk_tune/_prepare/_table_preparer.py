@@ -133,7 +133,7 @@ def circles(days: Any) -> Floats:
     (n_samples, 6 * n_dates), for each date and each circle the sine and the cosine; NaN
     stays.
 
-    A Monday at noon is at the start of the week's circle and opposite that of the day.
+    A Monday at noon starts the week's circle and is halfway around the day's.
 
     >>> monday_noon = 4.5  # 1970-01-05 12:00
     >>> week_and_day = circles([[monday_noon]])[0, 2:]
@@ -178,8 +178,8 @@ class SmoothClipScaler(Documented, OneToOneFeatureMixin, TransformerMixin, BaseE
     """Centre by the median, scale by the quartiles, and clip smoothly to (-3, 3).
 
     Between the quartiles the map is nearly linear; far outside, values approach the bound
-    without becoming equal, so that an outlier neither compresses the other values nor
-    dominates the gradient.
+    without becoming equal, so that an outlier neither compresses the bulk of the values
+    nor dominates the gradient.
 
     Attributes
     ----------
@@ -281,8 +281,8 @@ _RARE = "_infrequent_sklearn"  # OneHotEncoder's name for infrequent categories.
 class TablePreparer(Documented, TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """Turn a table of numbers, dates and categories into numbers for a network.
 
-    ``fit`` determines the kind of each column from the training rows; no column has to be
-    named.  In a pipeline every fold does so for itself.
+    ``fit`` determines the kind of each column from the training rows; columns need not
+    be named.  In a pipeline every fold does so for itself.
 
     Parameters
     ----------
@@ -356,7 +356,7 @@ class TablePreparer(Documented, TransformerMixin, BaseEstimator):  # type: ignor
 
     With columns of codes, the output is a pandas DataFrame in which they have dtype
     category, so that estimators with ``categorical_features="from_dtype"`` recognise them.
-    With ``set_output(transform="polars")`` they are numbers like the others.
+    With ``set_output(transform="polars")`` they are plain numbers.
 
     A column with values of another kind in ``transform`` than in ``fit``, such as text
     instead of numbers, raises ``TableError``, a ``ValueError``.  In a column that had words
@@ -451,7 +451,7 @@ class TablePreparer(Documented, TransformerMixin, BaseEstimator):  # type: ignor
         return self._output(self.columns_.transform(values), frame)
 
     def get_feature_names_out(self, input_features: Any = None) -> Array:
-        """Return the names of the output's columns: those of the input with suffixes."""
+        """Return the names of the output's columns: the input's names with suffixes."""
         check_is_fitted(self)
         check_feature_names_in(self, input_features)
         names: dict[str, None] = {}
@@ -600,7 +600,7 @@ def _turns(days: "pd.Series[float]") -> bool:
 
 
 def _n_levels(texts: "pd.Series[Any]", min_frequency: int) -> int:
-    """Return the number of frequent categories, plus one for all others."""
+    """Return the number of frequent categories, plus 1 for the rare categories."""
     counts = texts.value_counts()
     return int((counts >= min_frequency).sum() + (counts < min_frequency).any())
 

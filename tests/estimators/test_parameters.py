@@ -121,7 +121,7 @@ def test_a_module_is_trained(name, make_estimator, task_data, outputs):
 def test_the_constructor_takes_keywords_and_stores_them(name):
     """Arguments are stored unchanged; layer sizes or a module may be positional."""
     signature = dict(inspect.signature(getattr(sk_tune, name)).parameters)
-    signature.pop("module_parameters", None)
+    signature.pop("module__parameters", None)
     given = {parameter: object() for parameter in signature}
     estimator = getattr(sk_tune, name)(**given)
     positional = [k for k, p in signature.items() if p.kind is not p.KEYWORD_ONLY]

@@ -442,5 +442,5 @@ def test_the_signature_shows_arguments_of_the_module():
     """They are keywords with a prefix, next to the declared parameters."""
     parameters = [*inspect.signature(sk_tune.NetClassifier).parameters.values()]
 
-    assert (parameters[0].name, str(parameters[-1])) == ("module", "**module_parameters")
-    assert "module_parameters" not in sk_tune.NetClassifier(Gated).get_params()
+    assert (parameters[0].name, str(parameters[-1])) == ("module", "**module__parameters")
+    assert "module__parameters" not in sk_tune.NetClassifier(Gated).get_params()
