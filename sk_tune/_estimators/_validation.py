@@ -264,6 +264,8 @@ def check_indicator(y: Array) -> None:
 
 def _columns_at_fault(X: Any) -> str:
     """Return a sentence on the columns of text or with NaN, if X is a table."""
+    if sparse.issparse(X):
+        return ""
     frame = _as_frame(X)
     try:
         # Without pyarrow, which conversions of polars to pandas need.
