@@ -4,9 +4,7 @@
 
 ``fit`` runs scikit-learn's own ``fit`` inside a ``with fleet():`` block, which draws
 samples, columns and seeds, so the members are equal to scikit-learn's.  This module adds
-tables of out-of-bag scores and predicts with all members in one call.
-
-Notation: m members, n samples, C classes or targets.
+out-of-bag scores by epoch and predicts with all members in one call.
 """
 
 import warnings
@@ -19,13 +17,14 @@ import pandas as pd
 from joblib import effective_n_jobs
 from sklearn import ensemble
 from sklearn.metrics import accuracy_score, r2_score
+from sklearn.utils import gen_batches
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sk_tune._adoption import adoption
 from sk_tune._backend import CollectingBackend, fleet
 from sk_tune._compat import get_active_backend
 from sk_tune._declaration import Documented, with_inherited_docs
-from sk_tune._ensemble._combination import Combination, stackable_network
+from sk_tune._ensemble._combination import stackable_network
 from sk_tune._ensemble._member_fits import asks_for_types, has_network, with_categories
 from sk_tune._ensemble._parts import parts_of
 from sk_tune._estimators import MLPClassifier, MLPRegressor, category_columns
@@ -35,14 +34,14 @@ from sk_tune.exceptions import ParameterWarning
 Array = npt.NDArray[Any]
 
 _N_NAMED = 5  # Columns that a warning lists.
+# Samples that all members predict at one time.
+_MOST_SAMPLES = 2**12
 # Columns of `oob_curve_` by their names in a network's history.
 _COLUMNS = {
     "train_loss": "train_loss",
     "monitor_loss": "oob_loss",
     "monitor_score": "oob_score",
 }
-# Largest number of predicted values held at one time.
-_MOST_NUMBERS = 2**22
 
 
 class _Bagging(Documented):
@@ -65,7 +64,7 @@ class _Bagging(Documented):
     bootstrap_features : bool, default=False
         Whether columns are drawn with replacement.
     oob_score : bool, default=False
-        Whether to compute out-of-bag scores: overall, by epoch and by number of members.
+        Whether to compute out-of-bag scores, overall and by epoch.
     warm_start : bool, default=False
         Whether ``fit`` adds members to the existing ones.
     n_jobs : int, default=None
@@ -94,10 +93,6 @@ class _Bagging(Documented):
         oob_loss and oob_score on the member's out-of-bag samples.  Where the mean
         ``oob_loss`` no longer falls, more epochs do not help.  Empty for members that are
         not networks or follow transformers, and within ``fleet()``.
-    oob_by_members_ : DataFrame
-        A row for each number of members, if `oob_score`: n_members, oob_score of the first
-        n_members members, and n_samples, the samples that are out of bag for at least one
-        of them.  Where ``oob_score`` no longer rises, more members do not help.
 
     Notes
     -----
@@ -119,8 +114,7 @@ class _Bagging(Documented):
         **fit_params : dict of str to object
             Passed to the members' ``fit`` by scikit-learn's metadata routing.
         """
-        for name in ("oob_curve_", "oob_by_members_"):
-            vars(self).pop(name, None)
+        vars(self).pop("oob_curve_", None)
         self._categories = _categories_of_members(self, X)
         is_in_block = isinstance(get_active_backend()[0], CollectingBackend)
         try:
@@ -146,7 +140,10 @@ class _Bagging(Documented):
         self.estimator_ = with_categories(self.estimator_, self._categories)
 
     def _set_oob_score(self: Any, X: Any, y: Any) -> None:
-        """Compute out-of-bag scores of all members, of the first few, and by epoch."""
+        """Compute out-of-bag scores by epoch and of all members.
+
+        Unlike scikit-learn's method it allows members that lack a class.
+        """
         epochs = [
             {
                 "member": number,
@@ -161,18 +158,20 @@ class _Bagging(Documented):
         ]
         columns = ["member", "epoch", *_COLUMNS.values()]
         self.oob_curve_ = pd.DataFrame(epochs, columns=columns)
-        lacks = np.ones((len(self.estimators_), len(y)), dtype=bool)
-        for of_member, drawn in zip(lacks, self.estimators_samples_, strict=True):
-            of_member[drawn] = False
-        combination = parts_of(self).combination()
-        self.oob_by_members_, total = _members_table(combination, lacks, X, y)
-        counts = lacks.sum(axis=0)
+        is_drawn = np.zeros((len(self.estimators_), len(y)), dtype=bool)
+        for of_member, drawn in zip(is_drawn, self.estimators_samples_, strict=True):
+            of_member[drawn] = True
+        combination, counts = parts_of(self).combination(), (~is_drawn).sum(axis=0)
         if not counts.all():
             warnings.warn(
                 "Some inputs do not have OOB scores. This probably means too few "
                 "estimators were used to compute any reliable oob estimates.",
                 stacklevel=2,
             )
+        total = np.concatenate([
+            np.einsum("mnc,mn->nc", combination.each(X[part]), ~is_drawn[:, part])
+            for part in gen_batches(len(y), _MOST_SAMPLES)
+        ])
         if combination.classes is None:
             self.oob_prediction_ = total[:, 0] / np.maximum(counts, 1)
             self.oob_score_ = r2_score(y, self.oob_prediction_)
@@ -222,44 +221,6 @@ def _left_out(X: Any, y: Any, sample_weight: Any) -> Array | None:
         return None
     samples = np.flatnonzero(np.asarray(sample_weight) == 0)
     return samples if len(samples) else None
-
-
-def _members_table(
-    combination: Combination, lacks: npt.NDArray[np.bool_], X: Any, y: Array
-) -> tuple[pd.DataFrame, Array]:
-    """Return out-of-bag scores by number of members, and summed predictions (n, C).
-
-    Columns: n_members; oob_score, accuracy or R^2, over the samples that are out of bag for
-    at least one of the first n_members; n_samples, their number. `lacks`, (m, n), marks the
-    out-of-bag samples of each member; `y` holds positions of classes, or targets.
-    """
-    is_classifier = combination.classes is not None
-    predicted = np.empty(lacks.shape, dtype=np.intp if is_classifier else np.float64)
-    n_columns = 1 if combination.classes is None else len(combination.classes)
-    size, totals = max(1, _MOST_NUMBERS // (len(lacks) * n_columns)), []
-    for start in range(0, len(y), size):
-        part = slice(start, start + size)
-        counts = lacks[:, part, np.newaxis]
-        sums = np.cumsum(combination.each(X[part]) * counts, axis=0)  # (m, part, C)
-        totals.append(sums[-1])
-        if is_classifier:
-            predicted[:, part] = sums.argmax(axis=2)
-        else:
-            n_predictions = np.maximum(counts.cumsum(axis=0), 1)
-            predicted[:, part] = (sums / n_predictions)[:, :, 0]
-    covered = np.logical_or.accumulate(lacks, axis=0)
-    score = accuracy_score if is_classifier else r2_score
-    # R^2 of fewer than two samples is not defined.
-    scores = [
-        score(y[chosen], values[chosen]) if chosen.sum() > 1 else np.nan
-        for chosen, values in zip(covered, predicted, strict=True)
-    ]
-    table = pd.DataFrame({
-        "n_members": np.arange(1, len(lacks) + 1),
-        "oob_score": scores,
-        "n_samples": covered.sum(axis=1),
-    })
-    return table, np.concatenate(totals)
 
 
 @with_inherited_docs
@@ -356,8 +317,8 @@ class BaggingRegressor(_Bagging, ensemble.BaggingRegressor):  # type: ignore[mis
     >>> X, y = load_diabetes(return_X_y=True)
     >>> net = MLPRegressor(width=16, learning_rate=0.01)
     >>> bag = BaggingRegressor(net, 30, oob_score=True, random_state=0).fit(X, y)
-    >>> bag.oob_curve_.shape, bag.oob_by_members_.shape
-    ((600, 5), (30, 3))
+    >>> bag.oob_curve_.shape
+    (600, 5)
     """
 
     def predict(self, X: Any, **params: Any) -> Array:

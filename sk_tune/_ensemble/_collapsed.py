@@ -2,11 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """An ensemble reduced to its prediction: the weighted sum of its members."""
 
-import statistics
-from bisect import bisect_right
-from functools import cache
 from os import PathLike
-from timeit import repeat
 from typing import Any, Self
 
 import numpy as np
@@ -26,9 +22,6 @@ from sk_tune._ensemble._parts import (
 from sk_tune._saving import load_object, save_object
 
 Array = npt.NDArray[Any]
-
-# Number of calls whose median time counts.
-_N_CALLS = 7
 
 
 class _Collapsed(Combined):
@@ -70,20 +63,13 @@ class _Collapsed(Combined):
         """Stacks of several networks that the last prediction used."""
         return self._combination.n_stacks
 
-    def prune(
-        self, *, max_members: int | None = None, max_ms: float | None = None, X: Any = None
-    ) -> Self:
+    def prune(self, *, max_members: int) -> Self:
         """Return a smaller ensemble of the heaviest members, or of boosting's first stages.
 
         Parameters
         ----------
-        max_members : int or None, default=None
+        max_members : int
             Maximum number of members.
-        max_ms : float or None, default=None
-            Maximum time of a prediction on this machine in milliseconds, as the median of
-            some calls.
-        X : array-like of shape (n_samples, n_features) or None, default=None
-            Samples to predict in that time; one sample of zeros if None.
 
         Returns
         -------
@@ -93,38 +79,11 @@ class _Collapsed(Combined):
         Raises
         ------
         ValueError
-            If a number is too small, or a single member takes longer.
+            If the number is less than 1.
         """
-        n_members = len(self)
-        if max_members is not None:
-            if max_members < 1:
-                raise ValueError(f"max_members must be at least 1. Got {max_members!r}.")
-            n_members = min(n_members, max_members)
-        if max_ms is not None:
-            n_members = self._affordable(n_members, max_ms, X)
-        return type(self)(self.parts.first(n_members))
-
-    def _affordable(self, most: int, max_ms: float, X: Any) -> int:
-        """Return the number of members that predict in a time, which grows with it."""
-        if X is None:
-            if self.parts.n_features is None:
-                raise ValueError("max_ms needs X for an ensemble of unknown width.")
-            X = np.zeros((1, self.parts.n_features))
-        X = self._checked(X)
-
-        @cache
-        def milliseconds(n_members: int) -> float:
-            return _milliseconds(self.parts.first(n_members), X)
-
-        if milliseconds(most) <= max_ms:
-            return most
-        n_members = bisect_right(range(1, most), max_ms, key=milliseconds)
-        if not n_members:
-            raise ValueError(
-                "max_ms must be at least the time of one member, "
-                f"{milliseconds(1):.2g} ms. Got {max_ms!r}."
-            )
-        return n_members
+        if max_members < 1:
+            raise ValueError(f"max_members must be at least 1. Got {max_members!r}.")
+        return type(self)(self.parts.first(min(len(self), max_members)))
 
     def save(self, path: str | PathLike[str], *, overwrite: bool = False) -> None:
         """Write the ensemble to one safetensors file.
@@ -344,10 +303,3 @@ def collapse(ensemble: Any) -> CollapsedClassifier | CollapsedRegressor:
     """
     parts = parts_of(ensemble)
     return (CollapsedRegressor if parts.classes is None else CollapsedClassifier)(parts)
-
-
-def _milliseconds(parts: Parts, X: Any) -> float:
-    combination = parts.combination()
-    combination(X)
-    calls = repeat(lambda: parts.finish(combination(X)), number=1, repeat=_N_CALLS)
-    return 1000 * statistics.median(calls)

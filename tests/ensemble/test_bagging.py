@@ -8,7 +8,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn import ensemble
 from sklearn.base import clone
 from sklearn.datasets import make_classification
-from sklearn.metrics import accuracy_score, r2_score
+from sklearn.metrics import accuracy_score
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -178,32 +178,6 @@ def test_out_of_bag_curves_are_scores_on_samples_that_a_member_lacks(pair):
         assert last["oob_score"] == pytest.approx(member.score(X[rows], y[rows]), abs=1e-6)
 
 
-@pytest.mark.filterwarnings("ignore:Some inputs do not have OOB scores")
-@pytest.mark.filterwarnings("ignore:invalid value encountered in divide")
-@pytest.mark.parametrize("most_numbers", [100, 2**22], ids=["piece by piece", "at once"])
-def test_oob_scores_are_of_smaller_ensembles(pair, outputs, most_numbers, monkeypatch):
-    """The score of the first m is the one that m members predict for samples they lack."""
-    monkeypatch.setattr("sk_tune._ensemble._bagging._MOST_NUMBERS", most_numbers)
-    bag, _, (X, y) = pair(oob_score=True)
-    table = bag.oob_by_members_
-
-    assert table["n_members"].tolist() == [1, 2, 3, 4, 5, 6]
-    total, counts = 0, np.zeros(len(y))
-    for m, (member, samples) in enumerate(
-        zip(bag.estimators_, bag.estimators_samples_, strict=True)
-    ):
-        lacks = ~np.isin(np.arange(len(y)), samples)
-        total = total + (outputs(member, X).reshape(len(y), -1).T * lacks).T
-        counts += lacks
-        own = counts > 0
-        if total.shape[1] > 1:
-            score = accuracy_score(y[own], total[own].argmax(axis=1))
-        else:
-            score = r2_score(y[own], total[own, 0] / counts[own])
-        assert table["oob_score"][m] == pytest.approx(score, rel=1e-6)
-        assert table["n_samples"][m] == own.sum()
-
-
 def test_an_ensemble_that_is_asked_for_no_score_has_no_tables(iris):
     """A fit without oob_score takes the tables of an earlier fit away."""
     bag = BaggingClassifier(DecisionTreeClassifier(max_depth=1), 30, random_state=0)
@@ -213,7 +187,6 @@ def test_an_ensemble_that_is_asked_for_no_score_has_no_tables(iris):
     bag.set_params(oob_score=False).fit(*iris)
 
     assert not hasattr(bag, "oob_curve_")
-    assert not hasattr(bag, "oob_by_members_")
 
 
 def test_warm_start_adds_members(iris, make_estimator):
@@ -271,7 +244,6 @@ def test_members_that_lack_a_class_are_scored_on_the_samples_they_lack(make_esti
     expected = sums / sums.sum(axis=1, keepdims=True)
     assert_allclose(bag.oob_decision_function_, expected, rtol=1e-9)
     assert bag.oob_score_ == accuracy_score(y, expected.argmax(axis=1))
-    assert len(bag.oob_by_members_) == 12
 
 
 def test_members_of_bagging_in_a_search_train_in_its_block(iris, make_estimator):
@@ -292,18 +264,16 @@ def test_noise_is_scored_at_chance_out_of_bag(make_estimator, scaler):
     """On labels that are noise no sample is scored by a member that has seen its label."""
     net = make_estimator("MLPClassifier", max_epochs=15, learning_rate=0.03)
     base = net if scaler is None else make_pipeline(scaler, net)
-    own, by_members, trained = [], [], []
+    own, trained = [], []
     for seed in range(3):
         rng = np.random.default_rng(seed)
         X, y = rng.normal(size=(300, 20)), rng.integers(2, size=300)
         bag = BaggingClassifier(base, 25, oob_score=True, random_state=seed).fit(X, y)
         own.append(bag.oob_score_)
-        by_members.append(bag.oob_by_members_["oob_score"].iloc[-1])
         trained.append(bag.score(X, y))
 
     # Standard error of three means of 300 samples: 0.017; members lean against the label
     # of a sample that they lack, since there are fewer of its kind.
     assert abs(np.mean(own) - 0.5) < 0.07
-    assert abs(np.mean(by_members) - 0.5) < 0.07
     # They have learnt the noise by heart, so that a leak would be seen.
     assert np.mean(trained) > 0.7

@@ -216,43 +216,9 @@ def test_pruning_keeps_the_heaviest_members(mixed, names, outputs):
     assert small.estimators_ == [mixed.estimators_[3], mixed.estimators_[4]]
     assert_allclose(small.weights_, [4 / 9, 5 / 9])
     assert len(collapse(mixed).prune(max_members=99)) == 5
-    assert_allclose(small.predict_proba(names[0]).sum(axis=1), 1)
-
-
-def test_pruning_to_a_time_keeps_what_fits_into_it(mixed, monkeypatch):
-    """The largest number of members whose call is fast enough, by bisection."""
-    monkeypatch.setattr(
-        "sk_tune._ensemble._collapsed._milliseconds",
-        lambda parts, X: 2.0 * len(parts.members),
-    )
-    small = collapse(mixed)
-
-    assert [len(small.prune(max_ms=ms)) for ms in (2, 5, 6, 9.9, 10)] == [1, 2, 3, 4, 5]
-    assert len(small.prune(max_ms=9, max_members=3)) == 3
-    with pytest.raises(ValueError, match="at least the time of one member, 2 ms"):
-        small.prune(max_ms=1)
     with pytest.raises(ValueError, match="at least 1. Got 0"):
         small.prune(max_members=0)
-    # Where all are fast enough one call tells so.
-    times = iter([9.0, 5.0, 1.0, 1.0])
-    monkeypatch.setattr(
-        "sk_tune._ensemble._collapsed._milliseconds", lambda parts, X: next(times)
-    )
-    assert len(small.prune(max_ms=9)) == 5
-
-
-@pytest.mark.parametrize("max_features", [0.5, 1.0])
-@pytest.mark.filterwarnings("error:X has feature names")
-def test_pruning_to_a_time_takes_frames(max_features, names, make_estimator):
-    """As the ensemble does, also where members see some of its columns."""
-    X, y = names
-    frame = pd.DataFrame(X, columns=list("abcd"))
-    net = make_estimator("MLPClassifier")
-    bag = BaggingClassifier(net, 2, max_features=max_features, random_state=0)
-
-    small = collapse(bag.fit(frame, y)).prune(max_ms=1e6, X=frame)
-
-    assert_allclose(small.predict_proba(frame), bag.predict_proba(frame), atol=ATOL)
+    assert_allclose(small.predict_proba(names[0]).sum(axis=1), 1)
 
 
 @pytest.mark.parametrize("from_file", [False, True])

@@ -60,12 +60,12 @@ for name, model in models.items():
     print(f"{name:27} error {error[name]:.3f}")
 
 # %%
-# Bagging scores each number of members by the samples that members lack (out of bag),
-# boosting by a held-out tenth; neither needs other data.  The new samples of the picture on
-# the right show whether boosting stopped in time.
+# Bagging scores each epoch on the samples that a member lacks (out of bag), boosting by a
+# held-out tenth; neither needs other data.  The new samples of the picture on the right
+# show whether boosting stopped in time.
 
 bag, boost = models["networks, bagged"][-1], models["networks, boosted"][-1]
-members = bag.oob_by_members_
+by_epoch = bag.oob_curve_.groupby("epoch")["oob_score"].mean()
 Z = models["networks, boosted"][:-1].transform(X_new)
 staged = [
     root_mean_squared_error(y_new, predicted) for predicted in boost.staged_predict(Z)
@@ -81,9 +81,9 @@ axes[0].bar_label(bars, fmt="%.2f", padding=3)
 axes[0].invert_yaxis()
 axes[0].set(xlabel="Error on new samples (RMSE)", title="Lower is better")
 axes[0].set_xlim(right=1.15 * max(error.values()))
-axes[1].plot(members["n_members"], members["oob_score"], color="tab:blue")
+axes[1].plot(by_epoch.index, by_epoch, color="tab:blue")
 axes[1].set(
-    xlabel="Networks in the bag", ylabel="R² out of bag", title="Bagging: by members"
+    xlabel="Epoch", ylabel="Mean R² out of bag", title="Bagging: single members by epoch"
 )
 axes[2].plot(np.arange(1, len(staged) + 1), staged, color="tab:green")
 axes[2].set(
