@@ -134,16 +134,15 @@ def column_effects(
     limit = start + _SHARE_OF_IMPORTANCE * seconds
     n_rows_left, n_calls = (limit - now) / row_seconds, len(folds) * (1 + len(places))
     n_rows = int(np.clip(n_rows_left / n_calls, _FEWEST_ROWS, most))
-    n_repeats = int(np.clip(n_rows_left / (n_calls * n_rows), 1, _N_REPEATS))
     if row_seconds * n_rows * (1 + len(places)) > seconds:
         return None
     folds = [f._replace(rows=f.rows[:n_rows]) for f in folds]
-    drops = np.full((n_repeats, len(folds), len(places)), np.nan)
-    for k, fold in enumerate(folds):
+    drops = np.full((_N_REPEATS, len(folds), len(places)), np.nan)
+    for r, k in np.ndindex(_N_REPEATS, len(folds)):
         last, now = now, time.monotonic()
-        if k and now + (now - last) > limit:
+        if (r or k) and now + (now - last) > limit:
             break
-        drops[:, k] = _drops(X, y, fold, places, n_repeats, rng)
+        drops[r, k] = _drops(X, y, folds[k], places, rng)
     # A metric may be undefined in a fold, for example without a row of each class.
     is_scored: Array = np.asarray(np.isfinite(drops).all(axis=2))
     has_score = is_scored.any(axis=0)
@@ -158,7 +157,8 @@ def column_effects(
     rows_of_column = sum(len(f.rows[:_ROWS_OF_DEPENDENCE]) for f in folds) * _N_VALUES
     n_rows_left = (start + seconds - time.monotonic()) / row_seconds
     shown = shown[: int(np.clip(n_rows_left / rows_of_column, 0, _N_SHOWN))]
-    is_cut = n_rows < most or n_repeats < _N_REPEATS or not is_scored.all()
+    n_repeats = int(is_scored.any(axis=1).sum())
+    is_cut = n_rows < most or not is_scored.all()
     note = (
         f"Each column was permuted {counted(n_repeats, 'time')} in each of "
         f"{counted(int(has_score.sum()), 'fold')}, on up to {n_rows} held-out rows."
@@ -187,17 +187,14 @@ def _drops(
     y: Array,
     fold: FoldModel,
     places: Sequence[int],
-    n_repeats: int,
     rng: np.random.Generator,
 ) -> Floats:
-    """Return the loss of score by permuting each column in a fold, (n_repeats, C)."""
+    """Return the loss of score by permuting each column in a fold, (C,)."""
     rows = fold.rows
-    variants = [
-        (place, rng.permutation(rows)) for _ in range(n_repeats) for place in places
-    ]
+    variants = [(place, rng.permutation(rows)) for place in places]
     predictions = _predictions(X, fold, rows, [(places[0], rows), *variants])
     base, *scores = (fold.score(y[rows], p) for p in predictions)
-    return (base - np.array(scores)).reshape(n_repeats, len(places))
+    return base - np.array(scores)
 
 
 def _dependences(
