@@ -59,19 +59,13 @@ class Parameter:
 
     @property
     def codes(self) -> Floats:
-        """Values from 0 to 1 along the parameter's scale; NaN where it does not exist."""
-        return self.scaled(self.values)
-
-    def scaled(self, values: Any) -> Floats:
-        """Return values on a scale from 0 (the least in the search) to 1 (the greatest)."""
-        numbers = np.asarray(values, dtype=np.float64)
-        ends = self.support[[0, -1]] if len(self.support) else np.zeros(2)
-        if self.is_log:
-            numbers, ends = np.log(numbers), np.log(ends)
-        if ends[0] == ends[1]:
+        """Values on a scale from 0 (the least in the search) to 1; NaN if absent."""
+        numbers = np.log(self.values) if self.is_log else self.values
+        if len(self.support) < 2:
             return np.where(np.isnan(numbers), np.nan, 0.5)
-        scaled: Floats = (numbers - ends[0]) / (ends[1] - ends[0])
-        return scaled
+        low, high = np.nanmin(numbers), np.nanmax(numbers)
+        codes: Floats = (numbers - low) / (high - low)
+        return codes
 
     def text(self, value: float) -> str:
         """Return a value, or a category's position, as it is written on an axis."""
