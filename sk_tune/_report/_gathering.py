@@ -304,14 +304,14 @@ def comparison(
         return ""
     # A candidate that beats the better baseline beats both.
     rival = max(rivals, key=lambda baseline: baseline.mean)
-    if corrected is None or _are_two_kinds(best, corrected):
+    if expected is None or _are_two_kinds(best, expected):
         # A pooled score is not comparable with the means over the folds of baselines.
         low, high = best.score - best.std, best.score + best.std
         better = "better, beyond that spread,"
         mean, std = number_text(best.score, 3), number_text(best.std, 2)
         start = f"The mean over the folds, {mean} ± {std},"
     else:
-        low, high, start, better = corrected.low, corrected.high, "This", "clearly better"
+        low, high, start, better = expected.low, expected.high, "This", "clearly better"
     what = f"{_RIVALS[rival.name]} scores {number_text(rival.mean, 3)}"
     if low > rival.mean:
         return f"{start} is {better} than {what}."
