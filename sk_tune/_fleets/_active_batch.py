@@ -13,7 +13,7 @@ from torch import Tensor
 from sk_tune._augment import RowAugmenter
 from sk_tune._fleets._compiled_epoch import CompiledEpoch
 from sk_tune._fleets._epoch_batches import Result, evaluate, on_device
-from sk_tune._fleets._kernel import carried_layers
+from sk_tune._fleets._kernel import kernel_layers, reason_against_kernel
 from sk_tune._fleets._module_layer import ModuleLayer
 from sk_tune._fleets._program import Program
 from sk_tune._fleets._recipe import FleetNetwork, Recipe
@@ -186,8 +186,10 @@ class ActiveBatch:
         """The kernel's program for the networks; None if torch trains them."""
         networks, program = [a.network for a in self.networks], self.program
         try:
-            layers = carried_layers(program, self.recipe, networks)
+            layers = kernel_layers(program, networks[0].train.X)
         except ValueError:
+            return None
+        if reason_against_kernel(layers, self.recipe, networks):
             return None
         return CompiledEpoch(
             layers, program, self.optimizer, networks, self.recipe, self.n_threads

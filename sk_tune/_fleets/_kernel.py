@@ -140,29 +140,17 @@ def kernel_seconds(n_products: float, n_steps: float, n_epochs: int = 0) -> floa
     return n_products / _PRODUCTS_PER_SECOND + seconds
 
 
-def carried_layers(
-    program: Program, recipe: Recipe, networks: Sequence[FleetNetwork]
-) -> list[KernelLayer]:
-    """Return the layers with which the kernel trains networks.
-
-    Raises ValueError, with the reason, if the kernel cannot train them or is not faster.
-    """
-    layers = kernel_layers(program, networks[0].train.X)
-    check_carried(layers, recipe, networks)
-    return layers
-
-
-def check_carried(
+def reason_against_kernel(
     layers: Sequence[KernelLayer], recipe: Recipe, networks: Sequence[FleetNetwork]
-) -> None:
-    """Raise ValueError unless the kernel supports the settings and data of networks."""
+) -> str:
+    """Return why the kernel cannot train networks with such layers, or ""."""
     if compiled_library() is None:
-        raise ValueError(f"the kernel in use is {kernel_status()}")
+        return f"the kernel in use is {kernel_status()}"
     loss = number_of_loss(recipe)
     if loss < 0 or OPTIMIZERS[recipe.optimizer].kernel_number is None:
-        raise ValueError("the kernel does not support the loss or the optimizer")
+        return "the kernel does not support the loss or the optimizer"
     if recipe.score not in _SCORES[loss]:
-        raise ValueError("the kernel does not support the score")
+        return "the kernel does not support the score"
     like = next(networks[0].module.parameters())
     reads = like.device.type == "cpu" and like.dtype in {torch.float32, torch.float64}
     reads = reads and min(n.settings.eps for n in networks) >= _LEAST_EPS
@@ -172,7 +160,8 @@ def check_carried(
     }
     reads = reads and all(is_plain_set(s, like.dtype, loss, layers) for s in sets.values())
     if networks[0].augmentation or not reads:
-        raise ValueError("the kernel cannot read or augment the data")
+        return "the kernel cannot read or augment the data"
+    return ""
 
 
 def number_of_loss(recipe: Recipe) -> int:

@@ -154,6 +154,9 @@ def _train_by_steps(
     # Losses and weights of batches, (S, K); outputs and weights of samples, (K, n, ...).
     sums = sets[0].X.new_zeros(2, max(map(len, sizes)), k, dtype=torch.float64)
     samples: list[Tensor | None] = [None, None]
+    # Nothing is copied to a device between the steps.
+    fleet.optimizer.begin_steps()
+    fleet.program.dropout.begin_step(0)
     for batch in epoch_batches(sets, places, sizes):
         check_time()
         fleet.program.dropout.begin_step(batch.step)

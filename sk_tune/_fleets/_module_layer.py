@@ -10,6 +10,7 @@ Notation: K networks of the fleet, k of them in a batch; B samples, C outputs.
 
 import copy
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -56,14 +57,11 @@ class ModuleLayer(Layer):
         self._twins = list(twins.values())
         # sk_tune's networks expect a twin to return outputs only, and to accept lengths.
         _with_twins(self.pattern, twins, own=isinstance(module, RNN))
-        # A program treats frozen parameters as buffers.
-        parameters = dict(module.named_parameters())
-        trained = [n for n, p in parameters.items() if p.requires_grad]
-        frozen_names = [n for n in parameters if n not in trained]
-        frozen_names += [n for n, _ in module.named_buffers()]
-        self.parameters = {prefix + n: n for n in trained}
-        self.buffers = {prefix + n: n for n in frozen_names}
-        self._vmapped: Any = vmap(self._call)
+        self._prefix = prefix
+        self._trained = [n for n, p in module.named_parameters() if p.requires_grad]
+        named = (module.named_parameters(), module.named_buffers())
+        self._names = [n for part in named for n, _ in part]
+        self._vmapped: Any = vmap(partial(functional_call, self.pattern))
         self._saved: Any = None
         # Whether sequences end early; None if each batch has to be checked.
         self._is_padded: bool | None = None
@@ -75,47 +73,43 @@ class ModuleLayer(Layer):
 
     def forward(self, x: Tensor, batch: Batch) -> Tensor:
         self.pattern.train()
-        parameters = {
-            n: batch.tensors[name].detach().requires_grad_()
-            for name, n in self.parameters.items()
-        }
+        own = self._own(batch.tensors)
+        leaves = {n: own[n].detach().requires_grad_() for n in self._trained}
         # At once, not network by network through vmap: twins take all networks together.
         for twin in self._twins:
             twin.batch = batch
         with torch.enable_grad():
-            y = self._outputs(parameters, x, batch.tensors)
-        self._saved = (y, list(parameters.values()))
+            y = self._outputs(own | leaves, x)
+        self._saved = (y, leaves)
         return y.detach()
 
     def backward(self, dy: Tensor, batch: Batch, *, keep: bool) -> Tensor:
         """Store the gradients of the parameters; the input needs none."""
-        y, parameters = self._saved
+        y, leaves = self._saved
         self._saved = None
-        gradients = torch.autograd.grad(y, parameters, dy.contiguous())
-        for name, gradient in zip(self.parameters, gradients, strict=True):
-            batch.gradients[name] = gradient.contiguous()
+        gradients = torch.autograd.grad(y, list(leaves.values()), dy.contiguous())
+        for name, gradient in zip(leaves, gradients, strict=True):
+            batch.gradients[self._prefix + name] = gradient.contiguous()
         return dy
 
     @torch.no_grad()
     def evaluate(self, x: Tensor, tensors: Tensors) -> Tensor:
         self.pattern.eval()
-        parameters = {n: tensors[name] for name, n in self.parameters.items()}
-        return self._outputs(parameters, x, tensors)
+        return self._outputs(self._own(tensors), x)
 
-    def _outputs(self, parameters: Tensors, x: Tensor, tensors: Tensors) -> Tensor:
+    def _own(self, tensors: Tensors) -> Tensors:
+        """Return the layer's tensors by their names in the module."""
+        return {name: tensors[self._prefix + name] for name in self._names}
+
+    def _outputs(self, own: Tensors, x: Tensor) -> Tensor:
         if isinstance(self.pattern, RNN):
             # Under vmap, a network cannot check whether its sequences end early.
             self.pattern.padded = self._is_padded
             if self._is_padded is None:
                 self.pattern.padded = bool(torch.isnan(x[..., 0]).any())
-        buffers = {n: tensors[name] for name, n in self.buffers.items()}
-        y: Tensor = self._vmapped(parameters, buffers, x)
+        y: Tensor = self._vmapped(own, (x,))
         if isinstance(self.pattern, RNN):
             self.pattern.padded = None
-        return y
-
-    def _call(self, parameters: Tensors, buffers: Tensors, x: Tensor) -> Tensor:
-        y: Tensor = functional_call(self.pattern, (parameters, buffers), (x,))
         return y
 
 
@@ -138,8 +132,7 @@ class _LayerTwin(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.original is not None and x.ndim < self.n_dims:
-            one: Tensor = self.original(x)
-            return one
+            return self.original(x)  # type: ignore[no-any-return]
         weights = dict(self.named_parameters(recurse=False)).values()
         y: Tensor = _Called.apply(x, self, False, *weights)  # type: ignore[no-untyped-call]
         return y
@@ -325,9 +318,7 @@ def _with_twins(
     module: nn.Module, twins: dict[nn.Module, "_LayerTwin"], *, own: bool
 ) -> None:
     """Replace layers of a module by their twins, in place."""
-    for name, child in list(module._modules.items()):
-        if child is None:
-            continue
+    for name, child in list(module.named_children()):
         twin = twins.get(child) or _twin(child, own=own)
         if type(child).__module__ == _ACTIVATIONS and getattr(child, "inplace", False):
             # A twin returns a view, and torch forbids in-place operations on it.

@@ -20,9 +20,9 @@ from torch import Tensor, nn
 from sk_tune._compat.torch_names import has_hooks
 from sk_tune._fleets._kernel import (
     KernelLayer,
-    check_carried,
     kernel_layers,
     n_products,
+    reason_against_kernel,
 )
 from sk_tune._fleets._masks import is_torch_dropout, orders_in_memory
 from sk_tune._fleets._module_layer import ModuleLayer
@@ -83,26 +83,22 @@ def plan(
     its `recipe`; without these, the plan ignores the kernel. With `predicts`, the networks
     only predict. The module is tried on some samples, and is not changed.
     """
-    refusal = _reason_alone(module, X, predicts=predicts)
-    if refusal is not None:
-        result = Plan(way="alone", reason=refusal)
+    reason = _reason_alone(module, X, predicts=predicts)
+    if reason is not None:
+        result = Plan(way="alone", reason=reason)
     else:
         chain = chain_of(module, X, predicts=predicts)
         way: Literal["vmap", "layers"] = "vmap" if chain.reason else "layers"
         reason = f"its module is not a chain of known layers ({chain.reason})"
-        may_use_kernel = not chain.reason or isinstance(module, RNN)
-        if network is None or recipe is None or not may_use_kernel:
-            result = Plan(way=way, reason=chain.reason and reason)
-        else:
-            try:
-                layers = cached(_layers_or_reason, module, X, predicts=False)
-                if isinstance(layers, str):
-                    raise ValueError(layers)
-                check_carried(layers, recipe, [network])
-                n = getattr(module, "members", 1) * sum(map(n_products, layers))
+        result = Plan(way=way, reason=chain.reason and reason)
+        is_known = not chain.reason or isinstance(module, RNN)
+        if network is not None and recipe is not None and is_known:
+            layers, reason = cached(_kernel_layers, module, X, predicts=False)
+            reason = reason or reason_against_kernel(layers, recipe, [network])
+            n = getattr(module, "members", 1) * sum(map(n_products, layers))
+            result = Plan(way=way, reason=reason)
+            if not reason:
                 result = Plan(way="kernel", n_products=n)
-            except ValueError as error:
-                result = Plan(way=way, reason=str(error))
     _log(type(module).__name__, tuple(X.shape[1:]), result)
     return result
 
@@ -112,14 +108,14 @@ def _log(name: str, shape: tuple[int, ...], result: Plan) -> None:
     _LOGGER.debug("%s on samples of shape %s is trained %s.", name, shape, result)
 
 
-def _layers_or_reason(
+def _kernel_layers(
     module: nn.Module, X: Tensor, *, predicts: bool
-) -> list[KernelLayer] | str:
+) -> tuple[list[KernelLayer], str]:
     """Return the kernel's layers of a module, or why it has none."""
     try:
-        return kernel_layers(Program([module], X, [0]), X)
+        return kernel_layers(Program([module], X, [0]), X), ""
     except ValueError as error:
-        return str(error)
+        return [], str(error)
 
 
 def _reason_alone(module: nn.Module, X: Tensor, *, predicts: bool) -> str | None:

@@ -116,16 +116,15 @@ class StackedOptimizer:
         self.positions = list(positions or range(len(parameters.tensors)))
         tensor = next(iter(parameters.tensors.values()))
         self._is_fused = fused_steps.get(self.kind) is not None and not on_device(tensor)
-        numbered = list(zip(self.positions, parameters.tensors.items(), strict=True))
         for name in self.rule.moments:
-            new = StackedTensors({})
-            for position, (key, parameter) in numbered:
-                moments = torch.zeros_like(parameter, device="cpu")
+            new = StackedTensors({
+                n: torch.zeros_like(t) for n, t in parameters.tensors.items()
+            })
+            for position, moments in zip(self.positions, new.tensors.values(), strict=True):
                 for moment, state in zip(moments, states, strict=True):
                     array = state.get(position, {}).get(name)
                     if array is not None:
                         moment.copy_(torch.as_tensor(array.copy()))
-                new.tensors[key] = moments.to(parameter.device)
             if name in self.moments:
                 self.moments[name].extend(new)
             else:
@@ -166,7 +165,6 @@ class StackedOptimizer:
     def begin_epoch(self, rates: Sequence[Sequence[float]]) -> None:
         """Prepare an epoch with the learning rates of each network's steps."""
         self._rates = rates
-        self._numbers.clear()
         self._viewed.clear()
 
     def end_epoch(self) -> None:
@@ -185,7 +183,6 @@ class StackedOptimizer:
             self._step_fused(networks, parameters, gradients, step)
             return
         moments = [[t[networks] for t in m.tensors.values()] for m in self.moments.values()]
-        self._numbers = self._numbers or self._numbers_of_epoch()
         current = {name: t[step, networks] for name, t in self._numbers.items()}
         by_ndim: dict[int, dict[str, Tensor]] = {}
         for values in zip(parameters, gradients, *moments, strict=True):
@@ -230,8 +227,10 @@ class StackedOptimizer:
                 maximize=False,
             )
 
-    def _numbers_of_epoch(self) -> dict[str, Tensor]:
-        """Return the numbers of all steps of an epoch, each (S, K)."""
+    def begin_steps(self) -> None:
+        """Compute the numbers of all steps before the first, if torch steps with them."""
+        if self._is_fused:
+            return
         n = max(map(len, self._rates))
         padded = [[*rates, *[0.0] * (n - len(rates))] for rates in self._rates]
         # Compute differences near 0 in double precision before rounding.
@@ -243,7 +242,7 @@ class StackedOptimizer:
         c |= {"new_1": 1 - beta_1, "new_2": 1 - beta_2}
         c |= self.rule.numbers(c)
         like = next(iter(next(iter(self.moments.values())).tensors.values()))
-        return {name: t.expand(lr.shape).to(like) for name, t in c.items()}
+        self._numbers = {name: t.expand(lr.shape).to(like) for name, t in c.items()}
 
 
 def _by_network(tensors: Sequence[Tensor]) -> list[tuple[Tensor, ...]]:

@@ -33,7 +33,7 @@ from sk_tune._fleets import (
     _kernel_library,
     train_fleet,
 )
-from sk_tune._fleets._kernel import carried_layers
+from sk_tune._fleets._kernel import kernel_layers, reason_against_kernel
 from sk_tune._fleets._kernel_library import VARIABLE, compiled_library, kernel_status
 from sk_tune._fleets._plan import plan
 from sk_tune._fleets._program import Program
@@ -256,11 +256,11 @@ def test_targets_are_checked_for_each_network(table):
     spread = network.train.y.repeat_interleave(2)[::2]
     strided = replace(network, train=TensorSet(other.train.X, spread))
 
-    program = Program([other.module], other.train.X)
+    layers = kernel_layers(Program([other.module], other.train.X), other.train.X)
 
-    assert carried_layers(program, recipe, [other])
-    with pytest.raises(ValueError, match="cannot read or augment the data"):
-        carried_layers(program, recipe, [strided, other])
+    assert reason_against_kernel(layers, recipe, [other]) == ""
+    reason = reason_against_kernel(layers, recipe, [strided, other])
+    assert reason == "the kernel cannot read or augment the data"
 
 
 @pytest.mark.parametrize(
@@ -307,12 +307,12 @@ def _both(fits, monkeypatch):
 
     def noted(*args):
         compiled.append(None)
-        compiled[-1] = carried_layers(*args)
+        compiled[-1] = make(*args)
         return compiled[-1]
 
-    carried_layers = _active_batch.carried_layers
+    make = _active_batch.CompiledEpoch
     with monkeypatch.context() as patch:
-        patch.setattr(_active_batch, "carried_layers", noted)
+        patch.setattr(_active_batch, "CompiledEpoch", noted)
         ours = train(fits)
     assert compiled
     assert None not in compiled
