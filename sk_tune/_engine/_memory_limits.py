@@ -26,11 +26,10 @@ _ACTIVE_BYTES_IMAGES = 12 * 2**20
 _LEAST_NETWORKS_IMAGES = 2
 _NETWORKS_VMAP = 32
 MOST_NETWORKS_CUDA = 4096
-# Estimates, within a factor of 2, for a network of a fleet on a core of the year 2020:
-# seconds for the calls of a step, and multiplications per second.
+# Within a factor of 2, on a core of 2020: seconds for the calls of a step of a network of a
+# fleet, and multiplications per second.
 _SECONDS_PER_STEP = 3e-5
-# How much faster a step is under vmap than alone; seconds that skorch's loop adds to a step
-# of a network that trains alone.
+# Gain of vmap per step; seconds that skorch's loop adds to a step alone.
 _GAIN_OF_VMAP = 2
 _SECONDS_PER_STEP_ALONE = 1e-3
 _PRODUCTS_PER_SECOND = 2e10
@@ -85,13 +84,12 @@ def seconds_per_epoch(network: FleetNetwork, recipe: Recipe, network_plan: Plan)
     if network_plan.way == "kernel":
         return kernel_seconds(3 * network_plan.n_products * n_samples, n_steps, 1)
     weights = list(module.parameters())
-    is_chain = (
-        network_plan.way == "layers" and X.ndim == 2 and all(w.ndim <= 2 for w in weights)
-    )
+    is_flat = X.ndim == 2 and all(w.ndim <= 2 for w in weights)
     if X.device.type != "cpu":
         return math.inf
     if network_plan.way == "alone":
         return n_steps * (_measured_step(network, recipe) + _SECONDS_PER_STEP_ALONE)
+    is_chain = network_plan.way == "layers" and is_flat
     if not (is_chain or isinstance(module, MLP)):
         return n_steps * _measured_step(network, recipe) / _GAIN_OF_VMAP
     n_uses = module.members if isinstance(module, MLP) else 1
@@ -207,8 +205,7 @@ def bytes_per_fit(fits: Iterable[Fit], memory_limit: float) -> int:
 
 def epochs_to_keep(network: FleetNetwork, limit: int) -> range:
     """Return the epochs, from 1, that end with a checkpoint; all take `limit` bytes."""
-    weights = network.module.state_dict().values()
-    n_bytes = _COPIES * sum(w.numel() * w.element_size() for w in weights)
+    n_bytes = _COPIES * sum(w.nbytes for w in network.module.state_dict().values())
     return checkpoint_epochs(len(network.state.history), network.n_epochs, n_bytes, limit)
 
 

@@ -57,8 +57,11 @@ class FitKeys:
     def key(self, fit: Fit) -> str:
         """Return the key of a fit's result in a store, equal in any process.
 
-        The fit has a seed and a number of epochs. TypeError if a part is unreadable.
+        The fit has a seed and a number of epochs. TypeError if a part is unreadable, or if
+        another run would draw another seed.
         """
+        if getattr(fit.estimator, "random_state", 0) is None:
+            raise TypeError("random_state=None draws another seed in every run")
         parts = [
             _FORMAT,
             self._engine,
@@ -114,10 +117,9 @@ def _digest_of_state(state: TrainingState) -> str:
 
 
 class StoredFits:
-    """Stored results of fits, and a place for new results; None disables it.
+    """Stored results of fits by position, and a place for new results; None disables it.
 
-    `loaded` are results by position; `unfinished` are states of unfinished fits by
-    position. `reasons` counts why fits cannot be stored.
+    `reasons` counts why fits cannot be stored.
     """
 
     def __init__(
@@ -129,17 +131,13 @@ class StoredFits:
         self._n_before: dict[str, int] = {}
         maker, storable = maker or FitKeys(), fits if store is not None else {}
         for i, fit in storable.items():
-            if getattr(fit.estimator, "random_state", 0) is None:
-                self.reasons["random_state=None draws another seed in every run"] += 1
-                continue
             try:
                 self._keys[i] = key = maker.key(fit)
             except Exception as error:  # noqa: BLE001 - such a fit is trained, not stored
                 self.reasons[str(error)] += 1
                 continue
             earlier = fit.checkpoint or fit.state
-            if earlier is not None:
-                self._n_before[key] = len(earlier.history)
+            self._n_before[key] = 0 if earlier is None else len(earlier.history)
         self.loaded = self._found(self._keys)
         self.unfinished = self._found({
             i: key + UNFINISHED for i, key in self._keys.items() if i not in self.loaded
@@ -203,10 +201,7 @@ def warn_of_unstored(reasons: Counter[str]) -> None:
 
 
 class Results:
-    """The results so far; `tell` is called with new results.
-
-    `reasons` say why fits are trained alone, as far as their parameters show.
-    """
+    """The results so far, and why fits are trained alone, as far as parameters show."""
 
     def __init__(
         self, tell: Callable[[dict[int, Trained]], object] | None, *, as_fleet: bool
@@ -244,14 +239,12 @@ def ready_fits(fits: Mapping[int, Fit], results: Results, engine: str) -> dict[i
     for i, fit in fits.items():
         try:
             solo_reason = reason
-            if not last.is_like(fit.estimator):
-                is_ours = isinstance(fit.estimator, NetworkEstimator)
-                if is_ours:
-                    check_parameters(fit.estimator)
+            if not isinstance(fit.estimator, NetworkEstimator):
                 solo_reason = reason_alone(fit)
-                if is_ours:
-                    reason = solo_reason
-                    last.see(fit.estimator)
+            elif not last.is_like(fit.estimator):
+                check_parameters(fit.estimator)
+                solo_reason = reason = reason_alone(fit)
+                last.see(fit.estimator)
             ready[i], results.reasons[i] = _with_numbers(fit), solo_reason
         except Exception as error:  # noqa: BLE001 - every fit has a result
             results.add({i: failed(fit, error, 0.0, engine)})

@@ -39,10 +39,18 @@ AnyFit = PreparedFit | SkorchFit
 
 def train_alone(fit: Fit, preparer: FitPreparer, limit: TimeLimit | None = None) -> Trained:
     """Train one fit that has a seed and a number of epochs; errors are results, too."""
-    start = time.perf_counter()
+    start, estimator = time.perf_counter(), fit.estimator
+    is_own = isinstance(estimator, NetworkEstimator) and not is_unchanged(estimator)
     try:
         with time_limit(limit) as clock:
-            state, predictions = _train(fit, preparer)
+            if is_own and fit.state is not None:
+                raise ValueError(
+                    f"{type(estimator).__name__} overrides a method of training, so that "
+                    "it cannot continue from a state."
+                )
+            state, predictions = (
+                fit_as_overridden(fit) if is_own else prepare(fit, preparer).train_alone()
+            )
     except Exception as error:  # noqa: BLE001 - every fit has a result
         return failed(fit, error, time.perf_counter() - start, "alone")
     return Trained(
@@ -53,18 +61,6 @@ def train_alone(fit: Fit, preparer: FitPreparer, limit: TimeLimit | None = None)
         engine="alone",
         is_cut=clock.has_cut,
     )
-
-
-def _train(fit: Fit, preparer: FitPreparer) -> tuple[TrainingState, Any]:
-    estimator = fit.estimator
-    if not isinstance(estimator, NetworkEstimator) or is_unchanged(estimator):
-        return prepare(fit, preparer).train_alone()
-    if fit.state is not None:
-        raise ValueError(
-            f"{type(estimator).__name__} overrides a method of training, so that it cannot "
-            "continue from a state."
-        )
-    return fit_as_overridden(fit)
 
 
 def prepare(fit: Fit, preparer: FitPreparer) -> AnyFit:
@@ -115,11 +111,9 @@ def train_shard(
     `prepared` when they train.
     """
     _keep_heap()
+    preparer, ready = preparer or FitPreparer(), prepared or {}
     with one_thread():
-        used = preparer or FitPreparer()
-        return _Fleets(
-            shard, epoch_done, fits_done, used, prepared or {}, n_threads
-        ).train()
+        return _Fleets(shard, epoch_done, fits_done, preparer, ready, n_threads).train()
 
 
 @dataclass(eq=False)
@@ -155,12 +149,11 @@ class _Fleets:
 
     def _train_fleet(self, waiting: list[int], first: AnyFit) -> None:
         """Train the first of the waiting fits and every fit that can share its fleet."""
-        recipe_or_reason = _recipe_of(first)
-        if isinstance(recipe_or_reason, str):
-            self._train_alone(waiting[0], recipe_or_reason)
+        fleet = _recipe_of(first)
+        if isinstance(fleet, str):
+            self._train_alone(waiting[0], fleet)
             return
-        recipe, key = recipe_or_reason
-        network = first.network
+        recipe, network = fleet[0], first.network
         fleet_plan = plan(network.module, network.train.X, network, recipe)
         if fleet_plan.way == "alone":
             self._train_alone(waiting[0], fleet_plan.reason)
@@ -174,7 +167,7 @@ class _Fleets:
             active = waiting[:n_active] if cuts else waiting
             try:
                 with time_limit(self._limit(len(active))):
-                    self._train_active(active, ready, (recipe, key), n_active, fleet_plan)
+                    self._train_active(active, ready, fleet, n_active, fleet_plan)
             except torch.cuda.OutOfMemoryError as error:
                 if n_active == 1:
                     fit = self.shard.fits[self.current]
@@ -203,12 +196,8 @@ class _Fleets:
             for index in waiting:
                 self.current = index
                 prepared = ready.pop(index, None) or self._prepare(index, in_fleet=True)
-                recipe_or_reason = "" if prepared is None else _recipe_of(prepared)
-                if (
-                    prepared
-                    and not isinstance(recipe_or_reason, str)
-                    and recipe_or_reason[1] == fleet[1]
-                ):
+                recipe = prepared and _recipe_of(prepared)
+                if prepared and isinstance(recipe, tuple) and recipe[1] == fleet[1]:
                     in_training[len(added)] = (index, prepared)
                     added.append(index)
                     network = prepared.network
@@ -243,13 +232,16 @@ class _Fleets:
 
     def _checkpoint_options(self, taken: dict[int, tuple[int, AnyFit]]) -> dict[str, Any]:
         unfinished = self.shard.unfinished
-        if unfinished is None:
-            return {}
-
-        def keep(states: list[tuple[int, TrainingState]]) -> None:
-            unfinished.keep({taken[p][0]: _unfinished(state) for p, state in states})
-
-        return {"keep": keep, "seconds_between": unfinished.seconds}
+        return (
+            {}
+            if unfinished is None
+            else {
+                "keep": lambda states: unfinished.keep({
+                    taken[p][0]: _unfinished(state) for p, state in states
+                }),
+                "seconds_between": unfinished.seconds,
+            }
+        )
 
     def _prepare(self, index: int, *, in_fleet: bool = False) -> AnyFit | None:
         """Return a prepared fit, None if it failed; `in_fleet` if others train."""
@@ -330,11 +322,10 @@ def _unfinished(state: TrainingState) -> Trained:
 
 @cache
 def _keep_heap() -> None:
-    """Let glibc keep freed memory for the next step instead of returning it.
+    """Let glibc keep freed memory for the next step: freeing a block raises its threshold.
 
-    Freeing a large block raises glibc's dynamic threshold, 32 MiB at most, above which it
-    requests memory from the system.  Otherwise each step maps and zeroes the activations of
-    a fleet again, which costs more than the arithmetic of a small network.
+    Otherwise each step maps and zeroes the activations of a fleet again, which costs more
+    than the arithmetic of a small network.
     """
     block = torch.empty(31 * 2**20, dtype=torch.uint8)
     del block

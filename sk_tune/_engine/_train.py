@@ -9,7 +9,7 @@ through their estimators, with the same result.
 import math
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
@@ -43,7 +43,7 @@ from sk_tune._engine._memory_limits import (
     networks_at_a_time,
     seconds_per_epoch,
 )
-from sk_tune._engine._results import Results, ready_fits, stored_fits
+from sk_tune._engine._results import Results, StoredFits, ready_fits, stored_fits
 from sk_tune._engine._shard import AnyFit, Shard, prepare
 from sk_tune._engine._skorch import adopt_skorch
 from sk_tune._engine._store import remaining_fit
@@ -261,10 +261,7 @@ def _train(
     limit: TimeLimit | None,
     preparer: FitPreparer | None = None,
 ) -> None:
-    """Train fits, in this process or in workers; results are added as they come.
-
-    `preparer` may have prepared the data before.
-    """
+    """Train fits, in this process or in workers; results are added as they come."""
     ready = ready_fits(dict(enumerate(fits)), results, engine)
     if memory_limit is None:
         memory_limit = SHARE_OF_MEMORY * available_memory()
@@ -279,12 +276,18 @@ def _train(
     if parts is not None:
         n_workers = min(joblib.effective_n_jobs(n_jobs), len(ready))
     else:
-        is_kept = store is not None
-        parts = [[piece] for g in groups.values() for piece in _cut(ready, g, is_kept)]
+        # With a store, parts are stored separately.
+        most = len(fits) if store is None else _MOST_NETWORKS_PER_SHARD
+        parts = []
+        for group in groups.values():
+            size = MOST_NETWORKS_CUDA if _is_on_gpu(ready[group[0]]) else most
+            parts += [[p] for p in _equal_parts(group, math.ceil(len(group) / size))]
     n_bytes = bytes_per_fit(ready.values(), memory_limit)
     shards = shards_of(ready, parts, alone, int(memory_limit / n_workers), n_bytes)
+    n_epochs = dict.fromkeys(range(len(fits)), 0)
+    n_epochs |= {i: _epochs_left(fit) for i, fit in ready.items()}
     # Longest first.
-    shards.sort(key=lambda s: -sum(_remaining(f).n_epochs or 1 for f in s.fits.values()))
+    shards.sort(key=lambda shard: -sum(n_epochs[i] for i in shard.fits))
     options: dict[str, Any] = {}
     if n_workers == 1:
         # Workers prepare their own fits.
@@ -295,8 +298,6 @@ def _train(
         }
     # Free its data before workers train.
     del planner
-    n_epochs = dict.fromkeys(range(len(fits)), 0)
-    n_epochs |= {i: _remaining(fit).n_epochs or 0 for i, fit in ready.items()}
     reporter = ProgressReporter(progress, n_epochs)
     dispatcher = Dispatcher(n_jobs, results, reporter, is_here=n_workers == 1, **options)
     with stored_fits(store, ready, engine) as stored, closing(dispatcher):
@@ -306,9 +307,7 @@ def _train(
         results.add(stored.loaded)
         if results.trained:
             reporter.fits_done(results.trained)
-        for shard in _in_time(shards, n_workers, limit):
-            dispatcher.put(shard, stored)
-        _wait(dispatcher, limit)
+        _run(dispatcher, shards, stored, n_workers, limit)
     # Fits of workers that ignore the limit or were late.
     given_up = {i: late(f, engine) for i, f in ready.items() if i not in results.trained}
     if given_up:
@@ -316,7 +315,20 @@ def _train(
         reporter.fits_done(given_up)
 
 
-def _wait(dispatcher: Dispatcher, limit: TimeLimit | None) -> None:
+def _run(
+    dispatcher: Dispatcher,
+    shards: Sequence[Shard],
+    stored: StoredFits,
+    n_workers: int,
+    limit: TimeLimit | None,
+) -> None:
+    """Train shards, each with its share of the time limit, and wait for all results."""
+    n_fits, n_done = sum(len(shard.fits) for shard in shards), 0
+    for position, shard in enumerate(shards):
+        if position % n_workers == 0:
+            n_done += sum(len(s.fits) for s in shards[position : position + n_workers])
+        part = None if limit is None else limit.part(n_done, n_fits)
+        dispatcher.put(replace(shard, limit=part), stored)
     while dispatcher.n_shards:
         seconds = None
         if limit is not None:
@@ -324,28 +336,8 @@ def _wait(dispatcher: Dispatcher, limit: TimeLimit | None) -> None:
         dispatcher.next(seconds)
 
 
-def _in_time(
-    shards: Sequence[Shard], n_workers: int, limit: TimeLimit | None
-) -> Iterator[Shard]:
-    """Yield shards, each with its share of the time limit."""
-    n_fits = [len(shard.fits) for shard in shards]
-    for start in range(0, len(shards), n_workers):
-        stop = start + n_workers
-        part = None if limit is None else limit.part(sum(n_fits[:stop]), sum(n_fits))
-        yield from (replace(shard, limit=part) for shard in shards[start:stop])
-
-
 def _is_on_gpu(fit: Fit) -> bool:
     return device_of(getattr(fit.estimator, "device", "cpu")).startswith("cuda")
-
-
-def _cut(fits: dict[int, Fit], members: list[int], is_kept: bool) -> list[list[int]]:  # noqa: FBT001
-    """Cut a group into equal parts; with a store, into parts that are stored separately."""
-    most = _MOST_NETWORKS_PER_SHARD if is_kept else len(members)
-    if _is_on_gpu(fits[members[0]]):
-        most = MOST_NETWORKS_CUDA
-    n = max(1, math.ceil(len(members) / most))
-    return _equal_parts(members, n)
 
 
 def _equal_parts(members: list[int], n: int) -> list[list[int]]:
@@ -396,19 +388,17 @@ class _Planner:
         except Exception:  # noqa: BLE001 - the worker reports the error
             return _Costs()
         self.prepared[index] = fit, prepared
+        per_shard = n_active if n_active > 8 else max(1, n_active // 2)
         return _Costs(
-            min(
-                _MOST_NETWORKS_PER_SHARD,
-                n_active if n_active > 8 else max(1, n_active // 2),
-            ),
+            min(_MOST_NETWORKS_PER_SHARD, per_shard),
             seconds_per_epoch(network, recipe, network_plan),
             network.train.X.nbytes,
             network_plan.way == "kernel",
         )
 
 
-def _remaining(fit: Fit) -> Fit:
-    return remaining_fit(fit, fit.checkpoint)
+def _epochs_left(fit: Fit) -> int:
+    return remaining_fit(fit, fit.checkpoint).n_epochs or 1
 
 
 def _pieces(
@@ -445,9 +435,9 @@ def _parts_for_workers(
     memory_limit: float,
     n_jobs: int | None,
 ) -> list[list[list[int]]] | None:
-    """Cut groups into pieces for workers; short pieces share a shard.
+    """Cut groups into pieces for workers; None if workers do not pay.
 
-    A shared shard sends and prepares data once. None if workers do not pay.
+    Short pieces share a shard, which sends and prepares data once.
     """
     n_workers = min(joblib.effective_n_jobs(n_jobs), len(fits))
     # Processes of one machine would have to share the GPU.
@@ -461,16 +451,10 @@ def _parts_for_workers(
         runs_modules=not is_running,
     )
     plans = {key: plan_fit(g[0], fits[g[0]]) for key, g in groups.items()}
-    costs = {
-        i: (_remaining(fits[i]).n_epochs or 1) * plans[key].seconds_per_epoch
-        for key, members in groups.items()
-        for i in members
-    }
-    costs |= {
-        i: (_remaining(fits[i]).n_epochs or 1)
-        * plan_fit(i, fits[i], is_alone=True).seconds_per_epoch
-        for i in alone
-    }
+    seconds_of = {i: plans[key].seconds_per_epoch for key, g in groups.items() for i in g}
+    for i in alone:
+        seconds_of[i] = plan_fit(i, fits[i], is_alone=True).seconds_per_epoch
+    costs = {i: _epochs_left(fits[i]) * seconds for i, seconds in seconds_of.items()}
     seconds = sum(costs.values())
     is_threaded = uses_loky() and all(plan.is_compiled for plan in plans.values())
     is_threaded &= not alone
