@@ -257,7 +257,9 @@ def fleet(
     if store is not None:
         # Report errors of the store before training.
         FitStore(store).close()
-    session = Session(n_jobs, memory_limit, progress, store, monitor)
+    session = Session(
+        monitor, n_jobs=n_jobs, memory_limit=memory_limit, progress=progress, store=store
+    )
     # Without ``n_jobs``, joblib's calls have the backend's default, 1.
     with asking_nets(), joblib.parallel_config(backend=FleetBackend(session), n_jobs=None):
         yield session.report

@@ -10,7 +10,6 @@ A fit that does not match the record trains as it does without the block.
 """
 
 import copy
-import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -33,7 +32,6 @@ from sk_tune._backend._task_copy import (
 )
 from sk_tune._engine import (
     Fit,
-    Progress,
     Trained,
     data_fingerprint,
     draw_as_fit,
@@ -166,30 +164,17 @@ class _Recording:
 
 
 class Session:
-    """The trainings of one block.
+    """The trainings of one block; `options` are the engine's.
 
-    `monitor` selects the monitor samples of each network; further arguments are
-    the engine's.
+    `monitor` selects the monitor samples of each network.
     """
 
-    def __init__(
-        self,
-        n_jobs: int | None,
-        memory_limit: float | None,
-        progress: Callable[[Progress], object] | None,
-        store: str | os.PathLike[str] | None = None,
-        monitor: Monitor | None = None,
-    ) -> None:
+    def __init__(self, monitor: Monitor | None = None, **options: Any) -> None:
         self.report = FleetReport()
         self.monitor = monitor
         # Reasons of networks outside of fleets, until reported.
         self.declined: Counter[str] = Counter()
-        self._options: dict[str, Any] = {
-            "n_jobs": n_jobs,
-            "memory_limit": memory_limit,
-            "progress": progress,
-            "store": store,
-        }
+        self._options = options
         # Finished trainings of repeatable fits by key, for all tasks of the block.
         self.known: dict[Any, _RequestedTraining] = {}
         self._latest: dict[Any, _RequestedTraining] = {}
@@ -276,7 +261,7 @@ class Session:
         fits = [self._continued(t) for t in unique.values()]
         options = dict(self._options)
         with self._timed("training"), adoption(None), outside_blocks():
-            if options["n_jobs"] is None and n_jobs is not None:
+            if options.get("n_jobs") is None and n_jobs is not None:
                 # Ensembles ask for one worker per member.
                 options["n_jobs"] = min(map(joblib.effective_n_jobs, (n_jobs, -1)))
             results = train(fits, **options)
@@ -310,10 +295,9 @@ class Session:
         report.n_calls += 1
         report.n_requested += len(results)
         report.n_loaded += sum(result.is_loaded for result in results)
-        pairs = zip(fits, results, strict=True)
         # Networks of a fleet, also of users' modules, are equal in these.
         kinds = []
-        for fit, result in pairs:
+        for fit, result in zip(fits, results, strict=True):
             if result.engine == "fleet":
                 weights = {} if result.state is None else result.state.weights
                 shapes = ((name, w.shape) for name, w in weights.items())
@@ -337,10 +321,9 @@ class Session:
         """Return the number of equal data, and their first object in the block."""
         key = data_fingerprint(data)
         if key not in self._data:
-            if isinstance(data, np.ndarray) and not data.dtype.hasobject:
-                # A copy, because a task may write to the array.
-                data = np.array(data)
-            self._data[key] = (len(self._data), data)
+            is_plain = isinstance(data, np.ndarray) and not data.dtype.hasobject
+            # A copy, because a task may write to the array.
+            self._data[key] = len(self._data), np.array(data) if is_plain else data
         return self._data[key]
 
     def number(self, data: Any) -> int | None:
@@ -480,9 +463,8 @@ class Replayer(_Answers):
         """Return the training, or None if no recorded one matches."""
         numbers = tuple(self.session.number(part) for part in (X, y, sample_weight))
         training = self.find((params_fingerprint(estimator), _seed_key(estimator), numbers))
-        state = (
-            None if training is None or training.trained is None else training.trained.state
-        )
+        trained = None if training is None else training.trained
+        state = None if trained is None else trained.state
         self.session.use_threads(state, X)
         if state is None:
             # A failed training fails again, and the task reports the error.
@@ -511,11 +493,9 @@ def _training(
     else:
         # skorch nets draw from torch's global generator.
         seed = torch.get_rng_state().numpy().tobytes()
-    X, y, sample_weight = data
+    X, y, weight = data
     return _RequestedTraining(
-        fit=Fit(
-            estimator=twin, X=X, y=y, sample_weight=sample_weight, seed=seed, monitor=rows
-        ),
+        fit=Fit(estimator=twin, X=X, y=y, sample_weight=weight, seed=seed, monitor=rows),
         key=key,
         base_key=(params_fingerprint(twin, without="max_epochs"), seed, key[-1]),
         n_epochs=int(twin.max_epochs),

@@ -44,6 +44,7 @@ _VALUES = frozenset({
 _HARMLESS = (
     *(np.generic, np.dtype, np.ufunc, torch.jit.ScriptFunction, re.Pattern, logging.Logger),
     *(type(threading.Lock()), type(threading.RLock()), weakref.ref, ContextVar),
+    random.SystemRandom,
     *(operator.attrgetter, operator.itemgetter, operator.methodcaller),
     # Field accessors of named tuples.
     type(inspect.Attribute.name),
@@ -281,21 +282,22 @@ def _is_library(code: Any) -> bool:
 
 def _inner(obj: Any) -> tuple[Any, ...] | None:
     """Return the objects inside a callable of Python's; None for other objects."""
-    if isinstance(obj, partial):
-        return obj.func, obj.args, obj.keywords
-    if isinstance(obj, types.MethodType):
-        return obj.__func__, obj.__self__
-    if isinstance(obj, types.BuiltinFunctionType):
-        return (obj.__self__,)
-    if isinstance(obj, property):
-        return obj.fget, obj.fset, obj.fdel
-    if isinstance(obj, cached_property):
-        return (obj.func,)
-    if isinstance(obj, staticmethod | classmethod):
-        return (obj.__func__,)
     if hasattr(type(obj), "cache_clear"):
         return (obj.__wrapped__,)
+    for kind, names in _INNER.items():
+        if isinstance(obj, kind):
+            return tuple(getattr(obj, name) for name in names)
     return None
+
+
+_INNER: dict[Any, tuple[str, ...]] = {
+    partial: ("func", "args", "keywords"),
+    types.MethodType: ("__func__", "__self__"),
+    types.BuiltinFunctionType: ("__self__",),
+    property: ("fget", "fset", "fdel"),
+    cached_property: ("func",),
+    staticmethod | classmethod: ("__func__",),
+}
 
 
 def _is_of_python(obj: Any) -> bool:
@@ -399,33 +401,24 @@ def _same(one: Any, other: Any) -> bool:
     return len(one) == len(other) and all(map(operator.is_, one, other))
 
 
-def _refill_list(obj: Any, content: Any) -> None:
-    list.__setitem__(obj, slice(None), content)
+def _refill(kind: Any, fill: Any, obj: Any, content: Any) -> None:
+    if not _same(list(kind.__iter__(obj)), list(content)):
+        kind.clear(obj)
+        fill(obj, content)
 
 
-def _refill_set(obj: Any, content: Any) -> None:
-    if not set.__eq__(obj, content):
-        set.clear(obj)
-        set.update(obj, content)
-
-
-def _refill_deque(obj: Any, content: Any) -> None:
-    if not _same(obj, content):
-        deque.clear(obj)
-        deque.extend(obj, content)
-
-
-def _refill_bytes(obj: Any, content: Any) -> None:
-    obj[:] = content
+def _refill_slice(obj: Any, content: Any) -> None:
+    kind: Any = list if isinstance(obj, list) else type(obj)
+    kind.__setitem__(obj, slice(None), content)
 
 
 _CONTAINERS: dict[Any, tuple[Any, Any]] = {
     dict: (dict.copy, _refill_dict),
-    list: (list.copy, _refill_list),
-    set: (set.copy, _refill_set),
-    deque: (list, _refill_deque),
-    bytearray: (bytes, _refill_bytes),
-    array.array: (lambda obj: obj[:], _refill_bytes),
+    list: (list.copy, _refill_slice),
+    set: (set.copy, partial(_refill, set, set.update)),
+    deque: (list, partial(_refill, deque, deque.extend)),
+    bytearray: (bytes, _refill_slice),
+    array.array: (lambda obj: obj[:], _refill_slice),
 }
 
 
@@ -434,16 +427,9 @@ def _of_bits(obj: Any) -> tuple[Any, Any]:
     return lambda: bits.state, lambda state: setattr(bits, "state", state)
 
 
-def _of_python(obj: Any) -> tuple[Any, Any]:
-    if isinstance(obj, random.SystemRandom):
-        return lambda: None, lambda _: None
-    return obj.getstate, obj.setstate
-
-
 # Random generators, with functions that read and set their states.
 _GENERATORS: tuple[tuple[Any, Callable[[Any], tuple[Any, Any]]], ...] = (
     ((np.random.Generator, np.random.BitGenerator), _of_bits),
-    (np.random.RandomState, lambda obj: (obj.get_state, obj.set_state)),
-    (random.Random, _of_python),
-    (torch.Generator, lambda obj: (obj.get_state, obj.set_state)),
+    ((np.random.RandomState, torch.Generator), lambda obj: (obj.get_state, obj.set_state)),
+    (random.Random, lambda obj: (obj.getstate, obj.setstate)),
 )

@@ -14,6 +14,7 @@ import os
 import sys
 import sysconfig
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from functools import cache, lru_cache
 from pathlib import Path
 from types import (
@@ -48,10 +49,7 @@ _KINDS = {
 
 
 class CodeNames(NamedTuple):
-    """Global names that code reads, sets or deletes, and modules that it imports.
-
-    `attributes` are all names of possible attributes.
-    """
+    """Global names that code reads or sets, imported modules, and names of attributes."""
 
     read: tuple[str, ...]
     bound: tuple[str, ...]
@@ -63,18 +61,15 @@ class CodeNames(NamedTuple):
 @lru_cache(4096)
 def names_in(code: CodeType) -> CodeNames:
     """Return the names in the code of a function and of nested functions."""
-    names_by_kind: list[set[str]] = [set(), set(), set()]
-    attributes: set[str] = set()
-    waiting = [code]
-    while waiting:
-        nested = waiting.pop()
-        waiting += [part for part in nested.co_consts if isinstance(part, CodeType)]
-        attributes.update(nested.co_names)
-        for step in dis.get_instructions(nested):
-            if step.opname in _KINDS:
-                names_by_kind[_KINDS[step.opname]].add(step.argval)
-    read, bound, imported = (tuple(sorted(names)) for names in names_by_kind)
-    return CodeNames(read, bound, imported, frozenset(attributes))
+    names: list[set[str]] = [set(), set(), set(), set(code.co_names)]
+    for step in dis.get_instructions(code):
+        if step.opname in _KINDS:
+            names[_KINDS[step.opname]].add(step.argval)
+    for part in code.co_consts:
+        if isinstance(part, CodeType):
+            names = [own.union(n) for own, n in zip(names, names_in(part), strict=True)]
+    read, bound, imported = (tuple(sorted(own)) for own in names[:3])
+    return CodeNames(read, bound, imported, frozenset(names[3]))
 
 
 # Code of sk_tune is digested by version, also in a checkout.
@@ -101,11 +96,10 @@ def installed_name(code: Any) -> str | None:
 
 def _is_named(code: Any) -> bool:
     """Return whether a module has this class or function under its name."""
-    try:
-        attribute = operator.attrgetter(code.__qualname__)(sys.modules[code.__module__])
-    except (AttributeError, KeyError):
-        return False
-    return bool(attribute is code)
+    with suppress(AttributeError, KeyError):
+        module = sys.modules[code.__module__]
+        return bool(operator.attrgetter(code.__qualname__)(module) is code)
+    return False
 
 
 @cache
@@ -148,16 +142,15 @@ def _is_placed(top: str) -> bool:
 
 def sha256(*parts: str | bytes | memoryview) -> str:
     """Return the hexadecimal digest of texts and bytes, each counted with its length."""
-    digest = hashlib.sha256()
-    _update(digest, parts)
-    return digest.hexdigest()
+    return str(_updated(hashlib.sha256(), parts).hexdigest())
 
 
-def _update(digest: Any, parts: Iterable[str | bytes | memoryview]) -> None:
+def _updated(digest: Any, parts: Iterable[str | bytes | memoryview]) -> Any:
     for part in parts:
         content = part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part
         digest.update(b"%d:" % len(content))
         digest.update(content)
+    return digest
 
 
 def data_digest(data: Any) -> str | None:
@@ -379,7 +372,7 @@ class _Reader:
             self._object(value, kind)
 
     def _put(self, *texts: str | bytes) -> None:
-        _update(self.hash, texts)
+        _updated(self.hash, texts)
 
     def _was_met(self, value: Any) -> bool:
         place = len(self._met)
@@ -409,12 +402,10 @@ class _Reader:
             value.__code__.co_freevars, value.__closure__ or (), strict=True
         ):
             self._put(variable)
-            try:
+            # An empty cell is filled later, or never.
+            with suppress(ValueError):
                 content = cell.cell_contents
-            except ValueError:
-                # An empty cell is filled later, or never.
-                continue
-            self._named(content, f"the variable {variable!r} around {name}")
+                self._named(content, f"the variable {variable!r} around {name}")
         names = names_in(value.__code__)
         for module in names.imported:
             if _SURROUNDINGS.get(module, set()) & names.attributes:
@@ -527,8 +518,7 @@ class _NamedError(TypeError):
 
 
 def _builtin(value: Any) -> tuple[Any, ...]:
-    owner = value.__self__ if isinstance(value, BuiltinFunctionType) else None
-    owner = getattr(value, "__objclass__", owner)
+    owner = getattr(value, "__objclass__", getattr(value, "__self__", None))
     if isinstance(owner, ModuleType):
         owner = f"{owner.__name__} {installed_version(owner.__name__)}"
     return value.__qualname__, owner

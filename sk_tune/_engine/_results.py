@@ -57,11 +57,8 @@ class FitKeys:
     def key(self, fit: Fit) -> str:
         """Return the key of a fit's result in a store, equal in any process.
 
-        The fit has a seed and a number of epochs. TypeError if a part is unreadable, or if
-        another run would draw another seed.
+        The fit has a seed and a number of epochs. TypeError if a part is unreadable.
         """
-        if getattr(fit.estimator, "random_state", 0) is None:
-            raise TypeError("random_state=None draws another seed in every run")
         parts = [
             _FORMAT,
             self._engine,
@@ -131,6 +128,9 @@ class StoredFits:
         self._n_before: dict[str, int] = {}
         maker, storable = maker or FitKeys(), fits if store is not None else {}
         for i, fit in storable.items():
+            if getattr(fit.estimator, "random_state", 0) is None:
+                self.reasons["random_state=None draws another seed in every run"] += 1
+                continue
             try:
                 self._keys[i] = key = maker.key(fit)
             except Exception as error:  # noqa: BLE001 - such a fit is trained, not stored

@@ -21,7 +21,7 @@ from sk_tune._backend._session import Session
 @pytest.fixture
 def backend():
     """A backend of a session of its own."""
-    return FleetBackend(Session(1, None, None))
+    return FleetBackend(Session(n_jobs=1))
 
 
 @pytest.fixture

@@ -38,7 +38,7 @@ def _fit(net):
 @pytest.fixture
 def session():
     """A session in this process."""
-    return Session(1, None, None)
+    return Session(n_jobs=1)
 
 
 def _replay(session, tasks):

@@ -7,7 +7,7 @@ import functools
 import inspect
 import itertools
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from types import CodeType, FunctionType
 from typing import Any
 
@@ -45,15 +45,14 @@ _CALLBACKS = (
     PrintLog,
 )
 # Supported options of optimizers; all others must have their defaults.
-_OPTIMIZER_OPTIONS = {"lr", "weight_decay", "momentum", "nesterov", "betas", "eps", "alpha"}
-_SPEED_ONLY = {"foreach", "fused", "differentiable"}
+_OPTIMIZER_OPTIONS = frozenset({
+    *("lr", "weight_decay", "momentum", "nesterov", "betas", "eps", "alpha"),
+    # These only concern speed.
+    *("foreach", "fused", "differentiable"),
+})
 # Attributes of a net that bypass its cached predictions.
 _INSIDE = frozenset({
-    "evaluation_step",
-    "get_all_learnable_params",
-    "infer",
-    "module_",
-    "optimizer_",
+    *("evaluation_step", "get_all_learnable_params", "infer", "module_", "optimizer_"),
     "save_params",
 })
 # Schedulers that change the momentum along with the learning rate.
@@ -71,16 +70,53 @@ def reason_against_net(net: Any, X: Any, y: Any) -> str | None:
 
     The reason is a clause that continues "was trained alone because".
     """
-    checks = (_of_class, _of_data_loading, _of_optimizer, _of_callbacks)
-    reasons = (check(net) for check in checks)
-    refusal = next((reason for reason in reasons if reason is not None), None)
+    checks = (_reasons_in_class, _reasons_in_settings, _reasons_in_callbacks)
+    for reason in itertools.chain.from_iterable(check(net) for check in checks):
+        return reason
     parts = [*(X.values() if is_dict(X) else [X]), y]
-    are_arrays = all(isinstance(part, np.ndarray | torch.Tensor) for part in parts)
-    if refusal is None and not are_arrays:
-        return (
-            "X and y of a skorch net must be arrays, tensors or dicts of them for a fleet"
-        )
-    return refusal
+    if all(isinstance(part, np.ndarray | torch.Tensor) for part in parts):
+        return None
+    return "X and y of a skorch net must be arrays, tensors or dicts of them for a fleet"
+
+
+def _reasons_in_class(net: Any) -> Iterator[str]:
+    if not isinstance(net, NeuralNet):
+        yield f"{type(net).__name__} is neither sk_tune's nor a skorch net"
+    bases = NeuralNetRegressor, NeuralNetClassifier, NeuralNet
+    base = next(base for base in bases if isinstance(net, base))
+    derived = type(net).__mro__[: type(net).__mro__.index(base)]
+    for name in itertools.chain(*map(vars, derived)):
+        if hasattr(base, name) and not _FREE.fullmatch(name):
+            yield f"{type(net).__name__} overrides {name}"
+
+
+def _reasons_in_settings(net: Any) -> Iterator[str]:
+    if net.compile:
+        yield "compile=True"
+    if net.warm_start and getattr(net, "initialized_", False):
+        yield "it continues from an earlier fit (warm_start=True)"
+    if net.iterator_train is not DataLoader or net.iterator_valid is not DataLoader:
+        yield "it has a custom iterator"
+    params = net.get_params_for("iterator_train") | net.get_params_for("iterator_valid")
+    if extra := sorted(set(params) - {"shuffle", "batch_size"}):
+        yield f"its iterators have options ({', '.join(extra)})"
+    if net.optimizer not in OPTIMIZER_NAMES:
+        yield f"its optimizer is {getattr(net.optimizer, '__name__', net.optimizer)}"
+    defaults = net.optimizer([torch.nn.Parameter(torch.zeros(1))], lr=1.0).defaults
+    for name, value in net.get_params_for("optimizer").items():
+        is_default = name in defaults and defaults[name] == value
+        if name not in _OPTIMIZER_OPTIONS and not is_default:
+            yield f"its optimizer has the option {name}={value!r}"
+
+
+def _reasons_in_callbacks(net: Any) -> Iterator[str]:
+    if net.callbacks != "disable":
+        if net.use_caching is False:
+            yield "its scores are predicted again (use_caching=False)"
+        entries = net.callbacks or []
+        callbacks = [e[1] if isinstance(e, tuple) else e for e in entries]
+        if reason := reason_against_callbacks(callbacks):
+            yield reason
 
 
 def named_inputs(X: Any) -> tuple[NamedInput, ...]:
@@ -94,56 +130,42 @@ def named_inputs(X: Any) -> tuple[NamedInput, ...]:
     )
 
 
-def _of_class(net: Any) -> str | None:
-    if not isinstance(net, NeuralNet):
-        return f"{type(net).__name__} is neither sk_tune's nor a skorch net"
-    base = NeuralNetClassifier if isinstance(net, NeuralNetClassifier) else NeuralNet
-    if isinstance(net, NeuralNetRegressor):
-        base = NeuralNetRegressor
-    derived = type(net).__mro__[: type(net).__mro__.index(base)]
-    for name in itertools.chain(*map(vars, derived)):
-        if hasattr(base, name) and not _FREE.fullmatch(name):
-            return f"{type(net).__name__} overrides {name}"
-    if net.compile:
-        return "compile=True"
-    if net.warm_start and getattr(net, "initialized_", False):
-        return "it continues from an earlier fit (warm_start=True)"
-    return None
-
-
-def _of_data_loading(net: Any) -> str | None:
-    if net.iterator_train is not DataLoader or net.iterator_valid is not DataLoader:
-        return "it has a custom iterator"
-    params = net.get_params_for("iterator_train") | net.get_params_for("iterator_valid")
-    extra = sorted(set(params) - {"shuffle", "batch_size"})
-    if extra:
-        return f"its iterators have options ({', '.join(extra)})"
-    return None
-
-
-def _of_optimizer(net: Any) -> str | None:
-    if net.optimizer not in OPTIMIZER_NAMES:
-        return f"its optimizer is {getattr(net.optimizer, '__name__', net.optimizer)}"
-    probe = net.optimizer([torch.nn.Parameter(torch.zeros(1))], lr=1.0).defaults
-    for name, value in net.get_params_for("optimizer").items():
-        if name in _OPTIMIZER_OPTIONS or name in _SPEED_ONLY:
-            continue
-        if name not in probe or probe[name] != value:
-            return f"its optimizer has the option {name}={value!r}"
-    return None
-
-
 def reason_against_callbacks(callbacks: Iterable[Any]) -> str | None:
     """Return why a fleet cannot carry callbacks of an initialised net; None if it can."""
     listed = list(callbacks)
-    kinds = [
-        callback if isinstance(callback, type) else type(callback) for callback in listed
-    ]
+    kinds = [c if isinstance(c, type) else type(c) for c in listed]
     for kind in (EarlyStopping, GradientNormClipping):
         if kinds.count(kind) > 1:
             return f"it has several {kind.__name__}"
-    reasons = map(_of_callback, listed)
-    return next((reason for reason in reasons if reason is not None), None)
+    reasons = itertools.chain.from_iterable(map(_reasons_against, kinds, listed))
+    return next(reasons, None)
+
+
+def _reasons_against(kind: type, callback: Any) -> Iterator[str]:
+    scoring, policy = (getattr(callback, name, "") for name in ("scoring", "policy"))
+    name = policy if isinstance(policy, str) else getattr(policy, "__name__", "")
+    is_score, is_rate = kind is EpochScoring, kind is LRScheduler
+    checks = {
+        f"it has callbacks ({kind.__name__})": kind not in _CALLBACKS,
+        "GradientNormClipping has another norm than 2": kind is GradientNormClipping
+        and getattr(callback, "gradient_clip_norm_type", 2) != 2,
+        "EpochScoring scores the training samples": is_score
+        and getattr(callback, "on_train", False),
+        "EpochScoring predicts again (use_caching=False)": is_score
+        and not getattr(callback, "use_caching", True),
+        "EpochScoring has a function that reads attributes of the net": is_score
+        and callable(scoring)
+        and _looks_inside(scoring),
+        "LRScheduler has a function that reads the net": is_rate
+        and callable(getattr(callback, "monitor", None)),
+        f"{name} also changes the momentum (cycle_momentum=True)": is_rate
+        and name in _CYCLIC
+        and getattr(callback, "cycle_momentum", True),
+        "ReduceLROnPlateau steps after every batch": is_rate
+        and name == "ReduceLROnPlateau"
+        and callback.step_every == "batch",
+    }
+    return (reason for reason, is_met in checks.items() if is_met)
 
 
 def reason_in_criterion(net: Any, X: Any, y: Any) -> str | None:
@@ -168,15 +190,6 @@ def reason_in_criterion(net: Any, X: Any, y: Any) -> str | None:
         vars(net)["criterion_"] = criterion
     changed = (loose_state(called), tensor_values(called)) != state
     return "its criterion changes itself when it is called" if changed else None
-
-
-def _of_callbacks(net: Any) -> str | None:
-    if net.callbacks == "disable":
-        return None
-    if net.use_caching is False:
-        return "its scores are predicted again (use_caching=False)"
-    entries = net.callbacks or []
-    return reason_against_callbacks(e[1] if isinstance(e, tuple) else e for e in entries)
 
 
 def _looks_inside(scoring: Any, asked: frozenset[CodeType] = frozenset()) -> bool:
@@ -206,31 +219,3 @@ def _looks_inside(scoring: Any, asked: frozenset[CodeType] = frozenset()) -> boo
         for helper in helpers
         if isinstance(helper, FunctionType) and not installed_name(helper)
     )
-
-
-def _of_callback(callback: Any) -> str | None:
-    kind = callback if isinstance(callback, type) else type(callback)
-    if kind not in _CALLBACKS:
-        return f"it has callbacks ({kind.__name__})"
-    if (
-        kind is GradientNormClipping
-        and getattr(callback, "gradient_clip_norm_type", 2) != 2
-    ):
-        return "GradientNormClipping has another norm than 2"
-    if kind is EpochScoring and getattr(callback, "on_train", False):
-        return "EpochScoring scores the training samples"
-    if kind is EpochScoring and not getattr(callback, "use_caching", True):
-        return "EpochScoring predicts again (use_caching=False)"
-    scoring = getattr(callback, "scoring", None)
-    if kind is EpochScoring and callable(scoring) and _looks_inside(scoring):
-        return "EpochScoring has a function that reads attributes of the net"
-    if kind is LRScheduler and callable(getattr(callback, "monitor", None)):
-        return "LRScheduler has a function that reads the net"
-    if kind is LRScheduler and not isinstance(callback, type):
-        policy = callback.policy
-        name = policy if isinstance(policy, str) else getattr(policy, "__name__", "")
-        if name in _CYCLIC and getattr(callback, "cycle_momentum", True):
-            return f"{name} also changes the momentum (cycle_momentum=True)"
-        if name == "ReduceLROnPlateau" and callback.step_every == "batch":
-            return "ReduceLROnPlateau steps after every batch"
-    return None
