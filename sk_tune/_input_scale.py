@@ -140,15 +140,10 @@ def _channels_last(X: npt.NDArray[Any], network: Any) -> npt.NDArray[Any]:
 
 def _codes(X: Any, names: list[Any], network: Any) -> npt.NDArray[np.bool_]:
     """Return the mask of category codes, by dtype or the network's parameter."""
-    mask = np.zeros(len(names), dtype=bool)
-    chosen = getattr(network, "categorical_features", None)
-    if isinstance(X, pd.DataFrame):
-        mask[:] = [isinstance(kind, pd.CategoricalDtype) for kind in X.dtypes]
-    if chosen is None or isinstance(chosen, str):
-        return mask
-    chosen = np.asarray(chosen)
-    if chosen.dtype.kind in "biu":
-        mask[chosen] = True
-    else:
-        mask |= np.isin(np.asarray(names, dtype=object), chosen)
+    dtypes = X.dtypes if isinstance(X, pd.DataFrame) else names
+    mask = np.array([isinstance(kind, pd.CategoricalDtype) for kind in dtypes], dtype=bool)
+    columns = getattr(network, "categorical_features", None)
+    if columns is not None and not isinstance(columns, str):
+        is_named = np.asarray(columns).dtype.kind not in "biu"
+        mask[np.isin(np.array(names, object), columns) if is_named else columns] = True
     return mask

@@ -26,9 +26,9 @@ def _operator(kind: str, dtype: Any = None) -> Callable[..., Any]:
     """Return a method for an operator; other arguments become constants of its dtype."""
 
     def method(self: "Value", *others: Any) -> Any:
-        operands = (
+        operands = [
             x if isinstance(x, Value) else np.asarray(x, self.dtype) for x in others
-        )
+        ]
         return self.graph.op(kind, self, *operands, dtype=dtype)
 
     return method

@@ -5,7 +5,7 @@
 ADR 0002 lists them, with the consequences if one of them changes.
 """
 
-# ruff: noqa: F403 - each module declares its exports in ``__all__``.
+# ruff: noqa: F403 - all public names of these modules are exports.
 from sk_tune._compat.joblib_names import *
 from sk_tune._compat.sklearn_names import *
 from sk_tune._compat.skorch_names import *

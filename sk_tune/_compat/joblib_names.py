@@ -14,8 +14,6 @@ from joblib.parallel import get_active_backend
 from sk_tune._warnings import warn_user
 from sk_tune.exceptions import ReleaseWarning
 
-__all__ = ["TaskPool", "functions_of", "get_active_backend", "loky_workers", "takes_tasks"]
-
 _SECONDS_TO_TRY = 10.0
 
 

@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -40,39 +41,6 @@ from sklearn.utils.validation import _check_feature_names_in as check_feature_na
 from sklearn.utils.validation import _check_method_params as method_params
 from sklearn.utils.validation import _check_sample_weight as check_sample_weight
 from sklearn.utils.validation import _num_samples as num_samples
-
-__all__ = [
-    "BaseSearchCV",
-    "BoostedTrees",
-    "EstimatorBase",
-    "FoldTask",
-    "HasMethods",
-    "Interval",
-    "Options",
-    "RealNotInt",
-    "StrOptions",
-    "SubsampledSplits",
-    "boosted_trees",
-    "callbacks_of",
-    "callbacks_see_fits",
-    "check_feature_names_in",
-    "check_matplotlib_support",
-    "check_sample_weight",
-    "fitted_by",
-    "fold_task",
-    "knows_fold_tasks",
-    "method_params",
-    "num_samples",
-    "output_container",
-    "passed_through_estimator",
-    "safe_indexing",
-    "scorer_parts",
-    "scorers_in",
-    "top_k",
-    "validate_parameter_constraints",
-    "warn_or_raise_about_failures",
-    "weights_of_scorer",
-]
 
 
 class EstimatorBase(BaseEstimator):  # type: ignore[misc]
@@ -163,11 +131,7 @@ class FoldTask:
     callback_context: Any = None
 
     def samples(self, rows: Any, estimator: Any = None) -> tuple[Any, Any]:
-        """Return X and y at the positions `rows`, as scikit-learn passes them on.
-
-        A pairwise estimator gets only the columns of the training samples. `estimator` is
-        the task's if None.
-        """
+        """Return X and y at the positions `rows`; of the training columns if pairwise."""
         estimator = self.estimator if estimator is None else estimator
         # Torch does not take index arrays of negative stride.
         positions, train = map(np.ascontiguousarray, (rows, self.train))
@@ -177,15 +141,8 @@ class FoldTask:
 
 # Options of the function that fits and scores a candidate on a fold.
 _FOLD_OPTIONS = frozenset({
-    "train",
-    "test",
-    "parameters",
-    "fit_params",
-    "candidate_progress",
-    "split_progress",
-    "scorer",
-    "score_params",
-    "return_train_score",
+    *("train", "test", "parameters", "fit_params", "candidate_progress", "split_progress"),
+    *("scorer", "score_params", "return_train_score"),
 })
 
 
@@ -236,10 +193,7 @@ def fitted_by(task: Any, estimator: Any, X: Any) -> Iterator[None]:
 
 
 def callbacks_see_fits(task: FoldTask) -> bool:
-    """Return whether callbacks observe the inner steps of a search's fits.
-
-    These are scikit-learn's progress bars, and callbacks on the estimator or its steps.
-    """
+    """Return whether callbacks, such as progress bars, observe the steps of fits."""
     if any(isinstance(each, AutoPropagatedCallback) for each in callbacks_of(task)):
         return True
     steps = [step for _, step in getattr(task.estimator, "steps", ())]
@@ -273,14 +227,10 @@ def boosted_trees(model: Any) -> BoostedTrees:
     if model._preprocessor is not None:
         is_category = np.asarray(model.is_categorical_)
         order = np.concatenate([np.flatnonzero(is_category), np.flatnonzero(~is_category)])
-        codes = dict(
-            enumerate(model._preprocessor.named_transformers_["encoder"].categories_)
-        )
-    trees = [
-        (tree.nodes, _bits(tree.raw_left_cat_bitsets))
-        for iteration in model._predictors
-        for tree in iteration
-    ]
+        encoder = model._preprocessor.named_transformers_["encoder"]
+        codes = dict(enumerate(encoder.categories_))
+    every_tree = chain.from_iterable(model._predictors)
+    trees = [(tree.nodes, _bits(tree.raw_left_cat_bitsets)) for tree in every_tree]
     baseline = np.asarray(model._baseline_prediction, dtype=np.float64).reshape(1, -1)
     return BoostedTrees(trees=trees, baseline=baseline, order=order, codes=codes)
 

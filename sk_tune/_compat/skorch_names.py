@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from skorch import NeuralNet
 
-__all__ = ["NetOfKnownParts"]
+_PARTS = ["module", "criterion", "optimizer"]
 
 
 class NetOfKnownParts(NeuralNet):  # type: ignore[misc]
@@ -16,17 +16,8 @@ class NetOfKnownParts(NeuralNet):  # type: ignore[misc]
     optimizer that is built at its first use.
     """
 
-    prefixes_: ClassVar[list[str]] = [
-        *NeuralNet.prefixes_,
-        "module",
-        "criterion",
-        "optimizer",
-    ]
-    cuda_dependent_attributes_: ClassVar[list[str]] = [
-        "module_",
-        "criterion_",
-        "optimizer_",
-    ]
-    _modules: ClassVar[list[str]] = ["module"]
-    _criteria: ClassVar[list[str]] = ["criterion"]
-    _optimizers: ClassVar[list[str]] = ["optimizer"]
+    prefixes_: ClassVar[list[str]] = [*NeuralNet.prefixes_, *_PARTS]
+    cuda_dependent_attributes_: ClassVar[list[str]] = [f"{part}_" for part in _PARTS]
+    _modules: ClassVar[list[str]] = _PARTS[:1]
+    _criteria: ClassVar[list[str]] = _PARTS[1:2]
+    _optimizers: ClassVar[list[str]] = _PARTS[2:]

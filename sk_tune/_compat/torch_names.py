@@ -16,18 +16,6 @@ from torch import Tensor, nn
 from sk_tune._warnings import warn_user
 from sk_tune.exceptions import ReleaseWarning
 
-__all__ = [
-    "convolution_backward",
-    "fused_steps",
-    "has_hooks",
-    "normalize_into",
-    "normalize_into_backward",
-    "pointwise_linear",
-    "sigmoid_backward",
-    "tanh_backward",
-    "threshold_backward",
-]
-
 _HOOKS = (
     "_forward_hooks",
     "_forward_pre_hooks",
@@ -74,36 +62,33 @@ def _convolution_backward(
         inputs = (x, weight, x.new_zeros(bias_sizes))
         leaves: list[Any] = [tensor.detach().requires_grad_() for tensor in inputs]
         y = torch.convolution(*leaves, *settings)
-    requested = [
-        leaf for leaf, is_requested in zip(leaves, mask, strict=True) if is_requested
-    ]
+    requested = [leaf for leaf, wanted in zip(leaves, mask, strict=True) if wanted]
     gradients = iter(torch.autograd.grad(y, requested, dy))
-    return [next(gradients) if is_requested else None for is_requested in mask]
+    return [next(gradients) if wanted else None for wanted in mask]
 
 
 _ONE = torch.ones(1, device="cpu")
+_ARGUMENTS: dict[str, Any] = {"grad_input": _ONE.clone()}
 tanh_backward = _found(
     "tanh_backward",
     "grad_input",
     lambda grad, y, *, grad_input: torch.mul(grad, 1 - y * y, out=grad_input),
     *(_ONE, _ONE),
-    grad_input=_ONE.clone(),
+    **_ARGUMENTS,
 )
 sigmoid_backward = _found(
     "sigmoid_backward",
     "grad_input",
     lambda grad, y, *, grad_input: torch.mul(grad, y * (1 - y), out=grad_input),
     *(_ONE, _ONE),
-    grad_input=_ONE.clone(),
+    **_ARGUMENTS,
 )
 threshold_backward = _found(
     "threshold_backward",
     "grad_input",
-    lambda grad, x, threshold, *, grad_input: torch.mul(
-        grad, x > threshold, out=grad_input
-    ),
+    lambda grad, x, least, *, grad_input: torch.mul(grad, x > least, out=grad_input),
     *(_ONE, _ONE, 0),
-    grad_input=_ONE.clone(),
+    **_ARGUMENTS,
 )
 _KERNELS = _ONE.view(1, 1, 1, 1)
 convolution_backward = _found(
