@@ -201,7 +201,7 @@ _MORE_POINTS = 3
 _SEED_END = 2**31 - 1
 
 
-class FidelitySampler:
+class FidelitySampler(Learner):
     """Makes a sampler learn from the highest resources with enough scored candidates.
 
     `make_sampler`, called with a space and a seed, should make samplers without initial
@@ -210,7 +210,7 @@ class FidelitySampler:
 
     Each `ask` makes a new sampler and passes it the points of one level only, because
     scores after different resources are not comparable. Candidates without a score are
-    announced as pending. No candidate is proposed twice while new ones remain.
+    announced as pending.
     """
 
     def __init__(
@@ -219,15 +219,10 @@ class FidelitySampler:
         space: Space,
         random_state: Seed = None,
     ) -> None:
-        space.check_codes("a search that learns")
+        super().__init__(space, random_state)
         self.make_sampler = make_sampler
-        self.space = space
-        self._rng: RandomState = check_random_state(random_state)
         self._random = RandomSampler(space, self._rng)
         self._levels: dict[int, list[tuple[Candidate, float]]] = {}
-        self._seen: set[bytes] = set()
-        # Candidates without a score at any level.
-        self._pending: dict[bytes, Candidate] = {}
 
     def ask(self, n_points: int) -> list[Candidate]:
         """Return new candidates; fewer, or none, once a finite space is exhausted."""
@@ -239,7 +234,8 @@ class FidelitySampler:
             sampler = self.make_sampler(self.space, seed)
             candidates, scores = zip(*self._levels[level], strict=True)
             sampler.tell(candidates, scores, level)
-            announce(sampler, list(self._pending.values()))
+            pending = np.array(list(self._pending.values()))
+            announce(sampler, self.space.decode(pending) if len(pending) else [])
             learnt = self._new(sampler, int(np.count_nonzero(~is_random)))
         drawn = self._new(self._random, n_points - len(learnt))
         # Rungs may start in this order, so it must not separate the two kinds.
@@ -254,18 +250,10 @@ class FidelitySampler:
         n_resources: int | None = None,
     ) -> None:
         """Store scores of candidates with some resources; None counts as 0."""
+        self._told(candidates)
         values = np.asarray(scores, dtype=float).tolist()
-        for key in self.space.keys(self.space.encode(candidates)):
-            self._seen.add(key)
-            self._pending.pop(key, None)
         points = self._levels.setdefault(n_resources or 0, [])
         points += zip(candidates, values, strict=True)
-
-    def expect(self, candidates: Sequence[Candidate]) -> None:
-        """Treat candidates that are evaluated elsewhere as pending."""
-        keys = self.space.keys(self.space.encode(candidates))
-        self._seen.update(keys)
-        self._pending.update(zip(keys, candidates, strict=True))
 
     def level(self) -> int | None:
         """Return the most resources with enough scores for a model."""
@@ -282,11 +270,7 @@ class FidelitySampler:
             if not candidates:
                 break
             n_before = len(new)
-            keys = self.space.keys(self.space.encode(candidates))
-            for key, candidate in zip(keys, candidates, strict=True):
-                if key not in self._seen:
-                    self._seen.add(key)
-                    self._pending[key] = candidate
-                    new.append(candidate)
+            codes = self.space.encode(candidates)
+            new += [c for c, row in zip(candidates, codes, strict=True) if self._take(row)]
             n_fruitless = 0 if len(new) > n_before else n_fruitless + 1
         return new

@@ -16,7 +16,7 @@ from sk_tune._warnings import warn_user
 from sk_tune.exceptions import ParameterWarning, SpaceError
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class _Earlier:
     """A candidate that was evaluated before.
 
@@ -52,7 +52,7 @@ def _earlier_results(source: Any) -> list[_Earlier]:
     if isinstance(source, Iterable) and not isinstance(source, str | Mapping):
         pairs = list(source)
         if all(isinstance(p, Sequence) and len(p) == 2 for p in pairs):
-            return [_Earlier(params=dict(params), score=float(s)) for params, s in pairs]
+            return [_Earlier(dict(params), float(score)) for params, score in pairs]
     raise TypeError(
         "warm_start_from must be a fitted search, its cv_results_, a study of Optuna or "
         f"pairs of parameters and a score. Got {type(source).__name__} instead."
@@ -75,14 +75,8 @@ def _of_results(
             continue
         n = None if granted is None or granted[row] == most else int(granted[row])
         parameters = {name: value for name, value in params.items() if name != resource}
-        earlier.append(
-            _Earlier(
-                params=parameters,
-                score=float(scores[row]),
-                n_resources=n,
-                resource=resource or "n_samples",
-            )
-        )
+        score = float(scores[row])
+        earlier.append(_Earlier(parameters, score, n, resource or "n_samples"))
     return earlier
 
 
@@ -105,17 +99,13 @@ def _of_study(study: Any) -> list[_Earlier]:
     sign = -1.0 if study.directions[0].name == "MINIMIZE" else 1.0
     earlier = []
     for trial in study.trials:
-        kind = trial.state.name
-        if kind == "COMPLETE":
-            earlier.append(_Earlier(params=trial.params, score=sign * trial.value))
-        elif kind == "FAIL":
-            earlier.append(_Earlier(params=trial.params, score=np.nan))
-        elif kind == "PRUNED" and trial.intermediate_values:
-            step, score = max(trial.intermediate_values.items())
-            score = sign * score
-            earlier.append(
-                _Earlier(params=trial.params, score=score, n_resources=int(step))
-            )
+        kind, steps = trial.state.name, trial.intermediate_values
+        if kind in {"COMPLETE", "FAIL"}:
+            value = trial.value if kind == "COMPLETE" else np.nan
+            earlier.append(_Earlier(trial.params, sign * value))
+        elif kind == "PRUNED" and steps:
+            last = max(steps)
+            earlier.append(_Earlier(trial.params, sign * steps[last], int(last)))
     return earlier
 
 
