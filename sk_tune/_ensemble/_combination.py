@@ -64,10 +64,9 @@ def stackable_network(estimator: Any) -> NetworkEstimator | None:
 class Combination:
     """Weighted sum of the predictions of at least one member.
 
-    `classes`, (C,), are the labels in the order of the columns of the result, which then
-    holds probabilities; each member's ``classes_`` are among them.  They are empty for
-    multilabel targets, whose labels all members share; None sums the results of
-    ``predict``.  Stacked networks compute in `dtype`, or in their own if it is None.
+    `classes`, (C,), are the labels of the columns, which are then probabilities; each
+    member's ``classes_`` are among them.  They are empty for multilabel targets, and None
+    sums the results of ``predict``.  Stacked networks compute in `dtype`, or in their own.
     """
 
     def __init__(
@@ -84,10 +83,10 @@ class Combination:
 
     def is_of(self, members: Sequence[Member]) -> bool:
         """Return whether the members and their weights are equal to these."""
-        return len(self.members) == len(members) and all(
-            a.estimator is b.estimator and a.weight == b.weight
-            for a, b in zip(self.members, members, strict=True)
+        own, others = (
+            [(id(m.estimator), m.weight) for m in of] for of in (self.members, members)
         )
+        return own == others
 
     def _forget(self) -> None:
         self._groups: list[_Stacked | _Lone] | None = None
@@ -98,8 +97,7 @@ class Combination:
 
     def __getstate__(self) -> dict[str, Any]:
         # Stacked weights are copies, rebuilt on demand.
-        caches = ("_groups", "_trained", "_lock")
-        return {name: value for name, value in vars(self).items() if name not in caches}
+        return {name: vars(self)[name] for name in ("members", "classes", "dtype")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -117,13 +115,12 @@ class Combination:
 
     def each(self, X: Any) -> Array:
         """Return the prediction of each member, (m, n, C), float64, without weights."""
-        predictions: list[Any] = [None] * len(self.members)
+        predictions: dict[int, Array] = {}
         inputs = Inputs(X)
         with self._lock:
             for group in self._current_groups(inputs):
-                for i, predicted in zip(group.positions, group.each(inputs), strict=True):
-                    predictions[i] = predicted
-        return np.stack(predictions)
+                predictions |= zip(group.positions, group.each(inputs), strict=True)
+        return np.stack([predictions[i] for i in range(len(self.members))])
 
     @property
     def n_stacks(self) -> int:
@@ -141,12 +138,10 @@ class Combination:
         )
         if self._groups is not None and is_current:
             return self._groups
-        networks = [stackable_network(member.estimator) for member in self.members]
-        self._trained = []
-        preparations = {}
+        self._trained, preparations = [], {}
         members_by_form: dict[Any, list[int]] = {}
-        for i, (network, member) in enumerate(zip(networks, self.members, strict=True)):
-            form: Any = i
+        for i, member in enumerate(self.members):
+            network, form = stackable_network(member.estimator), i
             if network is not None:
                 form = _form(network)
                 weights = list(network.net_.module_.state_dict(keep_vars=True).values())
@@ -164,8 +159,8 @@ class Combination:
         for positions in members_by_form.values():
             chosen = [preparations[i] for i in positions if i in preparations]
             # A single network is faster without skorch, but vmap would cost more.
-            if len(chosen) > 1 or (
-                chosen and isinstance(chosen[0].network.net_.module_, MLP)
+            if len(chosen) > 1 or any(
+                isinstance(p.network.net_.module_, MLP) for p in chosen
             ):
                 scaling = scalings.get(chosen[0].head_key)
                 stacked = _Stacked(positions, chosen, scaling, self.classes, self.dtype)
@@ -199,9 +194,7 @@ class _Lone:
     """A member that predicts alone; `classes` as in `Combination`."""
 
     def __init__(self, position: int, member: Member, classes: Array | None) -> None:
-        self.positions = [position]
-        self._member = member
-        self._classes = classes
+        self.positions, self._member, self._classes = [position], member, classes
 
     def weighted_sum(self, inputs: Inputs, weights: Array) -> Array:
         """Return the member's prediction, (n, C), float64, times its weight, (1,)."""

@@ -3,7 +3,7 @@
 """How samples become the inputs of an ensemble's networks.
 
 Each network has its preparation: columns, transformers, checks.  Equal preparations run
-once.  Preparations that differ in scalers only, as those of a search's folds do, also run
+once.  Preparations that differ in scalers only, such as those of a search's folds, also run
 once: the difference between them is an affine map of each column, close to the identity.
 
 Notation: D columns.  An affine map takes x to ``(x - center) * scale``.  It stores the
@@ -142,7 +142,7 @@ class Inputs:
         self._made: dict[Hashable, Any] = {}
 
     def made(self, key: Hashable, make: Callable[[], Any]) -> Any:
-        """Return the result of `make`, which is called once for each key."""
+        """Return the result of `make`, called once for each key."""
         if key not in self._made:
             self._made[key] = make()
         return self._made[key]
@@ -186,10 +186,7 @@ class Preparation(NamedTuple):
         return inputs.made(self.key, prepared)  # type: ignore[no-any-return]
 
     def before_scalers(self, inputs: Inputs) -> Array | None:
-        """Return the input of the trailing scalers, (n, D); None if it needs them."""
-        return inputs.made(self.head_key, lambda: self._head(inputs))  # type: ignore[no-any-return]
-
-    def _head(self, inputs: Inputs) -> Array | None:
+        """Return the input of the trailing scalers, (n, D); None if they must run."""
         X, transformers = inputs.columns(self.features), self.transformers
         if transformers is None:
             return None

@@ -145,12 +145,10 @@ def _add_member(
     if isinstance(model, _BOOSTING) and not is_foreign:
         # AutoML boosts each of several targets.
         models = getattr(model, "targets_", [model])
-        raw = graph.concat([add_boosting(graph, x, one) for one in models], axis=1)
-        predicted = _probabilities(graph, raw, model)
+        predicted = graph.concat([add_boosting(graph, x, one) for one in models], axis=1)
     elif isinstance(model, _LINEAR) and not is_foreign:
         coefficients = np.atleast_2d(model.coef_).T.astype(np.float64)
-        raw = x.cast(np.float64) @ coefficients + np.atleast_1d(model.intercept_)
-        predicted = _probabilities(graph, raw, model)
+        predicted = x.cast(np.float64) @ coefficients + np.atleast_1d(model.intercept_)
     elif stackable_network(member.estimator) is None:
         raise TypeError(
             "An ensemble must consist of networks of sk_tune's, linear models and boosting "
@@ -159,6 +157,8 @@ def _add_member(
         )
     else:
         predicted = add_network(graph, x, model).cast(np.float64)
+    if isinstance(model, (*_BOOSTING, *_LINEAR)) and is_classifier(model):
+        predicted = _probabilities(graph, predicted, is_binary=len(model.classes_) == 2)
     classes = parts.member_classes
     if classes is None or parts.is_multilabel or len(classes) == len(model.classes_):
         return predicted * member.weight
@@ -167,28 +167,18 @@ def _add_member(
     return predicted @ (np.eye(len(classes))[places] * member.weight)
 
 
-def _probabilities(graph: Graph, raw: Any, model: Any) -> Any:
-    """Return raw predictions as probabilities, if the model is a classifier."""
-    if not is_classifier(model):
-        return raw
-    return _of_two(graph, raw) if len(model.classes_) == 2 else _softmax(graph, raw)
-
-
-def _of_two(graph: Graph, log_odds: Any) -> Any:
-    both = (graph.op("Sigmoid", log_odds * sign) for sign in (-1, 1))
+def _probabilities(graph: Graph, raw: Any, *, is_binary: bool) -> Any:
+    """Return the probabilities of two classes from log-odds, or of more from logits."""
+    if not is_binary:
+        return graph.op("Softmax", raw, axis=1)
+    both = (graph.op("Sigmoid", raw * sign) for sign in (-1, 1))
     return graph.concat([*both], axis=1)
-
-
-def _softmax(graph: Graph, raw: Any) -> Any:
-    return graph.op("Softmax", raw, axis=1)
 
 
 def _finished(graph: Graph, total: Any, parts: Parts) -> Any:
     """Return probabilities or targets for the sum of the members, as `Parts.finish`."""
-    if parts.link == "logistic":
-        return _of_two(graph, total)
-    if parts.link == "softmax":
-        return _softmax(graph, total)
+    if parts.link in {"logistic", "softmax"}:
+        return _probabilities(graph, total, is_binary=parts.link == "logistic")
     is_sharp = parts.temperature == 1
     if parts.classes is None or (parts.is_multilabel and is_sharp):
         return total
@@ -200,4 +190,4 @@ def _finished(graph: Graph, total: Any, parts: Parts) -> Any:
     if is_sharp:
         return total
     logs = graph.op("Log", total.maximum(SMALLEST_PROBABILITY))
-    return _softmax(graph, logs / parts.temperature)
+    return _probabilities(graph, logs / parts.temperature, is_binary=False)

@@ -43,7 +43,7 @@ bagging = BaggingRegressor(net, n_estimators=25, oob_score=True, n_jobs=1, rando
 boosting = BoostingRegressor(
     stage, n_estimators=40, learning_rate=0.5, n_iter_no_change=8, random_state=0
 )
-stacking = StackingRegressor([("net", net), ("trees", trees)], cv=5, random_state=0)
+stacking = StackingRegressor([("net", net), ("trees", trees)], cv=5)
 models = {
     "ridge": RidgeCV(),
     "trees, boosted": trees,
