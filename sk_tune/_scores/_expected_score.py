@@ -52,13 +52,12 @@ class FoldScores:
         folds: npt.NDArray[np.bool_],
     ) -> None:
         self._folds = folds
-        responses = predictions
         if classes is not None:
-            responses = metric.response(predictions, classes)
-        self._scores = metric_scores(metric, y, responses, classes)
+            predictions = metric.response(predictions, classes)
+        self._scores = metric_scores(metric, y, predictions, classes)
         # Whether the metric is called for each score, which is slow.
         self.needs_calls = isinstance(self._scores, _CalledMetric)
-        self._n_calls = len(responses) * len(folds)
+        self._n_calls = len(predictions) * len(folds) * self.needs_calls
 
     def on_all(self) -> Floats:
         """Return the scores (F, C) on all samples."""
@@ -70,17 +69,13 @@ class FoldScores:
     ) -> Floats:
         """Return means (B, C) over folds on the samples missed by bootstraps, 37 % of them.
 
-        It draws `n` resamples, fewer for a metric that has to be called, and no more than
-        50 after `seconds`.
+        It draws `n` resamples as `_draws` does.
         """
-        if self.needs_calls:
-            n = min(n, max(_LEAST_RESAMPLES, _MOST_CALLS // self._n_calls))
-        n_rows, chunk = self._folds.shape[1], 1 if self.needs_calls else None
+        draws = _draws(rng, n, self._folds.shape[1], self._n_calls, seconds)
         # A resample may leave all folds without a score.
         with warnings.catch_warnings(action="ignore", category=RuntimeWarning):
             return np.concatenate([
-                np.nanmean(self._on(counts == 0), axis=1)
-                for counts in _draws(rng, n, n_rows, chunk, seconds)
+                np.nanmean(self._on(counts == 0), axis=1) for counts in draws
             ])
 
     def _on(self, weights: npt.NDArray[Any]) -> Floats:
@@ -95,8 +90,8 @@ class FoldScores:
 class _CalledMetric:
     """Scores of C candidates on resamples of N samples, with one call per score.
 
-    `responses` are the arguments of the metric, of shape (C, N) or (C, N, K); `weight`,
-    (N,), are sample weights if they differ.
+    `responses`, (C, N) or (C, N, K), are arguments of the metric; `weight`, (N,), are
+    sample weights if they differ.
     """
 
     metric: Metric
@@ -132,10 +127,9 @@ def metric_scores(
     weight: Array | None = None,
 ) -> _Scores:
     """Return an object that scores all candidates under many weightings."""
-    sums = metric_sums(metric, y, responses, classes)
-    if sums is not None:
-        return sums
-    return _CalledMetric(metric=metric, y=y, responses=responses, weight=weight)
+    return metric_sums(metric, y, responses, classes) or _CalledMetric(
+        metric=metric, y=y, responses=responses, weight=weight
+    )
 
 
 def expected_score(
@@ -211,20 +205,16 @@ def expected_score(
     responses, y, classes, rows = _complete(predictions, y, metric, classes)
     weight = None if sample_weight is None else np.asarray(sample_weight)[rows]
     scores = metric_scores(metric, y, responses, classes, weight)
-    w = np.ones(len(y))
-    chunk: int | None = 1
-    if not isinstance(scores, _CalledMetric):
-        chunk = None
-        w = w if weight is None else weight.astype(np.float64)
-        if len(y) > _MOST_BLOCKS:
-            block = np.random.default_rng(0).permutation(len(y)) % _MOST_BLOCKS
-            scores = in_blocks(scores, w, block, _MOST_BLOCKS)
-            w = np.ones(_MOST_BLOCKS)
-    else:
-        fewer = max(_LEAST_RESAMPLES, _MOST_CALLS // max(1, len(responses)))
-        n_bootstraps = min(n_bootstraps, fewer)
+    n_calls, w = 0, np.ones(len(y))
+    if isinstance(scores, _CalledMetric):
+        n_calls = len(responses)
+    elif weight is not None:
+        w = weight.astype(np.float64)
+    if not isinstance(scores, _CalledMetric) and len(y) > _MOST_BLOCKS:
+        block = np.random.default_rng(0).permutation(len(y)) % _MOST_BLOCKS
+        scores, w = in_blocks(scores, w, block, _MOST_BLOCKS), np.ones(_MOST_BLOCKS)
 
-    seed = check_random_state(random_state).randint(2**31 - 1)
+    rng = np.random.default_rng(check_random_state(random_state).randint(2**31 - 1))
     outside = np.empty(0)
     # A metric may warn about every resample that lacks a class.
     with warnings.catch_warnings(action="ignore"):
@@ -233,10 +223,10 @@ def expected_score(
         if usable.any():
             # An infinite value times a weight of 0 would be NaN.
             scores = scores.of(usable)
-            rng = np.random.default_rng(seed)
-            draws = _draws(rng, n_bootstraps, len(w), chunk, time_budget)
-            parts = [_outside(scores, usable.sum(), counts, w) for counts in draws]
-            outside = np.concatenate(parts)
+            draws = _draws(rng, n_bootstraps, len(w), n_calls, time_budget)
+            outside = np.concatenate([
+                _outside(scores, usable.sum(), counts, w) for counts in draws
+            ])
     outside = outside[np.isfinite(outside)]
     tail = (1 - confidence) / 2
     low, high = np.quantile(outside, [tail, 1 - tail]) if len(outside) else [np.nan] * 2
@@ -270,13 +260,16 @@ def _outside(scores: _Scores, n_candidates: int, counts: Floats, w: Floats) -> F
 
 
 def _draws(
-    rng: np.random.Generator, n: int, n_rows: int, chunk: int | None, seconds: float | None
+    rng: np.random.Generator, n: int, n_rows: int, n_calls: int, seconds: float | None
 ) -> Iterator[Floats]:
-    """Yield the number of draws of each sample, for `chunk` resamples at a time.
+    """Yield the number of draws of each sample, for some of `n` resamples at a time.
 
-    None means as many as fit into memory. After `seconds` only the least number is drawn.
+    There are fewer for a metric that is called `n_calls` times for each, and no more than
+    50 after `seconds`.
     """
-    chunk = chunk or max(1, _CHUNK_BYTES // (8 * n_rows))
+    chunk = max(1, _CHUNK_BYTES // (8 * n_rows))
+    if n_calls:
+        n, chunk = min(n, max(_LEAST_RESAMPLES, _MOST_CALLS // n_calls)), 1
     if seconds is not None:
         chunk = min(chunk, _LEAST_RESAMPLES)
     end = math.inf if seconds is None else time.monotonic() + seconds

@@ -60,7 +60,7 @@ class AucSums:
 
         Weights have the shape (B, N); the area is NaN where a class has no weight.
         """
-        # Rows of samples are fast to reorder.
+        # Rows are fast to reorder.
         by_row = np.ascontiguousarray(weights.T)
         positive, negative = by_row[self.is_positive], by_row[~self.is_positive]
         areas = []
@@ -83,17 +83,11 @@ class AucSums:
     def terms(self, weight: Floats) -> list[Floats]:
         """Return the contribution of each sample to the area, linearised at the weights.
 
-        Of shapes (C, P) and (C, M), without the sign: the weight of the other class that a
-        sample is ranked correctly against, for negative samples minus the area, so that the
-        weighted means of both sum to the area.  The rest is a degenerate U-statistic, which
-        is smaller than the area's standard error by the square root of the size of the
-        larger class [1]_.
-
-        References
-        ----------
-        .. [1] E. R. DeLong, D. M. DeLong, D. L. Clarke-Pearson. Comparing the areas under
-           two or more correlated receiver operating characteristic curves. Biometrics
-           44:837-845, 1988.
+        The shapes are (C, P) and (C, M).  A contribution is the weight of the other class
+        that a sample is ranked correctly against, for negative samples minus the area, so
+        that the weighted means of both sum to the area without the sign.  The rest is
+        smaller than the area's standard error by the square root of the size of the larger
+        class (DeLong, DeLong, Clarke-Pearson. Biometrics 44:837-845, 1988).
         """
         positive = np.where(self.is_positive, weight, 0.0)
         negative = weight - positive
@@ -357,17 +351,13 @@ def _mean_roc_auc(y: Array, probabilities: Array) -> MeanOfSums:
     return MeanOfSums(parts=parts)
 
 
-def _mean_of_errors(loss: Any, y: Array, predictions: Array) -> MetricSums:
-    losses = loss(predictions.astype(np.float64) - y)
-    return _mean(losses if y.ndim == 1 else losses.mean(axis=-1))
-
-
-def _root_mean_squared_error(y: Array, predictions: Array) -> MetricSums:
+def _mean_of_errors(loss: Any, root: Any, y: Array, predictions: Array) -> MetricSums:
+    """Return the mean over outputs of a function of the mean loss."""
     return MetricSums(
-        terms=[(slice(None), squares) for squares in _squares_by_output(y, predictions)],
+        terms=[(slice(None), values) for values in _by_output(loss, y, predictions)],
         row_terms=[np.ones(len(y))],
         combine=lambda sums, row_sums: np.mean(
-            [np.sqrt(s / row_sums[0]) for s in sums], axis=0
+            [root(s / row_sums[0]) for s in sums], axis=0
         ),
     )
 
@@ -388,7 +378,7 @@ def _r2(y: Array, predictions: Array) -> MetricSums:
         return np.where(n > 0, np.mean(scores, axis=0), np.nan)
 
     return MetricSums(
-        terms=[(slice(None), squares) for squares in _squares_by_output(y, predictions)],
+        terms=[(slice(None), squares) for squares in _by_output(np.square, y, predictions)],
         row_terms=[np.ones(len(y)), *(t**power for t in targets for power in (1, 2))],
         combine=combine,
     )
@@ -402,9 +392,9 @@ def _mean(values: Array) -> MetricSums:
     )
 
 
-def _squares_by_output(y: Array, predictions: Array) -> list[Floats]:
-    squares = np.square(predictions.astype(np.float64) - y)
-    return [squares] if y.ndim == 1 else list(np.moveaxis(squares, -1, 0))
+def _by_output(loss: Any, y: Array, predictions: Array) -> list[Floats]:
+    losses = loss(predictions.astype(np.float64) - y)
+    return [losses] if y.ndim == 1 else list(np.moveaxis(losses, -1, 0))
 
 
 def _f_score(
@@ -424,9 +414,9 @@ _RATIOS: dict[Callable[..., Any], Callable[..., tuple[Floats, Floats]]] = {
 _MAKERS: dict[Callable[..., Any], Callable[..., Sums | None]] = {
     accuracy_score: _accuracy,
     balanced_accuracy_score: _balanced_accuracy,
-    mean_squared_error: partial(_mean_of_errors, np.square),
-    mean_absolute_error: partial(_mean_of_errors, np.abs),
-    root_mean_squared_error: _root_mean_squared_error,
+    mean_squared_error: partial(_mean_of_errors, np.square, np.asarray),
+    mean_absolute_error: partial(_mean_of_errors, np.abs, np.asarray),
+    root_mean_squared_error: partial(_mean_of_errors, np.square, np.sqrt),
     r2_score: _r2,
     roc_auc_score: _roc_auc,
 }
