@@ -16,11 +16,13 @@ from sklearn.base import BaseEstimator
 from sklearn.callback import AutoPropagatedCallback
 from sklearn.metrics._scorer import _MultimetricScorer, _PassthroughScorer, _Scorer
 from sklearn.model_selection import _search
+
+# Unlike ``sklearn.experimental``, this module does not make them importable for everybody.
+from sklearn.model_selection import _search_successive_halving as halving_searches
 from sklearn.model_selection._search import BaseSearchCV
 from sklearn.model_selection._search_successive_halving import (
     _SubsampleMetaSplitter as SubsampledSplits,
 )
-from sklearn.model_selection._search_successive_halving import _top_k as top_k
 from sklearn.model_selection._validation import (
     _warn_or_raise_about_fit_failures as warn_or_raise_about_failures,
 )

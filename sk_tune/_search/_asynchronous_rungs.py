@@ -6,19 +6,16 @@
 their scores.
 """
 
-import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sk_tune._backend import Job
 from sk_tune._compat import knows_fold_tasks
-from sk_tune._engine import FitStream
+from sk_tune._engine import Fit, FitStream
 from sk_tune._schedule import AsynchronousBracket, RungJob, new_resources
 from sk_tune._search._fold_fits import network_of
-from sk_tune._search._network_training import Step
-from sk_tune._search._outcomes import Work
-from sk_tune._search._rounds import Rounds
+from sk_tune._search._network_training import FoldTraining, Results, Steps
+from sk_tune._search._rounds import Numbered, Rounds
 from sk_tune._search._time_budget import SLOWER
 from sk_tune._search_record import grants_epochs
 from sk_tune._space import Candidate
@@ -45,12 +42,6 @@ def climbs_asynchronously(search: Any, resource: str) -> bool:
     return knows_fold_tasks()
 
 
-def _nothing(*_: Any) -> None:
-    """Ignore all arguments."""
-
-
-# The job of joblib is unknown until a task is evaluated.
-_NO_JOB = Job(_nothing, _nothing)
 # Receives a candidate, its score and its resources.
 Tell = Callable[[Candidate, float, int], object]
 
@@ -60,18 +51,21 @@ class Climb:
     """A bracket, and the candidates that it started.
 
     `ask` returns a new candidate, or None at the end; `columns` are columns of
-    ``cv_results_`` next to rung and resources. The best candidate takes `slowness` times as
-    long as the mean.
+    ``cv_results_`` next to rung and resources.
     """
 
     bracket: AsynchronousBracket
     ask: Callable[[], Candidate | None]
     columns: Mapping[str, int] = field(default_factory=dict)
-    candidates: list[Candidate] = field(default_factory=list)
+    candidates: list[Numbered] = field(default_factory=list)
+    # The best candidate takes this many times as long as the mean.
     slowness: float = 1.0
 
-    def start_next(self) -> "_Started | None":
-        """Start the next job, a candidate and its rung; None if there is none."""
+    def start_next(self, numbered: Callable[..., list[Numbered]]) -> "_Started | None":
+        """Start the next job, a candidate and its rung; None if there is none.
+
+        ``numbered([candidate])`` gives a new candidate its number.
+        """
         job = self.bracket.next_job()
         if job is not None and job.rung == 0:
             candidate = self.ask()
@@ -79,19 +73,22 @@ class Climb:
                 self.bracket.start_no_more()
                 job = self.bracket.next_job()
             else:
-                self.candidates.append(candidate)
+                self.candidates += numbered([candidate])
         if job is None:
             return None
         self.bracket.start(job)
-        n_resources = self.bracket.rungs[job.rung].n_resources
-        n_before = self.bracket.rungs[job.rung - 1].n_resources if job.rung else 0
+        rungs = self.bracket.rungs
         return _Started(
             climb=self,
             job=job,
             candidate=self.candidates[job.candidate],
             n_epochs=self.n_epochs(job.rung),
-            n_epochs_before=n_before,
-            columns={**self.columns, "iter": job.rung, "n_resources": n_resources},
+            n_epochs_before=rungs[job.rung - 1].n_resources if job.rung else 0,
+            columns={
+                **self.columns,
+                "iter": job.rung,
+                "n_resources": rungs[job.rung].n_resources,
+            },
         )
 
     def n_epochs(self, rung: int) -> int:
@@ -102,27 +99,41 @@ class Climb:
         """Return the epochs that the best candidate lacks after its rung."""
         return sum(new_resources(self.bracket.rungs)[max(0, self.bracket.top) + 1 :])
 
+    def note(self, job: RungJob, seconds: float, mean: float) -> None:
+        """Note the time of a job, if the mean of such jobs is known."""
+        if job.rung >= self.bracket.top and mean > 0:
+            self.slowness = max(1.0, seconds / mean)
+
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class _Started:
     """A candidate in training for a rung: its folds and their current step.
 
     `n_epochs` is the number that the rung adds to `n_epochs_before`, `columns` are columns
-    of ``cv_results_``, `number` is the candidate's. A needed candidate counts
-    even if it is interrupted.
+    of ``cv_results_``. A needed candidate counts even if it is interrupted.
     """
 
     climb: Climb
     job: RungJob
-    candidate: Candidate
+    candidate: Numbered
     n_epochs: int
     n_epochs_before: int
     columns: Mapping[str, int]
-    number: int = 0
     is_needed: bool = False
-    works: Sequence[Work] = ()
-    steps: Iterator[Step] = field(default_factory=lambda: iter(()))
-    step: Step = ()
+    steps: Steps | None = None
+    trainings: Sequence[FoldTraining] = ()
+
+    def params(self, resource: Any) -> Candidate:
+        """Return the parameters with the epochs of the rung."""
+        return {**self.candidate[1], resource: self.columns["n_resources"]}
+
+    def next_fits(self, results: Results | None) -> list[Fit]:
+        """Return the fits after the results of the last ones; none at the end."""
+        try:
+            return self.steps.send(results)  # type: ignore[union-attr, arg-type]
+        except StopIteration as end:
+            self.trainings = end.value
+            return []
 
 
 class AsynchronousRungs:
@@ -138,7 +149,7 @@ class AsynchronousRungs:
         climbs: Sequence[Climb],
         *,
         context: Any,
-        tell: Tell = _nothing,
+        tell: Tell = lambda *_: None,
     ) -> None:
         self._search = search
         self._session = search._session
@@ -147,7 +158,6 @@ class AsynchronousRungs:
         self._climbs = climbs
         self._context = context
         self._tell = tell
-        self._numbers = itertools.count(1)
         # Candidates in training by the request of the stream, and candidates with trained
         # networks only.
         self._running: dict[int, _Started] = {}
@@ -166,7 +176,7 @@ class AsynchronousRungs:
         n_epochs = self._search.n_splits_ * sum(self._top - n for n in granted if n)
         cut = [self._session.outcomes[row] for row in self._session.time.cut_epochs]
         n_epochs += sum(self._rounds.n_epochs_left(folds, 0) for folds in cut)
-        self._session.n_epochs_left_out += n_epochs
+        self._rounds.leave_out(n_epochs)
 
     def _climb_all(self) -> None:
         n_splits = self._search.n_splits_
@@ -187,17 +197,25 @@ class AsynchronousRungs:
                 for started in self._ready:
                     # The first candidate counts even if it was interrupted.
                     is_first = not ended and not self._session.has_complete_candidate
-                    is_needed = started.is_needed or is_first
-                    if self._session.time.takes(started.works, is_needed=is_needed):
+                    if self._is_whole(started, is_needed=started.is_needed or is_first):
                         ended.append(started)
                 self._ready = []
                 if not ended:
-                    self._rounds.was_stopped = True
+                    self._rounds.stop()
                     return
                 self._take(ended)
                 if self._rounds.is_over:
                     return  # type: ignore[unreachable] # a candidate's callback may end it
-        self._rounds.was_stopped = True
+        self._rounds.stop()
+
+    def _is_whole(self, started: _Started, *, is_needed: bool) -> bool:
+        """Return whether all networks of a candidate were trained in time."""
+        started.trainings = self._session.time.in_time(
+            started.trainings, is_needed=is_needed
+        )
+        return not any(
+            t.request.fit is not None and t.trained is None for t in started.trainings
+        )
 
     def _hand_out(self, stream: FitStream) -> None:
         with self._trainer.outside():
@@ -214,14 +232,14 @@ class AsynchronousRungs:
             is_unsafe = n_workers == 1 and self._session.has_complete_candidate
             is_unsafe &= not any(started.is_needed for started in group)
             if is_unsafe and self._session.time.left <= self._seconds(group):
-                self._rounds.was_stopped = True
+                self._rounds.stop()
                 return
             with self._session.timed("preparing"):
                 self._prepare(group)
-                self._ask(stream, group, n_pieces)
+                self._ask(stream, group, None, n_pieces)
             started = (*self._running.values(), *self._ready)
             granted = (each.columns["n_resources"] for each in started)
-            self._session.time.n_epochs_ahead = max(granted, default=0)
+            self._session.time.expect_refit(max(granted, default=0))
 
     def _next_group(self, n_workers: int) -> list[_Started]:
         """Start the candidates for a free worker: one, or several with few epochs.
@@ -240,12 +258,10 @@ class AsynchronousRungs:
             if group and upcoming != group[0].n_epochs:
                 break
             with self._session.timed("sampling"):
-                started = next(filter(None, (c.start_next() for c in self._climbs)), None)
+                starts = (c.start_next(self._rounds.numbered) for c in self._climbs)
+                started = next(filter(None, starts), None)
             if started is None:
                 break
-            started.number = self._rounds.numbers.of(
-                started.candidate, started.job.rung, started.columns.get("bracket", 0)
-            )
             started.is_needed = self._is_needed(started)
             group.append(started)
             if not self._session.time.times.n_calls:
@@ -263,7 +279,7 @@ class AsynchronousRungs:
             while job := climb.bracket.next_job():
                 if self._has_time(climb, job, n_workers):
                     break
-                budget.is_shortened = True
+                budget.shorten()
                 climb.bracket.shrink(to_best=job.rung > 0)
 
     def _has_time(self, climb: Climb, job: RungJob, n_workers: int) -> bool:
@@ -287,33 +303,32 @@ class AsynchronousRungs:
         return is_best and is_short and not self._rounds.n_full(self._top)
 
     def _prepare(self, group: Sequence[_Started]) -> None:
-        tasks_of = [self._rounds.tasks(self._params(started)) for started in group]
+        resource = self._session.options.resource
+        tasks_of = [self._rounds.tasks(started.params(resource)) for started in group]
         with self._trainer.maker.sharing_folds():
             for started, tasks in zip(group, tasks_of, strict=True):
-                # The result row is unknown before the evaluation; a unique negative number
-                # stands for it.
-                row = -next(self._numbers)
-                works = [
-                    Work(_NO_JOB, task, row, started.number, is_ahead=True)
-                    for task in tasks
-                ]
                 self._trainer.maker.begin_candidate(tasks[0])
-                for work in works:
-                    self._trainer.prepare(work)
-                started.works = works
-                networks = [work for work in works if work.fit is not None]
-                started.steps = self._trainer.steps(networks)
+                number, _ = started.candidate
+                requests = [self._trainer.request(task, number) for task in tasks]
+                started.steps = self._trainer.steps(requests)
 
-    def _params(self, started: _Started) -> Candidate:
-        n_resources = started.columns["n_resources"]
-        return {**started.candidate, self._session.options.resource: n_resources}
+    def _ask(
+        self,
+        stream: FitStream,
+        group: Sequence[_Started],
+        results: Results | None,
+        n_pieces: int = 1,
+    ) -> None:
+        """Request the next trainings of candidates, together, from some workers.
 
-    def _ask(self, stream: FitStream, group: Sequence[_Started], n_pieces: int) -> None:
-        """Request the next trainings of candidates, together, from some workers."""
-        asking: list[_Started] = []
+        `results` are of the trainings before.
+        """
+        asking: list[tuple[_Started, list[Fit]]] = []
         for started in group:
-            started.step = next(started.steps, ())
-            (asking if started.step else self._ready).append(started)
+            if fits := started.next_fits(results):
+                asking.append((started, fits))
+            else:
+                self._ready.append(started)
         if not asking:
             return
         is_first = not self._session.has_complete_candidate
@@ -322,9 +337,9 @@ class AsynchronousRungs:
             is_needed=is_first or bool(needed), n_epochs_before=max(needed, default=0)
         )
         with self._trainer.interruptible(), self._trainer.outside():
-            requests = [[fit for _, fit in started.step] for started in asking]
-            numbers = stream.ask(requests, n_pieces, limit)
-            self._running |= dict(zip(numbers, asking, strict=True))
+            numbers = stream.ask([fits for _, fits in asking], n_pieces, limit)
+            startings = (started for started, _ in asking)
+            self._running |= dict(zip(numbers, startings, strict=True))
 
     def _wait(self, stream: FitStream) -> None:
         """Wait until networks of candidates are trained, time is up or Ctrl-C comes."""
@@ -340,46 +355,39 @@ class AsynchronousRungs:
             if ended is None:
                 return
             request, trained = ended
-            started = self._running.pop(request)
-            for (work, _), result in zip(started.step, trained, strict=True):
-                work.trained = result
-            self._ask(stream, [started], 1)
+            self._ask(stream, [self._running.pop(request)], trained)
 
     def _take(self, ended: Sequence[_Started]) -> None:
         """Evaluate trained candidates and report their scores to the brackets."""
+        session, resource = self._session, self._session.options.resource
         more = {n: [started.columns[n] for started in ended] for n in ended[0].columns}
-        candidates = [self._params(started) for started in ended]
+        candidates = [(each.candidate[0], each.params(resource)) for each in ended]
         n_tasks = len(ended) * self._search.n_splits_
-        with self._rounds.task(
-            self._context, "candidates", n_tasks, is_sequential=False
-        ) as context:
-            works = [started.works for started in ended]
-            needed = [started.n_epochs_before for started in ended if started.is_needed]
-            self._session.time.finishing_from = max(needed, default=None)
-            scores = self._rounds.add(candidates, works, more, context)
-            self._session.time.finishing_from = None
-        self._note_times(ended)
+        needed = [started.n_epochs_before for started in ended if started.is_needed]
+        with (
+            self._rounds.task(
+                self._context, "candidates", n_tasks, is_sequential=False
+            ) as context,
+            session.time.finishing(max(needed, default=None)),
+        ):
+            trainings = [started.trainings for started in ended]
+            scores = self._rounds.add(candidates, trainings, more, context)
+        outcomes = session.outcomes[-len(ended) :]
+        for started, folds in zip(ended, outcomes, strict=True):
+            seconds = sum(outcome.seconds for outcome in folds)
+            mean = self._seconds_of(started.n_epochs)
+            started.climb.note(started.job, seconds, mean)
+            session.time.times.note(started.n_epochs, seconds / self._n_workers, [folds])
         for started, score in zip(ended, scores, strict=True):
             started.climb.bracket.end(started.job, score)
-            with self._session.timed("sampling"):
-                self._tell(started.candidate, score, started.columns["n_resources"])
+            with session.timed("sampling"):
+                self._tell(started.candidate[1], score, started.columns["n_resources"])
         # A candidate may train again to its best epoch.
         training = (started.candidate for started in self._running.values())
         waiting = (
             climb.candidates[i] for climb in self._climbs for i in climb.bracket.waiting()
         )
-        self._trainer.keep_only([*waiting, *training])
-
-    def _note_times(self, ended: Sequence[_Started]) -> None:
-        times = self._session.time.times
-        for started, folds in zip(
-            ended, self._session.outcomes[-len(ended) :], strict=True
-        ):
-            seconds = sum(outcome.seconds for outcome in folds)
-            if started.job.rung >= started.climb.bracket.top and times.n_calls:
-                mean = self._seconds_of(started.n_epochs)
-                started.climb.slowness = max(1.0, seconds / max(mean, 1e-9))
-            times.note(started.n_epochs, seconds / self._n_workers, [folds])
+        self._trainer.keep_only({number for number, _ in (*waiting, *training)})
 
     def _seconds(self, group: Sequence[_Started]) -> float:
         """Return the expected seconds of candidates on all folds in one worker."""

@@ -29,7 +29,6 @@ from sk_tune._compat import (
     BaseSearchCV,
     get_active_backend,
     num_samples,
-    warn_or_raise_about_failures,
     weights_of_scorer,
 )
 from sk_tune._declaration import Documented, parameters
@@ -40,14 +39,11 @@ from sk_tune._schedule import Rung
 from sk_tune._scores import ScoreEstimate, check_metric_names
 from sk_tune._search._fold_fits import network_of
 from sk_tune._search._outcomes import (
-    SearchOptions,
     expected_score_of,
-    fit_name,
     last_rows,
     learning_curves,
     n_whole_rows,
     out_of_fold_predictions,
-    scores_by_curve,
     search_ledger,
     with_reasons,
 )
@@ -60,9 +56,8 @@ from sk_tune._search._search_plan import (
     planned_rounds,
     probe,
 )
-from sk_tune._search._search_session import SearchBackend, SearchSession, is_complete
+from sk_tune._search._search_session import SearchBackend, SearchCall, SearchSession
 from sk_tune._search._shaped_rungs import shortfall
-from sk_tune._search._time_budget import TimeBudget
 from sk_tune._search_record import (
     SearchRecord,
     deciding_scorer,
@@ -72,7 +67,7 @@ from sk_tune._search_record import (
 from sk_tune._space import Candidate
 from sk_tune._training import TrainingState
 from sk_tune._types import Features
-from sk_tune._warnings import one_warning_per_topic, warn_trained_alone, warn_user
+from sk_tune._warnings import one_warning_per_topic, warn_user
 from sk_tune.exceptions import StoreWarning
 
 # Networks that train faster than this in a fold have such small layers that more threads do
@@ -87,7 +82,6 @@ _OWN_STATE: tuple[str, ...] = ("_outcomes", "_n_rows", "_y", "_scored_by", "_cur
 _OWN_STATE += ("_expected", "best_epochs_", "models_", "ledger_", "cut_short_")
 # Attributes that scikit-learn sets after all candidates have scores.
 _CHOSEN = ("best_index_", "best_score_", "best_params_", "best_estimator_", "refit_time_")
-_N_KEPT: dict[Any, Any] = {None: 0, "best": 1, "all": None}
 
 
 @parameters
@@ -217,34 +211,38 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
                     f"in the store {self.store}. Set it to an integer.",
                     StoreWarning,
                 )
-        self._start = time.monotonic()
+        try:
+            self._search(X, y, params)
+        finally:
+            session = self.__dict__.pop("_session", None)
+            if session is not None and session.line is not None:
+                session.line.end()
+            for name in ("_call", "_rounds", "_scheduled"):
+                self.__dict__.pop(name, None)
+        return self
+
+    def _search(self, X: Any, y: Any, params: dict[str, Any]) -> None:
+        """Call scikit-learn's ``fit``, whose joblib tasks go to a session."""
+        start, closing = time.monotonic(), ExitStack()
         # A block of `fleet` does not affect the training of a search.
         with outside_blocks():
-            self._session = SearchSession(ambient=get_active_backend())
-        self._session.plan = self._plan
-        self._session.data = X, y, params
-        try:
-            config = joblib.parallel_config(backend=SearchBackend(self._session))
-            self._session.config = config
-            refits = adoption(self._trained_refit)
-            with asking_nets(), config, refits, self._adapted():
-                try:
-                    with self._session.closing:
-                        super().fit(X, y, **params)  # type: ignore[misc]
-                except BaseException:
-                    if self._session.is_over:
-                        self._keep_without_refit(X, y, params)
-                    raise
-            self._keep(self._session, X, y, params)
-            self.cut_short_ = self._session.time.warn_if_cut(shortfall(self, self._rounds))
-            if self._session.trainer.is_interrupted:
-                raise KeyboardInterrupt
-        finally:
-            if self._session.line is not None:
-                self._session.line.end()
-            del self._session, self._start
-            self.__dict__.pop("_rounds", None)
-        return self
+            ambient = get_active_backend()
+        config = joblib.parallel_config(backend=SearchBackend(self))
+        self._call = SearchCall(X, y, params, start, ambient, config, closing)
+        with asking_nets(), config, adoption(self._trained_refit), self._adapted():
+            try:
+                with closing:
+                    super().fit(X, y, **params)  # type: ignore[misc]
+            except BaseException:
+                session = self.__dict__.get("_session")
+                if session is not None and session.is_over:
+                    self._keep_without_refit(X, y, params)
+                raise
+        self._keep(self._session, X, y, params)
+        missing = shortfall(self, self._rounds)
+        self.cut_short_ = self._session.time.warn_if_cut(missing)
+        if self._session.trainer.is_interrupted:
+            raise KeyboardInterrupt
 
     def _trained_refit(
         self, estimator: Any, X: Any, y: Any, sample_weight: Any
@@ -256,8 +254,7 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
         if estimator is not network_of(getattr(self, "best_estimator_", None)):
             return None
         session, row = self._session, self.best_index_
-        best_epoch = session.trainer.best_epochs.get(row)
-        n_epochs = session.time.cut_epochs.get(row, best_epoch)
+        n_epochs = session.time.cut_epochs.get(row, session.best_epoch(row))
         if not isinstance(estimator, NetworkEstimator) and n_epochs is None:
             # skorch trains its own nets, except up to another epoch.
             return None
@@ -275,8 +272,8 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
         with adoption(None):
             trained = train_one(fit)
         if trained.is_cut and trained.state is not None:
-            n_done, n_asked = len(trained.state.history), n_epochs or network.max_epochs
-            session.time.cut_refit = f"after {n_done} of {n_asked} epochs"
+            n_requested = n_epochs or network.max_epochs
+            session.time.note_cut_refit(len(trained.state.history), n_requested)
         # Without a state the network trains alone, and so raises its error.
         return trained.state
 
@@ -423,63 +420,20 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
     def __getstate__(self) -> dict[str, Any]:
         # Leave out the state of a running fit, and tables that can be computed again.
         state: dict[str, Any] = super().__getstate__()  # type: ignore[misc]
-        left_out = {"_session", "_start", "_rounds", "_curves", "_listener"}
+        left_out = {"_session", "_call", "_rounds", "_scheduled", "_curves", "_listener"}
         return {n: v for n, v in state.items() if n not in left_out}
 
     def _run_search(self, evaluate_candidates: Any, *, callback_ctx: Any = None) -> None:
-        session, resource = self._session, granted_resource(self)
-        of_epochs = grants_epochs(resource) and network_of(self.estimator) is not None
-        options = SearchOptions(
-            n_jobs=self.n_jobs,
-            pre_dispatch=self.pre_dispatch,
-            error_score=self.error_score,
-            has_callable_scoring=callable(self.scoring),
-            refit=self.refit,
-            select_epoch=self.select_epoch,
-            prefers_loss=not scores_by_curve(self.scoring),
-            n_models_kept=_N_KEPT.get(self.keep_models, self.keep_models),
-            n_predictions_kept=_N_KEPT.get(self.keep_predictions, self.keep_predictions),
-            resource=resource if of_epochs else None,
-            max_resources=self.max_resources_ if of_epochs else 0,
-            progress=session.progress_to(self),
-            store=self.store,
-        )
-        n_steps = 2 if self.select_epoch == "best" else 1
-        refits = self.refit is not False
-        budget = TimeBudget(self.time_budget, self._start, refits=refits, n_steps=n_steps)
-        session.begin(options, budget)
+        self._session = session = SearchSession(self, self._call)
         self._rounds = rounds = Rounds(evaluate_candidates, self)
         with session.trainer.interruptible():
             self._propose(rounds, callback_ctx)
         for name in _CHOSEN:
             self.__dict__.pop(name, None)
-        if session.trainer.is_interrupted:
-            # The candidates of the last round may lack results.
-            if not any(map(is_complete, session.outcomes[: rounds.n_candidates])):
-                raise KeyboardInterrupt
-        else:
-            warn_trained_alone(session.solo_reasons())
-            failures = [
-                # Without the fit's name, equal reasons are counted together.
-                {
-                    "fit_error": o.reason.removeprefix(f"{fit_name(candidate, fold)}: ")
-                    or None
-                }
-                for candidate, folds in zip(
-                    session.candidates, session.outcomes, strict=False
-                )
-                for fold, o in enumerate(folds)
-                if not o.was_stopped
-            ]
-            # If all fits failed, which raises, the results explain why to `diagnose`.
-            session.is_over = len(failures) > 0 and all(f["fit_error"] for f in failures)
-            warn_or_raise_about_failures(failures, self.error_score)
-        # Tasks of the refit do not belong to the session.
-        session.config.unregister()
-        session.is_over = True
-        if session.line is not None:
-            session.line.begin_refit()
-        session.time.limit_refit(session.closing)
+        session.end_search(rounds.n_candidates)
+
+    # The column of ``cv_results_`` with the rungs, in which the best candidate is highest.
+    _level: ClassVar[str | None] = None
 
     def _propose(self, rounds: Rounds, callback_ctx: Any) -> None:
         """Evaluate the candidates of the strategy; scikit-learn's if not overridden."""
@@ -509,7 +463,7 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
         self._scored_by = None if weight is None else np.asarray(weight)
         seconds = {
             "refit": getattr(self, "refit_time_", 0.0),
-            "total": time.monotonic() - self._start,
+            "total": time.monotonic() - session.call.start,
         }
         results = self.__dict__["cv_results_"]
         n_rows = n_whole_rows(results)
@@ -522,13 +476,13 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
             max_epochs=session.options.max_resources or None,
             # In each bracket the first rung is 0; without rungs all candidates start.
             starts=[rung == 0 for rung in results.get("iter", [0] * n_rows)],
-            n_epochs_left_out=session.n_epochs_left_out,
+            n_epochs_left_out=self._rounds.n_epochs_left_out,
             solo_reasons=session.solo_reasons(),
             seconds={**session.seconds, **seconds},
         )
         if self.select_epoch == "best":
-            chosen = session.trainer.best_epochs.items()
-            self.best_epochs_ = {row: epoch for row, epoch in chosen if row < n_rows}
+            chosen = {row: session.best_epoch(row) for row in range(n_rows)}
+            self.best_epochs_ = {row: n for row, n in chosen.items() if n is not None}
         if self.keep_models is not None:
             models = session.models.items()
             self.models_ = {row: estimators for row, estimators in models if row < n_rows}

@@ -12,12 +12,9 @@ from typing import Any, Literal
 
 import numpy as np
 from sklearn import model_selection
-
-# Makes scikit-learn's experimental halving searches importable.
-from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 from sklearn.model_selection import ParameterGrid
 
-from sk_tune._compat import top_k
+from sk_tune._compat import halving_searches
 from sk_tune._declaration import parameters
 from sk_tune._sampler import RandomSampler
 from sk_tune._schedule import (
@@ -34,7 +31,12 @@ from sk_tune._search._asynchronous_rungs import (
 )
 from sk_tune._search._base_search import BaseSearch
 from sk_tune._search._fold_fits import full_name
-from sk_tune._search._rounds import Rounds, best_of_most, refuse_searched
+from sk_tune._search._rounds import (
+    Numbered,
+    Rounds,
+    best_of_most,
+    refuse_searched,
+)
 from sk_tune._search._search_parameters import (
     DispatchParameters,
     DistributionParameters,
@@ -155,6 +157,7 @@ class _Halving(RungParameters, BaseSearch):
 
     # scikit-learn considers the last rung only, which has no score if a search ends early.
     _select_best_index = staticmethod(best_of_most)
+    _level = "iter"
 
     def _check_input_parameters(self, X: Any, y: Any, split_params: Any) -> None:
         self.resource_: str = full_name(self.estimator, self.resource) or self.resource
@@ -165,10 +168,9 @@ class _Halving(RungParameters, BaseSearch):
         self.min_resources_: int = named.min_resources_
         self.max_resources_: int = named.max_resources_
 
-    def _propose(self, rounds: Rounds, callback_ctx: Any) -> None:
+    def _run_search(self, evaluate_candidates: Any, *, callback_ctx: Any = None) -> None:
         candidates: Sequence[Candidate] = list(self._generate_candidate_params())
         refuse_searched(self.resource_, {name for c in candidates for name in c})
-        is_asynchronous = climbs_asynchronously(self, self.resource_)
         schedule = self._halving_schedule(len(candidates))
         self.min_resources_ = schedule.min_resources
         self.n_required_iterations_ = schedule.n_required_iterations
@@ -179,13 +181,15 @@ class _Halving(RungParameters, BaseSearch):
             names = ("min_resources_", "max_resources_", "aggressive_elimination", "factor")
             for name in names:
                 print(f"{name}: {getattr(self, name)}")  # noqa: T201
-        rounds.level = "iter"
-        if self._session.options.resource is not None:
-            # The learning-rate schedule ends with the last rung.
-            self._session.options.max_resources = schedule.rungs[-1].n_resources
         # For searches that warm-start from this one, which may end before any candidate had
         # all resources.
         self._full_resources = schedule.rungs[-1].n_resources
+        self._scheduled = candidates, schedule
+        super()._run_search(evaluate_candidates, callback_ctx=callback_ctx)
+
+    def _propose(self, rounds: Rounds, callback_ctx: Any) -> None:
+        candidates, schedule = self.__dict__.pop("_scheduled")
+        is_asynchronous = climbs_asynchronously(self, self.resource_)
         # Asynchronous rungs have no fixed number of candidates.
         n_rungs = None if is_asynchronous else schedule.n_iterations
         with rounds.task(callback_ctx, "search", n_rungs) as ctx:
@@ -195,10 +199,10 @@ class _Halving(RungParameters, BaseSearch):
                 climb = Climb(bracket, lambda: next(new, None))
                 AsynchronousRungs(self, rounds, [climb], context=ctx).climb()
                 return
-            ladder = rounds.ladder(schedule.rungs)
-            iteration = 0
-            while candidates := rounds.in_time(candidates, ladder, iteration):
-                candidates = self._climb(rounds, candidates, ladder, iteration, ctx)
+            ladder, iteration = rounds.ladder(schedule.rungs), 0
+            entering: Sequence[Numbered] = rounds.numbered(candidates)
+            while entering := rounds.in_time(entering, ladder, iteration):
+                entering = self._climb(rounds, entering, ladder, iteration, ctx)
                 if rounds.is_over:
                     break
                 iteration += 1
@@ -206,11 +210,11 @@ class _Halving(RungParameters, BaseSearch):
     def _climb(
         self,
         rounds: Rounds,
-        candidates: Sequence[Candidate],
+        candidates: Sequence[Numbered],
         ladder: Ladder,
         iteration: int,
         ctx: Any,
-    ) -> Sequence[Candidate]:
+    ) -> Sequence[Numbered]:
         if self.verbose:
             if self._session.line is not None:
                 self._session.line.clear()
@@ -218,13 +222,14 @@ class _Halving(RungParameters, BaseSearch):
             print(f"iter: {iteration}")  # noqa: T201
             print(f"n_candidates: {len(candidates)}")  # noqa: T201
             print(f"n_resources: {ladder.rungs[iteration].n_resources}")  # noqa: T201
-        rounds.evaluate_rung(candidates, ladder, iteration, ctx, "halving-iteration")
-        n_kept = ladder.n_promoted(iteration)
+        name = "halving-iteration"
+        scores = rounds.evaluate_rung(candidates, ladder, iteration, ctx, name)
         if rounds.lost_all:
             return candidates[:1]
-        promoted = list(top_k(rounds.results, n_kept, iteration)) if n_kept else []
         # Candidates without a score are promoted if too few have one, as in scikit-learn.
-        self._session.trainer.keep_only(promoted)
+        order = np.roll(np.argsort(scores), np.count_nonzero(np.isnan(scores)))
+        n_dropped = max(0, len(order) - ladder.n_promoted(iteration))
+        promoted = [candidates[k] for k in order[n_dropped:]]
         # The best is last, as in scikit-learn, but first if the time may end before.
         return promoted if self.time_budget is None else promoted[::-1]
 
@@ -257,7 +262,7 @@ class _Halving(RungParameters, BaseSearch):
 
 @parameters
 class HalvingGridSearchCV(  # type: ignore[misc]
-    GridParameters, _Halving, model_selection.HalvingGridSearchCV
+    GridParameters, _Halving, halving_searches.HalvingGridSearchCV
 ):
     """Successive halving over all combinations of listed values.
 
@@ -304,7 +309,7 @@ class HalvingGridSearchCV(  # type: ignore[misc]
 
 @parameters
 class HalvingRandomSearchCV(  # type: ignore[misc]
-    DistributionParameters, _Halving, model_selection.HalvingRandomSearchCV
+    DistributionParameters, _Halving, halving_searches.HalvingRandomSearchCV
 ):
     """Successive halving over candidates that are drawn at random.
 

@@ -29,6 +29,7 @@ from sk_tune._search._base_search import BaseSearch
 from sk_tune._search._fold_fits import full_name
 from sk_tune._search._outcomes import best_first
 from sk_tune._search._rounds import (
+    Numbered,
     Rounds,
     best_of_most,
     refuse_searched,
@@ -129,6 +130,7 @@ class HyperbandSearchCV(
     ] = "random"
 
     _select_best_index = staticmethod(best_of_most)
+    _level = "n_resources"
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "param_distributions": [Mapping, list, tuple]
     }
@@ -162,7 +164,6 @@ class HyperbandSearchCV(
         )
 
     def _propose(self, rounds: Rounds, callback_ctx: Any) -> None:
-        rounds.level = "n_resources"
         space = space_of(self, may_be_empty=False)
         refuse_searched(self.resource_, space.names)
         is_asynchronous = climbs_asynchronously(self, self.resource_)
@@ -193,7 +194,7 @@ class HyperbandSearchCV(
                     break
                 with self._session.timed("sampling"):
                     n_asked = bracket.rungs[0].n_candidates - len(first)
-                    candidates = [*first, *sampler.ask(n_asked)]
+                    candidates = rounds.numbered([*first, *sampler.ask(n_asked)])
                     first = []
                 self._climb(rounds, bracket, ladder, candidates, sampler, ctx)
                 if rounds.is_over:
@@ -226,7 +227,7 @@ class HyperbandSearchCV(
         rounds: Rounds,
         bracket: Bracket,
         ladder: Ladder,
-        candidates: Sequence[Candidate],
+        candidates: Sequence[Numbered],
         sampler: Sampler,
         ctx: Any,
     ) -> None:
@@ -236,13 +237,13 @@ class HyperbandSearchCV(
                 candidates, ladder, position, ctx, "rung", bracket=bracket.index
             )
             n_resources = ladder.rungs[position].n_resources
-            rounds.tell(sampler.tell, candidates, n_resources)
+            params = [candidate for _, candidate in candidates]
+            rounds.tell(sampler.tell, params, n_resources)
             if rounds.is_over:
                 return
             # Failed candidates are not promoted.
             best = best_first(scores)[: ladder.n_promoted(position)]
             candidates = [candidates[row] for row in best or [0] * rounds.lost_all]
-            self._session.trainer.keep_only(candidates)
             position += 1
 
     def _make_sampler(self, space: Space) -> Sampler:

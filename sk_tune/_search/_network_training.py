@@ -7,123 +7,164 @@ at once in a round or one by one in a stream.
 """
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import joblib
 import numpy as np
 
 from sk_tune._adoption import adoption
-from sk_tune._backend import Job
 from sk_tune._compat import FoldTask
-from sk_tune._engine import Fit, Trained, checkpoint_before, params_fingerprint, train
+from sk_tune._engine import Fit, Trained, checkpoint_before, train
 from sk_tune._estimators import NetworkEstimator
+from sk_tune._input_scale import InputScale
 from sk_tune._search._fold_fits import FitMaker
-from sk_tune._search._outcomes import (
-    SearchOptions,
-    Work,
-    best_epoch,
-    fit_name,
-)
-from sk_tune._space import Candidate
+from sk_tune._search._outcomes import SearchOptions, best_epoch, fit_name
 from sk_tune._training import TimeLimit, TrainingState
 from sk_tune.exceptions import TrainedAloneWarning
 
-Checkpoints = tuple[TrainingState, ...]
-# Tasks, each with its next fit.
-Step = Sequence[tuple[Work, Fit]]
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class FoldRequest:
+    """A candidate on a fold, and the fit of its network; None without a network.
+
+    `n_epochs` is the network's total after the fit, `n_epochs_before` the total of earlier
+    rungs. `is_exact` says that the engine predicts exactly the samples of the task,
+    `solo_reason` why the engine cannot train the network. `inputs` is the scale of its
+    features, for the first fold only.
+    """
+
+    task: FoldTask
+    candidate: int
+    fit: Fit | None = None
+    n_epochs: int = 0
+    n_epochs_before: int = 0
+    is_exact: bool = False
+    solo_reason: str = ""
+    inputs: InputScale | None = None
+
+    @property
+    def key(self) -> tuple[int, int]:
+        """The candidate, and the identity of the fold's training samples."""
+        return self.candidate, id(self.task.train)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FoldTraining:
+    """The training of a request; None before it, without a network and if interrupted.
+
+    The network adopts `state`, which with select_epoch="best" is the state after
+    `best_epoch`, for which `n_epochs_again` epochs were repeated.
+    """
+
+    request: FoldRequest
+    trained: Trained | None = None
+    state: TrainingState | None = None
+    best_epoch: int | None = None
+    n_epochs_again: int = 0
+
+    @property
+    def n_epochs(self) -> int:
+        """Total epochs of the network, fewer than requested if the time was up."""
+        if self.trained is not None and self.trained.is_cut and self.state is not None:
+            return len(self.state.history)
+        return self.request.n_epochs
+
+
+# Fits of one step; None are results after Ctrl-C.
+Results = Sequence[Trained | None]
+Steps = Generator[list[Fit], Results, list[FoldTraining]]
 
 
 class Trainer:
     """Trains networks together and remembers the states that later rungs resume.
 
     `ambient` is joblib's backend and number of workers outside of the search. `maker`
-    extracts the fits of tasks; `best_epochs` are by result row, with select_epoch="best";
-    `is_interrupted` says that training has to stop.
+    extracts the fits of tasks; `is_interrupted` says that training has to stop.
     """
 
     def __init__(self, ambient: tuple[Any, Any], options: SearchOptions) -> None:
         self._ambient = ambient
         self._options = options
         self.maker = FitMaker()
-        self.best_epochs: dict[int, int] = {}
         self.is_interrupted = False
         # By candidate and fold: the latest state with its epochs, and the states at the
         # ends of the rungs.
-        self._states: dict[tuple[Any, Any], tuple[TrainingState, int]] = {}
-        self._ends: dict[Any, Checkpoints] = {}
+        self._states: dict[tuple[int, int], tuple[TrainingState, int]] = {}
+        self._ends: dict[tuple[int, int], tuple[TrainingState, ...]] = {}
         # Keys are identities of the folds' test samples, which `maker` keeps alive.
         self._is_monitor_bad: dict[int, bool] = {}
 
-    def keep_only(self, candidates: Iterable[Candidate]) -> None:
+    def keep_only(self, candidates: Collection[int]) -> None:
         """Drop all networks except candidates that later rungs may resume."""
-        resource = self._options.resource
-        if resource is None:
-            return
-        fingerprints = {params_fingerprint(c, without=resource) for c in candidates}
-        self._states = {k: v for k, v in self._states.items() if k[0] in fingerprints}
-        self._ends = {k: v for k, v in self._ends.items() if k[0] in fingerprints}
+        self._states = {k: v for k, v in self._states.items() if k[0] in candidates}
+        self._ends = {k: v for k, v in self._ends.items() if k[0] in candidates}
 
     def interruptible(self) -> "_Interruptible":
         """Let the first Ctrl-C in a block end the search, which keeps its results."""
         return _Interruptible(self)
 
-    def prepare(self, work: Work) -> None:
-        """Extract the fit of a task's network, if it has a network."""
-        name = fit_name(work.candidate, work.task.fold)
-        fit, work.is_exact, work.solo_reason = self.maker.make(work.task, name)
+    def interrupt(self) -> None:
+        self.is_interrupted = True
+
+    def request(self, task: FoldTask, candidate: int) -> FoldRequest:
+        """Return the request of a task, with the fit of its network, if it has one."""
+        name = fit_name(candidate, task.fold)
+        fit, is_exact, reason = self.maker.make(task, name)
+        request = FoldRequest(task=task, candidate=candidate, solo_reason=reason)
         if fit is None:
-            return
-        if work.task.fold == 0:
-            work.inputs = self.maker.scale_of(fit)
+            return request
         try:
-            work.n_epochs = int(fit.estimator.max_epochs)
+            n_epochs, n_before = int(fit.estimator.max_epochs), 0
         except (TypeError, ValueError, OverflowError):
             # The task itself will raise this error.
-            return
-        work.fit = fit
+            return request
         resource = self._options.resource
-        if resource is None or resource not in work.task.parameters:
-            return
-        # The learning-rate schedule spans a full training.
-        fit.estimator.set_params(max_epochs=self._options.max_resources)
-        fingerprint = params_fingerprint(work.task.parameters, without=resource)
-        work.key = fingerprint, id(work.task.train)
-        state, work.n_epochs_before = self._states.get(work.key, (None, 0))
-        if work.n_epochs_before >= work.n_epochs:
-            state, work.n_epochs_before = None, 0
-        # Plain skorch nets cannot resume a state; they start from scratch.
-        goes_on = state is not None and isinstance(fit.estimator, NetworkEstimator)
-        work.fit = replace(
-            fit,
-            state=state if goes_on else None,
-            n_epochs=work.n_epochs - (work.n_epochs_before if goes_on else 0),
+        if resource is not None and resource in task.parameters:
+            # The learning-rate schedule spans a full training.
+            fit.estimator.set_params(max_epochs=self._options.max_resources)
+            state, n_before = self._states.get(request.key, (None, 0))
+            if n_before >= n_epochs:
+                state, n_before = None, 0
+            # Plain skorch nets cannot resume a state; they start from scratch.
+            if not isinstance(fit.estimator, NetworkEstimator):
+                state = None
+            n_new = n_epochs - (0 if state is None else n_before)
+            fit = replace(fit, state=state, n_epochs=n_new)
+        return replace(
+            request,
+            fit=fit,
+            n_epochs=n_epochs,
+            n_epochs_before=n_before,
+            is_exact=is_exact,
+            inputs=self.maker.scale_of(fit) if task.fold == 0 else None,
         )
 
-    def evaluated(self, work: Work, job: Job, task: FoldTask, row: int) -> Work:
-        """Return a task that was trained in advance, with the job that evaluates it."""
-        best = self.best_epochs.pop(work.row, None)
-        if best is not None:
-            self.best_epochs[row] = best
-        return replace(work, job=job, task=task, row=row)
-
-    def train(self, works: Sequence[Work], limit: Callable[[], TimeLimit | None]) -> None:
-        """Train the networks of tasks; Ctrl-C keeps finished trainings."""
-        for step in self.steps(works):
+    def train(
+        self, requests: Sequence[FoldRequest], limit: Callable[[], TimeLimit | None]
+    ) -> list[FoldTraining]:
+        """Train the networks of requests; Ctrl-C keeps finished trainings."""
+        steps, results = self.steps(requests), None
+        while True:
+            try:
+                # A generator takes None first.
+                fits = steps.send(results)  # type: ignore[arg-type]
+            except StopIteration as end:
+                trainings: list[FoldTraining] = end.value
+                return trainings
             done: dict[int, Trained] = {}
             with self.interruptible(), self.outside():
                 train(
-                    [fit for _, fit in step],
+                    fits,
                     n_jobs=self._options.n_jobs,
                     progress=self._options.progress,
                     trained=done.update,
                     store=self._options.store,
                     limit=limit(),
                 )
-            for position, (work, _) in enumerate(step):
-                work.trained = done.get(position)
+            results = [done.get(position) for position in range(len(fits))]
 
     @contextmanager
     def outside(self) -> Iterator[None]:
@@ -138,130 +179,132 @@ class Trainer:
             warnings.simplefilter("ignore", TrainedAloneWarning)
             yield
 
-    def steps(self, works: Sequence[Work]) -> Iterator[Step]:
-        """Yield pairs of work and fit to train, until the tasks need no more training.
-
-        When the next step is requested, the works of the last step have their `trained`,
-        or None after Ctrl-C; in the end they have states.
-        """
-        if not works:
-            return
+    def steps(self, requests: Sequence[FoldRequest]) -> Steps:
+        """Yield the fits of each step, receive their results, and return the trainings."""
+        networks = [request for request in requests if request.fit is not None]
+        fits = [request.fit for request in networks if request.fit is not None]
+        if not fits:
+            return [FoldTraining(request) for request in requests]
         wants_best = self._options.select_epoch == "best"
-        requests = [(work, work.fit) for work in works if work.fit is not None]
         if wants_best:
-            requests = [
-                (work, replace(fit, keeps_checkpoints=True)) for work, fit in requests
-            ]
-        yield requests
-        yield from self._without_monitor(works)
-        for work in works:
-            work.state = None if work.trained is None else work.trained.state
-            if work.key is None:
-                continue
-            if work.n_epochs >= self._options.max_resources:
-                # The last rung leaves no state to resume.
-                self._states.pop(work.key, None)
-            elif work.state is not None:
-                self._states[work.key] = (work.state, work.n_epochs)
-                # Plain skorch nets start each rung from scratch, and so do callbacks: their
-                # checkpoints differ from an uninterrupted training's.
-                estimator = None if work.fit is None else work.fit.estimator
-                is_of_one_go = (
-                    isinstance(estimator, NetworkEstimator) and not estimator.callbacks
-                )
-                if wants_best and is_of_one_go:
-                    ends = self._ends.get(work.key, ())
-                    self._ends[work.key] = (*ends, work.state)
+            fits = [replace(fit, keeps_checkpoints=True) for fit in fits]
+        results = yield fits
+        results = yield from self._without_monitor(networks, results)
+        trainings = [
+            FoldTraining(request, trained, None if trained is None else trained.state)
+            for request, trained in zip(networks, results, strict=True)
+        ]
+        for training in trainings:
+            self._remember(training)
         if wants_best and not self.is_interrupted:
-            yield from self._back_to_best(works)
+            trainings = yield from self._back_to_best(trainings)
+        by_network = iter(trainings)
+        return [
+            FoldTraining(request) if request.fit is None else next(by_network)
+            for request in requests
+        ]
 
-    def _without_monitor(self, works: Sequence[Work]) -> Iterator[Step]:
+    def _remember(self, training: FoldTraining) -> None:
+        """Keep the state of a network that a later rung may resume."""
+        request, state, options = training.request, training.state, self._options
+        if options.resource not in request.task.parameters:
+            return
+        if request.n_epochs >= options.max_resources:
+            # The last rung leaves no state to resume.
+            self._states.pop(request.key, None)
+        elif state is not None and request.fit is not None:
+            self._states[request.key] = (state, request.n_epochs)
+            # Plain skorch nets start each rung from scratch, and so do callbacks: their
+            # checkpoints differ from an uninterrupted training's.
+            network = request.fit.estimator
+            if isinstance(network, NetworkEstimator) and not network.callbacks:
+                self._ends[request.key] = (*self._ends.get(request.key, ()), state)
+
+    def _without_monitor(
+        self, networks: Sequence[FoldRequest], results: Results
+    ) -> Generator[list[Fit], Results, Results]:
         """Train fits again that failed only because the network cannot predict the monitor.
 
         One fit per fold tests this, for the whole search.
         """
-        failed: dict[int, list[Work]] = {}
-        for work in works:
-            if work.fit is None or work.fit.monitor is None or work.trained is None:
+        results = list(results)
+        failed: dict[int, list[int]] = {}
+        for n, (request, trained) in enumerate(zip(networks, results, strict=True)):
+            if trained is None or request.fit is None or request.fit.monitor is None:
                 continue
             # A fit that killed its worker could kill this process.
-            if work.trained.status == "failed" and not work.trained.is_lost:
-                failed.setdefault(id(work.task.test), []).append(work)
-        for fold, failed_works in failed.items():
-            if self.is_interrupted:
-                return
-            first, *remaining = failed_works
-            if fold not in self._is_monitor_bad:
-                yield _blind([first])
-                trained = first.trained
-                self._is_monitor_bad[fold] = bool(trained and trained.state is not None)
-            else:
-                remaining = failed_works
-            if remaining and self._is_monitor_bad[fold]:
-                yield _blind(remaining)
+            if trained.status == "failed" and not trained.is_lost:
+                failed.setdefault(id(request.task.test), []).append(n)
+        for fold, positions in failed.items():
+            is_known = fold in self._is_monitor_bad
+            for part in [positions] if is_known else [positions[:1], positions[1:]]:
+                if self.is_interrupted or not part:
+                    break
+                if not self._is_monitor_bad.get(fold, True):
+                    break
+                fits = [fit for n in part if (fit := networks[n].fit) is not None]
+                again = yield [replace(fit, monitor=None) for fit in fits]
+                for n, trained in zip(part, again, strict=True):
+                    results[n] = trained
+                first = again[0]
+                is_bad = first is not None and first.state is not None
+                self._is_monitor_bad.setdefault(fold, is_bad)
+        return results
 
-    def _back_to_best(self, works: Sequence[Work]) -> Iterator[Step]:
+    def _back_to_best(self, trainings: Sequence[FoldTraining]) -> Steps:
         """Train the networks of each candidate to the best epoch of its mean curve."""
-        again = self._to_best(works)
-        if not again:
-            return
-        full = [work.trained for work, _ in again]
-        yield again
-        for (work, fit), long in zip(again, full, strict=True):
-            short = work.trained
-            work.state = None if short is None else short.state
-            if short is None or long is None or short.state is None:
+        best_epochs = self._best_epochs(trainings)
+        at_best: list[FoldTraining] = []
+        again: dict[int, Fit] = {}
+        for position, training in enumerate(trainings):
+            request, trained, state = training.request, training.trained, training.state
+            if trained is None:
+                at_best.append(training)
                 continue
-            if not short.is_loaded:
-                n_before = 0 if fit.checkpoint is None else len(fit.checkpoint.history)
-                work.n_epochs_again = len(short.train_loss) - n_before
-            # Curves cover the whole training, predictions come from its best epoch.
-            seconds = long.seconds + short.seconds
-            work.trained = replace(long, predictions=short.predictions, seconds=seconds)
-
-    def _to_best(self, works: Sequence[Work]) -> list[tuple[Work, Fit]]:
-        """Return fits to the best epochs, and determine these for new candidates."""
-        checkpoints: dict[int, Checkpoints] = {}
-        by_row: dict[int, list[tuple[Work, TrainingState]]] = {}
-        for work in works:
-            if work.trained is not None:
-                ends = self._ends.get(work.key, ())
-                checkpoints[id(work)] = (*ends, *work.trained.checkpoints)
-                work.trained = replace(work.trained, checkpoints=())
-            if work.state is not None:
-                by_row.setdefault(work.row, []).append((work, work.state))
-        # The curve that decides, with a sign that makes greater better.
-        sign, name = 1, "monitor_score"
-        if self._options.prefers_loss:
-            sign, name = -1, "monitor_loss"
-        again: list[tuple[Work, Fit]] = []
-        for row, pairs in by_row.items():
-            curves = [sign * state.curve(name) for _, state in pairs]
-            # Curves of unequal length are lines of one array, padded with NaN.
-            rows = np.full((len(curves), max(map(len, curves))), np.nan)
-            for line, curve in zip(rows, curves, strict=True):
-                line[: len(curve)] = curve
-            n_epochs = best_epoch(rows)
-            if n_epochs is None:
-                # Without scores of held-out samples there is no best epoch.
+            n_epochs = best_epochs.get(request.candidate)
+            saved = (*self._ends.get(request.key, ()), *trained.checkpoints)
+            trained = replace(trained, checkpoints=())
+            at_best.append(replace(training, trained=trained, best_epoch=n_epochs))
+            if request.fit is None or state is None or n_epochs is None:
                 continue
-            self.best_epochs[row] = n_epochs
-            for (work, state), curve in zip(pairs, curves, strict=True):
-                if work.fit is None or len(curve) <= n_epochs:
-                    continue
+            if len(state.history) > n_epochs:
                 # A rung that started from scratch may have drawn another seed.
-                saved = checkpoints.get(id(work), ())
                 saved = tuple(each for each in saved if each.seed == state.seed)
-                fit = replace(
-                    work.fit,
+                again[position] = replace(
+                    request.fit,
                     # The initial state, so that the store's key ignores checkpoints.
                     state=None,
                     seed=state.seed,
                     n_epochs=n_epochs,
                     checkpoint=checkpoint_before(saved, n_epochs),
                 )
-                again.append((work, fit))
-        return again
+        if again:
+            results = yield list(again.values())
+            for (position, fit), short in zip(again.items(), results, strict=True):
+                at_best[position] = _at_best_epoch(at_best[position], fit, short)
+        return at_best
+
+    def _best_epochs(self, trainings: Sequence[FoldTraining]) -> dict[int, int]:
+        """Return the best epoch of each candidate with scores of held-out samples."""
+        # The curve that decides, with a sign that makes greater better.
+        sign, name = (
+            (-1, "monitor_loss") if self._options.prefers_loss else (1, "monitor_score")
+        )
+        curves: dict[int, list[Any]] = {}
+        for training in trainings:
+            if training.state is not None:
+                curve = sign * training.state.curve(name)
+                curves.setdefault(training.request.candidate, []).append(curve)
+        best_epochs = {}
+        for candidate, of_folds in curves.items():
+            # Curves of unequal length are lines of one array, padded with NaN.
+            rows = np.full((len(of_folds), max(map(len, of_folds))), np.nan)
+            for line, curve in zip(rows, of_folds, strict=True):
+                line[: len(curve)] = curve
+            n_epochs = best_epoch(rows)
+            if n_epochs is not None:
+                best_epochs[candidate] = n_epochs
+        return best_epochs
 
 
 class _Interruptible:
@@ -273,12 +316,25 @@ class _Interruptible:
         pass
 
     def __exit__(self, _: object, error: BaseException | None, *__: object) -> bool:
-        is_interrupt = isinstance(error, KeyboardInterrupt)
-        is_first = is_interrupt and not self._trainer.is_interrupted
-        self._trainer.is_interrupted |= is_first
+        is_first = isinstance(error, KeyboardInterrupt) and not self._trainer.is_interrupted
+        if is_first:
+            self._trainer.interrupt()
         return is_first
 
 
-def _blind(works: Sequence[Work]) -> list[tuple[Work, Fit]]:
-    fits = [(work, work.fit) for work in works if work.fit is not None]
-    return [(work, replace(fit, monitor=None)) for work, fit in fits]
+def _at_best_epoch(training: FoldTraining, fit: Fit, short: Trained | None) -> FoldTraining:
+    """Return a training with the state and the predictions after its best epoch.
+
+    Its curves cover all epochs.
+    """
+    long = training.trained
+    if long is None or short is None or short.state is None:
+        return replace(training, trained=short, state=None)
+    n_before = 0 if fit.checkpoint is None else len(fit.checkpoint.history)
+    seconds = long.seconds + short.seconds
+    return replace(
+        training,
+        trained=replace(long, predictions=short.predictions, seconds=seconds),
+        state=short.state,
+        n_epochs_again=0 if short.is_loaded else len(short.train_loss) - n_before,
+    )

@@ -12,9 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 from sklearn.base import is_classifier
 
-from sk_tune._backend import Job
-from sk_tune._compat import FoldTask
-from sk_tune._engine import Fit, Progress, Trained, params_fingerprint
+from sk_tune._engine import Progress
 from sk_tune._input_scale import InputScale
 from sk_tune._scores import (
     Ledger,
@@ -24,7 +22,6 @@ from sk_tune._scores import (
     scorer_metric,
 )
 from sk_tune._search_record import NOT_TRAINED, UNSCORED, deciding_scorer
-from sk_tune._training import TrainingState
 
 Array = npt.NDArray[Any]
 
@@ -54,7 +51,7 @@ class FoldOutcome:
 
     Curves have a value for each epoch and are empty without a network. The fit trained
     `n_epochs` epochs; an earlier rung trained `n_resumed`; `n_loaded` came from the store;
-    `n_again` were repeated to reach the best epoch. `n_granted` is the total granted up to
+    `n_again` were repeated to reach `best_epoch`. `n_granted` is the total granted up to
     this rung, `n_granted_before` up to the previous one. `seconds` is the time of training
     in one thread, by `engine` ("fleet", "alone", or "" for the estimator's own fit).
     `solo_reason` explains why no fleet trained it. `reason` explains a missing score.
@@ -70,6 +67,7 @@ class FoldOutcome:
     n_resumed: int = 0
     n_loaded: int = 0
     n_again: int = 0
+    best_epoch: int | None = None
     n_granted: int = 0
     n_granted_before: int = 0
     seconds: float = 0.0
@@ -166,7 +164,7 @@ def _aligned(held: HeldOut | None, classes: Array | None) -> Array | None:
     return values
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SearchOptions:
     """How a search evaluates its candidates.
 
@@ -193,63 +191,9 @@ class SearchOptions:
     store: str | os.PathLike[str] | None = None
 
 
-@dataclass(slots=True, eq=False)
-class Work:
-    """A task of a search on its way from joblib to its result.
-
-    `row` is the result row of `candidate`; `fit` is None without a network. `key` is equal
-    for the fits of a candidate in all rungs (first part) and on one fold (second part),
-    None without rungs. `n_epochs` is the network's total afterwards, `n_epochs_before` the
-    total of earlier rungs, `n_epochs_again` the epochs repeated to reach the best epoch.
-    The network adopts `state`, which with select_epoch="best" belongs to another epoch than
-    `trained`. `is_exact` says that the engine predicts exactly the samples of the task.
-    `solo_reason` explains why the engine cannot train the network.
-    """
-
-    job: Job
-    task: FoldTask
-    row: int
-    candidate: int
-    fit: Fit | None = None
-    key: tuple[Any, Any] | None = None
-    n_epochs: int = 0
-    n_epochs_before: int = 0
-    n_epochs_again: int = 0
-    trained: Trained | None = None
-    state: TrainingState | None = None
-    outcome: FoldOutcome | None = None
-    model: Any = None
-    is_exact: bool = False
-    is_ahead: bool = False
-    solo_reason: str = ""
-    inputs: InputScale | None = None
-
-
 def fit_name(candidate: int, fold: int) -> str:
     """Return the name of a fit in the engine's messages, without a colon."""
     return f"candidate {candidate}, fold {fold}"
-
-
-class CandidateNumbers:
-    """Numbers candidates from 0; a promoted candidate has its number in every rung.
-
-    `resource` is the parameter that is the resource, if any.
-    """
-
-    def __init__(self, resource: str | None) -> None:
-        self._resource = resource
-        self._next = 0
-        # Numbers on a rung by bracket, rung and candidate; several may be equal.
-        self._on_rung: dict[Any, list[int]] = {}
-
-    def of(self, params: Mapping[str, Any], rung: int = 0, bracket: int = 0) -> int:
-        """Return the number of a candidate that enters a rung."""
-        fingerprint = params_fingerprint(params, without=self._resource)
-        promoted = self._on_rung.get((bracket, rung - 1, fingerprint))
-        number = promoted.pop(0) if promoted else self._next
-        self._next = max(self._next, number + 1)
-        self._on_rung.setdefault((bracket, rung, fingerprint), []).append(number)
-        return number
 
 
 _CURVES = ("train_loss", "valid_loss", "valid_score")
@@ -303,46 +247,6 @@ def learning_curves(
         if name in results:
             table[name] = np.asarray(results[name], dtype=np.int64)[result_row]
     return pd.DataFrame(table)
-
-
-def trained_outcome(
-    work: Work, trained: Trained, error: str | None, classes: Any, unscored: str
-) -> FoldOutcome:
-    """Return the outcome of a task that was trained by the engine.
-
-    `error` is the error of its fit, `unscored` the reason why its predictions have no
-    score; `classes` are the classes of its columns of probabilities.
-    """
-    held_out, values = None, trained.predictions
-    if values is not None:
-        has_columns = isinstance(classes, np.ndarray) and values.shape[1:] == classes.shape
-        held_out = HeldOut(
-            rows=positions(work.task.test),
-            values=values,
-            classes=classes if has_columns else None,
-            is_of_predict=not is_classifier(work.task.estimator),
-        )
-    state = None if work.fit is None else work.fit.state
-    n_before = 0 if state is None else len(state.history)
-    n_epochs = max(0, len(trained.train_loss) - n_before)
-    return FoldOutcome(
-        train_loss=trained.train_loss,
-        valid_loss=trained.monitor_loss,
-        valid_score=trained.monitor_score,
-        held=held_out if error is None else None,
-        n_epochs=0 if trained.is_loaded else n_epochs,
-        n_resumed=n_before,
-        n_loaded=n_epochs if trained.is_loaded else 0,
-        n_again=work.n_epochs_again,
-        n_granted=work.n_epochs,
-        n_granted_before=work.n_epochs_before,
-        seconds=trained.seconds,
-        engine=trained.engine,
-        solo_reason=trained.solo_reason,
-        reason="" if error is None else trained.message or str(error),
-        unscored=unscored,
-        inputs=work.inputs,
-    )
 
 
 def guiding_scores(results: Mapping[str, Any], refit: Any) -> npt.NDArray[np.float64]:

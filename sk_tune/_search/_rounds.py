@@ -8,11 +8,11 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import sklearn
 from sklearn.base import clone
 from sklearn.utils import indexable
 
@@ -21,10 +21,9 @@ from sk_tune._declaration import name_hint
 from sk_tune._estimators import NetworkEstimator, resolve_device
 from sk_tune._schedule import Rung
 from sk_tune._search._fold_fits import name_in_network, network_of
+from sk_tune._search._network_training import FoldTraining
 from sk_tune._search._outcomes import (
-    CandidateNumbers,
     FoldOutcome,
-    Work,
     best_first,
     guiding_scores,
     n_whole_rows,
@@ -32,16 +31,10 @@ from sk_tune._search._outcomes import (
 from sk_tune._search._search_plan import FixedFolds
 from sk_tune._search._search_session import SearchSession
 from sk_tune._search._shaped_rungs import Ladder, was_left_out
-from sk_tune._search_record import (
-    NOT_TRAINED,
-    granted_resource,
-    grants_epochs,
-    resources_text,
-)
+from sk_tune._search_record import granted_resource, grants_epochs, resources_text
 from sk_tune._space import Candidate
 from sk_tune._text import nearest
-from sk_tune._warnings import warn_user
-from sk_tune.exceptions import ReleaseWarning, SpaceError
+from sk_tune.exceptions import SpaceError
 
 _N_NEAR = 3  # Names that a message offers.
 
@@ -125,12 +118,14 @@ def best_of_most(refit: Any, refit_metric: str, results: Mapping[str, Any]) -> i
     return rows[0] if rows else int(np.argmax(level))
 
 
+Numbered = tuple[int, Candidate]
+
+
 class Rounds:
     """Evaluates candidates in calls of scikit-learn's ``evaluate_candidates``.
 
     `folds` is the search's splitter with fixed folds; `results` are ``cv_results_`` so far.
-    A strategy with rungs sets `level` to the column in which the best candidate has the
-    largest value.
+    `n_epochs_left_out` counts the epochs that unfinished candidates lack.
     """
 
     def __init__(
@@ -141,11 +136,10 @@ class Rounds:
         self._session: SearchSession = search._session
         self._budget = self._session.time
         self.folds = FixedFolds(search._checked_cv_orig)
-        self.numbers = CandidateNumbers(granted_resource(search))
-        self.level: str | None = None
-        self._first_of_call = 0
+        self._first_of_call = self._n_numbered = 0
         self.results: Mapping[str, Any] = {}
         self.was_stopped = False
+        self.n_epochs_left_out = 0
         # Whether the time budget left out all candidates of the latest rung.
         self.lost_all = False
 
@@ -163,6 +157,17 @@ class Rounds:
         return (
             self.was_stopped or self._session.trainer.is_interrupted or self._budget.is_late
         )
+
+    def stop(self) -> None:
+        """End the search after the present candidates."""
+        self.was_stopped = True
+
+    def numbered(self, candidates: Iterable[Candidate]) -> list[Numbered]:
+        """Return new candidates with numbers, which they have in all of their rungs."""
+        first = self._n_numbered
+        pairs = list(enumerate(candidates, first))
+        self._n_numbered += len(pairs)
+        return pairs
 
     @contextmanager
     def task(
@@ -191,21 +196,22 @@ class Rounds:
     def ladder(self, rungs: Sequence[Rung]) -> Ladder:
         """Return the rungs of a bracket for `evaluate_rung`."""
         of_epochs = self._session.options.resource is not None
-        is_network = network_of(self._search.estimator) is not None
+        continues = of_epochs and self._search._goes_on_in_rungs()
         return Ladder(
             rungs,
             self._search._n_promoted,
             self._budget,
-            goes_on=of_epochs and self._search._goes_on_in_rungs(),
-            can_cut=of_epochs and self._search._goes_on_in_rungs(),
+            goes_on=continues,
+            can_cut=continues,
             can_lower=not self.n_full(rungs[-1].n_resources),
-            refit_grows=of_epochs or not is_network,
+            refit_grows=of_epochs or network_of(self._search.estimator) is None,
         )
 
     def can_start(self, ladder: Ladder) -> bool:
         """Return whether there is time to start another bracket and to finish it."""
         self.was_stopped = not ladder.can_start()
-        self._budget.is_shortened |= self.was_stopped
+        if self.was_stopped:
+            self._budget.shorten()
         return not self.was_stopped
 
     def n_full(self, n_resources: int) -> int:
@@ -217,18 +223,22 @@ class Rounds:
         return len(set(rows.tolist()).difference(self._budget.cut_epochs))
 
     def in_time(
-        self, candidates: Sequence[Candidate], ladder: Ladder, position: int
-    ) -> Sequence[Candidate]:
+        self, candidates: Sequence[Numbered], ladder: Ladder, position: int
+    ) -> Sequence[Numbered]:
         """Return the first promoted candidates that have time for a rung."""
         n = ladder.begin(position, len(candidates)) if candidates else 0
         if position and n < len(candidates):
             n_epochs = self.n_epochs_left([], ladder.rungs[position - 1].n_resources)
-            self._session.n_epochs_left_out += (len(candidates) - n) * n_epochs
+            self.leave_out((len(candidates) - n) * n_epochs)
         return candidates[:n]
+
+    def leave_out(self, n_epochs: int) -> None:
+        """Count epochs that unfinished candidates lack."""
+        self.n_epochs_left_out += n_epochs
 
     def evaluate_rung(
         self,
-        candidates: Sequence[Candidate],
+        candidates: Sequence[Numbered],
         ladder: Ladder,
         position: int,
         context: Any,
@@ -243,7 +253,8 @@ class Rounds:
         search = self._search
         resource: Any = granted_resource(search)
         n_resources = int(ladder.rungs[position].n_resources)
-        n_before = self.n_candidates
+        n_before, n = self.n_candidates, len(candidates)
+        self._session.trainer.keep_only({number for number, _ in candidates})
         splitter = self.folds
         if resource == "n_samples":
             splitter = SubsampledSplits(
@@ -253,31 +264,27 @@ class Rounds:
                 random_state=search.random_state,
             )
         else:
-            candidates = [{**params, resource: n_resources} for params in candidates]
+            granted = {resource: n_resources}
+            candidates = [(k, {**params, **granted}) for k, params in candidates]
         columns |= {"iter": position, "n_resources": n_resources}
-        n_tasks = len(candidates) * search.n_splits_
-        self._budget.finishing_from = self._finishing_from(ladder, position, candidates)
-        with self.task(context, name, n_tasks, is_sequential=False) as rung_context:
-            self.evaluate(
+        # The best candidate gets the rest of the time for the last rung.
+        is_last = position == len(ladder.rungs) - 1
+        is_best = ladder.is_needed and position > 0 and is_last and n == 1
+        n_epochs_before = ladder.rungs[position - 1].n_resources if is_best else None
+        with (
+            self._budget.finishing(n_epochs_before),
+            self.task(context, name, n * search.n_splits_, is_sequential=False) as rung,
+        ):
+            self._evaluate_parts(
                 candidates,
                 splitter,
-                more_results={n: [value] * len(candidates) for n, value in columns.items()},
-                callback_ctx=rung_context,
-                ladder=ladder,
-                position=position,
+                {column: [value] * n for column, value in columns.items()},
+                rung,
+                ladder,
+                position,
             )
-        self._budget.finishing_from, self._budget.seconds_reserved = None, 0.0
-        self._end_rung(ladder, position, n_before, len(candidates))
+        self._end_rung(ladder, position, n_before, n)
         return self.scores[n_before:]
-
-    def _finishing_from(
-        self, ladder: Ladder, position: int, candidates: Sequence[Candidate]
-    ) -> int | None:
-        """Return the epochs of the best candidate if it gets the rest of the time."""
-        is_last = position == len(ladder.rungs) - 1
-        if not (ladder.is_needed and position and is_last and len(candidates) == 1):
-            return None
-        return ladder.rungs[position - 1].n_resources
 
     def _end_rung(
         self, ladder: Ladder, position: int, n_before: int, n_candidates: int
@@ -288,9 +295,10 @@ class Rounds:
         done = [row for row in rows if not was_left_out(outcomes[row])]
         is_last = position == len(ladder.rungs) - 1
         self.lost_all = not done and position > 0 and not is_last and budget.is_late
-        if budget.is_late and not is_last and not budget.cut_epochs:
+        is_rung_late = budget.is_late and not is_last and not budget.cut_epochs
+        if is_rung_late and (done or self.lost_all):
             # The time of this rung is up, but the best candidate may continue.
-            budget.is_late = not (done or self.lost_all)
+            budget.give_rung_up()
         ladder.end(position, len(done), n_candidates)
         n_resources_before = ladder.rungs[position - 1].n_resources if position else 0
         left_out = [row for row in rows if row not in done][self.lost_all :]
@@ -299,13 +307,11 @@ class Rounds:
         elif self.is_over:
             best = best_first(self.scores[n_before:])[: ladder.n_promoted(position)]
             left_out += [n_before + row for row in best]
-        n_epochs = sum(
-            self.n_epochs_left(outcomes[row], n_resources_before) for row in left_out
-        )
+        for row in left_out:
+            self.leave_out(self.n_epochs_left(outcomes[row], n_resources_before))
         if n_resources_before:
             n_missing = n_candidates - len(rows)
-            n_epochs += n_missing * self.n_epochs_left([], n_resources_before)
-        self._session.n_epochs_left_out += n_epochs
+            self.leave_out(n_missing * self.n_epochs_left([], n_resources_before))
 
     def n_epochs_left(self, folds: Sequence[FoldOutcome], before: int) -> int:
         """Return the epochs that a candidate lacks on all folds; 0 if it has none."""
@@ -322,54 +328,68 @@ class Rounds:
         cv: Any = None,
         more_results: Mapping[str, Sequence[Any]] | None = None,
         callback_ctx: Any = None,
-        ladder: Ladder | None = None,
-        position: int = 0,
     ) -> Mapping[str, Any]:
         """Evaluate candidates unless the time is up, and return all results so far.
 
-        The folds of another splitter `cv` are drawn once for these candidates.
-        `more_results` are further columns of ``cv_results_`` with a value per candidate;
-        the candidates belong to a rung if there is a `ladder`.
+        The parameters are scikit-learn's; the folds of another splitter `cv` are drawn
+        once for these candidates.
         """
-        search, candidates = self._search, list(candidate_params)
-        _check_names(search.estimator, candidates)
-        network = network_of(search.estimator)
-        device = name_in_network(search.estimator, "device")
-        if self._session.stays_here and isinstance(network, NetworkEstimator) and device:
-            # A candidate may set another device or another network.
-            device_names = {device, device.rpartition("__")[0], "steps"}
-            if not any(device_names.intersection(params) for params in candidates):
-                resolve_device(network)
+        numbered = self.numbered(candidate_params)
+        self._evaluate_parts(numbered, cv, more_results or {}, callback_ctx)
+        return self.results
+
+    def _evaluate_parts(
+        self,
+        candidates: Sequence[Numbered],
+        cv: Any,
+        more_results: Mapping[str, Sequence[Any]],
+        callback_ctx: Any,
+        ladder: Ladder | None = None,
+        position: int = 0,
+    ) -> None:
+        """Evaluate candidates, of a rung if there is a `ladder`, in parts if time is short.
+
+        `more_results` are further columns of ``cv_results_`` with a value per candidate.
+        """
+        search, budget = self._search, self._budget
+        self._check([params for _, params in candidates])
         self._first_of_call = self.n_candidates
         folds = self.folds if cv is None or cv is self.folds else FixedFolds(cv)
         for part in self._parts(len(candidates), ladder, position):
-            part_candidates = candidates[part]
-            more = {n: list(v)[part] for n, v in (more_results or {}).items()}
-            n_before, units = (
-                self.n_candidates,
-                1 if ladder is None else ladder.units()[position],
-            )
-            began = time.monotonic() - self._budget.seconds_measuring
+            more = {n: list(v)[part] for n, v in more_results.items()}
+            n_before = self.n_candidates
+            units = 1 if ladder is None else ladder.units()[position]
+            began = time.monotonic() - budget.seconds_measuring
             with ExitStack() as stack:
                 context = callback_ctx
-                if context is not None and self._budget.is_limited:
+                if context is not None and budget.is_limited:
                     # Each part of a divided call is a task of callbacks.
-                    n_tasks = len(part_candidates) * search.n_splits_
+                    n_tasks = (part.stop - part.start) * search.n_splits_
                     task_id = None if context.sequential_subtasks else part.start
                     context = stack.enter_context(
                         self.task(
                             context, "part", n_tasks, is_sequential=False, task_id=task_id
                         )
                     )
-                self._evaluate(part_candidates, folds, more, context)
-            seconds = time.monotonic() - self._budget.seconds_measuring - began
+                self._evaluate(candidates[part], folds, more, context)
+            seconds = time.monotonic() - budget.seconds_measuring - began
             outcomes = self._session.outcomes[n_before : self.n_candidates]
-            is_whole = not (self._budget.cut_epochs or any(map(was_left_out, outcomes)))
+            is_whole = not (budget.cut_epochs or any(map(was_left_out, outcomes)))
             if outcomes and is_whole:
-                self._budget.times.note(units, seconds, outcomes)
+                budget.times.note(units, seconds, outcomes)
             if self.is_over:
                 break
-        return self.results
+
+    def _check(self, candidates: Sequence[Candidate]) -> None:
+        """Refuse unknown parameters, and a device that this machine lacks."""
+        estimator = self._search.estimator
+        _check_names(estimator, candidates)
+        network, device = network_of(estimator), name_in_network(estimator, "device")
+        if self._session.stays_here and isinstance(network, NetworkEstimator) and device:
+            # A candidate may set another device or another network.
+            device_names = {device, device.rpartition("__")[0], "steps"}
+            if not any(device_names.intersection(params) for params in candidates):
+                resolve_device(network)
 
     def tasks(self, candidate: Candidate) -> list[FoldTask]:
         """Return the tasks of a candidate's folds, equal to scikit-learn's tasks."""
@@ -400,35 +420,31 @@ class Rounds:
     @cached_property
     def _data(self) -> tuple[Any, Any, Any]:
         """X, y and the routed parameters of ``fit``, as scikit-learn prepares them."""
-        X, y, params = self._session.data
-        X, y = indexable(X, y)
-        params = method_params(X, params=params)
+        call = self._session.call
+        X, y = indexable(call.X, call.y)
+        params = method_params(X, params=call.params)
         return X, y, self._search._get_routed_params_for_fit(params)
 
     def add(
         self,
-        candidates: Sequence[Candidate],
-        works: Sequence[Sequence[Work]],
+        candidates: Sequence[Numbered],
+        trainings: Sequence[Sequence[FoldTraining]],
         more_results: Mapping[str, Sequence[Any]],
         callback_ctx: Any,
     ) -> list[float]:
         """Evaluate trained candidates, even after the end of the time; return scores.
 
-        `works` are their folds, `more_results` further columns of ``cv_results_``.
+        `trainings` are by fold, `more_results` further columns of ``cv_results_``.
         """
-        self._session.ahead = {
-            (k, work.task.fold): work
-            for k, of_candidate in enumerate(works)
-            for work in of_candidate
+        ahead = {
+            (k, training.request.task.fold): training
+            for k, folds in enumerate(trainings)
+            for training in folds
         }
-        try:
-            with warnings.catch_warnings():
-                # One warning at the end of the search counts all failures.
-                warnings.filterwarnings("ignore", "One or more of the .* non-finite")
-                numbers = [of_candidate[0].candidate for of_candidate in works]
-                self._evaluate(candidates, self.folds, more_results, callback_ctx, numbers)
-        finally:
-            self._session.ahead = {}
+        with warnings.catch_warnings():
+            # One warning at the end of the search counts all failures.
+            warnings.filterwarnings("ignore", "One or more of the .* non-finite")
+            self._evaluate(candidates, self.folds, more_results, callback_ctx, ahead)
         return [float(score) for score in self.scores[-len(candidates) :]]
 
     def tell(
@@ -440,45 +456,28 @@ class Rounds:
         """
         scores = self.scores[self._first_of_call :]
         outcomes = self._session.outcomes[self._first_of_call :]
-        reported = [
-            k
-            for k in range(len(scores))
-            if not any(outcome.reason in NOT_TRAINED for outcome in outcomes[k])
-        ]
+        reported = [k for k in range(len(scores)) if not was_left_out(outcomes[k])]
         with self._session.timed("sampling"):
             tell([candidates[k] for k in reported], scores[reported], *given)
 
     def _evaluate(
         self,
-        candidates: Sequence[Candidate],
+        candidates: Sequence[Numbered],
         folds: Any,
         more: Mapping[str, Any],
         context: Any,
-        numbers: Sequence[int] | None = None,
+        ahead: Mapping[tuple[int, int], FoldTraining] = MappingProxyType({}),
     ) -> None:
-        zeros = [0] * len(candidates)
-        rungs, brackets = more.get("iter", zeros), more.get("bracket", zeros)
-        if numbers is None:
-            numbers = list(map(self.numbers.of, candidates, rungs, brackets))
-        n_new = sum(rung == 0 for rung in rungs)
-        self._session.begin_round(numbers, n_new)
-        with self._session.quiet:
+        session, n_splits = self._session, self._search.n_splits_
+        numbers, params = zip(*candidates, strict=True) if candidates else ((), ())
+        n_new = sum(rung == 0 for rung in more.get("iter", [0] * len(candidates)))
+        with session.round(numbers, n_new, ahead):
             self.results = self._evaluate_candidates(
-                candidates, cv=folds, more_results=more or None, callback_ctx=context
+                params, cv=folds, more_results=more or None, callback_ctx=context
             )
-        outcomes, n_splits = self._session.outcomes, self._search.n_splits_
-        n_unknown = self.n_candidates - len(outcomes)
-        # joblib has already run tasks of an unknown form.
-        if n_unknown > 0 and not outcomes:
-            warn_user(
-                "This sk_tune does not know how the searches of scikit-learn "
-                f"{sklearn.__version__} fit candidates, so that networks train one by "
-                "one, without curves. Update sk_tune.",
-                ReleaseWarning,
-            )
-        outcomes += [[FoldOutcome()] * n_splits for _ in range(n_unknown)]
-        scores = self.scores
-        best = best_first(scores, self.level and self.results[self.level])
+        session.add_unknown(self.n_candidates, n_splits)
+        scores, level = self.scores, self._search._level
+        best = best_first(scores, level and self.results[level])
         if best:
             # The refit of an estimator that is not a network is estimated by its fits.
             row, seconds = best[0], 0.0
@@ -486,13 +485,13 @@ class Rounds:
                 seconds = self.results["mean_fit_time"][row]
                 seconds += self.results["std_fit_time"][row]
             growth = n_splits / max(1, n_splits - 1)
-            units = self.results["n_resources"][row] if self.level else 0
-            self._session.measure_refit(row, float(growth * seconds), units)
-        self._session.end_round(len(candidates), scores, best, self._best_text())
+            units = self.results["n_resources"][row] if level else 0
+            session.measure_refit(row, float(growth * seconds), units)
+        session.end_round(len(candidates), len(scores), best, self._best_text())
 
     def _best_text(self) -> str:
         """Return the best score of the highest rung in words, "" without scores."""
-        resources = self.results["n_resources"] if self.level else None
+        resources = self.results["n_resources"] if self._search._level else None
         rows = best_first(self.scores, resources)
         if not rows:
             return ""
@@ -516,23 +515,23 @@ class Rounds:
         self, n_candidates: int, ladder: Ladder | None, position: int
     ) -> Iterator[slice]:
         """Divide candidates into calls, as large as the time budget allows."""
-        if not self._budget.is_limited or not n_candidates:
+        budget = self._budget
+        if not budget.is_limited or not n_candidates:
             yield slice(0, n_candidates)
             return
         done = 0
         while done < n_candidates:
             # The first candidate alone, to estimate the time of all.
             size = 1
-            if self._session.has_complete_candidate and self._budget.times.n_calls:
+            if self._session.has_complete_candidate and budget.times.n_calls:
                 if ladder is None:
-                    size = self._budget.n_in_time()
+                    size = budget.n_in_time()
                     self.was_stopped = not size
                 else:
-                    ladder.slowness = self._slowness()
-                    size = ladder.part(position, done, n_candidates)
-                    self._budget.seconds_reserved = ladder.seconds_of_best(position)
+                    size = ladder.part(position, done, n_candidates, self._slowness())
+                    budget.reserve(ladder.seconds_of_best(position))
             if not size:
-                self._budget.is_shortened = True
+                budget.shorten()
                 return
             yield slice(done, min(done + size, n_candidates))
             done += size

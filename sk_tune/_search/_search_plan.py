@@ -433,13 +433,13 @@ class SearchLine:
         self._epochs_before = 0
         self._call: Progress | None = None
         # Candidates of the present round that were on no earlier rung.
-        self.n_new = 0
+        self._n_new = 0
         self._n_entered = 0
         self._n_evaluated = 0
         self._best = ""
         self._stage = ""
         # Whether one call of the engine serves all rounds.
-        self.is_streaming = False
+        self._is_streaming = False
 
     def __call__(self, progress: Progress) -> None:
         """Take note of a call of the engine."""
@@ -452,13 +452,18 @@ class SearchLine:
         """Leave the terminal's line to output of scikit-learn."""
         self._line.clear()
 
+    def begin_round(self, n_new: int, *, is_streaming: bool) -> None:
+        """Take note of a round with `n_new` candidates that were on no earlier rung."""
+        self.clear()
+        self._n_new, self._is_streaming = n_new, is_streaming
+
     def end_round(self, n_candidates: int, best: str) -> None:
         """Take note of a round's end, and of the best score with its resources."""
-        if not self.is_streaming:
+        if not self._is_streaming:
             self._end_call()
-        self._n_entered += self.n_new
+        self._n_entered += self._n_new
         self._n_evaluated += n_candidates
-        self.n_new = 0
+        self._n_new = 0
         self._best = best
         self._line.show(self.text())
 
@@ -474,9 +479,9 @@ class SearchLine:
     def text(self) -> str:
         plan, epochs = self._plan, self._n_epochs_done()
         entered = self._n_entered
-        if self._call is not None and not self.is_streaming:
+        if self._call is not None and not self._is_streaming:
             # Candidates of the present round count as their fits end.
-            entered += min(self.n_new, self._call.n_fits_done // plan.n_folds)
+            entered += min(self._n_new, self._call.n_fits_done // plan.n_folds)
         parts = [f"candidates {entered}/{max(plan.n_candidates, entered)}"]
         if plan.n_epochs:
             parts.append(f"epochs {epochs}/{max(plan.n_epochs, epochs)}")

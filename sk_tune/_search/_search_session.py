@@ -13,22 +13,31 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 
 import joblib
 import numpy as np
-import numpy.typing as npt
+import sklearn
 
 from sk_tune._backend import CollectingBackend, Job
-from sk_tune._compat import fold_task
+from sk_tune._compat import FoldTask, fold_task, warn_or_raise_about_failures
 from sk_tune._engine import FitStream, Progress, have_to_start
-from sk_tune._search._network_training import Trainer
-from sk_tune._search._outcomes import FoldOutcome, SearchOptions, Work, without_values
-from sk_tune._search._search_plan import SearchLine, SearchPlan
-from sk_tune._search._task_runs import TaskRunner
+from sk_tune._search._fold_fits import network_of
+from sk_tune._search._network_training import FoldRequest, FoldTraining, Trainer
+from sk_tune._search._outcomes import (
+    FoldOutcome,
+    SearchOptions,
+    fit_name,
+    scores_by_curve,
+    without_values,
+)
+from sk_tune._search._search_plan import SearchLine
+from sk_tune._search._task_runs import Scored, TaskRunner
 from sk_tune._search._time_budget import TimeBudget
-from sk_tune._search_record import INTERRUPTED, LEFT_OUT
-from sk_tune._training import TimeIsUpError
+from sk_tune._search_record import INTERRUPTED, LEFT_OUT, granted_resource, grants_epochs
+from sk_tune._warnings import warn_trained_alone, warn_user
+from sk_tune.exceptions import ReleaseWarning
 
 # With less time than this, a stream does not wait for workers to start.
 _SECONDS_FOR_STREAM = 30.0
@@ -39,71 +48,98 @@ def is_complete(folds: Sequence[FoldOutcome]) -> bool:
     return bool(folds) and not any(outcome.reason for outcome in folds)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class SearchCall:
+    """One call of a search's ``fit``: its data, and joblib's settings around it.
+
+    `params` are the parameters besides X and y, `start` is the time by
+    ``time.monotonic``. `ambient` is joblib's backend and number of workers outside of the
+    search, `config` makes joblib pass its tasks to the session. `closing` ends after the
+    refit.
+    """
+
+    X: Any
+    y: Any
+    params: Mapping[str, Any]
+    start: float
+    ambient: tuple[Any, Any]
+    config: Any
+    closing: ExitStack
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Place:
+    """A task of joblib, and the result row of its candidate."""
+
+    job: Job
+    task: FoldTask
+    row: int
+
+
 class SearchSession:
     """Trains and evaluates the candidates of one search.
 
-    `ambient` is joblib's backend and number of workers outside of the search. `outcomes`
-    are by result row and fold, `models` the fitted estimators of the folds by result row,
-    `candidates` the numbers of candidates by result row. `seconds` are the times of the
-    parts of the search. `n_epochs_left_out` counts the epochs that unfinished candidates
-    lacked at the end of the search. ``plan(n_folds)`` returns the plan of the search
-    without a time budget; `data` are X, y and the other parameters of ``fit``; `config`
-    makes joblib pass its tasks to the session.
+    `outcomes` are by result row and fold, `models` the fitted estimators of the folds by
+    result row, `candidates` the numbers of candidates by result row. `seconds` are the
+    times of the parts of the search. `is_over` says that all candidates have results, so
+    that they may be kept if the refit fails.
     """
 
-    options: SearchOptions
-    time: TimeBudget
-    trainer: Trainer
-
-    def __init__(self, ambient: tuple[Any, Any]) -> None:
-        self._ambient = ambient
+    def __init__(self, search: Any, call: SearchCall) -> None:
+        self.call = call
         # Other backends run tasks on other machines, with other devices.
-        self.stays_here = type(ambient[0]).__module__ == "joblib._parallel_backends"
-        self._n_rows_done = 0
+        self.stays_here = type(call.ambient[0]).__module__ == "joblib._parallel_backends"
+        self.line: SearchLine | None = None
+        # If verbose is more than 1, scikit-learn prints lines for every fit itself.
+        if search.verbose == 1:
+            plan = search._plan(search.n_splits_)
+            refits, budget = search.refit is not False, search.time_budget
+            self.line = SearchLine(plan, refits=refits, time_budget=budget)
+        self.options = _options_of(search, self.line or search._listener)
+        self.time = TimeBudget(
+            search.time_budget,
+            call.start,
+            refits=search.refit is not False,
+            n_steps=2 if search.select_epoch == "best" else 1,
+        )
+        self.trainer = Trainer(call.ambient, self.options)
         self.outcomes: list[list[FoldOutcome]] = []
         self.candidates: list[int] = []
         self.models: dict[int, list[Any]] = {}
         self.seconds: dict[str, float] = {}
-        self.n_epochs_left_out = 0
-        self.line: SearchLine | None = None
-        self.plan: Callable[[int], SearchPlan]
-        self.data: tuple[Any, Any, Mapping[str, Any]]
-        self.config: Any = None
         self.is_over = False
-        # Contexts of one call of scikit-learn, without warnings about omitted candidates,
-        # and of the whole fit, which ends with the time of its refit.
-        self.quiet, self.closing = ExitStack(), ExitStack()
+        self._runner = TaskRunner(self.trainer, self.options, self.time)
+        self._skipped = SkippedResults(self.options)
+        self._n_rows_done = 0
         self._is_streaming = False
-        # Tasks trained before their evaluation, by candidate and fold of the call.
-        self.ahead: Mapping[tuple[int, int], Work] = {}
-
-    def begin(self, options: SearchOptions, time: TimeBudget) -> None:
-        self.options, self.time = options, time
-        self.trainer = Trainer(self._ambient, options)
-        self._runner = TaskRunner(self.trainer, options, time)
-        self._skipped = SkippedResults(options)
+        # Trainings before their evaluation, by candidate and fold of the call.
+        self._ahead: Mapping[tuple[int, int], FoldTraining] = {}
+        # Contexts of one call of scikit-learn, without warnings about omitted candidates.
+        self._quiet = ExitStack()
 
     def run(self, jobs: Sequence[Job]) -> None:
         """Run the tasks of a round, in the order of scikit-learn."""
-        works = []
+        places = []
         for job in jobs:
             task = fold_task(job.task)
             if task is None:
                 # A transformer or splitter passed this task to joblib, not the search.
                 job.run()
-                continue
-            row = self._n_rows_done + task.candidate
-            ahead = self.ahead.get((task.candidate, task.fold))
-            works.append(
-                Work(job, task, row, self.candidates[row])
-                if ahead is None
-                else self.trainer.evaluated(ahead, job, task, row)
-            )
-        if not works:
+            else:
+                places.append(_Place(job, task, self._n_rows_done + task.candidate))
+        if not places:
             return
-        while len(self.outcomes) <= max(work.row for work in works):
-            self.outcomes.append([])
-        self._run_all(works)
+        n_rows = 1 + max(place.row for place in places)
+        self.outcomes += [[] for _ in range(len(self.outcomes), n_rows)]
+        scored: dict[int, Scored] = {}
+        if not self.trainer.is_interrupted and (self._ahead or not self.time.is_late):
+            with self.trainer.interruptible(), self.time.until_late():
+                self._evaluate(places, scored)
+        if self.trainer.is_interrupted or self.time.is_late:
+            self._leave_out(places, scored)
+        for position, place in enumerate(places):
+            if position in scored:
+                self._note(place, *scored[position])
         if not self._is_streaming:
             self.trainer.maker.end_round()
 
@@ -131,25 +167,44 @@ class SearchSession:
             stack.callback(self.trainer.maker.end_round)
             yield stream
 
-    def begin_round(self, candidates: Sequence[int], n_new: int) -> None:
-        """Prepare for `candidates`, of which `n_new` were on no earlier rung."""
+    @contextmanager
+    def round(
+        self,
+        candidates: Sequence[int],
+        n_new: int,
+        ahead: Mapping[tuple[int, int], FoldTraining],
+    ) -> Iterator[None]:
+        """Evaluate `candidates` in a block, of which `n_new` were on no earlier rung.
+
+        `ahead` are trainings before their evaluation, by candidate and fold of the call.
+        """
         self.candidates += candidates
+        self._ahead = ahead
         if self.line is not None:
-            self.line.clear()
-            self.line.is_streaming = self._is_streaming
-            self.line.n_new = n_new
+            self.line.begin_round(n_new, is_streaming=self._is_streaming)
+        with self._quiet:
+            yield
+        self._ahead = {}
+
+    def add_unknown(self, n_rows: int, n_folds: int) -> None:
+        """Add empty outcomes of tasks of an unknown form, which joblib has already run."""
+        n_unknown = n_rows - len(self.outcomes)
+        if n_unknown > 0 and not self.outcomes:
+            warn_user(
+                "This sk_tune does not know how the searches of scikit-learn "
+                f"{sklearn.__version__} fit candidates, so that networks train one by "
+                "one, without curves. Update sk_tune.",
+                ReleaseWarning,
+            )
+        self.outcomes += [[FoldOutcome()] * n_folds for _ in range(n_unknown)]
 
     def end_round(
-        self,
-        n_candidates: int,
-        scores: npt.NDArray[np.float64],
-        best: Sequence[int],
-        best_text: str,
+        self, n_candidates: int, n_rows: int, best: Sequence[int], best_text: str
     ) -> None:
         """Update the progress line, and drop models and predictions that are not kept.
 
-        `scores` are the scores of all candidates so far; `best` are the result rows with a
-        score, best first; `best_text` is the best score in words.
+        `best` are the result rows with a score, of `n_rows` so far, best first; `best_text`
+        is the best score in words.
         """
         self._n_rows_done += n_candidates
         if self.line is not None:
@@ -160,26 +215,45 @@ class SearchSession:
             self.models = {row: self.models[row] for row in sorted(retained)}
         n_kept = self.options.n_predictions_kept
         if n_kept is not None:
-            for row in set(range(len(scores))).difference(best[:n_kept]):
+            for row in set(range(n_rows)).difference(best[:n_kept]):
                 self.outcomes[row] = [without_values(o) for o in self.outcomes[row]]
 
-    def progress_to(self, search: Any) -> Callable[[Progress], object] | None:
-        """Return the progress line, or the callable that the user passed as `verbose`."""
-        # If verbose is more than 1, scikit-learn prints lines for every fit itself.
-        if search.verbose != 1:
-            listener: Callable[[Progress], object] | None = search._listener
-            return listener
-        self.line = SearchLine(
-            self.plan(search.n_splits_),
-            refits=search.refit is not False,
-            time_budget=search.time_budget,
-        )
-        return self.line
+    def end_search(self, n_candidates: int) -> None:
+        """Report failures, and let the tasks of the refit run outside of the session.
+
+        Raises an error if no candidate has results.
+        """
+        if self.trainer.is_interrupted:
+            # The candidates of the last round may lack results.
+            if not any(map(is_complete, self.outcomes[:n_candidates])):
+                raise KeyboardInterrupt
+        else:
+            warn_trained_alone(self.solo_reasons())
+            failures = [
+                # Without the fit's name, equal reasons are counted together.
+                {"fit_error": o.reason.removeprefix(f"{fit_name(number, fold)}: ") or None}
+                for number, folds in zip(self.candidates, self.outcomes, strict=False)
+                for fold, o in enumerate(folds)
+                if not o.was_stopped
+            ]
+            # If all fits failed, which raises, the results explain why to `diagnose`.
+            self.is_over = len(failures) > 0 and all(f["fit_error"] for f in failures)
+            warn_or_raise_about_failures(failures, self.options.error_score)
+        self.call.config.unregister()
+        self.is_over = True
+        if self.line is not None:
+            self.line.begin_refit()
+        self.time.limit_refit(self.call.closing)
 
     @property
     def has_complete_candidate(self) -> bool:
         """Whether a candidate has a result on every fold that it was to be run on."""
         return any(map(is_complete, self.outcomes))
+
+    def best_epoch(self, row: int) -> int | None:
+        """Return the best epoch of a result row's mean curve, if it was requested."""
+        folds = self.outcomes[row] if row < len(self.outcomes) else ()
+        return next((o.best_epoch for o in folds if o.best_epoch is not None), None)
 
     def solo_reasons(self) -> Counter[str]:
         """Return the reasons for training networks alone, with their counts."""
@@ -191,7 +265,7 @@ class SearchSession:
         )
 
     def n_workers(self) -> int:
-        backend, n_jobs = self._ambient
+        backend, n_jobs = self.call.ambient
         with joblib.parallel_config(backend=backend, n_jobs=n_jobs):
             return int(joblib.effective_n_jobs(self.options.n_jobs))
 
@@ -204,110 +278,147 @@ class SearchSession:
             spent = time.perf_counter() - start
             self.seconds[what] = self.seconds.get(what, 0.0) + spent
 
-    def _run_all(self, works: Sequence[Work]) -> None:
-        is_ahead = any(work.is_ahead for work in works)
-        if not self.trainer.is_interrupted and (is_ahead or not self.time.is_late):
-            with self.trainer.interruptible():
-                try:
-                    self._evaluate(works)
-                except TimeIsUpError:
-                    self.time.is_late = True
-        if self.trainer.is_interrupted or self.time.is_late:
-            self._leave_out(works)
-        for work in works:
-            self._note(work)
-
-    def _evaluate(self, works: Sequence[Work]) -> None:
+    def _evaluate(self, places: Sequence[_Place], scored: dict[int, Scored]) -> None:
         """Run tasks until Ctrl-C, or an error that joblib has to raise."""
-        new = [work for work in works if not work.is_ahead]
         is_first = not self.has_complete_candidate
         is_needed = is_first or self.time.finishing_from is not None
-        with self.timed("preparing"), self.trainer.maker.sharing_folds():
-            for work in new:
-                with self.time.task("preparing", is_needed=is_needed):
-                    self.trainer.prepare(work)
-        networks = [work for work in works if work.fit is not None]
-        if is_first and networks:
-            self.time.note(networks)
-            self.measure_refit(networks[0].row)
+        trainings = self._train(places, is_first=is_first, is_needed=is_needed)
+        with self.timed("scoring"):
+            for n, (place, training) in enumerate(zip(places, trainings, strict=True)):
+                if training.trained is not None:
+                    with self.time.task("scoring", is_needed=is_needed):
+                        scored[n] = self._runner.run_trained(
+                            place.job, training, training.trained
+                        )
+        others = [n for n, t in enumerate(trainings) if t.request.fit is None]
+        if self.trainer.is_interrupted or self.time.is_late or not others:
+            return
         with self.timed("training"):
-            self.trainer.train(
-                [work for work in new if work.fit is not None],
+            # While a stream uses the backend's workers, other calls must not.
+            results = self._runner.run_others(
+                [(places[n].job, trainings[n].request) for n in others],
+                is_first=is_first,
+                stays_here=self._is_streaming,
+            )
+            # Results before an interruption count.
+            scored.update(zip(others, results, strict=True))
+        if is_first:
+            self.time.note_unstoppable()
+
+    def _train(
+        self, places: Sequence[_Place], *, is_first: bool, is_needed: bool
+    ) -> Sequence[FoldTraining]:
+        """Return the trainings of tasks, which a stream may have trained in advance."""
+        rows = [place.row for place in places]
+        if self._ahead:
+            trainings = []
+            for place in places:
+                training = self._ahead[place.task.candidate, place.task.fold]
+                # The network of scikit-learn's task adopts the training.
+                request = replace(training.request, task=place.task)
+                trainings.append(replace(training, request=request))
+            if is_first:
+                self._measure_first(rows, trainings)
+            self.time.note(zip(rows, trainings, strict=True))
+            return trainings
+        requests: list[FoldRequest] = []
+        with self.timed("preparing"), self.trainer.maker.sharing_folds():
+            for place in places:
+                with self.time.task("preparing", is_needed=is_needed):
+                    number = self.candidates[place.row]
+                    requests.append(self.trainer.request(place.task, number))
+        if is_first:
+            self._measure_first(rows, [FoldTraining(request) for request in requests])
+        with self.timed("training"):
+            trainings = self.trainer.train(
+                requests,
                 lambda: self.time.limit(
-                    len(works),
+                    len(places),
                     is_needed=is_needed,
                     n_epochs_before=self.time.finishing_from or 0,
                 ),
             )
-        if new:
-            self.time.takes(networks, is_needed=is_needed)
-        self.time.note(networks)
-        with self.timed("scoring"):
-            for work in networks:
-                if work.trained is not None:
-                    with self.time.task("scoring", is_needed=is_needed):
-                        self._runner.run_trained(work)
-        remaining = [work for work in works if work.fit is None]
-        if self.trainer.is_interrupted or self.time.is_late or not remaining:
-            return
-        with self.timed("training"):
-            # While a stream uses the backend's workers, other calls must not.
-            self._runner.run_others(
-                remaining, is_first=is_first, stays_here=self._is_streaming
-            )
-        if is_first:
-            self.time.note_unstoppable()
+        trainings = self.time.in_time(trainings, is_needed=is_needed)
+        self.time.note(zip(rows, trainings, strict=True))
+        return trainings
+
+    def _measure_first(
+        self, rows: Sequence[int], trainings: Sequence[FoldTraining]
+    ) -> None:
+        """Measure the time of a refit before the first candidate is trained."""
+        self.time.note(zip(rows, trainings, strict=True))
+        networks = (row for row, t in zip(rows, trainings, strict=True) if t.request.fit)
+        if (row := next(networks, None)) is not None:
+            self.measure_refit(row)
 
     def measure_refit(self, row: int, seconds_of_fit: float = 0.0, units: int = 0) -> None:
         """Measure the time of the refit of the best candidate."""
         with self.trainer.outside():
-            best_epoch = self.trainer.best_epochs.get(row)
-            self.time.measure_refit(row, best_epoch, seconds_of_fit, units)
+            self.time.measure_refit(row, self.best_epoch(row), seconds_of_fit, units)
 
-    def _stop(self, work: Work, reason: str) -> None:
-        """Give a skipped task a result without a score."""
-        work.job.end(result=[self._skipped.unscored()])
-        work.outcome = FoldOutcome(reason=reason)
-
-    def _leave_out(self, works: Sequence[Work]) -> None:
+    def _leave_out(self, places: Sequence[_Place], scored: dict[int, Scored]) -> None:
         """End the tasks that Ctrl-C or the time budget interrupted."""
-        for work in works:
-            if work.outcome is not None:
-                self._skipped.remember(work.job.result[0])
-        for work in works:
-            if work.outcome is not None:
-                continue
+        for position in scored:
+            self._skipped.remember(places[position].job.result[0])
+        reason = INTERRUPTED if self.trainer.is_interrupted else LEFT_OUT
+        for position in set(range(len(places))).difference(scored):
             if self._skipped.example is None:
                 raise KeyboardInterrupt
-            self._stop(work, INTERRUPTED if self.trainer.is_interrupted else LEFT_OUT)
+            places[position].job.end(result=[self._skipped.unscored()])
+            scored[position] = FoldOutcome(reason=reason), None
         if not self.trainer.is_interrupted:
             # One warning at the end of the search reports missing scores.
-            self.quiet.enter_context(warnings.catch_warnings())
+            self._quiet.enter_context(warnings.catch_warnings())
             warnings.filterwarnings("ignore", "One or more of the .* non-finite")
 
-    def _note(self, work: Work) -> None:
+    def _note(self, place: _Place, outcome: FoldOutcome, model: Any) -> None:
         """Record the result of a task; the folds of a candidate come in order."""
-        outcome, result = work.outcome, work.job.result[0]
-        if outcome is None:
-            return
+        result = place.job.result[0]
         if self.options.n_predictions_kept == 0:
-            outcome, work.trained = without_values(outcome), None
-        self.outcomes[work.row].append(outcome)
+            outcome = without_values(outcome)
+        self.outcomes[place.row].append(outcome)
         if self.options.n_models_kept != 0:
-            models = self.models.setdefault(work.row, [])
-            models.append(None if outcome.reason else work.model)
+            models = self.models.setdefault(place.row, [])
+            models.append(None if outcome.reason else model)
         self._skipped.add(result)
         # scikit-learn raises if all fits of one call failed; here the rule applies to the
         # whole search, at its end.
         result["fit_error"] = None
 
 
+_N_KEPT: dict[Any, int | None] = {None: 0, "best": 1, "all": None}
+
+
+def _options_of(
+    search: Any, progress: Callable[[Progress], object] | None
+) -> SearchOptions:
+    """Return how a search evaluates its candidates, and who is told about progress."""
+    resource = granted_resource(search)
+    of_epochs = grants_epochs(resource) and network_of(search.estimator) is not None
+    return SearchOptions(
+        n_jobs=search.n_jobs,
+        pre_dispatch=search.pre_dispatch,
+        error_score=search.error_score,
+        has_callable_scoring=callable(search.scoring),
+        refit=search.refit,
+        select_epoch=search.select_epoch,
+        prefers_loss=not scores_by_curve(search.scoring),
+        n_models_kept=_N_KEPT.get(search.keep_models, search.keep_models),
+        n_predictions_kept=_N_KEPT.get(search.keep_predictions, search.keep_predictions),
+        resource=resource if of_epochs else None,
+        # The learning-rate schedule ends with the last rung.
+        max_resources=search._full_resources if of_epochs else 0,
+        progress=progress,
+        store=search.store,
+    )
+
+
 class SearchBackend(CollectingBackend):
     """Collects the tasks of a round and gives them to the session of a search."""
 
-    def __init__(self, session: SearchSession, **kwargs: Any) -> None:
+    def __init__(self, search: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.session = session
+        self.search = search
 
     def configure(self, n_jobs: int | None = 1, parallel: Any = None, **kwargs: Any) -> int:
         """Let a call of joblib pass all of its tasks at once, despite `pre_dispatch`."""
@@ -323,7 +434,13 @@ class SearchBackend(CollectingBackend):
             # joblib calls inside of estimators do not belong to the search; they would be
             # divided among the many workers that this backend claims to have.
             with joblib.parallel_config("threading", n_jobs=1):
-                self.session.run(jobs)
+                session: SearchSession | None = vars(self.search).get("_session")
+                if session is None:
+                    # Tasks of checks before the search.
+                    for job in jobs:
+                        job.run()
+                else:
+                    session.run(jobs)
         yield
 
 

@@ -54,8 +54,7 @@ class Ladder:
         self.is_needed = can_lower and can_cut
         # Expected final resources of one candidate.
         self._reach = rungs[-1].n_resources
-        # Seconds of the best candidate divided by the mean.
-        self.slowness = 1.0
+        self._slowness = 1.0
         self._set_ahead()
 
     def units(self, rungs: Sequence[Rung] | None = None) -> list[int]:
@@ -71,7 +70,7 @@ class Ladder:
         n_in_time = min(self._most(position, 0, n_candidates), n_candidates)
         if n_in_time == n_candidates:
             return n_in_time
-        self._budget.is_shortened = True
+        self._budget.shorten()
         if n_in_time > 1:
             self._shape(position, n_in_time)
             return n_in_time
@@ -86,9 +85,14 @@ class Ladder:
                 return 1
         return 0
 
-    def part(self, position: int, n_done: int, n_candidates: int) -> int:
-        """Return the number of candidates in the next call on a rung; 0 ends the rung."""
-        budget, times = self._budget, self._budget.times
+    def part(
+        self, position: int, n_done: int, n_candidates: int, slowness: float = 1.0
+    ) -> int:
+        """Return the number of candidates in the next call on a rung; 0 ends the rung.
+
+        The best candidate takes `slowness` times as long as the mean.
+        """
+        budget, times, self._slowness = self._budget, self._budget.times, slowness
         is_first = not position and times.n_calls == 1
         if not position and self._can_lower:
             self._fit_reach(n_done, n_candidates)
@@ -112,13 +116,13 @@ class Ladder:
     def end(self, position: int, n_done: int, n_candidates: int) -> None:
         """Shape the upper rungs after a rung with results of some of its candidates."""
         if n_done < n_candidates:
-            self._budget.is_shortened |= self._budget.is_limited
+            if self._budget.is_limited:
+                self._budget.shorten()
             self._shape(position, max(1, n_done))
 
     def seconds_of_best(self, position: int) -> float:
         """Return the expected seconds of one candidate after a rung."""
-        times = self._budget.times
-        return self._seconds(position, 1, 1) if times.n_calls > 1 else 0.0
+        return self._seconds(position, 1, 1) if self._budget.times.n_calls > 1 else 0.0
 
     def can_start(self) -> bool:
         """Return whether there is time to give one candidate all resources."""
@@ -144,7 +148,7 @@ class Ladder:
         units = self.units([*self.rungs[:position], *upper])[position:]
         n_left = [n_candidates - n_done, *(rung.n_candidates for rung in upper[1:])]
         return sum(
-            times.seconds(n, new) * (self.slowness if n == 1 else 1.0)
+            times.seconds(n, new) * (self._slowness if n == 1 else 1.0)
             for n, new in zip(n_left, units, strict=True)
             if n
         )
@@ -154,14 +158,15 @@ class Ladder:
         budget, first = self._budget, self._planned[0]
         self.rungs, self._reach = list(self._planned), self._planned[-1].n_resources
         self._set_ahead()
-        budget.is_shortened = self._most(0, n_done, n_candidates) < n_done
-        if not budget.is_shortened:
+        is_short = self._most(0, n_done, n_candidates) < n_done
+        budget.shorten(is_shortened=is_short)
+        if not is_short:
             return
         done = first.n_resources if self._goes_on else 0
         numbers = range(done + 1, self._reach + 1)
 
         def is_late(n: int) -> bool:
-            seconds = self.slowness * budget.times.seconds(1, n - done)
+            seconds = self._slowness * budget.times.seconds(1, n - done)
             seconds_left = budget.left_before_refit(n if self._refit_grows else 0)
             return SLOWER * seconds > seconds_left
 
@@ -177,7 +182,7 @@ class Ladder:
         self._set_ahead()
 
     def _set_ahead(self) -> None:
-        self._budget.n_epochs_ahead = self._reach if self._refit_grows else 0
+        self._budget.expect_refit(self._reach if self._refit_grows else 0)
 
 
 def was_left_out(folds: Sequence[FoldOutcome]) -> bool:
@@ -200,7 +205,7 @@ def shortfall(search: Any, rounds: Any) -> str:
             f"score is from {counted(budget.cut_epochs[0], 'epoch')}, fewer than "
             "requested. Give more time, or fewer epochs."
         )
-    plan = session.plan(search.n_splits_)
+    plan = search._plan(search.n_splits_)
     name, planned = type(search).__name__, counted(plan.n_candidates, "candidate")
     text = (
         f"{name} planned {planned}. The time budget of {seconds} sufficed for "
@@ -213,7 +218,7 @@ def shortfall(search: Any, rounds: Any) -> str:
 
 def _reached(search: Any, rounds: Any) -> str:
     """Return the number of candidates with all resources, or the most resources."""
-    if rounds.level is None:
+    if search._level is None:
         return ""
     n_resources, top = rounds.results["n_resources"], search._full_resources
     of_all = resources_text(granted_resource(search), top)

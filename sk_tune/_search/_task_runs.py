@@ -26,6 +26,7 @@ from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.pipeline import Pipeline
 
 from sk_tune._adoption import adoption
+from sk_tune._backend import Job
 from sk_tune._compat import (
     FoldTask,
     callbacks_of,
@@ -36,19 +37,17 @@ from sk_tune._compat import (
     num_samples,
     scorers_in,
 )
-from sk_tune._engine import Fit, have_to_start, start_meanwhile
+from sk_tune._engine import Fit, Trained, have_to_start, start_meanwhile
 from sk_tune._estimators import NetworkEstimator, predicts_unchanged, take_rows
 from sk_tune._scores import scorer_metric
 from sk_tune._search._fold_fits import FoldCache, network_of
-from sk_tune._search._network_training import Trainer
+from sk_tune._search._network_training import FoldRequest, FoldTraining, Trainer
 from sk_tune._search._outcomes import (
     FoldOutcome,
     HeldOut,
     SearchOptions,
-    Work,
     hold,
     positions,
-    trained_outcome,
 )
 from sk_tune._search._time_budget import TimeBudget
 from sk_tune._text import error_line
@@ -57,6 +56,9 @@ from sk_tune._warnings import Messages, collected_warnings, warn_user
 from sk_tune.exceptions import TrainingFailedError
 
 Array = npt.NDArray[Any]
+
+# An outcome and the fitted estimator, if it may be kept.
+Scored = tuple[FoldOutcome, Any]
 
 _OTHER_ROWS = "its transformers were fitted again, and gave it other rows"
 
@@ -75,38 +77,55 @@ class TaskRunner:
         # not reused.
         self._classes: dict[int, tuple[Any, Any]] = {}
 
-    def run_trained(self, work: Work) -> None:
+    def run_trained(self, job: Job, training: FoldTraining, trained: Trained) -> Scored:
         """Run the task of a trained network, which adopts its training if it is needed."""
-        task, trained = work.task, work.trained
-        if trained is None:
-            return
-        stand_in = None if self._options.n_models_kept != 0 else self._stand_in(work)
-        if stand_in is not None:
+        task = training.request.task
+        stand_in = None if self._options.n_models_kept != 0 else self._stand_in(training)
+        answer = _Answer(training)
+        if stand_in is None:
+            state = training.state
+            with (
+                self._lent_memory(task),
+                adoption(answer),
+                one_thread(wanted=state is not None and is_small(state, task.X)),
+            ):
+                job.end(result=job.task())
+        else:
             # An estimator that ignores X saves the time of slicing a fold.
             n_rows = num_samples(task.X)
             X = task.X if callbacks_of(task) else np.arange(n_rows)[:, np.newaxis]
-            with fitted_by(work.job.task, stand_in, X):
-                work.job.end(result=work.job.task())
-        elif not self._run_adopting(work):
-            return
-        result = work.job.result[0]
+            with fitted_by(job.task, stand_in, X):
+                job.end(result=job.task())
+        result, model = job.result[0], None if stand_in else task.estimator
+        error = result["fit_error"]
+        if answer.is_declined:
+            predicts = self._options.n_predictions_kept != 0
+            outcome = FoldOutcome(
+                held=_held_out(task, predicts) if error is None else None,
+                seconds=trained.seconds,
+                solo_reason=_OTHER_ROWS,
+                reason="" if error is None else str(error),
+            )
+            return outcome, model
         if "fit_time" in result:
             result["fit_time"] += trained.seconds
-        model = stand_in or task.estimator
-        classes = getattr(model, "classes_", None)
-        cause = _cause_of_no_score(task, model, result, self._metric)
-        work.outcome = trained_outcome(work, trained, result["fit_error"], classes, cause)
+        estimator = stand_in or task.estimator
+        cause = _cause_of_no_score(task, estimator, result, self._metric)
+        classes = getattr(estimator, "classes_", None)
+        return _trained_outcome(training, trained, error, classes, cause), model
 
-    def _stand_in(self, work: Work) -> "PredictedClassifier | PredictedRegressor | None":
+    def _stand_in(
+        self, training: FoldTraining
+    ) -> "PredictedClassifier | PredictedRegressor | None":
         """Return a stand-in with the predictions of a task's trained network.
 
         None if the task has to fit its network: a scorer may need more than the predictions
         of the held-out samples, the network's class may predict differently from the
         engine, or its transformers may return other samples each time.
         """
-        task, network = work.task, network_of(work.task.estimator)
-        predictions = None if work.trained is None else work.trained.predictions
-        if work.state is None or not work.is_exact:
+        task, network = training.request.task, network_of(training.request.task.estimator)
+        predictions = None if training.trained is None else training.trained.predictions
+        if training.state is None or not training.request.is_exact:
             return None
         if not isinstance(network, NetworkEstimator) or not predicts_unchanged(network):
             return None
@@ -128,28 +147,6 @@ class TaskRunner:
             return None
         return PredictedClassifier(predictions, classes)
 
-    def _run_adopting(self, work: Work) -> bool:
-        """Run a task; return whether its network adopted the training."""
-        task, job = work.task, work.job
-        answer = _Answer(work)
-        with (
-            self._lent_memory(task),
-            adoption(answer),
-            one_thread(wanted=work.state is not None and is_small(work.state, task.X)),
-        ):
-            job.end(result=job.task())
-        work.model = task.estimator
-        if answer.is_declined:
-            error = job.result[0]["fit_error"]
-            predicts = self._options.n_predictions_kept != 0
-            work.outcome = FoldOutcome(
-                held=_held_out(task, predicts) if error is None else None,
-                seconds=0.0 if work.trained is None else work.trained.seconds,
-                solo_reason=_OTHER_ROWS,
-                reason="" if error is None else str(error),
-            )
-        return not answer.is_declined
-
     @contextmanager
     def _lent_memory(self, task: FoldTask) -> Iterator[None]:
         """Lend a pipeline without a memory the memory of the search while its task runs."""
@@ -164,9 +161,13 @@ class TaskRunner:
             estimator.memory = None
 
     def run_others(
-        self, works: Sequence[Work], *, is_first: bool, stays_here: bool
-    ) -> None:
-        """Run tasks without a network.
+        self,
+        jobs: Sequence[tuple[Job, FoldRequest]],
+        *,
+        is_first: bool,
+        stays_here: bool,
+    ) -> Iterator[Scored]:
+        """Run tasks without a network, and yield their results in order.
 
         Raises ``TimeIsUpError`` if the time is up before the last task.
         """
@@ -180,14 +181,14 @@ class TaskRunner:
                     start_meanwhile(n_jobs, self._time.left)
         predicts = options.n_predictions_kept != 0
         if stays_here:
-            for work in works:
+            for job, request in jobs:
                 with (
                     self._time.task("training", is_needed=is_first),
-                    self._lent_memory(work.task),
+                    self._lent_memory(request.task),
                     adoption(None),
                 ):
-                    done = _run_task(work.job.task, True, predicts, self._metric)
-                _end(work, *done)
+                    done = _run_task(job.task, True, predicts, self._metric)
+                yield _end(job, request, *done)
             return
         limit = None if is_first else self._time.limit()
         arguments = options.n_models_kept != 0, predicts, self._metric
@@ -200,12 +201,12 @@ class TaskRunner:
             except ValueError:
                 parallel = joblib.Parallel(**settings)
             run = joblib.delayed(_run_task)
-            results = iter(parallel(run(w.job.task, *arguments) for w in works))
-            for work in works:
+            results = iter(parallel(run(job.task, *arguments) for job, _ in jobs))
+            for job, request in jobs:
                 if limit is not None:
                     parallel.timeout = max(0.0, limit.seconds_left)
                 try:
-                    _end(work, *next(results))
+                    yield _end(job, request, *next(results))
                 except NothingYetError:
                     raise TimeIsUpError from None
             # joblib ends a call when a result after the last is requested.
@@ -215,8 +216,8 @@ class TaskRunner:
 class _Answer:
     """Gives a task's network its training, once; other networks in its pipeline train."""
 
-    def __init__(self, work: Work) -> None:
-        self._work = work
+    def __init__(self, training: FoldTraining) -> None:
+        self._training = training
         self._is_used = False
         # Whether the network got other samples, and so trained alone.
         self.is_declined = False
@@ -224,18 +225,18 @@ class _Answer:
     def __call__(
         self, estimator: Any, X: Any, y: Any, sample_weight: Any
     ) -> TrainingState | None:
-        work = self._work
-        is_own = estimator is network_of(work.task.estimator)
-        if self._is_used or work.trained is None or not is_own:
+        request, trained = self._training.request, self._training.trained
+        is_own = estimator is network_of(request.task.estimator)
+        if self._is_used or trained is None or not is_own:
             return None
         self._is_used = True
-        if estimator is not work.task.estimator and not _are_rows_of(work.fit, X):
+        if estimator is not request.task.estimator and not _are_rows_of(request.fit, X):
             # A transformer dropped from the cache was fitted again, with another result.
             self.is_declined = True
             return None
-        if work.state is None:
-            raise TrainingFailedError(work.trained.message)
-        return work.state
+        if self._training.state is None:
+            raise TrainingFailedError(trained.message)
+        return self._training.state
 
 
 def _are_rows_of(fit: Fit | None, X: Any) -> bool:
@@ -265,25 +266,73 @@ def _are_rows_of(fit: Fit | None, X: Any) -> bool:
 
 
 def _end(
-    work: Work,
+    job: Job,
+    request: FoldRequest,
     results: Any,
     held: HeldOut | None,
     model: Any,
     unscored: str,
     messages: Messages,
-) -> None:
-    """Set the outcome of a task that ran without the engine, and pass on its warnings."""
-    work.job.end(result=results)
+) -> Scored:
+    """Return the outcome of a task that ran without the engine; pass on its warnings."""
+    job.end(result=results)
     _warn(messages)
     error = results[0]["fit_error"]
-    work.outcome = FoldOutcome(
+    outcome = FoldOutcome(
         held=held,
         reason="" if error is None else str(error),
         unscored=unscored,
         # An error in preparation is reported once, by the task that raises it.
-        solo_reason=work.solo_reason if error is None else "",
+        solo_reason=request.solo_reason if error is None else "",
     )
-    work.model = model
+    return outcome, model
+
+
+def _trained_outcome(
+    training: FoldTraining,
+    trained: Trained,
+    error: str | None,
+    classes: Any,
+    unscored: str,
+) -> FoldOutcome:
+    """Return the outcome of a task that was trained by the engine.
+
+    `error` is the error of its fit, `unscored` the reason why its predictions have no
+    score; `classes` are the classes of its columns of probabilities.
+    """
+    request, held_out = training.request, None
+    values = trained.predictions
+    if values is not None and error is None:
+        has_columns = isinstance(classes, np.ndarray) and values.shape[1:] == classes.shape
+        held_out = HeldOut(
+            rows=positions(request.task.test),
+            values=values,
+            classes=classes if has_columns else None,
+            is_of_predict=not is_classifier(request.task.estimator),
+        )
+    state = None if request.fit is None else request.fit.state
+    n_before = 0 if state is None else len(state.history)
+    train_loss = trained.train_loss
+    n_epochs = max(0, len(train_loss) - n_before)
+    return FoldOutcome(
+        train_loss=train_loss,
+        valid_loss=trained.monitor_loss,
+        valid_score=trained.monitor_score,
+        held=held_out,
+        n_epochs=0 if trained.is_loaded else n_epochs,
+        n_resumed=n_before,
+        n_loaded=n_epochs if trained.is_loaded else 0,
+        n_again=training.n_epochs_again,
+        best_epoch=training.best_epoch,
+        n_granted=training.n_epochs,
+        n_granted_before=request.n_epochs_before,
+        seconds=trained.seconds,
+        engine=trained.engine,
+        solo_reason=trained.solo_reason,
+        reason="" if error is None else trained.message or str(error),
+        unscored=unscored,
+        inputs=request.inputs,
+    )
 
 
 def _cause_of_no_score(task: FoldTask, estimator: Any, result: Any, metric: str) -> str:

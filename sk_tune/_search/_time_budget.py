@@ -4,7 +4,7 @@
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,7 +13,8 @@ import numpy as np
 
 from sk_tune._compat import num_samples
 from sk_tune._engine import Fit, signature, train_one
-from sk_tune._search._outcomes import FoldOutcome, Work
+from sk_tune._search._network_training import FoldTraining
+from sk_tune._search._outcomes import FoldOutcome
 from sk_tune._text import seconds_text
 from sk_tune._training import LimitedTime, TimeIsUpError, TimeLimit, time_limit
 from sk_tune._warnings import warn_user
@@ -132,9 +133,9 @@ class TimeBudget:
         self._refit_time = LimitedTime(None)
         # Seconds of the last task of each kind.
         self._seconds_of_task: dict[str, float] = {}
-        # A task of each present candidate by result row; measurements by result row and by
-        # signature.
-        self._works: dict[int, Work] = {}
+        # A training of each present candidate by result row; measurements by result row and
+        # by signature.
+        self._trainings: dict[int, FoldTraining] = {}
         self._known: dict[int, _Refit] = {}
         self._seconds_alone: dict[Any, float] = {}
         # Whether only the first call measured an epoch.
@@ -218,28 +219,66 @@ class TimeBudget:
         if time.monotonic() > self.end:
             self._seconds_of_first = time.monotonic() - self._start
 
-    def takes(self, works: Sequence[Work], *, is_needed: bool) -> bool:
-        """Return whether all networks of tasks were trained; drop interrupted networks.
+    @contextmanager
+    def until_late(self) -> Iterator[None]:
+        """End a block whose next task has no time."""
+        try:
+            yield
+        except TimeIsUpError:
+            self.is_late = True
 
-        Needed networks are kept with their present epochs.
-        """
-        cut = [work for work in works if work.trained is not None and work.trained.is_cut]
-        self.is_late = self.is_late or bool(cut)
-        for work in cut:
-            if not is_needed or work.state is None:
-                work.trained = None
-        return not any(work.fit is not None and work.trained is None for work in works)
+    def shorten(self, *, is_shortened: bool = True) -> None:
+        """Note whether the budget shortens the search."""
+        self.is_shortened = is_shortened
 
-    def note(self, works: Sequence[Work]) -> None:
-        """Note networks for measurements of refits, and interrupted networks."""
-        if self.is_limited and self._refits:
-            self._works |= {work.row: work for work in works}
-        for work in works:
-            if work.trained is None or work.state is None or not work.trained.is_cut:
-                continue
-            work.n_epochs = len(work.state.history)
-            n_epochs = self.cut_epochs.get(work.row, work.n_epochs)
-            self.cut_epochs[work.row] = min(n_epochs, work.n_epochs)
+    def give_rung_up(self) -> None:
+        """Continue after the end of a rung's time: the best candidate has the rest."""
+        self.is_late = False
+
+    def expect_refit(self, n_epochs: int) -> None:
+        """Leave time for a refit of as many epochs, the most in this bracket."""
+        self.n_epochs_ahead = n_epochs
+
+    def reserve(self, seconds: float) -> None:
+        """Leave time after the present rung for its best candidate."""
+        self.seconds_reserved = seconds
+
+    @contextmanager
+    def finishing(self, n_epochs_before: int | None) -> Iterator[None]:
+        """Give a block the rest of the time if it finishes the best candidate."""
+        self.finishing_from = n_epochs_before
+        try:
+            yield
+        finally:
+            self.finishing_from, self.seconds_reserved = None, 0.0
+
+    def in_time(
+        self, trainings: Sequence[FoldTraining], *, is_needed: bool
+    ) -> list[FoldTraining]:
+        """Return trainings without interrupted ones, except with whole epochs if needed."""
+        is_cut = [t.trained is not None and t.trained.is_cut for t in trainings]
+        self.is_late |= any(is_cut)
+        return [
+            replace(training, trained=None)
+            if cut and (not is_needed or training.state is None)
+            else training
+            for training, cut in zip(trainings, is_cut, strict=True)
+        ]
+
+    def note(self, trainings: Iterable[tuple[int, FoldTraining]]) -> None:
+        """Note the networks of result rows, to measure refits, and the interrupted ones."""
+        if not self.is_limited:
+            return
+        for row, training in trainings:
+            if self._refits and training.request.fit is not None:
+                self._trainings[row] = training
+            if training.trained is not None and training.trained.is_cut:
+                n_epochs = self.cut_epochs.get(row, training.n_epochs)
+                self.cut_epochs[row] = min(n_epochs, training.n_epochs)
+
+    def note_cut_refit(self, n_epochs: int, n_requested: int) -> None:
+        """Note that the budget ended the refit."""
+        self.cut_refit = f"after {n_epochs} of {n_requested} epochs"
 
     def measure_refit(
         self, row: int, best_epoch: int | None, seconds_of_fit: float, units: int = 0
@@ -249,30 +288,35 @@ class TimeBudget:
         If it is not a network, each of its fits took `seconds_of_fit`, which grow with the
         `units` of the resource, if any.
         """
-        work = self._works.get(row)
         if not self.is_limited or not self._refits:
             return
-        if work is not None and work.fit is not None:
-            growth = num_samples(work.task.X) / len(work.task.train)
-            seconds = 0.0
-            if work.trained is not None and not work.trained.is_loaded:
-                n_trained = work.n_epochs - work.n_epochs_before
-                seconds = work.trained.seconds / max(1, n_trained)
-            if self.end > time.monotonic():
-                # A network alone takes longer than its share of a fleet's time.
-                key = signature(work.fit)
-                self._seconds_alone[key] = self._alone(work.fit, key)
-                seconds = max(seconds, self._seconds_alone[key])
-            self._known[row] = _Refit(
-                growth * self._seconds_of_task.get("preparing", 0.0),
-                growth * seconds,
-                best_epoch or work.n_epochs,
-            )
+        training = self._trainings.get(row)
+        if training is not None:
+            self._known[row] = self._refit_of(training, best_epoch)
         other = _Refit(once=seconds_of_fit)
         if units:
             other = _Refit(per_epoch=seconds_of_fit / units, n_epochs=units)
         self._refit = self._known.setdefault(row, other)
-        self._works.clear()
+        self._trainings.clear()
+
+    def _refit_of(self, training: FoldTraining, best_epoch: int | None) -> _Refit:
+        """Return the time of the refit of a network."""
+        request, trained = training.request, training.trained
+        growth = num_samples(request.task.X) / len(request.task.train)
+        seconds = 0.0
+        if trained is not None and not trained.is_loaded:
+            n_trained = training.n_epochs - request.n_epochs_before
+            seconds = trained.seconds / max(1, n_trained)
+        if request.fit is not None and self.end > time.monotonic():
+            # A network alone takes longer than its share of a fleet's time.
+            key = signature(request.fit)
+            self._seconds_alone[key] = self._alone(request.fit, key)
+            seconds = max(seconds, self._seconds_alone[key])
+        return _Refit(
+            growth * self._seconds_of_task.get("preparing", 0.0),
+            growth * seconds,
+            best_epoch or training.n_epochs,
+        )
 
     def _alone(self, fit: Fit, key: Any) -> float:
         """Return the seconds of an epoch of a network alone."""

@@ -154,19 +154,20 @@ def test_each_row_has_its_best_epoch(net, iris):
 def test_resumable_states_are_kept_during_training(net, iris, monkeypatch):
     """Including checkpoints of the best epoch, while other candidates end."""
     dropped, requested = set(), set()
-    keep_only, prepare = Trainer.keep_only, Trainer.prepare
+    keep_only, request = Trainer.keep_only, Trainer.request
 
     def keep(trainer, candidates):
         before = set(trainer._states) | set(trainer._ends)
         keep_only(trainer, candidates)
         dropped.update(before - (set(trainer._states) | set(trainer._ends)))
 
-    def find(trainer, work):
-        prepare(trainer, work)
-        requested.add((work.key, work.key in dropped))
+    def find(trainer, *task):
+        asked = request(trainer, *task)
+        requested.add((asked.key, asked.key in dropped))
+        return asked
 
     monkeypatch.setattr(Trainer, "keep_only", keep)
-    monkeypatch.setattr(Trainer, "prepare", find)
+    monkeypatch.setattr(Trainer, "request", find)
     rates = {"learning_rate": list(np.geomspace(0.01, 1.0, 27))}
     search = halving(net, rates, select_epoch="best", n_jobs=2).fit(*iris)
 

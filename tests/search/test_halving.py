@@ -1,5 +1,8 @@
 """Halving searches, against scikit-learn's own."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from scipy.stats import loguniform
@@ -322,3 +325,20 @@ def test_a_callable_chooses_the_best(iris, of_rows):
 
     assert search.best_index_ == 2
     assert search.best_estimator_.value == search.cv_results_["params"][2]["value"]
+
+
+def test_the_gate_of_scikit_learn_stays_closed():
+    """Our import does not enable scikit-learn's experimental searches for others."""
+    code = """
+import sk_tune
+sk_tune.HalvingGridSearchCV, sk_tune.HyperbandSearchCV, sk_tune.AutoClassifier
+try:
+    from sklearn.model_selection import HalvingGridSearchCV
+except ImportError:
+    print("closed")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+
+    assert done.stdout == "closed\n"

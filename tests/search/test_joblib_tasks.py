@@ -1,5 +1,7 @@
 """The backend that passes joblib's tasks to the session of a search."""
 
+from types import SimpleNamespace
+
 import joblib
 import pytest
 from joblib.parallel import get_active_backend
@@ -28,7 +30,7 @@ def test_all_tasks_of_a_call_come_in_one_round(pre_dispatch):
     """The session gets all tasks of a call together, and joblib the results in order."""
     session = Recording()
 
-    with joblib.parallel_config(backend=SearchBackend(session)):
+    with joblib.parallel_config(backend=SearchBackend(SimpleNamespace(_session=session))):
         parallel = joblib.Parallel(n_jobs=2, pre_dispatch=pre_dispatch)
         results = parallel(joblib.delayed(pow)(2, i) for i in range(500))
 

@@ -403,10 +403,10 @@ def test_ctrl_c_while_other_estimators_are_fitted(iris, monkeypatch, n_jobs):
     PRESSED.clear()
 
     def noting(*done):
-        end(*done)
         ended.append(done)
         if len(ended) == 3:
             PRESSED.set()
+        return end(*done)
 
     monkeypatch.setattr(_task_runs, "_end", noting)
     search = GridSearchCV(Pressing(max_iter=1000), STRENGTHS, cv=CV, n_jobs=n_jobs)

@@ -26,12 +26,11 @@ from sk_tune import (
     MLPClassifier,
     RNNClassifier,
 )
-from sk_tune._backend import Job
 from sk_tune._compat import FoldTask
 from sk_tune._engine import Fit, Trained, train
 from sk_tune._search import _network_training
-from sk_tune._search._network_training import Trainer
-from sk_tune._search._outcomes import SearchOptions, Work
+from sk_tune._search._network_training import FoldRequest, Trainer
+from sk_tune._search._outcomes import SearchOptions
 from sk_tune._search._task_runs import _are_rows_of
 from sk_tune._training import TrainingState
 
@@ -52,30 +51,37 @@ def _trainer(select_epoch="last", max_resources=0):
         has_callable_scoring=False,
         refit=True,
         select_epoch=select_epoch,
+        resource="max_epochs" if max_resources else None,
         max_resources=max_resources,
     )
     return Trainer((None, None), options)
 
 
 @pytest.fixture
-def works(make_estimator, iris):
-    """Return the tasks of one candidate, with fits of 4 epochs."""
+def requests(make_estimator, iris):
+    """Return the folds of one candidate, with fits of 4 epochs."""
     net = make_estimator("MLPClassifier", max_epochs=4)
 
-    def work(fold, rows, test):
+    def request(fold, rows, test):
         data = {"estimator": net, "X": iris.X, "y": iris.y}
-        fields = {"parameters": {}, "fit_params": {}, "candidate": 0}
+        fields = {"parameters": {"max_epochs": 4}, "fit_params": {}, "candidate": 0}
         task = FoldTask(**data, **fields, train=rows, test=test, fold=fold)
         fit = Fit(**data, rows=rows, monitor=test)
-        job = Job(lambda: None, lambda job: None)
-        return Work(job, task, 5, 5, fit=fit, key=("it", fold), n_epochs=4)
+        return FoldRequest(task=task, candidate=5, fit=fit, n_epochs=4)
 
-    return [work(k, *rows) for k, rows in enumerate(CV.split(*iris))]
+    return [request(k, *rows) for k, rows in enumerate(CV.split(*iris))]
 
 
-def _train(step):
-    for (work, _), trained in zip(step, train([fit for _, fit in step]), strict=True):
-        work.trained = trained
+def _trained_by(trainer, requests, results_of):
+    """Return the fits of each step of a trainer, and the trainings."""
+    steps, asked, results = trainer.steps(requests), [], None
+    while True:
+        try:
+            fits = steps.send(results)
+        except StopIteration as end:
+            return asked, end.value
+        asked.append(fits)
+        results = results_of(fits)
 
 
 def _as_trained(seed, scores, checkpoints=()):
@@ -97,52 +103,55 @@ def _as_trained(seed, scores, checkpoints=()):
     [(1, None, 2), (2, None, None), (1, [LRScheduler()], None)],
     ids=["goes on", "another seed", "callbacks"],
 )
-def test_the_end_of_a_rung_is_a_checkpoint_for_the_next(works, seed, callbacks, expected):
+def test_the_end_of_a_rung_is_a_checkpoint_for_the_next(
+    requests, seed, callbacks, expected
+):
     """Unless it differs from one training of all epochs."""
     trainer = _trainer("best", max_resources=9)
-    (work,) = works[:1]
-    work.fit.estimator.set_params(callbacks=callbacks)
-    work.n_epochs = 2
-    for _ in trainer.steps([work]):
-        work.trained = _as_trained(1, [0.1, 0.2])
-    resumed = _as_trained(seed, [0.1, 0.2, 0.3, 0.2, 0.1]).state
+    request = replace(requests[0], n_epochs=2)
+    request.fit.estimator.set_params(callbacks=callbacks)
+    _trained_by(trainer, [request], lambda _: [_as_trained(1, [0.1, 0.2])])
+    scores = [0.1, 0.2, 0.3, 0.2, 0.1]
+    resumed = _as_trained(seed, scores).state
     later = replace(resumed, history=resumed.history[:4])
 
-    again = replace(work, row=6, n_epochs=5)
-    first, second = trainer.steps([again]), []
-    for step in first:
-        second.append(step)
-        again.trained = _as_trained(seed, [0.1, 0.2, 0.3, 0.2, 0.1], (later,))
+    (_, [fit]), [training] = _trained_by(
+        trainer,
+        [replace(request, n_epochs=5)],
+        lambda _: [_as_trained(seed, scores, (later,))],
+    )
 
-    fit = second[1][0][1]
     assert (fit.state, fit.seed, fit.n_epochs) == (None, seed, 3)
     assert expected == (fit.checkpoint and len(fit.checkpoint.history))
-    assert again.n_epochs_again == 5 - (expected or 0)
+    assert training.n_epochs_again == 5 - (expected or 0)
 
 
-def test_checkpoints_are_dropped(works):
+def test_checkpoints_are_dropped(requests):
     """With or without a later step; only pending fits keep some."""
     state = _as_trained(1, [0.1]).state
-    for step in _trainer("best").steps(works):
-        assert all(fit.keeps_checkpoints for _, fit in step)
-        for work, _ in step:
-            work.trained = _as_trained(1, [0.1, 0.2], (state,))
 
-    assert [work.trained.checkpoints for work in works] == [()] * 3
+    asked, trainings = _trained_by(
+        _trainer("best"),
+        requests,
+        lambda fits: [_as_trained(1, [0.1, 0.2], (state,))] * len(fits),
+    )
+
+    assert all(fit.keeps_checkpoints for fits in asked for fit in fits)
+    assert [training.trained.checkpoints for training in trainings] == [()] * 3
 
 
-def test_unpredictable_held_out_rows_are_left_out(works):
+def test_unpredictable_held_out_rows_are_left_out(requests):
     """One fit tests it for each fold; the next candidate does not test again."""
-    for work in works:
-        y = work.fit.y.astype(object)
+    unpredictable = []
+    for request in requests:
+        y = request.fit.y.astype(object)
         # A label that no training row has.
-        y[work.task.test] = 7
-        work.fit = replace(work.fit, y=y)
-    sizes = []
-    for step in _trainer().steps(works):
-        sizes.append((len(step), {fit.monitor is None for _, fit in step}))
-        _train(step)
+        y[request.task.test] = 7
+        unpredictable.append(replace(request, fit=replace(request.fit, y=y)))
 
+    asked, _ = _trained_by(_trainer(), unpredictable, train)
+
+    sizes = [(len(fits), {fit.monitor is None for fit in fits}) for fits in asked]
     assert sizes == [(3, {False}), *[(1, {True})] * 3] or sizes == [(3, {False})]
 
 
@@ -343,7 +352,7 @@ def test_curves_are_those_of_the_reference_engine(make_estimator, iris):
 
 @pytest.fixture
 def remembered(monkeypatch):
-    """The number of resumable networks of the search, after each rung."""
+    """The number of resumable networks of the search, before each rung."""
     counts, keep_only = [], Trainer.keep_only
 
     def counting(trainer, *args):
@@ -361,10 +370,10 @@ NINE = {"learning_rate": np.geomspace(0.001, 0.1, 9)}
 def test_only_networks_that_may_be_resumed_are_remembered(
     make_estimator, iris, remembered, select_epoch
 ):
-    """Of 9 candidates on 3 folds 3 are promoted and then 1; after the last rung none."""
+    """Of 9 candidates on 3 folds 3 are promoted and then 1."""
     net = make_estimator("MLPClassifier")
     halving(net, NINE, select_epoch=select_epoch).fit(*iris)
-    assert remembered == [9, 3, 0]
+    assert remembered == [0, 9, 3]
     remembered.clear()
     rates = {"learning_rate": np.geomspace(0.001, 0.1, 40)}
     options = {
@@ -377,7 +386,7 @@ def test_only_networks_that_may_be_resumed_are_remembered(
     HyperbandSearchCV(net, rates, **options).fit(*iris)
 
     # Of brackets of 9, 5 and 3 candidates 3 and 1, then 1, then none.
-    assert remembered == [9, 3, 0, 3, 0, 0]
+    assert remembered == [0, 9, 3, 0, 3, 0]
 
 
 def test_an_asynchronous_search_remembers_promotable_candidates(
