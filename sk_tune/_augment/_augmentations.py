@@ -129,12 +129,6 @@ class Flip(Augmentation, name="flip", layouts=_IMAGES):
     ----------
     p : float, default=0.5
         Probability of a flip, in [0, 1].
-
-    Examples
-    --------
-    >>> from sk_tune.augment import Flip
-    >>> Flip()
-    Flip(p=0.5)
     """
 
     p: float = _number(0.5, 1.0)
@@ -157,12 +151,6 @@ class Shift(Augmentation, name="shift", layouts=_IMAGES):
     pixels : int, default=2
         Largest distance along each axis, less than the image's height and width.  Pixels of
         the edge fill the gap.
-
-    Examples
-    --------
-    >>> from sk_tune.augment import Shift
-    >>> Shift(3)
-    Shift(pixels=3)
     """
 
     pixels: int = _number(2)
@@ -189,12 +177,6 @@ class Rotate(Augmentation, name="rotate", layouts=_IMAGES):
     degrees : float, default=10.0
         Largest angle in either direction, in [0, 180].  Pixels are interpolated linearly;
         pixels of the edge fill the gaps.
-
-    Examples
-    --------
-    >>> from sk_tune.augment import Rotate
-    >>> Rotate(15)
-    Rotate(degrees=15.0)
     """
 
     degrees: float = _number(10.0, 180.0)
@@ -229,12 +211,6 @@ class Cutout(Augmentation, name="cutout", layouts=_IMAGES):
     Notes
     -----
     0 must be neutral: the mean of standardised pixels, or the background.
-
-    Examples
-    --------
-    >>> from sk_tune.augment import Cutout
-    >>> Cutout(8)
-    Cutout(pixels=8)
     """
 
     pixels: int = _number(4)
@@ -261,12 +237,6 @@ class Brightness(Augmentation, name="brightness", layouts=_IMAGES):
     -----
     For images with values from 0 to 1.  Results are clipped to [0, 1], or to the range of
     the image if that is wider; the same holds for `Contrast` and `Saturation`.
-
-    Examples
-    --------
-    >>> from sk_tune.augment import Brightness
-    >>> Brightness(0.4)
-    Brightness(change=0.4)
     """
 
     change: float = _number(0.2)
@@ -291,12 +261,6 @@ class Contrast(Augmentation, name="contrast", layouts=_IMAGES, channels=(1, 3)):
     For images of 1 channel, or of red, green and blue, with grey = 0.2989 R + 0.587 G +
     0.114 B.  Results are clipped to [0, 1], or to the range of the image if that is
     wider.
-
-    Examples
-    --------
-    >>> from sk_tune.augment import Contrast
-    >>> Contrast(0.4)
-    Contrast(change=0.4)
     """
 
     change: float = _number(0.2)
@@ -320,12 +284,6 @@ class Saturation(Augmentation, name="saturation", layouts=_IMAGES, channels=(3,)
     -----
     For images of red, green and blue, with grey = 0.2989 R + 0.587 G + 0.114 B.  Results
     are clipped to [0, 1], or to the range of the image if that is wider.
-
-    Examples
-    --------
-    >>> from sk_tune.augment import Saturation
-    >>> Saturation(0.4)
-    Saturation(change=0.4)
     """
 
     change: float = _number(0.2)
@@ -348,12 +306,6 @@ class Noise(Augmentation, name="noise", layouts=_ANY):
     -----
     Columns of 0 and 1, such as one-hot encoded categories, get the noise too;
     `categorical_features` of a network do not.
-
-    Examples
-    --------
-    >>> from sk_tune.augment import Noise
-    >>> Noise(0.05)
-    Noise(std=0.05)
     """
 
     std: float = _number(0.1)
@@ -372,12 +324,6 @@ class Scale(Augmentation, name="scale", layouts=_ANY - {"table"}):
     ----------
     std : float, default=0.1
         Standard deviation of the factor, which is normally distributed about 1; at least 0.
-
-    Examples
-    --------
-    >>> from sk_tune.augment import Scale
-    >>> Scale(0.2)
-    Scale(std=0.2)
     """
 
     std: float = _number(0.1)
@@ -401,12 +347,6 @@ class TimeMask(Augmentation, name="time_mask", layouts=_IN_TIME):
     Notes
     -----
     0 must be neutral, as in standardised sequences.
-
-    Examples
-    --------
-    >>> from sk_tune.augment import TimeMask
-    >>> TimeMask(0.3)
-    TimeMask(share=0.3)
     """
 
     share: float = _number(0.2, 1.0)
@@ -432,12 +372,6 @@ class TimeShift(Augmentation, name="time_shift", layouts=_IN_TIME):
     steps : int, default=2
         Largest distance in either direction, less than the number of steps.  The first or
         last step fills the gap; a padded sequence keeps its length.
-
-    Examples
-    --------
-    >>> from sk_tune.augment import TimeShift
-    >>> TimeShift(5)
-    TimeShift(steps=5)
     """
 
     steps: int = _number(2)
@@ -470,12 +404,6 @@ class Mixup(Augmentation, name="mixup", layouts=_ANY):
     Classes are mixed in the loss, real-valued targets directly; weights are mixed, too.
     A category comes from one of the two samples, with a probability equal to its share.
     Mixed sequences have the length of the shorter sequence.
-
-    Examples
-    --------
-    >>> from sk_tune.augment import Mixup
-    >>> Mixup(0.4)
-    Mixup(alpha=0.4)
     """
 
     mixes: ClassVar[bool] = True
@@ -498,12 +426,6 @@ class CutMix(Augmentation, name="cutmix", layouts=_IMAGES):
     alpha : float, default=1.0
         The share of the rectangle is drawn from Beta(alpha, alpha); above 0.  The rectangle
         is clipped at the edges.  Targets are mixed by area.
-
-    Examples
-    --------
-    >>> from sk_tune.augment import CutMix
-    >>> CutMix()
-    CutMix(alpha=1.0)
     """
 
     mixes: ClassVar[bool] = True

@@ -161,14 +161,13 @@ class Activation(Layer):
 
     def forward(self, x: Tensor, batch: Batch) -> Tensor:
         if self.is_relu or self.is_tanh:
-            y = self._written_out(x)
-            self._saved = y
-            return y
+            self._saved = self.evaluate(x, batch.tensors)
+            return self._saved  # type: ignore[no-any-return]
         with torch.enable_grad():
             leaf = x.detach().requires_grad_()
-            out: Tensor = self.module(leaf)
-        self._saved = (leaf, out)
-        return out.detach()
+            y: Tensor = self.module(leaf)
+        self._saved = (leaf, y)
+        return y.detach()
 
     def backward(self, dy: Tensor, batch: Batch, *, keep: bool) -> Tensor:
         if self.is_relu or self.is_tanh:
@@ -183,15 +182,11 @@ class Activation(Layer):
         return dx  # type: ignore[no-any-return]
 
     def evaluate(self, x: Tensor, tensors: Tensors) -> Tensor:
-        if self.is_relu or self.is_tanh:
-            return self._written_out(x)
-        y: Tensor = self.module(x)
-        return y
-
-    def _written_out(self, x: Tensor) -> Tensor:
-        if self.in_place:
-            return x.clamp_min_(0) if self.is_relu else x.tanh_()
-        return x.clamp_min(0) if self.is_relu else x.tanh()
+        if self.is_relu:
+            return x.clamp_min_(0) if self.in_place else x.clamp_min(0)
+        if self.is_tanh:
+            return x.tanh_() if self.in_place else x.tanh()
+        return self.module(x)  # type: ignore[no-any-return]
 
 
 class Dropout(Layer):
@@ -447,9 +442,7 @@ def _pointwise_linear() -> Any:
     """Return oneDNN's linear layer; None if it is missing, or MKL is as fast."""
     is_wide = torch.backends.cpu.get_cpu_capability() == "AVX512"
     has_mkl = torch.backends.mkl.is_available()  # type: ignore[no-untyped-call]
-    if not (is_wide and has_mkl and _is_of_amd()):
-        return None
-    return pointwise_linear
+    return pointwise_linear if is_wide and has_mkl and _is_of_amd() else None
 
 
 def _is_of_amd() -> bool:

@@ -184,16 +184,15 @@ def _scores(
     samples: Sequence[Tensor | None],
 ) -> list[float]:
     """Return the score of each network on its training samples, from all outputs."""
-    sets = [active.network.train for active in fleet.networks]
-    scores: list[Tensor] = []
+    sets, scores = [active.network.train for active in fleet.networks], []
     for networks in runs([len(s) for s in sets]):
         n = len(sets[networks.start])
         # Some networks at a time: the sorted targets are copied only for the scores.
         size = max(1, _SAMPLES_PER_SCORE // n)
         for start in range(networks.start, networks.stop, size):
             part = slice(start, min(start + size, networks.stop))
-            y = targets_at(sets, places, part)
             outputs, weight = (None if t is None else t[part, :n] for t in samples)
+            y = targets_at(sets, places, part)
             scores.append(fleet.recipe.score(outputs, y, weight))  # type: ignore[arg-type]
     return torch.cat(scores).tolist()  # type: ignore[no-any-return]
 

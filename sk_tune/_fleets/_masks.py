@@ -49,9 +49,7 @@ class StackedDropout:
         self.names = max(map(list, seeded), key=len)
         self.drawn = [n for n, m in layers[0].items() if is_torch_dropout(m)]
         # Dropout probabilities of torch's layers, by network.
-        self._drawn: list[list[Any]] = [
-            [named[name].p for name in self.drawn] for named in layers
-        ]
+        self._drawn = [[named[name].p for name in self.drawn] for named in layers]
         self._generators: Sequence[torch.Generator | None] = ()
         probabilities = [list(p.values()) or [0.0] * len(self.names) for p in seeded]
         self.active = any(map(any, probabilities))
@@ -66,8 +64,8 @@ class StackedDropout:
         self.thresholds = by_layer(thresholds, torch.int32)
         scales = [[1 / (1 - p) for p in of_network] for of_network in probabilities]
         self.scales = by_layer(scales, like.dtype)
-        # Number of updates of each network before the epoch.
-        self.first_steps: Sequence[int] = ()
+        # Updates of each network before the epoch, and steps of the epoch.
+        self.first_steps: list[int] = []
         self._n_steps = 0
         # a and b of an epoch, (S, 2, L, K).
         self._epoch: Tensor | None = None
@@ -94,15 +92,11 @@ class StackedDropout:
 
     def begin_epoch(
         self,
-        first_steps: Sequence[int],
+        first_steps: list[int],
         n_steps: int,
         generators: Sequence[torch.Generator | None],
     ) -> None:
-        """Prepare an epoch of S steps.
-
-        `first_steps` are the networks' updates before the epoch, `generators` the sources
-        of torch's layers.
-        """
+        """Prepare an epoch, given updates before it and generators of torch's layers."""
         self.first_steps, self._n_steps = first_steps, n_steps
         self._generators = generators
         self._epoch = None
@@ -244,29 +238,23 @@ def orders_in_memory(
     same number of dimensions in several orders. Two samples of X are tried.
     """
     copied = copy.deepcopy(module).train()
-    orders_by_layer: dict[str, set[tuple[int, ...]]] = {}
+    orders: dict[str, dict[int, tuple[int, ...]]] = {}
+    is_clear = [True]
+
+    def note(_: nn.Module, inputs: Any, *, name: str) -> None:
+        # torch's masks have this order, also where the input repeats elements.
+        like = torch.empty_like(inputs[0])
+        # The position of a dimension of size 1 does not matter.
+        order = tuple(sorted(range(like.ndim), key=like.stride, reverse=True))
+        is_clear.append(order == orders[name].setdefault(like.ndim, order))
+
     for name, layer in copied.named_modules():
         if is_torch_dropout(layer):
-            orders_by_layer[name] = set()
-            layer.register_forward_pre_hook(partial(_note_order, orders_by_layer[name]))
-    if orders_by_layer:
+            orders[name] = {}
+            layer.register_forward_pre_hook(partial(note, name=name))
+    if orders:
         # Contiguous, as batches are; a copy, because modules may change their input.
         networks = X[:2].clone(memory_format=torch.contiguous_format)
         with forked_rng(0, str(X.device)), torch.no_grad():
             copied(networks)
-    orders = {
-        name: {len(order): order for order in layer_orders}
-        for name, layer_orders in orders_by_layer.items()
-    }
-    is_clear = all(
-        len(orders[name]) == len(layer_orders)
-        for name, layer_orders in orders_by_layer.items()
-    )
-    return orders if is_clear else None
-
-
-def _note_order(known: set[tuple[int, ...]], _: nn.Module, inputs: Any) -> None:
-    # torch's masks have this order, also where the input repeats elements.
-    like = torch.empty_like(inputs[0])
-    # The position of a dimension of size 1 does not matter.
-    known.add(tuple(sorted(range(like.ndim), key=like.stride, reverse=True)))
+    return orders if all(is_clear) else None

@@ -127,7 +127,7 @@ class Program:
 
     def begin_epoch(
         self,
-        first_steps: Sequence[int],
+        first_steps: list[int],
         n_steps: int,
         generators: Sequence[torch.Generator | None],
     ) -> None:

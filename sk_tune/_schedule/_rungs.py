@@ -59,20 +59,16 @@ def with_candidates(
     if n_candidates >= rungs[0].n_candidates:
         return list(rungs)
     first, *later = rungs
-    shaped = [Rung(n_candidates=n_candidates, n_resources=first.n_resources)]
+    shaped = [replace(first, n_candidates=n_candidates)]
     for rung in later:
         n_candidates = max(1, promoted(n_candidates))
         if n_candidates > 1 or rung is later[-1]:
-            n_resources = rung.n_resources
-            shaped.append(Rung(n_candidates=n_candidates, n_resources=n_resources))
+            shaped.append(replace(rung, n_candidates=n_candidates))
     return shaped
 
 
 def n_reductions(ratio: int, factor: float) -> int:
-    """Return the largest k with ``factor**k <= ratio``.
-
-    `ratio` is at least 1, `factor` more than 1.
-    """
+    """Return the largest k with ``factor**k <= ratio``, for a factor above 1."""
     # Counted, because math.log(243, 3) is 4.999..., whose floor loses a rung.
     k = 0
     while factor ** (k + 1) <= ratio:
@@ -112,12 +108,9 @@ def halving_schedule(
     The first rung grants `min_resources`: a number, `smallest_resources`, or with "exhaust"
     the largest number with which the last rung does not exceed `max_resources`. One
     candidate in `factor` is promoted. With `aggressive_elimination` the first rung is
-    repeated until the remaining candidates suit the remaining resources. Raises ValueError
-    unless ``n_candidates >= 1``, ``factor > 1`` and ``1 <= min <= max_resources``.
-
-    scikit-learn takes the floor of a floating-point logarithm, which is too low by one for
-    some exact powers, such as 243 with a factor of 3, and so loses the last rung. Here
-    rungs are counted in integers; all other numbers are scikit-learn's.
+    repeated until the remaining candidates suit the remaining resources. The numbers are
+    scikit-learn's, except that its floating-point logarithm loses the last rung of some
+    exact powers, such as 243 with a factor of 3.
 
     >>> schedule = halving_schedule(60, min_resources=20, max_resources=180)
     >>> [(rung.n_candidates, rung.n_resources) for rung in schedule.rungs]
@@ -197,10 +190,8 @@ def hyperband_brackets(
     max_resources`` and ``factor >= 2``.
 
     A bracket starts with ``n = ceil((s_max + 1) / (s + 1) * eta**s)`` candidates, as in
-    Algorithm 1 of the paper. Table 1 of the paper rounds down before it multiplies, and has
-    81, 27, 9, 6 and 5 candidates for R = 81, eta = 3 instead of the algorithm's 81, 34, 15,
-    8 and 5. Resources are ``floor(R / eta**(s - i))`` in rung i, so that rounding does not
-    accumulate.
+    Algorithm 1 of the paper, whose Table 1 rounds down before it multiplies. Resources are
+    ``floor(R / eta**(s - i))`` in rung i, so that rounding does not accumulate.
 
     >>> for bracket in hyperband_brackets(1, 9):
     ...     print(bracket.index, [(r.n_candidates, r.n_resources) for r in bracket.rungs])
@@ -224,12 +215,10 @@ def hyperband_brackets(
     for s in range(s_max, -1, -1):
         # n = ceil((s_max + 1) / (s + 1) * eta**s), in integers.
         n_first = -(-(s_max + 1) * factor**s // (s + 1))
+        granted = [max_resources // factor ** (s - i) for i in range(s + 1)]
         rungs = tuple(
-            Rung(
-                n_candidates=n_first // factor**i,
-                n_resources=max_resources // factor ** (s - i),
-            )
-            for i in range(s + 1)
+            Rung(n_candidates=n_first // factor**i, n_resources=n)
+            for i, n in enumerate(granted)
         )
         brackets.append(Bracket(index=s, rungs=rungs))
     return tuple(brackets)
