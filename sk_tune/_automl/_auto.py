@@ -4,7 +4,7 @@
 
 import os
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing, nullcontext, suppress
 from dataclasses import replace
 from numbers import Integral, Real
@@ -27,7 +27,7 @@ from sk_tune._automl._blend import (
     best_of,
     blend_of,
     column_effects_of,
-    held_out_score,
+    predictions_score,
 )
 from sk_tune._automl._chosen import Chosen, ModelScore, choose_with_networks, leaderboard
 from sk_tune._automl._model_course import ModelCourse
@@ -69,7 +69,7 @@ from sk_tune._automl._splitting import (
     warn_of_rare_classes,
 )
 from sk_tune._automl._summary import summary
-from sk_tune._automl._threshold import MOST_PROBABLE, Threshold, ThresholdChoice
+from sk_tune._automl._threshold import MOST_PROBABLE, ThresholdChoice
 from sk_tune._compat import Interval, StrOptions, check_sample_weight
 from sk_tune._declaration import Seconds, parameters
 from sk_tune._diagnosis import Finding, extra_findings
@@ -78,7 +78,6 @@ from sk_tune._ensemble import Combined, CombinedRegressor, export_ensemble
 from sk_tune._report import Checks, Page, data_description, quality_of
 from sk_tune._reporting import report
 from sk_tune._sampler import Sampler
-from sk_tune._scores import Metric
 from sk_tune._splits import as_times, take
 from sk_tune._training import processes_per_cpu
 from sk_tune._types import Folds, Seed
@@ -170,12 +169,9 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         A row for each model: family, cv_score, cv_std, seconds, in_ensemble, weight,
         params.  The row "ensemble of networks" averages only networks.
     model_scores_ : dict of str to ScoreEstimate
-        Expected scores of the "dummy", which ignores all columns, the best "linear" model,
-        the best "boosting" model, the "best model" of all, the "networks" and the
-        "ensemble".  `score` is the mean over the folds; further fields are `std`, its
-        standard deviation (NaN for a single held-out part), and `held_out`, the score on
-        the rows set aside, where the "best model" is ``blends_["best"]``.  Families that
-        failed are missing.
+        Expected scores of the models of `blends_`.  `score` is the mean over the folds;
+        further fields are `std`, its standard deviation (NaN for a single held-out part),
+        and `held_out`, the score on the rows set aside.
     scoring_ : str
         Name of the scorer for models.
     scoring_reason_ : str
@@ -183,10 +179,10 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
     expected_score_ : ScoreEstimate
         Expected score of the ensemble on new data, with an interval, as in
         `model_scores_`.  Members, weights and temperature that predict a row are chosen on
-        other rows, from all trials.  Unless
-        the columns clearly help, the choice also corrects for labels that are training rows
-        of one fold and held-out rows of another; this makes the score pessimistic rather
-        than optimistic.  `naive_score` is the score of the best trial.
+        other rows, from all trials.  Unless the columns clearly help, the choice also
+        corrects for labels that are training rows of one fold and held-out rows of another;
+        this makes the score pessimistic rather than optimistic.  `naive_score` is the score
+        of the best trial.
     summary_ : str
         The result in a few sentences.
     beats_baseline_ : bool
@@ -517,10 +513,17 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         self._leaderboard = table.to_dict(orient="tight")
         self._searches = dict(course.memory.searches)
         self._labels = {trial.name: trial.label for trial in trials}
-        self.blends_: dict[str, Blend] = {}
+        scores = self._set_blends(trials, chosen, of_networks)
+        X, y = held_out
         self.model_scores_ = {
-            score.name: score
-            for score in self._scores(trials, chosen, of_networks, metric, held_out)
+            name: replace(
+                score,
+                name=name,
+                held_out=predictions_score(blend, metric, y, blend.predict_proba(X))
+                if len(y)
+                else np.nan,
+            )
+            for (name, blend), score in zip(self.blends_.items(), scores, strict=True)
         }
         self.expected_score_ = self.model_scores_["ensemble"]
         self.ensemble_ = self.blends_["ensemble"]
@@ -567,48 +570,32 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         """All models, the best first."""
         return pd.DataFrame.from_dict(self._leaderboard, orient="tight")
 
-    def _scores(
-        self,
-        trials: Sequence[Trial],
-        chosen: Chosen,
-        networks: Chosen | None,
-        metric: Metric,
-        held_out: tuple[Any, Array],
-    ) -> Iterator[ModelScore]:
-        """Store the blends that `use` chooses from; yield their scores."""
+    def _set_blends(
+        self, trials: Sequence[Trial], chosen: Chosen, networks: Chosen | None
+    ) -> list[ModelScore]:
+        """Set the blends that `use` chooses from; return their scores."""
         classes = getattr(self, "classes_", None)
-        scored_blends: list[tuple[ModelScore, Blend]] = []
-        models = [trial for trial in trials if trial.family != "dummy"]
-        for name in ("dummy", "linear", "boosting", "best model"):
-            of_kind = [t for t in models if name in {t.family, "best model"}]
-            if name == "dummy":
-                of_kind = [trial for trial in trials if trial.family == "dummy"]
-            if of_kind:
+        self.blends_: dict[str, Blend] = {}
+        scores = []
+        for name in ("dummy", "linear", "boosting", "best"):
+            family = [t for t in trials if t.family == name]
+            if name == "best":
+                family = [t for t in trials if t.family != "dummy"]
+            for trial in best_of(family, 1):
                 threshold = chosen.thresholds.get(name, MOST_PROBABLE)
-                scored_blends.append((chosen.scores[name], self._alone(of_kind, threshold)))
-        for name, several in (("networks", networks), ("ensemble", chosen)):
-            if several is not None:
-                blend = blend_of(
-                    several.trials,
-                    several.weights,
-                    several.temperature,
+                self.blends_[name] = blend_of([trial], [1.0], 1.0, classes, threshold)
+                scores.append(chosen.scores[name])
+        for name, one in (("networks", networks), ("ensemble", chosen)):
+            if one is not None:
+                self.blends_[name] = blend_of(
+                    one.trials,
+                    one.weights,
+                    one.temperature,
                     classes,
-                    several.thresholds["ensemble"],
+                    one.thresholds["ensemble"],
                 )
-                scored_blends.append((
-                    replace(several.scores["ensemble"], name=name),
-                    blend,
-                ))
-        for score, blend in scored_blends:
-            self.blends_["best" if score.name == "best model" else score.name] = blend
-            yield replace(score, held_out=held_out_score(blend, metric, *held_out))
-
-    def _alone(
-        self, trials: Sequence[Trial], threshold: Threshold = MOST_PROBABLE
-    ) -> Blend:
-        """Return the best trial as a blend of its folds."""
-        classes = getattr(self, "classes_", None)
-        return blend_of(best_of(trials, 1), np.ones(1), 1.0, classes, threshold)
+                scores.append(one.scores["ensemble"])
+        return scores
 
     report = report
 

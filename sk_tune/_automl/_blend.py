@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sk_tune._automl._models import NETWORK_FAMILIES
+from sk_tune._automl._models import NETWORK_FAMILIES, Model
 from sk_tune._automl._problem import Problem
 from sk_tune._automl._resources import Clock, few_threads
 from sk_tune._automl._threshold import MOST_PROBABLE, Threshold
@@ -31,10 +31,10 @@ _MOST_OTHERS, _BYTES_OF_OTHERS = 64, 2**25
 class Trial:
     """A configuration that was fitted in all folds.
 
-    `name` is the family with a number, `label` the name of the model. `params` are the
-    candidate's. `score` and `std` are taken over the folds, `std` is NaN for a single fold;
-    `seconds` is the sum. `models` are the fitted models, each trained on at most `n_rows`
-    samples; empty if they were dropped. `library` has predictions of shape (1, N, ...).
+    `name` is the family with a number, `label` the name of the model. `score` and `std` are
+    over the folds, `std` is NaN for a single fold; `seconds` is the sum. `models` were
+    trained on at most `n_rows` samples each, and are empty if they were dropped. `library`
+    has predictions of shape (1, N, ...).
     """
 
     name: str
@@ -54,64 +54,59 @@ class Trial:
         return self.family in NETWORK_FAMILIES
 
 
-def trials_of(
-    search: Any,
-    family: str,
-    *,
-    is_classification: bool,
-    n_before: int,
-    n_rows: int,
-    label: str,
-) -> list[Trial]:
-    """Return the candidates of a fitted search, first those with fitted models.
+def trials_of(search: Any, model: Model, problem: Problem, n_before: int) -> list[Trial]:
+    """Return the candidates of a model's search, first those with fitted models.
 
     The list is empty without a fitted candidate that has a score and predicts every
     held-out sample. Of other candidates, which measure the selection bias, there are at
     most 64, and fewer if predictions are large. `n_before` is the largest number of a trial
     of the family so far.
     """
-    common: dict[str, Any] = {"is_classification": is_classification, "random_state": 0}
+    is_classification = problem.is_classification
     try:
-        kept_rows = read_library(search, needs_models=True, **common).candidates
-        library = read_library(search, needs_models=False, **common)
+        library = read_library(
+            search, needs_models=False, is_classification=is_classification, random_state=0
+        )
     except ValueError:
         return []
-    results = search.cv_results_
-    place = {row: k for k, row in enumerate(library.candidates.tolist())}
-    other_rows = sorted(
-        place.keys() - {*kept_rows}, key=lambda row: -results["mean_test_score"][row]
-    )
+    results, folds = search.cv_results_, range(search.n_splits_)
+    scores = results["mean_test_score"]
+    scored = [k for k, row in enumerate(library.candidates) if not np.isnan(scores[row])]
+    # Networks that failed or were dropped have no fitted model.
+    models = {
+        row: tuple(fitted)
+        for row, fitted in search.models_.items()
+        if all(one is not None for one in fitted)
+    }
+    of_best = sorted(scored, key=lambda k: -scores[library.candidates[k]])
+    fitted_first = [k for k in scored if library.candidates[k] in models]
+    others = [k for k in of_best if library.candidates[k] not in models]
     most = min(_MOST_OTHERS, _BYTES_OF_OTHERS // library.predictions[0].nbytes)
-    trials: list[Trial] = []
-    for row in [*kept_rows.tolist(), *other_rows[:most]]:
-        score = float(results["mean_test_score"][row])
-        if np.isnan(score):
-            continue
-        models = tuple(search.models_[row]) if row in kept_rows else ()
-        one = slice(place[row], place[row] + 1)
-        n_folds = search.n_splits_
-        fold_scores = [results[f"split{k}_test_score"][row] for k in range(n_folds)]
+    trials = []
+    for number, k in enumerate([*fitted_first, *others[:most]], start=n_before + 1):
+        row = library.candidates[k]
+        fold_scores = [results[f"split{fold}_test_score"][row] for fold in folds]
         trials.append(
             Trial(
-                name=f"{family} {n_before + len(trials) + 1}",
-                family=family,
+                name=f"{model.family} {number}",
+                family=model.family,
                 params=dict(results["params"][row]),
-                score=score,
-                std=float(results["std_test_score"][row]) if n_folds > 1 else np.nan,
+                score=float(scores[row]),
+                std=float(results["std_test_score"][row]) if len(folds) > 1 else np.nan,
                 fold_scores=np.array(fold_scores, dtype=np.float64),
-                seconds=float(results["mean_fit_time"][row]) * n_folds,
-                models=models,
-                n_rows=n_rows,
-                label=label,
+                seconds=float(results["mean_fit_time"][row]) * len(folds),
+                models=models.get(row, ()),
+                n_rows=problem.n_train,
+                label=model.name,
+                # A copy releases the predictions of all candidates.
                 library=replace(
                     library,
-                    candidates=library.candidates[one],
-                    # A copy releases the predictions of all candidates.
-                    predictions=library.predictions[one].copy(),
+                    candidates=library.candidates[k : k + 1],
+                    predictions=library.predictions[k : k + 1].copy(),
                 ),
             )
         )
-    return trials
+    return trials if fitted_first else []
 
 
 def best_of(trials: Sequence[Trial], n: int) -> list[Trial]:
@@ -182,29 +177,24 @@ class Blend:
 
 def blend_of(
     trials: Sequence[Trial],
-    weights: Array,
+    weights: Sequence[float] | Array,
     temperature: float,
     classes: Array | None,
     threshold: Threshold = MOST_PROBABLE,
 ) -> Blend:
     """Return the average of trials with positive weight, shared equally by their folds."""
-    weighted = [(t, float(w)) for t, w in zip(trials, weights, strict=True) if w > 0]
     members = [
-        Member(model, weight / len(trial.models))
-        for trial, weight in weighted
+        (trial.name, Member(model, float(weight) / len(trial.models)))
+        for trial, weight in zip(trials, weights, strict=True)
+        if weight > 0
         for model in trial.models
     ]
     return Blend(
-        combination=Combination(members, classes),
+        combination=Combination([member for _, member in members], classes),
         temperature=temperature,
-        names=tuple(trial.name for trial, _ in weighted for _ in trial.models),
+        names=tuple(name for name, _ in members),
         threshold=threshold,
     )
-
-
-def held_out_score(blend: Blend, metric: Metric, X: Any, y: Array) -> float:
-    """Return the score on the samples set aside; NaN without any, or if undefined."""
-    return predictions_score(blend, metric, y, blend.predict_proba(X)) if len(y) else np.nan
 
 
 def predictions_score(blend: Blend, metric: Metric, y: Array, predictions: Array) -> float:

@@ -70,7 +70,7 @@ class ModelScore(ScoreEstimate):
 
     Parameters
     ----------
-    name : {"dummy", "linear", "boosting", "networks", "best model", "ensemble"}
+    name : {"dummy", "linear", "boosting", "networks", "best", "ensemble"}
         The scored model.
     std : float
         Standard deviation of the score over the folds; NaN for a single held-out part.
@@ -110,7 +110,7 @@ class Chosen:
     """Members with weights of sum 1, and scores of the ensemble and of single models.
 
     `temperature` scales the averaged probabilities.  `scores` and `thresholds` are for
-    the "ensemble", the best single "linear" and "boosting" trial, the "best model",
+    the "ensemble", the best single "linear" and "boosting" trial, the "best",
     and the "dummy", if they exist.  `held_out` are targets, and predictions by choices
     made on other samples.
     """
@@ -160,14 +160,9 @@ def choose(
         deducted = scores
         crossed = _crossed(pool, selector, deducts=False)
         scores = pool.scores(crossed, intervals=True, seconds=seconds)
+        kept = ("lead", "loss_lead", "auc", "auc_lead")
         scores = {
-            name: replace(
-                s,
-                lead=deducted[name].lead,
-                loss_lead=deducted[name].loss_lead,
-                auc=deducted[name].auc,
-                auc_lead=deducted[name].auc_lead,
-            )
+            name: replace(s, **{field: getattr(deducted[name], field) for field in kept})
             for name, s in scores.items()
         }
     members = pool.members(pool.criteria_of_all(), np.arange(len(trials)))
@@ -189,25 +184,18 @@ def choose(
 
 
 def choose_with_networks(
-    trials: Sequence[Trial],
-    problem: Problem,
-    metric: Metric,
-    *,
-    others: Sequence[Trial],
-    **options: Any,
+    trials: Sequence[Trial], *args: Any, others: Sequence[Trial], **options: Any
 ) -> tuple[Chosen, Chosen | None]:
     """Choose among all trials, and among the networks alone; None without a network."""
     options["dummy"] = next((t for t in trials if t.family == "dummy"), None)
     candidates = [t for t in trials if t is not options["dummy"]] or trials
-    chosen = choose(candidates, problem, metric, others=others, **options)
+    chosen = choose(candidates, *args, others=others, **options)
     networks = [t for t in candidates if t.is_network]
-    if not networks:
-        return chosen, None
-    if networks == candidates:
-        return chosen, chosen
+    if not networks or networks == candidates:
+        return chosen, chosen if networks else None
     options["beats_dummy"] = chosen.scores["ensemble"].beats_dummy
-    other_networks = [t for t in others if t.is_network]
-    return chosen, choose(networks, problem, metric, others=other_networks, **options)
+    others = [t for t in others if t.is_network]
+    return chosen, choose(networks, *args, others=others, **options)
 
 
 class _Pool:
@@ -343,7 +331,7 @@ class _Pool:
     def bests(self, criteria: tuple[Floats, Floats]) -> Iterable[tuple[str, int]]:
         """Yield the best single trial of all, and of the linear and boosting families."""
         scores = criteria[0][: len(self.trials)]
-        yield "best model", int(scores.argmax())
+        yield "best", int(scores.argmax())
         for family in ("linear", "boosting"):
             of_family = np.flatnonzero(self._families == family)
             if len(of_family):
@@ -388,7 +376,7 @@ class _Pool:
                 name=name,
                 confidence=_CONFIDENCE,
                 method="cross-fitting",
-                naive_score=naive if name in {"ensemble", "best model"} else np.nan,
+                naive_score=naive if name in {"ensemble", "best"} else np.nan,
                 n_bootstraps=int(np.isfinite(resampled[:, k]).sum()),
                 **{key: float(values[k]) for key, values in columns.items()},
             )
@@ -424,7 +412,7 @@ def _resampled(scores: FoldScores, n: int, seconds: float | None) -> Floats:
     """Return scores (B, C) on `n` resamples; the same rows for each candidate."""
     by_fold = scores.on_all().mean(axis=0)
     if not n:
-        return np.full((0, len(by_fold)), np.nan)
+        return np.empty((0, len(by_fold)))
     resampled = scores.on_resamples(n, np.random.default_rng(0), seconds)
     # Metrics such as R^2 are biased on few samples.
     with warnings.catch_warnings(action="ignore", category=RuntimeWarning):

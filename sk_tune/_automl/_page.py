@@ -36,7 +36,7 @@ _WHAT = {
     "dummy": "ignores all columns",
     "linear": "best linear model",
     "boosting": "best boosting model",
-    "best model": "best single model, chosen for each fold by its score on the other folds",
+    "best": "best single model, chosen for each fold by its score on the other folds",
     "networks": "ensemble of networks only",
     "ensemble": "ensemble of all models; models worse than the dummy are dropped",
 }

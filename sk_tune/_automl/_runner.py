@@ -364,14 +364,7 @@ class Runner:
         of_family = [t.name for t in self.memory.trials if t.family == model.family]
         # Earlier trials may be dropped, so the names have the numbers of trials.
         numbers = [int(name.rpartition(" ")[2]) for name in of_family]
-        trials = trials_of(
-            search,
-            model.family,
-            is_classification=problem.is_classification,
-            n_before=max(numbers, default=0),
-            n_rows=problem.n_train,
-            label=model.name,
-        )
+        trials = trials_of(search, model, problem, max(numbers, default=0))
         self.memory.others += [trial for trial in trials if not trial.models]
         self.memory.trials += [
             replace(trial, models=tuple(map(self._with_shared_steps, trial.models)))

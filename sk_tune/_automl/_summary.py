@@ -53,7 +53,7 @@ def summary(
     best, loss = scores["ensemble"], "log loss" if labels is not None else "squared error"
     if n_targets > 1:
         loss += " (each target in units of its standard deviation)"
-    if "best model" not in scores:
+    if "best" not in scores:
         text = (
             "No model was trained except the dummy, which ignores all columns, so it is "
             "unknown whether these columns help to predict the target."
@@ -87,7 +87,7 @@ def _of_no_gain(
     scores: Mapping[str, ModelScore], scoring: Scoring, n_rows: int, loss: str, dummy: str
 ) -> str:
     """Summarise an ensemble that does not clearly beat the dummy."""
-    best, alone, constant = scores["ensemble"], scores["best model"], scores["dummy"]
+    best, alone, constant = scores["ensemble"], scores["best"], scores["dummy"]
     if alone.beats_dummy:
         measure, values = _evidence(alone, constant, loss)
         return (
@@ -146,7 +146,7 @@ def _of_models(
     else:
         sentences = [f"The ensemble consists of one model, {one}."] if one else []
         sentences.append(_against_linear(best, linear, scale, scoring.text))
-    alone = scores["best model"]
+    alone = scores["best"]
     # As text, because NaN is not equal to itself.
     is_linear = linear is not None and _values(alone) == _values(linear)
     if not one and not is_linear:

@@ -45,7 +45,7 @@ def test_a_fitted_classifier_has_its_attributes(fitted, iris):
     assert_allclose(fitted.predict_proba(X).sum(axis=1), 1)
     assert fitted.expected_score_.low < fitted.expected_score_.high
     families = {"dummy", "linear", "boosting", "networks"}
-    assert set(fitted.model_scores_) == {*families, "best model", "ensemble"}
+    assert set(fitted.model_scores_) == {*families, "best", "ensemble"}
     assert fitted.model_scores_["ensemble"].held_out > -0.5
     assert fitted.model_scores_["dummy"].score == pytest.approx(-np.log(3))
     assert "linear model" in fitted.summary_

@@ -1,5 +1,7 @@
 """Trials, and averages of their models."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from sklearn.datasets import load_iris
@@ -13,6 +15,8 @@ from sk_tune._automl._blend import Trial, blend_of, trials_of
 
 X, Y = load_iris(return_X_y=True)
 FOLDS = list(StratifiedKFold(3, shuffle=True, random_state=0).split(X, Y))
+MODEL = SimpleNamespace(family="linear", name="linear")
+PROBLEM = SimpleNamespace(is_classification=True, n_train=100)
 
 
 @pytest.fixture
@@ -25,9 +29,7 @@ def search():
 
 def test_trials_are_the_candidates_with_their_models(search):
     """Scores are those of the search, and the numbers in names continue."""
-    trials = trials_of(
-        search, "linear", is_classification=True, n_before=4, n_rows=100, label="linear"
-    )
+    trials = trials_of(search, MODEL, PROBLEM, 4)
 
     assert [trial.name for trial in trials] == ["linear 5", "linear 6", "linear 7"]
     np.testing.assert_allclose(
@@ -41,12 +43,7 @@ def test_a_search_without_models_has_no_trials(search):
     """An ensemble could not use its candidates."""
     search.models_ = {}
 
-    assert (
-        trials_of(
-            search, "linear", is_classification=True, n_before=0, n_rows=100, label="linear"
-        )
-        == []
-    )
+    assert trials_of(search, MODEL, PROBLEM, 0) == []
 
 
 def test_one_fold_has_no_standard_deviation(search):
@@ -55,9 +52,7 @@ def test_one_fold_has_no_standard_deviation(search):
         search.estimator, search.param_grid, cv=FOLDS[:1], refit=False, keep_models="all"
     ).fit(X, Y)
 
-    trials = trials_of(
-        single, "linear", is_classification=True, n_before=0, n_rows=100, label="linear"
-    )
+    trials = trials_of(single, MODEL, PROBLEM, 0)
 
     assert all(np.isnan(trial.std) for trial in trials)
     assert [len(trial.fold_scores) for trial in trials] == [1, 1, 1]

@@ -198,7 +198,7 @@ def test_the_deduction_removes_the_bias_of_shared_labels_on_noise(make_problem):
             chosen = choose(
                 trials, problem, metric, calibrate=False, dummy=dummy, beats_dummy=deducts
             )
-            values.append(chosen.scores["best model"].score - mean)
+            values.append(chosen.scores["best"].score - mean)
 
     assert np.mean(gains[None]) < 2 * np.std(gains[None]) / np.sqrt(12)
     deducted = np.subtract(gains[True], gains[None])

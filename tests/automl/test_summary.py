@@ -43,7 +43,7 @@ def _scores(
         "dummy": score("dummy", 0.5),
         "linear": score("linear", linear, linear_held),
         "networks": score("networks", networks),
-        "best model": replace(score("best model", alone[0], alone[2]), std=alone[1]),
+        "best": replace(score("best", alone[0], alone[2]), std=alone[1]),
         "ensemble": score("ensemble", ensemble, held),
     }
     return {name: s for name, s in scores.items() if s.score is not None}
