@@ -301,10 +301,10 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         folder = (
             None if self.checkpoint_dir is None else MemoryFolder(Path(self.checkpoint_dir))
         )
-        memory = self._resumed_memory(folder, (X, y, sample_weight))
         groups = None if groups is None else as_groups(groups)
         times = None if times is None else as_times(times)
         check_consistent_length(y, groups, times)
+        memory = self._resumed_memory(folder, (X, y, sample_weight), (groups, times))
         split = self._split(X, y, (groups, times), memory)
         held_out, rows = split.held_out, np.delete(np.arange(len(y)), split.held_out)
         groups, times = (None if v is None else v[rows] for v in (groups, times))
@@ -365,32 +365,33 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
             )
 
     def _resumed_memory(
-        self, folder: MemoryFolder | None, data: tuple[Any, Array, Array | None]
+        self, folder: MemoryFolder | None, data: Sequence[Any], structure: Sequence[Any]
     ) -> Memory:
-        """Return the memory of an earlier fit on the same data, or an empty memory."""
+        """Return the memory of an earlier fit with equal requests, or an empty memory."""
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        positive = getattr(self, "positive", None)
-        scoring = self.scoring if positive is None else (self.scoring, positive)
         if folder is None and not self.warm_start:
-            return Memory(seed=seed, scoring=scoring)
-        parts = [part for part in data if part is not None]
-        fingerprint = ", ".join(map(data_description, parts))
+            return Memory(seed=seed)
         memory: Memory | None = getattr(self, "_memory", None) if self.warm_start else None
         if folder is not None:
             memory = folder.load() or memory
+        parts = ["" if v is None else data_description(v) for v in (*data, *structure)]
+        requests = {
+            "data": tuple(parts[: len(data)]),
+            "scoring": (self.scoring, getattr(self, "positive", None)),
+            # "auto" folds are kept: trials of different folds cannot be averaged.
+            "folds": (self.cv, self.test_size, *parts[len(data) :]),
+        }
         if memory is None:
-            return Memory(seed=seed, fingerprint=fingerprint, scoring=scoring)
-        earlier = f"To continue an earlier fit {type(self).__name__} must be fitted"
-        remedy = "use warm_start=False, and another 'checkpoint_dir' if there is one"
-        if memory.fingerprint != fingerprint:
-            raise ValueError(
-                f"{earlier} on the data of that fit. Got other data; {remedy}."
-            )
-        if value_fingerprint(memory.scoring) != value_fingerprint(scoring):
-            raise ValueError(
-                f"{earlier} with the scoring of that fit, {memory.scoring!r}. Got "
-                f"{scoring!r}; {remedy}."
-            )
+            return Memory(seed=seed, requests=requests)
+        for name, request in requests.items():
+            earlier = memory.requests[name]
+            if [*map(value_fingerprint, request)] != [*map(value_fingerprint, earlier)]:
+                raise ValueError(
+                    f"To continue an earlier fit {type(self).__name__} must be fitted with "
+                    f"the {name} of that fit. Got other {name}: leave data, 'scoring', "
+                    "'positive', 'cv', 'test_size', groups and times as they were, or use "
+                    "warm_start=False, and another 'checkpoint_dir' if there is one."
+                )
         return memory
 
     def _families(self) -> Sequence[str]:
@@ -398,7 +399,7 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
 
     def _split(self, X: Any, y: Array, structure: Any, memory: Memory) -> Split:
         """Return the parts of the samples, as in an earlier fit that is resumed."""
-        split = split_rows(
+        split = memory.split or split_rows(
             y,
             cv=self.cv,
             test_size=self.test_size,
@@ -408,7 +409,6 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
             time_budget=self.time_budget,
             seed=memory.seed,
             row_size=int(np.prod(X.shape[1:])),
-            before=memory.split,
         )
         if is_classifier(self):
             warn_of_rare_classes(np.delete(y, split.held_out))
@@ -469,15 +469,16 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
 
     def _models(self, problem: Problem) -> list[Model]:
         """Return the models to train; only the dummy without usable columns."""
-        families, models = self._families(), [dummy_model(problem)]
-        with suppress(TableError):
-            if "linear" in families:
-                models.append(linear_model(problem))
-            networks = network_models(problem) if "networks" in families else []
-            boosting = [boosting_model(problem)] if "boosting" in families else []
-            # The family that suits the data better comes first.
-            is_table = problem.kind == "table"
-            models += boosting + networks if is_table else networks + boosting
+        models = [dummy_model(problem)]
+        makers = {"linear": linear_model, "boosting": boosting_model}
+        # The family that suits the data better comes first.
+        is_table = problem.kind == "table"
+        for family in _FAMILIES if is_table else ("linear", "networks", "boosting"):
+            with suppress(TableError):
+                if family == "networks" and family in self._families():
+                    models += network_models(problem)
+                elif family in self._families():
+                    models.append(makers[family](problem))
         return models
 
     def _conclude(

@@ -5,6 +5,7 @@
 Notation: M trials, N held-out samples, K classes.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -155,6 +156,14 @@ class Blend:
             member_classes=self.classes,
             temperature=self.temperature,
         )
+
+    @property
+    def weights(self) -> Counter[str]:
+        """Weights of the trials."""
+        weights: Counter[str] = Counter()
+        for name, member in zip(self.names, self.combination.members, strict=True):
+            weights[name] += member.weight  # type: ignore[assignment]
+        return weights
 
     def of_fold(self, k: int, n_folds: int) -> "Blend":
         """Return the average of the models of one fold."""

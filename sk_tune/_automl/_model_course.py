@@ -95,11 +95,10 @@ class ModelCourse:
     @property
     def findings(self) -> list[Finding]:
         """Findings about the best search of each network model, with its name."""
-        if not self.follows_findings:
-            return []
+        searches = self.memory.searches if self.follows_findings else {}
         return [
             replace(finding, subject=name)
-            for name, part in self.memory.searches.items()
+            for name, part in searches.items()
             for finding in part.findings
         ]
 
@@ -135,25 +134,22 @@ class ModelCourse:
 
     def _try_default(self, model: Model) -> None:
         """Train a model with its defaults, on as many samples as there is time for."""
-        runner = self.runner
+        runner, n_train = self.runner, self.problem.n_train
         runner.begin(f"{model.name}, default")
-        n_rows, units = self.problem.n_train, model.most_resources
-        cost: Cost | None = None
-        has_end = runner.clock.budget is not None
-        if model.resource and has_end and not self._is_cheap(model):
+        n_rows, units, cost = n_train, model.most_resources, None
+        if model.resource and runner.clock.budget is not None and not self._is_cheap(model):
             try:
                 n_rows, units, cost = self._affordable_default(model)
             except ERRORS as error:
                 runner.failures[model.name] = str(error)
                 return
-            is_short = n_rows < self.problem.n_train or units < model.most_resources
-            if model.is_thorough and is_short:
+            if model.is_thorough and (n_rows, units) != (n_train, model.most_resources):
                 return
             if not n_rows:
                 runner.failures[model.name] = _TOO_LONG
                 return
         problem = self.problem.sampled(n_rows)
-        if n_rows < self.problem.n_train:
+        if n_rows < n_train:
             model = model.on(problem)
             units = min(units, model.most_resources)
         grid, estimator = dict(model.grid), clone(model.estimator)
@@ -182,21 +178,18 @@ class ModelCourse:
 
     def _is_promising(self, model: Model) -> bool:
         """Return whether there is enough time to measure the cost of a model."""
-        seconds_left = self.runner.left
-        always = model.family == "dummy" or self._is_cheap(model)
-        if self.runner.clock.budget is None or always:
+        if model.family == "dummy" or self._is_cheap(model):
             return True
-        if seconds_left <= 0:
+        if self.runner.left <= 0:
             self.runner.failures[model.name] = _TOO_LONG
             return False
-        if not model.is_thorough:
+        if self.runner.clock.budget is None or not model.is_thorough:
             return True
         quick = [k for k in self.memory.kinds.values() if k.model.family == model.family]
         spent = [t.seconds for t in self.memory.trials if t.family == model.family]
-        share = min(self.runner.clock.share(self._first_share(model)), seconds_left)
-        if not quick or not spent or quick[0].n_rows < self.problem.n_train:
-            return False
-        return _LEAST_RATIO * spent[0] <= share
+        share = min(self.runner.clock.share(self._first_share(model)), self.runner.left)
+        has_all_rows = quick and quick[0].n_rows == self.problem.n_train
+        return bool(has_all_rows and spent and _LEAST_RATIO * spent[0] <= share)
 
     def _is_cheap(self, model: Model) -> bool:
         return model.family == "linear" and self.problem.n_values < _FEW_VALUES
@@ -254,27 +247,23 @@ class ModelCourse:
         networks = [kind for kind in self.memory.kinds.values() if kind.model.is_network]
         boosting = [k for k in self.memory.kinds.values() if k.model.family == "boosting"]
         while networks or boosting:
-            seconds_left = runner.left
-            if (
-                seconds_left < _SHORTEST_ROUND / 10
-                or self.memory.n_done - first == self.n_rounds
-            ):
+            seconds_left, is_last = runner.left, self.memory.n_done - first == self.n_rounds
+            if is_last or seconds_left < _SHORTEST_ROUND / 10:
                 return
             seconds = min(seconds_left, max(part * seconds_left, _SHORTEST_ROUND))
             n_trials = len(self.memory.trials)
             ends = runner.clock.seconds + seconds
             self._enlarge_best(_PART_OF_LARGER * seconds)
             seconds = ends - runner.clock.seconds if math.isfinite(seconds) else seconds
-            best = runner.best
-            share = _PART_OF_NETWORKS[best is not None and best.is_network]
-            share = share if boosting else 1.0
+            is_network = runner.best is not None and runner.best.is_network
+            share = _PART_OF_NETWORKS[is_network] if boosting else 1.0
             chosen = self._networks_of_round(networks, share * seconds)
             for kind in chosen:
                 self._run_network(kind, share * seconds / len(chosen))
             for kind in boosting:
-                boosting_seconds = seconds if not chosen else (1 - share) * seconds
                 # The networks may have exceeded their time.
-                self._run_boosting(kind, min(boosting_seconds, runner.left))
+                part_of_boosting = 1 - share if chosen else 1.0
+                self._run_boosting(kind, min(part_of_boosting * seconds, runner.left))
             self.memory.n_done += 1
             if len(self.memory.trials) == n_trials and self.n_rounds is None:
                 if seconds >= seconds_left / 2:
@@ -285,26 +274,22 @@ class ModelCourse:
 
     def _enlarge_best(self, seconds: float) -> None:
         """Train the best model of a sample on more samples or for longer, if affordable."""
-        small = [
-            trial
-            for trial in self.memory.trials
-            if trial.label in self.memory.kinds and trial.name not in self._enlarged
-        ]
-        for trial in best_of(small, 1):
-            kind = self.memory.kinds[trial.label]
-            if kind.cost is None:
-                return
+        kinds = self.memory.kinds
+        tuned = [trial for trial in self.memory.trials if trial.label in kinds]
+        for trial in best_of([t for t in tuned if t.name not in self._enlarged], 1):
+            kind = kinds[trial.label]
             units = trial.params.get(kind.model.resource, kind.units)
             larger = self._larger(kind, seconds, trial.n_rows, units)
             if larger is None:
                 return
             model, n_rows, units = larger
+            params = {**trial.params, model.resource: units}
             self._enlarged.add(trial.name)
             self.runner.begin(f"{model.name}, {n_rows} rows")
             self.runner.run(
                 GridSearchCV,
                 model.estimator,
-                {n: [v] for n, v in {**trial.params, model.resource: units}.items()},
+                {name: [value] for name, value in params.items()},
                 model,
                 self.problem.sampled(n_rows),
                 time_budget=seconds,
@@ -336,11 +321,12 @@ class ModelCourse:
         self, kind: ModelKind, seconds: float, n_rows: int, units: int
     ) -> tuple[Model, int, int] | None:
         """Return the model, samples and units of a much larger training, or None."""
-        most = kind.model.on(self.problem).most_resources
-        if kind.cost is None or (n_rows >= self.problem.n_train and units >= most):
+        model = kind.model.on(self.problem)
+        is_full = n_rows >= self.problem.n_train and units >= model.most_resources
+        if kind.cost is None or is_full:
             return None
         more_rows, more_units = self._affordable(
-            kind.model.on(self.problem), kind.cost, seconds, kind.model.enough_resources
+            model, kind.cost, seconds, kind.model.enough_resources
         )
         if more_rows < n_rows or more_rows * more_units < _GROWTH * n_rows * units:
             return None
@@ -404,12 +390,9 @@ class ModelCourse:
         part = self.runner.latest
         if part is None:
             return
-        upcoming = kind.next_search or HyperbandSearchCV(
-            kind.estimator,
-            kind.space,
-            resource=kind.model.resource,
-            max_resources=kind.units,
-        )
+        options = {"resource": kind.model.resource, "max_resources": kind.units}
+        upcoming = kind.next_search
+        upcoming = upcoming or HyperbandSearchCV(kind.estimator, kind.space, **options)
         upcoming.best_score_ = search.best_score_
         with warnings.catch_warnings(action="ignore"):
             applied = apply_remedies(part.findings, upcoming)

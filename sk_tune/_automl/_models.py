@@ -8,9 +8,10 @@ Parameter names have the prefix of the step, as in scikit-learn: ``net__width``.
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -99,7 +100,8 @@ def _flat_to_onnx(graph: Graph, x: Any, step: Any) -> Any:
 _FIRST, _ITERATIONS_GROWTH = 10, 1.6
 
 # Seconds of a fit, and end of the last fit by ``time.monotonic``.
-_limits: ContextVar[tuple[float, float] | None] = ContextVar("limits", default=None)
+_NO_LIMITS = (math.inf, math.inf)
+_limits: ContextVar[tuple[float, float]] = ContextVar("limits", default=_NO_LIMITS)
 
 
 @contextmanager
@@ -125,7 +127,7 @@ class _Timed:
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Fit, with fewer iterations than `max_iter` if the time limit requires it."""
         limits = _limits.get()
-        if limits is None:
+        if limits == _NO_LIMITS:
             return super().fit(X, y, sample_weight)  # type: ignore[misc,no-any-return]
         start = time.monotonic()
         end = min(start + limits[0], limits[1])
@@ -159,11 +161,8 @@ class TimedBoostingRegressor(_Timed, HistGradientBoostingRegressor):  # type: ig
         """Fit; several targets share the time equally."""
         if np.ndim(y) == 1:
             return super().fit(X, y, sample_weight)
-        limits, columns = _limits.get(), np.asarray(y).T
-        part: AbstractContextManager[None] = nullcontext()
-        if limits is not None:
-            part = fits_within(limits[0] / len(columns), limits[1])
-        with part:
+        columns, (seconds, end) = np.asarray(y).T, _limits.get()
+        with fits_within(seconds / len(columns), end):
             self.targets_ = [clone(self).fit(X, one, sample_weight) for one in columns]
         self.n_features_in_ = self.targets_[0].n_features_in_
         return self
@@ -183,14 +182,39 @@ _MAX_BATCH_FACTOR = 16
 _N_STEPS = 4000
 _FEWEST_EPOCHS, _MOST_EPOCHS = 20, 100
 # Augmentations that keep the meaning of digits and signs.
-_IMAGE_AUGMENTATION = ("shift", "rotate", "cutout")
-_SEQUENCE_AUGMENTATION = ("noise", "scale", "time_mask")
+_AUGMENTATIONS = {
+    "image": ("shift", "rotate", "cutout"),
+    "sequence": ("noise", "scale", "time_mask"),
+}
 _NETWORKS: dict[str, tuple[Any, Any]] = {
     "MLP": (MLPClassifier, MLPRegressor),
     "CNN": (CNNClassifier, CNNRegressor),
     "RNN": (RNNClassifier, RNNRegressor),
 }
 NETWORK_FAMILIES = frozenset(_NETWORKS)
+# Defaults that differ from the estimator's, and the search space, for quick networks.
+_DEFAULTS: dict[str, dict[str, Any]]
+_DEFAULTS = {"MLP": {"dropout": 0.1}, "CNN": {"n_channels": 16}, "RNN": {}}
+_SPACES: dict[str, dict[str, Any]] = {
+    "MLP": {
+        "n_layers": [1, 2, 3, 4],
+        "width": [32, 64, 128, 256],
+        "activation": ["relu", "gelu", "silu", "tanh"],
+        "normalization": [None, "batch", "layer"],
+    },
+    "CNN": {
+        "n_layers": [1, 2, 3],
+        "n_channels": [8, 16, 32],
+        "kernel_size": [3, 5],
+        "width": [64, 128, 256],
+    },
+    "RNN": {
+        "cell": ["gru", "lstm"],
+        "n_layers": [1, 2],
+        "hidden_size": [32, 64, 128],
+        "bidirectional": [False, True],
+    },
+}
 # Scaling of numeric columns: "smooth_clip" bounds long tails smoothly.
 _NUMERIC = {"prepare__numeric": ["smooth_clip", "quantile", "standard"]}
 _LINEAR_NUMERIC = {"prepare__numeric": ["smooth_clip", "standard"]}
@@ -252,13 +276,11 @@ class Model:
 
 def dummy_model(problem: Problem) -> Model:
     """Return a model that predicts class shares or the mean and ignores all columns."""
-    dummy, name = DummyRegressor(), "mean"
-    if problem.is_classification:
-        dummy, name = DummyClassifier(), "prior"
+    dummy = DummyClassifier() if problem.is_classification else DummyRegressor()
     return Model(
         family="dummy",
         estimator=Pipeline([("dummy", dummy)]),
-        grid={"dummy__strategy": [name]},
+        grid={"dummy__strategy": [dummy.strategy]},
     )
 
 
@@ -281,16 +303,20 @@ def linear_model(problem: Problem) -> Model:
     step, _ = linear.steps[-1]
     # Moderate values first, in case the time is too short for all.
     values = sorted(map(float, _REGULARISATION), key=lambda value: abs(np.log(value)))
-    grid: dict[str, list[Any]] = {
-        f"{step}__{'C' if problem.is_classification else 'alpha'}": values
-    }
+    strength = "C" if problem.is_classification else "alpha"
+    grid: dict[str, list[Any]] = {f"{step}__{strength}": values}
     if "prepare" in linear.named_steps:
         grid |= _LINEAR_NUMERIC
-    steps: dict[str, Any] = {}
-    if problem.is_classification:
-        steps = {"resource": f"{step}__max_iter", "most_resources": _LINEAR_STEPS}
-        steps["enough_resources"] = _ENOUGH_LINEAR_STEPS
-    return Model(family="linear", estimator=linear, grid=grid, **steps)
+    if not problem.is_classification:
+        return Model(family="linear", estimator=linear, grid=grid)
+    return Model(
+        family="linear",
+        estimator=linear,
+        grid=grid,
+        resource=f"{step}__max_iter",
+        most_resources=_LINEAR_STEPS,
+        enough_resources=_ENOUGH_LINEAR_STEPS,
+    )
 
 
 def boosting_model(problem: Problem) -> Model:
@@ -349,25 +375,31 @@ def boosting_model(problem: Problem) -> Model:
 
 def network_models(problem: Problem) -> list[Model]:
     """Return the networks that suit the data; for tables a quick and a thorough one."""
-    makers = [_recurrent, _convolutional]
-    if problem.kind == "table":
-        makers = [_perceptron, _thorough_perceptron]
-    elif problem.kind == "image":
-        makers = [_convolutional]
+    families = {"table": ["MLP"], "image": ["CNN"], "sequence": ["RNN", "CNN"]}
+    makers: list[Callable[[Problem], Model]]
+    makers = [partial(_quick_network, family=name) for name in families[problem.kind]]
+    makers += [_thorough_perceptron] if problem.kind == "table" else []
     return [replace(make(problem), make=make) for make in makers]
 
 
-def _perceptron(problem: Problem) -> Model:
-    batch_size = _batch_size(problem, 64)
+def _quick_network(problem: Problem, family: str) -> Model:
+    is_recurrent, is_sequence = family == "RNN", problem.kind == "sequence"
+    batch_size = _batch_size(problem, 32 if is_recurrent else 64)
     space = {
-        "n_layers": [1, 2, 3, 4],
-        "width": [32, 64, 128, 256],
-        "activation": ["relu", "gelu", "silu", "tanh"],
-        "normalization": [None, "batch", "layer"],
-        **_training_space(batch_size),
+        **_SPACES[family],
+        "dropout": uniform(0.0, 0.5),
+        "learning_rate": loguniform(1e-3 if is_recurrent else 3e-4, 3e-2),
+        "weight_decay": loguniform(1e-4, 0.3),
+        "batch_size": _around(batch_size),
     }
-    params = {"batch_size": batch_size, "dropout": 0.1}
-    return _network(problem, "MLP", params, space, TablePreparer())
+    prepare: Any = TablePreparer()
+    if problem.kind != "table":
+        first = is_sequence and not is_recurrent
+        prepare = ChannelScaler(-1 if is_sequence else 1, channels_first=first)
+    if family == "CNN":
+        space["augmentation"] = [None, *_AUGMENTATIONS[problem.kind]]
+    params = {"batch_size": batch_size, **_DEFAULTS[family]}
+    return _network(problem, family, params, space, prepare)
 
 
 def _thorough_perceptron(problem: Problem) -> Model:
@@ -387,37 +419,6 @@ def _thorough_perceptron(problem: Problem) -> Model:
         label="MLP with embeddings and members",
         is_thorough=True,
     )
-
-
-def _convolutional(problem: Problem) -> Model:
-    scaler, augmentation = ChannelScaler(1), _IMAGE_AUGMENTATION
-    if problem.kind == "sequence":
-        scaler = ChannelScaler(-1, channels_first=True)
-        augmentation = _SEQUENCE_AUGMENTATION
-    batch_size = _batch_size(problem, 64)
-    space = {
-        "n_layers": [1, 2, 3],
-        "n_channels": [8, 16, 32],
-        "kernel_size": [3, 5],
-        "width": [64, 128, 256],
-        **_training_space(batch_size),
-        "augmentation": [None, *augmentation],
-    }
-    params = {"batch_size": batch_size, "n_channels": 16}
-    return _network(problem, "CNN", params, space, scaler)
-
-
-def _recurrent(problem: Problem) -> Model:
-    batch_size = _batch_size(problem, 32)
-    space = {
-        "cell": ["gru", "lstm"],
-        "n_layers": [1, 2],
-        "hidden_size": [32, 64, 128],
-        "bidirectional": [False, True],
-        **_training_space(batch_size, slowest=1e-3),
-    }
-    params = {"batch_size": batch_size}
-    return _network(problem, "RNN", params, space, ChannelScaler(-1))
 
 
 def _network(
@@ -453,16 +454,6 @@ def _is_absolute(problem: Problem) -> bool:
     """Return whether the metric is an absolute error."""
     metric = None if problem.scoring is None else scorer_metric(problem.scoring)
     return metric is not None and metric.function in _ABSOLUTE
-
-
-def _training_space(batch_size: int, slowest: float = 3e-4) -> dict[str, Any]:
-    """Return the part of the space that all networks share."""
-    return {
-        "dropout": uniform(0.0, 0.5),
-        "learning_rate": loguniform(slowest, 3e-2),
-        "weight_decay": loguniform(1e-4, 0.3),
-        "batch_size": _around(batch_size),
-    }
 
 
 def _around(batch_size: int) -> list[int]:

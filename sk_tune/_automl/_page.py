@@ -119,38 +119,33 @@ def auto_step(auto: Any) -> Finding | None:
     leak = next_step([finding for finding in auto.findings_ if finding.is_of_leaks], ())
     if leak is not None:
         return leak
-    blend = auto.blends_[auto.use]
     weights: Counter[str] = Counter()
-    for name, member in zip(blend.names, blend.combination.members, strict=True):
-        weights[auto._labels[name]] += member.weight
-    by_kind: dict[str, list[Finding]] = {}
-    for finding in auto.findings_:
-        if finding.subject:
-            by_kind.setdefault(finding.subject, []).append(finding)
-    steps = filter(None, (next_step((), findings) for findings in by_kind.values()))
+    for name, weight in auto.blends_[auto.use].weights.items():
+        weights[auto._labels[name]] += weight
+    subjects = dict.fromkeys(finding.subject for finding in auto.findings_)
+    steps = (
+        next_step((), [f for f in auto.findings_ if f.subject == subject])
+        for subject in filter(None, subjects)
+    )
     step = min(
-        steps,
+        filter(None, steps),
         key=lambda s: (not weights[s.subject], s.outcome != "issue", -weights[s.subject]),
         default=None,
     )
     if step is None:
         return None
-    weight = weights[step.subject]
-    if not weight:
+    if not weights[step.subject]:
         text = f"{step.subject} is not part of the model that predicts, so its finding "
         return replace(step, remedy=f"{text}({step.name}) does not concern predictions.")
-    share = f", weight {100 * weight:.0f} %" if len(weights) > 1 else ""
+    share = f", weight {100 * weights[step.subject]:.0f} %" if len(weights) > 1 else ""
     return replace(step, remedy=f"{step.subject}{share}: {step.remedy}")
 
 
 def model_texts(auto: Any) -> tuple[str, str, dict[str, str]]:
     """Return the predicting model, its folds, and the weights of its members, as texts."""
     blend = auto.blends_[auto.use]
-    weights: Counter[str] = Counter()
-    size = 0
-    for name, member in zip(blend.names, blend.combination.members, strict=True):
-        weights[name] += member.weight
-        size += n_parameters(member.estimator)
+    weights = blend.weights
+    size = sum(n_parameters(member.estimator) for member in blend.combination.members)
     families = auto.leaderboard_["family"]
     counts = Counter(_KINDS.get(families[name], "network") for name in weights)
     kinds = [f"a {kind}" if n == 1 else f"{n} {kind}s" for kind, n in counts.most_common()]
@@ -159,10 +154,8 @@ def model_texts(auto: Any) -> tuple[str, str, dict[str, str]]:
     if size:
         text += f", {parameters_text(size)}"
     n_folds = len(blend.names) // len(weights)
-    folds = ""
-    if n_folds > 1:
-        each = "Each member is" if len(weights) > 1 else "It is"
-        folds = f"{each} the average of its {n_folds} fold models."
+    each = "Each member is" if len(weights) > 1 else "It is"
+    folds = f"{each} the average of its {n_folds} fold models." if n_folds > 1 else ""
     ordered = {name: f"{100 * weight:.0f} %" for name, weight in weights.most_common()}
     return f"{text[0].upper()}{text[1:]}", folds, ordered
 

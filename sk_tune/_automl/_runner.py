@@ -8,7 +8,7 @@ A folder can store the trials, from which a later fit resumes.
 import math
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -114,14 +114,13 @@ class ModelKind:
 class Memory:
     """Trials and state of a fit, from which a later fit on the same data continues.
 
-    `fingerprint` identifies the data. `trials` have fitted models, `others` only
+    `requests` identify data, scoring and folds. `trials` have fitted models, `others` only
     predictions. `kinds` are the tunable models by name; `searches` are the best searches of
     networks by model name; `n_done` counts rounds.
     """
 
     seed: int = 0
-    fingerprint: str = ""
-    scoring: Any = None
+    requests: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     split: Split | None = None
     trials: list[Trial] = field(default_factory=list)
     others: list[Trial] = field(default_factory=list)
@@ -132,19 +131,22 @@ class Memory:
     def of(self, models: Sequence[Model]) -> Self:
         """Return the memory of some models."""
         names = {model.name for model in models}
-        return replace(
-            self,
-            trials=[t for t in self.trials if t.label in names],
-            others=[t for t in self.others if t.label in names],
-            kinds={name: kind for name, kind in self.kinds.items() if name in names},
-            searches=dict(self.searches),
+        trials, others = (
+            [t for t in several if t.label in names]
+            for several in (self.trials, self.others)
         )
+        kinds = {name: kind for name, kind in self.kinds.items() if name in names}
+        searches = dict(self.searches)
+        return replace(self, trials=trials, others=others, kinds=kinds, searches=searches)
 
     def for_later_fit(self) -> Self:
         """Return the memory with fitted models only of the best trials of each model."""
         labels = dict.fromkeys(trial.label for trial in self.trials)
-        by_label = [[t for t in self.trials if t.label == label] for label in labels]
-        best = [trial for trials in by_label for trial in best_of(trials, _N_KEPT)]
+        best = [
+            trial
+            for label in labels
+            for trial in best_of([t for t in self.trials if t.label == label], _N_KEPT)
+        ]
         others = [replace(trial, models=()) for trial in self.trials if trial not in best]
         return replace(self, trials=best, others=[*self.others, *others])
 
@@ -253,8 +255,8 @@ class Runner:
 
     def store(self, name: str, seconds: float | None) -> dict[str, Any]:
         """Return the search parameter that stores networks, for long searches only."""
-        is_long = seconds is None or seconds >= _WORTH_KEEPING
-        if self.folder is None or not is_long:
+        is_short = seconds is not None and seconds < _WORTH_KEEPING
+        if self.folder is None or is_short:
             return {}
         return {"store": self.folder.networks_of(name)}
 
@@ -305,19 +307,18 @@ class Runner:
         except ERRORS as error:
             self.failures[model.name] = str(error)
             return None
-        if self._keep(search, model, problem):
-            self.failures.pop(model.name, None)
-            if model.is_network:
-                self.latest = part = search_part(search)
-                best = self.memory.searches.get(model.name)
-                if best is None or _rank(part) > _rank(best):
-                    self.memory.searches[model.name] = part
-            return search
-        if not self.seconds_of(model):
-            # Warnings of scikit-learn end with the traceback of the error.
-            reasons = [error_line(str(warning.message)) for warning in caught]
-            self.failures[model.name] = reasons[-1] if reasons else _NO_SCORE
-        return None
+        if not self._keep(search, model, problem):
+            if not self.seconds_of(model):
+                # Warnings of scikit-learn end with the traceback of the error.
+                reasons = [error_line(str(warning.message)) for warning in caught]
+                self.failures[model.name] = reasons[-1] if reasons else _NO_SCORE
+            return None
+        self.failures.pop(model.name, None)
+        if model.is_network:
+            self.latest = search_part(search)
+            best = self.memory.searches.get(model.name, self.latest)
+            self.memory.searches[model.name] = max(best, self.latest, key=_rank)
+        return search
 
     def start_workers(self) -> None:
         """Start the workers in the background, because this takes seconds."""
@@ -361,29 +362,26 @@ class Runner:
     def _keep(self, search: Any, model: Model, problem: Problem) -> bool:
         if not hasattr(search, "cv_results_") or not hasattr(search, "models_"):
             return False
-        of_family = [t.name for t in self.memory.trials if t.family == model.family]
+        of_family = (t.name for t in self.memory.trials if t.family == model.family)
         # Earlier trials may be dropped, so the names have the numbers of trials.
         numbers = [int(name.rpartition(" ")[2]) for name in of_family]
         trials = trials_of(search, model, problem, max(numbers, default=0))
-        self.memory.others += [trial for trial in trials if not trial.models]
-        self.memory.trials += [
-            replace(trial, models=tuple(map(self._with_shared_steps, trial.models)))
-            for trial in trials
-            if trial.models
-        ]
+        for trial in trials:
+            shared = tuple(map(self._with_shared_steps, trial.models))
+            place = self.memory.trials if shared else self.memory.others
+            place.append(replace(trial, models=shared))
         self._report()
         return bool(trials)
 
     def _with_shared_steps(self, model: Pipeline) -> Pipeline:
         """Return the fitted pipeline, with earlier transformers in place of equal ones."""
-        *transformers, last = model.steps
         firsts = []
-        for name, step in transformers:
+        for name, step in model.steps[:-1]:
             if id(step) not in self._shared_steps:
                 first = self._first_steps.setdefault(value_fingerprint(step), step)
                 self._shared_steps[id(step)] = step, first
             firsts.append((name, self._shared_steps[id(step)][1]))
-        return Pipeline([*firsts, last])
+        return Pipeline([*firsts, model.steps[-1]])
 
     def _report(self, training: Progress | None = None) -> None:
         """Report the progress; during the `training` of a search every half second."""

@@ -6,9 +6,8 @@ import math
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
 from numbers import Integral
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -27,7 +26,6 @@ from sklearn.model_selection import (
 
 from sk_tune._automl._problem import Problem
 from sk_tune._diagnosis import Finding, find_leaks
-from sk_tune._report import data_description
 from sk_tune._splits import folds_among, order_of_times, take
 from sk_tune._text import listed
 from sk_tune._warnings import warn_user
@@ -55,17 +53,11 @@ _SPARED_SHARE, _MOST_SPARED = 0.1, 5_000
 _N_NAMED = 5
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Split:
-    """Samples that are set aside, and the folds of the other samples.
-
-    `held_out` are positions among all samples, `folds` among the rest; `request` are the
-    parameters that determine both, except for the time budget.
-    """
+class Split(NamedTuple):
+    """Positions of samples that are set aside, and folds of positions among the rest."""
 
     held_out: Array
     folds: Sequence[Fold]
-    request: tuple[Any, ...]
 
 
 def n_set_aside(test_size: float | str, n_rows: int) -> int:
@@ -112,33 +104,18 @@ def split_rows(
     time_budget: float | None,
     seed: int,
     row_size: int,
-    before: Split | None = None,
 ) -> Split:
     """Return the samples to set aside, and the folds of the other samples.
 
     `test_size` and `cv` are the estimator's. "auto" depends on the number of samples, for
     `cv` also on the time budget and on the `row_size` values of a sample. `structure` are
     groups and times, which no part divides. `is_r2` says that folds are scored by R^2,
-    which is undefined for one sample. `before` is the split of an earlier fit: it is
-    returned if the request is the same, else ValueError. Raises TableError for too few
-    samples.
+    which is undefined for one sample. Raises TableError for too few samples.
     """
-    descriptions = (
-        None if values is None else data_description(values) for values in structure
-    )
-    request = (cv, test_size, *descriptions)
-    if before is not None and all(
-        value is other or (isinstance(value, str | float | int) and value == other)
-        for value, other in zip(request, before.request, strict=True)
-    ):
-        # "auto" depends on the time, and trials of different folds cannot be averaged.
-        return before
-    groups, times = structure
-    samples = _Samples(y, is_classification, groups, times, seed)
+    samples = _Samples(y, is_classification, *structure, seed)
     is_given = not isinstance(cv, str | Integral | None)
-    if test_size == "auto" and is_given:
-        # The rows that custom folds keep apart are unknown.
-        test_size = 0.0
+    # The rows that custom folds keep apart are unknown.
+    test_size = 0.0 if test_size == "auto" and is_given else test_size
     held_out = samples.held_out(test_size)
     rows = np.setdiff1d(np.arange(len(y)), held_out)
     rest_samples = samples.take(rows)
@@ -149,22 +126,7 @@ def split_rows(
     else:
         folds = rest_samples.folds(cv, time_budget, row_size)
     rest_samples.check(folds, is_r2=is_r2)
-    split = Split(held_out=held_out, folds=folds, request=request)
-    if before is None:
-        return split
-    parts, earlier_parts = (
-        [s.held_out, *chain.from_iterable(s.folds)] for s in (split, before)
-    )
-    if len(parts) != len(earlier_parts) or not all(
-        map(np.array_equal, parts, earlier_parts)
-    ):
-        raise ValueError(
-            "To continue an earlier fit an estimator must be fitted on the folds of that "
-            f"fit, which had {len(before.folds)}. Got {len(folds)} by {cv=} and "
-            f"{test_size=}. Leave 'cv', 'test_size', groups and times as they were, or "
-            "use warm_start=False, and another 'checkpoint_dir' if there is one."
-        )
-    return split
+    return Split(held_out, folds)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -179,9 +141,8 @@ class _Samples:
 
     def take(self, kept: Array) -> Self:
         """Return the samples at some positions."""
-        groups, times = (
-            None if values is None else values[kept] for values in (self.groups, self.times)
-        )
+        parts = (None if v is None else v[kept] for v in (self.groups, self.times))
+        groups, times = parts
         return replace(self, y=self.y[kept], groups=groups, times=times)
 
     def held_out(self, test_size: float | str) -> Array:
@@ -248,16 +209,14 @@ class _Samples:
         y = self.y
         for number, (train, test) in enumerate(folds, start=1):
             where = f"fold {number} of {len(folds)}"
-            labels = np.unique(y[train])
-            if self.is_classification and len(labels) < 2:
+            if self.is_classification and len(np.unique(y[train])) < 2:
                 classes, counts = np.unique(y, return_counts=True)
                 rarest = np.argsort(counts, kind="stable")[:_N_NAMED]
                 rare = ", ".join(f"{counts[k]} of class {classes[k]!s}" for k in rarest)
                 raise TableError(
                     "The training rows of each fold must have at least two classes, so two "
                     f"classes must have at least 2 rows each. Got {rare}; {where} trains "
-                    f"on {len(labels)} class. Give more rows of the rare classes, or fewer "
-                    "folds by cv."
+                    "on 1 class. Give more rows of the rare classes, or fewer folds by cv."
                 )
             if len(train) < 2 or (is_r2 and len(test) < 2):
                 raise TableError(
@@ -288,14 +247,13 @@ class _Samples:
         if self.groups is not None:
             kind = StratifiedGroupKFold if self.is_classification else GroupKFold
             return kind(min(n_folds, len(np.unique(self.groups))), **draws)
-        n = len(self.y)
         if not self.is_classification:
             # R^2 needs two held-out samples.
-            return KFold(min(n_folds, max(2, n // 2)), **draws)
+            return KFold(min(n_folds, max(2, len(self.y) // 2)), **draws)
         most_frequent = int(np.unique(self.y, return_counts=True)[1].max())
-        if most_frequent >= 2:
-            return StratifiedKFold(min(n_folds, n, most_frequent), **draws)
-        return KFold(min(n_folds, n), **draws)
+        if most_frequent < 2:
+            return KFold(min(n_folds, len(self.y)), **draws)
+        return StratifiedKFold(min(n_folds, most_frequent), **draws)
 
     def _one_split(self, n_held: int) -> Fold:
         y, kind = self.y, ShuffleSplit
@@ -403,11 +361,8 @@ def _as_twins(copies: Finding, texts: pd.DataFrame) -> Finding:
 
 def serious_leaks(findings: Iterable[Finding]) -> list[Finding]:
     """Return the issues of the leak guard that make scores optimistic."""
-    return [
-        f
-        for f in findings
-        if f.is_of_leaks and f.outcome == "issue" and f.severity != "low"
-    ]
+    leaks = (f for f in findings if f.is_of_leaks and f.outcome == "issue")
+    return [f for f in leaks if f.severity != "low"]
 
 
 def warn_of_leaks(findings: Iterable[Finding]) -> None:

@@ -433,7 +433,7 @@ def test_a_store_has_the_trials_after_a_crash(iris, tmp_path):
         expected.leaderboard_.drop(columns="seconds"),
     )
     other = AutoClassifier(**common, checkpoint_dir=tmp_path / "a")
-    with pytest.raises(ValueError, match="on the data of that fit"):
+    with pytest.raises(ValueError, match="the data of that fit"):
         other.fit(iris[0][:100], iris[1][:100])
 
 
@@ -474,10 +474,10 @@ def test_a_crash_loses_no_trained_network(iris, tmp_path, monkeypatch, small_net
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"cv": 3}, "folds of that fit, which had 2. Got 3"),
+        ({"cv": 3}, "the folds of that fit"),
         ({"test_size": 0.2}, "'test_size', groups and times as they were"),
         ({"scoring": "neg_log_loss"}, "the scoring of that fit"),
-        ({}, "on the data of that fit"),
+        ({}, "the data of that fit"),
     ],
 )
 def test_a_warm_start_on_other_folds_or_weights_is_refused(iris, change, message):
