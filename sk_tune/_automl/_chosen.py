@@ -211,7 +211,7 @@ class _Pool:
     ) -> None:
         self.trials, self._dummy = trials, dummy
         self._problem, self._metric, self._threshold = problem, metric, threshold
-        every = [*trials, *([] if dummy is None else [dummy])]
+        every = [*trials, dummy] if dummy is not None else [*trials]
         self.library = library_of(every)
         self.parts = np.unique(self.library.part)
         self._is_of_part = self.library.part == self.parts[:, np.newaxis]
@@ -304,9 +304,8 @@ class _Pool:
 
     def criteria_of_all(self) -> tuple[Floats, Floats]:
         """Return metric and proper score of each trial on all samples."""
-        scores = np.array([trial.score for trial in self.trials])
-        if self._dummy is not None:
-            scores = np.append(scores, self._dummy.score)
+        dummy = [] if self._dummy is None else [self._dummy]
+        scores = np.array([trial.score for trial in [*self.trials, *dummy]])
         is_known = self.library.classes is not None
         return scores, self._proper[0].sum(axis=0) if is_known else scores
 
@@ -344,32 +343,28 @@ class _Pool:
         predictions = dict(crossed)
         if self._dummy is not None:
             predictions["dummy"] = self._dummy.library.predictions[0]
-        every = np.stack([*predictions.values()])
-        is_classification = self.library.classes is not None
-        n_times = _N_BOOTSTRAPS if intervals else 0
-        loss, loss_lead = self._against_dummy(
-            every, _PROPER[is_classification], n_times, seconds
-        )
-        auc = auc_lead = np.full(len(every), np.nan)
-        if intervals and is_classification and not (loss_lead[:-1] > 0).all():
-            auc, auc_lead = self._against_dummy(every, _RANKING, n_times, seconds)
-        if is_classification and self._metric.takes_labels:
+        every, y, classes = np.stack([*predictions.values()]), self.y, self.library.classes
+        options = {"n_times": _N_BOOTSTRAPS if intervals else 0, "seconds": seconds}
+        # Several targets count equally, divided by their standard deviations.
+        scale = y.std(axis=0) + np.finfo(float).tiny if y.ndim > 1 else 1.0
+        scaled = y / scale if y.ndim > 1 else None
+        proper = _PROPER[classes is not None]
+        losses = self._fold_scores(every / scale, self._folds, scaled, proper)
+        loss = self._measured(losses, **options)
+        auc = dict.fromkeys(("score", "lead"), np.full(len(every), np.nan))
+        can_rank = intervals and classes is not None and len(classes) <= _MOST_RANKED
+        if can_rank and not (loss["lead"][:-1] > 0).all():
+            ranks = self._fold_scores(every, self._folds, metric=_RANKING)
+            auc = self._measured(ranks, **options)
+        if classes is not None and self._metric.takes_labels:
             every = np.stack([
-                self._threshold.crossed(
-                    values, self.y, self.library.classes, self._is_of_part
-                )
+                self._threshold.crossed(values, y, classes, self._is_of_part)
                 for values in every
             ])
-        own_scores = self._fold_scores(every, self._folds)
-        by_fold = own_scores.on_all()
-        resampled = _resampled(own_scores, n_times, seconds)
-        lead = self._leads(resampled)
-        # A single held-out part has no spread.
-        std = by_fold.std(axis=0) if len(by_fold) > 1 else np.full(len(every), np.nan)
-        low, high = np.array([_interval(values) for values in resampled.T]).T
-        columns = {"score": by_fold.mean(axis=0), "low": low, "high": high, "std": std}
-        columns |= {"lead": lead, "loss": -loss, "loss_lead": loss_lead}
-        columns |= {"auc": auc, "auc_lead": auc_lead}
+        columns = self._measured(self._fold_scores(every, self._folds), **options)
+        n_bootstraps = columns.pop("n_bootstraps")
+        columns |= {"loss": -loss["score"], "loss_lead": loss["lead"]}
+        columns |= {"auc": auc["score"], "auc_lead": auc["lead"]}
         naive = max(trial.score for trial in self.trials)
         return {
             name: ModelScore(
@@ -377,35 +372,35 @@ class _Pool:
                 confidence=_CONFIDENCE,
                 method="cross-fitting",
                 naive_score=naive if name in {"ensemble", "best"} else np.nan,
-                n_bootstraps=int(np.isfinite(resampled[:, k]).sum()),
+                n_bootstraps=int(n_bootstraps[k]),
                 **{key: float(values[k]) for key, values in columns.items()},
             )
             for k, name in enumerate(predictions)
         }
 
-    def _against_dummy(
-        self, predictions: Array, metric: Metric, n_times: int, seconds: float | None
-    ) -> tuple[Floats, Floats]:
-        """Return scores (C,) by a metric and the low ends of leads, maybe NaN."""
-        n_classes = 0 if self.library.classes is None else len(self.library.classes)
-        if metric is _RANKING and not 2 <= n_classes <= _MOST_RANKED:
-            return (np.full(len(predictions), np.nan),) * 2
-        y = None
-        if self.y.ndim > 1:
-            # Several targets count equally, divided by their standard deviations.
-            scale = self.y.std(axis=0) + np.finfo(float).tiny
-            predictions, y = predictions / scale, self.y / scale
-        scores = self._fold_scores(predictions, self._folds, y, metric)
-        leads = self._leads(_resampled(scores, n_times, seconds))
-        return scores.on_all().mean(axis=0), leads
+    def _measured(
+        self, scores: FoldScores, n_times: int, seconds: float | None
+    ) -> dict[str, Array]:
+        """Return means over the folds, their intervals, and leads over the dummy, (C,).
 
-    def _leads(self, resampled: Floats) -> Floats:
-        """Return the low end of each lead over the dummy, the last of C candidates."""
-        n_times, n_candidates = resampled.shape
-        if self._dummy is None or not n_times:
-            return np.full(n_candidates, np.inf if n_times else np.nan)
-        leads = resampled - resampled[:, -1:]
-        return np.array([_interval(lead)[0] for lead in leads.T])
+        A lead is the low end of its interval; the dummy is the last of C candidates.
+        """
+        by_fold = scores.on_all()
+        resampled = _resampled(scores, n_times, seconds)
+        low, high = np.array([_interval(values) for values in resampled.T]).T
+        lead = np.full(len(low), np.inf if n_times else np.nan)
+        if self._dummy is not None and n_times:
+            leads = resampled - resampled[:, -1:]
+            lead = np.array([_interval(values)[0] for values in leads.T])
+        return {
+            "score": by_fold.mean(axis=0),
+            "low": low,
+            "high": high,
+            # A single held-out part has no spread.
+            "std": by_fold.std(axis=0) if len(by_fold) > 1 else np.full(len(low), np.nan),
+            "lead": lead,
+            "n_bootstraps": np.isfinite(resampled).sum(axis=0),
+        }
 
 
 def _resampled(scores: FoldScores, n: int, seconds: float | None) -> Floats:
