@@ -128,7 +128,6 @@ _SECONDS = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600}
 _BYTES = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}
 _MAX_SEED = 2**32 - 1
 _MODELS = ("linear", "boosting", "networks")
-_USES = ("ensemble", "best", *_MODELS)
 
 _PICKLE_NOTE = (
     "A model.joblib is a pickle, and loading a pickle can execute code: predict, report, "
@@ -202,193 +201,139 @@ _n_jobs = _checked(
 )
 
 
-# The name of an argument, and its keywords for ``add_argument``.
-_Argument = tuple[str, dict[str, Any]]
-
-
-def _option(name: str, text: str, **options: Any) -> _Argument:
-    if options.get("default") is not None:
-        text = f"{text} (default: %(default)s)"
-    return name, {"help": f"{text}.", **options}
-
-
-def _flag(name: str, text: str) -> _Argument:
-    return _option(name, text, action="store_true")
-
-
-def _folder(name: str) -> list[_Argument]:
-    return [
-        _option(name, "Output folder of sk-tune fit", type=Path, metavar="MODEL_DIR"),
-        _flag("--trusted", "Load a pickle that another account wrote"),
-    ]
-
-
-def _file(name: str, text: str, **options: Any) -> _Argument:
-    return _option(name, text, type=Path, metavar="FILE", **options)
-
-
-def _time_budget(default: str) -> _Argument:
-    text = "Finish in this time after the imports, such as 60s, 10m or 2h"
-    return _option("--time-budget", text, type=_budget, default=default, metavar="TIME")
-
-
-_USE = _option(
-    "--use", "Predict with this model (default: the choice of fit)", choices=_USES
+_MODEL_DIR = {"type": Path, "metavar": "MODEL_DIR"}
+_FILE = {"type": Path, "metavar": "FILE"}
+_COLUMN = {"metavar": "COLUMN"}
+_FLAG = {"action": "store_true"}
+# Keywords of ``add_argument`` for each argument.
+_KEYWORDS: dict[str, dict[str, Any]] = {
+    "data": {"type": Path},
+    "model": _MODEL_DIR,
+    "folder": _MODEL_DIR,
+    "action": {"choices": ("info", "verify", "vacuum")},
+    "path": _FILE,
+    "--trusted": _FLAG,
+    "--data": _FILE,
+    "--target": {"required": True, **_COLUMN},
+    "--groups": _COLUMN,
+    "--times": _COLUMN,
+    "--task": {"choices": ("auto", "classification", "regression"), "default": "auto"},
+    "--time-budget": {"type": _budget, "default": "60s", "metavar": "TIME"},
+    "--scoring": {"metavar": "NAME"},
+    "--positive": {"metavar": "CLASS"},
+    "--threshold": {"type": _threshold, "default": 0.5, "metavar": "VALUE"},
+    "--models": {"type": _models, "metavar": "LIST"},
+    "--use": {"choices": ("ensemble", "best", *_MODELS)},
+    "--test-size": {"type": _share, "default": "auto", "metavar": "SHARE"},
+    "--output": _FILE,
+    "--overwrite": _FLAG,
+    "--random-state": {"type": _seed, "default": 0, "metavar": "INT"},
+    "--n-jobs": {"type": _n_jobs, "default": -1, "metavar": "N"},
+    "--json": _FLAG,
+    "--verbose": _FLAG,
+    "--proba": _FLAG,
+    "--max-size": {"type": _size, "metavar": "SIZE"},
+}
+_FILES = "model/, resume/, trials.parquet, summary.json and report.html"
+# Help for each argument; for some commands after the name of the command.
+_HELP = {
+    "data": "Table: .csv, .tsv (also .gz) or .parquet",
+    "predict data": "Table with the columns of the fitted table",
+    "model": "Output folder of sk-tune fit",
+    "folder": "Output folder of sk-tune fit",
+    "action": "Describe the store, check it, or remove damaged and old fits",
+    "path": "File of the store",
+    "--trusted": "Load a pickle that another account wrote",
+    "--data": "Read the table from this file, if it was moved",
+    "--target": "Predict this column",
+    "--groups": "Keep rows with the same value of this column together, such as the visits "
+    "of a patient",
+    "--times": "Train on earlier rows and score on later rows by this column of numbers or "
+    "dates",
+    "--task": "Predict classes or numbers; auto decides by the values of the target",
+    "--time-budget": "Finish in this time after the imports, such as 60s, 10m or 2h",
+    "--scoring": "Choose models by this scorer of scikit-learn (default: roc_auc for two "
+    "classes, neg_log_loss for more, r2 for numbers)",
+    "--positive": "Use this class for the threshold and metrics of one class such as f1 "
+    "(default: 1 if that is a class, else the rarer of two)",
+    "--threshold": "Predict the positive class from this probability on, or tune it for a "
+    "scorer of labels such as balanced_accuracy",
+    "--models": f"Train only these of {','.join(_MODELS)} (default: all of them)",
+    "--use": "Predict with this model (default: the choice of fit)",
+    "fit --use": "Predict with this model",
+    "--test-size": "Set this share of the rows aside for a last check; auto is a tenth of "
+    "tables with 5,000 rows or more",
+    "fit --output": f"Write {_FILES} here",
+    "predict --output": "Write this CSV file (default: the screen)",
+    "report --output": "Write this HTML file (default: report.html in the folder)",
+    "export --output": "Write this file, which ends in .onnx",
+    "--overwrite": "Replace files of these names in the output folder",
+    "demo --overwrite": "Also replace files in an --output other than sk_tune_demo; a demo "
+    "always replaces files in sk_tune_demo",
+    "--random-state": "Seed the random numbers, so that a repeated command draws the same "
+    "rows",
+    "--n-jobs": "Train networks in this number of processes, -1 for one for each CPU",
+    "--json": "Print only the outcome, as JSON",
+    "--verbose": "Print each step and all warnings",
+    "--proba": "Add the probability of each class",
+    "--max-size": "Largest size after vacuum, such as 500M or 2G (default: no limit)",
+}
+_RUN = "--n-jobs --json --verbose"
+_FIT = (
+    "--task --time-budget --scoring --positive --threshold --models --use --test-size "
+    f"--output --overwrite --random-state {_RUN}"
 )
-_RUN = [
-    _option(
-        "--n-jobs",
-        "Train networks in this number of processes, -1 for one for each CPU",
-        type=_n_jobs,
-        default=-1,
-        metavar="N",
-    ),
-    _flag("--json", "Print only the outcome, as JSON"),
-    _flag("--verbose", "Print each step and all warnings"),
-]
-
-
-def _search(
-    time_budget: str,
-    output: str,
-    overwrite: str = "Replace files of these names in the output folder",
-) -> list[_Argument]:
-    """Return the arguments of a new fit."""
-    scoring = (
-        "Choose models by this scorer of scikit-learn (default: roc_auc for two classes, "
-        "neg_log_loss for more, r2 for numbers)"
-    )
-    positive = (
-        "Use this class for the threshold and for metrics of one class such as f1 "
-        "(default: 1 if that is a class, else the rarer of two)"
-    )
-    threshold = (
-        "Predict the positive class from this probability on, or tune it for a scorer of "
-        "labels such as balanced_accuracy"
-    )
-    test = (
-        "Set this share of the rows aside for a last check; auto is a tenth of tables with "
-        "5,000 rows or more"
-    )
-    files = "model/, resume/, trials.parquet, summary.json and report.html"
-    task = "Predict classes or numbers; auto decides by the values of the target"
-    seed = "Seed the random numbers, so that a repeated command draws the same rows"
-    tasks = ("auto", "classification", "regression")
-    return [
-        _option("--task", task, choices=tasks, default="auto"),
-        _time_budget(time_budget),
-        _option("--scoring", scoring, metavar="NAME"),
-        _option("--positive", positive, metavar="CLASS"),
-        _option("--threshold", threshold, type=_threshold, default=0.5, metavar="VALUE"),
-        _option(
-            "--models",
-            f"Train only these of {','.join(_MODELS)} (default: all of them)",
-            type=_models,
-            metavar="LIST",
-        ),
-        _option("--use", "Predict with this model", choices=_USES, default="ensemble"),
-        _option("--test-size", test, type=_share, default="auto", metavar="SHARE"),
-        _option(
-            "--output", f"Write {files} here", type=Path, default=output, metavar="DIR"
-        ),
-        _flag("--overwrite", overwrite),
-        _option("--random-state", seed, type=_seed, default=0, metavar="INT"),
-        *_RUN,
-    ]
-
-
-# Description, arguments and ``--help`` of each command.
-_COMMANDS: dict[str, tuple[str, str, Sequence[_Argument]]] = {
+# ``--help``, its description, and the arguments of each command.
+_COMMANDS = {
     "fit": (
         "find models for a table and save them",
         "Train baselines, tune networks and boosting by cross-validation within the time "
         "budget, and save an ensemble of the best.",
-        [
-            _option("data", "Table: .csv, .tsv (also .gz) or .parquet", type=Path),
-            _option("--target", "Predict this column", required=True, metavar="COLUMN"),
-            _option(
-                "--groups",
-                "Keep rows with the same value of this column together, such as the visits "
-                "of a patient",
-                metavar="COLUMN",
-            ),
-            _option(
-                "--times",
-                "Train on earlier rows and score on later rows by this column of numbers "
-                "or dates",
-                metavar="COLUMN",
-            ),
-            *_search("60s", "sk_tune_output"),
-        ],
+        f"data --target --groups --times {_FIT}",
     ),
     "predict": (
         "apply a saved model to a table",
         "Predict the rows of a table, in their order, as CSV, part by part.",
-        [
-            *_folder("model"),
-            _option("data", "Table with the columns of the fitted table", type=Path),
-            _file("--output", "Write this CSV file (default: the screen)"),
-            _USE,
-            _flag("--proba", "Add the probability of each class"),
-        ],
+        "model --trusted data --output --use --proba",
     ),
     "demo": (
         "run fit on a real table that comes with scikit-learn",
         "Run fit on the Titanic's passengers, a table installed with scikit-learn, or on "
         "breast cancers where scikit-learn is installed without its tests.",
-        [
-            *_search(
-                "20s",
-                "sk_tune_demo",
-                "Also replace files in an --output other than sk_tune_demo; a demo always "
-                "replaces files in sk_tune_demo",
-            ),
-        ],
+        _FIT,
     ),
     "resume": (
         "continue a fit",
         "Spend more time on a fit, starting from its finished models.",
-        [
-            *_folder("folder"),
-            _file("--data", "Read the table from this file, if it was moved"),
-            _time_budget("60s"),
-            *_RUN,
-        ],
+        f"folder --trusted --data --time-budget {_RUN}",
     ),
     "report": (
         "print the results of a fit, and write its page again",
         "Print the scores of a fit, and write its page.",
-        [
-            *_folder("folder"),
-            _file("--output", "Write this HTML file (default: report.html in the folder)"),
-        ],
+        "folder --trusted --output",
     ),
     "export": (
         "write an ONNX model",
         "Write the ensemble, or the model of --use, as one ONNX model that other programs "
         "can run; a JSON file next to it lists the columns of its input.",
-        [
-            *_folder("folder"),
-            _file("--output", "Write this file, which ends in .onnx", required=True),
-            _USE,
-        ],
+        "folder --trusted --output --use",
     ),
     "store": (
         "describe, check or shrink a store of finished fits",
         "A search with store=FILE keeps its finished fits there. info describes the file, "
         "verify checks every fit, vacuum removes damaged fits and, with --max-size, the "
         "least recently used.",
-        [
-            ("action", {"choices": ("info", "verify", "vacuum")}),
-            _file("path", "File of the store"),
-            _option(
-                "--max-size",
-                "Largest size after vacuum, such as 500M or 2G (default: no limit)",
-                type=_size,
-                metavar="SIZE",
-            ),
-        ],
+        "action path --max-size",
     ),
+}
+# Keywords that differ in a command.
+_OWN_KEYWORDS: dict[str, dict[str, Any]] = {
+    "fit --output": {"metavar": "DIR", "default": "sk_tune_output"},
+    "demo --output": {"metavar": "DIR", "default": "sk_tune_demo"},
+    "demo --time-budget": {"default": "20s"},
+    "fit --use": {"default": "ensemble"},
+    "demo --use": {"default": "ensemble"},
+    "export --output": {"required": True},
 }
 
 
@@ -400,13 +345,19 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"sk-tune {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
-    for name, (summary, description, arguments) in _COMMANDS.items():
-        note = None if name == "store" else _PICKLE_NOTE
+    for command, (summary, description, arguments) in _COMMANDS.items():
+        note = None if command == "store" else _PICKLE_NOTE
         subparser = commands.add_parser(
-            name, help=summary, description=description, epilog=note
+            command, help=summary, description=description, epilog=note
         )
-        for argument, options in arguments:
-            subparser.add_argument(argument, **options)
+        for name in arguments.split():
+            keywords = {**_KEYWORDS[name], **_OWN_KEYWORDS.get(f"{command} {name}", {})}
+            # A demo has the options of a fit.
+            keys = [f"{command} {name}", *([f"fit {name}"] * (command == "demo")), name]
+            text = next(_HELP[key] for key in keys if key in _HELP)
+            if "default" in keywords:
+                text += " (default: %(default)s)"
+            subparser.add_argument(name, help=f"{text}.", **keywords)
     return parser
 
 

@@ -183,8 +183,7 @@ def test_the_next_step_concerns_a_network_of_the_model_that_predicts(faulty):
 def test_the_next_step_names_the_weight_of_the_network(faulty):
     """In percent, if the model that predicts has several members."""
     names = [faulty.blends_[use].names[0] for use in ("linear", "networks")]
-    members = [SimpleNamespace(weight=weight) for weight in (0.75, 0.25)]
-    blend = SimpleNamespace(names=names, combination=SimpleNamespace(members=members))
+    blend = SimpleNamespace(weights=dict(zip(names, (0.75, 0.25), strict=True)))
     faulty.blends_ = {"ensemble": blend}
 
     step = auto_step(faulty)
