@@ -344,24 +344,22 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
 
     def _check(self) -> None:
         self._validate_params()
-        name = type(self).__name__
+        name, families = type(self).__name__, self._families()
         if self.scoring is not None:
             checked_metric(self.scoring, f"The 'scoring' parameter of {name}")
         if self.time_budget is None and self.n_rounds is None:
             raise ValueError(
-                f"{type(self).__name__} must have a 'time_budget' or 'n_rounds'. Got None "
-                "for both."
+                f"{name} must have a 'time_budget' or 'n_rounds'. Got None for both."
             )
-        unknown = set(self._families()) - set(_FAMILIES)
-        if unknown or not self._families():
+        if not families or not set(families) <= set(_FAMILIES):
             raise ValueError(
-                f"The 'models' parameter of {type(self).__name__} must be 'auto' or a list "
-                f"of {list(_FAMILIES)}. Got {self.models!r} instead."
+                f"The 'models' parameter of {name} must be 'auto' or a list of "
+                f"{list(_FAMILIES)}. Got {self.models!r} instead."
             )
-        if self.use in _FAMILIES and self.use not in self._families():
+        if self.use in _FAMILIES and self.use not in families:
             raise ValueError(
-                f"The 'use' parameter of {type(self).__name__} must name a model that "
-                f"'models' includes. Got {self.use!r} with models={self.models!r}."
+                f"The 'use' parameter of {name} must name a model that 'models' includes. "
+                f"Got {self.use!r} with models={self.models!r}."
             )
 
     def _resumed_memory(
@@ -445,23 +443,19 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
     def _course(
         self, problem: Problem, clock: Clock, memory: Memory, folder: MemoryFolder | None
     ) -> ModelCourse:
-        reserve = 0.0
-        if self.time_budget is not None:
-            share = _RESERVED_SHARE * self.time_budget
+        reserve, n_jobs, budget = 0.0, self.n_jobs, self.time_budget
+        if budget is not None:
+            share = _RESERVED_SHARE * budget
             reserve = float(np.clip(share, _LEAST_RESERVED, _MOST_RESERVED))
-            reserve += min(SHARE_OF_EFFECTS * self.time_budget, MOST_FOR_EFFECTS)
-            reserve = min(
-                reserve * processes_per_cpu(), _RESERVED_IF_BUSY * self.time_budget
-            )
+            reserve += min(SHARE_OF_EFFECTS * budget, MOST_FOR_EFFECTS)
+            reserve = min(reserve * processes_per_cpu(), _RESERVED_IF_BUSY * budget)
+            n_jobs = 1 if budget < _LEAST_FOR_WORKERS else n_jobs
         tell = self.verbose if callable(self.verbose) else None
         if tell is None and self.verbose:
             tell = AutoProgressLine()
-        is_short = self.time_budget is not None and self.time_budget < _LEAST_FOR_WORKERS
         return ModelCourse(
             problem=problem,
-            runner=Runner(
-                clock, reserve, tell, 1 if is_short else self.n_jobs, memory, folder
-            ),
+            runner=Runner(clock, reserve, tell, n_jobs, memory, folder),
             n_rounds=self.n_rounds,
             sampler=self.sampler,
             follows_findings=self.diagnosis,
@@ -657,9 +651,8 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
 
     def _combined(self, X: Any) -> Array:
         blend = self._used()
-        return blend.predict_proba(
-            as_features(self, X, reset=False, shape=self.input_shape)
-        )
+        X = as_features(self, X, reset=False, shape=self.input_shape)
+        return blend.predict_proba(X)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -2,20 +2,16 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Choice of the ensemble's members, and an unbiased score of the ensemble.
 
-Whether the columns help is judged in the same way for every metric: by log loss against the
-class shares, or by ROC AUC, which shows weak effects on fewer rows; in regression by
-squared error against the mean.  Other metrics can rise without any informative column, as
-F1 does by always predicting the rare class.  Or they cannot rise although the columns are
-informative, as accuracy with a rare class.
+Whether the columns help is judged by log loss against the class shares, or by ROC AUC,
+which shows weak effects on fewer rows; in regression by squared error against the mean.
+Other metrics can rise without any informative column, as F1 does by always predicting the
+rare class, or cannot rise although the columns are informative, as accuracy does.
 
-Each part of the samples is predicted by a choice made from all trials without the scores on
-that part.  On pure noise, that alone is biased: models scored on the other parts were
-trained on labels of this part, so their luck on different parts is correlated.  A pair of
-labels from two folds counts in the scores of both.  Therefore a share of a trial's score
-beyond chance on the part is subtracted from its score on the other parts.  The full score
-would cancel the pairs with a label of the part if predictions are linear in the labels; ADR
-13 has figures.  On informative columns the deduction makes the choice worse, so it is
-dropped once the lead over the dummy is clear.
+Each part of the samples is predicted by a choice made without the scores on that part. On
+pure noise that is still biased: models scored on the other parts were trained on labels of
+this part. Therefore a share of a trial's score beyond chance on the part is subtracted from
+its score on the other parts (ADR 13). On informative columns the deduction makes the choice
+worse, so it is dropped once the lead over the dummy is clear.
 
 Notation: C trials, P parts, N held-out samples.
 """

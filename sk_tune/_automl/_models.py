@@ -242,12 +242,11 @@ class Model:
     """A model to tune.
 
     `family` is "dummy", "linear", "boosting", "MLP", "CNN" or "RNN"; `label` distinguishes
-    models of a family. `estimator` is an unfitted pipeline with default parameters, `space`
-    the search space of rounds, `grid` the parameter grid of the first search. `resource` is
-    the parameter that determines the training time, `most_resources` its full value, and
-    `enough_resources` the least value of a sound model. `make` returns the model for a
-    problem, because some defaults depend on the number of samples. `is_thorough` says that
-    the model is only worth training on all samples with its full resources.
+    models of a family. `estimator` is an unfitted pipeline with defaults, `grid` the grid
+    of the first search, `space` the space of rounds. `resource` determines the training
+    time; `most_resources` is its full value, `enough_resources` the least value of a sound
+    model. `make` returns the model for a problem. With `is_thorough` only a training on all
+    samples with full resources is worthwhile.
     """
 
     family: str

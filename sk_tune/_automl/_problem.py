@@ -259,18 +259,16 @@ def as_target(estimator: Any, X: Any, y: Any, *, is_classification: bool) -> Arr
     if not has_several:
         targets = np.asarray(column_or_1d(y, warn=True))
     check_consistent_length(X, targets)
-    if is_classification:
-        check_classification_targets(targets)
-        n_classes = len(np.unique(targets))
-        if n_classes < 2:
-            raise ValueError(
-                f"{type(estimator).__name__} needs at least two classes. Got {n_classes} "
-                "class."
-            )
+    if not is_classification:
+        targets = targets.astype(np.float64)
+        assert_all_finite(targets, input_name="y")
         return targets
-    numbers: Array = targets.astype(np.float64)
-    assert_all_finite(numbers, input_name="y")
-    return numbers
+    check_classification_targets(targets)
+    if len(np.unique(targets)) < 2:
+        raise ValueError(
+            f"{type(estimator).__name__} needs at least two classes. Got 1 class."
+        )
+    return targets
 
 
 def kind_of(X: Any) -> DataKind:

@@ -146,26 +146,19 @@ def measured_cost(
 def _through(points: list[tuple[int, float, float]]) -> Cost:
     """Return the cost through the last two points, linear in the samples."""
     n_rows, once, per_unit = points[-1]
-    if len(points) == 1:
-        # The share that grows with the samples is unknown: with one half the error is at
-        # most a factor of two.
-        return Cost(
-            once=once / 2,
-            per_unit=per_unit / 2,
-            once_per_row=once / 2 / n_rows,
-            per_unit_per_row=per_unit / 2 / n_rows,
-        )
-    fewer, once_before, per_unit_before = points[-2]
-    slopes = [
+    # The share that grows with the samples is unknown for a single point: with one half the
+    # error is at most a factor of two.
+    fewer, *earlier = points[-2] if len(points) > 1 else (0, once / 2, per_unit / 2)
+    once_per_row, per_unit_per_row = (
         # More samples make a fit neither faster nor more than proportionally slower.
-        min(max(0.0, now - earlier) / (n_rows - fewer), now / n_rows)
-        for now, earlier in ((once, once_before), (per_unit, per_unit_before))
-    ]
+        min(max(0.0, now - before) / (n_rows - fewer), now / n_rows)
+        for now, before in zip((once, per_unit), earlier, strict=True)
+    )
     return Cost(
-        once=once - slopes[0] * n_rows,
-        per_unit=per_unit - slopes[1] * n_rows,
-        once_per_row=slopes[0],
-        per_unit_per_row=slopes[1],
+        once=once - once_per_row * n_rows,
+        per_unit=per_unit - per_unit_per_row * n_rows,
+        once_per_row=once_per_row,
+        per_unit_per_row=per_unit_per_row,
     )
 
 
