@@ -340,6 +340,7 @@ class _Pool:
         if self._dummy is not None:
             predictions["dummy"] = self._dummy.library.predictions[0]
         every, y, classes = np.stack([*predictions.values()]), self.y, self.library.classes
+        options: dict[str, Any]
         options = {"n_times": _N_BOOTSTRAPS if intervals else 0, "seconds": seconds}
         # Several targets count equally, divided by their standard deviations.
         scale = y.std(axis=0) + np.finfo(float).tiny if y.ndim > 1 else 1.0

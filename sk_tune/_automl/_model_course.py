@@ -390,6 +390,7 @@ class ModelCourse:
         part = self.runner.latest
         if part is None:
             return
+        options: dict[str, Any]
         options = {"resource": kind.model.resource, "max_resources": kind.units}
         upcoming = kind.next_search
         upcoming = upcoming or HyperbandSearchCV(kind.estimator, kind.space, **options)

@@ -126,7 +126,7 @@ def print_answer(auto: Any) -> None:
 def _score_lines(scores: Sequence[ModelScore], scoring: str) -> list[str]:
     """Return a table of scores: a header and a line for each."""
     scale = scale_of(scores)
-    rows = [(scoring, "CV mean", "std", "set aside")]
+    rows: list[tuple[str, ...]] = [(scoring, "CV mean", "std", "set aside")]
     for s in scores:
         texts = (format_score(x, scale) for x in (s.score, s.std, s.held_out))
         rows.append((s.name, *texts))
