@@ -66,7 +66,7 @@ class _Bagging(Documented):
     oob_score : bool, default=False
         Whether to compute out-of-bag scores, overall and by epoch.
     warm_start : bool, default=False
-        Whether ``fit`` adds members to the existing ones.
+        Whether ``fit`` keeps existing members and adds new members.
     n_jobs : int, default=None
         Worker processes that train, as in scikit-learn.
     random_state : int, RandomState instance or None, default=None
@@ -225,7 +225,7 @@ def _left_out(X: Any, y: Any, sample_weight: Any) -> Array | None:
 
 @with_inherited_docs
 class BaggingClassifier(_Bagging, ensemble.BaggingClassifier):  # type: ignore[misc]
-    """Bagging of classifiers, whose networks train as one fleet.
+    """Bagging of classifiers, with networks trained as one fleet.
 
     {description}
 
@@ -284,7 +284,7 @@ class BaggingClassifier(_Bagging, ensemble.BaggingClassifier):  # type: ignore[m
 
 @with_inherited_docs
 class BaggingRegressor(_Bagging, ensemble.BaggingRegressor):  # type: ignore[misc]
-    """Bagging of regressors, whose networks train as one fleet.
+    """Bagging of regressors, with networks trained as one fleet.
 
     {description}
 

@@ -222,7 +222,7 @@ class _Stage(NamedTuple):
 
 @dataclass(kw_only=True)
 class _Course:
-    """The trained stages, also those after the best one, for a warm start."""
+    """All trained stages, for a warm start."""
 
     loss: BoostingLoss
     rng: np.random.RandomState
@@ -263,8 +263,8 @@ class _Boosting(Combined, BaseEnsemble):  # type: ignore[misc]
         1 prints the losses of the first ten stages, then of every tenth, from the hundredth
         on of every hundredth; greater values print each stage.
     warm_start : bool, default=False
-        Whether ``fit`` adds stages to the existing ones.  10 stages and then 20 equal 20 at
-        once.
+        Whether ``fit`` continues after the existing stages.  10 stages and then 20 equal 20
+        at once.
 
     Attributes
     ----------
@@ -306,7 +306,7 @@ class _Boosting(Combined, BaseEnsemble):  # type: ignore[misc]
         raise NotImplementedError
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """Train the stages, each on the residuals of the previous ones."""
+        """Train the stages, each on the residuals of the previous stages."""
         self.__dict__.pop("estimators_", None)
         self._validate_params()
         self._validate_estimator(MLPRegressor(n_layers=1, width=64, max_epochs=10))
@@ -406,7 +406,7 @@ class _Boosting(Combined, BaseEnsemble):  # type: ignore[misc]
         return last + self.tol >= max(earlier)
 
     def _keep_stages(self, course: _Course) -> None:
-        """Set the attributes of the fit, with the stages up to the best one."""
+        """Set the attributes of the fit, with the stages up to the best stage."""
         stages, weights, train, valid = zip(*course.stages, strict=True)
         self.train_score_, n_kept = np.array(train), len(stages)
         self.__dict__.pop("validation_score_", None)
@@ -577,7 +577,7 @@ class BoostingRegressor(RegressorMixin, CombinedRegressor, _Boosting):  # type: 
     loss : {"squared_error", "absolute_error", "huber"}, default="squared_error"
         Loss to minimise; the latter two are robust to outliers.
     alpha : float, default=0.9
-        Share of the samples whose residuals count as small in the Huber loss.
+        Share of samples with small residuals in the Huber loss.
     {parameters}
 
     Attributes

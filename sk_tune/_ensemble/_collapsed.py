@@ -107,7 +107,7 @@ class _Collapsed(Combined):
 
     @classmethod
     def load(cls, path: str | PathLike[str], *, module: Any = None) -> Self:
-        """Return the ensemble that ``save`` wrote; nothing in the file is executed.
+        """Return the ensemble that ``save`` wrote, without executing code of the file.
 
         Parameters
         ----------
@@ -181,7 +181,7 @@ class _Collapsed(Combined):
         names, columns = parts.names, getattr(X, "columns", None)
         if names is not None and columns is not None and list(columns) != list(names):
             raise ValueError(
-                "The feature names of X must be those of the fit, in their order: "
+                "The feature names of X must be the names of the fit, in their order: "
                 f"{list(names)}. Got {list(columns)}."
             )
         X = X if issparse(X) else np.asarray(X)
@@ -268,14 +268,14 @@ class CollapsedRegressor(_Collapsed, CombinedRegressor):
 def collapse(ensemble: Any) -> CollapsedClassifier | CollapsedRegressor:
     """Return an ensemble reduced to its prediction.
 
-    Members whose networks have the same architecture become one batched network, whatever
-    precedes them; other members predict one after the other.
+    Networks of the same architecture become one batched network, whatever precedes them;
+    other members predict in turn.
 
     Parameters
     ----------
     ensemble : estimator
         Fitted ensemble of a search's candidates, bagging or boosting; scikit-learn's
-        bagging or soft voting; any ensemble whose prediction is the mean of its
+        bagging or soft voting; any ensemble that predicts the mean of its
         ``estimators_`` under its ``weights_``; or a network of sk_tune, alone or in a
         pipeline.
 

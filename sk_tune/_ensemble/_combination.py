@@ -3,7 +3,7 @@
 """The weighted sum of the predictions of several estimators, networks in one call.
 
 Networks of one architecture are stacked, whatever transformers precede them; other members
-run one after the other.  The result equals that of a loop over all members.
+run in turn.  The result equals a loop over all members.
 
 Notation: m members, k of them in a stack; n samples, C columns of the result.
 """
@@ -46,7 +46,7 @@ class Member(NamedTuple):
 
 
 def stackable_network(estimator: Any) -> NetworkEstimator | None:
-    """Return the fitted network whose predictions a stack can compute; None without one.
+    """Return the fitted network at the end of an estimator if it can be stacked, else None.
 
     It is the estimator or the last step of a pipeline: a network of sk_tune that trains and
     predicts as its class does.
@@ -223,7 +223,7 @@ class _Lone:
 
 
 class _Stacked:
-    """Members whose networks have one architecture and possibly a common scaling."""
+    """Members with networks of one architecture, maybe with a common scaling."""
 
     def __init__(
         self,
@@ -255,7 +255,7 @@ class _Stacked:
             self._columns = torch.from_numpy(np.stack(columns)).unsqueeze(1)
 
     def can_run(self, inputs: Inputs) -> bool:
-        """Return whether torch can run the networks as one, tried on a few samples."""
+        """Return whether torch can run the stacked networks, tried on a few samples."""
         samples, is_scaled = self._samples(inputs)
         try:
             self._stack(samples, is_scaled=is_scaled)
@@ -296,7 +296,7 @@ class _Stacked:
         return self._preparations[0](inputs), False
 
     def _stack(self, samples: Tensor, *, is_scaled: bool) -> NetworkStack:
-        """Return the stacked networks; ValueError if torch cannot run them as one."""
+        """Return the stacked networks; ValueError if torch cannot run them together."""
         if is_scaled not in self._stacks:
             modules = [network.net_.module_ for network in self._networks]
             affine = None

@@ -36,7 +36,7 @@ def fit_members(
     epochs of another estimator.
     """
     if isinstance(adopter(), Recorder):
-        # These members train together by themselves; there is no fit to record.
+        # These members train together by themselves, so no fit is recorded.
         raise FitRequested
     params = dict(fit_params or {})
     fitted: dict[int, Any] = dict(enumerate(estimators))

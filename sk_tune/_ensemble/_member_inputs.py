@@ -3,8 +3,8 @@
 """How samples become the inputs of an ensemble's networks.
 
 Each network has its preparation: columns, transformers, checks.  Equal preparations run
-once.  Preparations that differ in scalers only, such as those of a search's folds, also run
-once: the difference between them is an affine map of each column, close to the identity.
+once.  So do preparations that differ in scalers only, as in the folds of a search: the
+difference between them is an affine map of each column, close to the identity.
 
 Notation: D columns.  An affine map takes x to ``(x - center) * scale``.  It stores the
 centre, not the shift ``-center * scale``, because columns far from 0 would lose digits.
@@ -31,8 +31,8 @@ Array = npt.NDArray[Any]
 
 # scikit-learn's scalers keep the precision of floats of these types.
 _FLOATS = (np.float64, np.float32, np.float16)
-# The largest distance of a scaler from the common one, in units of its scale: beyond it,
-# values between them would lose digits.
+# The largest distance of a scaler from the common scaling, in units of its scale: beyond
+# it, values between them would lose digits.
 _MOST_SHIFT = 8.0
 
 
@@ -103,7 +103,7 @@ class _AffineMap(NamedTuple):
         """Return the composition of this map and then another."""
         fill = other.fill
         if self.fill is not None:
-            # The other map receives filled values, none of which is missing.
+            # The other map receives filled values.
             fill = (self.fill - other.center) * other.scale
         center = self.center + other.center / self.scale
         return type(self)(center, self.scale * other.scale, fill)
@@ -113,7 +113,7 @@ def _affine_tail(transformers: Sequence[Any]) -> tuple[int, _AffineMap | None]:
     """Return the number of transformers before the trailing scalers, and their map.
 
     The map is None if the last transformer is not a scaler, clips, or has infinite numbers;
-    "passthrough" and None do nothing.
+    "passthrough" and None change no sample.
     """
     n_others, tail = len(transformers), None
     for place, transformer in reversed(list(enumerate(transformers))):
@@ -163,8 +163,8 @@ class Inputs:
 class Preparation(NamedTuple):
     """The steps from samples to the inputs of one fitted network.
 
-    It passes the columns `features` through the `transformers`, of which `n_others` precede
-    the trailing scalers, whose composition is `tail`. `key` is equal for equal
+    It passes the columns `features` through the `transformers`, `n_others` before the
+    trailing scalers with the composition `tail`. `key` is equal for equal
     preparations, `head_key` for preparations that agree up to the trailing scalers.
     """
 
@@ -215,7 +215,7 @@ class CommonScaling(NamedTuple):
     def relative(self, others: Sequence[Preparation]) -> tuple[Tensor, Tensor] | None:
         """Return scale and shift, (k, D), that map this one's inputs to k networks' inputs.
 
-        They are float64; None if a preparation is too far from this one.
+        They are float64; None if a preparation is too different.
         """
         head = self.preparation.head_key
         tails = [p.tail for p in others if p.tail is not None and p.head_key == head]

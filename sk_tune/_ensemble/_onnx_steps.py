@@ -84,7 +84,7 @@ def add_steps(
 ) -> Any:
     """Return the output of the fitted steps in front of a member's model.
 
-    `columns` are those of X if it is a table.  Raises TypeError for a step without a rule.
+    `columns` are the columns of a table X.  Raises TypeError for a step without a rule.
     """
     for step in steps:
         if isinstance(step, TablePreparer) and columns is not None:
@@ -155,7 +155,7 @@ def _quantiles(graph: Graph, x: Any, step: Any) -> Any:
         line[1::2, 0], line[2::2, 0] = middle, end
         line[1::2, 1] = line[2::2, 1] = knots
         line[2:-1:2, 2] = (start[1:] - end[:-1]) / np.diff(knots)
-        # The last number of each interval but the last one.
+        # The last number of each interval, without the last interval.
         ends = np.column_stack([np.nextafter(knots, -np.inf), knots]).ravel()
         nodes.add_search(ends, column, n_before=n_intervals)
         lines.append(line)
@@ -247,7 +247,7 @@ def _encoded(
     names: Sequence[str],
     levels: Sequence[Sequence[str]],
 ) -> Any:
-    """Return what an encoder makes of categories, looked up in a table for each column."""
+    """Return encoded categories, looked up in a table for each column."""
     sizes = np.array([len(values) for values in levels])
     # A missing value is a category, or unknown if no training sample had it.
     missing = np.array([[*values, MISSING].index(MISSING) for values in levels])
@@ -268,7 +268,7 @@ def _encoded(
 def _tables_of(
     encoder: Any, names: Sequence[str], levels: Sequence[Sequence[str]]
 ) -> list[Any]:
-    """Return for each column what its values become, and in the last row unknown ones.
+    """Return the encoded values of each column, with unknown values in the last row.
 
     An encoder works column by column, and its output has the columns in their order.
     """

@@ -43,7 +43,7 @@ class Nodes:
                 threshold = fields["num_threshold"]
                 self._add(place, column, "BRANCH_LEQ", threshold, left, right, missing)
                 continue
-            # Missing and unknown categories differ from all that take the other branch.
+            # Missing and unknown categories differ from all categories of the other branch.
             equal, unequal = (right, left) if missing else (left, right)
             goes_left = subsets[fields["bitset_idx"]][: len(trees.codes[feature])]
             codes = np.asarray(trees.codes[feature])[goes_left != bool(missing)].tolist()
@@ -58,7 +58,7 @@ class Nodes:
     def add_search(self, ends: Any, column: int, n_before: int) -> None:
         """Add a tree that finds the interval of a number, counted from `n_before` on.
 
-        `ends` are the last numbers of all intervals but the last one.
+        `ends` are the last numbers of all intervals, without the last interval.
         """
         n_nodes = 1
         waiting = [(0, 0, len(ends))]
@@ -98,7 +98,7 @@ class Nodes:
         return graph.op("TreeEnsembleRegressor", x, **options, **attributes)
 
 
-# Losses of boosting whose trees sum up to logarithms.
+# Losses for which the trees sum up to logarithms.
 _OF_LOGARITHMS = {"poisson", "gamma"}
 
 

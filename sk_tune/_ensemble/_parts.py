@@ -124,7 +124,7 @@ class Parts:
         return with_temperature(total, self.temperature, is_multilabel=self.is_multilabel)
 
     def first(self, n_members: int) -> Self:
-        """Return the heaviest members in their order, or the first ones of a sum."""
+        """Return the heaviest members in their order, or the first members of a sum."""
         if self.link != "mean":
             return replace(self, members=self.members[:n_members])
         weights = np.array([member.weight for member in self.members])
@@ -201,7 +201,7 @@ def _parts_of_mean(ensemble: Any) -> Parts:
     check_is_fitted(ensemble)
     columns: dict[str, Any] = {"n_features": getattr(ensemble, "n_features_in_", None)}
     network, features = stackable_network(ensemble), None
-    # A single network, or a pipeline that ends in one, is the mean of one member.
+    # A network, also at the end of a pipeline, is the mean of a single member.
     estimators, weights = [ensemble], np.ones(1)
     if network is None:
         estimators, weights = getattr(ensemble, "estimators_", []), _weights_of(ensemble)

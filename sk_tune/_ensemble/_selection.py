@@ -92,9 +92,9 @@ def read_library(
 ) -> Library:
     """Return the candidates of a fitted search that may be members of an ensemble.
 
-    A candidate that was on several rungs comes from the highest one; `needs_models`
+    Of several rungs of a candidate the highest counts; `needs_models`
     excludes candidates without stored fold estimators.  `random_state` draws parts if the
-    folds overlap.  Raises ValueError if there is no candidate.
+    folds overlap.  Raises ValueError without a candidate.
     """
     record = search_record(search)
     if record is None:
@@ -115,7 +115,7 @@ def read_library(
     if not is_classification and predictions.ndim == 3 and predictions.shape[2] == 1:
         predictions = predictions[:, :, 0]
     is_there = np.isfinite(predictions).reshape(*predictions.shape[:2], -1).all(axis=2)
-    # If rungs draw samples, use those of the last rung: earlier ones are incomplete.
+    # If rungs draw samples, use the samples of the last rung: earlier rungs lack some.
     rows = np.flatnonzero(is_there.any(axis=0))
     if record.resource == "n_samples":
         rows = np.flatnonzero(rows_of_most(is_there))
@@ -212,8 +212,8 @@ class Selector:
     def select(self) -> tuple[CandidateWeights, ScoreEstimate, ScoreEstimate, Array]:
         """Return the choice from all samples, expected scores, and predictions.
 
-        The scores are those of the ensemble and of the best candidate.  Scores and
-        predictions, (N,) or (N, K), of each part come from a choice on all other parts.
+        The scores are of the ensemble and of the best candidate.  Scores and predictions,
+        (N,) or (N, K), of each part come from a choice on all other parts.
         """
         library, choice = self.library, self.choose(self.library)
         crossed = np.empty(library.predictions.shape[1:])

@@ -20,7 +20,7 @@ class _Stacking(Documented):
     """Trains the networks of scikit-learn's stacking as fleets.
 
     Drop-in for scikit-learn's class of this name: its code fits the base estimators and
-    their folds, in two calls of the engine instead of one network after the other.
+    their folds, in two calls of the engine.
 
     Parameters
     ----------

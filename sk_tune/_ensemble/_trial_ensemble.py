@@ -28,8 +28,8 @@ Array = npt.NDArray[Any]
 class _TrialEnsemble(Combined, BaseEstimator):  # type: ignore[misc]
     """Weighted average of the candidates of a search.
 
-    A search trains many candidates and discards all but one.  Their out-of-fold predictions
-    show which candidates work well together, without further training.
+    A search trains many candidates and keeps the best.  Out-of-fold predictions show which
+    candidates work well together, without further training.
 
     Parameters
     ----------

@@ -183,7 +183,7 @@ def make_objective(
     """Return the objective of a scoring; log loss or squared error if it is None.
 
     `classes` is empty for a multilabel problem, None for regression. Unless `is_exact`, the
-    objective may be another one that ranks predictions as the score does. Raises ValueError
+    objective may differ from the score if it ranks predictions equally. Raises ValueError
     if the scoring is not a function of targets and predictions.
     """
     if scoring is None:
@@ -300,7 +300,7 @@ def greedy_weights(
     """Return the weights, (M,), of an average of candidates with a small loss.
 
     They are non-negative with sum 1. `statistics`, (M, N, ...), come from the objective's
-    ``statistics`` of out-of-fold predictions; `signs`, (N,), are those of its losses.
+    ``statistics`` of out-of-fold predictions; `signs`, (N,), are arguments of its losses.
     """
     n_bags = options.n_bags
     if isinstance(objective, MetricObjective):

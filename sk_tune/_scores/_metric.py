@@ -25,8 +25,8 @@ class Metric:
 
     `sign` is -1 if lower values of `function` are better; greater scores are always better.
     `response_methods` are the methods of an estimator that return arguments of `function`,
-    the preferred method first. `pos_label` is the label whose probability a binary metric
-    takes; None is the second class.
+    the preferred method first. `pos_label` is the label of the probability that a binary
+    metric takes; None is the second class.
     """
 
     function: Callable[..., float]

@@ -6,7 +6,7 @@ Notation: B weightings of N samples, C candidates.  A resample weights each samp
 number of draws, so that the sums of all candidates in all resamples are the matrix product
 (B, N) x (N, C).  The area under the ROC curve is the weight of correctly ranked pairs of a
 positive and a negative sample, ties counted half, among all such pairs: the weight of each
-positive sample times that of all negative samples below it.
+positive sample times the weight of all negative samples below it.
 """
 
 from collections.abc import Callable, Sequence
@@ -36,7 +36,7 @@ from sk_tune._scores._metric import Metric
 
 Floats = npt.NDArray[np.float64]
 
-# Largest number of classes times predictions whose counts fit into memory.
+# Largest number of classes times predictions for which counts fit into memory.
 _MOST_COUNTED = 2**25
 
 
