@@ -134,9 +134,9 @@ def apply_remedies(findings: Iterable[Finding] | Finding, target: Any) -> Applie
     findings : iterable of Finding, or Finding
         As from ``diagnose``.
     target : dict, list, estimator or search
-        A space of a search; a network, a pipeline that ends in a network, or a
-        TransformedTargetRegressor of these; or a search, which gets a changed space,
-        estimator and resources.
+        A space of a search; a network, also in a pipeline or a
+        TransformedTargetRegressor; or a search, whose space, estimator and resources
+        change.
 
     Returns
     -------
@@ -146,19 +146,16 @@ def apply_remedies(findings: Iterable[Finding] | Finding, target: Any) -> Applie
     Notes
     -----
     Each call applies one remedy, for the most important issue.  Then fit the target and
-    diagnose it again.  If a fold differs from the rest or folds leak into each other (see
-    ``find_leaks``), only feature scaling is applied.  Of tips, only "optimum at the edge"
-    is followed; pass any other tip alone.
+    diagnose it again.  If folds differ or leak into each other, only feature scaling is
+    applied.  Of tips, only "optimum at the edge" is followed; pass any other tip alone.
 
     The target remembers its origin until it is cloned.  If its score after fitting is lower
-    than before (``best_score_`` of a search, the held-out loss of a network with early
-    stopping), the next call reverts the remedy, applies the next remedy to the same
-    original, and does not repeat the failed remedy.
+    than before (``best_score_``, or the held-out loss of a network with early stopping),
+    the next call reverts the remedy and applies the next one to the same original.
 
-    A scaler in front of a network makes it a pipeline; parameters of a space are renamed,
-    and a ``sample_weight`` for ``fit`` then needs the name of the step, too.  Parameters
-    that a space lacks are added with one value if its names reveal the prefix.
-    Distributions other than uniform and log-uniform stay unchanged.
+    A scaler in front of a network makes it a pipeline, and parameters of a space are
+    renamed.  Parameters that a space lacks are added with one value if its names reveal the
+    prefix.  Distributions other than uniform and log-uniform stay unchanged.
 
     Examples
     --------

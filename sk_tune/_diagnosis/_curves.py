@@ -4,9 +4,8 @@
 
 Notation: F folds, T epochs.  The training loss of an epoch is a running mean over its
 steps, with dropout and label smoothing; the held-out loss is taken at the end of the epoch,
-without them.  The running mean is corrected here: the loss at the end of an epoch lies
-between the means of this epoch and the next.  Dropout is not corrected: it raises the
-training loss, so gaps are underestimated, never overestimated.
+without them.  Here the running mean is corrected.  Dropout is not: it raises the training
+loss, so gaps are underestimated, never overestimated.
 """
 
 import math

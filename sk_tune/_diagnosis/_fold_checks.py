@@ -289,8 +289,7 @@ def try_without_fold(
     -------
     Finding
         An issue if the score on the remaining folds rises despite fewer training rows, with
-        at least 75 % confidence: the rows are faulty, or irrelevant for the rest.
-        Otherwise passed: leaving them out shows no gain.
+        at least 75 % confidence; otherwise passed.
 
     Raises
     ------

@@ -3,15 +3,11 @@
 """Duplicate cases, also if each was recorded several times with noise.
 
 Notation: a row's distances to its neighbours are d_1 <= d_2 <= ..., and m is the intrinsic
-dimension of the rows.  At even density, the nearest k neighbours fill a ball, so ``(d_1 /
-d_k) ** m`` is the least of ``k - 1`` uniform numbers, which falls below a limit for 1 in
-1,000 rows.  Copies are nearer.  m is estimated from farther neighbours, beyond the copies
-[1]_.
-
-Copies with more noise may be as far away as other rows.  Two further signs reveal them. If
-every case was recorded s times, most rows form closed groups of s: the ``s - 1`` nearest
-rows of each member are the remaining members.  And numeric targets of copies agree to the
-last digit, which is rare for other neighbours.
+dimension of the rows, estimated from neighbours beyond the copies [1]_.  At even density,
+``(d_1 / d_k) ** m`` is the least of ``k - 1`` uniform numbers, which falls below a limit
+for 1 in 1,000 rows; copies are nearer.  Two signs reveal copies with more noise: if every
+case was recorded s times, the ``s - 1`` nearest rows of most rows are a closed group; and
+numeric targets of copies agree to the last digit.
 
 References
 ----------
@@ -143,14 +139,11 @@ def group_copies(X: Features, y: ArrayLike | None = None) -> Ints:
     Notes
     -----
     Rows are almost equal if they are far closer to each other than to their tenth
-    neighbour, given the intrinsic dimension of the rows.  By chance this holds for two rows
-    in a hundred, which only makes folds slightly coarser.  With fewer than 22 rows, only
-    equal rows are grouped.
-
-    If most rows form closed groups of one size, in which each row is nearer to its group
-    than to any other row, these are grouped, too.  With `y`, mutual nearest neighbours of
-    one class are also grouped, and so are neighbours with the same numeric target if many
-    rows have such neighbours.
+    neighbour; by chance this holds for two rows in a hundred.  With fewer than 22 rows only
+    equal rows are grouped.  If most rows form closed groups of one size, in which each row
+    is nearer to its group than to any other row, these are grouped, too.  With `y`, so are
+    mutual nearest neighbours of one class, and neighbours with the same numeric target if
+    many rows have such neighbours.
 
     Examples
     --------
@@ -404,10 +397,9 @@ def _local_probabilities(columns: Sequence[Ints], n_equal: Ints) -> Floats:
 def _row_probabilities(columns: Sequence[Ints], n_equal: Ints) -> Floats:
     """Return the probability of each row, estimated from different rows.
 
-    `n_equal` counts the rows equal to each row, including itself.  Columns form a Bayesian
+    `n_equal` counts the rows equal to each row, with itself.  Columns form a Bayesian
     network: each depends on the up to two preceding columns that best predict its left-out
-    values.  Conditional frequencies back off to one column less, with a weight of some
-    samples.
+    values, with frequencies that back off to one column less.
     """
     n = len(n_equal)
     n_others = np.maximum(n - n_equal, 1)

@@ -441,12 +441,10 @@ def find_leaks(
     Returns
     -------
     tuple of Finding
-        One finding per check, with codes from "SKT201": duplicates (with the same target,
-        and more than the values of the columns explain) and near duplicates across folds,
-        groups on both sides of a split, future training rows (by `times`, or a column of
-        dates or of text with the year first), the target among the features, a feature that
-        gives it away, scaling over all rows.  The last check is for outliers in features
-        and regression targets, which are not leaks.
+        One finding per check, with codes from "SKT201": duplicates and near duplicates
+        across folds, groups on both sides of a split, future training rows (by `times`, or
+        a column of dates), the target among the features, a feature that gives it away,
+        scaling over all rows, and outliers, which are not leaks.
 
     Raises
     ------

@@ -114,8 +114,7 @@ def raise_rate(params: Mapping[str, Any]) -> tuple[Change, ...]:
     if rate is None:
         return _known(params, _change(name, "multiply", _RATE_FACTOR, reason))
     value = typical if rate * _FAR < typical else float(f"{rate * _RATE_FACTOR:.6g}")
-    if rate < typical:
-        value = min(value, typical)
+    value = min(value, typical) if rate < typical else value
     return (_change(name, "at least", value, reason),)
 
 
@@ -160,17 +159,20 @@ def regularise(params: Mapping[str, Any], best_epoch: int, n_epochs: int) -> Ste
     reason = "the network memorises its training rows"
     # Shorter trainings have no reliable trend.
     fewer = max(best_epoch, FEWEST_EPOCHS)
-    why_fewer = f"the held-out loss was least after epoch {best_epoch}"
-    dropout = number(params, "dropout") or 0.0
-    steps = [
-        _change("max_epochs", "at most", fewer, why_fewer) if fewer < n_epochs else None,
-        _change("dropout", "at least", _more_dropout(params), reason)
-        if dropout < _MOST_DROPOUT
-        else None,
-        _change("weight_decay", "at least", _more_decay(params), reason),
-    ]
-    available = [_known(params, step) for step in steps if step is not None]
-    return tuple(step for step in available if step)
+    dropout, decay = (number(params, name) or 0.0 for name in ("dropout", "weight_decay"))
+    # AdamW's default of 0.01 hardly has an effect in the few steps of a small network;
+    # other optimizers add decay to the gradient, where it competes with a loss of order 1.
+    least, most = (0.1, 1.0) if _is_decoupled(params) else (1e-3, 1e-2)
+    more_decay = max(decay, least, min(most, float(f"{3 * decay:.6g}")))
+    steps = []
+    if fewer < n_epochs:
+        why_fewer = f"the held-out loss was least after epoch {best_epoch}"
+        steps.append(_change("max_epochs", "at most", fewer, why_fewer))
+    if dropout < _MOST_DROPOUT:
+        more_dropout = min(_MOST_DROPOUT, round(dropout + 0.2, 6))
+        steps.append(_change("dropout", "at least", more_dropout, reason))
+    steps.append(_change("weight_decay", "at least", more_decay, reason))
+    return tuple(known for step in steps if (known := _known(params, step)))
 
 
 def larger_network(params: Mapping[str, Any]) -> tuple[Change, ...]:
@@ -193,18 +195,6 @@ def larger_network(params: Mapping[str, Any]) -> tuple[Change, ...]:
         if number(params, "n_layers") in {0, 1}:
             changes.append(_change("n_layers", "at least", 2, reason))
     return _known(params, *changes or [_change("width", "multiply", _WIDER, reason)])
-
-
-def _more_dropout(params: Mapping[str, Any]) -> float:
-    return min(_MOST_DROPOUT, round((number(params, "dropout") or 0.0) + 0.2, 6))
-
-
-def _more_decay(params: Mapping[str, Any]) -> float:
-    # AdamW's default of 0.01 hardly has an effect in the few steps of a small network;
-    # other optimizers add decay to the gradient, where it competes with a loss of order 1.
-    least, most = (0.1, 1.0) if _is_decoupled(params) else (1e-3, 1e-2)
-    decay = number(params, "weight_decay") or 0.0
-    return max(decay, least, min(most, float(f"{3 * decay:.6g}")))
 
 
 def number(params: Mapping[str, Any], name: str) -> float | None:
