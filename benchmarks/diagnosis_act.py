@@ -4,7 +4,7 @@
 
 ``apply_remedies`` changes parameters.  Faults of data have other remedies, which follow the
 findings only, as a user would: if a fold differs from the others, its rows are left out of
-training if ``try_without_fold`` confirms it; otherwise, if ``find_leaks`` finds copies
+training if the others score better without them; otherwise, if ``find_leaks`` finds copies
 across the folds, ``group_copies`` makes new folds, and the diagnosis of their curves is
 acted upon.  The true classes of the bank are not used.
 """
@@ -31,7 +31,7 @@ from diagnosis_bank import (
     row_losses,
 )
 from diagnosis_problems import Problem, make_problem
-from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
+from sklearn.model_selection import GroupKFold, StratifiedGroupKFold, cross_val_score
 
 from sk_tune._diagnosis import (
     Curves,
@@ -40,9 +40,9 @@ from sk_tune._diagnosis import (
     diagnose,
     find_leaks,
     group_copies,
-    try_without_fold,
     verdict,
 )
+from sk_tune._diagnosis._curves import estimate
 from sk_tune.engine import Fit, train
 
 # Names of the findings, translated to classes of the bank.
@@ -247,15 +247,21 @@ def harmful_fold(data: Data, estimator: Any, findings: Sequence[Finding]) -> int
         return None
     fold = int(main.evidence["fold"])
     is_regression = not hasattr(estimator, "predict_proba")
-    tried = try_without_fold(
+    left_out = splits(data)[fold][1]
+    others = [
+        (train, test) for train, test in splits(data) if not np.isin(test, left_out).any()
+    ]
+    without = [(np.setdiff1d(train, left_out), test) for train, test in others]
+    scores = cross_val_score(
         estimator,
         data.X[data.rows],
         data.y[data.rows],
-        fold=fold,
-        cv=splits(data),
+        cv=[*others, *without],
         scoring="neg_mean_squared_error" if is_regression else "neg_log_loss",
     )
-    return fold if tried.outcome == "issue" else None
+    gains = scores[len(others) :] - scores[: len(others)]
+    # The fold is already suspect, so a confidence of three in four is enough.
+    return fold if estimate(gains).at_least(0.75) > 0 else None
 
 
 def without(fit: Fit, rows: np.ndarray) -> Fit:

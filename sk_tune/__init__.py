@@ -22,7 +22,7 @@ _HOMES = {
     "_diagnosis": (
         "Applied", "AppliedChange", "Change", "Curves", "Finding", "SampleCurve",
         "apply_remedies", "check_classes", "curves_of", "diagnose", "find_leaks",
-        "group_copies", "try_without_fold", "verdict",
+        "group_copies", "verdict",
     ),
     "_ensemble": (
         "BaggingClassifier", "BaggingRegressor", "BoostingClassifier",

@@ -15,10 +15,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numpy.typing import ArrayLike
 from scipy.stats import t as student
-from sklearn.base import is_classifier
-from sklearn.model_selection import check_cv, cross_val_score
 
 from sk_tune._diagnosis._curves import USUAL_FOLDS, Summary, estimate, log_ratio, smooth
 from sk_tune._diagnosis._findings import RULES, Finding, share
@@ -30,7 +27,6 @@ from sk_tune._diagnosis._remedies import (
     more_steps,
     regularise,
 )
-from sk_tune._types import Features, Folds, Scoring
 
 Floats = npt.NDArray[np.float64]
 
@@ -81,7 +77,7 @@ def check_folds(summary: Summary) -> Finding:
         )
         remedy = (
             "Check whether its rows differ in time, source or group. Keep rows of a group "
-            "in one fold, and leave out rows that lower the score (see try_without_fold)."
+            "in one fold, and leave out rows that lower the score of the others."
         )
         if z <= limit:
             return rule.tip("low", f"{message}, which may be chance.", evidence, remedy)
@@ -253,110 +249,4 @@ def check_more_data(curve: SampleCurve) -> Finding:
         f"{said} (standard error {gain.error:.1g}).",
         evidence,
         "Get more rows before further tuning.",
-    )
-
-
-def try_without_fold(
-    estimator: Any,
-    X: Features,
-    y: ArrayLike,
-    *,
-    fold: int,
-    cv: Folds = None,
-    groups: ArrayLike | None = None,
-    scoring: Scoring = None,
-) -> Finding:
-    """Test whether the score on other folds rises without the rows of one fold.
-
-    Parameters
-    ----------
-    estimator : estimator
-        Trained twice for each remaining fold, with and without the rows.
-    X : array-like or frame of shape (n_samples, ...)
-        Features.
-    y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-        Targets.
-    fold : int
-        The suspected fold, as ``evidence["fold"]`` of a finding "folds disagree".
-    cv : int, splitter or iterable, default=None
-        Folds, as in scikit-learn; 5 if None.
-    groups : array-like of shape (n_samples,) or None, default=None
-        Groups of the rows, for the splitter.
-    scoring : str, callable or None, default=None
-        As in scikit-learn; the score of the estimator if None.
-
-    Returns
-    -------
-    Finding
-        An issue if the score on the remaining folds rises despite fewer training rows, with
-        at least 75 % confidence; otherwise passed.
-
-    Raises
-    ------
-    ValueError
-        If the fold does not exist, or there are fewer than three folds.
-
-    See Also
-    --------
-    diagnose : Finds folds with a higher loss than the rest.
-
-    Notes
-    -----
-    Costs ``2 * (F - 1)`` fits for F folds; within ``sk_tune.fleet()`` they are trained
-    together.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from sklearn.linear_model import LinearRegression
-    >>> from sklearn.model_selection import KFold
-    >>> from sk_tune import try_without_fold
-    >>> rng = np.random.default_rng(0)
-    >>> X = rng.normal(size=(100, 3))
-    >>> y = X.sum(axis=1) + 0.1 * rng.normal(size=100)
-    >>> y[:20] += 3.0  # measured by another instrument
-    >>> finding = try_without_fold(LinearRegression(), X, y, fold=0, cv=KFold(5))
-    >>> finding.code, finding.outcome
-    ('SKT116', 'issue')
-    """
-    splitter = check_cv(5 if cv is None else cv, y, classifier=is_classifier(estimator))
-    splits = list(splitter.split(X, y, groups))
-    if len(splits) < 3 or not 0 <= fold < len(splits):
-        raise ValueError(
-            "The 'fold' parameter of try_without_fold must be one of at least three folds, "
-            f"counted from 0. Got {fold!r} of {len(splits)} instead."
-        )
-    left_out = splits[fold][1]
-    remaining = [
-        (train, test)
-        for number, (train, test) in enumerate(splits)
-        if number != fold and not np.isin(test, left_out).any()
-    ]
-    without = [(np.setdiff1d(train, left_out), test) for train, test in remaining]
-    # One call scores both, so that all networks can be trained together.
-    scores = cross_val_score(estimator, X, y, cv=[*remaining, *without], scoring=scoring)
-    scores_with, scores_without = scores[: len(remaining)], scores[len(remaining) :]
-    gain = estimate(scores_without - scores_with)
-    evidence = {
-        "fold": fold,
-        "score": float(scores_with.mean()),
-        "score_without": float(scores_without.mean()),
-        "gain": gain.mean,
-        "gain_error": gain.error,
-    }
-    rule = RULES["fold that does harm"]
-    # The fold is already suspect, and the score rarely rises without good samples, so a low
-    # confidence is enough.
-    if gain.n > 1 and gain.at_least(0.75) > 0:
-        return rule.issue(
-            "medium",
-            f"Without the rows of fold {fold}, the score on the remaining folds rises by "
-            f"{gain.mean:.2g} (standard error {gain.error:.1g}).",
-            evidence,
-            "Find the fault in these rows, and leave them out until then.",
-        )
-    return rule.passed(
-        f"Without the rows of fold {fold}, the score on the remaining folds does not "
-        "clearly rise: keep them.",
-        evidence,
     )

@@ -3,15 +3,13 @@
 import numpy as np
 import pytest
 from sklearn.datasets import make_classification
-from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import (
-    KFold,
     LearningCurveDisplay,
-    RepeatedKFold,
     learning_curve,
 )
 
-from sk_tune._diagnosis import SampleCurve, diagnose, try_without_fold
+from sk_tune._diagnosis import SampleCurve, diagnose
 
 BATCHES = {"batch_size": 32, "max_epochs": 30}
 FREE = {"dropout": 0.0, "weight_decay": 0.0}
@@ -240,68 +238,3 @@ def test_learning_curves_of_scikit_learn_are_accepted():
 
     assert findings == diagnose(display)
     assert findings[0].evidence["n_rows"] == 200
-
-
-def _linear(n_rows=100):
-    rng = np.random.default_rng(0)
-    X = rng.normal(size=(n_rows, 3))
-    return X, X.sum(axis=1) + 0.1 * rng.normal(size=n_rows)
-
-
-@pytest.mark.parametrize("fold", [0, 3])
-def test_rows_with_other_targets_do_harm(fold):
-    """Adding 3 to the targets of a fold spoils the line for the rest."""
-    X, y = _linear()
-    y[20 * fold : 20 * (fold + 1)] += 3.0
-
-    finding = try_without_fold(LinearRegression(), X, y, fold=fold, cv=KFold(5))
-
-    assert (finding.code, finding.outcome) == ("SKT116", "issue")
-    assert finding.evidence["fold"] == fold
-    assert finding.evidence["score_without"] > 0.98 > finding.evidence["score"]
-
-
-def test_rows_that_are_only_rare_are_kept():
-    """Extreme rows that follow the same law help the rest."""
-    X, y = _linear()
-    X[:20] += 2.0
-    y[:20] += 6.0
-
-    finding = try_without_fold(LinearRegression(), X, y, fold=0, cv=KFold(5))
-
-    assert finding.outcome == "passed"
-    assert finding.evidence["gain"] < 0.001
-
-
-def test_the_score_can_be_chosen():
-    """Wrong labels in a fold show in the log loss of the rest."""
-    X, y = _linear(400)
-    labels = (y > 0).astype(int)
-    labels[:80:2] = 1 - labels[:80:2]
-
-    finding = try_without_fold(
-        LogisticRegression(), X, labels, fold=0, cv=KFold(5), scoring="neg_log_loss"
-    )
-
-    assert finding.outcome == "issue"
-    assert finding.evidence["score"] < finding.evidence["score_without"] < 0
-
-
-def test_folds_that_share_rows_are_left_out():
-    """In two repetitions of three folds, some folds test rows of the first."""
-    X, y = _linear(60)
-    y[:20] += 3.0
-    cv = RepeatedKFold(n_splits=3, n_repeats=2, random_state=0)
-
-    finding = try_without_fold(LinearRegression(), X, y, fold=0, cv=cv)
-
-    assert np.isfinite(finding.evidence["gain"])
-
-
-@pytest.mark.parametrize(("fold", "n_folds"), [(5, 5), (-1, 5), (0, 2)])
-def test_three_folds_are_needed(fold, n_folds):
-    """With two folds, the outlier is unknown."""
-    X, y = _linear()
-
-    with pytest.raises(ValueError, match="must be one of at least three folds"):
-        try_without_fold(LinearRegression(), X, y, fold=fold, cv=KFold(n_folds))
