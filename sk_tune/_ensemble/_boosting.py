@@ -49,6 +49,7 @@ from sk_tune._ensemble._member_fits import fit_stage, with_categories
 from sk_tune._ensemble._parts import Combined, CombinedClassifier, CombinedRegressor, Parts
 from sk_tune._estimators import MLPRegressor, category_columns
 from sk_tune._nesting import innermost
+from sk_tune._types import Seed
 
 Floats = npt.NDArray[np.float64]
 
@@ -294,7 +295,7 @@ class _Boosting(Combined, BaseEnsemble):  # type: ignore[misc]
     n_iter_no_change: Annotated[int | None, COUNT, None] = None
     tol: Annotated[float, Interval(Real, 0, None, closed="left")] = 1e-4
     n_jobs: Annotated[int | None, Integral, None] = None
-    random_state: Annotated[Any, "random_state"] = None
+    random_state: Annotated[Seed, "random_state"] = None
     verbose: Annotated[int, "verbose"] = 0
     warm_start: Annotated[bool, "boolean"] = False
 

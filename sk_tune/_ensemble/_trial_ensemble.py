@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Ensembles of the candidates that a search has trained."""
 
+from collections.abc import Callable
 from dataclasses import field
 from numbers import Integral
 from typing import Annotated, Any, ClassVar, Self
@@ -20,6 +21,7 @@ from sk_tune._ensemble._selection import Method, Selector, contribution_table, r
 from sk_tune._ensemble._weights import GreedyOptions
 from sk_tune._scores import scorer_metric
 from sk_tune._search_record import deciding_scorer, grants_epochs, search_record
+from sk_tune._types import Seed
 
 Array = npt.NDArray[Any]
 
@@ -88,9 +90,9 @@ class _TrialEnsemble(Combined, BaseEstimator):  # type: ignore[misc]
     search: Annotated[Any, HasMethods("fit")] = field(kw_only=False)
     method: Annotated[Method, StrOptions({"greedy", "average"}), GreedyOptions] = "greedy"
     refit: Annotated[bool, "boolean"] = False
-    scoring: Any = None
+    scoring: Annotated[str | Callable[..., float] | None, str, callable, None] = None
     n_best: Annotated[int | None, COUNT, None] = None
-    random_state: Annotated[Any, "random_state"] = None
+    random_state: Annotated[Seed, "random_state"] = None
     n_jobs: Annotated[int | None, Integral, None] = None
 
     _is_classification: ClassVar[bool]

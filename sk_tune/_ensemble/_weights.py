@@ -127,7 +127,8 @@ class MetricObjective:
                 )
             )
         is_defined = np.isfinite(losses)
-        return np.where(is_defined, losses, losses[is_defined].max(initial=0.0))
+        worst = losses[is_defined].max(initial=0.0)
+        return np.asarray(np.where(is_defined, losses, worst))
 
     def difference(self, first: Array, second: Array, y: Array) -> tuple[float, float]:
         """Return a paired difference and its jackknife error over blocks of samples."""
