@@ -112,13 +112,18 @@ class Packer:
             self.tensors |= {f"{place}.{name}": t for name, t in tensors.items()}
             return {"at": place, **description}
         if callable(value) and hasattr(value, "__name__"):
-            return self._function(value)
+            return self._code(value)
         if is_known(value):
             state = _state_of(value)
             packed = {name: self(part) for name, part in state.items()}
             return {"class": type(value).__name__, "state": packed}
         if not isinstance(value, _PLAIN):
-            raise self._refusal(f"a {type(value).__name__}", _remedy(value))
+            remedy = _KEEP
+            if isinstance(getattr(value, "best_estimator_", None), BaseEstimator):
+                remedy = "Save its best_estimator_."
+            elif hasattr(value, "estimators_"):
+                remedy = "Save the result of sk_tune.collapse."
+            raise self._refusal(f"a {type(value).__name__}", remedy)
         return None
 
     def _kinds(self) -> tuple[tuple[type, Callable[[Any], Any]], ...]:
@@ -128,7 +133,7 @@ class Packer:
             (np.dtype, lambda kind: {"kind": kind.str}),
             (slice, lambda s: {"slice": [self(v) for v in (s.start, s.stop, s.step)]}),
             (pd.Index, lambda index: self(index.tolist())),
-            (type, self._type),
+            (type, self._code),
         )
 
     def _array(self, array: Array) -> Any:
@@ -144,18 +149,15 @@ class Packer:
         self.tensors[name] = torch.from_numpy(ordered)
         return {"tensor": name, "turned": is_turned}
 
-    def _type(self, kind: type) -> dict[str, str]:
-        if not issubclass(kind, np.generic) and kind not in _TYPES.values():
-            raise self._refusal(f"the class {kind.__name__}")
-        return {"type": kind.__name__}
-
-    def _function(self, function: Any) -> dict[str, str]:
-        name = function.__name__
-        if not is_known(function) and getattr(np, name, None) is not function:
-            raise self._refusal(f"the function {name}, which is code")
-        if not is_known(function) and not isinstance(function, np.ufunc):
-            raise self._refusal(f"the function {name}, which is not a ufunc of numpy")
-        return {"function": name}
+    def _code(self, value: Any) -> dict[str, str]:
+        name, is_class = value.__name__, isinstance(value, type)
+        if is_class and (issubclass(value, np.generic) or value in _TYPES.values()):
+            return {"type": name}
+        is_ufunc = isinstance(value, np.ufunc) and getattr(np, name, None) is value
+        if is_ufunc or (not is_class and is_known(value)):
+            return {"function": name}
+        kind = "class" if is_class else "function"
+        raise self._refusal(f"the {kind} {name}, which is code")
 
     def _refusal(self, what: str, remedy: str = _KEEP) -> TypeError:
         step = " > ".join(map(repr, self._steps))
@@ -186,8 +188,7 @@ class Unpacker:
         if "class" in packed:
             return self._object(packed)
         if "tensor" in packed:
-            array = self._array(packed["tensor"])
-            return array.T if packed["turned"] else array
+            return self._array(packed["tensor"], is_turned=packed["turned"])
         if "objects" in packed:
             return self._objects(packed["objects"], packed["shape"])
         if "scalar" in packed:
@@ -196,15 +197,13 @@ class Unpacker:
             return decode({"array": [], "dtype": packed["kind"]}).dtype
         if "slice" in packed:
             return slice(*self(packed["slice"]))
-        if "type" in packed:
-            return _type_named(packed["type"])
-        return _function_named(packed["function"])
+        return _code_named(packed["type"] if "type" in packed else packed["function"])
 
-    def _array(self, name: str) -> Array:
+    def _array(self, name: str, *, is_turned: bool) -> Array:
         # A copy that is independent of the file.
         if name not in self._arrays:
             self._arrays[name] = self._tensors[name].numpy().copy()
-        return self._arrays[name]
+        return self._arrays[name].T if is_turned else self._arrays[name]
 
     def _objects(self, items: list[Any], shape: list[int]) -> Array:
         if math.prod(shape) != len(items):
@@ -246,32 +245,19 @@ def _state_of(value: Any) -> dict[str, Any]:
     }
 
 
-def _remedy(value: Any) -> str:
-    if isinstance(getattr(value, "best_estimator_", None), BaseEstimator):
-        return "Save its best_estimator_."
-    if hasattr(value, "estimators_"):
-        return "Save the result of sk_tune._ensemble.collapse."
-    return _KEEP
-
-
 def _scalar(value: Any) -> Any:
     if value.dtype not in _NUMBERS:
         return None
     return {"scalar": {"array": [value.item()], "dtype": value.dtype.str}}
 
 
-def _type_named(name: str) -> type:
-    kind: Any = _TYPES.get(name) or getattr(np, name)
-    if not (isinstance(kind, type) and (name in _TYPES or issubclass(kind, np.generic))):
-        raise ValueError(f"Files hold types of numbers and texts. Got {name!r}.")
-    return kind
-
-
-def _function_named(name: str) -> Any:
-    function = _named(name) if name in _HOMES else getattr(np, name)
-    if name not in _HOMES and not isinstance(function, np.ufunc):
+def _code_named(name: str) -> Any:
+    """Return a type of numbers or text, a ufunc of numpy, or a function of sk_tune."""
+    code: Any = _named(name) if name in _HOMES else _TYPES.get(name) or getattr(np, name)
+    is_number = isinstance(code, type) and issubclass(code, np.generic)
+    if not (is_number or isinstance(code, np.ufunc) or name in {*_HOMES, *_TYPES}):
         raise ValueError(f"Files hold functions of numpy and sk_tune. Got {name!r}.")
-    return function
+    return code
 
 
 def save(estimator: Any, path: str | PathLike[str], *, overwrite: bool = False) -> None:
@@ -299,7 +285,7 @@ def save(estimator: Any, path: str | PathLike[str], *, overwrite: bool = False) 
     See Also
     --------
     load : Read the file.
-    sk_tune._ensemble.collapse : Make one predictor of an ensemble.
+    sk_tune.collapse : Make one predictor of an ensemble.
 
     Notes
     -----
@@ -320,11 +306,8 @@ def save(estimator: Any, path: str | PathLike[str], *, overwrite: bool = False) 
     >>> bool((load(path).predict_proba(X) == model.predict_proba(X)).all())
     True
     """
-    if (
-        not isinstance(estimator, type)
-        and is_known(estimator)
-        and hasattr(estimator, "save")
-    ):
+    has_save = not isinstance(estimator, type) and hasattr(estimator, "save")
+    if has_save and is_known(estimator):
         estimator.save(path, overwrite=overwrite)
         return
     check_is_fitted(estimator)

@@ -203,7 +203,7 @@ def models(tmp_path_factory):
     folder, found = tmp_path_factory.mktemp("models"), []
     for cls in (MLPClassifier, CNNClassifier, RNNClassifier):
         path = folder / cls.__name__
-        _fitted(cls).save(path)
+        _fitted(cls).save(path, overwrite=True)
         found.append(_parts(cls.load, path))
     X, y = load_iris(return_X_y=True)
     net = MLPClassifier(max_epochs=1, n_layers=1, random_state=0)

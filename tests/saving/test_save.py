@@ -296,7 +296,7 @@ def test_messages_say_what_to_save_of_searches_and_ensembles(tmp_path):
         TypeError, match="Got a GridSearchCV. Write the whole model with joblib"
     ):
         save(search, tmp_path / "model")
-    with pytest.raises(TypeError, match="Save the result of sk_tune._ensemble.collapse"):
+    with pytest.raises(TypeError, match="Save the result of sk_tune.collapse"):
         save(bag, tmp_path / "model")
     with pytest.raises(TypeError, match="Got a LogisticRegression"):
         save(LogisticRegression().fit(rows, Y), tmp_path / "model")
