@@ -13,14 +13,14 @@ import numpy as np
 import numpy.typing as npt
 
 from sk_tune._estimators import Fit
-from sk_tune._training import TrainingState
+from sk_tune._fleets import NetworkOutcome
 from sk_tune.exceptions import SkTuneError
 
 Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Trained:
+class Trained(NetworkOutcome):
     """Result of a fit.
 
     Parameters
@@ -56,17 +56,11 @@ class Trained:
     """
 
     status: Literal["trained", "failed"]
-    state: TrainingState | None = None
-    predictions: Array | None = None
-    message: str = ""
-    seconds: float
     engine: Literal["fleet", "alone"]
     solo_reason: str = ""
     way: str = ""
     is_lost: bool = False
     is_loaded: bool = False
-    is_cut: bool = False
-    checkpoints: tuple[TrainingState, ...] = ()
 
     @property
     def train_loss(self) -> npt.NDArray[np.float64]:

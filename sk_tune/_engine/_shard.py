@@ -5,7 +5,7 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from typing import Any
 
@@ -300,14 +300,10 @@ def _recipe_of(prepared: AnyFit) -> tuple[Recipe, Any] | str:
 def _to_trained(fit: Fit, prepared: AnyFit, outcome: NetworkOutcome) -> Trained:
     if outcome.message:
         return failed(fit, outcome.message, outcome.seconds, "fleet")
-    outputs = outcome.outputs
-    return replace(
-        _unfinished(outcome.state),
-        predictions=None if outputs is None else prepared.predictions(outputs),
-        seconds=outcome.seconds,
-        is_cut=outcome.is_cut,
-        checkpoints=outcome.checkpoints,
-    )
+    outputs = outcome.predictions
+    values = {field.name: getattr(outcome, field.name) for field in fields(outcome)}
+    values["predictions"] = None if outputs is None else prepared.predictions(outputs)
+    return Trained(status="trained", engine="fleet", **values)
 
 
 def _unfinished(state: TrainingState) -> Trained:

@@ -216,7 +216,7 @@ def train_in_fleet(
     # With more threads, torch's threads would wait between the kernel's calls.
     with one_thread():
         ((_, outcome),) = train_fleet([network], recipe, 1)
-    if outcome.message:
+    if outcome.message or outcome.state is None:
         raise TrainingDivergedError(outcome.message)
     load_training_state(net, outcome.state)
     return True

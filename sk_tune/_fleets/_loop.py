@@ -267,7 +267,7 @@ def _finish(
         outcome = NetworkOutcome(
             state=state,
             # A copy: a view would hold the outputs of the whole fleet in memory.
-            outputs=None
+            predictions=None
             if active.message or predictions is None
             else np.array(predictions.cpu().numpy()),
             message=active.message,

@@ -7,7 +7,6 @@ from dataclasses import KW_ONLY, dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
 
-import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
@@ -312,15 +311,15 @@ class FleetNetwork:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class NetworkOutcome:
-    """Result of a network: its state, and `outputs` (n_monitor, C) on monitor samples.
+    """Result of a network; of fleets `predictions` are outputs (n_monitor, C).
 
     `message` says why the training failed, or is empty; `seconds` is the network's share of
     the fleet's time; `is_cut` says that the time limit came before its last epoch.
     """
 
-    state: TrainingState
-    outputs: npt.NDArray[np.floating] | None
-    message: str
+    state: TrainingState | None = None
+    predictions: npt.NDArray[Any] | None = None
+    message: str = ""
     seconds: float
     is_cut: bool = False
     checkpoints: tuple[TrainingState, ...] = ()

@@ -819,14 +819,14 @@ def test_an_index_may_have_any_integer_type_and_stride(dtype, table):
         ((_, outcome),) = train_fleet(
             [replace(_prepared_network(table)[0], **sets)], recipe, 1
         )
-        outputs.append(outcome.outputs)
+        outputs.append(outcome.predictions)
 
     plain = {name: TensorSet(s.X[:20], s.y[:20]) for name, s in parts.items()}
     ((_, expected),) = train_fleet(
         [replace(_prepared_network(table)[0], **plain)], recipe, 1
     )
     for actual in outputs:
-        np.testing.assert_array_equal(actual, expected.outputs)
+        np.testing.assert_array_equal(actual, expected.predictions)
 
 
 @pytest.mark.parametrize("score", ["accuracy", "r2"])

@@ -189,7 +189,7 @@ def test_best_epoch_is_the_result(patience):
         outputs = module(MONITOR.X)
     assert loss == pytest.approx(losses[best], rel=1e-10)
     assert outcome.state.stopping.best_epoch == best + 1
-    _close(outcome.outputs, outputs)
+    _close(outcome.predictions, outputs)
 
 
 @pytest.mark.parametrize(
@@ -214,7 +214,7 @@ def test_a_failed_network_says_why(options, message):
     """Its outcome names the loss, the epoch and the rate, and has no outputs."""
     outcome = _train(_network(_set(), **options), _recipe("sgd"))
 
-    assert outcome.outputs is None
+    assert outcome.predictions is None
     assert re.match(message, outcome.message)
     assert outcome.state.history == ()
 
