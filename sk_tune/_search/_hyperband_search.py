@@ -138,13 +138,13 @@ class HyperbandSearchCV(
     def _check_input_parameters(self, X: Any, y: Any, split_params: Any) -> None:
         super()._check_input_parameters(X, y, split_params)
         self.resource_ = self._resource_name()
-        self._n_samples_orig = None if X is None else num_samples(X)
+        largest: Any = None if X is None else num_samples(X)
+        self._n_samples_orig = largest
         least, most = int(self.min_resources), self.max_resources
         if self.resource == "n_samples":
             n_folds = self._checked_cv_orig.get_n_splits(X, y, **split_params)
             n_classes = len(np.unique(y)) if is_classifier(self.estimator) else 1
             least = max(least, smallest_samples(n_folds, n_classes))
-            largest = self._n_samples_orig
         else:
             largest = self.estimator.get_params()[self.resource_]
         self.max_resources_ = int(largest if most == "auto" else most)

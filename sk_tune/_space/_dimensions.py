@@ -10,7 +10,6 @@ the dimension.  Where several codes decode to one value, `snap` maps them to the
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -34,29 +33,17 @@ _ROUNDING = 1e-9
 
 
 class Dimension:
-    """The values of one parameter; the defaults are those of unbounded numbers."""
+    """The values of one parameter.
 
-    __slots__ = ()
+    `n_points` is the number of distinct values, None if infinite; `n_categories` the number
+    of values if they have no order, else 0; `is_listed` says whether all values are equally
+    likely and can be drawn by index, `has_codes` whether every value has a code.
+    """
 
-    @property
-    def n_points(self) -> int | None:
-        """Number of distinct values; None if infinite."""
-        return None
-
-    @property
-    def n_categories(self) -> int:
-        """Number of values if they have no order, else 0."""
-        return 0
-
-    @property
-    def is_listed(self) -> bool:
-        """Whether all values are equally likely and can be drawn by index."""
-        return False
-
-    @property
-    def has_codes(self) -> bool:
-        """Whether every value has a code, as models need."""
-        return True
+    n_points: int | None = None
+    n_categories: int = 0
+    is_listed: bool = False
+    has_codes: bool = True
 
     def sample(self, rng: RandomState) -> Any:
         return self.decode(rng.uniform())
@@ -80,7 +67,6 @@ class Dimension:
         return unit
 
 
-@dataclass(frozen=True, slots=True)
 class Values(Dimension):
     """A list of values of any kind, returned unchanged (numpy scalars as Python's).
 
@@ -88,93 +74,72 @@ class Values(Dimension):
     unless `keeps_order`.
     """
 
-    values: Sequence[Any] | NDArray[Any]
-    weights: tuple[float, ...] | None = None
-    keeps_order: bool = True
-    # Indices of values in ascending order.
-    _order: Sequence[int] | None = field(init=False, default=None, compare=False)
-
-    def __post_init__(self) -> None:
-        if not self.keeps_order or not _are_numbers(self.values):
-            return
-        order: Sequence[int] = range(len(self.values))
-        if not isinstance(self.values, range):
-            numbers = np.asarray(self.values, dtype=float)
-            order = np.argsort(numbers, kind="stable").tolist()
-        elif self.values.step < 0:
+    def __init__(
+        self,
+        values: Sequence[Any] | NDArray[Any],
+        weights: tuple[float, ...] | None = None,
+        *,
+        keeps_order: bool = True,
+    ) -> None:
+        self.values, self.weights = values, weights
+        self.n_points: int = len(values)
+        self.is_listed = weights is None
+        self._has_order = keeps_order and _are_numbers(values)
+        self.n_categories = 0 if self._has_order else self.n_points
+        # Indices of values by rank.
+        self._order: Sequence[int] = range(self.n_points)
+        if self._has_order and not isinstance(values, range):
+            numbers = np.asarray(values, dtype=float)
+            self._order = np.argsort(numbers, kind="stable").tolist()
+        elif isinstance(values, range) and values.step < 0 and self._has_order:
             # A range may be too long to sort.
-            order = order[::-1]
-        object.__setattr__(self, "_order", order)
-
-    @property
-    def n_points(self) -> int:
-        return len(self.values)
-
-    @property
-    def n_categories(self) -> int:
-        return len(self.values) if self._order is None else 0
-
-    @property
-    def is_listed(self) -> bool:
-        return self.weights is None
+            self._order = self._order[::-1]
 
     def sample(self, rng: RandomState) -> Any:
         if self.weights is not None:
-            return self.at(int(rng.choice(len(self.values), p=self.weights)))
-        return self.at(rng.randint(len(self.values)))
+            return self.at(int(rng.choice(self.n_points, p=self.weights)))
+        return self.at(rng.randint(self.n_points))
 
     def at(self, index: int) -> Any:
         return plain(self.values[index])
 
     def encode(self, value: Any) -> float:
-        index = _position(self.values, value)
-        if self._order is None:
-            return float(index)
-        return (self._order.index(index) + 0.5) / len(self.values)
+        return float(self._codes(self._order.index(_position(self.values, value))))
 
     def decode(self, code: float) -> Any:
-        if self._order is None:
-            return self.at(int(code))
-        n = len(self.values)
-        return self.at(int(self._order[min(max(int(code * n), 0), n - 1)]))
+        return self.at(self._order[int(self._ranks(code))])
 
     def snap(self, codes: Codes) -> Codes:
-        n = len(self.values)
-        if self._order is None:
-            return np.clip(np.floor(codes), 0, n - 1)
-        return (np.clip(np.floor(codes * n), 0, n - 1) + 0.5) / n
+        return np.asarray(self._codes(self._ranks(codes)))
 
     def spread(self, unit: Codes) -> Codes:
-        n = len(self.values)
         if self.weights is None:
-            return unit * n if self._order is None else unit
-        weights = np.array(self.weights)
-        if self._order is not None:
-            weights = weights[list(self._order)]
+            return unit if self._has_order else unit * self.n_points
+        weights = np.array(self.weights)[list(self._order)]
         ends = np.cumsum(weights) / weights.sum()
         ranks = np.searchsorted(ends, unit, side="right").astype(float)
-        return ranks if self._order is None else (ranks + 0.5) / n
+        return np.asarray(self._codes(ranks))
+
+    def _ranks(self, codes: Any) -> Any:
+        ranks = np.floor(codes * self.n_points if self._has_order else codes)
+        return np.clip(ranks, 0, self.n_points - 1)
+
+    def _codes(self, ranks: Any) -> Any:
+        return (ranks + 0.5) / self.n_points if self._has_order else ranks
 
 
-@dataclass(frozen=True, slots=True)
 class Range(Dimension):
     """Numbers between two inclusive bounds; with `is_log` uniform in the logarithm."""
 
-    low: float
-    high: float
-    is_log: bool = False
-    is_integer: bool = False
-
-    @property
-    def n_points(self) -> int | None:
-        return int(self.high - self.low) + 1 if self.is_integer else None
-
-    @property
-    def is_listed(self) -> bool:
-        return self.is_integer and not self.is_log
+    def __init__(
+        self, low: float, high: float, *, is_log: bool = False, is_integer: bool = False
+    ) -> None:
+        self.low, self.high, self.is_log, self.is_integer = low, high, is_log, is_integer
+        self.n_points = int(high - low) + 1 if is_integer else None
+        self.is_listed = is_integer and not is_log
 
     def at(self, index: int) -> Any:
-        return self.low + index if self.is_integer else Dimension.at(self, index)
+        return self.low + index if self.is_integer else super().at(index)
 
     def encode(self, value: Any) -> float:
         number = _number(value)
@@ -221,15 +186,8 @@ class Distribution(Dimension):
         self.is_log = getattr(getattr(frozen, "dist", None), "name", "") in _LOG_UNIFORM
         low, high = frozen.support() if hasattr(frozen, "support") else (-np.inf, np.inf)
         self.low, self.high = float(low), float(high)
-        self._n_points = self._count() if self.is_integer and self.has_codes else None
-
-    @property
-    def n_points(self) -> int | None:
-        return self._n_points
-
-    @property
-    def has_codes(self) -> bool:
-        return hasattr(self.frozen, "ppf") and hasattr(self.frozen, "cdf")
+        self.has_codes = hasattr(frozen, "ppf") and hasattr(frozen, "cdf")
+        self.n_points = self._count() if self.is_integer and self.has_codes else None
 
     def sample(self, rng: RandomState) -> Any:
         return plain(self.frozen.rvs(random_state=rng))
@@ -263,12 +221,8 @@ class Distribution(Dimension):
     def _inside(self, codes: Codes) -> Codes:
         if self.is_integer:
             return np.clip(codes, _EDGE, 1 - _EDGE)
-        low, high = self.low, self.high
-        return np.clip(
-            codes,
-            0.0 if np.isfinite(low) else _TAIL,
-            1.0 if np.isfinite(high) else 1 - _TAIL,
-        )
+        tails = _TAIL * ~np.isfinite([self.low, self.high])
+        return np.clip(codes, tails[0], 1 - tails[1])
 
     def _count(self) -> int | None:
         low, high = self.low, self.high

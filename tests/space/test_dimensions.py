@@ -18,7 +18,7 @@ N_DRAWS = 2000
 def test_integers_keep_their_value_through_codes(is_log, low, width, code):
     """Decoding is inverse to encoding, and snapping is encoding the value of a code."""
     low = max(low, 1) if is_log else low
-    integers = Range(low, low + width, is_log, is_integer=True)
+    integers = Range(low, low + width, is_log=is_log, is_integer=True)
     value = integers.decode(code)
 
     assert type(value) is int
@@ -31,7 +31,7 @@ def test_integers_keep_their_value_through_codes(is_log, low, width, code):
 def test_intervals_keep_their_value_through_codes(low, factor, code):
     """Both scales are inverse to themselves, and keep to the bounds."""
     for is_log in (False, True):
-        interval = Range(low, low * factor, is_log)
+        interval = Range(low, low * factor, is_log=is_log)
         value = interval.decode(code)
 
         assert low <= value <= low * factor
