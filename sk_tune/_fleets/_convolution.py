@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.lib.stride_tricks import sliding_window_view
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -92,24 +93,19 @@ class Windows(NamedTuple):
 def windows_of_convolution(geometry: Geometry, sizes: Sequence[int]) -> Windows:
     """Return the windows over images of some sizes."""
     around = [n + sum(sides) for n, sides in zip(sizes, geometry.padding, strict=True)]
-    axes = []
-    for size, stride, gap, k in zip(
-        around, geometry.stride, geometry.dilation, geometry.kernel, strict=True
-    ):
-        starts = np.arange(0, size - gap * (k - 1), stride)
-        axes.append(starts[:, None] + gap * np.arange(k))
+    places = np.arange(prod(around), dtype=np.int32).reshape(around)
+    spans = [
+        gap * (k - 1) + 1 for gap, k in zip(geometry.dilation, geometry.kernel, strict=True)
+    ]
+    steps = tuple(slice(None, None, n) for n in (*geometry.stride, *geometry.dilation))
+    windows = sliding_window_view(places, spans)[steps]
+    output_sizes = windows.shape[: len(sizes)]
     # Neighbours along the last axis form one run.
     n_run = geometry.kernel[-1] if geometry.dilation[-1] == 1 else 1
-    axes[-1] = axes[-1][:, ::n_run]
-    inside = zip(sizes, geometry.padding, strict=True)
-    inner = [np.arange(n)[:, None] + start for n, (start, _) in inside]
-    return Windows(
-        tuple(map(len, axes)),
-        _cells(axes, around),
-        n_run,
-        prod(around),
-        _cells(inner, around),
-    )
+    cells = windows.reshape(prod(output_sizes), -1)[:, ::n_run].copy()
+    sides = zip(sizes, geometry.padding, strict=True)
+    inner = places[tuple(slice(start, start + n) for n, (start, _) in sides)].copy()
+    return Windows(output_sizes, cells, n_run, prod(around), inner)
 
 
 def windows_of_pool(pool: Any, sizes: Sequence[int]) -> Windows:

@@ -82,19 +82,6 @@ def places_of(
     return runs_of_places
 
 
-def targets_at(
-    sets: Sequence[TensorSet], places: Sequence[tuple[slice, Tensor]], part: slice
-) -> Tensor:
-    """Return the targets, (k, n) or (k, n, C), of networks with equal sample counts."""
-    targets = []
-    for networks, indices in places:
-        start, stop = max(networks.start, part.start), min(networks.stop, part.stop)
-        y = sets[networks.start].y
-        if start < stop and y is not None:
-            targets.append(y[indices[start - networks.start : stop - networks.start]])
-    return targets[0] if len(targets) == 1 else torch.cat(targets)
-
-
 def epoch_batches(
     sets: Sequence[TensorSet],
     places: Sequence[tuple[slice, Tensor]],

@@ -23,7 +23,6 @@ from sk_tune._fleets._epoch_batches import (
     epoch_batches,
     places_of,
     runs,
-    targets_at,
 )
 from sk_tune._fleets._recipe import FleetNetwork, NetworkOutcome, Recipe
 from sk_tune._nets import mean_of_members
@@ -151,9 +150,9 @@ def _train_by_steps(
     """Train an epoch by torch, all networks step by step, and score it."""
     sets, sizes = [active.network.train for active in fleet.networks], fleet.batch_sizes
     k, lengths = len(sets), [len(s) for s in sets]
-    # Losses and weights of batches, (S, K); outputs and weights of samples, (K, n, ...).
+    # Losses and weights of batches, (S, K); outputs, targets and weights, (K, n, ...).
     sums = sets[0].X.new_zeros(2, max(map(len, sizes)), k, dtype=torch.float64)
-    samples: list[Tensor | None] = [None, None]
+    samples: list[Tensor | None] = [None, None, None]
     # Nothing is copied to a device between the steps.
     fleet.optimizer.begin_steps()
     fleet.program.dropout.begin_step(0)
@@ -164,7 +163,7 @@ def _train_by_steps(
         networks, n = batch.networks, outputs.shape[1]
         sums[0, batch.step, networks] = losses
         sums[1, batch.step, networks] = n if batch.weight is None else batch.weight.sum(1)
-        for position, values in enumerate((outputs, batch.weight)):
+        for position, values in enumerate((outputs, batch.y, batch.weight)):
             if values is not None:
                 buffer = samples[position]
                 if buffer is None:
@@ -173,27 +172,22 @@ def _train_by_steps(
                 buffer[networks].narrow(1, batch.start, n).copy_(values)
     fleet.optimizer.end_epoch()
     means = (sums[0] * sums[1]).sum(dim=0) / sums[1].sum(dim=0)
-    scores = _scores(fleet, places, samples)
+    scores = _scores(fleet, samples)
     train = [[pair] for pair in zip(means.tolist(), scores, strict=True)]
     return EpochResults(sums[0], train, [], [None] * k)
 
 
-def _scores(
-    fleet: ActiveBatch,
-    places: Sequence[tuple[slice, Tensor]],
-    samples: Sequence[Tensor | None],
-) -> list[float]:
-    """Return the score of each network on its training samples, from all outputs."""
-    sets, scores = [active.network.train for active in fleet.networks], []
-    for networks in runs([len(s) for s in sets]):
-        n = len(sets[networks.start])
-        # Some networks at a time: the sorted targets are copied only for the scores.
+def _scores(fleet: ActiveBatch, samples: Sequence[Tensor | None]) -> list[float]:
+    """Return the score of each network from outputs, targets and weights, (K, n, ...)."""
+    lengths, scores = [len(a.network.train) for a in fleet.networks], []
+    for networks in runs(lengths):
+        n = lengths[networks.start]
+        # Some networks at a time limit the memory.
         size = max(1, _SAMPLES_PER_SCORE // n)
         for start in range(networks.start, networks.stop, size):
             part = slice(start, min(start + size, networks.stop))
-            outputs, weight = (None if t is None else t[part, :n] for t in samples)
-            y = targets_at(sets, places, part)
-            scores.append(fleet.recipe.score(outputs, y, weight))  # type: ignore[arg-type]
+            columns = (None if t is None else t[part, :n] for t in samples)
+            scores.append(fleet.recipe.score(*columns))  # type: ignore[arg-type]
     return torch.cat(scores).tolist()  # type: ignore[no-any-return]
 
 
