@@ -208,7 +208,8 @@ def models(tmp_path_factory):
     X, y = load_iris(return_X_y=True)
     net = MLPClassifier(max_epochs=1, n_layers=1, random_state=0)
     table = pd.DataFrame(X, columns=[*"abcd"]).assign(e=np.array(["a", "b"])[y % 2])
-    save(make_pipeline(TablePreparer(), StandardScaler(), net).fit(table, y), path)
+    model = make_pipeline(TablePreparer(), StandardScaler(), net).fit(table, y)
+    save(model, path, overwrite=True)
     found.append(_parts(load, path))
     return _Files(found)
 
