@@ -150,7 +150,7 @@ class FleetBackend(CollectingBackend):
             if self._aborted:
                 return
             # A task without requests has no extra cost.
-            timed = self.session.replaying() if replayer.trainings else nullcontext()
+            timed = self.session.timed("replaying") if replayer.trainings else nullcontext()
             with timed, adoption(replayer):
                 job.run()
             replayer.end(job.result, job.error)
@@ -276,7 +276,7 @@ _ORIGINALS: dict[str, Any] = {}
 def asking_nets() -> Iterator[None]:
     """Let the plain skorch nets of this thread request their trainings in a block.
 
-    Their predictions use slices of arrays, and small nets train in one thread.  Code that
+    Their predictions use slices of arrays, and small nets compute in one thread.  Code that
     makes its own nets offers no other hook than the methods of skorch's class.  They are
     replaced while a block is open in any thread; other threads still run the originals.
     """
@@ -323,13 +323,13 @@ def _asking(fit: Any) -> Any:
     return asking_fit
 
 
-def _in_one_thread(fit_loop: Any) -> Any:
-    """Train a small network outside of fleets, such as a refit, in one thread.
+def _in_one_thread(compute: Any) -> Any:
+    """Let a small network train, as in a refit, and predict in one thread.
 
     Several threads synchronise in each step, which takes seconds on busy cores.
     """
 
-    def fit_loop_in_one_thread(net: Any, X: Any, *args: Any, **kwargs: Any) -> Any:
+    def compute_in_one_thread(net: Any, X: Any, *args: Any, **kwargs: Any) -> Any:
         # A net of several modules may have none of this name.
         module: Any = getattr(net, "module_", None)
         shape: Any = getattr(X, "shape", ())
@@ -340,9 +340,14 @@ def _in_one_thread(fit_loop: Any) -> Any:
             # Weights of more dimensions are used several times per sample.
             small = small and all(weight.ndim <= 2 for weight in module.parameters())
         with one_thread(wanted=small):
-            return fit_loop(net, X, *args, **kwargs)
+            return compute(net, X, *args, **kwargs)
 
-    return fit_loop_in_one_thread
+    return compute_in_one_thread
 
 
-_CHANGES = {"fit": _asking, "fit_loop": _in_one_thread, "get_iterator": cutting_iterator}
+_CHANGES = {
+    "fit": _asking,
+    "fit_loop": _in_one_thread,
+    "predict_proba": _in_one_thread,
+    "get_iterator": cutting_iterator,
+}

@@ -42,7 +42,7 @@ from sk_tune._engine import (
 )
 from sk_tune._estimators import NetworkEstimator, resolve_seed
 from sk_tune._text import CARRIED, error_line, error_text, page, seconds_text, text_table
-from sk_tune._training import TrainingState, is_small, seed_of_state, set_threads
+from sk_tune._training import TrainingState, seed_of_state
 from sk_tune._warnings import warn_trained_alone
 
 Task = Callable[[], Any]
@@ -183,8 +183,6 @@ class Session:
         # Words drawn by plain skorch nets in a training step, by module and batch size.
         self.words: dict[Any, int] = {}
         self.shared_objects = SharedObjects()
-        # Torch's number of threads outside of replay, while a task is replayed.
-        self._n_threads: int | None = None
 
     def prepare(self, tasks: Sequence[Task], n_jobs: int | None = None) -> list["Replayer"]:
         """Record tasks in order, train the requested fits, and return the replayers.
@@ -219,7 +217,7 @@ class Session:
         """
         shared = self.shared_objects
         incomplete, draws = [], RemainingDraws(self.words, shared)
-        with self._timed("recording"), kept_random_states(), shared.put_back():
+        with self.timed("recording"), kept_random_states(), shared.put_back():
             for recording in recordings:
                 if self._record(recording):
                     incomplete.append(recording)
@@ -260,7 +258,7 @@ class Session:
             unique.setdefault(key, training)
         fits = [self._continued(t) for t in unique.values()]
         options = dict(self._options)
-        with self._timed("training"), adoption(None), outside_blocks():
+        with self.timed("training"), adoption(None), outside_blocks():
             if options.get("n_jobs") is None and n_jobs is not None:
                 # Ensembles ask for one worker per member.
                 options["n_jobs"] = min(map(joblib.effective_n_jobs, (n_jobs, -1)))
@@ -331,30 +329,9 @@ class Session:
         number, _ = self._data.get(data_fingerprint(data), (None, None))
         return number
 
-    def use_threads(self, state: TrainingState | None, X: Any) -> None:
-        """Set the number of torch's threads for the current task.
-
-        `state` belongs to the network in use; None for a network to train on `X`.
-        """
-        if self._n_threads is not None:
-            small = state is not None and is_small(state, X)
-            set_threads(1 if small else self._n_threads)
-
     @contextmanager
-    def replaying(self) -> Any:
-        """Measure the time of replaying a task, and restore torch's number of threads."""
-        # A replayed task may replay nested tasks.
-        outer, n_threads = self._n_threads, torch.get_num_threads()
-        self._n_threads = n_threads
-        try:
-            with self._timed("replaying"):
-                yield
-        finally:
-            set_threads(n_threads)
-            self._n_threads = outer
-
-    @contextmanager
-    def _timed(self, what: str) -> Any:
+    def timed(self, what: str) -> Any:
+        """Add the time of the block to the report."""
         start = time.perf_counter()
         try:
             yield
@@ -445,7 +422,6 @@ class Replayer(_Answers):
     def decline(self, reason: str) -> None:
         """Count a network that no fleet can train."""
         self.session.declined[reason] += 1
-        self.session.use_threads(None, None)
 
     def end(self, result: Any, error: BaseException | None) -> None:
         """Count the networks that trained as usual in the finished task.
@@ -465,7 +441,6 @@ class Replayer(_Answers):
         training = self.find((params_fingerprint(estimator), _seed_key(estimator), numbers))
         trained = None if training is None else training.trained
         state = None if trained is None else trained.state
-        self.session.use_threads(state, X)
         if state is None:
             # A failed training fails again, and the task reports the error.
             self._n_unmatched += training is None

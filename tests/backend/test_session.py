@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from joblib import Parallel, delayed
+from modules import OneLayer
 from sklearn.datasets import load_iris
 from sklearn.ensemble import StackingClassifier
 from sklearn.model_selection import GridSearchCV, cross_val_score
@@ -208,10 +209,15 @@ def test_networks_of_one_kind_are_one_fleet(session, tasks, n_fleets):
 # --- How replayed tasks compute
 
 
-def _threads_after_fit(X, **params):
-    net = _net(**params)
-    net.fit(X, Y)
-    return torch.get_num_threads()
+class _ThreadsOfLayer(OneLayer):
+    """Notes torch's number of threads in each prediction."""
+
+    seen = []  # noqa: RUF012 - shared by all copies
+
+    def forward(self, x):
+        if not self.training:
+            self.seen.append(torch.get_num_threads())
+        return super().forward(x)
 
 
 @pytest.fixture
@@ -222,35 +228,29 @@ def _three_threads():
     torch.set_num_threads(before)
 
 
-@pytest.mark.usefixtures("_three_threads")
-def test_small_networks_are_replayed_in_one_thread(session, monkeypatch):
-    """Larger ones, and whatever comes after the block, have all threads."""
-    small, large = partial(_threads_after_fit, X), partial(_threads_after_fit, X, l1=0.1)
-
-    def threads():
-        with fleet(n_jobs=1):
-            return Parallel()(delayed(task)() for task in (small, large))
-
-    assert threads() == [1, 1]
-    assert torch.get_num_threads() == 3
-    monkeypatch.setattr(_one_thread, "_SMALL", 10.0)
-    assert threads() == [3, 3]
-
-
-def _threads_of_unrecorded(i):
-    first = _threads_after_fit(X, random_state=i)
-    noise = np.random.default_rng().normal(size=X.shape)
-    return first, _threads_after_fit(X + noise, random_state=i)
+def _threads_around_predict():
+    net = NeuralNetClassifier(
+        _ThreadsOfLayer, module__n_features=4, module__n_outputs=3, max_epochs=1, verbose=0
+    )
+    net.set_params(criterion=nn.CrossEntropyLoss, train_split=None)
+    net.fit(X.astype(np.float32), Y)
+    before = torch.get_num_threads()
+    _ThreadsOfLayer.seen.clear()
+    net.predict(X.astype(np.float32))
+    return before, set(_ThreadsOfLayer.seen), torch.get_num_threads()
 
 
 @pytest.mark.usefixtures("_three_threads")
-@pytest.mark.filterwarnings("ignore:.*alone")
-def test_networks_that_train_as_usual_have_all_threads():
-    """A fit that was not recorded is not slowed down by one that was."""
+@pytest.mark.parametrize(("most", "expected"), [(None, 1), (10.0, 3)])
+def test_small_skorch_nets_predict_in_one_thread(most, expected, monkeypatch):
+    """Larger ones have all threads, and the task's own code always has."""
+    if most is not None:
+        monkeypatch.setattr(_one_thread, "_SMALL", most)
+
     with fleet(n_jobs=1):
-        threads = Parallel()(delayed(_threads_of_unrecorded)(i) for i in range(2))
+        results = Parallel()(delayed(_threads_around_predict)() for _ in range(2))
 
-    assert threads == [(1, 3)] * 2
+    assert results == [(3, {expected}, 3)] * 2
 
 
 # --- What is trained once
