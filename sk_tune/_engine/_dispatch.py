@@ -183,18 +183,6 @@ class FitStream:
     A ``with`` block, whose end stops running fits. With one worker this process trains, in
     order, when a result is requested. `expected` are the epochs of future requests, which
     `progress` counts.
-
-    >>> import numpy as np
-    >>> from sklearn.datasets import load_iris
-    >>> from sk_tune import MLPClassifier
-    >>> from sk_tune._engine import Fit, FitStream
-    >>> X, y = load_iris(return_X_y=True)
-    >>> nets = [MLPClassifier(max_epochs=2, random_state=seed) for seed in range(2)]
-    >>> with FitStream() as stream:
-    ...     numbers = stream.ask([[Fit(estimator=net, X=X, y=y)] for net in nets])
-    ...     number, (trained,) = stream.next()
-    >>> number, trained.status
-    (0, 'trained')
     """
 
     def __init__(
@@ -252,8 +240,7 @@ class FitStream:
     def n_wanted(self) -> int:
         """Number of shards to request now: one for each idle worker, and one in reserve.
 
-        The reserve keeps workers busy while the caller evaluates a result. A single worker,
-        this process, needs none.
+        The reserve keeps several workers busy while the caller evaluates a result.
         """
         n_workers = self.n_workers
         return max(0, n_workers + (n_workers > 1) - self._dispatcher.n_shards)
@@ -274,10 +261,9 @@ class FitStream:
         n_pieces: int = 1,
         limit: TimeLimit | None = None,
     ) -> list[int]:
-        """Request groups of fits and return the numbers of the requests.
+        """Request groups of fits and return their numbers; fits of a group end together.
 
-        The fits of a request have one result.  Fits of equal signature are trained in
-        `n_pieces` shards, which start at once if a worker is idle.
+        Fits of equal signature are trained in `n_pieces` shards.
         """
         numbers = list(range(self._n_requests, self._n_requests + len(requests)))
         self._n_requests += len(requests)
@@ -307,9 +293,9 @@ class FitStream:
         return numbers
 
     def next(self, timeout: float | None = None) -> tuple[int, list[Trained]] | None:
-        """Wait for a request; return its number and results, None after `timeout` seconds.
+        """Wait for a request; return its number and results.
 
-        A timeout stops the workers, whose unfinished results are lost.
+        None after `timeout` seconds, which stops the workers.
         """
         if not self._requests:
             raise ValueError("FitStream.next needs a request. Ask for fits first.")

@@ -210,13 +210,11 @@ def epochs_to_keep(network: FleetNetwork, limit: int) -> range:
 
 
 def checkpoint_epochs(n_before: int, n_epochs: int, n_bytes: int, limit: int) -> range:
-    """Return evenly spaced epochs for checkpoints, limited by cost and memory.
+    """Return evenly spaced epochs for checkpoints after `n_before`, without the last one.
 
-    `n_before` epochs were trained before and count. The last of the next `n_epochs` needs
-    no checkpoint. One checkpoint takes `n_bytes`, all may take `limit`.
-
-    With a checkpoint after every s of n epochs, checkpoints cost c n / s epochs and the way
-    back to an epoch s / 2 epochs; the sum is least for s = sqrt(2 c n).
+    One checkpoint takes `n_bytes`, all may take `limit`. With a checkpoint after every s of
+    n epochs, checkpoints cost c n / s epochs and the way back to an epoch s / 2 epochs; the
+    sum is least for s = sqrt(2 c n).
 
     >>> list(checkpoint_epochs(9, 18, n_bytes=100, limit=1000))
     [12, 15, 18, 21, 24]

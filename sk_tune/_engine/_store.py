@@ -159,18 +159,7 @@ class FitStore:
         self._connection.close()
 
     def load(self, keys: Iterable[str]) -> dict[str, Trained]:
-        """Return the stored results.
-
-        Parameters
-        ----------
-        keys : iterable of str
-            Keys of fits.
-
-        Returns
-        -------
-        dict of str to Trained
-            Results by key.  Damaged results are left out, with a warning.
-        """
+        """Return the stored results by key, without damaged ones, which raise a warning."""
         requested, results, damaged = list(keys), {}, 0
         for start in range(0, len(requested), _N_KEYS):
             for key, *row in self._rows(requested[start : start + _N_KEYS]):
@@ -197,18 +186,11 @@ class FitStore:
         unless: Mapping[str, str] | None = None,
         n_before: Mapping[str, int] | None = None,
     ) -> None:
-        """Write all results or none.
+        """Write all results by key or none, except failed ones, which the next run repeats.
 
-        Parameters
-        ----------
-        trained : mapping of str to Trained
-            Results by key.  Failed fits are not written, so the next run tries again.
-        instead_of : iterable of str, default=()
-            Keys of obsolete results to delete.
-        unless : mapping of str to str or None, default=None
-            By key of a result, the key of a stored result that makes it unnecessary.
-        n_before : mapping of str to int or None, default=None
-            Epochs before a resumed fit, by its key.
+        Results under the keys `instead_of` are deleted. By key of a result, `unless` has
+        the key of a stored result that makes it unnecessary, `n_before` the epochs before a
+        resumed fit.
         """
         rows, counts = [], n_before or {}
         for key, result in trained.items():
@@ -246,12 +228,9 @@ class FitStore:
         StoreError
             If the file is damaged.
         """
+        query = "SELECT count(*), coalesce(sum(n_epochs), 0) FROM fits WHERE key NOT LIKE ?"
         with self._reading() as connection:
-            n_fits, n_epochs = connection.execute(
-                "SELECT count(*), coalesce(sum(n_epochs), 0) FROM fits "
-                "WHERE key NOT LIKE ?",
-                (f"%{UNFINISHED}",),
-            ).fetchone()
+            n_fits, n_epochs = connection.execute(query, (f"%{UNFINISHED}",)).fetchone()
         files = [self.path, self.path.with_name(f"{self.path.name}-wal")]
         return StoreInfo(
             path=str(self.path),
@@ -306,11 +285,10 @@ class FitStore:
             ).fetchall()
         total = 0
         for key, size in sizes:
-            if key in gone:
-                continue
-            total += size
-            if max_bytes is not None and total > max_bytes:
-                gone.append(key)
+            if key not in gone:
+                total += size
+                if max_bytes is not None and total > max_bytes:
+                    gone.append(key)
         try:
             with self._transaction() as connection:
                 connection.executemany(_DELETE, [(key,) for key in gone])
@@ -324,14 +302,10 @@ class FitStore:
         try:
             self._connection.execute("PRAGMA trusted_schema = OFF")
             tables = self._connection.execute("SELECT sql FROM sqlite_master").fetchall()
-            (application,), (version,) = (
-                self._one(f"PRAGMA {name}") for name in ("application_id", "user_version")
-            )
+            (application,) = self._one("PRAGMA application_id")
+            (version,) = self._one("PRAGMA user_version")
             if tables and application != _APPLICATION_ID:
-                raise StoreError(
-                    f"{self.path} must be a store of sk_tune. Got another SQLite database; "
-                    "it was left as it is. Give another path."
-                )
+                raise self._refusal("Got another SQLite database")
             if version > SCHEMA_VERSION:
                 raise StoreError(
                     f"{self.path} is of schema {version}, newer than this sk_tune reads, "
@@ -339,10 +313,7 @@ class FitStore:
                 )
             # A table of another form may contain a computation without end.
             if tables and [" ".join(str(sql).split()) for (sql,) in tables] != [_SCHEMA]:
-                raise StoreError(
-                    f"{self.path} must be a store of sk_tune. Its tables are of another "
-                    "form; it was left as it is. Give another path."
-                )
+                raise self._refusal("Its tables are of another form")
             # SQLite falls back to DELETE where it cannot have a write-ahead log.
             mode = "DELETE" if is_on_network(self.path) else "WAL"
             self._connection.execute(f"PRAGMA journal_mode = {mode}")
@@ -356,14 +327,17 @@ class FitStore:
                 connection.execute(_TABLE)
         except _DATABASE_ERRORS as error:
             if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_NOTADB:
-                raise StoreError(
-                    f"{self.path} must be a store of sk_tune. Got another file, or a "
-                    "damaged one; it was left as it is. Give another path."
-                ) from error
+                raise self._refusal("Got another file, or a damaged one") from error
             raise StoreError(_cannot("used", self.path, error)) from error
 
     def _one(self, query: str) -> Any:
         return self._connection.execute(query).fetchone()
+
+    def _refusal(self, reason: str) -> StoreError:
+        return StoreError(
+            f"{self.path} must be a store of sk_tune. {reason}; it was left as it is. "
+            "Give another path."
+        )
 
     def _rows(self, keys: list[str]) -> list[tuple[Any, ...]]:
         """Return the rows of some keys; for a damaged file, all readable rows."""
@@ -495,10 +469,9 @@ def remaining_fit(fit: Fit, state: TrainingState | None) -> Fit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnfinishedFits:
-    """Store for unfinished fits of a shard; it is sent to a worker with the shard.
+    """Store for unfinished fits of a shard, which is sent to a worker with the shard.
 
-    `host` is the machine with the file; workers on other machines do not store. `seconds`
-    is the time between two writes.
+    Workers on other machines than `host` do not store. There are `seconds` between writes.
     """
 
     path: str

@@ -60,25 +60,21 @@ from sk_tune._fleets import Plan, plan
 from sk_tune._training import TimeLimit
 from sk_tune._warnings import warn_trained_alone
 
-# Networks of a shard: about the number that trains side by side.  Each worker then gets
-# several shards of a large search, so that none is idle for long at the end.  Larger
-# shards gain little where few networks fill the cache.
+# Networks of a shard: about the number that trains side by side, so that each worker gets
+# several shards of a large search.
 _MOST_NETWORKS_PER_SHARD = 32
-# Least number of shards per worker, if there is enough work, so that no worker is idle for
-# long at the end; most seconds of a shard, which limits the loss with a dead worker and the
-# delay of results.
+# Least number of shards per worker, so that none is idle for long at the end; most seconds
+# of a shard, which limits the loss with a dead worker and the delay of results.
 _SHARDS_PER_WORKER = 4
 _SECONDS_PER_SHARD = 2.0
 # Shorter shards cost more than they gain, because each is sent and prepares its own data.
 _LEAST_SECONDS_PER_SHARD = 0.25
-# Seconds until a new worker process has imported torch and the engine; 2.3 of them are
-# processor time (measured in 2026). W seconds of work pay for n workers if W - W / n is
-# more.
+# Seconds until a new worker process has imported torch and the engine (measured in 2026).
+# W seconds of work pay for n workers if W - W / n is more.
 _SECONDS_TO_START = 3.0
 # Least seconds of work for running workers, which only need the data.
 _LEAST_SECONDS_RUNNING = 0.1
-# Factors of these limits where the kernel trains everything: threads of this process share
-# its work as processes would.
+# Factors of these limits where the threads of the kernel share the work.
 _THREADED, _THREADED_RUNNING = 4, 5
 # Seconds to wait for a worker after its time limit.
 _SECONDS_TO_ANSWER = 0.5
@@ -204,25 +200,7 @@ def train_one(fit: Fit, *, limit: TimeLimit | None = None) -> Trained:
 
 
 def fitted_estimator(fit: Fit, trained: Trained) -> Any:
-    """Return the estimator fitted by a training.
-
-    Parameters
-    ----------
-    fit : Fit
-        The fit.
-    trained : Trained
-        Its result.
-
-    Returns
-    -------
-    estimator
-        A fitted copy of the fit's estimator.
-
-    Raises
-    ------
-    ValueError
-        If the fit failed.
-    """
+    """Return a copy of a fit's estimator with its training; ValueError if that failed."""
     if trained.state is None:
         raise ValueError(f"The fit failed and has no network. {trained.message}")
     estimator = clone(fit.estimator)
