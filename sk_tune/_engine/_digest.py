@@ -36,7 +36,6 @@ import numpy.typing as npt
 import pandas as pd
 import scipy.sparse
 import torch
-from sklearn.base import BaseEstimator
 from skorch.callbacks import Callback
 from torch import Tensor
 
@@ -301,12 +300,11 @@ def data_fingerprint(data: Any) -> Any:
     return value_fingerprint(data if index is None else (data, index))
 
 
-def params_fingerprint(
-    owner: BaseEstimator | Mapping[str, Any], *, without: str | None = None
-) -> Any:
+def params_fingerprint(owner: Any, *, without: str | None = None) -> Any:
     """Return a key that is equal, within this process, for equal parameters except one.
 
-    Its purpose is to recognise a requested fit, a transformer or a promoted candidate.
+    `owner` is an estimator, or a mapping of parameters. The key's purpose is to recognise a
+    requested fit, a transformer or a promoted candidate.
     """
     is_mapping = isinstance(owner, Mapping)
     params = owner if is_mapping else owner.get_params(deep=False)

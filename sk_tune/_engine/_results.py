@@ -6,7 +6,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -184,10 +184,7 @@ def stored_fits(
     path: str | os.PathLike[str] | None, fits: Mapping[int, Fit], engine: str = "fleet"
 ) -> Iterator[StoredFits]:
     """Open a store, or none, for one call; warn about fits that cannot be stored."""
-    if path is None:
-        yield StoredFits(None, fits)
-        return
-    with FitStore(path) as store:
+    with nullcontext() if path is None else FitStore(path) as store:
         stored = StoredFits(store, fits, FitKeys(engine))
         warn_of_unstored(stored.reasons)
         yield stored

@@ -103,7 +103,7 @@ def _thread_setters() -> tuple[Callable[[int], Any], ...]:
         if torch.get_num_threads() > n_threads:
             setters.append(library.set_num_threads)
         library.set_num_threads(n_before)
-    if setters and torch.backends.mkl.is_available():
+    if setters and torch.backends.mkl.is_available():  # type: ignore[no-untyped-call]
         try:
             setters.append(ctypes.CDLL("libtorch_cpu.so").MKL_Set_Num_Threads_Local)
         except (AttributeError, OSError):
