@@ -53,7 +53,7 @@ def main():
     parser.add_argument("--runs", type=int, default=20, help="data sets of each kind")
     n = parser.parse_args().runs
     print(describe_machine())
-    print(f"{n} data sets; best score, corrected score, on new samples, share covered")
+    print(f"{n} data sets; best score, expected score, on new samples, share covered")
     for kind in ("coin", "signal"):
         runs = np.array([run(kind, seed) for seed in range(n)], dtype=float)
         errors = runs.std(axis=0, ddof=1) / math.sqrt(n)

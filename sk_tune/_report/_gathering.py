@@ -293,7 +293,7 @@ def comparison(
 ) -> str:
     """Return whether the best candidate beats the better baseline; "" without baselines.
 
-    A baseline is beaten if its mean is below the interval of the corrected score. Without a
+    A baseline is beaten if its mean is below the interval of the expected score. Without a
     comparable interval, the best mean minus its standard deviation over the folds counts.
     """
     if best is None:

@@ -256,14 +256,14 @@ def leak_checks(search: Any, *, has_curves: bool, has_corrected: bool) -> list[F
         answers["Choice of the epoch"] = (
             "by design" if chooses_epoch else "passed",
             "Each candidate uses the best epoch of its mean curve over the folds. The "
-            "held-out rows choose it, and the corrected score does not correct for that."
+            "held-out rows choose it, and the expected score does not correct for that."
             if chooses_epoch
             else "Each network is scored after its last epoch, whatever the held-out rows "
             "say.",
         )
     answers["Choice of the best candidate"] = (
         "passed" if has_corrected else "issue",
-        "The best of many scores is optimistic. The corrected score resamples rows, and "
+        "The best of many scores is optimistic. The expected score resamples rows, and "
         "scores the candidate that is best on the drawn rows on the remaining rows."
         if has_corrected
         else "The best of many scores is optimistic, and this score is not corrected. "

@@ -385,7 +385,7 @@ def expected_score_of(
     classes: Array | None,
     sample_weight: Array | None = None,
 ) -> ScoreEstimate | None:
-    """Return the corrected score of a fitted search's best candidate.
+    """Return the expected score of a fitted search's best candidate.
 
     None if there are no scores, or for a metric that is not a function of targets and
     predictions, that needs decision functions, or that needs probabilities while a

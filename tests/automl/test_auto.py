@@ -156,7 +156,7 @@ def test_noise_is_reported_as_noise():
 @pytest.mark.filterwarnings("ignore:No model clearly beats")
 @pytest.mark.parametrize("cv", [3, [(np.arange(80), np.arange(80, 120))]])
 def test_attribute_verdict_and_score_agree_on_noise(cv):
-    """The verdict, the attribute and the corrected score use the same scores."""
+    """The verdict, the attribute and the expected score use the same scores."""
     outcomes = []
     for seed in range(2):
         rng = np.random.default_rng(seed)

@@ -52,7 +52,7 @@ def test_the_best_threshold_is_found(metric):
 
 
 def test_a_tuned_threshold_raises_the_score_on_new_rows(rare):
-    """It is chosen on out-of-fold predictions; the corrected score includes its effect."""
+    """It is chosen on out-of-fold predictions; the expected score includes its effect."""
     X, y = rare
     options = {**QUICK, "scoring": "balanced_accuracy"}
     half = AutoClassifier(**options).fit(X[:400], y[:400])

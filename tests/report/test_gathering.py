@@ -20,7 +20,7 @@ EXPECTED = ScoreEstimate(
 
 
 def test_a_report_has_the_results_of_the_search(grid, iris):
-    """Best candidate, corrected score, curves, findings, ledger, and baselines."""
+    """Best candidate, expected score, curves, findings, ledger, and baselines."""
     report = gather(grid, *iris)
     (part,) = report.searches
 

@@ -180,13 +180,13 @@ def test_the_correction_is_the_mean_over_all_resamples():
             best = right[:, list(rows)].mean(axis=1).argmax()
             outside.append(right[best, missed].mean())
 
-    corrected = expected_score(
+    estimate = expected_score(
         predictions, y, scorer_metric("accuracy"), n_bootstraps=20_000
     )
 
     error = np.std(outside) / np.sqrt(20_000)
-    assert corrected.score == pytest.approx(np.mean(outside), abs=4 * error)
-    assert corrected.low == np.quantile(outside, 0.025)
+    assert estimate.score == pytest.approx(np.mean(outside), abs=4 * error)
+    assert estimate.low == np.quantile(outside, 0.025)
 
 
 def _score(name, y, response, **options):
@@ -281,12 +281,12 @@ def test_the_best_of_many_guessers_is_at_chance_when_corrected():
         )
         for seed in range(200)
     ]
-    naive, corrected = np.array([(r.naive_score, r.score) for r in results]).T
+    naive, estimate = np.array([(r.naive_score, r.score) for r in results]).T
     covered = np.mean([result.low <= 0.5 <= result.high for result in results])
 
     assert naive.mean() == pytest.approx(0.5 + 2.25 * 0.5 / np.sqrt(200), abs=0.005)
-    standard_error = corrected.std(ddof=1) / np.sqrt(200)
-    assert abs(corrected.mean() - 0.5) < 3 * standard_error
+    standard_error = estimate.std(ddof=1) / np.sqrt(200)
+    assert abs(estimate.mean() - 0.5) < 3 * standard_error
     assert covered >= 0.95 - 3 * np.sqrt(0.95 * 0.05 / 200)
 
 
@@ -386,10 +386,10 @@ def test_rows_come_from_the_candidates_with_the_most():
     predictions[:4, 40:] = np.nan
     predictions[4:, :20] = np.nan
 
-    corrected = seeded(predictions, y, ACCURACY)
+    estimate = seeded(predictions, y, ACCURACY)
 
-    assert corrected == seeded(predictions[4:, 20:], y[20:], ACCURACY)
-    assert np.isfinite(corrected.score)
+    assert estimate == seeded(predictions[4:, 20:], y[20:], ACCURACY)
+    assert np.isfinite(estimate.score)
 
 
 def test_a_candidate_with_an_undefined_metric_is_left_out():
@@ -399,10 +399,10 @@ def test_a_candidate_with_an_undefined_metric_is_left_out():
     predictions = np.stack([np.full(100, 4.0), np.where(np.arange(100) == 7, -1.0, y)])
     metric = scorer_metric("neg_mean_poisson_deviance")
 
-    corrected = seeded(predictions, y, metric)
+    estimate = seeded(predictions, y, metric)
 
-    assert corrected.naive_score == metric(y, predictions[0])
-    assert np.isfinite(corrected.score)
+    assert estimate.naive_score == metric(y, predictions[0])
+    assert np.isfinite(estimate.score)
 
 
 def test_weights_count_in_a_metric_that_is_called():
@@ -412,11 +412,11 @@ def test_weights_count_in_a_metric_that_is_called():
     predictions = y + rng.normal(0, 0.6, size=(3, 80))
     metric = scorer_metric("neg_median_absolute_error")
 
-    corrected = seeded(predictions, y, metric, sample_weight=weight, n_bootstraps=5)
+    estimate = seeded(predictions, y, metric, sample_weight=weight, n_bootstraps=5)
 
     expected = [metric(y, values, sample_weight=weight) for values in predictions]
-    assert corrected.naive_score == pytest.approx(max(expected))
-    assert corrected.naive_score != pytest.approx(
+    assert estimate.naive_score == pytest.approx(max(expected))
+    assert estimate.naive_score != pytest.approx(
         max(metric(y, values) for values in predictions)
     )
 

@@ -276,11 +276,11 @@ def test_the_expected_score_of_several_labels(make_estimator, iris):
     scoring = make_scorer(_share_right)
     search = GridSearchCV(net, {"width": [8]}, scoring=scoring, cv=cv).fit(iris.X, y)
 
-    corrected = search.expected_score_
+    estimate = search.expected_score_
 
     predicted = (search.oof_predictions_[0] > 0.5).astype(int)
-    assert corrected.naive_score == pytest.approx(_share_right(y, predicted))
-    assert corrected.low <= corrected.score <= corrected.high
+    assert estimate.naive_score == pytest.approx(_share_right(y, predicted))
+    assert estimate.low <= estimate.score <= estimate.high
 
 
 TREES = IsolationForest(n_estimators=5)
@@ -319,9 +319,9 @@ def test_labels_suffice_for_a_metric_of_labels(estimator, iris):
     """With or without probabilities of the classifier."""
     search = GridSearchCV(estimator, {"C": [0.1, 1.0]}, cv=CV).fit(iris.X, iris.y == 1)
 
-    corrected = search.expected_score_
-    assert corrected.naive_score == pytest.approx(search.best_score_)
-    assert corrected.low <= corrected.score <= corrected.high
+    estimate = search.expected_score_
+    assert estimate.naive_score == pytest.approx(search.best_score_)
+    assert estimate.low <= estimate.score <= estimate.high
 
 
 @pytest.mark.filterwarnings("ignore:A column-vector y was passed")
