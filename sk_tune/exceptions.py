@@ -60,7 +60,7 @@ class TableError(SkTuneError, ValueError, page="how-to/prepare"):
 
 
 class OptionError(SkTuneError, ValueError, page="user-guide/command-line"):
-    """A command-line option that does not suit the table or the other options."""
+    """A command-line option that contradicts the table or another option."""
 
 
 class SearchError(SkTuneError, RuntimeError, page="user-guide/searches"):
@@ -103,7 +103,7 @@ class ReleaseWarning(SkTuneWarning):
 
 
 class SavingWarning(SkTuneWarning):
-    """A saved, loaded or exported model differs from the fitted one."""
+    """A saved, loaded or exported model differs from the fitted model."""
 
 
 class StoreWarning(SkTuneWarning):

@@ -6,10 +6,9 @@ from sk_tune._diagnosis._apply import Applied, AppliedChange, apply_remedies
 from sk_tune._diagnosis._curves import curves_of, curves_of_estimator
 from sk_tune._diagnosis._diagnose import diagnose, extra_findings
 from sk_tune._diagnosis._findings import Change, Curves, Finding, share, to_act_on, verdict
-from sk_tune._diagnosis._fold_checks import SampleCurve
+from sk_tune._diagnosis._fold_checks import SampleCurve, check_classes
 from sk_tune._diagnosis._leak_copies import group_copies
 from sk_tune._diagnosis._leaks import find_leaks
-from sk_tune._diagnosis._target_checks import check_classes
 
 __all__ = [
     "Applied",

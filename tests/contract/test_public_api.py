@@ -4,12 +4,14 @@ import importlib
 import pickle
 import pkgutil
 import re
+import warnings
 from pathlib import Path
 
 import pytest
 
 import sk_tune
 from sk_tune import exceptions
+from sk_tune._warnings import warn_user
 
 # Modules whose names are public, each as documented in docs/api/index.rst.
 MODULES = ["augment", "engine", "exceptions", "nets", "sampler"]
@@ -95,6 +97,17 @@ def test_every_error_is_a_built_in_too(name):
     assert built_in[0] is not object
     if error not in {exceptions.SkTuneError, exceptions.SkTuneWarning}:
         assert built_in[0] not in {Exception, Warning}
+
+
+def test_a_category_of_warnings_can_be_hidden():
+    """The remaining categories are shown."""
+    with warnings.catch_warnings(record=True, action="always") as shown:
+        warnings.filterwarnings("ignore", category=exceptions.TrainedAloneWarning)
+        warn_user("A network was trained alone.", exceptions.TrainedAloneWarning)
+        warn_user("The leak guard found reasons.", exceptions.LeakWarning)
+
+    assert [w.category for w in shown] == [exceptions.LeakWarning]
+    assert shown[0].filename == __file__
 
 
 @pytest.mark.parametrize("name", ERRORS)
