@@ -73,7 +73,7 @@ class NetworkClassifier(ClassifierMixin, ClassifierParameters, NetworkEstimator)
         labels = self.classes_ if classes is None and is_later else as_array(classes)
         if is_later and not np.array_equal(np.unique(labels), self.classes_):
             raise ValueError(
-                "classes must equal the classes of the first fit or partial_fit, "
+                "classes must equal the classes of the first call of fit or partial_fit, "
                 f"{self.classes_}. Got {classes} instead."
             )
         return self._fit(X, y, sample_weight, n_epochs=n_epochs, classes=classes)
