@@ -171,11 +171,18 @@ class MetricObjective:
 Objective = SampleObjective | MetricObjective
 
 
-def default_objective(classes: Array | None) -> SampleObjective:
-    """Return log loss (per label for empty classes), or squared error for None."""
-    if classes is None:
-        return SampleObjective(kind="squared")
-    return SampleObjective(kind="log_loss" if len(classes) else "label_log_loss")
+# A mean over samples that equals a metric or ranks as it does, and the metric's sign, for
+# classes and for numbers.
+_MEANS: dict[bool, dict[Any, tuple[MeanLoss, int]]] = {
+    True: {log_loss: ("log_loss", -1), accuracy_score: ("zero_one", 1)},
+    False: {
+        mean_squared_error: ("squared", -1),
+        mean_absolute_error: ("absolute", -1),
+        r2_score: ("squared", 1),
+        root_mean_squared_error: ("squared", -1),
+    },
+}
+_RANK_ONLY = {accuracy_score, r2_score, root_mean_squared_error}
 
 
 def make_objective(
@@ -187,43 +194,24 @@ def make_objective(
     objective may differ from the score if it ranks predictions equally. Raises ValueError
     if the scoring is not a function of targets and predictions.
     """
+    has_classes = classes is not None
+    has_labels = classes is not None and len(classes) == 0
     if scoring is None:
-        return default_objective(classes)
+        by_class: MeanLoss = "label_log_loss" if has_labels else "log_loss"
+        return SampleObjective(kind=by_class if has_classes else "squared")
     metric = scorer_metric(scoring)
     if metric is None:
         raise ValueError(
             "The 'scoring' parameter must be None, the name of a scorer or a scorer made "
             f"by make_scorer. Got {scoring!r} instead."
         )
-    kind = _kind(metric, y, classes, is_exact=is_exact)
-    if kind is not None:
-        return SampleObjective(kind=kind)
-    return MetricObjective(
-        metric=metric,
-        classes=classes if classes is not None and len(classes) else None,
-        is_classification=classes is not None,
-    )
-
-
-def _kind(
-    metric: Metric, y: Array, classes: Array | None, *, is_exact: bool
-) -> MeanLoss | None:
-    """Return a mean over samples that equals a metric or ranks as it does; else None."""
-    if metric.options:
-        return None
-    if classes is not None:
-        if len(classes) == 0:
-            return None
-        kinds: dict[Any, tuple[MeanLoss, int]] = {log_loss: ("log_loss", -1)}
-        if not is_exact:
-            kinds[accuracy_score] = "zero_one", 1
-    else:
-        kinds = {mean_squared_error: ("squared", -1), mean_absolute_error: ("absolute", -1)}
-        if y.ndim == 1 and not is_exact:
-            # R^2 and the root mean squared error rank as the squared error.
-            kinds |= {r2_score: ("squared", 1), root_mean_squared_error: ("squared", -1)}
-    kind, sign = kinds.get(metric.function, (None, 0))
-    return kind if metric.sign == sign else None
+    kind, sign = _MEANS[has_classes].get(metric.function, (None, 0))
+    # Scores of several targets are means of scores, which rank otherwise.
+    is_other = metric.function in _RANK_ONLY and (is_exact or y.ndim == 2)
+    if kind is None or metric.options or metric.sign != sign or is_other or has_labels:
+        shown = None if has_labels else classes
+        return MetricObjective(metric=metric, classes=shown, is_classification=has_classes)
+    return SampleObjective(kind=kind)
 
 
 def _mean_and_error(values: Floats) -> tuple[float, float]:
