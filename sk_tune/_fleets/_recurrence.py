@@ -58,44 +58,34 @@ class StackedRecurrence(nn.Module):
         a sequence are ignored, but must be finite; its states are zero. Do not change the
         result in place: the backward pass reads it, too.
         """
-        mask = None
+        # The second direction is one more network, which reads its sequences backwards.
+        is_two = len(self.suffixes) == 2
+        xs, masks = torch.stack([x, x.flip(1)]) if is_two else x.unsqueeze(0), None
         if lengths is not None:
             steps = torch.arange(x.shape[1], device=x.device)
             mask = (steps < lengths.unsqueeze(1)).to(x.dtype)
-        # The second direction is one more network, which reads its sequences backwards.
-        xs, masks = x.unsqueeze(0), None if mask is None else mask.unsqueeze(0)
-        if len(self.suffixes) == 2:
-            xs = torch.stack([x, x.flip(1)])
-            masks = None if mask is None else torch.stack([mask, mask.flip(1)])
+            masks = torch.stack([mask, mask.flip(1)]) if is_two else mask.unsqueeze(0)
         weights = (
             torch.stack([getattr(self, f"{name}_l0{suffix}") for suffix in self.suffixes])
             for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
         )
         h: Tensor = _Recurrence.apply(self.cell, xs, masks, *weights)[0]  # type: ignore[no-untyped-call]
         states = h[:, 0]
-        if len(self.suffixes) == 2:
+        if is_two:
             states = torch.cat([states, h[:, 1].flip(0)], dim=1)
         return states.permute(2, 0, 1)
 
 
 def _check_cell(recurrence: nn.RNNBase) -> "type[_Cell]":
     """Return the cell of a layer; raise ValueError if there is no equivalent here."""
-    for name, required in (
-        ("num_layers", 1),
-        ("batch_first", True),
-        ("proj_size", 0),
-        ("bias", True),
-        ("dropout", 0),
-    ):
-        value = getattr(recurrence, name)
-        if value != required:
+    required = {"num_layers": 1, "batch_first": True, "proj_size": 0, "bias": True}
+    for name, value in {**required, "dropout": 0}.items():
+        if getattr(recurrence, name) != value:
             raise ValueError(
-                f"The recurrence must have {name}={required!r}; got {name}={value!r}."
+                f"The recurrence must have {name}={value!r}; got "
+                f"{name}={getattr(recurrence, name)!r}."
             )
-    mode = recurrence.mode
-    if mode not in _CELLS:
-        raise ValueError(f"The recurrence must be one of {sorted(_CELLS)}; got {mode!r}.")
-    return _CELLS[mode]
+    return _CELLS[recurrence.mode]
 
 
 class _Recurrence(torch.autograd.Function):

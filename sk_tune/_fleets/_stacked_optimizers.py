@@ -54,18 +54,15 @@ class StackedTensors:
         self, positions: Sequence[int], names: Iterable[str]
     ) -> list[dict[str, npt.NDArray[np.generic]]]:
         """Return the tensors `names` of the networks at `positions` as new arrays."""
-        arrays, places = {}, range(len(positions))
-        for name in names:
-            tensor = self.tensors[name]
-            if on_device(tensor):
-                # All networks at once, because each copy synchronises with the device.
-                index = torch.tensor(positions, dtype=torch.int64).to(tensor.device)
-                arrays[name] = tensor.detach().index_select(0, index).cpu().numpy()
-            else:
-                arrays[name], places = tensor.detach().numpy(), positions  # type: ignore[assignment]
+        # All networks at once, because each copy synchronises with the device.
+        index = torch.tensor(positions, dtype=torch.int64)
+        arrays = {
+            name: t.detach().index_select(0, index.to(t.device)).cpu().numpy()
+            for name, t in ((name, self.tensors[name]) for name in names)
+        }
         return [
             {name: np.array(array[place], order="C") for name, array in arrays.items()}
-            for place in places
+            for place in range(len(positions))
         ]
 
 

@@ -205,21 +205,12 @@ def _flatten(start_dim: int = 0, end_dim: int = -1) -> nn.Flatten:
 
 # Layers that a forward pass may call as a function or as a tensor's method.
 _FUNCTIONS: dict[Any, Callable[..., nn.Module]] = {
-    torch.relu: nn.ReLU,
-    F.relu: nn.ReLU,
-    "relu": nn.ReLU,
-    torch.tanh: nn.Tanh,
-    "tanh": nn.Tanh,
-    torch.sigmoid: nn.Sigmoid,
-    "sigmoid": nn.Sigmoid,
-    F.softmax: nn.Softmax,
-    torch.softmax: nn.Softmax,
-    "softmax": nn.Softmax,
-    F.log_softmax: nn.LogSoftmax,
-    torch.log_softmax: nn.LogSoftmax,
-    "log_softmax": nn.LogSoftmax,
-    torch.flatten: _flatten,
-    "flatten": _flatten,
+    **dict.fromkeys((torch.relu, F.relu, "relu"), nn.ReLU),
+    **dict.fromkeys((torch.tanh, "tanh"), nn.Tanh),
+    **dict.fromkeys((torch.sigmoid, "sigmoid"), nn.Sigmoid),
+    **dict.fromkeys((F.softmax, torch.softmax, "softmax"), nn.Softmax),
+    **dict.fromkeys((F.log_softmax, torch.log_softmax, "log_softmax"), nn.LogSoftmax),
+    **dict.fromkeys((torch.flatten, "flatten"), _flatten),
     **{
         getattr(namespace, f"{function}_pool{n}d"): getattr(nn, f"{layer}Pool{n}d")
         for namespace, function, layer in (
@@ -258,17 +249,17 @@ def _values_far_out(module: nn.Module, sign: int) -> list[Tensor]:
     for parameter in module.parameters():
         signs = torch.arange(parameter.numel(), device=parameter.device) % 2 * -2 + 1
         parameter.copy_((sign * _FAR * signs).view(parameter.shape))
-    return [*(t.clone() for t in _tensors(module)), torch.get_rng_state()]
+    return [t.clone() for t in _values(module)]
 
 
 def _has_values(module: nn.Module, before: list[Tensor]) -> bool:
     """Return whether a forward pass changed no values and drew no random numbers."""
-    after = [*_tensors(module), torch.get_rng_state()]
+    after = _values(module)
     return len(before) == len(after) and all(map(torch.equal, before, after))
 
 
-def _tensors(module: nn.Module) -> list[Tensor]:
-    return [*module.parameters(), *module.buffers()]
+def _values(module: nn.Module) -> list[Tensor]:
+    return [*module.parameters(), *module.buffers(), torch.get_rng_state()]
 
 
 class _Path:
