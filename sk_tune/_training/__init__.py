@@ -37,7 +37,6 @@ from sk_tune._training._one_thread import (
     one_thread,
     processes_per_cpu,
     set_threads,
-    shape_of,
     takes_one_thread,
 )
 from sk_tune._training._state import (
