@@ -22,6 +22,7 @@ from sklearn.utils import check_random_state
 
 from sk_tune._space import AnySpace, Candidate, Space, as_space
 from sk_tune._types import Seed
+from sk_tune.exceptions import SpaceError
 
 Array = NDArray[np.float64]
 
@@ -148,7 +149,12 @@ class Learner:
 
     def __init__(self, space: AnySpace, random_state: Seed) -> None:
         self.space = as_space(space)
-        self.space.check_codes("a search that learns")
+        for column in self.space.columns:
+            if not column.dimension.has_codes:
+                raise SpaceError(
+                    f"The distribution of {column.name!r} must have 'ppf' and 'cdf' for a "
+                    "search that learns. Got an object with 'rvs' only: use random search."
+                )
         self._rng: RandomState = check_random_state(random_state)
         self._seen: set[bytes] = set()
         # Insertion order is the order of proposals.

@@ -236,10 +236,7 @@ class Space:
         self.n_points = root.n_points
         self.columns = tuple(root.columns())
         self.names = sorted({c.name for c in self.columns if c.name is not None})
-        self.is_listed = all(
-            column.dimension.is_listed and column.dimension.n_points is not None
-            for column in self.columns
-        )
+        self.is_listed = all(column.dimension.is_listed for column in self.columns)
 
     def __repr__(self) -> str:
         return f"Space({', '.join(self.names)})"
@@ -284,16 +281,6 @@ class Space:
             {name: params[name] for name in self.names if name in params}
             for params in candidates
         ]
-
-    def check_codes(self, user: str) -> None:
-        """Raise SpaceError, which names the `user` of codes, if a value has no code."""
-        for column in self.columns:
-            if not column.dimension.has_codes:
-                raise SpaceError(
-                    f"The distribution of {column.name!r} must have 'ppf' and 'cdf' for "
-                    f"{user}. Got an object with 'rvs' only, which random search can draw "
-                    "from."
-                )
 
     def encode(self, candidates: Sequence[Mapping[str, Any]]) -> Codes:
         """Return candidates as numbers.

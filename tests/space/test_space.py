@@ -266,14 +266,11 @@ def test_a_candidate_of_none_of_the_dicts_is_refused():
         space.encode([{"a": 1, "b": 2}])
 
 
-def test_what_can_only_be_drawn_from_is_refused_for_models():
-    """Random search takes it; the error for others names the parameter and says so."""
+def test_an_object_with_rvs_only_is_sampled():
+    """Random search needs no codes."""
     space = as_space({"a": [1], "drawn": OnlyRvs()})
 
     assert len(space.sample(3, RNG(0))) == 3
-    with pytest.raises(SpaceError, match="'drawn' must have 'ppf' and 'cdf' for a model"):
-        space.check_codes("a model")
-    as_space({"a": [1]}).check_codes("a model")
 
 
 def test_uniform_points_are_spread_as_candidates_are_drawn():
