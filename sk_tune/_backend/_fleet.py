@@ -240,7 +240,7 @@ def fleet(
 
     See Also
     --------
-    sk_tune._engine.train : The same engine for an explicit list of fits.
+    sk_tune.engine.train : The same engine for an explicit list of fits.
 
     Examples
     --------

@@ -131,7 +131,7 @@ class _TableParameters(NetworkEstimator):
                 raise ValueError(
                     "Columns of categorical_features must hold codes: integers of at least "
                     f"0. Got {wrong[:_N_NAMED].tolist()} in column "
-                    f"{self._name(position)!r} instead. sk_tune._prepare.TablePreparer or "
+                    f"{self._name(position)!r} instead. sk_tune.TablePreparer or "
                     "sklearn.preprocessing.OrdinalEncoder make codes of categories; scale "
                     "the other columns only."
                 )

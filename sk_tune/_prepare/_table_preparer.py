@@ -288,7 +288,7 @@ class TablePreparer(Documented, TransformerMixin, BaseEstimator):  # type: ignor
     ----------
     numeric : {"smooth_clip", "quantile", "standard"} or None, default="smooth_clip"
         Scaling of numbers.  "smooth_clip" scales by the quartiles and smoothly clips
-        outliers, see :class:`~sk_tune._prepare.SmoothClipScaler`; "quantile" gives each
+        outliers, see :class:`~sk_tune.SmoothClipScaler`; "quantile" gives each
         column a normal distribution; "standard" mean 0 and variance 1.  Columns of two
         values become -1 and 1 with all of these.  None leaves numbers unchanged.
     impute_strategy : {"median", "mean", "most_frequent"} or None, default="median"
@@ -334,7 +334,7 @@ class TablePreparer(Documented, TransformerMixin, BaseEstimator):  # type: ignor
 
     See Also
     --------
-    sk_tune._prepare.SmoothClipScaler : The default scaling of numbers.
+    sk_tune.SmoothClipScaler : The default scaling of numbers.
     sklearn.compose.ColumnTransformer : Prepare columns that you name yourself.
 
     Notes

@@ -71,7 +71,7 @@ class BayesSearchCV(LearningParameters, DispatchParameters, BaseSearch):
     search_spaces : dict, list of dict or list of (dict, int)
         Parameter name -> list of values, scipy distribution, scikit-optimize dimension,
         its short form ``(low, high)`` or ``(low, high, "log-uniform")``, or
-        :class:`~sk_tune._search.Choice` for parameters that depend on others.  With
+        :class:`~sk_tune.Choice` for parameters that depend on others.  With
         ``(dict, n)`` that dict gets `n` candidates.
     optimizer_kwargs : dict, default=None
         As in scikit-optimize: ``base_estimator`` ("GP", "ET", "RF", "GBRT", "dummy" or a

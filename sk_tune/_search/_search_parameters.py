@@ -138,7 +138,7 @@ class DistributionParameters:
     ----------
     param_distributions : dict or list of dict
         Parameter name -> list of values, scipy distribution, scikit-optimize dimension, or
-        :class:`~sk_tune._search.Choice` for parameters that depend on others.
+        :class:`~sk_tune.Choice` for parameters that depend on others.
     random_state : int, RandomState or None, default=None
         Seed of the candidates, and of subsamples if the resource is the samples.
     """
