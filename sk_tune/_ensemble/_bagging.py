@@ -144,24 +144,18 @@ class _Bagging(Documented):
 
         Unlike scikit-learn's method it allows members that lack a class.
         """
+        networks = map(stackable_network, self.estimators_)
         epochs = [
-            {
-                "member": number,
-                "epoch": epoch,
-                **{column: record[name] for name, column in _COLUMNS.items()},
-            }
-            for number, member in enumerate(self.estimators_)
-            for epoch, record in enumerate(
-                getattr(stackable_network(member), "history_", []), 1
-            )
+            (number, epoch, *(record[name] for name in _COLUMNS))
+            for number, network in enumerate(networks)
+            for epoch, record in enumerate(getattr(network, "history_", []), 1)
             if "monitor_loss" in record
         ]
         columns = ["member", "epoch", *_COLUMNS.values()]
         self.oob_curve_ = pd.DataFrame(epochs, columns=columns)
-        is_drawn = np.zeros((len(self.estimators_), len(y)), dtype=bool)
-        for of_member, drawn in zip(is_drawn, self.estimators_samples_, strict=True):
-            of_member[drawn] = True
-        combination, counts = parts_of(self).combination(), (~is_drawn).sum(axis=0)
+        n, samples = len(y), self.estimators_samples_
+        lacks = np.array([np.bincount(drawn, minlength=n) == 0 for drawn in samples])
+        combination, counts = parts_of(self).combination(), lacks.sum(axis=0)
         if not counts.all():
             warnings.warn(
                 "Some inputs do not have OOB scores. This probably means too few "
@@ -169,8 +163,8 @@ class _Bagging(Documented):
                 stacklevel=2,
             )
         total = np.concatenate([
-            np.einsum("mnc,mn->nc", combination.each(X[part]), ~is_drawn[:, part])
-            for part in gen_batches(len(y), _MOST_SAMPLES)
+            np.einsum("mnc,mn->nc", combination.each(X[part]), lacks[:, part])
+            for part in gen_batches(n, _MOST_SAMPLES)
         ])
         if combination.classes is None:
             self.oob_prediction_ = total[:, 0] / np.maximum(counts, 1)
@@ -185,15 +179,8 @@ class _Bagging(Documented):
         check_is_fitted(self)
         if not any(stackable_network(member) is not None for member in self.estimators_):
             return None
-        X = validate_data(
-            self,
-            X,
-            accept_sparse=["csr", "csc"],
-            dtype=None,
-            ensure_all_finite=False,
-            reset=False,
-        )
-        parts = parts_of(self)
+        checks = {"accept_sparse": ["csr", "csc"], "ensure_all_finite": False}
+        X, parts = validate_data(self, X, dtype=None, reset=False, **checks), parts_of(self)
         return parts.finish(parts.combination(self)(X))
 
 
