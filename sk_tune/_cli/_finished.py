@@ -5,9 +5,8 @@
 import json
 import sys
 import warnings
-from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TextIO
 
 import numpy as np
 import pandas as pd
@@ -30,8 +29,10 @@ def predict(
 ) -> None:
     """Write predictions for the rows of a file, in their order, to a file or the screen."""
     _check_output_file(output)
-    with warnings.catch_warnings(action="ignore", category=UserWarning):
+    file, n_rows = sys.stdout, 0
+    with ExitStack() as stack:
         # scikit-learn's warnings of another version (reported below) and of new categories.
+        stack.enter_context(warnings.catch_warnings(action="ignore", category=UserWarning))
         saved = load_model(model, use=use)
         if proba and saved.task != "classification":
             raise OptionError(f"--proba must go with a classification. Got a {saved.task}.")
@@ -40,13 +41,19 @@ def predict(
                 f"The model was fitted with scikit-learn {saved.sklearn_version}, and this "
                 f"is {sklearn.__version__}: predictions may differ."
             )
-        parts = _predicted(read_parts(data, texts=saved.texts), saved, proba=proba)
-        if output is None:
-            _write(parts, sys.stdout)
-            return
-        with replaced_file(output) as path, path.open("w", encoding="utf-8") as file:
-            n_rows = _write(parts, file)
-    print(f"Written: {n_rows} predictions of {saved.target!r} to {output}")
+        if output is not None:
+            path = stack.enter_context(replaced_file(output))
+            file = stack.enter_context(path.open("w", encoding="utf-8"))
+        # Part by part, so that no file is too large for memory.
+        for part in read_parts(data, texts=saved.texts):
+            if not n_rows:
+                _check_columns(part, saved)
+            predictions = _predicted(part, saved, n_rows, proba=proba)
+            # The file itself ends lines as the system does.
+            predictions.to_csv(file, index=False, header=not n_rows, lineterminator="\n")
+            n_rows += len(part)
+    if output is not None:
+        print(f"Written: {n_rows} predictions of {saved.target!r} to {output}")
 
 
 def _check_output_file(output: Path | None) -> None:
@@ -56,44 +63,29 @@ def _check_output_file(output: Path | None) -> None:
         )
 
 
-def _write(parts: Iterator[pd.DataFrame], file: TextIO) -> int:
-    """Write predictions as CSV, and return their number."""
-    n_rows = 0
-    for part in parts:
-        # The file itself ends lines as the system does.
-        part.to_csv(file, index=False, header=not n_rows, lineterminator="\n")
-        n_rows += len(part)
-    return n_rows
-
-
 def _predicted(
-    parts: Iterator[pd.DataFrame], saved: SavedModel, *, proba: bool
-) -> Iterator[pd.DataFrame]:
-    """Yield predictions part by part, so that no file is too large for memory."""
-    n_rows = 0
-    for part in parts:
-        if not n_rows:
-            _check_columns(part, saved)
-        where = f" Rows are counted from row {n_rows + 1} of the file." if n_rows else ""
-        # Columns that the model ignores may be missing; their positions are filled.
-        X = part.reindex(columns=list(saved.model.feature_names_in_))
-        with warnings.catch_warnings(
-            record=True, action="always", category=SkTuneWarning
-        ) as caught:
-            try:
-                columns = {"prediction": saved.model.predict(X)}
-                if proba:
-                    labels = [f"proba_{label}" for label in saved.model.classes_]
-                    probabilities = saved.model.predict_proba(X).astype(np.float64)
-                    columns |= zip(labels, probabilities.round(6).T, strict=True)
-            except TableError as error:
-                raise TableError(f"{error}{where}") from error
-        messages = [w.message for w in caught if issubclass(w.category, SkTuneWarning)]
-        # Labels and probabilities raise the same warnings.
-        for message in dict.fromkeys(map(str, messages)):
-            _note(f"{message}{where}")
-        n_rows += len(part)
-        yield pd.DataFrame(columns)
+    part: pd.DataFrame, saved: SavedModel, n_before: int, *, proba: bool
+) -> pd.DataFrame:
+    """Return predictions for rows of a file that has `n_before` rows before them."""
+    where = f" Rows are counted from row {n_before + 1} of the file." if n_before else ""
+    # Columns that the model ignores may be missing; their positions are filled.
+    X = part.reindex(columns=list(saved.model.feature_names_in_))
+    with warnings.catch_warnings(
+        record=True, action="always", category=SkTuneWarning
+    ) as caught:
+        try:
+            columns = {"prediction": saved.model.predict(X)}
+            if proba:
+                labels = [f"proba_{label}" for label in saved.model.classes_]
+                probabilities = saved.model.predict_proba(X).astype(np.float64)
+                columns |= zip(labels, probabilities.round(6).T, strict=True)
+        except TableError as error:
+            raise TableError(f"{error}{where}") from error
+    messages = [w.message for w in caught if issubclass(w.category, SkTuneWarning)]
+    # Labels and probabilities raise the same warnings.
+    for message in dict.fromkeys(map(str, messages)):
+        _note(f"{message}{where}")
+    return pd.DataFrame(columns)
 
 
 def _check_columns(frame: pd.DataFrame, saved: SavedModel) -> None:
