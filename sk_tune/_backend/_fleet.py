@@ -324,10 +324,7 @@ def _asking(fit: Any) -> Any:
 
 
 def _in_one_thread(compute: Any) -> Any:
-    """Let a small network train, as in a refit, and predict in one thread.
-
-    Several threads synchronise in each step, which takes seconds on busy cores.
-    """
+    """Let a small network compute in one thread: several wait for busy cores."""
 
     def compute_in_one_thread(net: Any, X: Any, *args: Any, **kwargs: Any) -> Any:
         # A net of several modules may have none of this name.

@@ -149,10 +149,7 @@ class _RequestedTraining:
 
 @dataclass(slots=True, eq=False)
 class _Recording:
-    """A task, its requested trainings, and why it could not be recorded.
-
-    `error` is the text of the exception that ended the recording.
-    """
+    """A task, its requests, and the reason or the exception that ended its recording."""
 
     task: Task
     trainings: list[_RequestedTraining] = field(default_factory=list)
@@ -164,10 +161,7 @@ class _Recording:
 
 
 class Session:
-    """The trainings of one block; `options` are the engine's.
-
-    `monitor` selects the monitor samples of each network.
-    """
+    """The trainings of one block, with `monitor` and the engine's `options`."""
 
     def __init__(self, monitor: Monitor | None = None, **options: Any) -> None:
         self.report = FleetReport()
@@ -210,11 +204,7 @@ class Session:
         return [Replayer(self, r) for r in recordings]
 
     def _record_all(self, recordings: Iterable["_Recording"]) -> list["_Recording"]:
-        """Record some tasks and return those with new requests.
-
-        Each starts with torch's generator and the shared objects in the predicted state
-        after the earlier tasks.
-        """
+        """Record tasks, each as after the earlier ones; return those with new requests."""
         shared = self.shared_objects
         incomplete, draws = [], RemainingDraws(self.words, shared)
         with self.timed("recording"), kept_random_states(), shared.put_back():
@@ -424,10 +414,7 @@ class Replayer(_Answers):
         self.session.declined[reason] += 1
 
     def end(self, result: Any, error: BaseException | None) -> None:
-        """Count the networks that trained as usual in the finished task.
-
-        If the task fails, the error of its recording is not reported again.
-        """
+        """Count networks that trained as usual, unless the task failed as its copy did."""
         own_error = _fit_error(result) if error is None else error_text(error)
         if not self._n_unmatched or (own_error and own_error == self._error):
             return

@@ -93,10 +93,7 @@ class SharedObjects:
                 all_of_them.callback(write, content)
 
     def meet(self, code: Any) -> None:
-        """Save the contents of all objects that a user's function or class can read.
-
-        Raises CannotPutBackError for objects that cannot be restored.
-        """
+        """Save the contents of objects that code can read, or raise CannotPutBackError."""
         if id(code) in self._refused:
             raise CannotPutBackError(self._refused[id(code)][1])
         if id(code) in self._met or _is_library(code):
@@ -172,12 +169,9 @@ class SharedObjects:
         bound = [n for n in names.bound if not n.startswith("__")]
         if bound:
             self._keep(partial(_bound, namespace, bound), partial(_bind, namespace))
-        for name in names.read:
-            if name in namespace:
-                parts += self._read(namespace[name], name, names.attributes)
-        for name in names.imported:
-            if name in sys.modules:
-                parts += self._read(sys.modules[name], name, names.attributes)
+        for source, own in ((namespace, names.read), (sys.modules, names.imported)):
+            for name in filter(source.__contains__, own):
+                parts += self._read(source[name], name, names.attributes)
         return parts
 
     def _read(self, obj: Any, name: str, attributes: frozenset[str]) -> Parts:
@@ -190,12 +184,12 @@ class SharedObjects:
         names = sorted(attributes.intersection(content))
         if names:
             self._keep(partial(_bound, content, names), partial(_bind, content))
-        parts = [(content[n], f"{name}.{n}") for n in names]
-        deeper = [p for p in parts if isinstance(p[0], types.ModuleType)]
-        direct = [p for p in parts if not isinstance(p[0], types.ModuleType)]
         # A package and its modules may refer to each other.
         remaining = attributes.difference(names)
-        return direct + [part for p in deeper for part in self._read(*p, remaining)]
+        parts: Parts = []
+        for part in names:
+            parts += self._read(content[part], f"{name}.{part}", remaining)
+        return parts
 
     def _class(self, obj: Any) -> Parts:
         self._keep(lambda: dict(vars(obj)), partial(_set_attributes, obj))

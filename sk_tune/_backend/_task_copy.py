@@ -184,10 +184,7 @@ class _Unpickler(pickle.Unpickler):
 
 
 class RemainingDraws:
-    """The remaining random draws of interrupted tasks of one kind.
-
-    All tasks are assumed to draw as many numbers as the first task.
-    """
+    """The remaining random draws of interrupted tasks, as many as in the first."""
 
     def __init__(self, words: dict[Any, int], shared: SharedObjects) -> None:
         self._words = words

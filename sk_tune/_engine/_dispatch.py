@@ -93,10 +93,7 @@ class Dispatcher:
         self._hand_over()
 
     def next(self, timeout: float | None = None) -> Shard | None:
-        """Wait until a shard ends; collect its results and return it.
-
-        After `timeout` seconds all shards are stopped and None is returned.
-        """
+        """Wait for a shard and return it; None after `timeout` seconds, which stops all."""
         while True:
             executor = self._hand_over()
             try:
@@ -238,10 +235,7 @@ class FitStream:
 
     @property
     def n_wanted(self) -> int:
-        """Number of shards to request now: one for each idle worker, and one in reserve.
-
-        The reserve keeps several workers busy while the caller evaluates a result.
-        """
+        """Number of shards to request now: one for each idle worker, and one in reserve."""
         n_workers = self.n_workers
         return max(0, n_workers + (n_workers > 1) - self._dispatcher.n_shards)
 
@@ -261,10 +255,7 @@ class FitStream:
         n_pieces: int = 1,
         limit: TimeLimit | None = None,
     ) -> list[int]:
-        """Request groups of fits and return their numbers; fits of a group end together.
-
-        Fits of equal signature are trained in `n_pieces` shards.
-        """
+        """Request groups of fits, in `n_pieces` per signature; return their numbers."""
         numbers = list(range(self._n_requests, self._n_requests + len(requests)))
         self._n_requests += len(requests)
         fits = [fit for requested in requests for fit in requested]
@@ -293,10 +284,7 @@ class FitStream:
         return numbers
 
     def next(self, timeout: float | None = None) -> tuple[int, list[Trained]] | None:
-        """Wait for a request; return its number and results.
-
-        None after `timeout` seconds, which stops the workers.
-        """
+        """Return a request's number and results; None after a timeout, which stops all."""
         if not self._requests:
             raise ValueError("FitStream.next needs a request. Ask for fits first.")
         with raising_caller_errors():
@@ -326,10 +314,7 @@ class FitStream:
 def grouped(
     fits: Mapping[int, Fit], reasons: Mapping[int, str | None] | None
 ) -> tuple[dict[Any, list[int]], list[int]]:
-    """Return the positions of fits by signature, and of the fits that train alone.
-
-    `reasons` has the reason of each fit that trains alone; if it is None all do.
-    """
+    """Return positions of fits by signature, and of fits to train alone; None is all."""
     if reasons is None:
         return {}, list(fits)
     groups: dict[Any, list[int]] = {}

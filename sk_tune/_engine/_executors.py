@@ -361,10 +361,7 @@ def _sent(shard: Shard) -> tuple[Any, ...]:
 
 @cache
 def _freeze_heap() -> None:
-    """Exclude the imported modules of a worker from garbage collection.
-
-    Without psutil, loky collects garbage every second, which takes a tenth of the time.
-    """
+    """Exclude imports from the garbage collection that loky runs every second."""
     gc.freeze()
 
 
@@ -419,10 +416,7 @@ def uses_loky() -> bool:
 
 @contextmanager
 def outside_blocks() -> Iterator[None]:
-    """Let joblib use the workers of the backend around a collecting backend.
-
-    A collecting backend claims many workers, so that all tasks arrive at once.
-    """
+    """Let joblib use the workers of the backend around a collecting backend."""
     backend, n_jobs = get_active_backend()
     while hasattr(backend, "around"):
         backend, n_jobs = backend.around

@@ -50,10 +50,7 @@ _GROUPS = (
 def networks_at_a_time(
     network: FleetNetwork, recipe: Recipe, memory_limit: int, network_plan: Plan
 ) -> int:
-    """Return the number of networks, at least 1, to train side by side.
-
-    They may take `memory_limit` bytes together and train as `network_plan` says.
-    """
+    """Return the number of networks to train side by side in `memory_limit` bytes."""
     need = bytes_per_network(network, recipe)
     fitting, device = max(1, memory_limit // need), network.train.X.device
     if device.type == "cuda":
@@ -98,10 +95,7 @@ def seconds_per_epoch(network: FleetNetwork, recipe: Recipe, network_plan: Plan)
 
 
 def _measured_step(network: FleetNetwork, recipe: Recipe) -> float:
-    """Return the seconds of a forward and backward pass of one network on a batch.
-
-    Infinity if the module fails; its training will report the error.
-    """
+    """Return the seconds of both passes of a network on a batch; infinity if it fails."""
     shortest = math.inf
     with suppress(Exception), one_thread(), forked_rng(0):
         module = independent_copy(network.module).train()

@@ -114,10 +114,7 @@ def _digest_of_state(state: TrainingState) -> str:
 
 
 class StoredFits:
-    """Stored results of fits by position, and a place for new results; None disables it.
-
-    `reasons` counts why fits cannot be stored.
-    """
+    """Stored results of fits by position, and a place for new results; None disables it."""
 
     def __init__(
         self, store: FitStore | None, fits: Mapping[int, Fit], maker: FitKeys | None = None
@@ -148,11 +145,7 @@ class StoredFits:
         return {i: results[key] for i, key in keys.items() if key in results}
 
     def remaining(self, shard: Shard) -> Shard:
-        """Return the fits of a shard that are not loaded.
-
-        They continue from their stored states or checkpoints, and are stored during
-        training.
-        """
+        """Return the fits of a shard that are not loaded, from their stored states on."""
         states = {i: result.state for i, result in self.unfinished.items()}
         fits = {
             i: remaining_fit(fit, states.get(i) or fit.checkpoint)

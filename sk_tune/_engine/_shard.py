@@ -64,10 +64,7 @@ def train_alone(fit: Fit, preparer: FitPreparer, limit: TimeLimit | None = None)
 
 
 def prepare(fit: Fit, preparer: FitPreparer) -> AnyFit:
-    """Prepare a fit, which has a seed and a number of epochs, for training.
-
-    Raises ValueError for wrong parameters or data.
-    """
+    """Prepare a fit with a seed and a number of epochs; ValueError if it is wrong."""
     is_ours = isinstance(fit.estimator, NetworkEstimator)
     return preparer.prepare(fit) if is_ours else SkorchFit(fit)
 

@@ -469,10 +469,7 @@ def remaining_fit(fit: Fit, state: TrainingState | None) -> Fit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnfinishedFits:
-    """Store for unfinished fits of a shard, which is sent to a worker with the shard.
-
-    Workers on other machines than `host` do not store. There are `seconds` between writes.
-    """
+    """Store for unfinished fits of a shard, for workers on the machine `host`."""
 
     path: str
     keys: Mapping[int, str]

@@ -200,7 +200,7 @@ def train_one(fit: Fit, *, limit: TimeLimit | None = None) -> Trained:
 
 
 def fitted_estimator(fit: Fit, trained: Trained) -> Any:
-    """Return a copy of a fit's estimator with its training; ValueError if that failed."""
+    """Return a fit's estimator with its training; ValueError if that failed."""
     if trained.state is None:
         raise ValueError(f"The fit failed and has no network. {trained.message}")
     estimator = clone(fit.estimator)
@@ -211,11 +211,7 @@ def fitted_estimator(fit: Fit, trained: Trained) -> Any:
 
 
 def expected_memory(fit: Fit, *, n_workers: int, n_folds: int) -> int:
-    """Return the estimated bytes that fits like one take in training, with data.
-
-    Each of `n_workers` processes holds `n_folds` folds; the memory of the processes
-    themselves does not count.
-    """
+    """Return the estimated bytes of fits like one, with `n_folds` for each worker."""
     prepared = prepare(replace(fit, seed=0, n_epochs=1), FitPreparer())
     network, (recipe, _) = prepared.network, prepared.recipe()
     limit = int(SHARE_OF_MEMORY * available_memory() / n_workers)
@@ -349,8 +345,7 @@ class _Planner:
     ) -> _Costs:
         """Return the costs of a fit; infinity where only running a user's code shows them.
 
-        A module of a user runs here only if `runs_modules`, or if a ``fleet()`` block has
-        run it before and took the state of a generator as its seed.
+        If the seed is the state of a generator, a ``fleet()`` block has run the module.
         """
         is_new = hasattr(fit.estimator, "module") and not isinstance(fit.seed, bytes)
         has_methods = is_alone and not is_unchanged(fit.estimator)
@@ -396,11 +391,9 @@ def _pieces(
             n_pieces = min(n_workers * math.ceil(least / n_workers), len(members))
         if cut.fold_bytes > _LARGE_FOLD:
             # Order fits by fold, so that a shard has few folds.
-            folds: dict[Any, list[int]] = {}
-            for i in members:
-                key = (id(fits[i].X), id(fits[i].y), id(fits[i].rows))
-                folds.setdefault(key, []).append(i)
-            members = [i for fold in folds.values() for i in fold]
+            keys = {i: (id(fits[i].X), id(fits[i].y), id(fits[i].rows)) for i in members}
+            places = {key: n for n, key in enumerate(dict.fromkeys(keys.values()))}
+            members = sorted(members, key=lambda i: places[keys[i]])
         pieces += _equal_parts(members, n_pieces)
     return pieces
 
@@ -413,10 +406,7 @@ def _parts_for_workers(
     memory_limit: float,
     n_jobs: int | None,
 ) -> list[list[list[int]]] | None:
-    """Cut groups into pieces for workers; None if workers do not pay.
-
-    Short pieces share a shard, which sends and prepares data once.
-    """
+    """Cut groups into pieces, and short ones into shards; None if workers do not pay."""
     n_workers = min(joblib.effective_n_jobs(n_jobs), len(fits))
     # Processes of one machine would have to share the GPU.
     if n_workers < 2 or (uses_loky() and any(map(_is_on_gpu, fits.values()))):

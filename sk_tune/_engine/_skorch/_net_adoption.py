@@ -35,10 +35,7 @@ from sk_tune._training import (
 def net_memory(
     net: Any, begin: int | bytes, generator: torch.Generator, datasets: Sequence[Any]
 ) -> dict[str, Any]:
-    """Return the state of a net between two epochs, as plain values.
-
-    `begin` is the seed or the generator state of its initialisation.
-    """
+    """Return the state of a net after an epoch; it was initialised from `begin`."""
     memory = {
         "rows": rows_digest(datasets),
         "generator": generator.get_state().numpy().tobytes().hex(),

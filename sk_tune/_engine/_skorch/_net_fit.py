@@ -232,10 +232,7 @@ class SkorchFit:
         return predicted
 
     def train_alone(self) -> tuple[TrainingState, Array | None]:
-        """Train by skorch's ``fit``; return its state, and predictions for the monitor.
-
-        Raises TrainingDivergedError for infinite or NaN weights, which skorch accepts.
-        """
+        """Train by skorch's ``fit``; return its state, and predictions for the monitor."""
         # skorch's loop cannot continue an unfinished training, so it starts again.
         state, n_epochs = self.fit.state, self.n_epochs
         n_epochs += 0 if state is None else len(state.history)
