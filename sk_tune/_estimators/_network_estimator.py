@@ -261,11 +261,11 @@ class NetworkEstimator(TrainingParameters, Persistence, Documented, EstimatorBas
         y: Any,
         sample_weight: Any,
         *,
-        n_epochs: int | None = None,
+        is_partial: bool = False,
+        n_epochs: Any = None,
         classes: Any = None,
     ) -> Self:
-        """Do the work of ``fit``, or with `n_epochs` of ``partial_fit``."""
-        is_partial = n_epochs is not None
+        """Do the work of ``fit`` or ``partial_fit``."""
         if is_partial and not is_whole(n_epochs, 1):
             raise ValueError(
                 f"n_epochs must be an integer of at least 1. Got {n_epochs!r}."

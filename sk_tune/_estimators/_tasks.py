@@ -76,7 +76,8 @@ class NetworkClassifier(ClassifierMixin, ClassifierParameters, NetworkEstimator)
                 "classes must equal the classes of the first call of fit or partial_fit, "
                 f"{self.classes_}. Got {classes} instead."
             )
-        return self._fit(X, y, sample_weight, n_epochs=n_epochs, classes=classes)
+        options = {"is_partial": True, "n_epochs": n_epochs, "classes": classes}
+        return self._fit(X, y, sample_weight, **options)
 
     def predict_proba(self, X: Any) -> Array:
         """Return the probability of each class.
@@ -274,7 +275,7 @@ class NetworkRegressor(RegressorMixin, RegressorParameters, NetworkEstimator):  
         TrainingDivergedError
             If the loss or a weight becomes infinite or NaN.
         """
-        return self._fit(X, y, sample_weight, n_epochs=n_epochs)
+        return self._fit(X, y, sample_weight, is_partial=True, n_epochs=n_epochs)
 
     def predict(self, X: Any) -> Array:
         """Return the predicted targets.
