@@ -265,7 +265,7 @@ _HELP = {
     "tables with 5,000 rows or more",
     "fit --output": f"Write {_FILES} here",
     "predict --output": "Write this CSV file (default: the screen)",
-    "report --output": "Write this HTML file (default: report.html in the folder)",
+    "report --output": "Write this .html, .json, .txt or .md (default: report.html)",
     "export --output": "Write this file, which ends in .onnx",
     "--overwrite": "Replace files of these names in the output folder",
     "demo --overwrite": "Also replace files in an --output other than sk_tune_demo; a demo "
