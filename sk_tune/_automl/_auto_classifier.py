@@ -13,7 +13,7 @@ from sklearn.base import ClassifierMixin
 
 from sk_tune._automl._auto import AutoEstimator, ScoredAsJudged
 from sk_tune._automl._problem import Problem
-from sk_tune._automl._scoring import Scoring, checked_metric, with_positive
+from sk_tune._automl._scoring import Scoring, check_scores, checked_metric, with_positive
 from sk_tune._automl._splitting import Split
 from sk_tune._automl._threshold import Threshold, ThresholdChoice
 from sk_tune._compat import Interval
@@ -106,6 +106,9 @@ class AutoClassifier(  # type: ignore[misc]
                 f"The 'threshold' parameter of {type(self).__name__} must be 0.5 for more "
                 f"than two classes. Got {self.threshold!r} for {len(self.classes_)}."
             )
+        if not is_number(self.threshold):
+            scorer = with_positive(self.threshold, scoring.positive)
+            check_scores(y, split.folds, scorer, np.unique(y), "threshold")
         return scoring
 
     def _findings(self, problem: Problem, *structure: Any) -> tuple[Finding, ...]:

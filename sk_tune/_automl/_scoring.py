@@ -198,7 +198,11 @@ def _default(y: Array, folds: Sequence[tuple[Array, Array]], classes: Array) -> 
 
 
 def check_scores(
-    y: Array, folds: Sequence[tuple[Array, Array]], scorer: Any, classes: Array | None
+    y: Array,
+    folds: Sequence[tuple[Array, Array]],
+    scorer: Any,
+    classes: Array | None,
+    parameter: str = "scoring",
 ) -> None:
     """Raise TableError if a fold's constant and true predictions both have no score.
 
@@ -225,7 +229,7 @@ def check_scores(
             )
         task = "regression" if classes is None else "classification"
         raise TableError(
-            f"The 'scoring' parameter must suit the target, here for {task} with "
+            f"The {parameter!r} parameter must suit the target, here for {task} with "
             f"{len(np.unique(y))} different values. Got {scorer!r}, which gives: {reason}."
         )
 

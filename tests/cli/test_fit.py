@@ -467,12 +467,14 @@ def test_the_default_metric_is_printed_with_its_reason(rare_csv, fit, printed, s
     [
         (["--positive", "yes"], ["--positive must be one of the two classes", "'NO', 'Y"]),
         (["--threshold", "roc_auc"], ["--threshold must be a number", "'roc_auc'"]),
+        (["--threshold", "neg_mean_squared_error"], ["--threshold must suit the target"]),
         (["--threshold", "2"], ["--threshold", "must be a number from 0 to 1", "'2'"]),
         (["--threshold", "f1", "--task", "regression"], ["numbers for regression"]),
     ],
 )
-def test_classes_and_thresholds_are_checked(rare_csv, fails, options, words):
+def test_classes_and_thresholds_are_checked(rare_csv, fails, options, words, monkeypatch):
     """Before any model is trained."""
+    monkeypatch.setattr(sk_tune._automl._auto, "ModelCourse", None)
     fails(["fit", rare_csv, "--target", "hit", *options], *words)
 
 
