@@ -211,11 +211,8 @@ def bytes_text(n_bytes: float) -> str:
     """
     if n_bytes < 1024:
         return f"{n_bytes:.0f} B"
-    units = ("KiB", "MiB", "GiB", "TiB")
-    power = 1
-    while n_bytes >= 1024 ** (power + 1) and power < len(units):
-        power += 1
-    return f"{n_bytes / 1024**power:.1f} {units[power - 1]}"
+    power = min(int(math.log(n_bytes, 1024)), 4)
+    return f"{n_bytes / 1024**power:.1f} {'KMGT'[power - 1]}iB"
 
 
 # Seconds between two updates on a screen, and between two lines of a file.

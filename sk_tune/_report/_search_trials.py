@@ -331,15 +331,12 @@ def value_text(value: Any) -> str:
     """
     if isinstance(value, np.generic):
         value = value.item()
-    if isinstance(value, bool):
+    if isinstance(value, bool | str):
         text = str(value)
     elif isinstance(value, Integral):
-        # Also of an enumeration.
-        text = str(int(value))
+        text = str(int(value))  # Also of an enumeration.
     elif isinstance(value, Real):
         text = number_text(float(value))
-    elif isinstance(value, str):
-        text = value
     elif isinstance(getattr(value, "__name__", None), str):
         text = value.__name__
     else:

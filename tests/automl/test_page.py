@@ -1,6 +1,7 @@
 """The report page of AutoML."""
 
 import copy
+import json
 import re
 from functools import partial
 from html.parser import HTMLParser
@@ -62,6 +63,25 @@ def test_the_page_has_the_answer_the_scores_and_the_leak(leaky, tmp_path):
     assert "The column '<b>told</b>' is the target in another encoding." in text
     for name in leaky.leaderboard_.index:
         assert name in text
+
+
+def test_automl_has_the_report_of_searches(leaky, tmp_path):
+    """As text and JSON, with the checks of users, and with the leak in front."""
+
+    def too_slow(auto):
+        return Finding(
+            code="", name="too slow", outcome="issue", severity="low",
+            message=f"{auto.n_trials_} configurations.", remedy="Take fewer.",
+        )  # fmt: skip
+
+    text = leaky.report(extra_checks=[too_slow])
+    path = leaky.report(tmp_path / "a.json", extra_checks=[too_slow])
+
+    content = json.loads(path.read_text(encoding="utf-8"))
+    assert f"issue too slow: {leaky.n_trials_} configurations." in text
+    assert leaky.summary_.split()[0] in text
+    assert "told" in content["next_step"]["message"]
+    assert content["checks"][-1]["name"] == "too slow"
 
 
 @pytest.fixture(scope="module")
