@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The base of all searches: scikit-learn's ``fit``, with networks trained as fleets.
 
-A search here is scikit-learn's class with this one in front.  ``fit`` is scikit-learn's;
+A search here is scikit-learn's class with this class in front.  ``fit`` is scikit-learn's;
 its joblib tasks go to a session, which trains the networks in them together.  What is
 added are columns, attributes and ways to end a search early.
 """
@@ -138,7 +138,7 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
         Epochs and seconds spent and saved.
     cut_short_ : str
         The parts of the plan that `time_budget` left out, in a sentence: candidates, epochs
-        of the best one, epochs of the refit.  Empty if the plan was completed.
+        of the best candidate, epochs of the refit.  Empty if the plan was completed.
     scorer_ : callable or dict
         Scorers of the search.
     n_splits_ : int

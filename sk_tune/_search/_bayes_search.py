@@ -257,7 +257,7 @@ class BayesSearchCV(LearningParameters, DispatchParameters, BaseSearch):
         first: Sequence[Candidate],
         space: Space,
     ) -> None:
-        """Evaluate the candidates of one dict of the space, including given ones."""
+        """Evaluate the candidates of a dict of the space, beginning with `first`."""
         if self.n_points != "auto":
             n_points = int(self.n_points)
         elif network_of(self.estimator) is not None:

@@ -181,8 +181,8 @@ class _Halving(RungParameters, BaseSearch):
             names = ("min_resources_", "max_resources_", "aggressive_elimination", "factor")
             for name in names:
                 print(f"{name}: {getattr(self, name)}")  # noqa: T201
-        # For searches that warm-start from this one, which may end before any candidate had
-        # all resources.
+        # Read by a search that warm-starts from this search, which may end before any
+        # candidate had all resources.
         self._full_resources = schedule.rungs[-1].n_resources
         self._scheduled = candidates, schedule
         super()._run_search(evaluate_candidates, callback_ctx=callback_ctx)
@@ -301,7 +301,7 @@ class HalvingGridSearchCV(  # type: ignore[misc]
     def _generate_candidate_params(self) -> list[Candidate]:
         candidates = list(ParameterGrid(self.param_grid))
         if self.time_budget is not None:
-            # The first candidates may be the only ones; shuffle so that they are not a
+            # The time may end after the first candidates; shuffle so that they are not a
             # corner of the grid.
             np.random.default_rng(0).shuffle(candidates)
         return candidates

@@ -148,8 +148,8 @@ class HyperbandSearchCV(
         else:
             largest = self.estimator.get_params()[self.resource_]
         self.max_resources_ = int(largest if most == "auto" else most)
-        # For searches that warm-start from this one, which may end before any candidate had
-        # all resources.
+        # Read by a search that warm-starts from this search, which may end before any
+        # candidate had all resources.
         self._full_resources = self.max_resources_
         self.brackets_ = hyperband_brackets(least, self.max_resources_, self.factor)
 

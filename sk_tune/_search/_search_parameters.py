@@ -67,7 +67,7 @@ class SearchParameters:
         estimators that are not networks cannot be interrupted: they start only if they are
         expected to end in time.
     select_epoch : {"last", "best"}, default="last"
-        Epoch of a network to score: the last one, or the best of its mean curve over the
+        Epoch of a network to score: the last, or the best of its mean curve over the
         folds (of the score for accuracy and R^2, else of the loss), which the refit uses
         too.  Folds do not choose epochs individually.
     keep_models : int, "best", "all" or None, default=None
@@ -157,7 +157,7 @@ class LearningParameters:
         Earlier results: a fitted search or its ``cv_results_`` (which ``clone`` does not
         change), an Optuna study, or parameters with scores of the same metric, where
         greater is better.  The sampler learns from the candidates inside the space.  The
-        best one is evaluated first, because its score comes from other folds.
+        best candidate is evaluated first, because its score comes from other folds.
         ``sampler="random"`` cannot learn.
     """
 
@@ -173,7 +173,7 @@ class WaitingParameters:
     asynchronous : bool, default=False
         Whether rungs do not wait for all of their results (ASHA [Li et al. 2020]).  A free
         worker trains the best candidate that is among the best 1 / `factor` of its rung's
-        present results, else a new one.  Useful with workers of different speed.  The
+        present results, else a new candidate.  Useful with workers of different speed.  The
         resource must be the epochs of a network; with several workers, promotions depend
         on the order in which results arrive.
     """
