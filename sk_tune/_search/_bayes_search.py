@@ -38,7 +38,7 @@ from sk_tune._search._search_parameters import (
     space_of,
 )
 from sk_tune._search._search_session import SearchSession
-from sk_tune._search._warm_start import EarlierStart
+from sk_tune._search._warm_start import tell_earlier
 from sk_tune._space import AnySpace, Candidate, Space, points_of, skopt_space
 from sk_tune._types import Features, Seed
 
@@ -231,13 +231,12 @@ class BayesSearchCV(LearningParameters, DispatchParameters, BaseSearch):
     def _propose(self, rounds: Rounds, callback_ctx: Any) -> None:
         parts = self._counted_parts()
         self.samplers_ = [self._make_sampler(space) for space, _ in parts]
-        earlier = EarlierStart(self.warm_start_from)
-        with self._session.timed("sampling"):
-            first = [
-                earlier.tell(sampler, space)
-                for sampler, (space, _) in zip(self.samplers_, parts, strict=True)
-            ]
-        earlier.warn_if_unused()
+        first: list[list[Candidate]] = [[] for _ in parts]
+        if self.warm_start_from is not None:
+            spaces = [space for space, _ in parts]
+            with self._session.timed("sampling"):
+                learners = zip(self.samplers_, spaces, strict=True)
+                first = tell_earlier(self.warm_start_from, learners)
         self._first_candidates = []
         with rounds.task(callback_ctx, "search", self.total_iterations) as ctx:
             for sampler, (space, n_iter), first_points in zip(

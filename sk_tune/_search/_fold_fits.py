@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import joblib
 import numpy as np
@@ -30,6 +30,7 @@ from sk_tune._engine import Fit, data_fingerprint, params_fingerprint, reason_ag
 from sk_tune._estimators import NetworkEstimator, is_unchanged
 from sk_tune._input_scale import InputScale, input_scale
 from sk_tune._nesting import last_step, nested
+from sk_tune._search._outcomes import fit_name
 from sk_tune._text import error_text
 
 Array = npt.NDArray[Any]
@@ -186,20 +187,29 @@ def _n_bytes(rows: Any) -> int:
     return int(getattr(getattr(rows, "data", rows), "nbytes", 0))
 
 
-class PreparedTask(NamedTuple):
-    """The fit of a task, or None with the reason why the engine cannot train its network.
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class FoldRequest:
+    """A candidate on a fold, and the fit of its network; None without a network.
 
-    `is_exact` says whether the engine predicts exactly the samples of the task. The reason
-    continues "was trained alone because"; it is empty without a network.
+    `n_epochs` is the network's total after the fit, `n_epochs_before` the total of earlier
+    rungs. `is_exact` says that the engine predicts exactly the samples of the task,
+    `solo_reason` why the engine cannot train the network. `inputs` is the scale of its
+    features, for the first fold only.
     """
 
+    task: FoldTask
+    candidate: int
     fit: Fit | None = None
+    n_epochs: int = 0
+    n_epochs_before: int = 0
     is_exact: bool = False
-    reason: str = ""
+    solo_reason: str = ""
+    inputs: InputScale | None = None
 
-
-_FIT_PARAMS = "its fit takes more than X, y and sample_weight"
-_NOT_REACHED = "its pipeline does not call its fit with X and y"
+    @property
+    def key(self) -> tuple[int, int]:
+        """The candidate, and the identity of the fold's training samples."""
+        return self.candidate, id(self.task.train)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -256,8 +266,8 @@ class FitMaker:
         """Return a new cache of transformers for one fit of a task's pipeline."""
         return FoldCache(self.transformers, self._fold_key(task))
 
-    def make(self, task: FoldTask, name: str) -> PreparedTask:
-        """Return the fit of a task, with a name for messages.
+    def make(self, task: FoldTask, candidate: int) -> FoldRequest:
+        """Return the request of a task, with its fit.
 
         Without a fit the task has to run: it has no network of a known class, or its
         preparation failed, as the task itself may do.
@@ -270,13 +280,21 @@ class FitMaker:
                 kinds = [type(part).__name__ for part, _ in around]
                 kind = next((k for k in kinds if k != "Pipeline"), kinds[0])
                 reason = f"a {kind} fits it, from scratch in each rung"
-            return PreparedTask(reason=reason)
+            return FoldRequest(task=task, candidate=candidate, solo_reason=reason)
         try:
-            return self._prepare(task, name)
+            prepared = self._prepare(task, fit_name(candidate, task.fold))
         except Exception as error:  # noqa: BLE001 - reported, unless the task raises it
-            return PreparedTask(reason=f"preparing its fit failed ({error_text(error)})")
+            prepared = f"preparing its fit failed ({error_text(error)})"
+        if isinstance(prepared, str):
+            return FoldRequest(task=task, candidate=candidate, solo_reason=prepared)
+        fit, is_exact = prepared
+        return FoldRequest(task=task, candidate=candidate, fit=fit, is_exact=is_exact)
 
-    def _prepare(self, task: FoldTask, name: str) -> PreparedTask:
+    def _prepare(self, task: FoldTask, name: str) -> tuple[Fit, bool] | str:
+        """Return a task's fit, and whether the engine predicts exactly its samples.
+
+        Or the reason why the engine cannot train its network; empty without a network.
+        """
         key = self._fold_key(task)
         joined = self._joined.get(key) if _varies_network_only(task) else None
         if joined is not None:
@@ -286,21 +304,21 @@ class FitMaker:
                 n.removeprefix(f"{step}__"): v for n, v in task.parameters.items()
             }
             fit = replace(joined.fit, estimator=_candidate(network, parameters), name=name)
-            return PreparedTask(fit, joined.is_fixed)
+            return fit, joined.is_fixed
         estimator = _candidate(task.estimator, task.parameters)
         network = network_of(estimator)
         if network is None:
-            return PreparedTask()
+            return ""
         is_net = not isinstance(network, NetworkEstimator)
         reason = reason_against_net(network, task.X, task.y) if is_net else None
         if reason is not None:
-            return PreparedTask(reason=reason)
+            return reason
         if network is not estimator:
             # Transformers' calls of joblib do not belong to the search.
             with joblib.parallel_config(backend="sequential"):
                 return self._behind_pipeline(task, estimator, name)
         if set(task.fit_params) - (set() if is_net else {"sample_weight"}):
-            return PreparedTask(reason=_FIT_PARAMS)
+            return "its fit takes more than X, y and sample_weight"
         fit = Fit(
             estimator=network,
             X=task.X,
@@ -310,9 +328,11 @@ class FitMaker:
             monitor=task.test,
             name=name,
         )
-        return PreparedTask(fit, is_exact=True)
+        return fit, True
 
-    def _behind_pipeline(self, task: FoldTask, pipeline: Any, name: str) -> PreparedTask:
+    def _behind_pipeline(
+        self, task: FoldTask, pipeline: Any, name: str
+    ) -> tuple[Fit, bool] | str:
         key = self._fold_key(task)
         # With a precomputed kernel, the samples of a candidate have other columns.
         samples_key = (key, get_tags(pipeline).input_tags.pairwise)
@@ -337,7 +357,7 @@ class FitMaker:
         with adoption(record), suppress(FitRequested):
             pipeline.fit(X_train, y_train, **params)
         if not requests:
-            return PreparedTask(reason=_NOT_REACHED)
+            return "its pipeline does not call its fit with X and y"
         joined = self._join(network, *requests[0], pipeline, X_test, y_test, task.test)
         if _varies_network_only(task):
             self._joined[key] = joined
@@ -346,7 +366,7 @@ class FitMaker:
         is_exact = joined.is_fixed and not (task.fit_params or task.score_params)
         is_exact &= type(network) is type(network_of(task.estimator))
         fit = replace(joined.fit, estimator=clone(network), name=name)
-        return PreparedTask(fit, is_exact)
+        return fit, is_exact
 
     def _fold_key(self, task: FoldTask) -> tuple[int, int]:
         key = (id(task.train), id(task.test))

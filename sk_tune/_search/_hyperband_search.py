@@ -33,7 +33,6 @@ from sk_tune._search._rounds import (
     Rounds,
     best_of_most,
     refuse_searched,
-    smallest_samples,
 )
 from sk_tune._search._search_parameters import (
     DistributionParameters,
@@ -45,7 +44,7 @@ from sk_tune._search._search_parameters import (
     space_of,
 )
 from sk_tune._search._shaped_rungs import Ladder
-from sk_tune._search._warm_start import EarlierStart
+from sk_tune._search._warm_start import tell_earlier
 from sk_tune._space import Candidate, Space
 
 
@@ -144,7 +143,8 @@ class HyperbandSearchCV(
         if self.resource == "n_samples":
             n_folds = self._checked_cv_orig.get_n_splits(X, y, **split_params)
             n_classes = len(np.unique(y)) if is_classifier(self.estimator) else 1
-            least = max(least, smallest_samples(n_folds, n_classes))
+            # Two samples of each class in each fold, as in scikit-learn.
+            least = max(least, 2 * n_folds * n_classes)
         else:
             largest = self.estimator.get_params()[self.resource_]
         self.max_resources_ = int(largest if most == "auto" else most)
@@ -175,12 +175,9 @@ class HyperbandSearchCV(
                     "warm_start_from needs a sampler that learns: 'bayes', 'tpe' or a "
                     "callable that returns one. Got sampler='random' instead."
                 )
-            earlier = EarlierStart(
-                self.warm_start_from, self.max_resources_, self.resource_
-            )
+            rungs = self.max_resources_, self.resource_
             with self._session.timed("sampling"):
-                first = earlier.tell(sampler, space)
-            earlier.warn_if_unused()
+                [first] = tell_earlier(self.warm_start_from, [(sampler, space)], *rungs)
         n_rungs = None if is_asynchronous else sum(len(b.rungs) for b in self.brackets_)
         with rounds.task(callback_ctx, "search", n_rungs) as ctx:
             if is_asynchronous:

@@ -19,36 +19,10 @@ from sk_tune._adoption import adoption
 from sk_tune._compat import FoldTask
 from sk_tune._engine import Fit, Trained, checkpoint_before, train
 from sk_tune._estimators import NetworkEstimator
-from sk_tune._input_scale import InputScale
-from sk_tune._search._fold_fits import FitMaker
-from sk_tune._search._outcomes import SearchOptions, best_epoch, fit_name
+from sk_tune._search._fold_fits import FitMaker, FoldRequest
+from sk_tune._search._outcomes import SearchOptions, best_epoch
 from sk_tune._training import TimeLimit, TrainingState
 from sk_tune.exceptions import TrainedAloneWarning
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class FoldRequest:
-    """A candidate on a fold, and the fit of its network; None without a network.
-
-    `n_epochs` is the network's total after the fit, `n_epochs_before` the total of earlier
-    rungs. `is_exact` says that the engine predicts exactly the samples of the task,
-    `solo_reason` why the engine cannot train the network. `inputs` is the scale of its
-    features, for the first fold only.
-    """
-
-    task: FoldTask
-    candidate: int
-    fit: Fit | None = None
-    n_epochs: int = 0
-    n_epochs_before: int = 0
-    is_exact: bool = False
-    solo_reason: str = ""
-    inputs: InputScale | None = None
-
-    @property
-    def key(self) -> tuple[int, int]:
-        """The candidate, and the identity of the fold's training samples."""
-        return self.candidate, id(self.task.train)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -111,16 +85,15 @@ class Trainer:
 
     def request(self, task: FoldTask, candidate: int) -> FoldRequest:
         """Return the request of a task, with the fit of its network, if it has one."""
-        name = fit_name(candidate, task.fold)
-        fit, is_exact, reason = self.maker.make(task, name)
-        request = FoldRequest(task=task, candidate=candidate, solo_reason=reason)
+        request = self.maker.make(task, candidate)
+        fit = request.fit
         if fit is None:
             return request
         try:
             n_epochs, n_before = int(fit.estimator.max_epochs), 0
         except (TypeError, ValueError, OverflowError):
             # The task itself will raise this error.
-            return request
+            return replace(request, fit=None)
         resource = self._options.resource
         if resource is not None and resource in task.parameters:
             # The learning-rate schedule spans a full training.
@@ -138,7 +111,6 @@ class Trainer:
             fit=fit,
             n_epochs=n_epochs,
             n_epochs_before=n_before,
-            is_exact=is_exact,
             inputs=self.maker.scale_of(fit) if task.fold == 0 else None,
         )
 

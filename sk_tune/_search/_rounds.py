@@ -66,21 +66,17 @@ def _check_names(estimator: Any, candidates: Iterable[Mapping[str, Any]]) -> Non
 
 def _message(estimator: Any, name: str) -> str:
     params = estimator.get_params(deep=True)
-    names = list(params)
     step, _, last = name.rpartition("__")
     owner = params.get(step) if step else estimator
     # Names with the same ending lack a step or have a wrong one; others may be misspelt.
-    suggestions = [each for each in names if each.rpartition("__")[2] == last]
+    suggestions = [each for each in params if each.rpartition("__")[2] == last]
     if not suggestions:
-        endings = nearest(last, {each.rpartition("__")[2] for each in names})
+        endings = nearest(last, {each.rpartition("__")[2] for each in params})
         # The full name ranks the names with such an ending.
-        ends = [each for each in names if each.rpartition("__")[2] in endings]
+        ends = [each for each in params if each.rpartition("__")[2] in endings]
         suggestions = difflib.get_close_matches(name, ends, n=_N_NEAR, cutoff=0.0)
-    advice = (
-        f" Did you mean {' or '.join(map(repr, suggestions[:_N_NEAR]))}?"
-        if suggestions
-        else ""
-    )
+    nearest_names = " or ".join(map(repr, suggestions[:_N_NEAR]))
+    advice = f" Did you mean {nearest_names}?" if suggestions else ""
     advice = name_hint(type(owner), last, ()) or advice
     return (
         f"The space must name parameters of the {type(estimator).__name__}. Got {name!r} "
@@ -94,15 +90,6 @@ def refuse_searched(resource: str, searched: Iterable[str]) -> None:
             f"Cannot use parameter {resource} as the resource since it is part of "
             "the searched parameters."
         )
-
-
-def smallest_samples(n_folds: int, n_classes: int) -> int:
-    """Return the least samples of a rung: enough samples of each class in the folds.
-
-    `n_classes` is 1 unless the estimator is a classifier.
-    """
-    # Two samples of each class in each fold, as in scikit-learn.
-    return 2 * n_folds * n_classes
 
 
 def best_of_most(refit: Any, refit_metric: str, results: Mapping[str, Any]) -> int:

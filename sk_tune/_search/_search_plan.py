@@ -409,7 +409,7 @@ def _memory(
         candidate=0,
         fold=0,
     )
-    fit = FitMaker().make(task, "").fit
+    fit = FitMaker().make(task, 0).fit
     if fit is None:
         return None
     try:

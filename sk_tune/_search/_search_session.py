@@ -23,8 +23,8 @@ import sklearn
 from sk_tune._backend import CollectingBackend, Job
 from sk_tune._compat import FoldTask, fold_task, warn_or_raise_about_failures
 from sk_tune._engine import FitStream, Progress, have_to_start
-from sk_tune._search._fold_fits import network_of
-from sk_tune._search._network_training import FoldRequest, FoldTraining, Trainer
+from sk_tune._search._fold_fits import FoldRequest, network_of
+from sk_tune._search._network_training import FoldTraining, Trainer
 from sk_tune._search._outcomes import (
     FoldOutcome,
     SearchOptions,

@@ -13,6 +13,7 @@ import math
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from multiprocessing import TimeoutError as NothingYetError
 from typing import Any, Self
 
@@ -40,8 +41,8 @@ from sk_tune._compat import (
 from sk_tune._engine import Fit, Trained, have_to_start, start_meanwhile
 from sk_tune._estimators import NetworkEstimator, predicts_unchanged, take_rows
 from sk_tune._scores import scorer_metric
-from sk_tune._search._fold_fits import FoldCache, network_of
-from sk_tune._search._network_training import FoldRequest, FoldTraining, Trainer
+from sk_tune._search._fold_fits import FoldCache, FoldRequest, network_of
+from sk_tune._search._network_training import FoldTraining, Trainer
 from sk_tune._search._outcomes import (
     FoldOutcome,
     HeldOut,
@@ -97,21 +98,16 @@ class TaskRunner:
             with fitted_by(job.task, stand_in, X):
                 job.end(result=job.task())
         result, model = job.result[0], None if stand_in else task.estimator
-        error = result["fit_error"]
         if answer.is_declined:
             predicts = self._options.n_predictions_kept != 0
-            outcome = FoldOutcome(
-                held=_held_out(task, predicts) if error is None else None,
-                seconds=trained.seconds,
-                solo_reason=_OTHER_ROWS,
-                reason="" if error is None else str(error),
-            )
-            return outcome, model
+            outcome = _alone_outcome(task, result, _OTHER_ROWS, predicts, self._metric)
+            return replace(outcome, seconds=trained.seconds), model
         if "fit_time" in result:
             result["fit_time"] += trained.seconds
         estimator = stand_in or task.estimator
         cause = _cause_of_no_score(task, estimator, result, self._metric)
         classes = getattr(estimator, "classes_", None)
+        error = result["fit_error"]
         return _trained_outcome(training, trained, error, classes, cause), model
 
     def _stand_in(
@@ -187,26 +183,31 @@ class TaskRunner:
                     self._lent_memory(request.task),
                     adoption(None),
                 ):
-                    done = _run_task(job.task, True, predicts, self._metric)
-                yield _end(job, request, *done)
+                    settings = request.solo_reason, predicts, self._metric
+                    done = _run_task(job.task, True, *settings)
+                yield _end(job, *done)
             return
         limit = None if is_first else self._time.limit()
-        arguments = options.n_models_kept != 0, predicts, self._metric
-        settings = {"n_jobs": n_jobs, "pre_dispatch": options.pre_dispatch}
+        keeps_model, metric = options.n_models_kept != 0, self._metric
+        dispatch = {"n_jobs": n_jobs, "pre_dispatch": options.pre_dispatch}
         with self._trainer.outside():
             try:
                 # If the backend can return results one by one, an interruption keeps the
                 # finished ones.
-                parallel = joblib.Parallel(return_as="generator", **settings)
+                parallel = joblib.Parallel(return_as="generator", **dispatch)
             except ValueError:
-                parallel = joblib.Parallel(**settings)
+                parallel = joblib.Parallel(**dispatch)
             run = joblib.delayed(_run_task)
-            results = iter(parallel(run(job.task, *arguments) for job, _ in jobs))
-            for job, request in jobs:
+            tasks = (
+                run(job.task, keeps_model, request.solo_reason, predicts, metric)
+                for job, request in jobs
+            )
+            results = iter(parallel(tasks))
+            for job, _ in jobs:
                 if limit is not None:
                     parallel.timeout = max(0.0, limit.seconds_left)
                 try:
-                    yield _end(job, request, *next(results))
+                    yield _end(job, *next(results))
                 except NothingYetError:
                     raise TimeIsUpError from None
             # joblib ends a call when a result after the last is requested.
@@ -266,25 +267,11 @@ def _are_rows_of(fit: Fit | None, X: Any) -> bool:
 
 
 def _end(
-    job: Job,
-    request: FoldRequest,
-    results: Any,
-    held: HeldOut | None,
-    model: Any,
-    unscored: str,
-    messages: Messages,
+    job: Job, results: Any, outcome: FoldOutcome, model: Any, messages: Messages
 ) -> Scored:
-    """Return the outcome of a task that ran without the engine; pass on its warnings."""
+    """End a task that ran without the engine, and pass on its warnings."""
     job.end(result=results)
     _warn(messages)
-    error = results[0]["fit_error"]
-    outcome = FoldOutcome(
-        held=held,
-        reason="" if error is None else str(error),
-        unscored=unscored,
-        # An error in preparation is reported once, by the task that raises it.
-        solo_reason=request.solo_reason if error is None else "",
-    )
     return outcome, model
 
 
@@ -381,14 +368,11 @@ def _warn(messages: Messages) -> None:
 def _run_task(
     task: Any,
     keeps_model: bool,  # noqa: FBT001
+    solo_reason: str,
     predicts: bool,  # noqa: FBT001
     metric: str,
-) -> tuple[Any, HeldOut | None, Any, str, Messages]:
-    """Run a task in a worker.
-
-    Return its results, held-out predictions, the model, why it lacks the deciding score,
-    and warnings for the user.
-    """
+) -> tuple[Any, FoldOutcome, Any, Messages]:
+    """Run a task in a worker; return results, outcome, model and warnings for the user."""
     try:
         with collected_warnings() as messages:
             results = task()
@@ -397,10 +381,26 @@ def _run_task(
         raise
     fold = fold_task(task)
     if fold is None:
-        return results, None, None, "", messages
-    model = fold.estimator if keeps_model else None
-    cause = _cause_of_no_score(fold, fold.estimator, results[0], metric)
-    return results, _held_out(fold, predicts), model, cause, messages
+        return results, FoldOutcome(solo_reason=solo_reason), None, messages
+    outcome = _alone_outcome(fold, results[0], solo_reason, predicts, metric)
+    return results, outcome, fold.estimator if keeps_model else None, messages
+
+
+def _alone_outcome(
+    task: FoldTask,
+    result: Any,
+    solo_reason: str,
+    predicts: bool,  # noqa: FBT001
+    metric: str,
+) -> FoldOutcome:
+    """Return the outcome of a task that fitted its estimator."""
+    error = result["fit_error"]
+    if error is not None:
+        # An error in preparation is reported once, by the task that raises it.
+        return FoldOutcome(reason=str(error))
+    cause = _cause_of_no_score(task, task.estimator, result, metric)
+    held = _held_out(task, predicts)
+    return FoldOutcome(held=held, unscored=cause, solo_reason=solo_reason)
 
 
 def _held_out(task: FoldTask, predicts: bool) -> HeldOut | None:  # noqa: FBT001

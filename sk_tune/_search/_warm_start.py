@@ -109,63 +109,53 @@ def _of_study(study: Any) -> list[_Earlier]:
     return earlier
 
 
-class EarlierStart:
-    """Passes earlier results to samplers, except the best, which is evaluated again.
+def tell_earlier(
+    source: Any,
+    learners: Iterable[tuple[Sampler, Space]],
+    max_resources: int | None = None,
+    resource: str | None = None,
+) -> list[list[Candidate]]:
+    """Tell samplers the results of an earlier search in their spaces, except the best.
 
-    `max_resources` is the largest amount of `resource` in the search; more counts as this
-    amount. If None, it has no rungs, and only fully trained candidates count. Scores after
-    other resources do not count, except scores after a full training.
+    The best, if any, is returned for each sampler: the search evaluates it first, because
+    its score is from other folds. `max_resources` is the largest amount of `resource`; more
+    counts as this amount. If None, only fully trained candidates count. Scores after other
+    resources do not count, except after a full training.
     """
-
-    def __init__(
-        self, source: Any, max_resources: int | None = None, resource: str | None = None
-    ) -> None:
-        self._all = None if source is None else _earlier_results(source)
-        self._max_resources = max_resources
-        self._resource = resource
-        self._n_used = 0
-
-    def tell(self, sampler: Sampler, space: Space) -> list[Candidate]:
-        """Tell a sampler all results in its space except the best, which is returned.
-
-        The search evaluates it first, because its score is from other folds; the list may
-        be empty.
-        """
+    earlier_results = _earlier_results(source)
+    n_used, first = 0, []
+    for sampler, space in learners:
         results: list[tuple[Candidate, float, int | None]] = []
-        for earlier in self._all or ():
+        for earlier in earlier_results:
             try:
                 (candidate,) = space.decode(space.encode([earlier.params]))
             except SpaceError:
                 continue
-            if earlier.n_resources is None or self._max_resources is None:
-                counts, granted = earlier.n_resources is None, self._max_resources
+            if earlier.n_resources is None or max_resources is None:
+                counts, granted = earlier.n_resources is None, max_resources
             else:
-                known_names = [n for n in (earlier.resource, self._resource) if n]
-                counts = len({name.rpartition("__")[2] for name in known_names}) < 2
-                granted = min(earlier.n_resources, self._max_resources)
+                names = {n.rpartition("__")[2] for n in (earlier.resource, resource) if n}
+                counts, granted = len(names) < 2, min(earlier.n_resources, max_resources)
             if counts:
                 results.append((candidate, earlier.score, granted))
-        self._n_used += len(results)
-        full = [k for k in results if k[2] == self._max_resources and np.isfinite(k[1])]
+        n_used += len(results)
+        full = [k for k in results if k[2] == max_resources and np.isfinite(k[1])]
         best = max(full, key=lambda k: k[1], default=None)
         levels: dict[int | None, list[tuple[Candidate, float]]] = {}
         for entry in results:
-            if best is None or entry[0] is not best[0]:
+            if entry is not best:
                 levels.setdefault(entry[2], []).append(entry[:2])
         for granted, pairs in levels.items():
             candidates, scores = zip(*pairs, strict=True)
             # A user's sampler need not support resources.
             sampler.tell(candidates, scores, *([] if granted is None else [granted]))
-        first = [] if best is None else [best[0]]
-        announce(sampler, first)
-        return first
-
-    def warn_if_unused(self) -> None:
-        """Warn if none of the earlier results is in the space."""
-        if self._all is not None and self._n_used == 0:
-            warn_user(
-                f"None of the {len(self._all)} results of warm_start_from is in the space "
-                "of this search, which starts cold. Parameters need the same names, and "
-                "values inside of the ranges.",
-                ParameterWarning,
-            )
+        first.append([] if best is None else [best[0]])
+        announce(sampler, first[-1])
+    if n_used == 0:
+        warn_user(
+            f"None of the {len(earlier_results)} results of warm_start_from is in the "
+            "space of this search, which starts cold. Parameters need the same names, "
+            "and values inside of the ranges.",
+            ParameterWarning,
+        )
+    return first

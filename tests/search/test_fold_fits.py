@@ -52,7 +52,7 @@ def test_weights_behind_a_pipeline_are_those_of_the_training_rows(task):
     pipeline = Pipeline([("scale", StandardScaler()), ("net", MLPClassifier())])
     fold_task = task(pipeline, fit_params={"net__sample_weight": weight})
 
-    fit, *_ = FitMaker().make(fold_task, "")
+    fit = FitMaker().make(fold_task, 0).fit
 
     np.testing.assert_array_equal(fit.sample_weight[fit.rows], weight[fold_task.train])
     np.testing.assert_array_equal(fit.sample_weight[fit.monitor], 1)
@@ -68,9 +68,8 @@ def test_rows_that_cannot_be_transformed_cost_the_curves_only(task):
         def transform(self, X):
             raise RuntimeError
 
-    fit, *_ = FitMaker().make(
-        task(Pipeline([("t", TrainOnly()), ("net", MLPClassifier())])), ""
-    )
+    pipeline = Pipeline([("t", TrainOnly()), ("net", MLPClassifier())])
+    fit = FitMaker().make(task(pipeline), 0).fit
 
     assert fit.monitor is None
     assert len(fit.rows) == len(fit.X) == 100

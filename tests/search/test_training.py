@@ -29,7 +29,8 @@ from sk_tune import (
 from sk_tune._compat import FoldTask
 from sk_tune._engine import Fit, Trained, train
 from sk_tune._search import _network_training
-from sk_tune._search._network_training import FoldRequest, Trainer
+from sk_tune._search._fold_fits import FoldRequest
+from sk_tune._search._network_training import Trainer
 from sk_tune._search._outcomes import SearchOptions
 from sk_tune._search._task_runs import _are_rows_of
 from sk_tune._training import TrainingState

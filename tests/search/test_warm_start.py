@@ -1,5 +1,7 @@
 """Warm starts from earlier searches."""
 
+import warnings
+
 import numpy as np
 import optuna
 import pytest
@@ -18,7 +20,7 @@ from sk_tune import (
     RandomizedSearchCV,
 )
 from sk_tune._search._search_parameters import space_of
-from sk_tune._search._warm_start import EarlierStart, _earlier_results
+from sk_tune._search._warm_start import _earlier_results, tell_earlier
 from sk_tune._search_record import INTERRUPTED, LEFT_OUT
 from sk_tune._space import as_space
 from sk_tune.exceptions import ParameterWarning
@@ -45,7 +47,8 @@ class _Told:
 
 def _found(source, space, **options):
     sampler = _Told()
-    first = EarlierStart(source, **options).tell(sampler, as_space(space))
+    with warnings.catch_warnings(action="ignore"):
+        [first] = tell_earlier(source, [(sampler, as_space(space))], **options)
     return first, sampler.points
 
 
@@ -289,9 +292,8 @@ def test_rungs_of_an_interrupted_search_are_not_full_trainings(iris, kind):
         search.fit(*iris)
     sampler = _Told("learning_rate")
 
-    first = EarlierStart(search, 9, "max_epochs").tell(
-        sampler, as_space({"learning_rate": loguniform(1e-4, 1e-1)})
-    )
+    space = as_space({"learning_rate": loguniform(1e-4, 1e-1)})
+    [first] = tell_earlier(search, [(sampler, space)], 9, "max_epochs")
 
     assert set(search.cv_results_["n_resources"]) == {1}
     assert first == []
