@@ -5,7 +5,7 @@
 import os
 import warnings
 from collections.abc import Callable, Sequence
-from contextlib import closing, nullcontext, suppress
+from contextlib import closing, suppress
 from dataclasses import replace
 from numbers import Integral, Real
 from pathlib import Path
@@ -325,9 +325,7 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
             models = self._models(problem)
             memory = replace(memory.of(models), split=split)
             course = self._course(problem, clock, memory, folder)
-            line = course.runner.tell
-            is_line = isinstance(line, AutoProgressLine)
-            with closing(line) if is_line else nullcontext():  # type: ignore[type-var]
+            with closing(course.runner):
                 course.run(models)
                 # Save first: a second Ctrl-C must not lose the trials.
                 course.runner.keep()

@@ -81,10 +81,10 @@ def trials_of(search: Any, model: Model, problem: Problem, n_before: int) -> lis
     }
     of_best = sorted(scored, key=lambda k: -scores[library.candidates[k]])
     fitted_first = [k for k in scored if library.candidates[k] in models]
-    others = [k for k in of_best if library.candidates[k] not in models]
+    unfitted = [k for k in of_best if library.candidates[k] not in models]
     most = min(_MOST_OTHERS, _BYTES_OF_OTHERS // library.predictions[0].nbytes)
     trials = []
-    for number, k in enumerate([*fitted_first, *others[:most]], start=n_before + 1):
+    for number, k in enumerate([*fitted_first, *unfitted[:most]], start=n_before + 1):
         row = library.candidates[k]
         fold_scores = [results[f"split{fold}_test_score"][row] for fold in folds]
         trials.append(

@@ -156,9 +156,9 @@ def choose(
         deducted = scores
         crossed = _crossed(pool, selector, deducts=False)
         scores = pool.scores(crossed, intervals=True, seconds=seconds)
-        kept = ("lead", "loss_lead", "auc", "auc_lead")
+        leads = ("lead", "loss_lead", "auc", "auc_lead")
         scores = {
-            name: replace(s, **{field: getattr(deducted[name], field) for field in kept})
+            name: replace(s, **{field: getattr(deducted[name], field) for field in leads})
             for name, s in scores.items()
         }
     members = pool.members(pool.criteria_of_all(), np.arange(len(trials)))
@@ -190,8 +190,8 @@ def choose_with_networks(
     if not networks or networks == candidates:
         return chosen, chosen if networks else None
     options["beats_dummy"] = chosen.scores["ensemble"].beats_dummy
-    others = [t for t in others if t.is_network]
-    return chosen, choose(networks, *args, others=others, **options)
+    options["others"] = [t for t in others if t.is_network]
+    return chosen, choose(networks, *args, **options)
 
 
 class _Pool:

@@ -151,8 +151,8 @@ def _through(points: list[tuple[int, float, float]]) -> Cost:
     fewer, *earlier = points[-2] if len(points) > 1 else (0, once / 2, per_unit / 2)
     once_per_row, per_unit_per_row = (
         # More samples make a fit neither faster nor more than proportionally slower.
-        min(max(0.0, now - before) / (n_rows - fewer), now / n_rows)
-        for now, before in zip((once, per_unit), earlier, strict=True)
+        min(max(0.0, now - smaller) / (n_rows - fewer), now / n_rows)
+        for now, smaller in zip((once, per_unit), earlier, strict=True)
     )
     return Cost(
         once=once - once_per_row * n_rows,

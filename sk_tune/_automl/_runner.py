@@ -147,8 +147,8 @@ class Memory:
             for label in labels
             for trial in best_of([t for t in self.trials if t.label == label], _N_KEPT)
         ]
-        others = [replace(trial, models=()) for trial in self.trials if trial not in best]
-        return replace(self, trials=best, others=[*self.others, *others])
+        unfitted = [replace(trial, models=()) for trial in self.trials if trial not in best]
+        return replace(self, trials=best, others=[*self.others, *unfitted])
 
 
 class MemoryFolder:
@@ -252,6 +252,11 @@ class Runner:
         """Write the memory to the folder, unless that is None."""
         if self.folder is not None:
             self.folder.save(self.memory.for_later_fit, always=always)
+
+    def close(self) -> None:
+        """End the line of the progress."""
+        if isinstance(self.tell, AutoProgressLine):
+            self.tell.close()
 
     def store(self, name: str, seconds: float | None) -> dict[str, Any]:
         """Return the search parameter that stores networks, for long searches only."""
