@@ -262,16 +262,12 @@ def _train(
     n_epochs |= {i: _epochs_left(fit) for i, fit in ready.items()}
     # Longest first.
     shards.sort(key=lambda shard: -sum(n_epochs[i] for i in shard.fits))
-    options: dict[str, Any] = {}
-    if n_workers == 1:
-        # Workers prepare their own fits.
-        options = {
-            "preparer": planner.preparer,
-            "prepared": planner.prepared,
-            "n_threads": min(joblib.effective_n_jobs(n_jobs), joblib.cpu_count()),
-        }
+    here: dict[str, Any] = {"preparer": planner.preparer, "prepared": planner.prepared}
+    here["n_threads"] = min(joblib.effective_n_jobs(n_jobs), joblib.cpu_count())
+    # Workers prepare their own fits.
+    options = here if n_workers == 1 else {}
     # Free its data before workers train.
-    del planner
+    del planner, here
     reporter = ProgressReporter(progress, n_epochs)
     dispatcher = Dispatcher(n_jobs, results, reporter, is_here=n_workers == 1, **options)
     with stored_fits(store, ready, engine) as stored, closing(dispatcher):
