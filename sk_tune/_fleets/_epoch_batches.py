@@ -20,9 +20,6 @@ from sk_tune._training import TensorSet, check_time
 
 _Value = TypeVar("_Value")
 
-# Bytes gathered at once: few calls, and the copy stays in the cache.
-_BLOCK_BYTES = 4 * 2**20
-
 
 class StackedBatch(NamedTuple):
     """One batch of k neighbouring networks.
@@ -93,60 +90,44 @@ def epoch_batches(
     `places`, in batches of `sizes`. A step in which batch sizes differ yields several
     batches.
     """
-    per_step = len(sets) * max(max(s) for s in sizes) * sets[0].X[0].nbytes
-    n_block = max(1, min(32, _BLOCK_BYTES // max(per_step, 1)))
     # Networks with equal sample counts, and the starts of their batches.
     groups = runs([len(s) for s in sets])
     starts = [[0, *accumulate(sizes[group.start])] for group in groups]
-    n_steps = max(map(len, starts)) - 1
-    for first in range(0, n_steps, n_block):
-        stop = min(first + n_block, n_steps)
-        spans = [
-            [bounds[min(at, len(bounds) - 1)] for at in (first, stop)] for bounds in starts
-        ]
-        of_group = {group.start: span for group, span in zip(groups, spans, strict=True)}
-        pieces, span = [], [0, 0]
-        for networks, indices in places:
-            span = of_group.get(networks.start, span)
-            pieces.append((networks, indices[:, slice(*span)]))
-        block = _gather_block(sets, pieces)
-        for step in range(first, stop):
-            keys = [
-                bounds[step + 1] - bounds[step] if step + 1 < len(bounds) else 0
-                for bounds in starts
-            ]
-            for run in runs(keys):
-                if not keys[run.start]:
-                    continue
-                networks = slice(groups[run.start].start, groups[run.stop - 1].stop)
-                start = starts[run.start][step]
-                columns = block
-                if networks.stop - networks.start < len(sets):
-                    columns = tuple(None if t is None else t[networks] for t in block)  # type: ignore[assignment]
-                begin, size = start - spans[run.start][0], keys[run.start]
-                part = (None if t is None else t.narrow(1, begin, size) for t in columns)
-                yield StackedBatch(step, networks, start, *part)  # type: ignore[arg-type]
-
-
-def _gather_block(
-    sets: Sequence[TensorSet], pieces: Sequence[tuple[slice, Tensor]]
-) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Return the samples of networks at `pieces`; the tensors fit the longest piece."""
-    shape, weight = (len(sets), max(places.shape[1] for _, places in pieces)), None
-    X, y = (c.new_empty(*shape, *c.shape[1:]) for c in sets[0].columns[:2])  # type: ignore[union-attr]
-    if any(s.sample_weight is not None for s in sets):
-        weight = X.new_ones(shape)
-    for networks, places in pieces:
-        m, index = places.shape[1], places.reshape(-1)
-        for source, block in zip(sets[networks.start].columns, (X, y, weight), strict=True):
-            if not m or source is None or block is None:
+    is_weighted = any(s.sample_weight is not None for s in sets)
+    for step in range(max(map(len, starts)) - 1):
+        ends = [bounds[step : step + 2] for bounds in starts]
+        keys = [end[1] - end[0] if len(end) == 2 else 0 for end in ends]
+        for run in runs(keys):
+            if not keys[run.start]:
                 continue
-            out = block[networks, :m]
-            if out.is_contiguous() and isinstance(source, Tensor):
-                torch.index_select(source, 0, index, out=out.view(-1, *source.shape[1:]))
-            else:
-                out.copy_(source.index_select(0, index).view(out.shape))
-    return X, y, weight
+            networks = slice(groups[run.start].start, groups[run.stop - 1].stop)
+            # Sets with their samples, for each run of networks that share tensors.
+            pieces = [
+                (sets[part.start], indices[:, slice(*ends[run.start])])
+                for part, indices in places
+                if networks.start <= part.start < networks.stop
+            ]
+            X = _concatenated([_rows_at(s.X, index) for s, index in pieces])
+            y = _concatenated([_rows_at(s.y, index) for s, index in pieces])
+            weight = None
+            if is_weighted:
+                weight = _concatenated([
+                    X.new_ones(index.shape)
+                    if s.sample_weight is None
+                    else _rows_at(s.sample_weight, index)
+                    for s, index in pieces
+                ])
+            yield StackedBatch(step, networks, ends[run.start][0], X, y, weight)
+
+
+def _rows_at(source: Any, index: Tensor) -> Tensor:
+    """Return the samples of k networks at an index (k, B)."""
+    rows: Tensor = source.index_select(0, index.reshape(-1))
+    return rows.view(*index.shape, *source.shape[1:])
+
+
+def _concatenated(parts: list[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 # Bytes evaluated at a time: enough to outweigh the calls, few enough for the cache.
