@@ -13,7 +13,7 @@ import operator
 import os
 import sys
 import sysconfig
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import cache, lru_cache
 from pathlib import Path
@@ -300,21 +300,18 @@ def data_fingerprint(data: Any) -> Any:
     return value_fingerprint(data if index is None else (data, index))
 
 
-def params_fingerprint(owner: Any, *, without: str | None = None) -> Any:
+def params_fingerprint(estimator: Any, *, without: str | None = None) -> Any:
     """Return a key that is equal, within this process, for equal parameters except one.
 
-    `owner` is an estimator, or a mapping of parameters. The key's purpose is to recognise a
-    requested fit, a transformer or a promoted candidate.
+    The key's purpose is to recognise a requested fit or a transformer.
     """
-    is_mapping = isinstance(owner, Mapping)
-    params = owner if is_mapping else owner.get_params(deep=False)
     # skorch treats every attribute as a parameter, even those of scikit-learn's callbacks.
-    values = tuple(
+    params = sorted(estimator.get_params(deep=False).items())
+    return type(estimator), tuple(
         (name, value_fingerprint(value))
-        for name, value in sorted(params.items())
+        for name, value in params
         if name != without and not name.startswith("_")
     )
-    return values if is_mapping else (type(owner), values)
 
 
 class _Reader:
