@@ -1,6 +1,8 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""All facts about each optimizer, in one table.  Imports no torch, as the diagnosis.
+"""The table of optimizers: options, moments, updates and typical learning rates.
+
+The diagnosis uses this table and must not import torch, so this module does not either.
 
 Notation: p are parameters and g their gradients, which an update may overwrite, of k
 networks, (k, ...); m and v are the moments; c are the numbers of each network.

@@ -103,9 +103,9 @@ def train(
     n_jobs : int or None, default=None
         Worker processes, as in scikit-learn: None is 1 unless
         ``joblib.parallel_config`` says otherwise, -1 uses all cores.  Each computes in one
-        thread.  This process trains short work, for which starting workers does not pay;
-        networks of the kernel, with as many threads; and all fits if some train on a GPU of
-        this machine.
+        thread.  This process trains all fits if workers would not save more time than
+        their start takes, or if some fits use a GPU of this machine.  The kernel then uses
+        `n_jobs` threads.
     engine : {"fleet", "alone"}, default="fleet"
         "alone" trains each fit alone.
     memory_limit : float or None, default=None
@@ -339,9 +339,10 @@ class _Planner:
         is_alone: bool = False,
         runs_modules: bool = True,
     ) -> _Costs:
-        """Return the costs of a fit; infinity where only running a user's code shows them.
+        """Return the costs of a fit; infinite if only running a user's module shows them.
 
-        If the seed is the state of a generator, a ``fleet()`` block has run the module.
+        A seed in bytes, the state of a generator, comes from a ``fleet()`` block, which has
+        already run the module in this process.
         """
         is_new = hasattr(fit.estimator, "module") and not isinstance(fit.seed, bytes)
         has_methods = is_alone and not is_unchanged(fit.estimator)

@@ -198,8 +198,8 @@ class StackedOptimizer:
     ) -> None:
         """Call torch's fused kernel for each network.
 
-        It rounds the remainder behind the last whole vector differently, so that the
-        networks of one call would depend on each other.
+        It rounds the elements after the last full vector of a tensor differently.  With one
+        call for all networks, the bits of a network would depend on the size of the fleet.
         """
         kernel, step = fused_steps[self.kind], torch.zeros(())
         key = (networks.start, networks.stop)

@@ -264,8 +264,9 @@ def _draws(
 ) -> Iterator[Floats]:
     """Yield the number of draws of each sample, for some of `n` resamples at a time.
 
-    There are fewer for a metric that is called `n_calls` times for each, and no more than
-    50 after `seconds`.
+    A metric that is called `n_calls` times per resample gets at most 1,000 calls, or 50
+    resamples if these need more calls. Drawing stops after `seconds`, but not before 50
+    resamples.
     """
     chunk = max(1, _CHUNK_BYTES // (8 * n_rows))
     if n_calls:

@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The base of all searches: scikit-learn's ``fit``, with networks trained as fleets.
 
-A search here is scikit-learn's class with this class in front.  ``fit`` is scikit-learn's;
-its joblib tasks go to a session, which trains the networks in them together.  What is
-added are columns, attributes and ways to end a search early.
+Each search derives from ``BaseSearch`` first and from a search of scikit-learn second.
+scikit-learn's ``fit`` runs the search and passes tasks to joblib; a session receives them
+and trains their networks together.  ``BaseSearch`` adds result columns and attributes, and
+ends a search early on a time budget, Ctrl-C or a callback.
 """
 
 import time
@@ -107,11 +108,12 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
     expected_score_ : ScoreEstimate or None
         Expected score of the best candidate on new data, with an interval, by bootstrap
         bias-corrected cross-validation [Tsamardinos, Greasidou, Borboudakis 2018] on the
-        out-of-fold predictions, for the metric that decides.  Computed on first access.  If
-        several folds held a sample out, only the first prediction counts, because a mean
-        would be that of an ensemble.  None if the metric is not a function of targets and
-        predictions, if it needs probabilities that a candidate lacks or decision functions
-        (which are not kept), without scores, and unless `keep_predictions` is "all".
+        out-of-fold predictions, for the metric that decides.  Computed on first access.
+        Repeated folds predict a sample several times; only the first prediction counts,
+        because the mean is the prediction of an ensemble.  None if `keep_predictions` is
+        not "all", or if no candidate has a score.  Also None for a metric that is not a
+        function of targets and predictions, that needs decision functions (which are not
+        kept), or that needs probabilities while a candidate has none.
     best_index_ : int
         Row of the best candidate in ``cv_results_``.
     learning_curves_ : DataFrame

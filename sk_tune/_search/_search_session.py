@@ -445,7 +445,7 @@ class SearchBackend(CollectingBackend):
 
 
 class SkippedResults:
-    """Gives tasks that did not run results like scikit-learn's of other tasks."""
+    """Makes results of skipped tasks, in the form of scikit-learn's results."""
 
     def __init__(self, options: SearchOptions) -> None:
         self._options = options

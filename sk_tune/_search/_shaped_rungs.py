@@ -26,12 +26,12 @@ _SHARE_OF_SECOND = 0.25
 class Ladder:
     """The rungs of a bracket, with fewer candidates if the time is too short.
 
-    At least one candidate is expected to have all resources in time.  A rung with n
-    candidates promotes ``promoted(n)``, at least one; `goes_on` says that it trains only
-    the resources that it adds, and `refit_grows` that the refit takes longer with more
-    resources.  If no candidate can have all resources and `can_lower` is true, the best one
-    has the most possible: networks with `can_cut` train until the time is up, other
-    estimators up to a lower rung.
+    The number of candidates is such that at least one is expected to have all resources in
+    time.  A rung with n candidates promotes ``promoted(n)``, at least one.  With `goes_on`,
+    a rung continues the training of the rung below.  With `refit_grows`, more resources
+    make the refit longer.  If there is no time for all resources of any candidate and
+    `can_lower` is true, the best candidate gets as many as possible: with `can_cut` its
+    networks train until the time is up; other estimators end at a lower rung.
     """
 
     def __init__(
