@@ -1,5 +1,6 @@
 """What users may import."""
 
+import ast
 import importlib
 import pickle
 import pkgutil
@@ -57,6 +58,19 @@ def test_every_public_name_can_be_imported(name):
     assert value.__name__ == name
     assert name in dir(sk_tune)
     assert name in getattr(home, "__all__", [name])
+
+
+def test_the_stub_types_every_public_name():
+    """Type checkers read `__init__.pyi`, because `__init__.py` imports on first use."""
+    tree = ast.parse((Path(sk_tune.__file__).parent / "__init__.pyi").read_text("utf-8"))
+    homes = {
+        alias.asname: node.module
+        for node in tree.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+
+    assert homes == {n: f"sk_tune.{home}" for n, home in sk_tune._PACKAGE_OF.items()}
 
 
 def test_an_unknown_name_is_an_attribute_error():
