@@ -25,8 +25,6 @@ class Trained(NetworkOutcome):
 
     Parameters
     ----------
-    status : {"trained", "failed"}
-        A failed fit has a `message` and no state.
     state : TrainingState or None, default=None
         Weights, optimizer state and history, from which training can continue.
     predictions : ndarray of shape (n_monitor, ...) or None, default=None
@@ -36,6 +34,14 @@ class Trained(NetworkOutcome):
         Why the fit failed; else empty.
     seconds : float
         Training time; the networks of a fleet share its time equally.
+    is_cut : bool, default=False
+        Whether the time limit ended the fit early. `state` is then the state after its last
+        epoch, or None.  Not stored.
+    checkpoints : tuple of TrainingState, default=()
+        States after some of the epochs, if the fit keeps checkpoints and a fleet carried
+        it.  Not stored.
+    status : {"trained", "failed"}
+        A failed fit has a `message` and no state.
     engine : {"fleet", "alone"}
         Which engine trained it.
     solo_reason : str, default=""
@@ -47,12 +53,6 @@ class Trained(NetworkOutcome):
         Whether the fit failed because its worker process died.
     is_loaded : bool, default=False
         Whether the result comes from a store.
-    is_cut : bool, default=False
-        Whether the time limit ended the fit early. `state` is then the state after its last
-        epoch, or None.  Not stored.
-    checkpoints : tuple of TrainingState, default=()
-        States after some of the epochs, if the fit keeps checkpoints and a fleet carried
-        it.  Not stored.
     """
 
     status: Literal["trained", "failed"]
