@@ -311,7 +311,8 @@ def path(tmp_path, iris):
 def _damage(path):
     with sqlite3.connect(path) as connection:
         connection.execute(
-            "UPDATE fits SET meta = meta || ' ' WHERE key = (SELECT min(key) FROM fits)"
+            "UPDATE fits SET meta = CAST(meta || ' ' AS BLOB) "
+            "WHERE key = (SELECT min(key) FROM fits)"
         )
     connection.close()
 
