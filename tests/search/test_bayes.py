@@ -291,7 +291,7 @@ def test_each_fit_makes_new_samplers(iris):
         (object(), ValueError, "'sampler' parameter"),
         (lambda space, random_state: space, TypeError, "returned Space"),
     ],
-    ids=str,
+    ids=["name", "object", "space"],
 )
 def test_a_sampler_is_a_name_or_a_callable(iris, sampler, error, text):
     """Anything else is refused before any training."""
