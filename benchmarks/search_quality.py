@@ -317,7 +317,7 @@ def our_search(make, task, seed, earlier=None):
     seconds = time.perf_counter() - start - search.refit_time_
     results, ledger = search.cv_results_, search.ledger_
     granted = epochs_of_rows(results, task.max_epochs)
-    if ledger.n_failed or ledger.n_solo or sum(granted) != ledger.epochs_trained:
+    if ledger.n_failed or ledger.n_alone or sum(granted) != ledger.epochs_trained:
         raise RuntimeError(f"The ledger is not what the benchmark counts: {ledger}")
     resources = results.get("n_resources", np.full(len(granted), task.max_epochs))
     # The times of these second trainings are unknown.

@@ -210,7 +210,7 @@ def fleet(
     Objects that the functions and classes of a task read and change beyond its arguments,
     such as a ``Generator`` or a list of their module, are restored after the run on a copy.
     Other objects, such as iterators, cannot be restored: a task that reads one runs only
-    once, its networks train alone, and ``solo`` of the report has the reason.
+    once, its networks train alone, and ``alone_reasons`` of the report has the reason.
 
     Parameters
     ----------

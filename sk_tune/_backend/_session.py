@@ -79,12 +79,12 @@ class FleetReport:
     n_adopted : int
         Networks that adopted a training.
     n_trained_again : int
-        Networks that trained as usual, because no recorded training matched; `solo` has the
-        reasons.
+        Networks that trained as usual, because no recorded training matched;
+        `alone_reasons` has the reasons.
     n_drawn_otherwise : int
         Plain skorch nets that drew other numbers from torch's global generator than without
         the block, because the number of earlier draws could not be predicted.
-    solo : dict of str to int
+    alone_reasons : dict of str to int
         Number of networks that were trained alone, by reason.
     ways : dict of str to int
         Number of networks of fleets by way of training: by the kernel, by layers with
@@ -103,7 +103,7 @@ class FleetReport:
     n_adopted: int = 0
     n_trained_again: int = 0
     n_drawn_otherwise: int = 0
-    solo: dict[str, int] = field(default_factory=dict)
+    alone_reasons: dict[str, int] = field(default_factory=dict)
     ways: dict[str, int] = field(default_factory=dict)
     seconds_recording: float = 0.0
     seconds_training: float = 0.0
@@ -116,15 +116,17 @@ class FleetReport:
             ["kinds of fleets", self.n_fleets],
             ["continued from a shorter one", self.n_continued],
             ["loaded from the store", self.n_loaded],
-            ["alone", sum(self.solo.values())],
+            ["alone", sum(self.alone_reasons.values())],
             ["adopted by networks", self.n_adopted],
             ["with other random numbers", self.n_drawn_otherwise],
         ]
         names = ("recording", "training", "replaying")
         spent = (f"{n} {seconds_text(getattr(self, f'seconds_{n}'))}" for n in names)
         lines = [f"{n} trained {way}" for way, n in self.ways.items()]
-        lines += [f"{n} trained alone, because {why}" for why, n in self.solo.items()]
-        if self.solo or not all(way.startswith(_FASTEST) for way in self.ways):
+        lines += [
+            f"{n} trained alone, because {why}" for why, n in self.alone_reasons.items()
+        ]
+        if self.alone_reasons or not all(way.startswith(_FASTEST) for way in self.ways):
             lines.append(_FASTER)
         table = text_table(["trainings", "count"], counts)
         return "\n".join([table, ", ".join(spent), *lines])
@@ -292,8 +294,8 @@ class Session:
                 kinds.append((*signature(fit), *shapes))
         report.n_in_fleets += len(kinds)
         report.n_fleets += len(set(kinds))
-        solo = Counter(r.solo_reason for r in results if r.solo_reason)
-        report.solo = dict(Counter(report.solo) + solo)
+        reasons = Counter(r.alone_reason for r in results if r.alone_reason)
+        report.alone_reasons = dict(Counter(report.alone_reasons) + reasons)
         ways = Counter(r.way for r in results if r.way)
         report.ways = dict(Counter(report.ways) + ways)
 
@@ -302,7 +304,9 @@ class Session:
         if self.declined:
             warn_trained_alone(self.declined)
             self.report.n_requested += self.declined.total()
-            self.report.solo = dict(Counter(self.report.solo) + self.declined)
+            self.report.alone_reasons = dict(
+                Counter(self.report.alone_reasons) + self.declined
+            )
             self.declined = Counter()
 
     def shared(self, data: Any) -> tuple[int, Any]:

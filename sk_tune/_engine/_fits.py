@@ -44,7 +44,7 @@ class Trained(NetworkOutcome):
         A failed fit has a `message` and no state.
     engine : {"fleet", "alone"}
         Which engine trained it.
-    solo_reason : str, default=""
+    alone_reason : str, default=""
         Why no fleet could carry the fit; empty if one did or none was requested.
     way : str, default=""
         How a fleet trained it, such as "by the kernel", and why no faster way could carry
@@ -57,7 +57,7 @@ class Trained(NetworkOutcome):
 
     status: Literal["trained", "failed"]
     engine: Literal["fleet", "alone"]
-    solo_reason: str = ""
+    alone_reason: str = ""
     way: str = ""
     is_lost: bool = False
     is_loaded: bool = False

@@ -209,7 +209,7 @@ class Results:
         """Add results; return the new part, with the reasons of fits trained alone."""
         reasons = self.reasons if self._as_fleet else {}
         trained = {
-            i: replace(result, solo_reason=result.solo_reason or reasons.get(i) or "")
+            i: replace(result, alone_reason=result.alone_reason or reasons.get(i) or "")
             for i, result in trained.items()
             if i not in self.trained
         }
@@ -228,14 +228,14 @@ def ready_fits(fits: Mapping[int, Fit], results: Results, engine: str) -> dict[i
     last, reason = LastSeen(), None
     for i, fit in fits.items():
         try:
-            solo_reason = reason
+            alone_reason = reason
             if not isinstance(fit.estimator, NetworkEstimator):
-                solo_reason = reason_alone(fit)
+                alone_reason = reason_alone(fit)
             elif not last.is_like(fit.estimator):
                 check_parameters(fit.estimator)
-                solo_reason = reason = reason_alone(fit)
+                alone_reason = reason = reason_alone(fit)
                 last.see(fit.estimator)
-            ready[i], results.reasons[i] = _with_numbers(fit), solo_reason
+            ready[i], results.reasons[i] = _with_numbers(fit), alone_reason
         except Exception as error:  # noqa: BLE001 - every fit has a result
             results.add({i: failed(fit, error, 0.0, engine)})
     return ready

@@ -272,9 +272,9 @@ class _Fleets:
             trained = train_alone(fit, self.preparer, self._limit(1))
         except TimeIsUpError:
             engine = "fleet" if self.shard.as_fleet else "alone"
-            self._end(index, replace(late(fit, engine), solo_reason=reason))
+            self._end(index, replace(late(fit, engine), alone_reason=reason))
             raise
-        self._end(index, replace(trained, solo_reason=reason))
+        self._end(index, replace(trained, alone_reason=reason))
 
     def _limit(self, n_fits: int) -> TimeLimit | None:
         limit, n_left = self.shard.limit, len(self.shard.fits) - len(self.trained)

@@ -13,7 +13,7 @@ from sk_tune._estimators import Fit, NetworkEstimator, is_unchanged
 from sk_tune._numerical_embedding import as_embedding
 
 # Numbers that may differ between networks of a fleet, and parameters outside of training.
-_NETWORK_PARAMETERS = frozenset({
+_VARYING_PARAMETERS = frozenset({
     *("learning_rate", "momentum", "weight_decay", "l1", "dropout", "frequency_scale"),
     *("label_smoothing", "gradient_clip", "max_epochs", "lr_schedule", "early_stopping"),
     *("validation_fraction", "n_iter_no_change", "tol", "class_weight", "warm_start"),
@@ -63,7 +63,7 @@ def signature(fit: Fit) -> tuple[Any, ...]:
     fixed = [
         (name, repr(value))
         for name, value in sorted(params.items())
-        if name not in _NETWORK_PARAMETERS and not name.startswith("module__")
+        if name not in _VARYING_PARAMETERS and not name.startswith("module__")
     ]
     return (type(estimator), *fixed)
 

@@ -413,7 +413,7 @@ def _write(
         "state": values_of_state(state),
         "seconds": trained.seconds,
         "engine": trained.engine,
-        "solo_reason": trained.solo_reason,
+        "alone_reason": trained.alone_reason,
         # safetensors sorts by name and type.
         "names": list(arrays),
     }
@@ -440,7 +440,7 @@ def _read(key: str, meta: Any, blob: Any, digest: Any) -> Trained | None:
             predictions=predictions,
             seconds=float(values["seconds"]),
             engine=values["engine"],
-            solo_reason=values["solo_reason"],
+            alone_reason=values["alone_reason"],
             is_loaded=True,
         )
     # A damaged type byte makes SQLite return another type.

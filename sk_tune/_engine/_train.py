@@ -180,7 +180,7 @@ def train(
     with raising_caller_errors(), outside_blocks():
         _train(fits, results, n_jobs, engine, memory_limit, progress, store, limit)
     if engine == "fleet":
-        reasons = (trained.solo_reason for trained in results.trained.values())
+        reasons = (trained.alone_reason for trained in results.trained.values())
         warn_trained_alone(Counter(reason for reason in reasons if reason))
     return [results.trained[i] for i in range(len(fits))]
 
@@ -191,7 +191,7 @@ def train_one(fit: Fit, *, limit: TimeLimit | None = None) -> Trained:
     in_fleet = isinstance(fit.estimator, NetworkEstimator) and is_unchanged(fit.estimator)
     if in_fleet:
         seeded = replace(fit, seed=0)
-        in_fleet = _Planner(preparer).plan(0, seeded, available_memory()).is_compiled
+        in_fleet = _CostModel(preparer).costs(0, seeded, available_memory()).is_compiled
     results = Results(None, as_fleet=in_fleet)
     engine = "fleet" if in_fleet else "alone"
     with raising_caller_errors(), outside_blocks():
@@ -239,9 +239,9 @@ def _train(
     ready = ready_fits(dict(enumerate(fits)), results, engine)
     if memory_limit is None:
         memory_limit = SHARE_OF_MEMORY * available_memory()
-    planner = _Planner(preparer or FitPreparer())
+    cost_model = _CostModel(preparer or FitPreparer())
     groups, alone = grouped(ready, results.reasons if engine == "fleet" else None)
-    parts = _parts_for_workers(ready, groups, alone, planner, memory_limit, n_jobs)
+    parts = _parts_for_workers(ready, groups, alone, cost_model, memory_limit, n_jobs)
     if parts is not None and limit is not None and have_to_start(n_jobs):
         parts = None
         if not limit.cuts:
@@ -262,12 +262,12 @@ def _train(
     n_epochs |= {i: _epochs_left(fit) for i, fit in ready.items()}
     # Longest first.
     shards.sort(key=lambda shard: -sum(n_epochs[i] for i in shard.fits))
-    here: dict[str, Any] = {"preparer": planner.preparer, "prepared": planner.prepared}
+    here: dict[str, Any] = vars(cost_model).copy()
     here["n_threads"] = min(joblib.effective_n_jobs(n_jobs), joblib.cpu_count())
     # Workers prepare their own fits.
     options = here if n_workers == 1 else {}
     # Free its data before workers train.
-    del planner, here
+    del cost_model, here
     reporter = ProgressReporter(progress, n_epochs)
     dispatcher = Dispatcher(n_jobs, results, reporter, is_here=n_workers == 1, **options)
     with stored_fits(store, ready, engine) as stored, closing(dispatcher):
@@ -323,14 +323,14 @@ class _Costs(NamedTuple):
     is_compiled: bool = False
 
 
-class _Planner:
-    """Plans fits and keeps the fits that it prepared."""
+class _CostModel:
+    """Estimates the costs of fits and keeps the fits that it prepared."""
 
     def __init__(self, preparer: FitPreparer) -> None:
         self.preparer = preparer
         self.prepared: dict[int, tuple[Fit, AnyFit]] = {}
 
-    def plan(
+    def costs(
         self,
         index: int,
         fit: Fit,
@@ -399,7 +399,7 @@ def _parts_for_workers(
     fits: dict[int, Fit],
     groups: dict[Any, list[int]],
     alone: Sequence[int],
-    planner: "_Planner",
+    cost_model: "_CostModel",
     memory_limit: float,
     n_jobs: int | None,
 ) -> list[list[list[int]]] | None:
@@ -411,7 +411,7 @@ def _parts_for_workers(
     # A user's module may kill its process, which should be a worker if there are workers.
     is_running = are_running(n_jobs)
     plan_fit = partial(
-        planner.plan,
+        cost_model.costs,
         memory_limit=int(memory_limit / n_workers),
         runs_modules=not is_running,
     )

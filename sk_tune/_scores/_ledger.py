@@ -43,8 +43,8 @@ class Ledger:
         search.
     epochs_trained_again : int, default=0
         Epochs repeated to reach the best epoch, with select_epoch="best".
-    solo_reasons : mapping of str to int, default=empty
-        Reasons for training fits one at a time, with their counts.
+    alone_reasons : mapping of str to int, default=empty
+        Reasons for training fits alone, with their counts.
     seconds_preparing : float, default=0.0
         Seconds of transformers and other work before training.
     seconds_training : float, default=0.0
@@ -78,7 +78,7 @@ class Ledger:
     n_in_fleets: int = 0
     epochs_left_out: int = 0
     epochs_trained_again: int = 0
-    solo_reasons: Mapping[str, int] = field(default_factory=dict)
+    alone_reasons: Mapping[str, int] = field(default_factory=dict)
     seconds_preparing: float = 0.0
     seconds_training: float = 0.0
     seconds_scoring: float = 0.0
@@ -87,9 +87,9 @@ class Ledger:
     seconds_total: float = 0.0
 
     @property
-    def n_solo(self) -> int:
+    def n_alone(self) -> int:
         """Fits trained outside of any fleet."""
-        return sum(self.solo_reasons.values())
+        return sum(self.alone_reasons.values())
 
     @property
     def counts(self) -> dict[str, int]:
@@ -99,13 +99,13 @@ class Ledger:
             "fits": self.n_fits,
             "fits that failed": self.n_failed,
         }
-        if self.n_solo and not self.epochs_full:
-            return counts | {"fits trained one at a time": self.n_solo}
+        if self.n_alone and not self.epochs_full:
+            return counts | {"fits trained alone": self.n_alone}
         if not self.epochs_full:
             return counts
         return counts | {
             "fits trained in fleets": self.n_in_fleets,
-            "fits trained one at a time": self.n_solo,
+            "fits trained alone": self.n_alone,
             "epochs trained": self.epochs_trained,
             "epochs of an earlier run": self.epochs_loaded,
             "epochs trained again to the best one": self.epochs_trained_again,
@@ -132,11 +132,11 @@ class Ledger:
 
     def __str__(self) -> str:
         spent = ", ".join(f"{name} {time}" for name, time in self.times.items())
-        reasons = [f"{n} one at a time: {why}" for why, n in self.solo_reasons.items()]
+        reasons = [f"{n} alone: {why}" for why, n in self.alone_reasons.items()]
         counts = text_table(["spent", "count"], list(self.counts.items()))
         return "\n".join([counts, spent, *reasons])
 
     def _repr_html_(self) -> str:
-        reasons = {f"one at a time: {why}": n for why, n in self.solo_reasons.items()}
+        reasons = {f"alone: {why}": n for why, n in self.alone_reasons.items()}
         rows = [*self.counts.items(), *reasons.items(), *self.times.items()]
         return html_table(["spent", "amount"], rows)

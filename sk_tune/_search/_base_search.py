@@ -479,7 +479,7 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
             # In each bracket the first rung is 0; without rungs all candidates start.
             starts=[rung == 0 for rung in results.get("iter", [0] * n_rows)],
             n_epochs_left_out=self._rounds.n_epochs_left_out,
-            solo_reasons=session.solo_reasons(),
+            alone_reasons=session.alone_reasons(),
             seconds={**session.seconds, **seconds},
         )
         if self.select_epoch == "best":

@@ -193,7 +193,7 @@ class FoldRequest:
 
     `n_epochs` is the network's total after the fit, `n_epochs_before` the total of earlier
     rungs. `is_exact` says that the engine predicts exactly the samples of the task,
-    `solo_reason` why the engine cannot train the network. `inputs` is the scale of its
+    `alone_reason` why the engine cannot train the network. `inputs` is the scale of its
     features, for the first fold only.
     """
 
@@ -203,7 +203,7 @@ class FoldRequest:
     n_epochs: int = 0
     n_epochs_before: int = 0
     is_exact: bool = False
-    solo_reason: str = ""
+    alone_reason: str = ""
     inputs: InputScale | None = None
 
     @property
@@ -280,13 +280,13 @@ class FitMaker:
                 kinds = [type(part).__name__ for part, _ in around]
                 kind = next((k for k in kinds if k != "Pipeline"), kinds[0])
                 reason = f"a {kind} fits it, from scratch in each rung"
-            return FoldRequest(task=task, candidate=candidate, solo_reason=reason)
+            return FoldRequest(task=task, candidate=candidate, alone_reason=reason)
         try:
             prepared = self._prepare(task, fit_name(candidate, task.fold))
         except Exception as error:  # noqa: BLE001 - reported, unless the task raises it
             prepared = f"preparing its fit failed ({error_text(error)})"
         if isinstance(prepared, str):
-            return FoldRequest(task=task, candidate=candidate, solo_reason=prepared)
+            return FoldRequest(task=task, candidate=candidate, alone_reason=prepared)
         fit, is_exact = prepared
         return FoldRequest(task=task, candidate=candidate, fit=fit, is_exact=is_exact)
 

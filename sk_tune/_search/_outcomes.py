@@ -54,7 +54,7 @@ class FoldOutcome:
     `n_again` were repeated to reach `best_epoch`. `n_granted` is the total granted up to
     this rung, `n_granted_before` up to the previous one. `seconds` is the time of training
     in one thread, by `engine` ("fleet", "alone", or "" for the estimator's own fit).
-    `solo_reason` explains why no fleet trained it. `reason` explains a missing score.
+    `alone_reason` explains why no fleet trained it. `reason` explains a missing score.
     `unscored` explains why its predictions have no score, although training succeeded.
     `inputs` is the scale of the network's features, for the first fold only.
     """
@@ -72,7 +72,7 @@ class FoldOutcome:
     n_granted_before: int = 0
     seconds: float = 0.0
     engine: str = ""
-    solo_reason: str = ""
+    alone_reason: str = ""
     reason: str = ""
     unscored: str = ""
     inputs: InputScale | None = None
@@ -320,7 +320,7 @@ def search_ledger(
     n_folds: int,
     max_epochs: int | None,
     starts: Sequence[bool],
-    solo_reasons: Mapping[str, int],
+    alone_reasons: Mapping[str, int],
     seconds: Mapping[str, float],
     n_epochs_left_out: int = 0,
 ) -> Ledger:
@@ -328,11 +328,10 @@ def search_ledger(
 
     `max_epochs` is the number of a full training if epochs are the resource, None if each
     candidate has its own. `starts` says which candidates start in a row, instead of being
-    resumed in a rung. `solo_reasons` counts the networks trained alone by reason, `seconds`
-    are by part: preparing, training, scoring, sampling, refit, total. `n_epochs_left_out`
-    counts epochs of candidates that had no time for the next rung.
+    resumed in a rung. `alone_reasons` counts the networks trained alone by reason,
+    `seconds` are by part: preparing, training, scoring, sampling, refit, total.
+    `n_epochs_left_out` counts epochs of candidates that had no time for the next rung.
     """
-    # The networks of each rung, by their total epochs before and after it.
     # The networks of a rung, by the epochs that they had before and those granted in all.
     rungs: dict[tuple[int, int], list[Sequence[FoldOutcome]]] = {}
     n_candidates = n_fits = 0
@@ -374,7 +373,7 @@ def search_ledger(
         n_failed=sum(bool(o.reason) and not o.was_stopped for o in every),
         n_in_fleets=sum(o.engine == "fleet" for o in every),
         epochs_trained_again=sum(o.n_again for o in every),
-        solo_reasons=dict(solo_reasons),
+        alone_reasons=dict(alone_reasons),
         **{f"seconds_{name}": spent for name, spent in seconds.items()},  # type: ignore[arg-type]
     )
 

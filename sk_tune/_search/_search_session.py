@@ -228,7 +228,7 @@ class SearchSession:
             if not any(map(is_complete, self.outcomes[:n_candidates])):
                 raise KeyboardInterrupt
         else:
-            warn_trained_alone(self.solo_reasons())
+            warn_trained_alone(self.alone_reasons())
             failures = [
                 # Without the fit's name, equal reasons are counted together.
                 {"fit_error": o.reason.removeprefix(f"{fit_name(number, fold)}: ") or None}
@@ -255,13 +255,13 @@ class SearchSession:
         folds = self.outcomes[row] if row < len(self.outcomes) else ()
         return next((o.best_epoch for o in folds if o.best_epoch is not None), None)
 
-    def solo_reasons(self) -> Counter[str]:
+    def alone_reasons(self) -> Counter[str]:
         """Return the reasons for training networks alone, with their counts."""
         return Counter(
-            outcome.solo_reason
+            outcome.alone_reason
             for folds in self.outcomes
             for outcome in folds
-            if outcome.solo_reason
+            if outcome.alone_reason
         )
 
     def n_workers(self) -> int:

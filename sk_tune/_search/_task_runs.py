@@ -183,7 +183,7 @@ class TaskRunner:
                     self._lent_memory(request.task),
                     adoption(None),
                 ):
-                    settings = request.solo_reason, predicts, self._metric
+                    settings = request.alone_reason, predicts, self._metric
                     done = _run_task(job.task, True, *settings)
                 yield _end(job, *done)
             return
@@ -199,7 +199,7 @@ class TaskRunner:
                 parallel = joblib.Parallel(**dispatch)
             run = joblib.delayed(_run_task)
             tasks = (
-                run(job.task, keeps_model, request.solo_reason, predicts, metric)
+                run(job.task, keeps_model, request.alone_reason, predicts, metric)
                 for job, request in jobs
             )
             results = iter(parallel(tasks))
@@ -315,7 +315,7 @@ def _trained_outcome(
         n_granted_before=request.n_epochs_before,
         seconds=trained.seconds,
         engine=trained.engine,
-        solo_reason=trained.solo_reason,
+        alone_reason=trained.alone_reason,
         reason="" if error is None else trained.message or str(error),
         unscored=unscored,
         inputs=request.inputs,
@@ -368,7 +368,7 @@ def _warn(messages: Messages) -> None:
 def _run_task(
     task: Any,
     keeps_model: bool,  # noqa: FBT001
-    solo_reason: str,
+    alone_reason: str,
     predicts: bool,  # noqa: FBT001
     metric: str,
 ) -> tuple[Any, FoldOutcome, Any, Messages]:
@@ -381,15 +381,15 @@ def _run_task(
         raise
     fold = fold_task(task)
     if fold is None:
-        return results, FoldOutcome(solo_reason=solo_reason), None, messages
-    outcome = _alone_outcome(fold, results[0], solo_reason, predicts, metric)
+        return results, FoldOutcome(alone_reason=alone_reason), None, messages
+    outcome = _alone_outcome(fold, results[0], alone_reason, predicts, metric)
     return results, outcome, fold.estimator if keeps_model else None, messages
 
 
 def _alone_outcome(
     task: FoldTask,
     result: Any,
-    solo_reason: str,
+    alone_reason: str,
     predicts: bool,  # noqa: FBT001
     metric: str,
 ) -> FoldOutcome:
@@ -400,7 +400,7 @@ def _alone_outcome(
         return FoldOutcome(reason=str(error))
     cause = _cause_of_no_score(task, task.estimator, result, metric)
     held = _held_out(task, predicts)
-    return FoldOutcome(held=held, unscored=cause, solo_reason=solo_reason)
+    return FoldOutcome(held=held, unscored=cause, alone_reason=alone_reason)
 
 
 def _held_out(task: FoldTask, predicts: bool) -> HeldOut | None:  # noqa: FBT001

@@ -325,7 +325,7 @@ def test_a_net_that_no_fleet_can_carry_trains_as_usual(tmp_path):
 
     np.testing.assert_array_equal(scores, expected)
     assert report.n_adopted == 0
-    assert report.solo == {"it has callbacks (Checkpoint)": 2}
+    assert report.alone_reasons == {"it has callbacks (Checkpoint)": 2}
     assert (tmp_path / "params.pt").exists()
 
 
@@ -514,8 +514,8 @@ def test_state_beside_the_weights_is_adopted(kind, make):
         inside = results()
 
     assert report.n_adopted == 2
-    assert list(report.solo.values()) == [2]
-    (reason,) = report.solo
+    assert list(report.alone_reasons.values()) == [2]
+    (reason,) = report.alone_reasons
     assert re.search("changes itself when it is called|cannot pickle", reason)
     for own, other in zip(inside, outside, strict=True):
         np.testing.assert_array_equal(own, other)
@@ -579,7 +579,7 @@ def test_it_is_a_table_of_counts():
     report = FleetReport(
         n_requested=7,
         n_drawn_otherwise=2,
-        solo={"of a reason": 3},
+        alone_reasons={"of a reason": 3},
         ways={"by the kernel": 4},
     )
 

@@ -67,7 +67,7 @@ def test_trainings_that_no_fleet_carries_are_counted_with_the_reason():
 
     np.testing.assert_allclose(scores, expected, atol=1e-8)
     assert report.n_in_fleets == 0
-    assert sum(report.solo.values()) == report.n_requested == report.n_adopted == 2
+    assert sum(report.alone_reasons.values()) == report.n_requested == report.n_adopted == 2
 
 
 class Counting(Callback):
@@ -101,7 +101,7 @@ def test_a_skorch_net_that_no_fleet_carries_trains_once_and_says_why():
         cross_val_score(net, _X32, _Y64, cv=2)
 
     assert Counting.n_epochs == 2 * 2
-    assert report.solo == {"it has callbacks (Counting)": 2}
+    assert report.alone_reasons == {"it has callbacks (Counting)": 2}
     assert report.n_requested == 2
     assert report.n_adopted == report.n_trained_again == 0
 
@@ -117,7 +117,7 @@ def test_networks_beside_one_that_no_fleet_carries_are_carried(alone_first):
         Parallel()(delayed(stack.fit)(_X32, _Y64) for _ in range(1))
 
     # One fit and two folds of each; the last network is trained on predictions of all.
-    assert sum(report.solo.values()) == 3
+    assert sum(report.alone_reasons.values()) == 3
     assert report.n_adopted >= 3
     assert report.n_adopted + report.n_trained_again == 4
 
@@ -138,7 +138,7 @@ def test_an_error_in_recording_is_reported(monkeypatch):
         GridSearchCV(_net(), {"l1": [0.0, 1e-3]}, cv=3, refit=False).fit(X, Y)
 
     assert len(caught) == 1
-    assert report.solo == {f"its task failed when a copy of it ran ({reason})": 6}
+    assert report.alone_reasons == {f"its task failed when a copy of it ran ({reason})": 6}
     assert (report.n_requested, report.n_in_fleets, report.n_trained_again) == (6, 0, 6)
 
 
@@ -160,7 +160,7 @@ def test_an_error_that_the_task_raises_is_not_reported_again(monkeypatch, is_sam
         Parallel()(delayed(_fit_and_fail)(0, own) for _ in range(1))
 
     assert report.n_trained_again == 1
-    assert sum(report.solo.values()) == (0 if is_same else 1)
+    assert sum(report.alone_reasons.values()) == (0 if is_same else 1)
 
 
 def test_a_warning_points_at_the_line_of_the_user():
@@ -196,11 +196,11 @@ class Sized(nn.Sequential):
         (_of_sizes(3, 4, 3), 2),
         ([partial(_fit, _net(callbacks=[Watching()]))], 0),
     ],
-    ids=["numbers", "activations", "sizes", "solo"],
+    ids=["numbers", "activations", "sizes", "alone"],
 )
 @pytest.mark.filterwarnings("ignore:.*alone")
 def test_networks_of_one_kind_are_one_fleet(session, tasks, n_fleets):
-    """Other numbers join a fleet, other layers make one, and solo fits are in none."""
+    """Other numbers join a fleet, other layers make one, fits trained alone are in none."""
     _replay(session, tasks)
 
     assert session.report.n_fleets == n_fleets

@@ -81,7 +81,7 @@ def test_counters_of_users_code_count_once():
     assert counts == [3] * 9
     assert list(BY_SEED.items()) == [(3, 1), (2, 1), (1, 1)]
     assert _count_everywhere.__defaults__ == ([1, 2, 3],)
-    assert (report.n_adopted, report.n_trained_again, report.solo) == (3, 0, {})
+    assert (report.n_adopted, report.n_trained_again, report.alone_reasons) == (3, 0, {})
 
 
 class Kind(enum.Enum):
@@ -108,7 +108,7 @@ def test_common_global_objects_do_not_prevent_recording():
     with fleet(n_jobs=1) as report:
         Parallel()(delayed(_with_ordinary)(seed) for seed in (1, 2))
 
-    assert (report.n_adopted, report.n_trained_again, report.solo) == (2, 0, {})
+    assert (report.n_adopted, report.n_trained_again, report.alone_reasons) == (2, 0, {})
 
 
 def _written_first(seed):

@@ -346,7 +346,7 @@ def _compared(run, before=_seed_globals):
 def _assert_used(report, n_fits):
     assert report.n_adopted == report.n_in_fleets == report.n_requested == n_fits
     assert report.n_trained_again == 0
-    assert report.solo == {}
+    assert report.alone_reasons == {}
 
 
 # --- Every caller
@@ -534,7 +534,7 @@ def test_tasks_with_unrestorable_objects_are_not_recorded(make, monkeypatch):
     with pytest.warns(SkTuneWarning, match="3 networks were trained alone.*'ITERATOR'"):
         report = _compared(run)
 
-    (reason,) = report.solo
+    (reason,) = report.alone_reasons
     assert "'ITERATOR'" in reason
     assert report.n_requested == report.n_trained_again == 3
 
@@ -1145,7 +1145,7 @@ def test_tasks_that_cannot_be_pickled(run, n_adopted):
     reason = (
         "its task failed when a copy of it ran (TypeError: cannot pickle '_thread.lock'"
     )
-    assert report.solo == ({} if n_adopted else {f"{reason} object)": 3})
+    assert report.alone_reasons == ({} if n_adopted else {f"{reason} object)": 3})
 
 
 def _several(seed):
@@ -1189,7 +1189,9 @@ def test_tasks_with_random_data():
 
     assert shapes == [(150, 3)] * 3
     assert report.n_trained_again == 3
-    assert report.solo == {"no equal fit was requested when a copy of its task ran": 3}
+    assert report.alone_reasons == {
+        "no equal fit was requested when a copy of its task ran": 3
+    }
 
 
 def _tasks(function, arguments):
@@ -1282,4 +1284,4 @@ def test_a_task_gives_what_it_gives_without_the_block(what):
     if n_fits is not None:
         assert report.n_adopted == n_fits
         assert report.n_trained_again == 0
-        assert report.solo == {}
+        assert report.alone_reasons == {}

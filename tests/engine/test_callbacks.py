@@ -94,7 +94,7 @@ def test_callbacks_ride_a_fleet(name, iris):
     results = train(fits)
 
     for net, fit, trained in zip(nets, fits, results, strict=True):
-        assert (trained.engine, trained.solo_reason) == ("fleet", "")
+        assert (trained.engine, trained.alone_reason) == ("fleet", "")
         assert len(trained.state.history) < 8 or "stop" not in name
         own, expected = fitted_estimator(fit, trained), clone(net).fit(X, y)
         _assert_equal(own, expected)
@@ -166,4 +166,4 @@ def test_reasons_of_callbacks(net, reason, iris):
     (trained,) = train([Fit(estimator=net, X=iris[0], y=iris[1], n_epochs=1)])
 
     assert trained.engine == "alone"
-    assert trained.solo_reason.startswith(reason)
+    assert trained.alone_reason.startswith(reason)

@@ -64,7 +64,7 @@ def test_modules_of_unequal_structure_become_several_fleets(digits, fleets):
     trained = _train(fits)
 
     assert len(fleets) == 2
-    assert not any(result.solo_reason for result in trained.values())
+    assert not any(result.alone_reason for result in trained.values())
     for i, width in enumerate(widths):
         assert trained[i].engine == "fleet"
         assert trained[i].state.seed == i
@@ -77,7 +77,7 @@ def test_sequences_of_unequal_length_become_several_fleets(digits, fleets):
     trained = _train({n: _fit(digits, net, X=X[:, :n]) for n in (8, 5)})
 
     assert len(fleets) == 2
-    assert not any(result.solo_reason for result in trained.values())
+    assert not any(result.alone_reason for result in trained.values())
 
 
 @pytest.mark.parametrize("as_fleet", [True, False], ids=["fleet", "alone"])
@@ -134,7 +134,7 @@ def test_a_fleet_that_is_out_of_memory_is_made_smaller(digits, monkeypatch):
     trained = _train(fits)
 
     assert sizes == [8, 4, 2]
-    assert not any(result.solo_reason for result in trained.values())
+    assert not any(result.alone_reason for result in trained.values())
     for index, reference in expected.items():
         assert trained[index].status == "trained"
         np.testing.assert_allclose(
@@ -235,6 +235,6 @@ def test_reasons_are_not_carried_over_to_the_next_kind(iris, between):
         for net in (own, between, own)
     ])
 
-    reasons = [result.solo_reason for result in trained]
+    reasons = [result.alone_reason for result in trained]
     assert reasons[0] == reasons[2] != ""
     assert reasons[1] != reasons[0]

@@ -194,7 +194,7 @@ def _train(fits, unfinished=None):
         fits=dict(enumerate(fits)), as_fleet=True, memory_limit=2**30, unfinished=unfinished
     )
     trained = train_shard(shard)
-    assert {t.message + t.solo_reason for t in trained.values()} == {""}
+    assert {t.message + t.alone_reason for t in trained.values()} == {""}
     return trained
 
 

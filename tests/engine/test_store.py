@@ -84,7 +84,7 @@ def _assert_same(ours, theirs):
         np.testing.assert_array_equal(arrays[name], array)
         assert arrays[name].flags.writeable
     np.testing.assert_array_equal(ours.predictions, theirs.predictions)
-    for name in ("status", "message", "seconds", "engine", "solo_reason"):
+    for name in ("status", "message", "seconds", "engine", "alone_reason"):
         assert getattr(ours, name) == getattr(theirs, name)
 
 

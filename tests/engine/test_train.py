@@ -738,8 +738,8 @@ def test_the_reason_for_training_alone_is_handed_over_too(digits, capsys):
     with pytest.warns(TrainedAloneWarning, match="1 network was trained alone"):
         train([_fit(digits, _net(Deciding)), _fit(digits)], trained=told.update)
 
-    assert told[0].solo_reason.startswith("torch.func.vmap cannot carry")
-    assert told[1].solo_reason == ""
+    assert told[0].alone_reason.startswith("torch.func.vmap cannot carry")
+    assert told[1].alone_reason == ""
 
 
 def test_rows_of_a_fleet_are_handed_over_as_they_end(digits):

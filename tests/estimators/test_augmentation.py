@@ -273,7 +273,7 @@ def test_a_users_augmentation_trains_in_fleets_as_alone(task_data):
 
     fleet, alone = train(fits), train(fits, engine="alone")
 
-    assert [(t.message, t.engine, t.solo_reason) for t in fleet] == [("", "fleet", "")] * 3
+    assert [(t.message, t.engine, t.alone_reason) for t in fleet] == [("", "fleet", "")] * 3
     for together, single in zip(fleet, alone, strict=True):
         np.testing.assert_allclose(together.predictions, single.predictions, atol=1e-9)
     assert len({trained.train_loss[-1] for trained in fleet}) == 3

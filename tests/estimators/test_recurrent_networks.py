@@ -193,7 +193,7 @@ def test_searches_take_lists_of_sequences(kind):
         expected.cv_results_["mean_test_score"],
         rtol=1e-9,
     )
-    assert result.ledger_.solo_reasons == {}
+    assert result.ledger_.alone_reasons == {}
 
 
 def test_one_step_of_many_features_warns():
@@ -266,7 +266,7 @@ def test_tokens_are_padded_searched_and_saved(tmp_path):
     np.testing.assert_allclose(
         result.cv_results_["mean_test_score"], expected.cv_results_["mean_test_score"]
     )
-    assert result.ledger_.solo_reasons == {}
+    assert result.ledger_.alone_reasons == {}
     best = result.best_estimator_
     best.save(tmp_path / "net.sktune")
     loaded = sk_tune.load(tmp_path / "net.sktune")

@@ -337,7 +337,7 @@ def test_dicts_of_arrays_are_searched_in_fleets(kind):
     with sk_tune.fleet(n_jobs=1) as report:
         inside = clone(expected).fit(SliceDict(**DICT), LABELS)
 
-    assert result.ledger_.solo_reasons == report.solo == {}
+    assert result.ledger_.alone_reasons == report.alone_reasons == {}
     for search in (result, inside):
         np.testing.assert_allclose(
             search.cv_results_["mean_test_score"],

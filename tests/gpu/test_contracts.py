@@ -172,7 +172,7 @@ def test_masks_that_torch_draws_on_a_device_keep_a_network_alone(digits, device)
     trained = train(_folds(net, digits))
 
     assert {t.engine for t in trained} == {"alone"}
-    assert all("masks of its dropout on the device" in t.solo_reason for t in trained)
+    assert all("masks of its dropout on the device" in t.alone_reason for t in trained)
 
 
 def test_a_search_on_a_device_scores_what_it_scores_on_a_processor(digits, device):

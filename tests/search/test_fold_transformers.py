@@ -123,7 +123,7 @@ def test_a_dropped_transformer_is_not_mistaken_for_another(net, iris, counted, m
         assert score == alone.score(shifted, iris.y[test])
     # The curves of the engine are those of other networks.
     assert len(search.learning_curves_) == 0
-    assert any("fitted again" in reason for reason in search.ledger_.solo_reasons)
+    assert any("fitted again" in reason for reason in search.ledger_.alone_reasons)
 
 
 @pytest.mark.parametrize(

@@ -153,7 +153,7 @@ def test_epochs_of_a_network_behind_a_target_transformer_need_no_prefix(
     ):
         search = hyperband(model, space, factor=2, cv=KFold(2)).fit(iris.X, iris.X[:, 3])
 
-    assert search.ledger_.n_solo == search.ledger_.n_fits
+    assert search.ledger_.n_alone == search.ledger_.n_fits
     assert search.resource_ == f"{prefix}max_epochs"
     assert search.best_params_[search.resource_] == 4
 

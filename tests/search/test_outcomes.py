@@ -57,7 +57,7 @@ def ledger(outcomes, max_epochs=None, starts=None, n_folds=2):
         n_folds=n_folds,
         max_epochs=max_epochs,
         starts=is_start if starts is None else starts,
-        solo_reasons={},
+        alone_reasons={},
         seconds={},
     )
 
@@ -123,19 +123,19 @@ def test_a_ledger_prints_counts_seconds_and_reasons():
         n_candidates=4, n_fits=8, epochs_trained=40, epochs_loaded=0, epochs_full=40,
         epochs_saved_by_pruning=0, epochs_saved_by_early_stopping=0,
         epochs_cut_by_failure=0, epochs_saved_by_warm_start=0, n_in_fleets=5,
-        solo_reasons={"a callback": 2, "no batching rule": 1},
+        alone_reasons={"a callback": 2, "no batching rule": 1},
         seconds_training=2.5, seconds_total=75.0,
     )  # fmt: skip
     lines = str(spent).splitlines()
 
     counts = dict(line.rsplit(maxsplit=1) for line in lines[1:15])
-    assert (counts["fits"], counts["fits trained one at a time"]) == ("8", "3")
+    assert (counts["fits"], counts["fits trained alone"]) == ("8", "3")
     assert counts["epochs trained"] == "40"
     assert "training 2.5 s" in lines[15]
     assert lines[15].endswith("in all 1 min 15 s")
     assert lines[16:] == [
-        "2 one at a time: a callback",
-        "1 one at a time: no batching rule",
+        "2 alone: a callback",
+        "1 alone: no batching rule",
     ]
     html = spent._repr_html_()
     assert "<td>one at a time: a callback</td><td>2</td>" in html

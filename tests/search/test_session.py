@@ -181,7 +181,7 @@ def test_skorch_nets_score_as_in_scikit_learn(iris, callbacks):
     if callbacks is not None:
         assert "6 networks were trained alone" in warned[0]
         assert "Silent" in warned[0]
-        assert ours.ledger_.n_solo == 6
+        assert ours.ledger_.n_alone == 6
     else:
         assert ours.ledger_.n_in_fleets == 6
 
@@ -199,7 +199,7 @@ def test_an_error_in_preparing_a_fit_is_reported(net, iris, monkeypatch):
 
     assert len(caught) == 1
     reason = "preparing its fit failed (RuntimeError: a new release has other names)"
-    assert search.ledger_.solo_reasons == {reason: 9}
+    assert search.ledger_.alone_reasons == {reason: 9}
     assert str(search.ledger_).splitlines()[-1] == f"9 one at a time: {reason}"
     assert search.best_score_ == expected.best_score_
 
@@ -214,7 +214,7 @@ def test_an_error_that_tasks_raise_is_reported_once(net, iris):
 
     assert not messages(caught, SkTuneWarning)
     assert "3 fits failed" in "".join(messages(caught, FitFailedWarning))
-    assert search.ledger_.solo_reasons == {}
+    assert search.ledger_.alone_reasons == {}
     assert search.ledger_.n_failed == 3
 
 

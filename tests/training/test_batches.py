@@ -185,7 +185,7 @@ def test_searches_give_the_scores_of_the_dense_table(kind, tmp_path):
             expected.cv_results_["mean_test_score"],
             rtol=1e-9,
         )
-    assert result.ledger_.solo_reasons == {}
+    assert result.ledger_.alone_reasons == {}
     assert (result.ledger_.epochs_trained, again.ledger_.epochs_trained) == (24, 0)
 
 

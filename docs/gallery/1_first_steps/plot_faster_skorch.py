@@ -74,7 +74,8 @@ with fleet(n_jobs=1) as report:
 seconds_fleet = time.perf_counter() - start
 scores_fleet = search.cv_results_["mean_test_score"]
 print(
-    f"{report.n_in_fleets} networks, {report.n_adopted} in fleets; {len(report.solo)} alone"
+    f"{report.n_in_fleets} networks trained in fleets, "
+    f"{sum(report.alone_reasons.values())} alone"
 )
 print(f"{seconds_alone:.1f} s without the block, {seconds_fleet:.1f} s with it")
 
