@@ -26,7 +26,7 @@ from sk_tune._estimators._validation import (
     requested_shape,
 )
 from sk_tune._nets import RNN, CategoryEmbedding
-from sk_tune._training import n_weights
+from sk_tune._training import n_weights, shape_of
 from sk_tune._warnings import warn_user
 from sk_tune.exceptions import DataWarning
 
@@ -178,7 +178,7 @@ class _RNNEstimator(ArchitectureParameters, NetworkEstimator):
     def _check_X(self, X: Any, *, reset: bool) -> npt.NDArray[Any]:
         X = self._sequences(X, None if reset else self.input_shape_[1])
         reader: Any = self
-        shape = np.shape(X)
+        shape = shape_of(X)
         if len(shape) == 3 and reset and self.input_shape is None:
             _ask_for_time(self, shape)
         elif len(shape) == 3 and not reset:

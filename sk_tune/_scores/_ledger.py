@@ -132,11 +132,11 @@ class Ledger:
 
     def __str__(self) -> str:
         spent = ", ".join(f"{name} {time}" for name, time in self.times.items())
-        reasons = [f"{n} alone: {why}" for why, n in self.alone_reasons.items()]
+        reasons = [f"{n} trained alone: {why}" for why, n in self.alone_reasons.items()]
         counts = text_table(["spent", "count"], list(self.counts.items()))
         return "\n".join([counts, spent, *reasons])
 
     def _repr_html_(self) -> str:
-        reasons = {f"alone: {why}": n for why, n in self.alone_reasons.items()}
+        reasons = {f"trained alone: {why}": n for why, n in self.alone_reasons.items()}
         rows = [*self.counts.items(), *reasons.items(), *self.times.items()]
         return html_table(["spent", "amount"], rows)

@@ -37,6 +37,7 @@ from sk_tune._training._one_thread import (
     one_thread,
     processes_per_cpu,
     set_threads,
+    shape_of,
     takes_one_thread,
 )
 from sk_tune._training._state import (

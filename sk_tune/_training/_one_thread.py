@@ -28,13 +28,19 @@ def is_small(state: TrainingState, X: Any) -> bool:
     """Return whether a fully connected network has little arithmetic for X."""
     weights = state.weights.values()
     try:
-        shape = np.shape(X)
+        shape = shape_of(X)
     except ValueError:
         # A list of sequences of unequal length.
         return False
     if len(shape) != 2 or any(w.ndim > 2 for w in weights):
         return False
     return takes_one_thread(shape[0] * sum(w.size for w in weights))
+
+
+def shape_of(X: Any) -> tuple[int, ...]:
+    """Return the shape of samples; np.shape would ask their own ``__array_function__``."""
+    shape: tuple[int, ...] = X.shape if hasattr(X, "shape") else np.asarray(X).shape
+    return shape
 
 
 def takes_one_thread(n_multiplications: float) -> bool:

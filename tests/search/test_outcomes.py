@@ -134,11 +134,11 @@ def test_a_ledger_prints_counts_seconds_and_reasons():
     assert "training 2.5 s" in lines[15]
     assert lines[15].endswith("in all 1 min 15 s")
     assert lines[16:] == [
-        "2 alone: a callback",
-        "1 alone: no batching rule",
+        "2 trained alone: a callback",
+        "1 trained alone: no batching rule",
     ]
     html = spent._repr_html_()
-    assert "<td>one at a time: a callback</td><td>2</td>" in html
+    assert "<td>trained alone: a callback</td><td>2</td>" in html
     assert "<td>training</td><td>2.5 s</td>" in html
 
 

@@ -200,7 +200,7 @@ def test_an_error_in_preparing_a_fit_is_reported(net, iris, monkeypatch):
     assert len(caught) == 1
     reason = "preparing its fit failed (RuntimeError: a new release has other names)"
     assert search.ledger_.alone_reasons == {reason: 9}
-    assert str(search.ledger_).splitlines()[-1] == f"9 one at a time: {reason}"
+    assert str(search.ledger_).splitlines()[-1] == f"9 trained alone: {reason}"
     assert search.best_score_ == expected.best_score_
 
 
