@@ -126,7 +126,7 @@ TABLES = [
     ),
     Table(
         "Unchanged code in a `fleet()` block",
-        "backend.py --quick",
+        "backend.py --quick --runs 1",
         "| call | nets | `n_jobs=2` | in the block | ratio | recording and replaying |",
         lambda r: [
             r["case"],
