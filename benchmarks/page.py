@@ -81,8 +81,9 @@ def meaning_of_calls(results: Sequence[Result]) -> str:
         texts[nets] = f"{min(gains):.1f} to {max(gains):.1f}"
     return (
         f"Unchanged calls run {texts['skorch']} times as fast in a `fleet()` block with "
-        f"plain skorch nets, and {texts['sk_tune']} times with sk_tune's estimators. Calls "
-        "with few fits gain less, because fewer fits share the fixed cost of a block."
+        f"plain skorch nets, and {texts['sk_tune']} times with sk_tune's estimators. The "
+        "latter train in the compiled kernel with and without a block, so they have little "
+        "to gain from it, and recording costs time."
     )
 
 

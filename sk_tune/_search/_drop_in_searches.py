@@ -80,7 +80,7 @@ class GridSearchCV(  # type: ignore[misc]
     >>> search.best_params_
     {'learning_rate': 0.01}
     >>> search.learning_curves_.shape
-    (60, 6)
+    (60, 7)
     """
 
 
