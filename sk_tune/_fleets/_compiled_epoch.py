@@ -157,8 +157,7 @@ class CompiledEpoch:
         outputs = self._outputs(networks, self.n_monitored)
         networks["n_per_epoch"] = [len(batch_sizes) for batch_sizes in sizes]
         networks["n_before"] = 0
-        n_steps = n_epochs * networks["n_per_epoch"]
-        losses = self._like.new_zeros(int(n_steps.max()), k)
+        losses = self._like.new_zeros(n_epochs * max(map(len, sizes)), k)
         padded_rates, dropout = _padded(rates, np.float64), self._dropout()
         networks["rates"] = _addresses(padded_rates)
         networks["losses"] = losses.data_ptr() + losses.element_size() * np.arange(k)
@@ -167,7 +166,6 @@ class CompiledEpoch:
         batches = [batch_sizes * n_epochs for batch_sizes in sizes]
         self._run(networks, places, batches, predicts=False)
         del dropout
-        self._optimizer.n_steps = (self._optimizer.n_steps + n_steps).tolist()
         train, monitor = (
             self._losses_and_scores(sums[:, :, part], self._variances[part])
             for part in (0, 1)
@@ -339,9 +337,9 @@ class CompiledEpoch:
         return _address(s.X), _address(s.y), weight, _address(order), len(s.X), len(order)
 
     def _shared_settings(self, layers: Sequence[KernelLayer]) -> Any:
-        """Return epoch.c's Plan, without the fields that depend on the networks."""
+        """Return epoch.c's Fleet, without the fields that depend on the networks."""
         shared, lines = (
-            np.zeros(1, STRUCTS["Plan"]),
+            np.zeros(1, STRUCTS["Fleet"]),
             np.zeros(len(layers), STRUCTS["Layer"]),
         )
         layer_parameters = [parameter for layer in layers for parameter in layer.parameters]

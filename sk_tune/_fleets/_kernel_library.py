@@ -48,7 +48,7 @@ STRUCTS = {
         *_fields("i8", "n_matrices", "n_rows", "n_columns"),
         *_fields("i8", "is_turned", "is_penalised", "n_inner"),
     ]),
-    "Plan": np.dtype([
+    "Fleet": np.dtype([
         *_fields("u8", "layers", "parameters", "columns"),
         *_fields("i8", "n_numbers", "n_bins", "size", "n_categories", "category_size"),
         *_fields("i8", "n_members", "link", "n_layers", "n_parameters"),

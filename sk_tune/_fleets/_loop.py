@@ -129,6 +129,7 @@ def _train_epochs(fleet: ActiveBatch, n_epochs: int) -> list[Tensor | None]:
             [list(chain.from_iterable(network_rates)) for network_rates in rates],
             n_epochs,
         )
+    fleet.optimizer.count_steps([n_epochs * len(s) for s in sizes])
     seconds = (time.perf_counter() - start) / len(fleet) / n_epochs
     for position, active in enumerate(fleet.networks):
         is_scored = results.monitor_outputs[position] is not None
@@ -170,7 +171,6 @@ def _train_by_steps(
                     shape = (k, max(lengths), *values.shape[2:])
                     buffer = samples[position] = values.new_empty(shape)
                 buffer[networks].narrow(1, batch.start, n).copy_(values)
-    fleet.optimizer.end_epoch()
     means = (sums[0] * sums[1]).sum(dim=0) / sums[1].sum(dim=0)
     scores = _scores(fleet, samples)
     train = [[pair] for pair in zip(means.tolist(), scores, strict=True)]

@@ -164,9 +164,9 @@ class StackedOptimizer:
         self._rates = rates
         self._viewed.clear()
 
-    def end_epoch(self) -> None:
-        """Count the steps of the epoch."""
-        self.n_steps = [n + len(r) for n, r in zip(self.n_steps, self._rates, strict=True)]
+    def count_steps(self, n_steps: Sequence[int]) -> None:
+        """Add the steps that each network has taken."""
+        self.n_steps = [n + new for n, new in zip(self.n_steps, n_steps, strict=True)]
 
     def step(
         self,

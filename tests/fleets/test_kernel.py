@@ -114,13 +114,13 @@ def test_a_kernel_with_permuted_fields_is_rejected(struct, monkeypatch):
 
 def test_a_kernel_without_a_field_is_rejected(monkeypatch):
     """A field that only one side has changes the size of the struct."""
-    dtype = np.dtype([*_kernel_library.STRUCTS["Plan"].descr, ("has_l2", "i8")])
-    structs = _kernel_library.STRUCTS | {"Plan": dtype}
+    dtype = np.dtype([*_kernel_library.STRUCTS["Fleet"].descr, ("has_l2", "i8")])
+    structs = _kernel_library.STRUCTS | {"Fleet": dtype}
     monkeypatch.setattr(_kernel_library, "STRUCTS", structs)
 
     _, status = _kernel_library._loaded.__wrapped__(None)
 
-    assert "(offset, bytes) of Plan are (0, 160), not (0, 168)" in status
+    assert "(offset, bytes) of Fleet are (0, 160), not (0, 168)" in status
 
 
 @pytest.mark.parametrize("names", ["OPTIMIZERS", "KINDS", "LINKS"])

@@ -18,7 +18,7 @@
 
 /* The first convolution reads samples in torch's order, (C, S). */
 static int NAME(is_planar)(const NAME(Worker) *self, const Layer *layer) {
-    return layer == self->plan->layers;
+    return layer == self->fleet->layers;
 }
 
 static int64_t NAME(n_channels)(const NAME(Worker) *self, const Layer *layer) {

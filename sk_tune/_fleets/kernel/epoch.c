@@ -117,7 +117,7 @@ typedef struct {
     /* Capacity in samples: of the largest batch, or of monitor samples scored at a time. */
     int64_t most_samples;
     int64_t has_dropout, has_penalty, has_clip;
-} Plan;
+} Fleet;
 
 /* One network: addresses of its data, parameters and results. */
 typedef struct {
@@ -146,7 +146,7 @@ typedef struct {
 } Network;
 
 typedef struct {
-    const Plan *plan;
+    const Fleet *fleet;
     const Network *networks;
     const int32_t *positions;
     int64_t n_networks, predicts;
@@ -270,8 +270,8 @@ typedef struct {
     {#type "." #name, offsetof(type, part name), sizeof(((type *)0)->part name)}
 #define L(name) FIELD(Layer, , name)
 #define R(name) FIELD(Parameter, , name)
-#define P(name) FIELD(Plan, , name)
-#define T(name) FIELD(Plan, table., name)
+#define P(name) FIELD(Fleet, , name)
+#define T(name) FIELD(Fleet, table., name)
 #define N(name) FIELD(Network, , name)
 static const Field LAYOUT[] = {
     WHOLE(Layer), L(kind), L(n_in), L(n_out), L(n_members), L(n_lines), L(parameter), L(buffer),
@@ -279,7 +279,7 @@ static const Field LAYOUT[] = {
     L(cells), L(inner), L(counts),
     WHOLE(Parameter), R(n_matrices), R(n_rows), R(n_columns), R(is_turned), R(is_penalised),
     R(n_inner),
-    WHOLE(Plan), P(layers), P(parameters), T(columns), T(n_numbers), T(n_bins), T(size),
+    WHOLE(Fleet), P(layers), P(parameters), T(columns), T(n_numbers), T(n_bins), T(size),
     T(n_categories), T(category_size), P(n_members), P(link), P(n_layers), P(n_parameters), P(loss),
     P(optimizer), P(nesterov), P(first), P(most_samples), P(has_dropout), P(has_penalty),
     P(has_clip),
@@ -296,11 +296,11 @@ const Field *sk_tune_layout(int64_t *n_fields) {
 
 static int is_below(int64_t number, int64_t end) { return number >= 0 && number < end; }
 
-/* Whether all enum values of a plan are defined; `update` checks the optimizer. */
-static int is_valid_plan(const Plan *plan) {
-    int is_valid = is_below(plan->loss, HUBER + 1) && is_below(plan->link, SOFTMAX + 1);
-    for (int64_t l = 0; l < plan->n_layers && is_valid; l++) {
-        const Layer *layer = plan->layers + l;
+/* Whether all enum values of a fleet are defined; `update` checks the optimizer. */
+static int is_valid_fleet(const Fleet *fleet) {
+    int is_valid = is_below(fleet->loss, HUBER + 1) && is_below(fleet->link, SOFTMAX + 1);
+    for (int64_t l = 0; l < fleet->n_layers && is_valid; l++) {
+        const Layer *layer = fleet->layers + l;
         int64_t n_options = layer->kind == ACTIVATION   ? MISH + 1
                             : layer->kind == RECURRENCE ? RNN_RELU + 1
                                                         : INT64_MAX;
@@ -310,10 +310,10 @@ static int is_valid_plan(const Plan *plan) {
 }
 
 /* Train networks, or predict in chunks of the sizes `batches`; only dropout reads `positions`. */
-int sk_tune_run(const Plan *plan, const Network *networks, int64_t n_networks,
+int sk_tune_run(const Fleet *fleet, const Network *networks, int64_t n_networks,
                 const int32_t *positions, int64_t predicts, int64_t is_double, int64_t n_threads) {
-    if (!is_valid_plan(plan)) return FAILED_NAME;
-    Call call = {.plan = plan,
+    if (!is_valid_fleet(fleet)) return FAILED_NAME;
+    Call call = {.fleet = fleet,
                  .networks = networks,
                  .positions = positions,
                  .n_networks = n_networks,

@@ -10,8 +10,8 @@ static void NAME(transfer)(const NAME(Worker) *self, int n_parts, int is_back) {
     /* Clear the padding: an earlier network may have left NaN there. */
     for (int part = 0; part < n_parts && !is_back; part++)
         memset(local[part], 0, (size_t)self->n_numbers * sizeof(REAL));
-    for (int64_t q = 0; q < self->plan->n_parameters; q++) {
-        const Parameter *parameter = self->plan->parameters + q;
+    for (int64_t q = 0; q < self->fleet->n_parameters; q++) {
+        const Parameter *parameter = self->fleet->parameters + q;
         int64_t n_rows = parameter->n_rows, n_columns = parameter->n_columns;
         int64_t padded = NAME(padded)(n_columns), size = n_rows * n_columns;
         int64_t n = n_rows * parameter->n_matrices;
@@ -86,14 +86,14 @@ static REAL NAME(elementwise_loss)(int64_t kind, const REAL *x, const REAL *t, i
 
 /* Outputs of line i of the batch: a sample, or one member's copy of it. */
 static REAL *NAME(output)(const NAME(Worker) *self, int64_t i) {
-    int64_t last = self->plan->n_layers - 1;
-    return self->slots[last].y + i * NAME(padded)(self->plan->layers[last].n_out);
+    int64_t last = self->fleet->n_layers - 1;
+    return self->slots[last].y + i * NAME(padded)(self->fleet->layers[last].n_out);
 }
 
 /* Log of the members' mean class probabilities for sample i of n. */
 static void NAME(mean_log_probabilities)(const NAME(Worker) *self, int64_t i, int64_t n,
                                          int64_t n_outputs, REAL *to) {
-    int64_t n_members = self->plan->n_members;
+    int64_t n_members = self->fleet->n_members;
     for (int64_t k = 0; k < n_members; k++) {
         REAL *x = NAME(output)(self, k * n + i), highest = x[0], sum = 0, *e = self->dx;
         for (int64_t j = 1; j < n_outputs; j++) highest = x[j] > highest ? x[j] : highest;
@@ -121,7 +121,7 @@ static REAL NAME(mean_log_odds)(const NAME(Worker) *self, int64_t i, int64_t n, 
     for (int side = 0; side < 2; side++) {
         REAL highest = 0, sum = 0;
         for (int pass = 0; pass < 2; pass++)
-            for (int64_t k = 0; k < self->plan->n_members; k++) {
+            for (int64_t k = 0; k < self->fleet->n_members; k++) {
                 REAL x = NAME(output)(self, k * n + i)[j] * (side ? -1 : 1);
                 REAL log = (x < 0 ? x : 0) - LOG1P(EXP(-FABS(x)));
                 if (pass) sum += EXP(log - highest);
@@ -134,17 +134,17 @@ static REAL NAME(mean_log_odds)(const NAME(Worker) *self, int64_t i, int64_t n, 
 
 /* Combined prediction of all members for sample i of n. */
 static REAL *NAME(prediction)(const NAME(Worker) *self, int64_t i, int64_t n) {
-    const Plan *plan = self->plan;
-    int64_t n_outputs = plan->layers[plan->n_layers - 1].n_out;
-    if (plan->n_members == 1) return NAME(output)(self, i);
+    const Fleet *fleet = self->fleet;
+    int64_t n_outputs = fleet->layers[fleet->n_layers - 1].n_out;
+    if (fleet->n_members == 1) return NAME(output)(self, i);
     REAL *to = self->combined + i * NAME(padded)(n_outputs);
-    if (plan->link == SOFTMAX) NAME(mean_log_probabilities)(self, i, n, n_outputs, to);
-    for (int64_t j = 0; j < n_outputs && plan->link == SIGMOID; j++)
+    if (fleet->link == SOFTMAX) NAME(mean_log_probabilities)(self, i, n, n_outputs, to);
+    for (int64_t j = 0; j < n_outputs && fleet->link == SIGMOID; j++)
         to[j] = NAME(mean_log_odds)(self, i, n, j);
-    for (int64_t j = 0; j < n_outputs && plan->link == IDENTITY; j++) {
+    for (int64_t j = 0; j < n_outputs && fleet->link == IDENTITY; j++) {
         REAL sum = 0;
-        for (int64_t k = 0; k < plan->n_members; k++) sum += NAME(output)(self, k * n + i)[j];
-        to[j] = sum / (REAL)plan->n_members;
+        for (int64_t k = 0; k < fleet->n_members; k++) sum += NAME(output)(self, k * n + i)[j];
+        to[j] = sum / (REAL)fleet->n_members;
     }
     NAME(clear_padding)(to, 1, n_outputs);
     return to;
@@ -152,8 +152,8 @@ static REAL *NAME(prediction)(const NAME(Worker) *self, int64_t i, int64_t n) {
 
 /* Copy the predictions for the batch to `to`. */
 static void NAME(copy_predictions)(const NAME(Worker) *self, REAL *to) {
-    int64_t n_outputs = self->plan->layers[self->plan->n_layers - 1].n_out;
-    int64_t n = self->n / self->plan->n_members;
+    int64_t n_outputs = self->fleet->layers[self->fleet->n_layers - 1].n_out;
+    int64_t n = self->n / self->fleet->n_members;
     for (int64_t i = 0; i < n; i++)
         memcpy(to + i * n_outputs, NAME(prediction)(self, i, n), (size_t)n_outputs * sizeof(REAL));
 }
@@ -171,10 +171,10 @@ static int NAME(is_correct)(const REAL *x, const REAL *target, int64_t n) {
 static int NAME(loss_and_gradient)(const NAME(Worker) *self, const int64_t *order, const void *y,
                                    const REAL *weight, REAL smoothing, double *sums, REAL *loss,
                                    REAL *predictions) {
-    const Plan *plan = self->plan;
-    int64_t n_outputs = plan->layers[plan->n_layers - 1].n_out, best;
-    int64_t n = self->n / plan->n_members, padded = NAME(padded)(n_outputs);
-    int64_t n_losses = self->step < 0 ? 1 : plan->n_members;
+    const Fleet *fleet = self->fleet;
+    int64_t n_outputs = fleet->layers[fleet->n_layers - 1].n_out, best;
+    int64_t n = self->n / fleet->n_members, padded = NAME(padded)(n_outputs);
+    int64_t n_losses = self->step < 0 ? 1 : fleet->n_members;
     double total = 0;
     REAL weights = 0;
     for (int64_t i = 0; i < n; i++) weights += self->share[i] = weight ? weight[order[i]] : 1;
@@ -183,26 +183,26 @@ static int NAME(loss_and_gradient)(const NAME(Worker) *self, const int64_t *orde
         const REAL *prediction = NAME(prediction)(self, i, n);
         if (predictions)
             memcpy(predictions + i * n_outputs, prediction, (size_t)n_outputs * sizeof(REAL));
-        int64_t target = plan->loss == CROSS_ENTROPY ? ((const int64_t *)y)[order[i]] : 0;
+        int64_t target = fleet->loss == CROSS_ENTROPY ? ((const int64_t *)y)[order[i]] : 0;
         const REAL *targets = (const REAL *)y + order[i] * n_outputs;
         if (target < 0 || target >= n_outputs) return FAILED_TARGET;
         for (int64_t k = 0; k < n_losses; k++) {
             const REAL *x = n_losses > 1 ? NAME(output)(self, k * n + i) : prediction;
             REAL *dy = self->dy + (k * n + i) * padded;
             NAME(clear_padding)(dy, 1, n_outputs);
-            total += share * (plan->loss == CROSS_ENTROPY
+            total += share * (fleet->loss == CROSS_ENTROPY
                                   ? NAME(cross_entropy)(x, target, n_outputs, smoothing, share, dy)
-                                  : NAME(elementwise_loss)(plan->loss, x, targets, n_outputs,
+                                  : NAME(elementwise_loss)(fleet->loss, x, targets, n_outputs,
                                                            smoothing, share, dy));
         }
-        if (plan->loss == CROSS_ENTROPY) {
+        if (fleet->loss == CROSS_ENTROPY) {
             best = 0;
             for (int64_t j = 1; j < n_outputs; j++)
                 if (prediction[j] > prediction[best]) best = j;
             if (best == target) sums[HITS] += sample_weight;
             continue;
         }
-        if (plan->loss == BINARY_CROSS_ENTROPY && NAME(is_correct)(prediction, targets, n_outputs))
+        if (fleet->loss == BINARY_CROSS_ENTROPY && NAME(is_correct)(prediction, targets, n_outputs))
             sums[HITS] += sample_weight;
         for (int64_t j = 0; j < n_outputs; j++) {
             REAL difference = prediction[j] - targets[j];
@@ -217,15 +217,15 @@ static int NAME(loss_and_gradient)(const NAME(Worker) *self, const int64_t *orde
 
 /* Add the gradient of the L1 penalty, then clip the gradient norm. */
 static void NAME(apply_l1_and_clip)(const NAME(Worker) *self) {
-    const Plan *plan = self->plan;
+    const Fleet *fleet = self->fleet;
     const Network *network = self->network;
     REAL *p = self->p, *g = self->g, l1 = (REAL)network->l1;
-    for (int64_t q = 0; q < plan->n_parameters && plan->has_penalty; q++) {
-        if (!plan->parameters[q].is_penalised) continue;
+    for (int64_t q = 0; q < fleet->n_parameters && fleet->has_penalty; q++) {
+        if (!fleet->parameters[q].is_penalised) continue;
         for (int64_t i = self->offsets[q]; i < self->offsets[q + 1]; i++)
             g[i] += l1 * (p[i] > 0 ? 1 : p[i] < 0 ? -1 : p[i]);
     }
-    if (!plan->has_clip || isinf(network->clip)) return;
+    if (!fleet->has_clip || isinf(network->clip)) return;
     double sum = 0;
     for (int64_t i = 0; i < self->n_numbers; i++) sum += (double)g[i] * g[i];
     double factor = network->clip / (sqrt(sum) + 1e-6);
@@ -235,7 +235,7 @@ static void NAME(apply_l1_and_clip)(const NAME(Worker) *self) {
 
 /* One optimizer step, as in torch.optim.  Returns 0 or an error code. */
 static int NAME(update)(const NAME(Worker) *self) {
-    const Plan *plan = self->plan;
+    const Fleet *fleet = self->fleet;
     const Network *network = self->network;
     REAL *restrict p = self->p, *restrict g = self->g, *restrict m = self->m, *restrict v = self->v;
     int64_t n = self->n_numbers;
@@ -243,11 +243,11 @@ static int NAME(update)(const NAME(Worker) *self) {
     REAL rate = (REAL)lr, momentum = (REAL)network->momentum, eps = (REAL)network->eps;
     REAL decay = (REAL)network->decay, beta = (REAL)network->beta_2;
     REAL new_1 = (REAL)(1 - network->momentum), new_2 = (REAL)(1 - network->beta_2);
-    switch ((enum optimizer)plan->optimizer) {
+    switch ((enum optimizer)fleet->optimizer) {
     case ADAM:
     case ADAMW: {
-        REAL shrink = plan->optimizer == ADAMW ? (REAL)(1 - lr * network->decay) : 1;
-        REAL l2 = plan->optimizer == ADAMW ? 0 : decay;
+        REAL shrink = fleet->optimizer == ADAMW ? (REAL)(1 - lr * network->decay) : 1;
+        REAL l2 = fleet->optimizer == ADAMW ? 0 : decay;
         /* Both sides of torch's quotient times the root: saves a division. */
         double root = sqrt(1 - pow(network->beta_2, count));
         REAL size = (REAL)(lr / (1 - pow(network->momentum, count)) * root);
@@ -261,7 +261,7 @@ static int NAME(update)(const NAME(Worker) *self) {
         return 0;
     }
     case SGD: {
-        int is_nesterov = plan->nesterov && network->momentum > 0;
+        int is_nesterov = fleet->nesterov && network->momentum > 0;
         for (int64_t i = 0; i < n; i++) {
             REAL gradient = g[i] + decay * p[i];
             m[i] = momentum * m[i] + gradient;
@@ -284,7 +284,7 @@ static int NAME(update)(const NAME(Worker) *self) {
 /* Score a network on its monitor samples after an epoch.  Returns 0 or an error code. */
 static int NAME(score_monitor)(NAME(Worker) *self, double *sums) {
     const Network *network = self->network;
-    int64_t n_outputs = self->plan->layers[self->plan->n_layers - 1].n_out, n;
+    int64_t n_outputs = self->fleet->layers[self->fleet->n_layers - 1].n_out, n;
     REAL unused;
     for (int64_t start = 0; start < network->n_monitored; start += n) {
         const int64_t *order = network->monitor_order + start;
@@ -304,7 +304,7 @@ static int NAME(score_monitor)(NAME(Worker) *self, double *sums) {
 static int NAME(train_batch)(NAME(Worker) *self, const int64_t *order, int64_t n, int64_t step) {
     const Network *network = self->network;
     int64_t n_before = network->n_before + step;
-    int64_t n_sums = SQUARES + self->plan->layers[self->plan->n_layers - 1].n_out;
+    int64_t n_sums = SQUARES + self->fleet->layers[self->fleet->n_layers - 1].n_out;
     double *sums = network->sums + n_before / network->n_per_epoch * 2 * n_sums;
     REAL *loss = (REAL *)network->losses + step * network->loss_stride;
     int failed = NAME(forward)(self, network->X, network->n_samples, order, n, step);
@@ -339,7 +339,7 @@ static int NAME(train)(NAME(Worker) *self) {
 /* Predict with one network, in evaluation mode.  Returns 0 or an error code. */
 static int NAME(predict)(NAME(Worker) *self) {
     const Network *network = self->network;
-    int64_t n_outputs = self->plan->layers[self->plan->n_layers - 1].n_out, start = 0;
+    int64_t n_outputs = self->fleet->layers[self->fleet->n_layers - 1].n_out, start = 0;
     NAME(transfer)(self, 1, 0);
     for (int64_t step = 0; step < network->n_batches; step++) {
         int64_t n = network->batches[step];
@@ -355,7 +355,7 @@ static int NAME(predict)(NAME(Worker) *self) {
 /* Thread function: process networks until none is left. */
 static void *NAME(work)(void *argument) {
     Call *call = argument;
-    NAME(Worker) self = {.plan = call->plan, .positions = call->positions};
+    NAME(Worker) self = {.fleet = call->fleet, .positions = call->positions};
     if (!NAME(reserve)(&self)) {
         atomic_store(&call->failed, FAILED_MEMORY);
     } else {

@@ -14,7 +14,7 @@ typedef struct {
 
 /* A thread's memory and its current network. */
 typedef struct {
-    const Plan *plan;
+    const Fleet *fleet;
     const Network *network;
     const int32_t *positions;
     /* Steps of each sample of the batch, for sequences. */
@@ -172,7 +172,7 @@ static void NAME(apply_mask)(const NAME(Worker) *self, const Layer *layer, const
 
 static void NAME(dropout)(const NAME(Worker) *self, const Layer *layer, const NAME(Slot) *slot) {
     int64_t size = self->n * NAME(padded)(layer->n_out);
-    if (self->plan->has_dropout && self->step >= 0)
+    if (self->fleet->has_dropout && self->step >= 0)
         NAME(apply_mask)(self, layer, slot->x, slot->y);
     else if (slot->x != slot->y)
         memcpy(slot->y, slot->x, (size_t)size * sizeof(REAL));
@@ -181,8 +181,8 @@ static void NAME(dropout)(const NAME(Worker) *self, const Layer *layer, const NA
 /* Behind ReLU, dropped units have output 0, so that ReLU's derivative applies the mask. */
 static void NAME(dropout_backward)(NAME(Worker) *self, const Layer *layer) {
     int64_t size = self->n * NAME(padded)(layer->n_out);
-    if (!self->plan->has_dropout) return;
-    if (layer > self->plan->layers && NAME(is_relu)(layer - 1)) {
+    if (!self->fleet->has_dropout) return;
+    if (layer > self->fleet->layers && NAME(is_relu)(layer - 1)) {
         REAL scale = ((const REAL *)self->network->scales)[layer->option];
         for (int64_t i = 0; i < size; i++) self->dy[i] *= scale;
     } else {
@@ -362,7 +362,7 @@ static int64_t NAME(code_offset)(const NAME(Worker) *self, const Layer *layer, i
 /* Columns of a table as inputs.  Parameters: slopes and intercepts of lines, weights of bins,
  * numbers of codes.  Buffers: starts and slopes of bins; known codes, offsets, number of codes. */
 static void NAME(table)(const NAME(Worker) *self, const Layer *layer, const NAME(Slot) *slot) {
-    const Table *table = &self->plan->table;
+    const Table *table = &self->fleet->table;
     int64_t size = table->size, padded = NAME(padded)(size), n_bins = table->n_bins;
     int64_t code_size = table->category_size;
     const REAL *starts = self->network->buffers[layer->buffer];
@@ -391,7 +391,7 @@ static void NAME(table)(const NAME(Worker) *self, const Layer *layer, const NAME
 }
 
 static void NAME(table_backward)(NAME(Worker) *self, const Layer *layer, const NAME(Slot) *slot) {
-    const Table *table = &self->plan->table;
+    const Table *table = &self->fleet->table;
     int64_t size = table->size, padded = NAME(padded)(size), n_bins = table->n_bins;
     int64_t code_size = table->category_size;
     const REAL *starts = self->network->buffers[layer->buffer];
@@ -434,14 +434,14 @@ static void NAME(join)(const NAME(Worker) *self, const Layer *layer, const NAME(
 /* Outputs of all layers for n samples of X.  Returns 0 or an error code. */
 static int NAME(forward)(NAME(Worker) *self, const REAL *X, int64_t n_samples,
                          const int64_t *order, int64_t n, int64_t step) {
-    int64_t n_in = self->plan->layers[0].n_in, row = NAME(padded)(n_in);
+    int64_t n_in = self->fleet->layers[0].n_in, row = NAME(padded)(n_in);
     for (int64_t i = 0; i < n; i++) {
         if (order[i] < 0 || order[i] >= n_samples) return FAILED_INDEX;
         memcpy(self->inputs + i * row, X + order[i] * n_in, (size_t)n_in * sizeof(REAL));
     }
     self->n = n, self->step = step;
-    for (int64_t l = 0; l < self->plan->n_layers; l++) {
-        const Layer *layer = self->plan->layers + l;
+    for (int64_t l = 0; l < self->fleet->n_layers; l++) {
+        const Layer *layer = self->fleet->layers + l;
         const NAME(Slot) *slot = self->slots + l;
         switch ((enum kind)layer->kind) {
         case LINEAR: NAME(linear)(self, layer, slot); break;
@@ -470,11 +470,11 @@ static int NAME(forward)(NAME(Worker) *self, const REAL *X, int64_t n_samples,
 
 /* Gradients by all parameters, from the gradient by the outputs in `dy`. */
 static void NAME(backward)(NAME(Worker) *self) {
-    for (int64_t l = self->plan->n_layers - 1; l >= self->plan->first; l--) {
-        const Layer *layer = self->plan->layers + l;
+    for (int64_t l = self->fleet->n_layers - 1; l >= self->fleet->first; l--) {
+        const Layer *layer = self->fleet->layers + l;
         const NAME(Slot) *slot = self->slots + l;
         int64_t size = self->n * NAME(padded)(layer->n_out);
-        int is_first = l == self->plan->first;
+        int is_first = l == self->fleet->first;
         switch ((enum kind)layer->kind) {
         case LINEAR: NAME(linear_backward)(self, layer, slot, is_first); break;
         case ACTIVATION: NAME(activation_backward)(self, layer, slot); break;
@@ -527,11 +527,11 @@ static REAL *NAME(next_block)(NAME(Worker) *self, int64_t n) {
 
 /* Divide the memory of a thread. */
 static void NAME(divide_memory)(NAME(Worker) *self) {
-    const Plan *plan = self->plan;
-    int64_t most = plan->most_samples, n_most = 0, largest = 0, n_windows = 0, n = 0;
-    REAL *x = self->inputs = NAME(next_block)(self, most * NAME(padded)(plan->layers[0].n_in));
-    for (int64_t l = 0; l < plan->n_layers; l++) {
-        const Layer *layer = plan->layers + l;
+    const Fleet *fleet = self->fleet;
+    int64_t most = fleet->most_samples, n_most = 0, largest = 0, n_windows = 0, n = 0;
+    REAL *x = self->inputs = NAME(next_block)(self, most * NAME(padded)(fleet->layers[0].n_in));
+    for (int64_t l = 0; l < fleet->n_layers; l++) {
+        const Layer *layer = fleet->layers + l;
         NAME(Slot) *slot = self->slots + l;
         int64_t padded = NAME(padded)(layer->n_out), row = NAME(padded)(layer->n_in);
         if (most * row > n_most) n_most = most * row;
@@ -539,7 +539,7 @@ static void NAME(divide_memory)(NAME(Worker) *self) {
         if (layer->kind == STEPS) most *= layer->n_lines;
         if (layer->kind == LAST) most /= layer->n_lines;
         if (layer->kind >= IMAGES && layer->kind <= FLATTEN)
-            most = plan->most_samples * layer->n_places;
+            most = fleet->most_samples * layer->n_places;
         if (layer->kind == CONVOLUTION) {
             int64_t n_channels = NAME(padded)(l ? layer->n_in : layer->n_in / layer->n_before);
             int64_t depth = layer->n_cells * layer->n_run * n_channels;
@@ -550,7 +550,8 @@ static void NAME(divide_memory)(NAME(Worker) *self) {
         }
         int is_norm = layer->kind == LAYER_NORM || layer->kind == BATCH_NORM;
         slot->x = x;
-        slot->y = x = NAME(has_output)(plan->layers, l) ? NAME(next_block)(self, most * padded) : x;
+        if (NAME(has_output)(fleet->layers, l)) x = NAME(next_block)(self, most * padded);
+        slot->y = x;
         if (is_norm || layer->kind == JOIN || layer->kind == POOL ||
             (layer->kind == ACTIVATION && layer->option != RELU))
             slot->saved = NAME(next_block)(self, most * padded);
@@ -565,19 +566,19 @@ static void NAME(divide_memory)(NAME(Worker) *self) {
             if (size > largest) largest = size;
         }
     }
-    for (int64_t q = 0; q < plan->n_parameters; q++) {
+    for (int64_t q = 0; q < fleet->n_parameters; q++) {
         self->offsets[q] = n;
-        n += plan->parameters[q].n_matrices * plan->parameters[q].n_rows *
-             NAME(padded)(plan->parameters[q].n_columns);
+        n += fleet->parameters[q].n_matrices * fleet->parameters[q].n_rows *
+             NAME(padded)(fleet->parameters[q].n_columns);
     }
-    self->offsets[plan->n_parameters] = self->n_numbers = n;
+    self->offsets[fleet->n_parameters] = self->n_numbers = n;
     self->p = NAME(next_block)(self, n), self->g = NAME(next_block)(self, n);
     self->m = NAME(next_block)(self, n), self->v = NAME(next_block)(self, n);
     self->dy = NAME(next_block)(self, n_most), self->dx = NAME(next_block)(self, n_most);
     self->transposed = NAME(next_block)(self, largest),
-    self->share = NAME(next_block)(self, plan->most_samples);
-    int64_t n_outputs = NAME(padded)(plan->layers[plan->n_layers - 1].n_out);
-    self->combined = NAME(next_block)(self, plan->most_samples * n_outputs);
+    self->share = NAME(next_block)(self, fleet->most_samples);
+    int64_t n_outputs = NAME(padded)(fleet->layers[fleet->n_layers - 1].n_out);
+    self->combined = NAME(next_block)(self, fleet->most_samples * n_outputs);
     /* Vectors may be written past the last window. */
     self->windows = NAME(next_block)(self, LINE_CHUNK * n_windows + LANES);
     self->image = NAME(next_block)(self, self->n_image),
@@ -585,9 +586,9 @@ static void NAME(divide_memory)(NAME(Worker) *self) {
 }
 
 static int NAME(reserve)(NAME(Worker) *self) {
-    self->slots = calloc((size_t)self->plan->n_layers, sizeof(NAME(Slot)));
-    self->offsets = calloc((size_t)self->plan->n_parameters + 1, sizeof(int64_t));
-    self->lengths = calloc((size_t)self->plan->most_samples, sizeof(int64_t));
+    self->slots = calloc((size_t)self->fleet->n_layers, sizeof(NAME(Slot)));
+    self->offsets = calloc((size_t)self->fleet->n_parameters + 1, sizeof(int64_t));
+    self->lengths = calloc((size_t)self->fleet->most_samples, sizeof(int64_t));
     if (!self->slots || !self->offsets || !self->lengths) return 0;
     NAME(divide_memory)(self);
     self->block = calloc(self->n_bytes + ALIGNMENT, 1);
