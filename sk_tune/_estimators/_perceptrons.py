@@ -73,15 +73,18 @@ class _TableParameters(NetworkEstimator):
         Embedding of numbers.  :class:`PiecewiseLinear` is a piecewise linear function with
         knots at quantiles of the first samples; :class:`Periodic` passes cosines and sines
         of trained frequencies through a small layer for each column, and requires scaled
-        numbers.  Both help shallow networks fit jumps and bends, and cost time.  Their
-        parameters are searched as ``numerical_embedding__n_bins``.
+        numbers.  Both help shallow networks fit jumps and bends, and cost time.  Columns
+        with at most two values, such as one-hot columns, have neither and stay numbers.
+        Parameters of embeddings are searched as ``numerical_embedding__n_bins``.
 
     Attributes
     ----------
     is_categorical_ : ndarray of bool of shape (n_features_in_,)
         Mask of the category columns.
+    is_embedded_ : ndarray of bool of shape (n_features_in_,)
+        Mask of the columns of numbers that `numerical_embedding` embeds.
     bin_edges_ : list of ndarray
-        Edges of the bins of each numerical column, with "piecewise_linear"; else empty.
+        Edges of the bins of each embedded column, with "piecewise_linear"; else empty.
     """
 
     categorical_features: Annotated[
@@ -158,16 +161,19 @@ class _TableParameters(NetworkEstimator):
                     "sklearn.preprocessing.OrdinalEncoder."
                 )
             self._known_codes.append(codes.astype(np.int64))
-        n_bins = getattr(as_embedding(self.numerical_embedding), "n_bins", None)
-        self.bin_edges_ = []
-        if n_bins is not None:
-            binned = np.flatnonzero(~self.is_categorical_).tolist()
-            self.bin_edges_ = _bin_edges(X, binned, n_bins, weight)
+        embedding, self.bin_edges_ = as_embedding(self.numerical_embedding), []
+        self.is_embedded_ = np.zeros(self.n_features_in_, dtype=bool)
+        if embedding is not None:
+            self.is_embedded_ = _has_several_values(X, weight) & ~self.is_categorical_
+            if (n_bins := getattr(embedding, "n_bins", None)) is not None:
+                embedded = np.flatnonzero(self.is_embedded_).tolist()
+                self.bin_edges_ = _bin_edges(X, embedded, n_bins, weight)
 
     def _build_inputs(self) -> TableInputs | None:
         """Return the inputs of a network; None if they are plain numbers."""
-        categorical = self._categorical
-        if not categorical and self.numerical_embedding is None:
+        categorical, embedding = self._categorical, as_embedding(self.numerical_embedding)
+        embedded = np.flatnonzero(self.is_embedded_).tolist()
+        if not categorical and not embedded:
             return None
         categories = None
         if categorical:
@@ -178,19 +184,20 @@ class _TableParameters(NetworkEstimator):
                 size = min(_MOST_UNITS, -(-max(n_codes) // 2))
             categories = CategoryEmbedding(n_codes, int(size))
             categories.set_known([codes.tolist() for codes in self._known_codes])
-        numerical = np.flatnonzero(~self.is_categorical_).tolist()
-        embedding = as_embedding(self.numerical_embedding)
+        plain = np.flatnonzero(~(self.is_embedded_ | self.is_categorical_)).tolist()
         numbers = None
-        if numerical and embedding is not None:
+        if embedding is not None and embedded:
             numbers = NUMBER_EMBEDDINGS[embedding.name](
-                len(numerical), **embedding.get_params()
+                len(embedded), **embedding.get_params()
             )
         if self.bin_edges_ and isinstance(numbers, PiecewiseLinearEmbedding):
             # Edges are set in the network's dtype, because float32 would round float64.
             numbers.to(getattr(torch, self.dtype)).set_edges([
                 edges.tolist() for edges in self.bin_edges_
             ])
-        return TableInputs(numerical, categorical, numbers=numbers, categories=categories)
+        return TableInputs(
+            plain, categorical, embedded=embedded, numbers=numbers, categories=categories
+        )
 
 
 def _categorical_mask(
@@ -229,6 +236,21 @@ def _categorical_mask(
             f"{wrong[:_N_NAMED]!r} instead."
         )
     return mask
+
+
+def _has_several_values(X: Any, weight: Array | None) -> npt.NDArray[np.bool_]:
+    """Return the mask of columns with at least three values in samples with a weight.
+
+    >>> _has_several_values(np.array([[0, 0], [1, 1], [1, 2]]), None).tolist()
+    [False, True]
+    """
+    X = X if weight is None or weight.all() else X[weight > 0]
+    if not sparse.issparse(X):
+        between = (X.min(axis=0) < X) & (X.max(axis=0) > X)
+        return np.asarray(between.any(axis=0))
+    X = sparse.csc_array(X)
+    n_values = [len(np.unique(_column(X, position))) for position in range(X.shape[1])]
+    return np.array(n_values) > 2
 
 
 def _bin_edges(

@@ -97,9 +97,10 @@ class KernelTable(NamedTuple):
     """How the columns of a table become inputs; the fields are documented in epoch.c."""
 
     columns: tuple[int, ...] = ()
-    n_numbers: int = 0
+    n_embedded: int = 0
     n_bins: int = 0
     size: int = 1
+    n_plain: int = 0
     n_categories: int = 0
     category_size: int = 0
 
@@ -364,7 +365,7 @@ def _recurrent(
 
 def _table(inputs: TableInputs, n_in: int) -> KernelLayer:
     numbers, categories = inputs.numbers, inputs.categories
-    n, size, n_bins = len(inputs.numerical), 1, 0
+    n, size, n_bins = len(inputs.embedded), 1, 0
     names: list[str | None] = [None] * 3
     buffers: list[str | None] = [None] * 5
     if isinstance(numbers, PiecewiseLinearEmbedding):
@@ -385,8 +386,9 @@ def _table(inputs: TableInputs, n_in: int) -> KernelLayer:
             "inputs.categories.weight" if n_codes else None, n_codes, category_size
         ),
     )
-    columns = (*inputs.numerical, *inputs.categorical)
-    table = KernelTable(columns, n, n_bins, size, len(inputs.categorical), category_size)
+    columns = (*inputs.embedded, *inputs.plain, *inputs.categorical)
+    counts = len(inputs.plain), len(inputs.categorical)
+    table = KernelTable(columns, n, n_bins, size, *counts, category_size)
     return KernelLayer(
         "table", n_in, inputs.n_outputs, parameters, tuple(buffers), table=table
     )

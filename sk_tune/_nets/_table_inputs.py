@@ -194,29 +194,31 @@ class CategoryEmbedding(nn.Module):
 
 
 class TableInputs(nn.Module):
-    """Numbers, plain or embedded, then the vectors of the categories.
+    """Embedded numbers, then plain numbers, then the vectors of the categories.
 
-    `numerical` and `categorical` are positions of columns. `numbers` maps (B, N) to (B,
-    numbers.n_outputs); None passes numbers unchanged.
+    `embedded`, `plain` and `categorical` are positions of columns. `numbers` maps (B, N) to
+    (B, numbers.n_outputs); it is None if no number is embedded.
     """
 
     def __init__(
         self,
-        numerical: Sequence[int],
-        categorical: Sequence[int],
+        plain: Sequence[int],
+        categorical: Sequence[int] = (),
         *,
-        numbers: nn.Module | None,
-        categories: CategoryEmbedding | None,
+        embedded: Sequence[int] = (),
+        numbers: nn.Module | None = None,
+        categories: CategoryEmbedding | None = None,
     ) -> None:
         super().__init__()
-        self.numerical = tuple(numerical)
+        self.embedded = tuple(embedded)
+        self.plain = tuple(plain)
         self.categorical = tuple(categorical)
         self.numbers = numbers
         self.categories = categories
         # Number of outputs of each column.
-        n_columns = len(self.numerical)
-        n_outputs: Any = n_columns if numbers is None else numbers.n_outputs
-        self.chunks = (n_outputs // max(n_columns, 1),) * n_columns
+        n_outputs: Any = 0 if numbers is None else numbers.n_outputs
+        self.chunks = (n_outputs // max(len(self.embedded), 1),) * len(self.embedded)
+        self.chunks += (1,) * len(self.plain)
         if categories is not None:
             self.chunks += (categories.size,) * len(self.categorical)
         self.n_outputs = sum(self.chunks)
@@ -224,9 +226,10 @@ class TableInputs(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return inputs of the first layer, (B, n_outputs), for samples, (B, D)."""
         parts = []
-        if self.numerical:
-            numbers = x[:, list(self.numerical)]
-            parts.append(numbers if self.numbers is None else self.numbers(numbers))
+        if self.numbers is not None:
+            parts.append(self.numbers(x[:, list(self.embedded)]))
+        if self.plain:
+            parts.append(x[:, list(self.plain)])
         if self.categories is not None:
             parts.append(self.categories(x[:, list(self.categorical)]))
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from scipy.sparse import csr_array
 from sklearn.base import clone
 from sklearn.compose import make_column_transformer
 from sklearn.model_selection import GridSearchCV, cross_val_score
@@ -106,7 +107,8 @@ def test_bins_are_quantiles_of_the_rows_of_fit(X, n_bins, data):
     net.predict(9 * X)
     weighted = clone(net).fit(X[order], target[order], counts[order].astype(float))
 
-    for column, edges, others in zip(X.T, bins, weighted.bin_edges_, strict=True):
+    columns = [column for column in X.T if len(np.unique(column)) > 2]
+    for column, edges, others in zip(columns, bins, weighted.bin_edges_, strict=True):
         np.testing.assert_array_equal(edges, others)
         assert 1 <= len(edges) <= n_bins + 1
         assert edges[0] == column.min()
@@ -118,7 +120,7 @@ def test_bins_are_quantiles_of_the_rows_of_fit(X, n_bins, data):
 
 def test_bins_have_equal_counts(fitted):
     """As in numpy's quantiles of this method; equal values share an edge."""
-    X = np.column_stack([np.arange(100.0) ** 2, np.repeat([0.0, 5.0], [90, 10])])
+    X = np.column_stack([np.arange(100.0) ** 2, np.repeat([0.0, 5.0, 6.0], [70, 20, 10])])
     net = MLPRegressor(numerical_embedding=PiecewiseLinear(4), max_epochs=1)
 
     for weight in (np.ones(100, dtype=int), np.repeat([1, 3], 50)):
@@ -127,8 +129,27 @@ def test_bins_have_equal_counts(fitted):
         column, shares = X[:, 0].repeat(weight), np.linspace(0, 1, 5)
         expected = np.quantile(column, shares, method="inverted_cdf")
         np.testing.assert_array_equal(first, expected)
-        assert second.tolist() == [0.0, 5.0]
+        assert second.tolist() == [0.0, 5.0, 6.0]
     assert fitted.bin_edges_ == []
+
+
+@pytest.mark.parametrize("embedding", ["piecewise_linear", "periodic"])
+def test_columns_with_two_values_stay_numbers(embedding):
+    """Samples without a weight do not count."""
+    X = np.array([[0.0, 1.0, 0.0], [1.0, 2.0, 1.0], [1.0, 3.0, 1.0], [0.0, 4.0, 2.0]])
+    net = MLPRegressor(numerical_embedding=embedding, max_epochs=1, width=2)
+
+    net.fit(X, X[:, 1], [1.0, 1.0, 1.0, 0.0])
+
+    assert net.is_embedded_.tolist() == [False, True, False]
+    assert net.net_.module_.inputs.plain == (0, 2)
+    dense, stored = (net.predict(rows) for rows in (X, csr_array(X)))
+    np.testing.assert_array_equal(dense, stored)
+    assert clone(net).fit(csr_array(X), X[:, 1]).is_embedded_.tolist() == [
+        False,
+        True,
+        True,
+    ]
 
 
 def test_codes_that_were_not_in_fit_are_equivalent(fitted):

@@ -65,9 +65,9 @@ def test_only_the_vectors_that_are_looked_up_have_a_gradient():
     assert layer.weight.grad.abs().sum(dim=1).nonzero().flatten().tolist() == [1, 3]
 
 
-def test_numbers_come_first_and_are_unchanged():
+def test_plain_numbers_precede_categories_and_are_unchanged():
     """Columns are identified by their positions, in any order."""
-    inputs = TableInputs([0, 2], [3, 1], numbers=None, categories=_embedding())
+    inputs = TableInputs([0, 2], [3, 1], categories=_embedding())
     x = torch.tensor([[0.5, 4.0, -1.5, 2.0]])
 
     got = inputs(x)
@@ -75,6 +75,19 @@ def test_numbers_come_first_and_are_unchanged():
     expected = [x[:, [0, 2]], inputs.categories(torch.tensor([[2.0, 4.0]]))]
     torch.testing.assert_close(got, torch.cat(expected, dim=1))
     assert inputs.n_outputs == got.shape[1] == 6
+
+
+def test_embedded_numbers_precede_plain_numbers():
+    """Only the embedded columns pass through the embedding."""
+    numbers = _periodic().float()
+    inputs = TableInputs([1], embedded=[0, 3, 2], numbers=numbers)
+    x = torch.tensor([[0.5, 4.0, -1.5, 2.0]])
+
+    got = inputs(x)
+
+    expected = torch.cat([numbers(x[:, [0, 3, 2]]), x[:, [1]]], dim=1)
+    torch.testing.assert_close(got, expected)
+    assert inputs.chunks == (2, 2, 2, 1)
 
 
 EDGES = [[-1.0, 0.0, 0.5, 3.0], [2.0, 4.0], [7.0]]

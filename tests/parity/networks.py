@@ -104,7 +104,9 @@ def _table_inputs(params: dict[str, Any], X: np.ndarray, bin_edges: Any) -> Any:
     kind = {"periodic": Periodic(), "piecewise_linear": PiecewiseLinear()}.get(kind, kind)
     if not (coded or kind):
         return None
-    numerical = [column for column in range(X.shape[1]) if column not in coded]
+    plain = [column for column in range(X.shape[1]) if column not in coded]
+    embedded = [column for column in plain if kind and len(np.unique(X[:, column])) > 2]
+    plain = [column for column in plain if column not in embedded]
     categories = None
     known = [np.unique(X[:, column]).astype(int).tolist() for column in coded]
     if coded:
@@ -114,9 +116,11 @@ def _table_inputs(params: dict[str, Any], X: np.ndarray, bin_edges: Any) -> Any:
         categories = CategoryEmbedding(counts, size)
         categories.set_known(known)
     numbers = None
-    if isinstance(kind, Periodic):
-        numbers = PeriodicEmbedding(len(numerical), **asdict(kind))
-    elif kind:
-        numbers = PiecewiseLinearEmbedding(len(numerical), **asdict(kind))
+    if embedded and isinstance(kind, Periodic):
+        numbers = PeriodicEmbedding(len(embedded), **asdict(kind))
+    elif embedded:
+        numbers = PiecewiseLinearEmbedding(len(embedded), **asdict(kind))
         numbers.double().set_edges([edges.tolist() for edges in bin_edges])
-    return TableInputs(numerical, coded, numbers=numbers, categories=categories)
+    return TableInputs(
+        plain, coded, embedded=embedded, numbers=numbers, categories=categories
+    )

@@ -91,11 +91,11 @@ typedef struct {
     const double *counts;
 } Layer;
 
-/* Columns of a table, numerical before categorical: a number stays, or becomes `size` numbers by a
- * line with bends at bins; a category becomes the `category_size` numbers of its code. */
+/* Columns of a table, in this order: an embedded number becomes `size` numbers by a line with bends
+ * at bins, a plain number stays, a category becomes the `category_size` numbers of its code. */
 typedef struct {
     const int64_t *columns;
-    int64_t n_numbers, n_bins, size, n_categories, category_size;
+    int64_t n_embedded, n_bins, size, n_plain, n_categories, category_size;
 } Table;
 
 /* A parameter: matrices as the kernel stores them; torch's are transposed if `is_turned`.  A row
@@ -258,7 +258,7 @@ static int run(Call *call, void *(*work)(void *), int64_t n_threads) {
 }
 
 /* ABI version; raise it when the meaning of a struct or of a number for a name changes. */
-int sk_tune_form(void) { return 6; }
+int sk_tune_form(void) { return 7; }
 
 /* Offset of each struct field, which the caller compares with its own. */
 typedef struct {
@@ -279,8 +279,9 @@ static const Field LAYOUT[] = {
     L(cells), L(inner), L(counts),
     WHOLE(Parameter), R(n_matrices), R(n_rows), R(n_columns), R(is_turned), R(is_penalised),
     R(n_inner),
-    WHOLE(Fleet), P(layers), P(parameters), T(columns), T(n_numbers), T(n_bins), T(size),
-    T(n_categories), T(category_size), P(n_members), P(link), P(n_layers), P(n_parameters), P(loss),
+    WHOLE(Fleet), P(layers), P(parameters), T(columns), T(n_embedded), T(n_bins), T(size),
+    T(n_plain), T(n_categories), T(category_size), P(n_members), P(link), P(n_layers),
+    P(n_parameters), P(loss),
     P(optimizer), P(nesterov), P(first), P(most_samples), P(has_dropout), P(has_penalty),
     P(has_clip),
     WHOLE(Network), N(X), N(y), N(weight), N(order), N(batches), N(rates), N(keys), N(thresholds),

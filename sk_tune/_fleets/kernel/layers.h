@@ -370,10 +370,10 @@ static void NAME(table)(const NAME(Worker) *self, const Layer *layer, const NAME
     for (int64_t i = 0; i < self->n; i++) {
         const REAL *x = slot->x + i * NAME(padded)(layer->n_in);
         REAL *y = slot->y + i * NAME(padded)(layer->n_out);
-        for (int64_t k = 0; k < table->n_numbers; k++, y += size) {
-            REAL value = x[table->columns[k]];
-            if (!n_bins) *y = value;
-            for (int64_t j = 0; n_bins && j < size; j += LANES) {
+        const int64_t *columns = table->columns;
+        for (int64_t k = 0; k < table->n_embedded; k++, y += size) {
+            REAL value = x[*columns++];
+            for (int64_t j = 0; j < size; j += LANES) {
                 const REAL *weight = self->p + OFFSET(2) + k * n_bins * padded + j;
                 V sum = value * AT(self->p + OFFSET(0) + k * padded + j) +
                         AT(self->p + OFFSET(1) + k * padded + j);
@@ -382,8 +382,9 @@ static void NAME(table)(const NAME(Worker) *self, const Layer *layer, const NAME
                 memcpy(y + j, &sum, (size_t)(size - j < LANES ? size - j : LANES) * sizeof(REAL));
             }
         }
+        for (int64_t k = 0; k < table->n_plain; k++) *y++ = x[*columns++];
         for (int64_t k = 0; k < table->n_categories; k++, y += code_size) {
-            REAL value = x[table->columns[table->n_numbers + k]];
+            REAL value = x[*columns++];
             int64_t place = NAME(code_offset)(self, layer, k, value) * NAME(padded)(code_size);
             memcpy(y, self->p + OFFSET(3) + place, (size_t)code_size * sizeof(REAL));
         }
@@ -400,9 +401,10 @@ static void NAME(table_backward)(NAME(Worker) *self, const Layer *layer, const N
     for (int64_t i = 0; i < self->n; i++) {
         const REAL *x = slot->x + i * NAME(padded)(layer->n_in);
         const REAL *dy = self->dy + i * NAME(padded)(layer->n_out);
-        for (int64_t k = 0; k < table->n_numbers; k++, dy += size) {
-            REAL value = x[table->columns[k]];
-            for (int64_t j = 0; n_bins && j < size; j += LANES) {
+        const int64_t *columns = table->columns;
+        for (int64_t k = 0; k < table->n_embedded; k++, dy += size) {
+            REAL value = x[*columns++];
+            for (int64_t j = 0; j < size; j += LANES) {
                 REAL *weight = self->g + OFFSET(2) + k * n_bins * padded + j;
                 V part = {0};
                 memcpy(&part, dy + j, (size_t)(size - j < LANES ? size - j : LANES) * sizeof(REAL));
@@ -412,8 +414,9 @@ static void NAME(table_backward)(NAME(Worker) *self, const Layer *layer, const N
                     AT(weight) += NAME(bin_share)(value, starts[t], slopes[t]) * part;
             }
         }
+        columns += table->n_plain, dy += table->n_plain;
         for (int64_t k = 0; k < table->n_categories; k++, dy += code_size) {
-            REAL value = x[table->columns[table->n_numbers + k]];
+            REAL value = x[*columns++];
             int64_t place = NAME(code_offset)(self, layer, k, value) * NAME(padded)(code_size);
             REAL *code = self->g + OFFSET(3) + place;
             for (int64_t j = 0; j < code_size; j++) code[j] += dy[j];
