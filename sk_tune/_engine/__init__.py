@@ -7,6 +7,7 @@ from sk_tune._engine._digest import (
     is_installed,
     names_in,
     params_fingerprint,
+    value_digest,
     value_fingerprint,
 )
 from sk_tune._engine._dispatch import FitStream

@@ -34,7 +34,7 @@ from sk_tune._fleets import arithmetic
 from sk_tune._json_values import encode
 from sk_tune._training import TrainingState, arrays_of_state, values_of_state
 from sk_tune._warnings import warn_user
-from sk_tune.exceptions import StoreWarning
+from sk_tune.exceptions import SkTuneWarning, StoreWarning
 
 # Raised when the same fit gives other numbers, or its result has another form.
 _FORMAT = 10
@@ -225,6 +225,10 @@ class Results:
 def ready_fits(fits: Mapping[int, Fit], results: Results, engine: str) -> dict[int, Fit]:
     """Return fits with seeds and epochs by position; `results` gets failures."""
     ready: dict[int, Fit] = {}
+    restarts = Counter(f.state.restart_reason for f in fits.values() if f.state is not None)
+    del restarts[""]
+    for why, n in restarts.items():
+        warn_user(f"{n} fits start from their first epoch, because {why}.", SkTuneWarning)
     last, reason = LastSeen(), None
     for i, fit in fits.items():
         try:
@@ -243,12 +247,18 @@ def ready_fits(fits: Mapping[int, Fit], results: Results, engine: str) -> dict[i
 
 def _with_numbers(fit: Fit) -> Fit:
     """Return a fit with a fixed seed and number of epochs, before it goes to a worker."""
-    seed, n_epochs = fit.seed, fit.n_epochs
-    if fit.state is not None and not isinstance(seed, bytes):
-        seed = fit.state.seed
+    seed, n_epochs, state = (
+        fit.seed,
+        fit.n_epochs or int(fit.estimator.max_epochs),
+        fit.state,
+    )
+    if state is not None and not isinstance(seed, bytes):
+        seed = state.seed
     elif seed is None:
         is_ours = isinstance(fit.estimator, NetworkEstimator)
         # skorch nets draw from torch's global generator, which a user may have seeded.
         drawn = fit.estimator.random_state if is_ours else int(torch.randint(2**31, ()))
         seed = resolve_seed(drawn)
-    return replace(fit, seed=seed, n_epochs=n_epochs or int(fit.estimator.max_epochs))
+    if state is not None and state.restart_reason:
+        n_epochs, state = n_epochs + len(state.history), None
+    return replace(fit, seed=seed, n_epochs=n_epochs, state=state)

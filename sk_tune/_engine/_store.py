@@ -458,7 +458,7 @@ SECONDS_BETWEEN = 5.0
 
 def remaining_fit(fit: Fit, state: TrainingState | None) -> Fit:
     """Return the remaining part of a fit after a stored state; all of it if None."""
-    if state is None:
+    if state is None or state.restart_reason:
         return fit
     n_before = 0 if fit.state is None else len(fit.state.history)
     n_left = (fit.n_epochs or 1) - (len(state.history) - n_before)

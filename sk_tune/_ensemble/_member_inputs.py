@@ -63,8 +63,7 @@ def scaler_numbers(transformer: Any) -> ScalerNumbers | None:
         clip = transformer.feature_range if transformer.clip else None
         return ScalerNumbers(scale=transformer.scale_, shift=transformer.min_, clip=clip)
     if kind is MaxAbsScaler:
-        # scikit-learn before 1.8 has no such parameter.
-        clip = (-1.0, 1.0) if getattr(transformer, "clip", False) else None
+        clip = (-1.0, 1.0) if transformer.clip else None
         return ScalerNumbers(divisor=transformer.scale_, clip=clip)
     if kind is RobustScaler:
         return ScalerNumbers(

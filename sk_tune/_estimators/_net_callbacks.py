@@ -25,8 +25,10 @@ from torch import Tensor
 from sk_tune._estimators._training_net import TrainingNet, for_callbacks
 from sk_tune._fleets import SeededCourse
 from sk_tune._json_values import decode, encode
+from sk_tune._text import error_text
 from sk_tune._training import TensorSet, TrainingState, batch_sizes
-from sk_tune._warnings import is_raised_by_code
+from sk_tune._warnings import is_raised_by_code, warn_user
+from sk_tune.exceptions import ParameterWarning
 
 # Attributes that callbacks carry between epochs; timers, clipping and logs carry none.
 _CARRIED: dict[type, tuple[str, ...]] = {
@@ -180,7 +182,10 @@ class CallbackCourse(SeededCourse):
 
 
 def callback_memory(net: Any) -> dict[str, Any]:
-    """Return the state of a net's optimizer and callbacks, as plain values."""
+    """Return the state of a net's optimizer and callbacks, as plain values.
+
+    Or, as "unstorable", why the state is not made of plain values.
+    """
     try:
         memory: dict[str, Any] = {
             "options": _options(net),
@@ -193,8 +198,8 @@ def callback_memory(net: Any) -> dict[str, Any]:
             },
         }
         return dict(decode(encode(memory)))
-    except Exception:  # noqa: BLE001 - a user's scheduler may raise anything
-        return {}
+    except Exception as error:  # noqa: BLE001 - a user's scheduler may raise anything
+        return {"unstorable": error_text(error)}
 
 
 def recall_callbacks(net: Any, memory: dict[str, Any]) -> None:
@@ -214,6 +219,14 @@ def recall_callbacks(net: Any, memory: dict[str, Any]) -> None:
 
 def adopt_callbacks(net: Any, memory: dict[str, Any]) -> None:
     """Give the callbacks of a net their state after training, and print their output."""
+    if reason := memory.get("unstorable"):
+        warn_user(
+            f"The state of the callbacks cannot be stored ({reason}), so that partial_fit "
+            "starts their schedules again. The state_dict of a scheduler must hold "
+            "numbers, strings, lists, tuples and dicts only.",
+            ParameterWarning,
+            about="callbacks",
+        )
     if memory:
         # Schedulers start at the first epoch.
         history, net.history_ = net.history, History()

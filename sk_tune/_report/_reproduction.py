@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Versions, seeds, folds, data and code to reproduce a search."""
 
-import hashlib
 import inspect
 import platform
 import re
@@ -14,13 +13,13 @@ from numbers import Real
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import skopt.space
 from scipy import sparse
 from sklearn.base import clone
 
 from sk_tune import __version__
 from sk_tune._compat import scorer_parts
+from sk_tune._engine import value_digest
 from sk_tune._prepare import as_pandas
 from sk_tune._report._search_trials import repr_text, value_text
 from sk_tune._search_record import search_record
@@ -115,31 +114,14 @@ def data_description(values: Any) -> str:
     """
     table = as_pandas(values)
     if table is not None:
-        dtypes = table.dtypes.astype(str).value_counts()
-        listed = ", ".join(f"{count} {name}" for name, count in dtypes.items())
-        try:
-            hashed = [pd.util.hash_pandas_object(table, index=False).to_numpy()]
-        except TypeError:
-            hashed = [np.array(table.astype(str))]
-        names = np.array([str(name) for name in table.columns])
-        return f"shape {values.shape}, {listed}, sha256 {_digest([names, *hashed])}"
-    if sparse.issparse(values):
-        csr = values.tocsr()
-        digest = _digest([csr.indptr, csr.indices, csr.data])
-        return f"shape {csr.shape}, sparse {csr.dtype}, sha256 {digest}"
-    array = np.asarray(values)
-    return f"shape {array.shape}, {array.dtype}, sha256 {_digest([array])}"
-
-
-def _digest(arrays: list[Any]) -> str:
-    digest = hashlib.sha256()
-    for array in arrays:
-        digest.update(f"{array.shape}{array.dtype}".encode())
-        if array.dtype == object:
-            digest.update(repr(array.tolist()).encode())
-        else:
-            digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()[:_HASH_DIGITS]
+        counts = table.dtypes.astype(str).value_counts()
+        kind = ", ".join(f"{count} {name}" for name, count in counts.items())
+    elif sparse.issparse(values):
+        kind = f"sparse {values.dtype}"
+    else:
+        values = np.asarray(values)
+        kind = str(values.dtype)
+    return f"shape {values.shape}, {kind}, sha256 {value_digest(values)[:_HASH_DIGITS]}"
 
 
 _INDENT = "    "

@@ -45,6 +45,8 @@ class Ledger:
         Epochs repeated to reach the best epoch, with select_epoch="best".
     alone_reasons : mapping of str to int, default=empty
         Reasons for training fits alone, with their counts.
+    remarks : mapping of str to int, default=empty
+        What other fits lack and why, such as a held-out curve, with their counts.
     seconds_preparing : float, default=0.0
         Seconds of transformers and other work before training.
     seconds_training : float, default=0.0
@@ -79,6 +81,7 @@ class Ledger:
     epochs_left_out: int = 0
     epochs_trained_again: int = 0
     alone_reasons: Mapping[str, int] = field(default_factory=dict)
+    remarks: Mapping[str, int] = field(default_factory=dict)
     seconds_preparing: float = 0.0
     seconds_training: float = 0.0
     seconds_scoring: float = 0.0
@@ -130,13 +133,17 @@ class Ledger:
         }
         return {name: seconds_text(seconds) for name, seconds in parts.items()}
 
+    @property
+    def _reasons(self) -> dict[str, int]:
+        alone = {f"trained alone: {why}": n for why, n in self.alone_reasons.items()}
+        return alone | dict(self.remarks)
+
     def __str__(self) -> str:
         spent = ", ".join(f"{name} {time}" for name, time in self.times.items())
-        reasons = [f"{n} trained alone: {why}" for why, n in self.alone_reasons.items()]
+        reasons = [f"{n} {why}" for why, n in self._reasons.items()]
         counts = text_table(["spent", "count"], list(self.counts.items()))
         return "\n".join([counts, spent, *reasons])
 
     def _repr_html_(self) -> str:
-        reasons = {f"trained alone: {why}": n for why, n in self.alone_reasons.items()}
-        rows = [*self.counts.items(), *reasons.items(), *self.times.items()]
+        rows = [*self.counts.items(), *self._reasons.items(), *self.times.items()]
         return html_table(["spent", "amount"], rows)

@@ -152,7 +152,7 @@ class AsynchronousRungs:
         tell: Tell = lambda *_: None,
     ) -> None:
         self._search = search
-        self._session = search._session
+        self._session = rounds.session
         self._trainer = self._session.trainer
         self._rounds = rounds
         self._climbs = climbs
@@ -239,7 +239,7 @@ class AsynchronousRungs:
                 self._ask(stream, group, None, n_pieces)
             started = (*self._running.values(), *self._ready)
             granted = (each.columns["n_resources"] for each in started)
-            self._session.time.expect_refit(max(granted, default=0))
+            self._session.time.leave(n_epochs=max(granted, default=0))
 
     def _next_group(self, n_workers: int) -> list[_Started]:
         """Start the candidates for a free worker: one, or several with few epochs.

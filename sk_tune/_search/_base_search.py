@@ -10,9 +10,10 @@ ends a search early on a time budget, Ctrl-C or a callback.
 
 import time
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from copy import copy
+from functools import partial
 from itertools import chain
 from typing import Any, ClassVar, Self
 
@@ -216,11 +217,10 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
         try:
             self._search(X, y, params)
         finally:
-            session = self.__dict__.pop("_session", None)
-            if session is not None and session.line is not None:
-                session.line.end()
-            for name in ("_call", "_rounds", "_scheduled"):
-                self.__dict__.pop(name, None)
+            self.__dict__.pop("_call", None)
+            rounds = self.__dict__.pop("_rounds", None)
+            if rounds is not None and rounds.session.line is not None:
+                rounds.session.line.end()
         return self
 
     def _search(self, X: Any, y: Any, params: dict[str, Any]) -> None:
@@ -230,20 +230,20 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
         with outside_blocks():
             ambient = get_active_backend()
         config = joblib.parallel_config(backend=SearchBackend(self))
-        self._call = SearchCall(X, y, params, start, ambient, config, closing)
+        self._call = SearchCall(X, y, params, start, ambient, config, closing, self.verbose)
         with asking_nets(), config, adoption(self._trained_refit), self._adapted():
             try:
                 with closing:
                     super().fit(X, y, **params)  # type: ignore[misc]
             except BaseException:
-                session = self.__dict__.get("_session")
-                if session is not None and session.is_over:
-                    self._keep_without_refit(X, y, params)
+                rounds = self.__dict__.get("_rounds")
+                if rounds is not None and rounds.session.is_over:
+                    self._keep_without_refit(rounds)
                 raise
-        self._keep(self._session, X, y, params)
-        missing = shortfall(self, self._rounds)
-        self.cut_short_ = self._session.time.warn_if_cut(missing)
-        if self._session.trainer.is_interrupted:
+        session = self._rounds.session
+        self._keep(self._rounds)
+        self.cut_short_ = session.time.warn_if_cut(shortfall(self, self._rounds))
+        if session.trainer.is_interrupted:
             raise KeyboardInterrupt
 
     def _trained_refit(
@@ -255,7 +255,7 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
         """
         if estimator is not network_of(getattr(self, "best_estimator_", None)):
             return None
-        session, row = self._session, self.best_index_
+        session, row = self._rounds.session, self.best_index_
         n_epochs = session.time.cut_epochs.get(row, session.best_epoch(row))
         if not isinstance(estimator, NetworkEstimator) and n_epochs is None:
             # skorch trains its own nets, except up to another epoch.
@@ -297,9 +297,9 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
         rounds = self.__dict__.get("_rounds")
         if rounds is None:
             return getattr(self, "cv_results_", {}), self.learning_curves_
-        outcomes = self._session.outcomes[: rounds.n_candidates]
+        outcomes = rounds.session.outcomes[: rounds.n_candidates]
         results = with_reasons(rounds.results, outcomes, self.refit)
-        return results, learning_curves(outcomes, results, self._session.candidates)
+        return results, learning_curves(outcomes, results, rounds.session.candidates)
 
     @contextmanager
     def _adapted(self) -> Iterator[None]:
@@ -308,7 +308,6 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
         Warnings of one topic become one warning.
         """
         network, verbose = network_of(self.estimator), self.verbose
-        self._listener = verbose if callable(verbose) else None
         if callable(verbose):
             # scikit-learn compares it with numbers.
             self.verbose = 0
@@ -325,7 +324,6 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
                 yield
             finally:
                 self.verbose = verbose
-                del self._listener
 
     def plan(
         self, X: "Features | None" = None, y: "ArrayLike | None" = None, **params: Any
@@ -422,14 +420,20 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
     def __getstate__(self) -> dict[str, Any]:
         # Leave out the state of a running fit, and tables that can be computed again.
         state: dict[str, Any] = super().__getstate__()  # type: ignore[misc]
-        left_out = {"_session", "_call", "_rounds", "_scheduled", "_curves", "_listener"}
+        left_out = {"_call", "_rounds", "_curves"}
         return {n: v for n, v in state.items() if n not in left_out}
 
     def _run_search(self, evaluate_candidates: Any, *, callback_ctx: Any = None) -> None:
-        self._session = session = SearchSession(self, self._call)
-        self._rounds = rounds = Rounds(evaluate_candidates, self)
+        self._run_rounds(evaluate_candidates, partial(self._propose, context=callback_ctx))
+
+    def _run_rounds(
+        self, evaluate_candidates: Any, propose: Callable[[Rounds], None]
+    ) -> None:
+        """Evaluate the candidates of a strategy."""
+        session = SearchSession(self, self._call)
+        self._rounds = rounds = Rounds(evaluate_candidates, self, session)
         with session.trainer.interruptible():
-            self._propose(rounds, callback_ctx)
+            propose(rounds)
         for name in _CHOSEN:
             self.__dict__.pop(name, None)
         session.end_search(rounds.n_candidates)
@@ -437,27 +441,28 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
     # The column of ``cv_results_`` with the rungs, in which the best candidate is highest.
     _level: ClassVar[str | None] = None
 
-    def _propose(self, rounds: Rounds, callback_ctx: Any) -> None:
+    def _propose(self, rounds: Rounds, context: Any) -> None:
         """Evaluate the candidates of the strategy; scikit-learn's if not overridden."""
-        super()._run_search(rounds.evaluate, callback_ctx=callback_ctx)  # type: ignore[misc]
+        super()._run_search(rounds.evaluate, callback_ctx=context)  # type: ignore[misc]
 
-    def _keep_without_refit(self, X: Any, y: Any, params: dict[str, Any]) -> None:
+    def _keep_without_refit(self, rounds: Rounds) -> None:
         self.__dict__.pop("best_estimator_", None)
         scorers, _ = self._get_scorers()
         self.scorer_ = getattr(scorers, "_scorers", scorers)
-        self.cv_results_ = self._rounds.results
-        self._keep(self._session, X, y, params)
+        self.cv_results_ = rounds.results
+        self._keep(rounds)
 
-    def _keep(self, session: SearchSession, X: Any, y: Any, params: dict[str, Any]) -> None:
+    def _keep(self, rounds: Rounds) -> None:
         """Copy the results from the session to attributes of the search."""
+        session, call = rounds.session, rounds.session.call
         self._outcomes = session.outcomes
-        self._n_rows = num_samples(X)
-        targets = None if y is None else np.asarray(y)
+        self._n_rows = num_samples(call.X)
+        targets = None if call.y is None else np.asarray(call.y)
         if targets is not None and targets.shape[1:] == (1,) and is_classifier(self):
             # scikit-learn's classifiers accept labels as one column.
             targets = targets.ravel()
         self._y = targets
-        score_params = self._get_routed_params_for_fit(params).scorer.score
+        score_params = self._get_routed_params_for_fit(call.params).scorer.score
         weight = score_params.get("sample_weight")
         if isinstance(self.scorer_, dict):
             weight = weights_of_scorer(deciding_scorer(self)[0], score_params)
@@ -465,7 +470,7 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
         self._scored_by = None if weight is None else np.asarray(weight)
         seconds = {
             "refit": getattr(self, "refit_time_", 0.0),
-            "total": time.monotonic() - session.call.start,
+            "total": time.monotonic() - call.start,
         }
         results = self.__dict__["cv_results_"]
         n_rows = n_whole_rows(results)
@@ -478,8 +483,7 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
             max_epochs=session.options.max_resources or None,
             # In each bracket the first rung is 0; without rungs all candidates start.
             starts=[rung == 0 for rung in results.get("iter", [0] * n_rows)],
-            n_epochs_left_out=self._rounds.n_epochs_left_out,
-            alone_reasons=session.alone_reasons(),
+            n_epochs_left_out=rounds.n_epochs_left_out,
             seconds={**session.seconds, **seconds},
         )
         if self.select_epoch == "best":
@@ -557,5 +561,5 @@ class _Trial(BaseSearch):
 
     candidates: Sequence[Candidate]
 
-    def _propose(self, rounds: Rounds, callback_ctx: Any) -> None:
+    def _propose(self, rounds: Rounds, context: Any) -> None:
         rounds.evaluate(self.candidates)

@@ -37,7 +37,6 @@ from sk_tune._search._search_parameters import (
     sampler_from,
     space_of,
 )
-from sk_tune._search._search_session import SearchSession
 from sk_tune._search._warm_start import tell_earlier
 from sk_tune._space import AnySpace, Candidate, Space, points_of, skopt_space
 from sk_tune._types import Features, Seed
@@ -228,17 +227,17 @@ class BayesSearchCV(LearningParameters, DispatchParameters, BaseSearch):
                 models.append(new.fit(skopt_form.transform(points), losses))
         return create_result(points, losses, skopt_form, seed, models=models)
 
-    def _propose(self, rounds: Rounds, callback_ctx: Any) -> None:
+    def _propose(self, rounds: Rounds, context: Any) -> None:
         parts = self._counted_parts()
         self.samplers_ = [self._make_sampler(space) for space, _ in parts]
         first: list[list[Candidate]] = [[] for _ in parts]
         if self.warm_start_from is not None:
             spaces = [space for space, _ in parts]
-            with self._session.timed("sampling"):
+            with rounds.session.timed("sampling"):
                 learners = zip(self.samplers_, spaces, strict=True)
                 first = tell_earlier(self.warm_start_from, learners)
         self._first_candidates = []
-        with rounds.task(callback_ctx, "search", self.total_iterations) as ctx:
+        with rounds.task(context, "search", self.total_iterations) as ctx:
             for sampler, (space, n_iter), first_points in zip(
                 self.samplers_, parts, first, strict=True
             ):
@@ -262,9 +261,9 @@ class BayesSearchCV(LearningParameters, DispatchParameters, BaseSearch):
         elif network_of(self.estimator) is not None:
             n_points = _POINTS_OF_NETWORKS
         else:
-            n_points = max(1, self._session.n_workers())
+            n_points = max(1, rounds.session.n_workers())
         while n_iter > 0 and not rounds.is_over:
-            with self._session.timed("sampling"):
+            with rounds.session.timed("sampling"):
                 n_asked = min(n_points, n_iter) - len(first)
                 candidates = [*first, *(sampler.ask(n_asked) if n_asked else [])]
                 first = ()
@@ -310,8 +309,8 @@ class BayesSearchCV(LearningParameters, DispatchParameters, BaseSearch):
         parts = space_of(self).parts()
         return [(space, self.n_iter if n is None else n) for space, n in parts]
 
-    def _keep(self, session: SearchSession, X: Any, y: Any, params: dict[str, Any]) -> None:
-        super()._keep(session, X, y, params)
+    def _keep(self, rounds: Rounds) -> None:
+        super()._keep(rounds)
         results = dict(self.cv_results_)
         for name in [name for name in results if name.startswith("mean_train_")]:
             # Failed candidates rank last, as in scikit-learn's ranks of test scores.

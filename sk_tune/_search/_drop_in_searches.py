@@ -45,7 +45,6 @@ from sk_tune._search._search_parameters import (
     n_distinct,
     space_of,
 )
-from sk_tune._search._search_session import SearchSession
 from sk_tune._search._shaped_rungs import Ladder
 from sk_tune._space import Candidate
 from sk_tune._text import counted
@@ -127,7 +126,7 @@ class RandomizedSearchCV(  # type: ignore[misc]
 
     n_iter: int = 10
 
-    def _propose(self, rounds: Rounds, callback_ctx: Any) -> None:
+    def _propose(self, rounds: Rounds, context: Any) -> None:
         space = space_of(self)
         candidates = RandomSampler(space, self.random_state).ask(self.n_iter)
         if len(candidates) < self.n_iter:
@@ -137,7 +136,7 @@ class RandomizedSearchCV(  # type: ignore[misc]
                 ParameterWarning,
             )
         n_tasks = len(candidates) * self.n_splits_
-        with rounds.task(callback_ctx, "search", n_tasks, is_sequential=False) as ctx:
+        with rounds.task(context, "search", n_tasks, is_sequential=False) as ctx:
             rounds.evaluate(candidates, callback_ctx=ctx)
 
     def _n_candidates_planned(self) -> int:
@@ -184,15 +183,22 @@ class _Halving(RungParameters, BaseSearch):
         # Read by a search that warm-starts from this search, which may end before any
         # candidate had all resources.
         self._full_resources = schedule.rungs[-1].n_resources
-        self._scheduled = candidates, schedule
-        super()._run_search(evaluate_candidates, callback_ctx=callback_ctx)
+        self._run_rounds(
+            evaluate_candidates,
+            lambda rounds: self._climb(rounds, candidates, schedule, callback_ctx),
+        )
 
-    def _propose(self, rounds: Rounds, callback_ctx: Any) -> None:
-        candidates, schedule = self.__dict__.pop("_scheduled")
+    def _climb(
+        self,
+        rounds: Rounds,
+        candidates: Sequence[Candidate],
+        schedule: HalvingSchedule,
+        context: Any,
+    ) -> None:
         is_asynchronous = climbs_asynchronously(self, self.resource_)
         # Asynchronous rungs have no fixed number of candidates.
         n_rungs = None if is_asynchronous else schedule.n_iterations
-        with rounds.task(callback_ctx, "search", n_rungs) as ctx:
+        with rounds.task(context, "search", n_rungs) as ctx:
             if is_asynchronous:
                 new = iter(candidates)
                 bracket = AsynchronousBracket(schedule.rungs, self.factor)
@@ -202,12 +208,12 @@ class _Halving(RungParameters, BaseSearch):
             ladder, iteration = rounds.ladder(schedule.rungs), 0
             entering: Sequence[Numbered] = rounds.numbered(candidates)
             while entering := rounds.in_time(entering, ladder, iteration):
-                entering = self._climb(rounds, entering, ladder, iteration, ctx)
+                entering = self._promoted(rounds, entering, ladder, iteration, ctx)
                 if rounds.is_over:
                     break
                 iteration += 1
 
-    def _climb(
+    def _promoted(
         self,
         rounds: Rounds,
         candidates: Sequence[Numbered],
@@ -215,9 +221,10 @@ class _Halving(RungParameters, BaseSearch):
         iteration: int,
         ctx: Any,
     ) -> Sequence[Numbered]:
+        """Return the candidates that a rung promotes."""
         if self.verbose:
-            if self._session.line is not None:
-                self._session.line.clear()
+            if rounds.session.line is not None:
+                rounds.session.line.clear()
             print("-" * 10)  # noqa: T201
             print(f"iter: {iteration}")  # noqa: T201
             print(f"n_candidates: {len(candidates)}")  # noqa: T201
@@ -233,8 +240,8 @@ class _Halving(RungParameters, BaseSearch):
         # The best is last, as in scikit-learn, but first if the time may end before.
         return promoted if self.time_budget is None else promoted[::-1]
 
-    def _keep(self, session: SearchSession, X: Any, y: Any, params: dict[str, Any]) -> None:
-        super()._keep(session, X, y, params)
+    def _keep(self, rounds: Rounds) -> None:
+        super()._keep(rounds)
         results = self.cv_results_
         _, first, counts = np.unique(results["iter"], return_index=True, return_counts=True)
         self.n_candidates_ = counts.tolist()

@@ -193,8 +193,8 @@ class FoldRequest:
 
     `n_epochs` is the network's total after the fit, `n_epochs_before` the total of earlier
     rungs. `is_exact` says that the engine predicts exactly the samples of the task,
-    `alone_reason` why the engine cannot train the network. `inputs` is the scale of its
-    features, for the first fold only.
+    `alone_reason` why the engine cannot train the network. `remark` is a clause on what its
+    training lacks. `inputs` is the scale of its features, for the first fold only.
     """
 
     task: FoldTask
@@ -204,6 +204,7 @@ class FoldRequest:
     n_epochs_before: int = 0
     is_exact: bool = False
     alone_reason: str = ""
+    remark: str = ""
     inputs: InputScale | None = None
 
     @property
@@ -221,6 +222,7 @@ class _Joined:
     sources: tuple[Any, ...]
     # Whether the transformed held-out samples are reproducible.
     is_fixed: bool
+    remark: str
 
 
 class FitMaker:
@@ -287,11 +289,13 @@ class FitMaker:
             prepared = f"preparing its fit failed ({error_text(error)})"
         if isinstance(prepared, str):
             return FoldRequest(task=task, candidate=candidate, alone_reason=prepared)
-        fit, is_exact = prepared
-        return FoldRequest(task=task, candidate=candidate, fit=fit, is_exact=is_exact)
+        fit, is_exact, remark = prepared
+        return FoldRequest(
+            task=task, candidate=candidate, fit=fit, is_exact=is_exact, remark=remark
+        )
 
-    def _prepare(self, task: FoldTask, name: str) -> tuple[Fit, bool] | str:
-        """Return a task's fit, and whether the engine predicts exactly its samples.
+    def _prepare(self, task: FoldTask, name: str) -> tuple[Fit, bool, str] | str:
+        """Return a task's fit, whether the engine predicts exactly its samples, a remark.
 
         Or the reason why the engine cannot train its network; empty without a network.
         """
@@ -304,7 +308,7 @@ class FitMaker:
                 n.removeprefix(f"{step}__"): v for n, v in task.parameters.items()
             }
             fit = replace(joined.fit, estimator=_candidate(network, parameters), name=name)
-            return fit, joined.is_fixed
+            return fit, joined.is_fixed, joined.remark
         estimator = _candidate(task.estimator, task.parameters)
         network = network_of(estimator)
         if network is None:
@@ -328,11 +332,11 @@ class FitMaker:
             monitor=task.test,
             name=name,
         )
-        return fit, True
+        return fit, True, ""
 
     def _behind_pipeline(
         self, task: FoldTask, pipeline: Any, name: str
-    ) -> tuple[Fit, bool] | str:
+    ) -> tuple[Fit, bool, str] | str:
         key = self._fold_key(task)
         # With a precomputed kernel, the samples of a candidate have other columns.
         samples_key = (key, get_tags(pipeline).input_tags.pairwise)
@@ -366,7 +370,7 @@ class FitMaker:
         is_exact = joined.is_fixed and not (task.fit_params or task.score_params)
         is_exact &= type(network) is type(network_of(task.estimator))
         fit = replace(joined.fit, estimator=clone(network), name=name)
-        return fit, is_exact
+        return fit, is_exact, joined.remark
 
     def _fold_key(self, task: FoldTask) -> tuple[int, int]:
         key = (id(task.train), id(task.test))
@@ -389,15 +393,17 @@ class FitMaker:
         if existing is not None and weight is None:
             return existing
         sources, n_train = (X, y), len(y)
-        monitor, is_fixed = None, False
+        monitor, is_fixed, remark = None, False, ""
         try:
             X_test, is_fixed = self.transformers.held_out(pipeline, test, X_test)
             if num_samples(X_test) != len(y_test):
                 raise ValueError("The transformers add or drop rows.")
             X, y = _stack(X, X_test), _stack(y, y_test)
             monitor = np.arange(n_train, len(y))
-        except Exception:  # noqa: BLE001 - without held-out samples only curves are missing
+        except Exception as error:  # noqa: BLE001 - without a monitor, curves are missing
             X, y = sources
+            why = f"because joining its samples failed ({error_text(error)})"
+            remark = f"have no held-out curve, {why}"
         if weight is not None and monitor is not None:
             weight = np.concatenate([weight, np.ones(len(monitor))])
         fit = Fit(
@@ -408,7 +414,7 @@ class FitMaker:
             sample_weight=weight,
             monitor=monitor,
         )
-        joined = _Joined(fit, sources, is_fixed)
+        joined = _Joined(fit, sources, is_fixed, remark)
         if weight is None:
             self._joined[key] = joined
         return joined

@@ -163,7 +163,7 @@ class HyperbandSearchCV(
             f"parameter of {type(self.estimator).__name__}. Got {self.resource!r} instead."
         )
 
-    def _propose(self, rounds: Rounds, callback_ctx: Any) -> None:
+    def _propose(self, rounds: Rounds, context: Any) -> None:
         space = space_of(self, may_be_empty=False)
         refuse_searched(self.resource_, space.names)
         is_asynchronous = climbs_asynchronously(self, self.resource_)
@@ -176,10 +176,10 @@ class HyperbandSearchCV(
                     "callable that returns one. Got sampler='random' instead."
                 )
             rungs = self.max_resources_, self.resource_
-            with self._session.timed("sampling"):
+            with rounds.session.timed("sampling"):
                 [first] = tell_earlier(self.warm_start_from, [(sampler, space)], *rungs)
         n_rungs = None if is_asynchronous else sum(len(b.rungs) for b in self.brackets_)
-        with rounds.task(callback_ctx, "search", n_rungs) as ctx:
+        with rounds.task(context, "search", n_rungs) as ctx:
             if is_asynchronous:
                 self._climb_asynchronously(rounds, sampler, first, ctx)
                 return
@@ -189,7 +189,7 @@ class HyperbandSearchCV(
                 ladder = rounds.ladder(bracket.rungs)
                 if rounds.n_candidates and not rounds.can_start(ladder):
                     break
-                with self._session.timed("sampling"):
+                with rounds.session.timed("sampling"):
                     n_asked = bracket.rungs[0].n_candidates - len(first)
                     candidates = rounds.numbered([*first, *sampler.ask(n_asked)])
                     first = []

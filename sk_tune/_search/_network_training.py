@@ -20,7 +20,7 @@ from sk_tune._compat import FoldTask
 from sk_tune._engine import Fit, Trained, checkpoint_before, train
 from sk_tune._estimators import NetworkEstimator
 from sk_tune._search._fold_fits import FitMaker, FoldRequest
-from sk_tune._search._outcomes import SearchOptions, best_epoch
+from sk_tune._search._outcomes import SearchOptions, best_epoch, scores_by_curve
 from sk_tune._training import TimeLimit, TrainingState
 from sk_tune.exceptions import TrainedAloneWarning
 
@@ -101,6 +101,10 @@ class Trainer:
             state, n_before = self._states.get(request.key, (None, 0))
             if n_before >= n_epochs:
                 state, n_before = None, 0
+            if state is not None and state.restart_reason:
+                remark = f"start from their first epoch, because {state.restart_reason}"
+                request = replace(request, remark=remark)
+                state = None
             # Plain skorch nets cannot resume a state; they start from scratch.
             if not isinstance(fit.estimator, NetworkEstimator):
                 state = None
@@ -130,10 +134,10 @@ class Trainer:
             with self.interruptible(), self.outside():
                 train(
                     fits,
-                    n_jobs=self._options.n_jobs,
+                    n_jobs=self._options.search.n_jobs,
                     progress=self._options.progress,
                     trained=done.update,
-                    store=self._options.store,
+                    store=self._options.search.store,
                     limit=limit(),
                 )
             results = [done.get(position) for position in range(len(fits))]
@@ -157,7 +161,7 @@ class Trainer:
         fits = [request.fit for request in networks if request.fit is not None]
         if not fits:
             return [FoldTraining(request) for request in requests]
-        wants_best = self._options.select_epoch == "best"
+        wants_best = self._options.search.select_epoch == "best"
         if wants_best:
             fits = [replace(fit, keeps_checkpoints=True) for fit in fits]
         results = yield fits
@@ -260,7 +264,9 @@ class Trainer:
         """Return the best epoch of each candidate with scores of held-out samples."""
         # The curve that decides, with a sign that makes greater better.
         sign, name = (
-            (-1, "monitor_loss") if self._options.prefers_loss else (1, "monitor_score")
+            (1, "monitor_score")
+            if scores_by_curve(self._options.search.scoring)
+            else (-1, "monitor_loss")
         )
         curves: dict[int, list[Any]] = {}
         for training in trainings:

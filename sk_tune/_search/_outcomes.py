@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Tasks of a search (a candidate on a fold), their outcomes, and sums of these."""
 
-import os
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -56,6 +56,7 @@ class FoldOutcome:
     in one thread, by `engine` ("fleet", "alone", or "" for the estimator's own fit).
     `alone_reason` explains why no fleet trained it. `reason` explains a missing score.
     `unscored` explains why its predictions have no score, although training succeeded.
+    `remark` is a clause on what a training with a score lacks.
     `inputs` is the scale of the network's features, for the first fold only.
     """
 
@@ -75,6 +76,7 @@ class FoldOutcome:
     alone_reason: str = ""
     reason: str = ""
     unscored: str = ""
+    remark: str = ""
     inputs: InputScale | None = None
 
     @property
@@ -83,20 +85,17 @@ class FoldOutcome:
         return self.reason in NOT_TRAINED
 
 
-def hold(estimator: Any, X: Any, rows: Array) -> HeldOut | None:
-    """Return a fitted estimator's predictions at positions `rows`; None if it fails."""
+def hold(estimator: Any, X: Any, rows: Array) -> HeldOut:
+    """Return a fitted estimator's predictions at positions `rows`."""
     classes = getattr(estimator, "classes_", None) if is_classifier(estimator) else None
     has_columns = isinstance(classes, np.ndarray) and classes.ndim == 1
     has_probabilities = hasattr(estimator, "predict_proba")
-    try:
-        if has_probabilities:
-            values = as_columns(estimator.predict_proba(X), classes)
-        elif has_columns:
-            values = (np.asarray(estimator.predict(X))[:, None] == classes).astype(float)
-        else:
-            values = np.asarray(estimator.predict(X), dtype=float)
-    except Exception:  # noqa: BLE001 - predictions are optional; the score has the error
-        return None
+    if has_probabilities:
+        values = as_columns(estimator.predict_proba(X), classes)
+    elif has_columns:
+        values = (np.asarray(estimator.predict(X))[:, None] == classes).astype(float)
+    else:
+        values = np.asarray(estimator.predict(X), dtype=float)
     return HeldOut(
         rows=positions(rows),
         values=values,
@@ -166,29 +165,19 @@ def _aligned(held: HeldOut | None, classes: Array | None) -> Array | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchOptions:
-    """How a search evaluates its candidates.
+    """What follows from a search's parameters for the evaluation of its candidates.
 
-    Fields are named like the search's parameters, with these exceptions:
-    `has_callable_scoring` (names of scores are known only after scoring), `prefers_loss`
-    (the best epoch has the lowest loss, not the highest score), `n_models_kept` and
-    `n_predictions_kept` (of the best candidates; all if None), `resource` (the parameter of
-    the networks' epochs, if they are the resource) and `max_resources` (the epochs that the
-    learning-rate schedule spans in that case).
+    `n_models_kept` and `n_predictions_kept` count the best candidates; None means all.
+    `resource` is the parameter of the networks' epochs if they are the resource, and
+    `max_resources` the epochs that the learning-rate schedule spans in that case.
     """
 
-    n_jobs: int | None
-    pre_dispatch: int | str
-    error_score: Any
-    has_callable_scoring: bool
-    refit: Any
-    select_epoch: str = "last"
-    prefers_loss: bool = False
+    search: Any
     n_models_kept: int | None = 0
     n_predictions_kept: int | None = None
     resource: str | None = None
     max_resources: int = 0
     progress: Callable[[Progress], object] | None = None
-    store: str | os.PathLike[str] | None = None
 
 
 def fit_name(candidate: int, fold: int) -> str:
@@ -314,13 +303,20 @@ def n_whole_rows(results: Mapping[str, Any]) -> int:
     return min(map(len, results.values()), default=0)
 
 
+def count_texts(
+    outcomes: Sequence[Sequence[FoldOutcome]], name: Literal["alone_reason", "remark"]
+) -> Counter[str]:
+    """Return the texts of outcomes under a name, with their counts."""
+    texts = (getattr(outcome, name) for folds in outcomes for outcome in folds)
+    return Counter(text for text in texts if text)
+
+
 def search_ledger(
     outcomes: Sequence[Sequence[FoldOutcome]],
     *,
     n_folds: int,
     max_epochs: int | None,
     starts: Sequence[bool],
-    alone_reasons: Mapping[str, int],
     seconds: Mapping[str, float],
     n_epochs_left_out: int = 0,
 ) -> Ledger:
@@ -328,9 +324,9 @@ def search_ledger(
 
     `max_epochs` is the number of a full training if epochs are the resource, None if each
     candidate has its own. `starts` says which candidates start in a row, instead of being
-    resumed in a rung. `alone_reasons` counts the networks trained alone by reason,
-    `seconds` are by part: preparing, training, scoring, sampling, refit, total.
-    `n_epochs_left_out` counts epochs of candidates that had no time for the next rung.
+    resumed in a rung. `seconds` are by part: preparing, training, scoring, sampling, refit,
+    total. `n_epochs_left_out` counts epochs of candidates that had no time for the next
+    rung.
     """
     # The networks of a rung, by the epochs that they had before and those granted in all.
     rungs: dict[tuple[int, int], list[Sequence[FoldOutcome]]] = {}
@@ -373,7 +369,8 @@ def search_ledger(
         n_failed=sum(bool(o.reason) and not o.was_stopped for o in every),
         n_in_fleets=sum(o.engine == "fleet" for o in every),
         epochs_trained_again=sum(o.n_again for o in every),
-        alone_reasons=dict(alone_reasons),
+        alone_reasons=dict(count_texts(outcomes, "alone_reason")),
+        remarks=dict(count_texts(outcomes, "remark")),
         **{f"seconds_{name}": spent for name, spent in seconds.items()},  # type: ignore[arg-type]
     )
 

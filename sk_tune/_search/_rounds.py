@@ -116,12 +116,15 @@ class Rounds:
     """
 
     def __init__(
-        self, evaluate_candidates: Callable[..., Mapping[str, Any]], search: Any
+        self,
+        evaluate_candidates: Callable[..., Mapping[str, Any]],
+        search: Any,
+        session: SearchSession,
     ) -> None:
         self._evaluate_candidates = evaluate_candidates
         self._search = search
-        self._session: SearchSession = search._session
-        self._budget = self._session.time
+        self.session = session
+        self._budget = session.time
         self.folds = FixedFolds(search._checked_cv_orig)
         self._first_of_call = self._n_numbered = 0
         self.results: Mapping[str, Any] = {}
@@ -142,7 +145,7 @@ class Rounds:
     @property
     def is_over(self) -> bool:
         return (
-            self.was_stopped or self._session.trainer.is_interrupted or self._budget.is_late
+            self.was_stopped or self.session.trainer.is_interrupted or self._budget.is_late
         )
 
     def stop(self) -> None:
@@ -182,7 +185,7 @@ class Rounds:
 
     def ladder(self, rungs: Sequence[Rung]) -> Ladder:
         """Return the rungs of a bracket for `evaluate_rung`."""
-        of_epochs = self._session.options.resource is not None
+        of_epochs = self.session.options.resource is not None
         continues = of_epochs and self._search._goes_on_in_rungs()
         return Ladder(
             rungs,
@@ -241,7 +244,7 @@ class Rounds:
         resource: Any = granted_resource(search)
         n_resources = int(ladder.rungs[position].n_resources)
         n_before, n = self.n_candidates, len(candidates)
-        self._session.trainer.keep_only({number for number, _ in candidates})
+        self.session.trainer.keep_only({number for number, _ in candidates})
         splitter = self.folds
         if resource == "n_samples":
             splitter = SubsampledSplits(
@@ -277,7 +280,7 @@ class Rounds:
         self, ladder: Ladder, position: int, n_before: int, n_candidates: int
     ) -> None:
         """Count the epochs of candidates without results; shape the rungs above."""
-        budget, outcomes = self._budget, self._session.outcomes
+        budget, outcomes = self._budget, self.session.outcomes
         rows = range(n_before, self.n_candidates)
         done = [row for row in rows if not was_left_out(outcomes[row])]
         is_last = position == len(ladder.rungs) - 1
@@ -302,7 +305,7 @@ class Rounds:
 
     def n_epochs_left(self, folds: Sequence[FoldOutcome], before: int) -> int:
         """Return the epochs that a candidate lacks on all folds; 0 if it has none."""
-        options, n_splits = self._session.options, self._search.n_splits_
+        options, n_splits = self.session.options, self._search.n_splits_
         granted = [outcome.n_granted or before for outcome in folds]
         granted += [before] * (n_splits - len(granted))
         if options.resource is None or not any(granted):
@@ -360,7 +363,7 @@ class Rounds:
                     )
                 self._evaluate(candidates[part], folds, more, context)
             seconds = time.monotonic() - budget.seconds_measuring - began
-            outcomes = self._session.outcomes[n_before : self.n_candidates]
+            outcomes = self.session.outcomes[n_before : self.n_candidates]
             is_whole = not (budget.cut_epochs or any(map(was_left_out, outcomes)))
             if outcomes and is_whole:
                 budget.times.note(units, seconds, outcomes)
@@ -372,7 +375,7 @@ class Rounds:
         estimator = self._search.estimator
         _check_names(estimator, candidates)
         network, device = network_of(estimator), name_in_network(estimator, "device")
-        if self._session.stays_here and isinstance(network, NetworkEstimator) and device:
+        if self.session.stays_here and isinstance(network, NetworkEstimator) and device:
             # A candidate may set another device or another network.
             device_names = {device, device.rpartition("__")[0], "steps"}
             if not any(device_names.intersection(params) for params in candidates):
@@ -407,7 +410,7 @@ class Rounds:
     @cached_property
     def _data(self) -> tuple[Any, Any, Any]:
         """X, y and the routed parameters of ``fit``, as scikit-learn prepares them."""
-        call = self._session.call
+        call = self.session.call
         X, y = indexable(call.X, call.y)
         params = method_params(X, params=call.params)
         return X, y, self._search._get_routed_params_for_fit(params)
@@ -442,9 +445,9 @@ class Rounds:
         Candidates left out because of Ctrl-C or the time are not failures.
         """
         scores = self.scores[self._first_of_call :]
-        outcomes = self._session.outcomes[self._first_of_call :]
+        outcomes = self.session.outcomes[self._first_of_call :]
         reported = [k for k in range(len(scores)) if not was_left_out(outcomes[k])]
-        with self._session.timed("sampling"):
+        with self.session.timed("sampling"):
             tell([candidates[k] for k in reported], scores[reported], *given)
 
     def _evaluate(
@@ -455,7 +458,7 @@ class Rounds:
         context: Any,
         ahead: Mapping[tuple[int, int], FoldTraining] = MappingProxyType({}),
     ) -> None:
-        session, n_splits = self._session, self._search.n_splits_
+        session, n_splits = self.session, self._search.n_splits_
         numbers, params = zip(*candidates, strict=True) if candidates else ((), ())
         n_new = sum(rung == 0 for rung in more.get("iter", [0] * len(candidates)))
         with session.round(numbers, n_new, ahead):
@@ -510,13 +513,13 @@ class Rounds:
         while done < n_candidates:
             # The first candidate alone, to estimate the time of all.
             size = 1
-            if self._session.has_complete_candidate and budget.times.n_calls:
+            if self.session.has_complete_candidate and budget.times.n_calls:
                 if ladder is None:
                     size = budget.n_in_time()
                     self.was_stopped = not size
                 else:
                     size = ladder.part(position, done, n_candidates, self._slowness())
-                    budget.reserve(ladder.seconds_of_best(position))
+                    budget.leave(seconds=ladder.seconds_of_best(position))
             if not size:
                 budget.shorten()
                 return

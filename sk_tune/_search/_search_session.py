@@ -10,7 +10,6 @@ without a network run as usual.
 
 import time
 import warnings
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -28,8 +27,8 @@ from sk_tune._search._network_training import FoldTraining, Trainer
 from sk_tune._search._outcomes import (
     FoldOutcome,
     SearchOptions,
+    count_texts,
     fit_name,
-    scores_by_curve,
     without_values,
 )
 from sk_tune._search._search_plan import SearchLine
@@ -37,7 +36,7 @@ from sk_tune._search._task_runs import Scored, TaskRunner
 from sk_tune._search._time_budget import TimeBudget
 from sk_tune._search_record import INTERRUPTED, LEFT_OUT, granted_resource, grants_epochs
 from sk_tune._warnings import warn_trained_alone, warn_user
-from sk_tune.exceptions import ReleaseWarning
+from sk_tune.exceptions import ReleaseWarning, SkTuneWarning
 
 # With less time than this, a stream does not wait for workers to start.
 _SECONDS_FOR_STREAM = 30.0
@@ -55,7 +54,7 @@ class SearchCall:
     `params` are the parameters besides X and y, `start` is the time by
     ``time.monotonic``. `ambient` is joblib's backend and number of workers outside of the
     search, `config` makes joblib pass its tasks to the session. `closing` ends after the
-    refit.
+    refit. scikit-learn does not see a callable `verbose`.
     """
 
     X: Any
@@ -65,6 +64,7 @@ class SearchCall:
     ambient: tuple[Any, Any]
     config: Any
     closing: ExitStack
+    verbose: Any
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,7 +95,8 @@ class SearchSession:
             plan = search._plan(search.n_splits_)
             refits, budget = search.refit is not False, search.time_budget
             self.line = SearchLine(plan, refits=refits, time_budget=budget)
-        self.options = _options_of(search, self.line or search._listener)
+        listener = call.verbose if callable(call.verbose) else self.line
+        self.options = _options_of(search, listener)
         self.time = TimeBudget(
             search.time_budget,
             call.start,
@@ -109,7 +110,7 @@ class SearchSession:
         self.seconds: dict[str, float] = {}
         self.is_over = False
         self._runner = TaskRunner(self.trainer, self.options, self.time)
-        self._skipped = SkippedResults(self.options)
+        self._skipped = SkippedResults(search)
         self._n_rows_done = 0
         self._is_streaming = False
         # Trainings before their evaluation, by candidate and fold of the call.
@@ -152,14 +153,14 @@ class SearchSession:
         """
         with ExitStack() as stack:
             with self.trainer.outside():
-                n_jobs = self.options.n_jobs
+                n_jobs = self.options.search.n_jobs
                 # On a busy machine, little time is left after waiting for workers.
                 is_short = self.time.left < _SECONDS_FOR_STREAM and have_to_start(n_jobs)
                 stream = FitStream(
                     n_jobs=1 if is_short else n_jobs,
                     progress=self.options.progress,
                     expected=expected,
-                    store=self.options.store,
+                    store=self.options.search.store,
                 )
                 stack.enter_context(stream)
             self._is_streaming = True
@@ -228,7 +229,9 @@ class SearchSession:
             if not any(map(is_complete, self.outcomes[:n_candidates])):
                 raise KeyboardInterrupt
         else:
-            warn_trained_alone(self.alone_reasons())
+            warn_trained_alone(count_texts(self.outcomes, "alone_reason"))
+            for remark, n in count_texts(self.outcomes, "remark").items():
+                warn_user(f"{n} fits {remark}.", SkTuneWarning)
             failures = [
                 # Without the fit's name, equal reasons are counted together.
                 {"fit_error": o.reason.removeprefix(f"{fit_name(number, fold)}: ") or None}
@@ -238,7 +241,7 @@ class SearchSession:
             ]
             # If all fits failed, which raises, the results explain why to `diagnose`.
             self.is_over = len(failures) > 0 and all(f["fit_error"] for f in failures)
-            warn_or_raise_about_failures(failures, self.options.error_score)
+            warn_or_raise_about_failures(failures, self.options.search.error_score)
         self.call.config.unregister()
         self.is_over = True
         if self.line is not None:
@@ -255,19 +258,10 @@ class SearchSession:
         folds = self.outcomes[row] if row < len(self.outcomes) else ()
         return next((o.best_epoch for o in folds if o.best_epoch is not None), None)
 
-    def alone_reasons(self) -> Counter[str]:
-        """Return the reasons for training networks alone, with their counts."""
-        return Counter(
-            outcome.alone_reason
-            for folds in self.outcomes
-            for outcome in folds
-            if outcome.alone_reason
-        )
-
     def n_workers(self) -> int:
         backend, n_jobs = self.call.ambient
         with joblib.parallel_config(backend=backend, n_jobs=n_jobs):
-            return int(joblib.effective_n_jobs(self.options.n_jobs))
+            return int(joblib.effective_n_jobs(self.options.search.n_jobs))
 
     @contextmanager
     def timed(self, what: str) -> Iterator[None]:
@@ -281,7 +275,7 @@ class SearchSession:
     def _evaluate(self, places: Sequence[_Place], scored: dict[int, Scored]) -> None:
         """Run tasks until Ctrl-C, or an error that joblib has to raise."""
         is_first = not self.has_complete_candidate
-        is_needed = is_first or self.time.finishing_from is not None
+        is_needed = is_first or self.time.reserve.finishing_from is not None
         trainings = self._train(places, is_first=is_first, is_needed=is_needed)
         with self.timed("scoring"):
             for n, (place, training) in enumerate(zip(places, trainings, strict=True)):
@@ -335,7 +329,7 @@ class SearchSession:
                 lambda: self.time.limit(
                     len(places),
                     is_needed=is_needed,
-                    n_epochs_before=self.time.finishing_from or 0,
+                    n_epochs_before=self.time.reserve.finishing_from or 0,
                 ),
             )
         trainings = self.time.in_time(trainings, is_needed=is_needed)
@@ -396,20 +390,13 @@ def _options_of(
     resource = granted_resource(search)
     of_epochs = grants_epochs(resource) and network_of(search.estimator) is not None
     return SearchOptions(
-        n_jobs=search.n_jobs,
-        pre_dispatch=search.pre_dispatch,
-        error_score=search.error_score,
-        has_callable_scoring=callable(search.scoring),
-        refit=search.refit,
-        select_epoch=search.select_epoch,
-        prefers_loss=not scores_by_curve(search.scoring),
+        search=search,
         n_models_kept=_N_KEPT.get(search.keep_models, search.keep_models),
         n_predictions_kept=_N_KEPT.get(search.keep_predictions, search.keep_predictions),
         resource=resource if of_epochs else None,
         # The learning-rate schedule ends with the last rung.
         max_resources=search._full_resources if of_epochs else 0,
         progress=progress,
-        store=search.store,
     )
 
 
@@ -434,21 +421,21 @@ class SearchBackend(CollectingBackend):
             # joblib calls inside of estimators do not belong to the search; they would be
             # divided among the many workers that this backend claims to have.
             with joblib.parallel_config("threading", n_jobs=1):
-                session: SearchSession | None = vars(self.search).get("_session")
-                if session is None:
+                rounds = vars(self.search).get("_rounds")
+                if rounds is None:
                     # Tasks of checks before the search.
                     for job in jobs:
                         job.run()
                 else:
-                    session.run(jobs)
+                    rounds.session.run(jobs)
         yield
 
 
 class SkippedResults:
     """Makes results of skipped tasks, in the form of scikit-learn's results."""
 
-    def __init__(self, options: SearchOptions) -> None:
-        self._options = options
+    def __init__(self, search: Any) -> None:
+        self._search = search
         # A result of scikit-learn, from a successful fit if there is one.
         self.example: dict[str, Any] | None = None
         # Results without names of scores: a callable `scoring` reveals them only after a
@@ -463,8 +450,8 @@ class SkippedResults:
 
     def add(self, result: dict[str, Any]) -> None:
         """Name the scores of failed fits like the first successful result."""
-        options, scores = self._options, result["test_scores"]
-        if options.has_callable_scoring:
+        scores = result["test_scores"]
+        if callable(self._search.scoring):
             if result["fit_error"] is not None:
                 self._unnamed.append(result)
             elif self._names is None and isinstance(scores, dict):
@@ -472,7 +459,7 @@ class SkippedResults:
         if self._names is not None:
             for failed in self._unnamed:
                 for kind in {"test_scores", "train_scores"} & set(failed):
-                    failed[kind] = dict.fromkeys(self._names, options.error_score)
+                    failed[kind] = dict.fromkeys(self._names, self._search.error_score)
             self._unnamed.clear()
         self.remember(result)
 

@@ -182,7 +182,7 @@ class Ladder:
         self._set_ahead()
 
     def _set_ahead(self) -> None:
-        self._budget.expect_refit(self._reach if self._refit_grows else 0)
+        self._budget.leave(n_epochs=self._reach if self._refit_grows else 0)
 
 
 def was_left_out(folds: Sequence[FoldOutcome]) -> bool:
@@ -191,8 +191,7 @@ def was_left_out(folds: Sequence[FoldOutcome]) -> bool:
 
 def shortfall(search: Any, rounds: Any) -> str:
     """Return a sentence on the omitted part of a plan, "" if it was completed."""
-    session = search._session
-    budget = session.time
+    session, budget = rounds.session, rounds.session.time
     if not (budget.is_shortened or budget.is_late):
         return ""
     rungs = rounds.results.get("iter", [0] * rounds.n_candidates)
@@ -213,7 +212,8 @@ def shortfall(search: Any, rounds: Any) -> str:
     )
     if not budget.times.n_calls:
         return f"{text} Give more time."
-    return f"{text} Give time_budget={_seconds_for(search, plan)} for the whole plan."
+    seconds_needed = _seconds_for(session, plan, has_rungs=search._level is not None)
+    return f"{text} Give time_budget={seconds_needed} for the whole plan."
 
 
 def _reached(search: Any, rounds: Any) -> str:
@@ -227,13 +227,12 @@ def _reached(search: Any, rounds: Any) -> str:
     rows = best_first(rounds.scores, n_resources)
     if not rows:
         return ""
-    reached = search._session.time.cut_epochs.get(rows[0], n_resources[rows[0]])
+    reached = rounds.session.time.cut_epochs.get(rows[0], n_resources[rows[0]])
     return f", none of them with all {of_all}: the best has {reached}"
 
 
-def _seconds_for(search: Any, plan: SearchPlan) -> int:
+def _seconds_for(session: Any, plan: SearchPlan, *, has_rungs: bool) -> int:
     """Return the expected seconds of a plan, rounded up to two digits."""
-    session, has_rungs = search._session, granted_resource(search) is not None
     budget, top, seconds = session.time, 0, 0.0
     for planned in plan.rounds:
         top = max(top, planned.n_resources if has_rungs else 0)

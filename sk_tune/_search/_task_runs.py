@@ -51,7 +51,7 @@ from sk_tune._search._outcomes import (
     positions,
 )
 from sk_tune._search._time_budget import TimeBudget
-from sk_tune._text import error_line
+from sk_tune._text import error_line, error_text
 from sk_tune._training import TimeIsUpError, TrainingState, is_small, one_thread
 from sk_tune._warnings import Messages, collected_warnings, warn_user
 from sk_tune.exceptions import TrainingFailedError
@@ -72,7 +72,8 @@ class TaskRunner:
         self._maker = trainer.maker
         self._options = options
         # The name of the deciding metric, if `refit` has it.
-        self._metric = options.refit if isinstance(options.refit, str) else ""
+        refit = options.search.refit
+        self._metric = refit if isinstance(refit, str) else ""
         self._time = time
         # Classes by the id of a fold's samples. The samples are kept, so that their id is
         # not reused.
@@ -167,7 +168,7 @@ class TaskRunner:
 
         Raises ``TimeIsUpError`` if the time is up before the last task.
         """
-        options, n_jobs = self._options, self._options.n_jobs
+        options, n_jobs = self._options, self._options.search.n_jobs
         with self._trainer.outside():
             stays_here = stays_here or joblib.effective_n_jobs(n_jobs) == 1
             if not stays_here and self._time.is_limited:
@@ -189,7 +190,7 @@ class TaskRunner:
             return
         limit = None if is_first else self._time.limit()
         keeps_model, metric = options.n_models_kept != 0, self._metric
-        dispatch = {"n_jobs": n_jobs, "pre_dispatch": options.pre_dispatch}
+        dispatch = {"n_jobs": n_jobs, "pre_dispatch": options.search.pre_dispatch}
         with self._trainer.outside():
             try:
                 # If the backend can return results one by one, an interruption keeps the
@@ -318,6 +319,8 @@ def _trained_outcome(
         alone_reason=trained.alone_reason,
         reason="" if error is None else trained.message or str(error),
         unscored=unscored,
+        # A missing score has its own reason.
+        remark="" if error is not None or unscored else request.remark,
         inputs=request.inputs,
     )
 
@@ -399,11 +402,19 @@ def _alone_outcome(
         # An error in preparation is reported once, by the task that raises it.
         return FoldOutcome(reason=str(error))
     cause = _cause_of_no_score(task, task.estimator, result, metric)
-    held = _held_out(task, predicts)
-    return FoldOutcome(held=held, unscored=cause, alone_reason=alone_reason)
+    held, remark = None, ""
+    try:
+        held = _held_out(task, predicts)
+    except Exception as error:  # noqa: BLE001 - its predictions are optional
+        # A missing score has its own reason.
+        if hasattr(task.estimator, "predict") and not cause:
+            remark = (
+                f"have no held-out predictions, because they failed ({error_text(error)})"
+            )
+    return FoldOutcome(held=held, unscored=cause, alone_reason=alone_reason, remark=remark)
 
 
-def _held_out(task: FoldTask, predicts: bool) -> HeldOut | None:  # noqa: FBT001
+def _held_out(task: FoldTask, predicts: bool) -> HeldOut:  # noqa: FBT001
     """Return a fitted task's predictions, or only the positions of its samples."""
     if not predicts:
         return HeldOut(rows=positions(task.test), values=None, classes=None)

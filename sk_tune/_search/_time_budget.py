@@ -96,16 +96,28 @@ class _Refit:
     n_epochs: float = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Reserve:
+    """Time that the candidates of a rung leave for what follows.
+
+    `n_epochs` is the largest number of epochs in this bracket, and so of the refit;
+    `seconds` is the expected time of the best candidate after the rung. While the best
+    candidate has the rest of the time for its last rung, `finishing_from` has its previous
+    epochs, else None.
+    """
+
+    n_epochs: float = 0
+    seconds: float = 0.0
+    finishing_from: int | None = None
+
+
 class TimeBudget:
     """Seconds from the start of a search, and the part of them for its refit.
 
     `is_late` says that the time was up before the present candidates had results, and
     `is_shortened` that the budget shortened the search. `cut_epochs` are the epochs of
     interrupted candidates by row; `cut_refit` describes the epochs of an interrupted refit.
-    `n_epochs_ahead` is the largest number of epochs in this bracket, and so of the refit.
-    While the best candidate has the rest of the time for its last rung, `finishing_from`
-    has its previous epochs, else None; `seconds_reserved` is its expected time after the
-    present rung. Networks are trained in `n_steps` consecutive steps.
+    Networks are trained in `n_steps` consecutive steps.
     """
 
     def __init__(
@@ -123,9 +135,7 @@ class TimeBudget:
         self.cut_epochs: dict[int, int] = {}
         self.cut_refit = ""
         self._seconds_of_first = 0.0
-        self.n_epochs_ahead = 0
-        self.finishing_from: int | None = None
-        self.seconds_reserved = 0.0
+        self.reserve = Reserve()
         self.times = CallTimes()
         # Seconds spent on measurements of refits.
         self.seconds_measuring = 0.0
@@ -144,7 +154,7 @@ class TimeBudget:
     @property
     def left(self) -> float:
         """Seconds left for candidates; below 0 if it is time for the refit."""
-        return self.left_before_refit(max(self._refit.n_epochs, self.n_epochs_ahead))
+        return self.left_before_refit(max(self._refit.n_epochs, self.reserve.n_epochs))
 
     def left_before_refit(self, n_epochs: float) -> float:
         """Return the seconds left for candidates before a refit of `n_epochs` epochs."""
@@ -190,7 +200,7 @@ class TimeBudget:
             return TimeLimit(until=until, cuts=True, seconds_per_epoch=per_epoch)
         seconds_left = self.left
         after = n_tasks * self._seconds_of_task.get("scoring", 0.0)
-        after += min(self.seconds_reserved, seconds_left / 2)
+        after += min(self.reserve.seconds, seconds_left / 2)
         return TimeLimit(until=now + seconds_left - after)
 
     def limit_refit(self, closing: ExitStack) -> None:
@@ -235,22 +245,18 @@ class TimeBudget:
         """Continue after the end of a rung's time: the best candidate has the rest."""
         self.is_late = False
 
-    def expect_refit(self, n_epochs: int) -> None:
-        """Leave time for a refit of as many epochs, the most in this bracket."""
-        self.n_epochs_ahead = n_epochs
-
-    def reserve(self, seconds: float) -> None:
-        """Leave time after the present rung for its best candidate."""
-        self.seconds_reserved = seconds
+    def leave(self, **seconds_or_epochs: Any) -> None:
+        """Change what the candidates leave time for, by the fields of a `Reserve`."""
+        self.reserve = replace(self.reserve, **seconds_or_epochs)
 
     @contextmanager
     def finishing(self, n_epochs_before: int | None) -> Iterator[None]:
         """Give a block the rest of the time if it finishes the best candidate."""
-        self.finishing_from = n_epochs_before
+        self.leave(finishing_from=n_epochs_before)
         try:
             yield
         finally:
-            self.finishing_from, self.seconds_reserved = None, 0.0
+            self.leave(finishing_from=None, seconds=0.0)
 
     def in_time(
         self, trainings: Sequence[FoldTraining], *, is_needed: bool

@@ -72,9 +72,9 @@ class TrainingState:
     `weights` is the module's ``state_dict`` in use, the best weights with early stopping;
     training continues from `last_weights` if they differ. `moments` holds the optimizer's
     state of each parameter, in the order of ``module.parameters()``. The schedule began at
-    `first_epoch`, from 0. `course` holds further plain values of a plain skorch net;
-    `modules`, by the attribute of the net, holds modules with a state outside their weights
-    of fits trained alone.
+    `first_epoch`, from 0. `course` holds further plain values of skorch's callbacks and
+    nets; `modules`, by the attribute of the net, holds modules with a state outside their
+    weights of fits trained alone.
     """
 
     seed: int
@@ -88,6 +88,12 @@ class TrainingState:
     history: tuple[dict[str, Any], ...] = ()
     course: dict[str, Any] = field(default_factory=dict)
     modules: dict[str, nn.Module] = field(default_factory=dict)
+
+    @property
+    def restart_reason(self) -> str:
+        """Why no training can continue from this state; empty if one can."""
+        reason = self.course.get("unstorable")
+        return f"the state of the callbacks cannot be stored ({reason})" if reason else ""
 
     def curve(self, name: str) -> npt.NDArray[np.float64]:
         """Return the values of a name by epoch, (n_epochs,); NaN where missing."""

@@ -3,6 +3,8 @@
 The reference is the estimator's plain ``fit``, which calls the callbacks in its own loop.
 """
 
+import re
+
 import numpy as np
 import pytest
 from sklearn.base import clone
@@ -15,10 +17,12 @@ from skorch.callbacks import (
     LRScheduler,
     PrintLog,
 )
+from torch.optim.lr_scheduler import ExponentialLR
 
-from sk_tune import MLPClassifier, MLPRegressor
+from sk_tune import HalvingGridSearchCV, MLPClassifier, MLPRegressor
 from sk_tune._engine import fitted_estimator
 from sk_tune.engine import Fit, train
+from sk_tune.exceptions import ParameterWarning, SkTuneWarning
 
 
 def _net(*callbacks, kind=MLPClassifier, **params):
@@ -116,6 +120,62 @@ def test_training_with_callbacks_continues_exactly(name, iris):
     (whole,) = train([Fit(**fit, n_epochs=8)])
     np.testing.assert_allclose(second.predictions, whole.predictions, rtol=1e-9)
     assert len(second.state.history) == len(whole.state.history)
+
+
+class Observed(ExponentialLR):
+    """A scheduler whose state has an object that no file holds."""
+
+    def __init__(self, optimizer, last_epoch=-1):
+        self.observer = object()
+        super().__init__(optimizer, 0.7, last_epoch)
+
+
+OBSERVED = _net(LRScheduler(Observed))
+UNSTORABLE = "the state of the callbacks cannot be stored (TypeError: It must be made of"
+
+
+def test_a_scheduler_without_plain_state_starts_from_the_first_epoch(iris):
+    """3 and 5 epochs equal 8, and one warning has the reason."""
+    fit = {"estimator": OBSERVED, "X": iris[0], "y": iris[1], "monitor": np.arange(20)}
+    first, other = train([Fit(**fit, n_epochs=3), Fit(**fit, n_epochs=3)])
+
+    rest = [Fit(**fit, n_epochs=5, state=trained.state) for trained in (first, other)]
+    pattern = f"2 fits start from their first epoch, because {re.escape(UNSTORABLE)}"
+    with pytest.warns(SkTuneWarning, match=pattern) as caught:
+        second, _ = train(rest)
+
+    (whole,) = train([Fit(**fit, n_epochs=8)])
+    assert len(caught) == 1
+    np.testing.assert_array_equal(second.predictions, whole.predictions)
+    np.testing.assert_array_equal(second.train_loss, whole.train_loss)
+
+
+def test_adopted_callbacks_without_plain_state_warn(iris):
+    """Otherwise partial_fit would start their schedule again in silence."""
+    fit = Fit(estimator=OBSERVED, X=iris[0], y=iris[1])
+    (trained,) = train([fit])
+
+    with pytest.warns(ParameterWarning, match="partial_fit starts their schedules again"):
+        fitted_estimator(fit, trained)
+
+
+@pytest.mark.filterwarnings("ignore::sk_tune.exceptions.ParameterWarning")
+def test_rungs_without_plain_state_start_from_the_first_epoch(iris):
+    """Scores are as without state to continue from; ledger and a warning say why."""
+    options = {"resource": "max_epochs", "min_resources": 3, "max_resources": 9, "cv": 3}
+    grid = {"learning_rate": [0.01, 0.02, 0.03]}
+    with pytest.warns(SkTuneWarning, match="3 fits start from their first epoch") as caught:
+        search = HalvingGridSearchCV(OBSERVED, grid, **options).fit(*iris)
+
+    rates = LRScheduler("ExponentialLR", gamma=0.7)
+    expected = HalvingGridSearchCV(_net(rates), grid, **options).fit(*iris)
+    for name in ("mean_test_score", "n_resources"):
+        np.testing.assert_array_equal(search.cv_results_[name], expected.cv_results_[name])
+    ((remark, n),) = search.ledger_.remarks.items()
+    assert remark.startswith(f"start from their first epoch, because {UNSTORABLE}")
+    assert (n, search.ledger_.epochs_saved_by_warm_start) == (3, 0)
+    assert len([w for w in caught if "first epoch" in str(w.message)]) == 1
+    assert str(search.ledger_).splitlines()[-1] == f"3 {remark}"
 
 
 def test_estimators_callbacks_are_not_changed(iris):

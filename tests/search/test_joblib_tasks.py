@@ -29,8 +29,9 @@ class Recording:
 def test_all_tasks_of_a_call_come_in_one_round(pre_dispatch):
     """The session gets all tasks of a call together, and joblib the results in order."""
     session = Recording()
+    search = SimpleNamespace(_rounds=SimpleNamespace(session=session))
 
-    with joblib.parallel_config(backend=SearchBackend(SimpleNamespace(_session=session))):
+    with joblib.parallel_config(backend=SearchBackend(search)):
         parallel = joblib.Parallel(n_jobs=2, pre_dispatch=pre_dispatch)
         results = parallel(joblib.delayed(pow)(2, i) for i in range(500))
 

@@ -5,7 +5,6 @@ import pandas as pd
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from sklearn.linear_model import LinearRegression
 from sklearn.neighbors import KNeighborsClassifier
 
 from sk_tune._schedule import halving_schedule
@@ -31,11 +30,6 @@ def test_a_label_of_all_rows_has_probability_one(iris):
     np.testing.assert_array_equal(held_out.values[:, 1:], [[1.0, 0.0]] * 150)
 
 
-def test_an_unfitted_estimator_has_no_predictions(iris):
-    """It gives None and no error."""
-    assert hold(LinearRegression(), iris.X, np.arange(150)) is None
-
-
 def net(n_epochs, granted, before=0, resumed=0, reason=""):
     """Return the outcome of a network."""
     return FoldOutcome(
@@ -57,7 +51,6 @@ def ledger(outcomes, max_epochs=None, starts=None, n_folds=2):
         n_folds=n_folds,
         max_epochs=max_epochs,
         starts=is_start if starts is None else starts,
-        alone_reasons={},
         seconds={},
     )
 
@@ -124,6 +117,7 @@ def test_a_ledger_prints_counts_seconds_and_reasons():
         epochs_saved_by_pruning=0, epochs_saved_by_early_stopping=0,
         epochs_cut_by_failure=0, epochs_saved_by_warm_start=0, n_in_fleets=5,
         alone_reasons={"a callback": 2, "no batching rule": 1},
+        remarks={"have no held-out curve": 1},
         seconds_training=2.5, seconds_total=75.0,
     )  # fmt: skip
     lines = str(spent).splitlines()
@@ -136,6 +130,7 @@ def test_a_ledger_prints_counts_seconds_and_reasons():
     assert lines[16:] == [
         "2 trained alone: a callback",
         "1 trained alone: no batching rule",
+        "1 have no held-out curve",
     ]
     html = spent._repr_html_()
     assert "<td>trained alone: a callback</td><td>2</td>" in html

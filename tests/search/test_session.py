@@ -204,6 +204,44 @@ def test_an_error_in_preparing_a_fit_is_reported(net, iris, monkeypatch):
     assert search.best_score_ == expected.best_score_
 
 
+def test_an_error_in_joining_the_folds_is_reported(net, iris, monkeypatch):
+    """Scores do not change; the ledger and one warning say why there are no curves."""
+    pipeline = Pipeline([("picky", Picky()), ("net", net)])
+    grid = {f"net__{name}": values for name, values in WIDTHS.items()}
+    expected = GridSearchCV(pipeline, grid, cv=CV).fit(*iris)
+
+    def full(*args):
+        raise MemoryError("Unable to allocate 8 GiB")
+
+    monkeypatch.setattr(_fold_fits, "_stack", full)
+    with pytest.warns(SkTuneWarning, match="9 fits have no held-out curve") as caught:
+        search = GridSearchCV(pipeline, grid, cv=CV).fit(*iris)
+
+    assert len(caught) == 1
+    reason = "because joining its samples failed (MemoryError: Unable to allocate 8 GiB)"
+    assert search.ledger_.remarks == {f"have no held-out curve, {reason}": 9}
+    assert search.best_score_ == expected.best_score_
+    assert not np.isfinite(search.learning_curves_["valid_loss"]).any()
+
+
+def test_an_error_in_predicting_is_reported(iris):
+    """If the scorer needs no predictions, the ledger and one warning say why none exist."""
+
+    class Mute(SVC):
+        def predict(self, X):
+            raise RuntimeError("labels are unknown")
+
+    with pytest.warns(SkTuneWarning, match="3 fits have no held-out predictions") as caught:
+        search = GridSearchCV(Mute(), {}, cv=CV, scoring="roc_auc", refit=False).fit(
+            iris.X, iris.y == 1
+        )
+
+    assert len(caught) == 1
+    reason = "because they failed (RuntimeError: labels are unknown)"
+    assert search.ledger_.remarks == {f"have no held-out predictions, {reason}": 3}
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+
+
 def test_an_error_that_tasks_raise_is_reported_once(net, iris):
     """As failed fits, not also as networks trained alone."""
     pipeline = Pipeline([("picky", Picky()), ("net", net)])
@@ -477,10 +515,10 @@ def test_candidates_without_results_of_scikit_learn_are_dropped(iris):
     """Ctrl-C between two rounds leaves no row of the second one."""
 
     class Interrupted(GridSearchCV):
-        def _propose(self, rounds, callback_ctx):
+        def _propose(self, rounds, context):
             rounds.evaluate([{"C": 0.1}])
-            self._session.outcomes.append([])
-            self._session.models[1] = []
+            rounds.session.outcomes.append([])
+            rounds.session.models[1] = []
             raise KeyboardInterrupt
 
     model = LogisticRegression(max_iter=1000)

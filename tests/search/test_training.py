@@ -46,12 +46,7 @@ def halving(estimator, grid, resource="max_epochs", **options):
 
 def _trainer(select_epoch="last", max_resources=0):
     options = SearchOptions(
-        n_jobs=None,
-        pre_dispatch="2*n_jobs",
-        error_score=np.nan,
-        has_callable_scoring=False,
-        refit=True,
-        select_epoch=select_epoch,
+        search=GridSearchCV(MLPClassifier(), {}, select_epoch=select_epoch),
         resource="max_epochs" if max_resources else None,
         max_resources=max_resources,
     )
