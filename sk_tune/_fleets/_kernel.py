@@ -40,7 +40,7 @@ from sk_tune._training import TensorSet, accuracy_by_network, r2_by_network, usu
 # Index of a name: its number in epoch.c.
 KINDS = (
     *("linear", "activation", "dropout", "layer norm", "batch norm", "branch", "join"),
-    *("table", "members", "scale"),
+    *("table", "members", "member linear", "narrow"),
     *("steps", "recurrence", "last"),
     *("images", "convolution", "pool", "flatten"),
 )
@@ -69,6 +69,8 @@ _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 _MOST_WEIGHTS, _MOST_WEIGHTS_OF_IMAGES = 2**17, 2**18
 # Above this number of forward multiplications per sample, so are their convolutions.
 _MOST_PRODUCTS = 2**21
+# Up to this number of outputs, sums over the inputs are faster than padded products.
+_FEW_OUTPUTS = 2
 # Above this number of values of a sample, in all steps or in an image layer, a thread needs
 # some hundred MiB for 128 samples. A place has at least 16 padded channels.
 _MOST_STATES, _LEAST_PADDED = 2**16, 16
@@ -281,27 +283,24 @@ def _kernel_layers(
 def _linear(
     layer: Linear | MemberHead | MemberLinear, n_in: int, tensors: dict[str, Tensor]
 ) -> list[KernelLayer]:
-    """Return a linear layer, between two scales if members share its matrix."""
+    """Return a linear layer; its weights are stored by output if it has few outputs."""
     weight = layer.name + ".weight" if isinstance(layer, MemberLinear) else layer.weight
     *_, n_out, n_expected = tensors[weight].shape
     if n_expected != n_in:
         raise ValueError("the network expects inputs of another size")
-    m = layer.members if isinstance(layer, MemberHead) else 1
-    matrix = KernelParameter(weight, n_in, n_out, m, is_turned=True)
     if isinstance(layer, MemberLinear):
         m, name = layer.members, layer.name
-        r = KernelParameter(f"{name}.input_scale", m, n_in), KernelParameter(None, m, n_in)
-        s = tuple(
-            KernelParameter(f"{name}.{n}", m, n_out) for n in ("output_scale", "bias")
-        )
-        parameters = matrix, KernelParameter(None, 1, n_out)
-        return [
-            KernelLayer("scale", n_in, n_in, r, n_members=m),
-            KernelLayer("linear", n_in, n_out, parameters),
-            KernelLayer("scale", n_out, n_out, s, n_members=m),
-        ]
+        shapes = {"input_scale": n_in, "output_scale": n_out, "bias": n_out}
+        r, s, b = (KernelParameter(f"{name}.{part}", m, n) for part, n in shapes.items())
+        matrix = KernelParameter(weight, n_in, n_out, is_turned=True)
+        return [KernelLayer("member linear", n_in, n_out, (r, matrix, s, b), n_members=m)]
+    m = layer.members if isinstance(layer, MemberHead) else 1
+    matrix = KernelParameter(weight, n_in, n_out, m, is_turned=True)
+    kind = "linear"
+    if n_out <= _FEW_OUTPUTS:
+        kind, matrix = "narrow", KernelParameter(weight, n_out, n_in, m)
     parameters = matrix, KernelParameter(layer.bias, m, n_out)
-    return [KernelLayer("linear", n_in, n_out, parameters, n_members=m)]
+    return [KernelLayer(kind, n_in, n_out, parameters, n_members=m)]
 
 
 def _norm(name: str, layer: Any, size: int, *, by_sample: bool) -> KernelLayer:

@@ -28,7 +28,7 @@ _FOLDER = Path(__file__).parent / "kernel"
 _LEVELS = {"AVX512": ("x86-64-v4", "x86-64-v3"), "AVX2": ("x86-64-v3",)}
 _LEVELS_OF_ARM = ("armv8-a",)
 # ABI version: the meaning of struct fields and enum values, as in epoch.c.
-_FORM = 7
+_FORM = 8
 
 
 def _fields(kind: str, *names: str) -> list[tuple[str, str]]:

@@ -120,7 +120,8 @@ def test_a_kernel_without_a_field_is_rejected(monkeypatch):
 
     _, status = _kernel_library._loaded.__wrapped__(None)
 
-    assert "(offset, bytes) of Fleet are (0, 160), not (0, 168)" in status
+    sizes = f"are (0, {dtype.itemsize - 8}), not (0, {dtype.itemsize})"
+    assert f"(offset, bytes) of Fleet {sizes}" in status
 
 
 @pytest.mark.parametrize("names", ["OPTIMIZERS", "KINDS", "LINKS"])
@@ -701,6 +702,29 @@ def test_any_sizes_equal_torch(sizes, n_features, batch_size, dtype):
         ours, theirs = _both([fit], monkeypatch)
 
     _assert_close(ours, theirs, 1e-12 if dtype == "float64" else 1e-4)
+
+
+@pytest.mark.parametrize("n_classes", [None, 2, 3])
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"hidden_layer_sizes": (), "numerical_embedding": PiecewiseLinear(n_bins=9)},
+        {"hidden_layer_sizes": (7, 7), "residual": True, "dropout": 0.2},
+        {"hidden_layer_sizes": (33, 33), "residual": True, "normalization": "batch"},
+        {"normalization": "layer", "activation": "mish", "dropout": 0.2, "l1": 1e-3},
+        KINDS["piecewise linear"],
+    ],
+    ids=["linear", "residual", "batch", "layer", "table"],
+)
+def test_members_equal_those_of_torch(params, n_classes, table, monkeypatch):
+    """Networks with members, of few and several outputs, with all kinds of layers."""
+    X, y = table
+    estimator, target = MLPClassifier, y == 0 if n_classes == 2 else y
+    if n_classes is None:
+        estimator, target = MLPRegressor, X[:, :2] @ [[1.0, 2.0], [-1.0, 1.0]]
+    params = {**BASE, "members": 3, "dtype": "float64", **params}
+
+    _assert_close(*_both(_fits(estimator(**params), X, target), monkeypatch))
 
 
 @pytest.mark.parametrize("kind", ["all", "piecewise linear"])

@@ -41,22 +41,26 @@ PRODUCT(row_of_one, 1, 1)
 #undef PRODUCT
 
 /* C (n_rows, n_columns) = start + A B.  A has two strides, so that it may be a transposed view;
- * columns are whole vectors; start_row = 0 adds the same start to each row. */
+ * columns are whole vectors; start_row = 0 adds the same start to each row.  Strips of B, or all of
+ * it if it is small, stay in the nearest cache. */
 static void NAME(product)(int64_t n_rows, int64_t n_columns, int64_t n, const REAL *A,
                           int64_t row, int64_t column, const REAL *B, int64_t b_row, REAL *C,
                           int64_t c_row, const REAL *start, int64_t start_row) {
-    for (int64_t j = 0; j < n_columns;) {
-        int is_two = j + 2 * LANES <= n_columns;
-#define START (start ? start + i * start_row + j : NULL), start_row
-        int64_t i = 0;
-        for (; i + BLOCK <= n_rows; i += BLOCK)
-            (is_two ? NAME(block_of_two) : NAME(block_of_one))(
-                n, A + i * row, row, column, B + j, b_row, C + i * c_row + j, c_row, START);
-        for (; i < n_rows; i++)
-            (is_two ? NAME(row_of_two) : NAME(row_of_one))(
-                n, A + i * row, row, column, B + j, b_row, C + i * c_row + j, c_row, START);
-#undef START
-        j += is_two ? 2 * LANES : LANES;
+    int is_small = n * n_columns * (int64_t)sizeof(REAL) <= NEAREST_CACHE;
+    int64_t width = is_small ? n_columns : 2 * LANES, n_next;
+    for (int64_t first = 0; first < n_columns; first += width) {
+        int64_t end = first + width < n_columns ? first + width : n_columns;
+        for (int64_t i = 0; i < n_rows; i += n_next) {
+            n_next = i + BLOCK <= n_rows ? BLOCK : 1;
+            for (int64_t j = first; j < end; j += 2 * LANES) {
+                const REAL *row_start = start ? start + i * start_row + j : NULL;
+                int is_two = j + 2 * LANES <= end;
+                (n_next > 1 ? is_two ? NAME(block_of_two) : NAME(block_of_one)
+                 : is_two   ? NAME(row_of_two)
+                            : NAME(row_of_one))(n, A + i * row, row, column, B + j, b_row,
+                                                C + i * c_row + j, c_row, row_start, start_row);
+            }
+        }
     }
 }
 

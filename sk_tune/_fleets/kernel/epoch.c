@@ -37,9 +37,12 @@
 #define BLOCK 4
 #endif
 #define ALIGNMENT 64
-/* Samples scored at a time, or lines whose weight gradients are summed at a time, whatever the
+/* Bytes of the nearest cache that the operands of a product may fill. */
+#define NEAREST_CACHE (1 << 15)
+/* Samples scored at a time, and lines whose weight gradients are summed at a time, whatever the
  * batch size. */
 #define CHUNK 128
+#define SUMMED 64
 #define FAILED_MEMORY 1
 #define FAILED_TARGET 2
 #define FAILED_INDEX 3
@@ -47,8 +50,8 @@
 #define FAILED_NAME 5
 
 enum kind {
-    LINEAR, ACTIVATION, DROPOUT, LAYER_NORM, BATCH_NORM, BRANCH, JOIN, TABLE, MEMBERS, SCALE,
-    STEPS, RECURRENCE, LAST, IMAGES, CONVOLUTION, POOL, FLATTEN
+    LINEAR, ACTIVATION, DROPOUT, LAYER_NORM, BATCH_NORM, BRANCH, JOIN, TABLE, MEMBERS,
+    MEMBER_LINEAR, NARROW, STEPS, RECURRENCE, LAST, IMAGES, CONVOLUTION, POOL, FLATTEN
 };
 enum function { RELU, LEAKY_RELU, TANH, LOGISTIC, ELU, SELU, SILU, GELU, MISH };
 enum cell { GRU, LSTM, RNN_TANH, RNN_RELU };
@@ -258,7 +261,7 @@ static int run(Call *call, void *(*work)(void *), int64_t n_threads) {
 }
 
 /* ABI version; raise it when the meaning of a struct or of a number for a name changes. */
-int sk_tune_form(void) { return 7; }
+int sk_tune_form(void) { return 8; }
 
 /* Offset of each struct field, which the caller compares with its own. */
 typedef struct {

@@ -29,9 +29,10 @@ typedef struct {
     NAME(Slot) *slots;
     /* Gradients by the output and by the input of the current layer. */
     REAL *dy, *dx;
-    /* A transposed weight matrix; the inputs; shares in the loss; predictions combined over
-     * members. */
-    REAL *transposed, *inputs, *share, *combined;
+    /* Sums over the bins of each embedded column.  A transposed weight matrix; scaled lines of one
+     * member; the inputs; shares in the loss;
+     * predictions combined over members. */
+    REAL *knots, *transposed, *scaled, *inputs, *share, *combined;
     /* Windows of some places; a zero-padded sample, and the gradient by it. */
     REAL *windows, *image, *d_image;
     int64_t n_image;
@@ -64,14 +65,30 @@ static void NAME(swap)(NAME(Worker) *self) {
     self->dy = self->dx, self->dx = previous;
 }
 
-/* d_weight (n_rows, padded) = sum over n lines of x^T dy, by chunks that keep dy in the nearest
- * cache. */
+/* d_weight (n_rows, padded) = sum over n lines of x^T dy, added to d_weight if `adds`, by chunks
+ * that keep dy in the nearest cache. */
 static void NAME(weight_gradient)(int64_t n_rows, int64_t padded, int64_t n, const REAL *x,
-                                  int64_t x_row, const REAL *dy, int64_t dy_row, REAL *d_weight) {
-    if (!n) memset(d_weight, 0, (size_t)(n_rows * padded) * sizeof(REAL));
-    for (int64_t i = 0; i < n; i += CHUNK)
-        NAME(product)(n_rows, padded, n - i < CHUNK ? n - i : CHUNK, x + i * x_row, 1, x_row,
-                      dy + i * dy_row, dy_row, d_weight, padded, i ? d_weight : NULL, padded);
+                                  int64_t x_row, const REAL *dy, int64_t dy_row, REAL *d_weight,
+                                  int adds) {
+    if (!n && !adds) memset(d_weight, 0, (size_t)(n_rows * padded) * sizeof(REAL));
+    for (int64_t i = 0; i < n; i += SUMMED)
+        NAME(product)(n_rows, padded, n - i < SUMMED ? n - i : SUMMED, x + i * x_row, 1, x_row,
+                      dy + i * dy_row, dy_row, d_weight, padded, adds || i ? d_weight : NULL,
+                      padded);
+}
+
+static REAL NAME(sum)(V x) {
+    REAL sum = 0;
+    for (int64_t k = 0; k < LANES; k++) sum += x[k];
+    return sum;
+}
+
+/* Scale the units of n lines. */
+static void NAME(scale_lines)(int64_t n, int64_t padded, const REAL *x, const REAL *scale,
+                              REAL *scaled) {
+    for (int64_t i = 0; i < n * padded; i += padded)
+        for (int64_t j = 0; j < padded; j += LANES)
+            AT(scaled + i + j) = AT(x + i + j) * AT(scale + j);
 }
 
 /* Sum of n lines (padded). */
@@ -84,16 +101,25 @@ static void NAME(sum_lines)(int64_t n, int64_t padded, const REAL *dy, int64_t d
 /* Transpose a matrix (n_in, P) to (n_out, row), padded with 0. */
 static void NAME(transpose)(const REAL *w, int64_t n_in, int64_t n_out, REAL *transposed) {
     int64_t row = NAME(padded)(n_in), padded = NAME(padded)(n_out);
-    for (int64_t i = 0; i < n_out; i++)
-        for (int64_t j = 0; j < n_in; j++) transposed[i * row + j] = w[j * padded + i];
+    /* Both matrices by whole cache lines. */
+    for (int64_t first = 0; first < n_in; first += LANES) {
+        int64_t end = first + LANES < n_in ? first + LANES : n_in;
+        for (int64_t i = 0; i < n_out; i++)
+            for (int64_t j = first; j < end; j++) transposed[i * row + j] = w[j * padded + i];
+    }
     NAME(clear_padding)(transposed, n_out, n_in);
+}
+
+/* Whether all members read the same lines, which MEMBERS then does not copy. */
+static int NAME(is_shared)(const NAME(Worker) *self, const Layer *layer) {
+    return layer > self->fleet->layers && layer[-1].kind == MEMBERS && layer->kind != BRANCH;
 }
 
 static void NAME(linear)(const NAME(Worker) *self, const Layer *layer, const NAME(Slot) *slot) {
     int64_t row = NAME(padded)(layer->n_in), padded = NAME(padded)(layer->n_out);
-    int64_t n = self->n / layer->n_members;
+    int64_t n = self->n / layer->n_members, size = NAME(is_shared)(self, layer) ? 0 : n * row;
     for (int64_t k = 0; k < layer->n_members; k++)
-        NAME(product)(n, padded, layer->n_in, slot->x + k * n * row, row, 1,
+        NAME(product)(n, padded, layer->n_in, slot->x + k * size, row, 1,
                       self->p + OFFSET(0) + k * layer->n_in * padded, padded,
                       slot->y + k * n * padded, padded, self->p + OFFSET(1) + k * padded, 0);
 }
@@ -102,16 +128,121 @@ static void NAME(linear_backward)(NAME(Worker) *self, const Layer *layer, const 
                                   int is_first) {
     int64_t n_in = layer->n_in, n_out = layer->n_out, n = self->n / layer->n_members;
     int64_t row = NAME(padded)(n_in), padded = NAME(padded)(n_out);
+    int64_t size = NAME(is_shared)(self, layer) ? 0 : n * row;
     for (int64_t k = 0; k < layer->n_members; k++) {
-        const REAL *dy = self->dy + k * n * padded, *x = slot->x + k * n * row;
-        NAME(weight_gradient)(n_in, padded, n, x, row, dy, padded,
-                              self->g + OFFSET(0) + k * n_in * padded);
+        const REAL *dy = self->dy + k * n * padded;
+        REAL *dx = self->dx + k * size;
+        NAME(weight_gradient)(n_in, padded, n, slot->x + k * size, row, dy, padded,
+                              self->g + OFFSET(0) + k * n_in * padded, 0);
         if (NAME(has_bias)(self, layer))
             NAME(sum_lines)(n, padded, dy, padded, self->g + OFFSET(1) + k * padded);
         if (is_first) continue;
         NAME(transpose)(self->p + OFFSET(0) + k * n_in * padded, n_in, n_out, self->transposed);
-        NAME(product)(n, row, n_out, dy, padded, 1, self->transposed, row, self->dx + k * n * row,
+        NAME(product)(n, row, n_out, dy, padded, 1, self->transposed, row, dx, row,
+                      k && !size ? dx : NULL, row);
+    }
+    if (!is_first) NAME(swap)(self);
+}
+
+/* A linear layer with few outputs, whose weights (n_out, P) are stored by output. */
+static void NAME(narrow)(const NAME(Worker) *self, const Layer *layer, const NAME(Slot) *slot) {
+    int64_t row = NAME(padded)(layer->n_in), n_out = layer->n_out, padded = NAME(padded)(n_out);
+    int64_t n = self->n / layer->n_members, size = NAME(is_shared)(self, layer) ? 0 : n * row;
+    for (int64_t i = 0; i < self->n; i++) {
+        const REAL *x = slot->x + i / n * size + i % n * row;
+        const REAL *weight = self->p + OFFSET(0) + i / n * n_out * row;
+        for (int64_t c = 0; c < n_out; c++, weight += row) {
+            V sum = {0};
+            for (int64_t j = 0; j < row; j += LANES) sum += AT(x + j) * AT(weight + j);
+            slot->y[i * padded + c] =
+                NAME(sum)(sum) + self->p[OFFSET(1) + i / n * padded + c];
+        }
+    }
+    NAME(clear_padding)(slot->y, self->n, n_out);
+}
+
+static void NAME(narrow_backward)(NAME(Worker) *self, const Layer *layer, const NAME(Slot) *slot,
+                                  int is_first) {
+    int64_t row = NAME(padded)(layer->n_in), n_out = layer->n_out, padded = NAME(padded)(n_out);
+    int64_t n = self->n / layer->n_members;
+    int is_shared = NAME(is_shared)(self, layer);
+    for (int64_t k = 0; k < layer->n_members; k++) {
+        const REAL *dy = self->dy + k * n * padded, *x = slot->x + (is_shared ? 0 : k * n * row);
+        REAL *dx = self->dx + (is_shared ? 0 : k * n * row);
+        const REAL *weight = self->p + OFFSET(0) + k * n_out * row;
+        REAL *d_weight = self->g + OFFSET(0) + k * n_out * row;
+        if (NAME(has_bias)(self, layer))
+            NAME(sum_lines)(n, padded, dy, padded, self->g + OFFSET(1) + k * padded);
+        for (int64_t j = 0; j < row; j += LANES) {
+            for (int64_t c = 0; c < n_out; c++) {
+                V sum = {0};
+                for (int64_t i = 0; i < n; i++) sum += dy[i * padded + c] * AT(x + i * row + j);
+                AT(d_weight + c * row + j) = sum;
+            }
+            for (int64_t i = 0; i < n && !is_first; i++) {
+                V sum = {0};
+                if (is_shared && k) sum = AT(dx + i * row + j);
+                for (int64_t c = 0; c < n_out; c++)
+                    sum += dy[i * padded + c] * AT(weight + c * row + j);
+                AT(dx + i * row + j) = sum;
+            }
+        }
+    }
+    if (!is_first) NAME(swap)(self);
+}
+
+/* y = s (W (r x)) + b with one W for all members; r, s and b are vectors of each member. */
+static void NAME(member_linear)(const NAME(Worker) *self, const Layer *layer,
+                                const NAME(Slot) *slot) {
+    int64_t row = NAME(padded)(layer->n_in), padded = NAME(padded)(layer->n_out);
+    int64_t n = self->n / layer->n_members, size = NAME(is_shared)(self, layer) ? 0 : n * row;
+    for (int64_t k = 0; k < layer->n_members; k++) {
+        const REAL *r = self->p + OFFSET(0) + k * row, *s = self->p + OFFSET(2) + k * padded;
+        const REAL *b = self->p + OFFSET(3) + k * padded;
+        REAL *z = slot->saved + k * n * padded, *y = slot->y + k * n * padded;
+        NAME(scale_lines)(n, row, slot->x + k * size, r, self->scaled);
+        NAME(product)(n, padded, layer->n_in, self->scaled, row, 1, self->p + OFFSET(1), padded, z,
+                      padded, NULL, 0);
+        for (int64_t i = 0; i < n * padded; i += padded)
+            for (int64_t j = 0; j < padded; j += LANES)
+                AT(y + i + j) = AT(z + i + j) * AT(s + j) + AT(b + j);
+    }
+}
+
+static void NAME(member_linear_backward)(NAME(Worker) *self, const Layer *layer,
+                                         const NAME(Slot) *slot, int is_first) {
+    int64_t row = NAME(padded)(layer->n_in), padded = NAME(padded)(layer->n_out);
+    int64_t n = self->n / layer->n_members, size = NAME(is_shared)(self, layer) ? 0 : n * row;
+    NAME(transpose)(self->p + OFFSET(1), layer->n_in, layer->n_out, self->transposed);
+    for (int64_t k = 0; k < layer->n_members; k++) {
+        const REAL *x = slot->x + k * size, *z = slot->saved + k * n * padded;
+        const REAL *r = self->p + OFFSET(0) + k * row, *s = self->p + OFFSET(2) + k * padded;
+        REAL *dy = self->dy + k * n * padded, *dx = self->dx + k * size;
+        for (int64_t j = 0; j < padded; j += LANES) {
+            V d_s = {0}, d_b = {0};
+            for (int64_t i = j; i < n * padded; i += padded) {
+                d_b += AT(dy + i);
+                d_s += AT(dy + i) * AT(z + i);
+                AT(dy + i) *= AT(s + j);
+            }
+            AT(self->g + OFFSET(2) + k * padded + j) = d_s;
+            AT(self->g + OFFSET(3) + k * padded + j) = d_b;
+        }
+        NAME(scale_lines)(n, row, x, r, self->scaled);
+        NAME(weight_gradient)(layer->n_in, padded, n, self->scaled, row, dy, padded,
+                              self->g + OFFSET(1), k > 0);
+        NAME(product)(n, row, layer->n_out, dy, padded, 1, self->transposed, row, self->scaled,
                       row, NULL, 0);
+        for (int64_t j = 0; j < row; j += LANES) {
+            V d_r = {0};
+            for (int64_t i = j; i < n * row; i += row) {
+                V d_scaled = AT(self->scaled + i);
+                d_r += d_scaled * AT(x + i);
+                if (k && !size) AT(dx + i) += d_scaled * AT(r + j);
+                else AT(dx + i) = d_scaled * AT(r + j);
+            }
+            AT(self->g + OFFSET(0) + k * row + j) = d_r;
+        }
     }
     if (!is_first) NAME(swap)(self);
 }
@@ -162,11 +293,15 @@ static void NAME(apply_mask)(const NAME(Worker) *self, const Layer *layer, const
         int64_t line = i % n * layer->n_lines + i / n;
         int64_t first = line / n_places * n_places * n_units + line % n_places;
         const int32_t *positions = self->positions + first;
-        for (int64_t j = 0; j < n_units; j++) {
-            int32_t bits = (int32_t)((uint32_t)positions[j * n_places] * a + b);
-            /* A product, so that infinities and NaN do not become 0. */
-            y[i * padded + j] = x[i * padded + j] * (bits >= threshold ? scale : 0);
-        }
+#define APPLY(place)                                                                \
+    for (int64_t j = 0; j < n_units; j++) {                                         \
+        int32_t bits = (int32_t)((uint32_t)positions[place] * a + b);               \
+        /* A product, so that infinities and NaN do not become 0. */                \
+        y[i * padded + j] = x[i * padded + j] * (bits >= threshold ? scale : 0);    \
+    }
+        /* The compiler vectorises the first loop. */
+        if (n_places == 1) APPLY(j) else APPLY(j * n_places)
+#undef APPLY
     }
 }
 
@@ -188,12 +323,6 @@ static void NAME(dropout_backward)(NAME(Worker) *self, const Layer *layer) {
     } else {
         NAME(apply_mask)(self, layer, self->dy, self->dy);
     }
-}
-
-static REAL NAME(sum)(V x) {
-    REAL sum = 0;
-    for (int64_t k = 0; k < LANES; k++) sum += x[k];
-    return sum;
 }
 
 /* Normalise over the samples of the batch, and update the running statistics.  The inverse
@@ -302,10 +431,10 @@ static void NAME(norm_backward)(NAME(Worker) *self, const Layer *layer, const NA
     NAME(clear_padding)(self->dy, n, n_units);
 }
 
-/* Repeat the samples for each member. */
+/* Repeat the samples for each member, unless the next layer reads them repeatedly. */
 static void NAME(members)(NAME(Worker) *self, const Layer *layer, const NAME(Slot) *slot) {
     int64_t size = self->n * NAME(padded)(layer->n_out);
-    for (int64_t k = 0; k < layer->n_members; k++)
+    for (int64_t k = 0; k < layer->n_members && !NAME(is_shared)(self, layer + 1); k++)
         memcpy(slot->y + k * size, slot->x, (size_t)size * sizeof(REAL));
     self->n *= layer->n_members;
 }
@@ -313,40 +442,20 @@ static void NAME(members)(NAME(Worker) *self, const Layer *layer, const NAME(Slo
 static void NAME(members_backward)(NAME(Worker) *self, const Layer *layer) {
     self->n /= layer->n_members;
     int64_t size = self->n * NAME(padded)(layer->n_out);
-    for (int64_t k = 1; k < layer->n_members; k++)
+    for (int64_t k = 1; k < layer->n_members && !NAME(is_shared)(self, layer + 1); k++)
         for (int64_t i = 0; i < size; i++) self->dy[i] += self->dy[k * size + i];
 }
 
-/* Scale the units of each member, and shift them if there is a bias. */
-static void NAME(scale)(const NAME(Worker) *self, const Layer *layer, const NAME(Slot) *slot) {
-    int64_t n = self->n / layer->n_members, padded = NAME(padded)(layer->n_out);
-    for (int64_t i = 0; i < self->n; i++) {
-        const REAL *weight = self->p + OFFSET(0) + i / n * padded;
-        const REAL *bias = self->p + OFFSET(1) + i / n * padded, *x = slot->x + i * padded;
-        for (int64_t j = 0; j < padded; j++) slot->y[i * padded + j] = x[j] * weight[j] + bias[j];
-    }
-}
-
-static void NAME(scale_backward)(NAME(Worker) *self, const Layer *layer, const NAME(Slot) *slot) {
-    int64_t n = self->n / layer->n_members, padded = NAME(padded)(layer->n_out);
-    for (int64_t k = 0; k < layer->n_members; k++)
-        for (int64_t j = 0; j < padded; j += LANES) {
-            V d_weight = {0}, d_bias = {0}, weight = AT(self->p + OFFSET(0) + k * padded + j);
-            for (int64_t i = k * n * padded + j; i < (k + 1) * n * padded; i += padded) {
-                V dy = AT(self->dy + i);
-                d_bias += dy;
-                d_weight += dy * AT(slot->x + i);
-                AT(self->dy + i) = dy * weight;
-            }
-            AT(self->g + OFFSET(0) + k * padded + j) = d_weight;
-            if (NAME(has_bias)(self, layer)) AT(self->g + OFFSET(1) + k * padded + j) = d_bias;
-        }
-}
-
-/* Position of x within a bin, clipped to [0, 1]; NaN stays NaN. */
-static inline REAL NAME(bin_share)(REAL x, REAL start, REAL slope) {
-    REAL share = (x - start) * slope;
-    return share < 0 ? 0 : share > 1 ? 1 : share;
+/* The last bin of a column that starts below x, or the first; the position within it, clipped to
+ * [0, 1], as `share`.  Bins without a slope are missing. */
+static inline int64_t NAME(bin)(REAL x, const REAL *starts, const REAL *slopes, int64_t n_bins,
+                                REAL *share) {
+    int n_below = 0;
+    for (int64_t t = 0; t < n_bins; t++) n_below += (x >= starts[t]) & (slopes[t] > 0);
+    int64_t bin = n_below ? n_below - 1 : 0;
+    REAL position = (x - starts[bin]) * slopes[bin];
+    *share = position < 0 ? 0 : position > 1 ? 1 : position;
+    return bin;
 }
 
 /* Offset of the numbers of a category's code; unknown codes share code 0. */
@@ -360,27 +469,35 @@ static int64_t NAME(code_offset)(const NAME(Worker) *self, const Layer *layer, i
 }
 
 /* Columns of a table as inputs.  Parameters: slopes and intercepts of lines, weights of bins,
- * numbers of codes.  Buffers: starts and slopes of bins; known codes, offsets, number of codes. */
+ * numbers of codes.  Buffers: starts and slopes of bins; known codes, offsets, number of codes.  A
+ * value is beyond all bins before its own: `knots` has their sums. */
 static void NAME(table)(const NAME(Worker) *self, const Layer *layer, const NAME(Slot) *slot) {
     const Table *table = &self->fleet->table;
     int64_t size = table->size, padded = NAME(padded)(size), n_bins = table->n_bins;
     int64_t code_size = table->category_size;
     const REAL *starts = self->network->buffers[layer->buffer];
     const REAL *slopes = self->network->buffers[layer->buffer + 1];
+    for (int64_t k = 0; k < table->n_embedded; k++)
+        for (int64_t j = 0; j < padded; j += LANES) {
+            V sum = AT(self->p + OFFSET(1) + k * padded + j);
+            for (int64_t t = k * n_bins; t < (k + 1) * n_bins; t++) {
+                AT(self->knots + t * padded + j) = sum;
+                sum += AT(self->p + OFFSET(2) + t * padded + j);
+            }
+        }
     for (int64_t i = 0; i < self->n; i++) {
         const REAL *x = slot->x + i * NAME(padded)(layer->n_in);
-        REAL *y = slot->y + i * NAME(padded)(layer->n_out);
+        REAL *y = slot->y + i * NAME(padded)(layer->n_out), share;
         const int64_t *columns = table->columns;
         for (int64_t k = 0; k < table->n_embedded; k++, y += size) {
             REAL value = x[*columns++];
-            for (int64_t j = 0; j < size; j += LANES) {
-                const REAL *weight = self->p + OFFSET(2) + k * n_bins * padded + j;
-                V sum = value * AT(self->p + OFFSET(0) + k * padded + j) +
-                        AT(self->p + OFFSET(1) + k * padded + j);
-                for (int64_t t = k * n_bins; t < (k + 1) * n_bins; t++, weight += padded)
-                    sum += NAME(bin_share)(value, starts[t], slopes[t]) * AT(weight);
-                memcpy(y + j, &sum, (size_t)(size - j < LANES ? size - j : LANES) * sizeof(REAL));
-            }
+            int64_t bin = k * n_bins + NAME(bin)(value, starts + k * n_bins, slopes + k * n_bins,
+                                                 n_bins, &share);
+            /* The next column or line overwrites what is written beyond `size`. */
+            for (int64_t j = 0; j < size; j += LANES)
+                AT(y + j) = value * AT(self->p + OFFSET(0) + k * padded + j) +
+                            AT(self->knots + bin * padded + j) +
+                            share * AT(self->p + OFFSET(2) + bin * padded + j);
         }
         for (int64_t k = 0; k < table->n_plain; k++) *y++ = x[*columns++];
         for (int64_t k = 0; k < table->n_categories; k++, y += code_size) {
@@ -389,6 +506,7 @@ static void NAME(table)(const NAME(Worker) *self, const Layer *layer, const NAME
             memcpy(y, self->p + OFFSET(3) + place, (size_t)code_size * sizeof(REAL));
         }
     }
+    NAME(clear_padding)(slot->y, self->n, layer->n_out);
 }
 
 static void NAME(table_backward)(NAME(Worker) *self, const Layer *layer, const NAME(Slot) *slot) {
@@ -397,21 +515,25 @@ static void NAME(table_backward)(NAME(Worker) *self, const Layer *layer, const N
     int64_t code_size = table->category_size;
     const REAL *starts = self->network->buffers[layer->buffer];
     const REAL *slopes = self->network->buffers[layer->buffer + 1];
+    I is_inside;
+    for (int64_t l = 0; l < LANES; l++) is_inside[l] = padded - LANES + l < size ? -1 : 0;
     memset(self->g + OFFSET(0), 0, (size_t)(OFFSET(4) - OFFSET(0)) * sizeof(REAL));
+    memset(self->knots, 0, (size_t)(table->n_embedded * n_bins * padded) * sizeof(REAL));
     for (int64_t i = 0; i < self->n; i++) {
         const REAL *x = slot->x + i * NAME(padded)(layer->n_in);
         const REAL *dy = self->dy + i * NAME(padded)(layer->n_out);
         const int64_t *columns = table->columns;
+        REAL share;
         for (int64_t k = 0; k < table->n_embedded; k++, dy += size) {
             REAL value = x[*columns++];
+            int64_t bin = k * n_bins + NAME(bin)(value, starts + k * n_bins, slopes + k * n_bins,
+                                                 n_bins, &share);
             for (int64_t j = 0; j < size; j += LANES) {
-                REAL *weight = self->g + OFFSET(2) + k * n_bins * padded + j;
-                V part = {0};
-                memcpy(&part, dy + j, (size_t)(size - j < LANES ? size - j : LANES) * sizeof(REAL));
+                V part = AT(dy + j);
+                if (j + LANES > size) part = NAME(select)(is_inside, part, (V){0});
                 AT(self->g + OFFSET(0) + k * padded + j) += value * part;
-                AT(self->g + OFFSET(1) + k * padded + j) += part;
-                for (int64_t t = k * n_bins; t < (k + 1) * n_bins; t++, weight += padded)
-                    AT(weight) += NAME(bin_share)(value, starts[t], slopes[t]) * part;
+                AT(self->g + OFFSET(2) + bin * padded + j) += share * part;
+                AT(self->knots + bin * padded + j) += part;
             }
         }
         columns += table->n_plain, dy += table->n_plain;
@@ -422,6 +544,15 @@ static void NAME(table_backward)(NAME(Worker) *self, const Layer *layer, const N
             for (int64_t j = 0; j < code_size; j++) code[j] += dy[j];
         }
     }
+    for (int64_t k = 0; k < table->n_embedded; k++)
+        for (int64_t j = 0; j < padded; j += LANES) {
+            V beyond = {0};
+            for (int64_t t = (k + 1) * n_bins - 1; t >= k * n_bins; t--) {
+                AT(self->g + OFFSET(2) + t * padded + j) += beyond;
+                beyond += AT(self->knots + t * padded + j);
+            }
+            AT(self->g + OFFSET(1) + k * padded + j) = beyond;
+        }
 }
 
 /* Add the input of a residual block to its output. */
@@ -458,7 +589,8 @@ static int NAME(forward)(NAME(Worker) *self, const REAL *X, int64_t n_samples,
         case JOIN: NAME(join)(self, layer, slot); break;
         case TABLE: NAME(table)(self, layer, slot); break;
         case MEMBERS: NAME(members)(self, layer, slot); break;
-        case SCALE: NAME(scale)(self, layer, slot); break;
+        case MEMBER_LINEAR: NAME(member_linear)(self, layer, slot); break;
+        case NARROW: NAME(narrow)(self, layer, slot); break;
         case STEPS: NAME(steps)(self, layer, slot); break;
         case RECURRENCE: NAME(recurrence)(self, layer, slot); break;
         case LAST: NAME(last)(self, layer, slot); break;
@@ -493,7 +625,8 @@ static void NAME(backward)(NAME(Worker) *self) {
         case STEPS:
         case IMAGES: break; /* The first layer, without parameters. */
         case MEMBERS: NAME(members_backward)(self, layer); break;
-        case SCALE: NAME(scale_backward)(self, layer, slot); break;
+        case MEMBER_LINEAR: NAME(member_linear_backward)(self, layer, slot, is_first); break;
+        case NARROW: NAME(narrow_backward)(self, layer, slot, is_first); break;
         case RECURRENCE: NAME(recurrence_backward)(self, layer, slot, is_first); break;
         case LAST: NAME(last_backward)(self, layer); break;
         case CONVOLUTION: NAME(convolution_backward)(self, layer, slot, is_first); break;
@@ -514,6 +647,7 @@ static int NAME(is_read_later)(const Layer *layers, int64_t l) {
 /* Whether a layer has memory for its output instead of overwriting its input. */
 static int NAME(has_output)(const Layer *layers, int64_t l) {
     int64_t kind = layers[l].kind;
+    if (kind == MEMBERS) return layers[l + 1].kind == BRANCH;
     if (kind == LINEAR || kind == JOIN || kind >= TABLE) return 1;
     if (layers[l].kind == BRANCH || l == 0) return 0;
     /* The output of dropout gives ReLU's derivative, too. */
@@ -531,7 +665,10 @@ static REAL *NAME(next_block)(NAME(Worker) *self, int64_t n) {
 /* Divide the memory of a thread. */
 static void NAME(divide_memory)(NAME(Worker) *self) {
     const Fleet *fleet = self->fleet;
-    int64_t most = fleet->most_samples, n_most = 0, largest = 0, n_windows = 0, n = 0;
+    int64_t most = fleet->most_samples, n_most = 0, largest = 0, n_windows = 0, n_scaled = 0;
+    int64_t n = fleet->table.n_embedded * fleet->table.n_bins * NAME(padded)(fleet->table.size);
+    self->knots = NAME(next_block)(self, n);
+    n = 0;
     REAL *x = self->inputs = NAME(next_block)(self, most * NAME(padded)(fleet->layers[0].n_in));
     for (int64_t l = 0; l < fleet->n_layers; l++) {
         const Layer *layer = fleet->layers + l;
@@ -556,12 +693,13 @@ static void NAME(divide_memory)(NAME(Worker) *self) {
         if (NAME(has_output)(fleet->layers, l)) x = NAME(next_block)(self, most * padded);
         slot->y = x;
         if (is_norm || layer->kind == JOIN || layer->kind == POOL ||
-            (layer->kind == ACTIVATION && layer->option != RELU))
+            layer->kind == MEMBER_LINEAR || (layer->kind == ACTIVATION && layer->option != RELU))
             slot->saved = NAME(next_block)(self, most * padded);
         if (is_norm) slot->scale = NAME(next_block)(self, most + 2 * padded);
         if (most * padded > n_most) n_most = most * padded;
-        if (layer->kind == LINEAR && layer->n_out * row > largest)
-            largest = layer->n_out * row;
+        int is_matrix = layer->kind == LINEAR || layer->kind == MEMBER_LINEAR;
+        if (is_matrix && layer->n_out * row > largest) largest = layer->n_out * row;
+        if (layer->kind == MEMBER_LINEAR && row > n_scaled) n_scaled = row;
         if (layer->kind == RECURRENCE) {
             int64_t size = GATES[layer->option] * padded * padded;
             slot->saved = NAME(next_block)(self, most * BLOCKS[layer->option] * padded);
@@ -579,6 +717,7 @@ static void NAME(divide_memory)(NAME(Worker) *self) {
     self->m = NAME(next_block)(self, n), self->v = NAME(next_block)(self, n);
     self->dy = NAME(next_block)(self, n_most), self->dx = NAME(next_block)(self, n_most);
     self->transposed = NAME(next_block)(self, largest),
+    self->scaled = NAME(next_block)(self, fleet->most_samples * n_scaled);
     self->share = NAME(next_block)(self, fleet->most_samples);
     int64_t n_outputs = NAME(padded)(fleet->layers[fleet->n_layers - 1].n_out);
     self->combined = NAME(next_block)(self, fleet->most_samples * n_outputs);

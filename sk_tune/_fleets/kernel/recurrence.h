@@ -179,9 +179,9 @@ static void NAME(recurrence_backward)(NAME(Worker) *self, const Layer *layer,
         const REAL *d_state = slot->saved + k * padded;
         const REAL *d_input = slot->saved + NAME(input_block)(layer, k) * padded;
         NAME(weight_gradient)(n_in, padded, self->n, slot->x, in_row, d_input, row,
-                              self->g + OFFSET(0) + k * n_in * padded);
+                              self->g + OFFSET(0) + k * n_in * padded, 0);
         NAME(weight_gradient)(n_units, padded, self->n - n, slot->y, padded, d_state + n * row, row,
-                              self->g + OFFSET(1) + k * n_units * padded);
+                              self->g + OFFSET(1) + k * n_units * padded, 0);
         NAME(sum_lines)(self->n, padded, d_input, row, self->g + OFFSET(2) + k * padded);
         NAME(sum_lines)(self->n, padded, d_state, row, self->g + OFFSET(3) + k * padded);
     }
