@@ -32,6 +32,7 @@ from sk_tune._estimators import (
 )
 from sk_tune._fleets import arithmetic
 from sk_tune._json_values import encode
+from sk_tune._text import counted
 from sk_tune._training import TrainingState, arrays_of_state, values_of_state
 from sk_tune._warnings import warn_user
 from sk_tune.exceptions import SkTuneWarning, StoreWarning
@@ -228,7 +229,10 @@ def ready_fits(fits: Mapping[int, Fit], results: Results, engine: str) -> dict[i
     restarts = Counter(f.state.restart_reason for f in fits.values() if f.state is not None)
     del restarts[""]
     for why, n in restarts.items():
-        warn_user(f"{n} fits start from their first epoch, because {why}.", SkTuneWarning)
+        warn_user(
+            f"{counted(n, 'fit')} trained from the first epoch, because {why}.",
+            SkTuneWarning,
+        )
     last, reason = LastSeen(), None
     for i, fit in fits.items():
         try:

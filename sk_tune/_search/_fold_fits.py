@@ -193,7 +193,7 @@ class FoldRequest:
 
     `n_epochs` is the network's total after the fit, `n_epochs_before` the total of earlier
     rungs. `is_exact` says that the engine predicts exactly the samples of the task,
-    `alone_reason` why the engine cannot train the network. `remark` is a clause on what its
+    `alone_reason` why the engine cannot train the network. `remark` says what its
     training lacks. `inputs` is the scale of its features, for the first fold only.
     """
 
@@ -403,7 +403,7 @@ class FitMaker:
         except Exception as error:  # noqa: BLE001 - without a monitor, curves are missing
             X, y = sources
             why = f"because joining its samples failed ({error_text(error)})"
-            remark = f"have no held-out curve, {why}"
+            remark = f"without a held-out curve, {why}"
         if weight is not None and monitor is not None:
             weight = np.concatenate([weight, np.ones(len(monitor))])
         fit = Fit(

@@ -102,7 +102,7 @@ class Trainer:
             if n_before >= n_epochs:
                 state, n_before = None, 0
             if state is not None and state.restart_reason:
-                remark = f"start from their first epoch, because {state.restart_reason}"
+                remark = f"trained from the first epoch, because {state.restart_reason}"
                 request = replace(request, remark=remark)
                 state = None
             # Plain skorch nets cannot resume a state; they start from scratch.

@@ -56,7 +56,7 @@ class FoldOutcome:
     in one thread, by `engine` ("fleet", "alone", or "" for the estimator's own fit).
     `alone_reason` explains why no fleet trained it. `reason` explains a missing score.
     `unscored` explains why its predictions have no score, although training succeeded.
-    `remark` is a clause on what a training with a score lacks.
+    `remark` says what a training with a score lacks, and why.
     `inputs` is the scale of the network's features, for the first fold only.
     """
 

@@ -35,6 +35,7 @@ from sk_tune._search._search_plan import SearchLine
 from sk_tune._search._task_runs import Scored, TaskRunner
 from sk_tune._search._time_budget import TimeBudget
 from sk_tune._search_record import INTERRUPTED, LEFT_OUT, granted_resource, grants_epochs
+from sk_tune._text import counted
 from sk_tune._warnings import warn_trained_alone, warn_user
 from sk_tune.exceptions import ReleaseWarning, SkTuneWarning
 
@@ -231,7 +232,7 @@ class SearchSession:
         else:
             warn_trained_alone(count_texts(self.outcomes, "alone_reason"))
             for remark, n in count_texts(self.outcomes, "remark").items():
-                warn_user(f"{n} fits {remark}.", SkTuneWarning)
+                warn_user(f"{counted(n, 'fit')} {remark}.", SkTuneWarning)
             failures = [
                 # Without the fit's name, equal reasons are counted together.
                 {"fit_error": o.reason.removeprefix(f"{fit_name(number, fold)}: ") or None}

@@ -409,7 +409,7 @@ def _alone_outcome(
         # A missing score has its own reason.
         if hasattr(task.estimator, "predict") and not cause:
             remark = (
-                f"have no held-out predictions, because they failed ({error_text(error)})"
+                f"without held-out predictions, because they failed ({error_text(error)})"
             )
     return FoldOutcome(held=held, unscored=cause, alone_reason=alone_reason, remark=remark)
 

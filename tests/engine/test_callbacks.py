@@ -140,7 +140,7 @@ def test_a_scheduler_without_plain_state_starts_from_the_first_epoch(iris):
     first, other = train([Fit(**fit, n_epochs=3), Fit(**fit, n_epochs=3)])
 
     rest = [Fit(**fit, n_epochs=5, state=trained.state) for trained in (first, other)]
-    pattern = f"2 fits start from their first epoch, because {re.escape(UNSTORABLE)}"
+    pattern = f"2 fits trained from the first epoch, because {re.escape(UNSTORABLE)}"
     with pytest.warns(SkTuneWarning, match=pattern) as caught:
         second, _ = train(rest)
 
@@ -164,7 +164,7 @@ def test_rungs_without_plain_state_start_from_the_first_epoch(iris):
     """Scores are as without state to continue from; ledger and a warning say why."""
     options = {"resource": "max_epochs", "min_resources": 3, "max_resources": 9, "cv": 3}
     grid = {"learning_rate": [0.01, 0.02, 0.03]}
-    with pytest.warns(SkTuneWarning, match="3 fits start from their first epoch") as caught:
+    with pytest.warns(SkTuneWarning, match="3 fits trained from the first epoch") as caught:
         search = HalvingGridSearchCV(OBSERVED, grid, **options).fit(*iris)
 
     rates = LRScheduler("ExponentialLR", gamma=0.7)
@@ -172,7 +172,7 @@ def test_rungs_without_plain_state_start_from_the_first_epoch(iris):
     for name in ("mean_test_score", "n_resources"):
         np.testing.assert_array_equal(search.cv_results_[name], expected.cv_results_[name])
     ((remark, n),) = search.ledger_.remarks.items()
-    assert remark.startswith(f"start from their first epoch, because {UNSTORABLE}")
+    assert remark.startswith(f"trained from the first epoch, because {UNSTORABLE}")
     assert (n, search.ledger_.epochs_saved_by_warm_start) == (3, 0)
     assert len([w for w in caught if "first epoch" in str(w.message)]) == 1
     assert str(search.ledger_).splitlines()[-1] == f"3 {remark}"

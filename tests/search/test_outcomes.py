@@ -117,7 +117,7 @@ def test_a_ledger_prints_counts_seconds_and_reasons():
         epochs_saved_by_pruning=0, epochs_saved_by_early_stopping=0,
         epochs_cut_by_failure=0, epochs_saved_by_warm_start=0, n_in_fleets=5,
         alone_reasons={"a callback": 2, "no batching rule": 1},
-        remarks={"have no held-out curve": 1},
+        remarks={"without a held-out curve": 1},
         seconds_training=2.5, seconds_total=75.0,
     )  # fmt: skip
     lines = str(spent).splitlines()
@@ -130,7 +130,7 @@ def test_a_ledger_prints_counts_seconds_and_reasons():
     assert lines[16:] == [
         "2 trained alone: a callback",
         "1 trained alone: no batching rule",
-        "1 have no held-out curve",
+        "1 without a held-out curve",
     ]
     html = spent._repr_html_()
     assert "<td>trained alone: a callback</td><td>2</td>" in html

@@ -214,12 +214,12 @@ def test_an_error_in_joining_the_folds_is_reported(net, iris, monkeypatch):
         raise MemoryError("Unable to allocate 8 GiB")
 
     monkeypatch.setattr(_fold_fits, "_stack", full)
-    with pytest.warns(SkTuneWarning, match="9 fits have no held-out curve") as caught:
+    with pytest.warns(SkTuneWarning, match="9 fits without a held-out curve") as caught:
         search = GridSearchCV(pipeline, grid, cv=CV).fit(*iris)
 
     assert len(caught) == 1
     reason = "because joining its samples failed (MemoryError: Unable to allocate 8 GiB)"
-    assert search.ledger_.remarks == {f"have no held-out curve, {reason}": 9}
+    assert search.ledger_.remarks == {f"without a held-out curve, {reason}": 9}
     assert search.best_score_ == expected.best_score_
     assert not np.isfinite(search.learning_curves_["valid_loss"]).any()
 
@@ -231,14 +231,14 @@ def test_an_error_in_predicting_is_reported(iris):
         def predict(self, X):
             raise RuntimeError("labels are unknown")
 
-    with pytest.warns(SkTuneWarning, match="3 fits have no held-out predictions") as caught:
+    with pytest.warns(SkTuneWarning, match="3 fits without held-out predictions") as caught:
         search = GridSearchCV(Mute(), {}, cv=CV, scoring="roc_auc", refit=False).fit(
             iris.X, iris.y == 1
         )
 
     assert len(caught) == 1
     reason = "because they failed (RuntimeError: labels are unknown)"
-    assert search.ledger_.remarks == {f"have no held-out predictions, {reason}": 3}
+    assert search.ledger_.remarks == {f"without held-out predictions, {reason}": 3}
     assert np.isfinite(search.cv_results_["mean_test_score"]).all()
 
 
