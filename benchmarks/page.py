@@ -186,8 +186,7 @@ processor with `--device cpu --quick`.
 
 Where others are faster: without the compiled kernel (no compiler at installation, or
 `device` other than the processor) scikit-learn's `MLPClassifier` takes less time for a step
-of a small network, because it computes gradients by hand. The kernel does not support
-periodic embeddings.
+of a small network, because it computes gradients by hand.
 """
 
 

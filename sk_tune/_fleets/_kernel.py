@@ -33,7 +33,12 @@ from sk_tune._fleets._layers import (
 from sk_tune._fleets._module_layer import ModuleLayer
 from sk_tune._fleets._program import Program
 from sk_tune._fleets._recipe import LOSSES, FleetNetwork, Recipe
-from sk_tune._nets import RNN, PiecewiseLinearEmbedding, TableInputs
+from sk_tune._nets import (
+    RNN,
+    PeriodicEmbedding,
+    PiecewiseLinearEmbedding,
+    TableInputs,
+)
 from sk_tune._optimizers import OPTIMIZERS
 from sk_tune._training import TensorSet, accuracy_by_network, r2_by_network, usual_score
 
@@ -101,6 +106,7 @@ class KernelTable(NamedTuple):
     columns: tuple[int, ...] = ()
     n_embedded: int = 0
     n_bins: int = 0
+    n_frequencies: int = 0
     size: int = 1
     n_plain: int = 0
     n_categories: int = 0
@@ -364,13 +370,16 @@ def _recurrent(
 
 def _table(inputs: TableInputs, n_in: int) -> KernelLayer:
     numbers, categories = inputs.numbers, inputs.categories
-    n, size, n_bins = len(inputs.embedded), 1, 0
+    n, size, n_bins, n_waves = len(inputs.embedded), 1, 0, 0
     names: list[str | None] = [None] * 3
     buffers: list[str | None] = [None] * 5
     if isinstance(numbers, PiecewiseLinearEmbedding):
         _, n_bins, size = numbers.weight.shape
         names = [f"inputs.numbers.{name}" for name in ("scale", "bias", "weight")]
         buffers[:2] = [f"inputs.numbers.{name}" for name in ("start", "slope")]
+    elif isinstance(numbers, PeriodicEmbedding):
+        (_, n_waves), size = numbers.frequencies.shape, numbers.weight.shape[2]
+        names = [f"inputs.numbers.{name}" for name in ("frequencies", "bias", "weight")]
     elif numbers is not None:
         name = type(numbers).__name__
         raise ValueError(f"the kernel does not support a layer of the network: {name}")
@@ -379,15 +388,16 @@ def _table(inputs: TableInputs, n_in: int) -> KernelLayer:
         n_codes, category_size = categories.weight.shape
         buffers[2:] = [f"inputs.categories.{x}" for x in ("known", "offsets", "n_codes")]
     parameters = (
-        *(KernelParameter(name, n, size) for name in names[:2]),
-        KernelParameter(names[2], n * n_bins, size),
+        KernelParameter(names[0], n, n_waves or size),
+        KernelParameter(names[1], n, size),
+        KernelParameter(names[2], n * (n_bins + 2 * n_waves), size),
         KernelParameter(
             "inputs.categories.weight" if n_codes else None, n_codes, category_size
         ),
     )
     columns = (*inputs.embedded, *inputs.plain, *inputs.categorical)
     counts = len(inputs.plain), len(inputs.categorical)
-    table = KernelTable(columns, n, n_bins, size, *counts, category_size)
+    table = KernelTable(columns, n, n_bins, n_waves, size, *counts, category_size)
     return KernelLayer(
         "table", n_in, inputs.n_outputs, parameters, tuple(buffers), table=table
     )

@@ -19,6 +19,7 @@ from sk_tune import (
     MLPRegressor,
     NetClassifier,
     NetRegressor,
+    Periodic,
     PiecewiseLinear,
     RNNClassifier,
 )
@@ -214,11 +215,10 @@ def _prepared_network(table, **params):
     [
         ({"hidden_layer_sizes": (400, 400)}, "faster for a weight matrix"),
         ({"augmentation": Noise(0.1)}, "augment the data"),
-        ({"numerical_embedding": "periodic"}, "PeriodicEmbedding"),
     ],
 )
 def test_unsupported_networks_are_trained_by_torch(params, why, table):
-    """The reason names the unsupported layer, or products that torch computes faster."""
+    """The reason names augmentation, or products that torch computes faster."""
     network, recipe = _prepared_network(table, **params)
 
     assert why in plan(network.module, network.train.X, network, recipe).reason
@@ -353,6 +353,12 @@ KINDS = {
         "categorical_features": [6],
         "numerical_embedding": PiecewiseLinear(n_bins=5, size=18),
         "members": 2,
+    },
+    "periodic": {
+        "categorical_features": [6],
+        "numerical_embedding": Periodic(n_frequencies=19, frequency_scale=0.5, size=18),
+        "members": 2,
+        "l1": 1e-3,
     },
     "all": {
         "residual": True,
@@ -713,8 +719,9 @@ def test_any_sizes_equal_torch(sizes, n_features, batch_size, dtype):
         {"hidden_layer_sizes": (33, 33), "residual": True, "normalization": "batch"},
         {"normalization": "layer", "activation": "mish", "dropout": 0.2, "l1": 1e-3},
         KINDS["piecewise linear"],
+        KINDS["periodic"],
     ],
-    ids=["linear", "residual", "batch", "layer", "table"],
+    ids=["linear", "residual", "batch", "layer", "table", "periodic"],
 )
 def test_members_equal_those_of_torch(params, n_classes, table, monkeypatch):
     """Networks with members, of few and several outputs, with all kinds of layers."""
@@ -727,7 +734,7 @@ def test_members_equal_those_of_torch(params, n_classes, table, monkeypatch):
     _assert_close(*_both(_fits(estimator(**params), X, target), monkeypatch))
 
 
-@pytest.mark.parametrize("kind", ["all", "piecewise linear"])
+@pytest.mark.parametrize("kind", ["all", "piecewise linear", "periodic"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_network_alone_equals_one_in_a_fleet(dtype, kind, table, assert_same_training):
     """Other networks and threads do not change a bit, in single precision either."""

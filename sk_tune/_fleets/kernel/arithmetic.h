@@ -95,6 +95,24 @@ static inline V NAME(expm1)(V x) {
     return scale * part + (scale - 1);
 }
 
+/* Cosine and sine of t turns: with t = (n + r) / 4, |r| <= 1/2, their series at a quarter of r
+ * turns, exchanged and negated by n. */
+static inline V NAME(cosine)(V t, V *sine) {
+    const REAL shift = (REAL)3 * ((INTEGER)1 << (MANTISSA - 1));
+    V shifted = t * 4 + shift, angle = (t * 4 - (shifted - shift)) * (REAL)1.5707963267948966;
+    V square = angle * angle, c = {0}, s = {0};
+    for (int k = (POWERS + 3) / 2; k >= 0; k--) {
+        c = (REAL)INVERSE_FACTORIALS[2 * k] - square * c;
+        s = (REAL)INVERSE_FACTORIALS[2 * k + 1] - square * s;
+    }
+    s *= angle;
+    I n = (I)shifted, is_odd = (n & 1) == 1;
+    *sine = NAME(select)(is_odd, c, s);
+    c = NAME(select)(is_odd, s, c);
+    *sine = NAME(select)((n & 2) == 2, -*sine, *sine);
+    return NAME(select)(((n + 1) & 2) == 2, -c, c);
+}
+
 static inline V NAME(rational)(V x, const double *above, int n_above, const double *below,
                                int n_below) {
     V a = (V){0} + (REAL)above[0], b = x + (REAL)below[0];

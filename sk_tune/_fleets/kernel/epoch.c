@@ -95,10 +95,11 @@ typedef struct {
 } Layer;
 
 /* Columns of a table, in this order: an embedded number becomes `size` numbers by a line with bends
- * at bins, a plain number stays, a category becomes the `category_size` numbers of its code. */
+ * at bins or, if there are frequencies, by its waves and ReLU; a plain number stays; a category
+ * becomes the `category_size` numbers of its code. */
 typedef struct {
     const int64_t *columns;
-    int64_t n_embedded, n_bins, size, n_plain, n_categories, category_size;
+    int64_t n_embedded, n_bins, n_frequencies, size, n_plain, n_categories, category_size;
 } Table;
 
 /* A parameter: matrices as the kernel stores them; torch's are transposed if `is_turned`.  A row
@@ -168,7 +169,8 @@ static uint32_t mixed(uint32_t value) {
 /* 1 / k!. */
 static const double INVERSE_FACTORIALS[] = {
     1.0, 1.0, 1.0 / 2, 1.0 / 6, 1.0 / 24, 1.0 / 120, 1.0 / 720, 1.0 / 5040, 1.0 / 40320,
-    1.0 / 362880, 1.0 / 3628800, 1.0 / 39916800, 1.0 / 479001600, 1.0 / 6227020800};
+    1.0 / 362880, 1.0 / 3628800, 1.0 / 39916800, 1.0 / 479001600, 1.0 / 6227020800,
+    1.0 / 87178291200, 1.0 / 1307674368000, 1.0 / 20922789888000, 1.0 / 355687428096000};
 /* Coefficients of rational approximations, highest power first: erf(x) / x by x^2 up to x = 1, and
  * erfc(x) e^(x^2) by x up to 8.  The leading coefficient of the denominators, 1, is omitted. */
 static const double ERF_ABOVE[] = {9.60497373987051638749e0, 9.00260197203842689217e1,
@@ -261,7 +263,7 @@ static int run(Call *call, void *(*work)(void *), int64_t n_threads) {
 }
 
 /* ABI version; raise it when the meaning of a struct or of a number for a name changes. */
-int sk_tune_form(void) { return 8; }
+int sk_tune_form(void) { return 9; }
 
 /* Offset of each struct field, which the caller compares with its own. */
 typedef struct {
@@ -282,11 +284,10 @@ static const Field LAYOUT[] = {
     L(cells), L(inner), L(counts),
     WHOLE(Parameter), R(n_matrices), R(n_rows), R(n_columns), R(is_turned), R(is_penalised),
     R(n_inner),
-    WHOLE(Fleet), P(layers), P(parameters), T(columns), T(n_embedded), T(n_bins), T(size),
-    T(n_plain), T(n_categories), T(category_size), P(n_members), P(link), P(n_layers),
-    P(n_parameters), P(loss),
-    P(optimizer), P(nesterov), P(first), P(most_samples), P(has_dropout), P(has_penalty),
-    P(has_clip),
+    WHOLE(Fleet), P(layers), P(parameters), T(columns), T(n_embedded), T(n_bins), T(n_frequencies),
+    T(size), T(n_plain), T(n_categories), T(category_size), P(n_members), P(link), P(n_layers),
+    P(n_parameters), P(loss), P(optimizer), P(nesterov), P(first), P(most_samples), P(has_dropout),
+    P(has_penalty), P(has_clip),
     WHOLE(Network), N(X), N(y), N(weight), N(order), N(batches), N(rates), N(keys), N(thresholds),
     N(scales), N(parts), N(buffers), N(losses), N(outputs), N(sums), N(monitor_X), N(monitor_y),
     N(monitor_weight), N(monitor_order), N(n_samples), N(n_batches), N(n_steps), N(first_step),

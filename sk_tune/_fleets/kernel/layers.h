@@ -29,10 +29,10 @@ typedef struct {
     NAME(Slot) *slots;
     /* Gradients by the output and by the input of the current layer. */
     REAL *dy, *dx;
-    /* Sums over the bins of each embedded column.  A transposed weight matrix; scaled lines of one
-     * member; the inputs; shares in the loss;
+    /* Sums over the bins of each embedded column; cosines and sines of a number, and the gradient by
+     * them.  A transposed weight matrix; scaled lines of one member; the inputs; shares in the loss;
      * predictions combined over members. */
-    REAL *knots, *transposed, *scaled, *inputs, *share, *combined;
+    REAL *knots, *waves, *d_waves, *transposed, *scaled, *inputs, *share, *combined;
     /* Windows of some places; a zero-padded sample, and the gradient by it. */
     REAL *windows, *image, *d_image;
     int64_t n_image;
@@ -458,6 +458,56 @@ static inline int64_t NAME(bin)(REAL x, const REAL *starts, const REAL *slopes, 
     return bin;
 }
 
+/* Cosines, then sines, of number k of a table. */
+static void NAME(number_waves)(const NAME(Worker) *self, const Layer *layer, int64_t k, REAL value) {
+    int64_t n = self->fleet->table.n_frequencies;
+    const REAL *frequencies = self->p + OFFSET(0) + k * NAME(padded)(n);
+    for (int64_t t = 0; t < n; t += LANES) {
+        V sine, cosine = NAME(cosine)(value * AT(frequencies + t), &sine);
+        AT(self->waves + t) = cosine;
+        AT(self->d_waves + t) = sine;
+    }
+    memcpy(self->waves + n, self->d_waves, (size_t)n * sizeof(REAL));
+}
+
+/* Embedding of number k of a table by its waves; writes whole vectors to `y`. */
+static void NAME(embed_by_waves)(const NAME(Worker) *self, const Layer *layer, int64_t k,
+                                 REAL value, REAL *y) {
+    int64_t n = 2 * self->fleet->table.n_frequencies, size = self->fleet->table.size;
+    int64_t padded = NAME(padded)(size);
+    NAME(number_waves)(self, layer, k, value);
+    for (int64_t j = 0; j < size; j += LANES) {
+        const REAL *weight = self->p + OFFSET(2) + k * n * padded + j;
+        V sum = AT(self->p + OFFSET(1) + k * padded + j);
+        for (int64_t t = 0; t < n; t++) sum += self->waves[t] * AT(weight + t * padded);
+        AT(y + j) = NAME(select)(sum < 0, (V){0}, sum);
+    }
+}
+
+/* Add the gradients by the parameters of number k, given its embedding and the gradient by it. */
+static void NAME(waves_backward)(const NAME(Worker) *self, const Layer *layer, int64_t k,
+                                 REAL value, const REAL *y, const REAL *dy) {
+    int64_t n = self->fleet->table.n_frequencies, size = self->fleet->table.size;
+    int64_t padded = NAME(padded)(size), first = OFFSET(2) + k * 2 * n * padded;
+    REAL *d_frequency = self->g + OFFSET(0) + k * NAME(padded)(n), *d = self->d_waves;
+    NAME(number_waves)(self, layer, k, value);
+    memset(d, 0, (size_t)(2 * n) * sizeof(REAL));
+    for (int64_t j = 0; j < size; j += LANES) {
+        V part = {0};
+        for (int64_t l = 0; l < LANES && j + l < size; l++)
+            part[l] = y[j + l] <= 0 ? 0 : dy[j + l];
+        AT(self->g + OFFSET(1) + k * padded + j) += part;
+        for (int64_t t = 0, place = first + j; t < 2 * n; t++, place += padded) {
+            AT(self->g + place) += self->waves[t] * part;
+            d[t] += NAME(sum)(AT(self->p + place) * part);
+        }
+    }
+    for (int64_t t = 0; t < n; t++) {
+        REAL d_turns = d[n + t] * self->waves[t] - d[t] * self->waves[n + t];
+        d_frequency[t] += d_turns * value * (REAL)6.283185307179586;
+    }
+}
+
 /* Offset of the numbers of a category's code; unknown codes share code 0. */
 static int64_t NAME(code_offset)(const NAME(Worker) *self, const Layer *layer, int64_t column,
                                  REAL x) {
@@ -468,9 +518,9 @@ static int64_t NAME(code_offset)(const NAME(Worker) *self, const Layer *layer, i
     return codes[code + offsets[column]];
 }
 
-/* Columns of a table as inputs.  Parameters: slopes and intercepts of lines, weights of bins,
- * numbers of codes.  Buffers: starts and slopes of bins; known codes, offsets, number of codes.  A
- * value is beyond all bins before its own: `knots` has their sums. */
+/* Columns of a table as inputs.  Parameters: slopes (or frequencies) and intercepts of lines,
+ * weights of bins (or waves), numbers of codes.  Buffers: starts and slopes of bins; known codes,
+ * offsets, number of codes.  A value is beyond all bins before its own: `knots` has their sums. */
 static void NAME(table)(const NAME(Worker) *self, const Layer *layer, const NAME(Slot) *slot) {
     const Table *table = &self->fleet->table;
     int64_t size = table->size, padded = NAME(padded)(size), n_bins = table->n_bins;
@@ -491,6 +541,10 @@ static void NAME(table)(const NAME(Worker) *self, const Layer *layer, const NAME
         const int64_t *columns = table->columns;
         for (int64_t k = 0; k < table->n_embedded; k++, y += size) {
             REAL value = x[*columns++];
+            if (table->n_frequencies) {
+                NAME(embed_by_waves)(self, layer, k, value, y);
+                continue;
+            }
             int64_t bin = k * n_bins + NAME(bin)(value, starts + k * n_bins, slopes + k * n_bins,
                                                  n_bins, &share);
             /* The next column or line overwrites what is written beyond `size`. */
@@ -522,10 +576,15 @@ static void NAME(table_backward)(NAME(Worker) *self, const Layer *layer, const N
     for (int64_t i = 0; i < self->n; i++) {
         const REAL *x = slot->x + i * NAME(padded)(layer->n_in);
         const REAL *dy = self->dy + i * NAME(padded)(layer->n_out);
+        const REAL *y = slot->y + i * NAME(padded)(layer->n_out);
         const int64_t *columns = table->columns;
         REAL share;
-        for (int64_t k = 0; k < table->n_embedded; k++, dy += size) {
+        for (int64_t k = 0; k < table->n_embedded; k++, y += size, dy += size) {
             REAL value = x[*columns++];
+            if (table->n_frequencies) {
+                NAME(waves_backward)(self, layer, k, value, y, dy);
+                continue;
+            }
             int64_t bin = k * n_bins + NAME(bin)(value, starts + k * n_bins, slopes + k * n_bins,
                                                  n_bins, &share);
             for (int64_t j = 0; j < size; j += LANES) {
@@ -544,7 +603,7 @@ static void NAME(table_backward)(NAME(Worker) *self, const Layer *layer, const N
             for (int64_t j = 0; j < code_size; j++) code[j] += dy[j];
         }
     }
-    for (int64_t k = 0; k < table->n_embedded; k++)
+    for (int64_t k = 0; k < table->n_embedded && n_bins; k++)
         for (int64_t j = 0; j < padded; j += LANES) {
             V beyond = {0};
             for (int64_t t = (k + 1) * n_bins - 1; t >= k * n_bins; t--) {
@@ -668,6 +727,8 @@ static void NAME(divide_memory)(NAME(Worker) *self) {
     int64_t most = fleet->most_samples, n_most = 0, largest = 0, n_windows = 0, n_scaled = 0;
     int64_t n = fleet->table.n_embedded * fleet->table.n_bins * NAME(padded)(fleet->table.size);
     self->knots = NAME(next_block)(self, n);
+    self->waves = NAME(next_block)(self, 2 * fleet->table.n_frequencies + LANES);
+    self->d_waves = NAME(next_block)(self, 2 * fleet->table.n_frequencies + LANES);
     n = 0;
     REAL *x = self->inputs = NAME(next_block)(self, most * NAME(padded)(fleet->layers[0].n_in));
     for (int64_t l = 0; l < fleet->n_layers; l++) {
