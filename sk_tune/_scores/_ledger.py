@@ -7,6 +7,14 @@ from dataclasses import dataclass, field
 
 from sk_tune._text import html_table, seconds_text, text_table
 
+# Labels of the parts of a search whose seconds are counted.
+_PARTS = {
+    **{name: name for name in ("preparing", "training", "scoring")},
+    "sampling": "choosing candidates",
+    "refit": "refit",
+    "total": "in all",
+}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ledger:
@@ -47,18 +55,10 @@ class Ledger:
         Reasons for training fits alone, with their counts.
     remarks : mapping of str to int, default=empty
         What other fits lack and why, such as a held-out curve, with their counts.
-    seconds_preparing : float, default=0.0
-        Seconds of transformers and other work before training.
-    seconds_training : float, default=0.0
-        Seconds of the engine.
-    seconds_scoring : float, default=0.0
-        Seconds of scorers.
-    seconds_sampling : float, default=0.0
-        Seconds for choosing candidates.
-    seconds_refit : float, default=0.0
-        Seconds of fitting the best candidate on all samples.
-    seconds_total : float, default=0.0
-        Seconds of the search, including unlisted parts.
+    seconds : mapping of str to float, default=empty
+        Seconds by part: "preparing" (transformers and other work before training),
+        "training", "scoring", "sampling" (the choice of candidates), "refit" (the best
+        candidate on all samples), and "total", which includes unlisted parts.
 
     Notes
     -----
@@ -82,12 +82,7 @@ class Ledger:
     epochs_trained_again: int = 0
     alone_reasons: Mapping[str, int] = field(default_factory=dict)
     remarks: Mapping[str, int] = field(default_factory=dict)
-    seconds_preparing: float = 0.0
-    seconds_training: float = 0.0
-    seconds_scoring: float = 0.0
-    seconds_sampling: float = 0.0
-    seconds_refit: float = 0.0
-    seconds_total: float = 0.0
+    seconds: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def n_alone(self) -> int:
@@ -123,27 +118,23 @@ class Ledger:
     @property
     def times(self) -> dict[str, str]:
         """Times of the parts of the search, by name, as text."""
-        parts = {
-            "preparing": self.seconds_preparing,
-            "training": self.seconds_training,
-            "scoring": self.seconds_scoring,
-            "choosing candidates": self.seconds_sampling,
-            "refit": self.seconds_refit,
-            "in all": self.seconds_total,
+        return {
+            label: seconds_text(self.seconds.get(name, 0.0))
+            for name, label in _PARTS.items()
         }
-        return {name: seconds_text(seconds) for name, seconds in parts.items()}
 
     @property
-    def _reasons(self) -> dict[str, int]:
+    def reasons(self) -> dict[str, int]:
+        """Counts of fits trained alone, or with other shortcomings, by their reasons."""
         alone = {f"trained alone: {why}": n for why, n in self.alone_reasons.items()}
         return alone | dict(self.remarks)
 
     def __str__(self) -> str:
         spent = ", ".join(f"{name} {time}" for name, time in self.times.items())
-        reasons = [f"{n} {why}" for why, n in self._reasons.items()]
+        reasons = [f"{n} {why}" for why, n in self.reasons.items()]
         counts = text_table(["spent", "count"], list(self.counts.items()))
         return "\n".join([counts, spent, *reasons])
 
     def _repr_html_(self) -> str:
-        rows = [*self.counts.items(), *self._reasons.items(), *self.times.items()]
+        rows = [*self.counts.items(), *self.reasons.items(), *self.times.items()]
         return html_table(["spent", "amount"], rows)

@@ -371,7 +371,7 @@ def search_ledger(
         epochs_trained_again=sum(o.n_again for o in every),
         alone_reasons=dict(count_texts(outcomes, "alone_reason")),
         remarks=dict(count_texts(outcomes, "remark")),
-        **{f"seconds_{name}": spent for name, spent in seconds.items()},  # type: ignore[arg-type]
+        seconds=dict(seconds),
     )
 
 

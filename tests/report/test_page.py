@@ -285,6 +285,20 @@ def test_counts_match_the_ledger(hyperband, linear):
     assert list(linear.ledger_.counts) == ["candidates", "fits", "fits that failed"]
 
 
+def test_a_page_lists_the_reasons_of_the_ledger(hyperband):
+    """Of fits trained alone, and of fits without a curve."""
+    page = gather(hyperband)
+    spent = replace(
+        page.searches[0].ledger,
+        alone_reasons={"a callback": 2},
+        remarks={"without a held-out curve, because the disk is full": 1},
+    )
+    html = render(replace(page, searches=[replace(page.searches[0], ledger=spent)]))
+
+    assert "2 trained alone: a callback</p>" in html
+    assert "1 without a held-out curve, because the disk is full</p>" in html
+
+
 def _table(make_report, rows, **fields):
     """Return the names of columns, and the kind and cells of each row."""
     table = candidate_table(make_report(rows, **fields))

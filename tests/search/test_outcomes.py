@@ -118,7 +118,7 @@ def test_a_ledger_prints_counts_seconds_and_reasons():
         epochs_cut_by_failure=0, epochs_saved_by_warm_start=0, n_in_fleets=5,
         alone_reasons={"a callback": 2, "no batching rule": 1},
         remarks={"without a held-out curve": 1},
-        seconds_training=2.5, seconds_total=75.0,
+        seconds={"training": 2.5, "total": 75.0},
     )  # fmt: skip
     lines = str(spent).splitlines()
 

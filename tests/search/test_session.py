@@ -394,7 +394,7 @@ def test_an_unfinished_refit_loses_no_result(iris, error, monkeypatch):
     assert search.best_score_ == search.cv_results_["mean_test_score"].max() == best
     assert search.expected_score_ is not None
     assert len(search.oof_predictions_) == 2
-    assert search.ledger_.seconds_refit == 0.0
+    assert search.ledger_.seconds["refit"] == 0.0
     assert not hasattr(search, "best_estimator_")
 
 
