@@ -5,6 +5,7 @@
     python -m pip install --group benchmark-automl
     python benchmarks/table_nets.py RESULTS [--part dev] [--sides ...] [--seeds 0 1 2]
     python benchmarks/table_nets.py RESULTS --report         # as in the guide
+    python benchmarks/table_nets.py RESULTS --tricks [--report]
 
 Defaults were chosen on the development tables ("dev") only.  A seed draws the rows (at most
 4,000, or all of a "large" table), the test quarter and the network; all sides get the same.
@@ -20,6 +21,8 @@ runs are not repeated.
 - "tuned boosting": its best candidate of a random search of 60 seconds, five folds.
 - "RealMLP-TD", "TabM-D": pytabkit's defaults, with cross-entropy as validation metric and
   without label smoothing where the metric is log loss, as their authors advise.
+
+``--tricks`` compares ``table_pipeline`` with itself after one change of its network.
 """
 
 import argparse
@@ -289,6 +292,33 @@ SIDES: dict[str, Any] = {
 }
 
 
+# Changes of table_pipeline's network; labels are smoothed in classification only.
+TRICKS: dict[str, dict[str, Any]] = {
+    "mish": {"activation": "mish"},
+    "silu": {"activation": "silu"},
+    "selu": {"activation": "selu"},
+    "periodic": {"numerical_embedding": "periodic"},
+    "label smoothing": {"label_smoothing": 0.1},
+    "gradient clipping": {"gradient_clip": 1.0},
+    "weight decay x 10": {"weight_decay": 0.1},
+    "dropout 0.2": {"dropout": 0.2},
+    "one cycle": {"lr_schedule": "one_cycle"},
+}
+
+
+def changed(params):
+    def build(is_classes, seed):
+        pipe = SIDES["table_pipeline"](is_classes, seed)
+        names = pipe[-1].get_params(deep=False)
+        pipe[-1].set_params(**{n: v for n, v in params.items() if n in names})
+        return pipe
+
+    return build
+
+
+SIDES |= {name: changed(params) for name, params in TRICKS.items()}
+
+
 def run(name, side, seed):
     """Return the loss, the seconds and the size of one fit."""
     X, X_test, y, y_test = draw(name, seed)
@@ -389,11 +419,14 @@ def main():
     parser.add_argument("--report", action="store_true", help="print stored results")
     parser.add_argument("--part", choices=("dev", "other", "large"), default="dev")
     parser.add_argument("--only", nargs="*", help="names of tables")
-    parser.add_argument("--sides", nargs="*", default=list(SIDES))
+    parser.add_argument("--sides", nargs="*")
+    parser.add_argument("--tricks", action="store_true", help="changed table_pipelines")
     parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2])
     args = parser.parse_args()
+    compared = [side for side in SIDES if side not in TRICKS]
+    sides = args.sides or (["table_pipeline", *TRICKS] if args.tricks else compared)
     if args.report:
-        print("\n".join(report(pd.DataFrame(load(args.results)), args.sides)))
+        print("\n".join(report(pd.DataFrame(load(args.results)), sides)))
         return
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
@@ -404,7 +437,7 @@ def main():
     }[args.part]
     names = args.only or [name for name, table in TABLES.items() if part(table)]
     done = {(r["table"], r["side"], r["seed"]) for r in load(args.results)}
-    for side in args.sides:
+    for side in sides:
         is_cold = True
         for seed in args.seeds:
             for name in names:

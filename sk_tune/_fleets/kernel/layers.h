@@ -29,9 +29,9 @@ typedef struct {
     NAME(Slot) *slots;
     /* Gradients by the output and by the input of the current layer. */
     REAL *dy, *dx;
-    /* Sums over the bins of each embedded column; cosines and sines of a number, and the gradient by
-     * them.  A transposed weight matrix; scaled lines of one member; the inputs; shares in the loss;
-     * predictions combined over members. */
+    /* Sums over the bins of each embedded column; cosines and sines of a number, and the gradient
+     * by them.  A transposed weight matrix; scaled lines of one member; the inputs; shares in the
+     * loss; predictions combined over members. */
     REAL *knots, *waves, *d_waves, *transposed, *scaled, *inputs, *share, *combined;
     /* Windows of some places; a zero-padded sample, and the gradient by it. */
     REAL *windows, *image, *d_image;
@@ -459,7 +459,8 @@ static inline int64_t NAME(bin)(REAL x, const REAL *starts, const REAL *slopes, 
 }
 
 /* Cosines, then sines, of number k of a table. */
-static void NAME(number_waves)(const NAME(Worker) *self, const Layer *layer, int64_t k, REAL value) {
+static void NAME(number_waves)(const NAME(Worker) *self, const Layer *layer, int64_t k,
+                               REAL value) {
     int64_t n = self->fleet->table.n_frequencies;
     const REAL *frequencies = self->p + OFFSET(0) + k * NAME(padded)(n);
     for (int64_t t = 0; t < n; t += LANES) {
