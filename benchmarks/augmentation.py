@@ -120,9 +120,11 @@ CASES = {
     "mnist-2000": Case(mnist, 2000, CNNClassifier(**CNN, max_epochs=15), 3, images(2, 8)),
     "vowels-150": Case(japanese_vowels, 150, RNNClassifier(), 5, SEQUENCES),
     "power-67": Case(italy_power, 67, CNNClassifier(max_epochs=60), 10, SEQUENCES),
-    "cancer-150": Case(lambda: cancer(None), 150, MLPClassifier(), 20, TABLE, True),
-    "churn-500": Case(lambda: churn(None), 500, MLPClassifier(), 10, TABLE),
-    "ames-500": Case(lambda: ames(None), 500, MLPRegressor(), 10, TABLE),
+    "cancer-150": Case(
+        lambda: cancer(None), 150, MLPClassifier(max_epochs=20), 20, TABLE, True
+    ),
+    "churn-500": Case(lambda: churn(None), 500, MLPClassifier(max_epochs=20), 10, TABLE),
+    "ames-500": Case(lambda: ames(None), 500, MLPRegressor(max_epochs=20), 10, TABLE),
 }
 
 

@@ -33,6 +33,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sk_tune._automl._problem import Problem
 from sk_tune._ensemble import step_rule
+from sk_tune._epochs import epochs_of, stops_early
 from sk_tune._estimators import (
     CNNClassifier,
     CNNRegressor,
@@ -405,8 +406,11 @@ def _thorough_perceptron(problem: Problem) -> Model:
     """Return a slower network with defaults and space tuned on tables."""
     is_classification = problem.is_classification
     params = table_defaults("classification" if is_classification else "regression")
-    net = MLPClassifier() if is_classification else MLPRegressor()
-    epochs = params.pop("max_epochs", net.max_epochs)
+    net = (MLPClassifier if is_classification else MLPRegressor)(**params)
+    # Epochs are the resource, so automatic early stopping must be turned on.
+    params.pop("max_epochs", None)
+    epochs = epochs_of(net, problem.n_train)
+    params["early_stopping"] = stops_early(net, problem.n_train)
     params["batch_size"] = batch_size = _batch_size(problem, net.batch_size)
     space = {**table_space(net), "batch_size": _around(batch_size)}
     prepare = TablePreparer(embeddings=True)

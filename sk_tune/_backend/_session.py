@@ -460,12 +460,12 @@ def _training(
         # skorch nets draw from torch's global generator.
         seed = torch.get_rng_state().numpy().tobytes()
     X, y, weight = data
-    return _RequestedTraining(
-        fit=Fit(estimator=twin, X=X, y=y, sample_weight=weight, seed=seed, monitor=rows),
-        key=key,
-        base_key=(params_fingerprint(twin, without="max_epochs"), seed, key[-1]),
-        n_epochs=int(twin.max_epochs),
-    )
+    fit = Fit(estimator=twin, X=X, y=y, sample_weight=weight, seed=seed, monitor=rows)
+    # Automatic early stopping depends on max_epochs.
+    is_automatic = twin.max_epochs == "auto"
+    params = params_fingerprint(twin, without="max_epochs")
+    base_key = (params, is_automatic, seed, key[-1])
+    return _RequestedTraining(fit=fit, key=key, base_key=base_key, n_epochs=fit.epochs)
 
 
 def _seed_key(estimator: Any) -> int | None:

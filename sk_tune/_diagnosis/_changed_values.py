@@ -29,8 +29,9 @@ def changed_value(value: Any, change: Change) -> Any:
     if not is_number(value) or value < 0:
         # A bound on an unset parameter becomes its value.  Negative numbers are names, such
         # as a batch size of -1.
-        unset = value is None and change.action in {"at least", "at most"}
-        return change.value if unset else value
+        is_unset = value is None or (isinstance(value, str) and value == "auto")
+        is_bound = change.action in {"at least", "at most"}
+        return change.value if is_unset and is_bound else value
     if change.action not in _ON_VALUES:
         # Extending a range does not change a single value in it.
         return value

@@ -11,6 +11,7 @@ loss, so gaps are underestimated, never overestimated.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from sklearn.base import is_classifier
 from sklearn.exceptions import NotFittedError
 
 from sk_tune._diagnosis._findings import Curves
+from sk_tune._epochs import epochs_of, stops_early
 from sk_tune._nesting import innermost, nested
 from sk_tune._schedule import LR_SCHEDULES, learning_rate_factor
 from sk_tune._search_record import fold_layout, granted_resource, search_record
@@ -147,7 +149,8 @@ def curves_of_estimator(estimator: Any) -> Curves:
         name: np.array([[float(epoch.get(name, math.nan)) for epoch in history]])
         for name in _CURVES
     }
-    params = dict(network.get_params(deep=False))
+    n_samples = getattr(network, "n_samples_fit_", 0)
+    params = _resolved(network.get_params(deep=False), n_samples)
     return Curves(**curves, params=params, baseline_loss=_baseline(network, params, None))
 
 
@@ -174,7 +177,21 @@ def configured(search: Any, candidate: int) -> tuple[Any, dict[str, Any]]:
         for name, value in params.items()
         if name.startswith(prefix) and name != step
     }
-    return network, params_of_network
+    n_samples = getattr(search, "_n_rows", 0)
+    n_train = n_samples - n_samples // search.n_splits_
+    return network, _resolved(params_of_network, n_train)
+
+
+def _resolved(params: Mapping[str, Any], n_samples: int) -> dict[str, Any]:
+    """Return parameters with the epochs and early stopping that "auto" stands for."""
+    if "auto" not in (params.get("max_epochs"), params.get("early_stopping")):
+        return dict(params)
+    network = SimpleNamespace(**params)
+    return {
+        **params,
+        "max_epochs": epochs_of(network, n_samples),
+        "early_stopping": stops_early(network, n_samples),
+    }
 
 
 def _baseline(network: Any, params: Mapping[str, Any], y: Any) -> float | None:

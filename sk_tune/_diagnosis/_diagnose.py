@@ -172,8 +172,7 @@ def diagnose(
         return Findings(_of_search(source, result_row, X, data))
     curves = curves_of_estimator(source)
     network = innermost(source)
-    keeps_best = bool(getattr(network, "early_stopping", False))
-    findings = _of_curves(curves, keeps_best=keeps_best)
+    findings = _of_curves(curves, keeps_best=curves.params.get("early_stopping") is True)
     scale = check_scale(
         scale_of_inputs(source, X),
         curves.params,

@@ -253,7 +253,7 @@ def _with_numbers(fit: Fit) -> Fit:
     """Return a fit with a fixed seed and number of epochs, before it goes to a worker."""
     seed, n_epochs, state = (
         fit.seed,
-        fit.n_epochs or int(fit.estimator.max_epochs),
+        fit.epochs,
         fit.state,
     )
     if state is not None and not isinstance(seed, bytes):

@@ -91,7 +91,7 @@ def _reason_in_callbacks(estimator: Any) -> str | None:
     conflicts = (
         (LRScheduler, "lr_schedule", estimator.lr_schedule != "constant"),
         (GradientNormClipping, "gradient_clip", estimator.gradient_clip is not None),
-        (EarlyStopping, "early_stopping", estimator.early_stopping and loads_best),
+        (EarlyStopping, "early_stopping", estimator.early_stopping is True and loads_best),
     )
     for kind, name, is_conflict in conflicts:
         if is_conflict and any(c is kind or isinstance(c, kind) for c in callbacks):

@@ -25,6 +25,7 @@ from sk_tune._adoption import adopted_state
 from sk_tune._augment import Layout, as_augmentations, check_row_shape
 from sk_tune._compat import EstimatorBase
 from sk_tune._declaration import Documented, name_hint, parameters
+from sk_tune._epochs import epochs_of, stops_early
 from sk_tune._estimators._encoded_data import (
     EncodedData,
     Samples,
@@ -298,7 +299,7 @@ class NetworkEstimator(TrainingParameters, Persistence, Documented, EstimatorBas
         train, valid = self._to_sets(
             data, net.options, batch_size=net.batch_size, module=net.module_
         )
-        n_epochs = n_epochs or self.max_epochs
+        n_epochs = n_epochs or net.max_epochs
         if not (is_unchanged(self) and train_in_fleet(source, net, train, valid, n_epochs)):
             valid = None if valid is None else valid.taken()
             net.train_epochs(train.taken(), valid, n_epochs)
@@ -351,6 +352,7 @@ class NetworkEstimator(TrainingParameters, Persistence, Documented, EstimatorBas
         if weight is not None and not weight.all():
             X, y, weight = (a[weight > 0] for a in (X, y, weight))
         if fresh:
+            self.n_samples_fit_ = X.shape[0]
             self._learn_columns(X, weight)
             self._start_target(y, weight, classes)
         return X, y, weight
@@ -384,7 +386,7 @@ class NetworkEstimator(TrainingParameters, Persistence, Documented, EstimatorBas
                 build_optimizer, self.optimizer, **self._arguments(*_OPTIMIZER)
             ),
             lr=self.learning_rate,
-            max_epochs=self.max_epochs,
+            max_epochs=epochs_of(self, self.n_samples_fit_),
             batch_size=int(self.batch_size),
             iterator_valid__batch_size=_PREDICT_ROWS,
             # A user's module may modify its input in place, so it gets a copy of X.
@@ -412,14 +414,16 @@ class NetworkEstimator(TrainingParameters, Persistence, Documented, EstimatorBas
         codes = np.flatnonzero(getattr(self, "is_categorical_", ())).tolist()
         return TrainingOptions(
             seed=seed,
-            schedule_epochs=self.max_epochs,
+            schedule_epochs=epochs_of(self, self.n_samples_fit_),
             dtype=self.dtype,
             n_outputs=self.n_outputs_,
             **self._arguments("learning_rate", "lr_schedule", "gradient_clip", "l1"),
             augmentation=augmentation,
             layout=layout,
             codes=tuple(codes),
-            patience=self.n_iter_no_change if self.early_stopping else None,
+            patience=(
+                self.n_iter_no_change if stops_early(self, self.n_samples_fit_) else None
+            ),
             tol=self.tol,
             score=self._task_parts()[1],
             global_rng=self._global_rng,

@@ -78,8 +78,9 @@ class TrainingParameters:
         [0, 1).
     batch_size : int, default=64
         Samples in a mini-batch; -1 for all samples.
-    max_epochs : int, default=20
-        Passes over the training samples.
+    max_epochs : int or "auto", default=20
+        Passes over the training samples.  "auto" takes 20 to 200 passes, as many as give
+        3,000 steps, or 400 without early stopping.
     lr_schedule : {"constant", "cosine", "one_cycle", "step"}, default="cosine"
         Learning rate over `max_epochs`: "cosine" falls along half a cosine to 0;
         "one_cycle" rises for 30 % of the steps and then falls; "step" divides by 10 at half
@@ -96,9 +97,10 @@ class TrainingParameters:
         classes of :mod:`sk_tune.augment`, applied in this order, for example
         ``["flip", Shift(2)]``; at most one of them may mix samples.  Validation samples and
         samples to predict are never changed.
-    early_stopping : bool, default=False
+    early_stopping : bool or "auto", default="auto"
         Whether to hold out samples, stop when the loss on them stops falling, and use the
-        weights of the best epoch.
+        weights of the best epoch.  "auto" does so if `max_epochs` is "auto", there are at
+        least 300 samples and no `callbacks`.
     validation_fraction : float, default=0.1
         Share of samples held out for early stopping; stratified in classification.
     n_iter_no_change : int, default=10
@@ -130,13 +132,13 @@ class TrainingParameters:
     learning_rate: Annotated[float, Number(0, closed="neither")] = 3e-3
     momentum: Annotated[float, Number(0, 1)] = 0.9
     batch_size: Annotated[int, WholeNumber(1), Options(Integral, {-1})] = 64
-    max_epochs: Annotated[int, WholeNumber(1)] = 20
+    max_epochs: Annotated[int | str, WholeNumber(1), StrOptions({"auto"})] = 20
     lr_schedule: Annotated[str, StrOptions(set(LR_SCHEDULES))] = "cosine"
     gradient_clip: Annotated[float | None, Number(0, closed="neither"), None] = None
     weight_decay: Annotated[float, Number(0)] = 0.01
     l1: Annotated[float, Number(0)] = 0.0
     augmentation: Annotated[Augmentations, AugmentationNames(), None] = None
-    early_stopping: Annotated[bool, "boolean"] = False
+    early_stopping: Annotated[bool | str, "boolean", StrOptions({"auto"})] = "auto"
     validation_fraction: Annotated[float, Number(0, 1, closed="neither")] = 0.1
     n_iter_no_change: Annotated[int, WholeNumber(1)] = 10
     tol: Annotated[float, Number(0)] = 1e-4

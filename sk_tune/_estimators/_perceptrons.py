@@ -307,6 +307,9 @@ class _MLPEstimator(ArchitectureParameters, _TableParameters, NetworkEstimator):
         its own scales, biases, last layer and loss; predictions are means of probabilities
         or targets.  8 to 32 members often predict better than one network, and train
         faster than as many separate networks.
+    max_epochs : int or "auto", default="auto"
+        Passes over the training samples.  "auto" takes 20 to 200 passes, as many as give
+        3,000 steps, or 400 without early stopping.
     """
 
     n_layers: Annotated[int, WholeNumber(0)] = 2
@@ -315,6 +318,7 @@ class _MLPEstimator(ArchitectureParameters, _TableParameters, NetworkEstimator):
         int | Sequence[int] | Array | None, "array-like", WholeNumber(1), None
     ] = field(default=None, kw_only=False)
     members: Annotated[int, WholeNumber(1)] = 1
+    max_epochs: int | str = "auto"
 
     _allow_sparse: ClassVar[bool] = True
     _other_names: ClassVar[dict[str, str]] = {

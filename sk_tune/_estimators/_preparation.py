@@ -15,6 +15,8 @@ import numpy.typing as npt
 from sklearn.base import clone, is_classifier
 from torch import Tensor
 
+from sk_tune._compat import num_samples
+from sk_tune._epochs import epochs_of
 from sk_tune._estimators._encoded_data import EncodedData, take_rows, to_tensor
 from sk_tune._estimators._net_state import (
     changed_modules,
@@ -79,6 +81,19 @@ class Fit:
     name: str = ""
     keeps_checkpoints: bool = False
     checkpoint: TrainingState | None = None
+
+    @property
+    def epochs(self) -> int:
+        """Epochs to train, by the samples with a weight if they are left to the data."""
+        if self.n_epochs:
+            return self.n_epochs
+        if self.estimator.max_epochs != "auto":
+            return int(self.estimator.max_epochs)
+        rows = slice(None) if self.rows is None else self.rows
+        counted = num_samples(self.y) if self.rows is None else len(self.rows)
+        if self.sample_weight is not None:
+            counted = np.count_nonzero(np.asarray(self.sample_weight)[rows])
+        return epochs_of(self.estimator, int(counted))
 
     @property
     def seed_number(self) -> int:
@@ -147,7 +162,7 @@ class FitPreparer:
             valid=valid,
             monitor=self._monitor(twin, key, fit, device),
             state=state,
-            n_epochs=fit.n_epochs or int(estimator.max_epochs),
+            n_epochs=fit.n_epochs or options.schedule_epochs,
         )
 
     def _monitor(self, twin: Any, key: Any, fit: Fit, device: str) -> TensorSet | None:
@@ -181,9 +196,8 @@ def adopt_training(fit: Fit, state: TrainingState) -> NetworkEstimator:
 
 def fit_as_overridden(fit: Fit) -> tuple[TrainingState, Array | None]:
     """Train a copy of an estimator by its own ``fit``, if it overrides hooks."""
-    n_epochs = fit.n_epochs or int(fit.estimator.max_epochs)
     twin = clone(fit.estimator).set_params(
-        random_state=fit.seed_number, max_epochs=n_epochs
+        random_state=fit.seed_number, max_epochs=fit.epochs
     )
     X, y, weight = (take_rows(p, fit.rows) for p in (fit.X, fit.y, fit.sample_weight))
     # The fit of a subclass may lack sample_weight.

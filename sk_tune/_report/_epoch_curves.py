@@ -285,9 +285,10 @@ class EpochCurveDisplay:
         """
         check_is_fitted(estimator)
         network = innermost(estimator)
-        stops_early = getattr(network, "early_stopping", False)
+        curves = curves_of_estimator(estimator)
+        stops_early = curves.params.get("early_stopping", False)
         display = cls(
-            curves=curves_of_estimator(estimator),
+            curves=curves,
             chosen_epoch=network.best_epoch_ if stops_early else None,
             finding=verdict(diagnose(estimator)),
             loss_name=loss_name(network),

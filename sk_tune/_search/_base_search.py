@@ -263,7 +263,7 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
         network = clone(estimator)
         resource = session.options.resource
         if resource is not None and resource in self.best_params_:
-            n_epochs = n_epochs or int(network.max_epochs)
+            n_epochs = n_epochs or int(self.best_params_[resource])
             network.set_params(max_epochs=session.options.max_resources)
         seconds = max((outcome.seconds for outcome in session.outcomes[row]), default=0.0)
         if n_epochs is None and seconds > _SECONDS_IN_ONE_THREAD:
@@ -364,7 +364,8 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
         checked = copy(self)
         checked._checked_cv_orig = cv
         checked._check_input_parameters(X, y, of_split)
-        plan = checked._plan(int(cv.get_n_splits(X, y, **of_split)))
+        n_samples = 0 if X is None else num_samples(X)
+        plan = checked._plan(int(cv.get_n_splits(X, y, **of_split)), n_samples)
         if X is None:
             return plan
         plan = probe(self, (X, y, params), cv, cv.split(X, y, **of_split), plan)
@@ -375,9 +376,10 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
         """Return the number of promoted candidates of a rung."""
         return n_candidates
 
-    def _plan(self, n_folds: int) -> SearchPlan:
+    def _plan(self, n_folds: int, n_samples: int) -> SearchPlan:
         """Return the plan of a checked search on `n_folds` folds, without times."""
-        max_epochs, of_epochs = mean_epochs(self), grants_epochs(granted_resource(self))
+        max_epochs = mean_epochs(self, n_samples - n_samples // n_folds)
+        of_epochs = grants_epochs(granted_resource(self))
         rounds = [
             planned_rounds(
                 rungs,

@@ -12,6 +12,7 @@ from sklearn.base import is_classifier
 
 from sk_tune._compat import Interval, StrOptions, num_samples
 from sk_tune._declaration import COUNT, parameters
+from sk_tune._epochs import epochs_of
 from sk_tune._sampler import (
     BayesSampler,
     FidelitySampler,
@@ -26,7 +27,7 @@ from sk_tune._search._asynchronous_rungs import (
     climbs_asynchronously,
 )
 from sk_tune._search._base_search import BaseSearch
-from sk_tune._search._fold_fits import full_name
+from sk_tune._search._fold_fits import full_name, network_of
 from sk_tune._search._outcomes import best_first
 from sk_tune._search._rounds import (
     Numbered,
@@ -45,6 +46,7 @@ from sk_tune._search._search_parameters import (
 )
 from sk_tune._search._shaped_rungs import Ladder
 from sk_tune._search._warm_start import tell_earlier
+from sk_tune._search_record import grants_epochs
 from sk_tune._space import Candidate, Space
 
 
@@ -147,6 +149,10 @@ class HyperbandSearchCV(
             least = max(least, 2 * n_folds * n_classes)
         else:
             largest = self.estimator.get_params()[self.resource_]
+            if largest == "auto" and grants_epochs(self.resource_):
+                n_samples = self._n_samples_orig or 0
+                network = network_of(self.estimator)
+                largest = epochs_of(network, n_samples, are_granted=True)
         self.max_resources_ = int(largest if most == "auto" else most)
         # Read by a search that warm-starts from this search, which may end before any
         # candidate had all resources.

@@ -90,7 +90,7 @@ class Trainer:
         if fit is None:
             return request
         try:
-            n_epochs, n_before = int(fit.estimator.max_epochs), 0
+            n_epochs, n_before = fit.epochs, 0
         except (TypeError, ValueError, OverflowError):
             # The task itself will raise this error.
             return replace(request, fit=None)

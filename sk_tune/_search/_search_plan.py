@@ -23,6 +23,7 @@ from sklearn.base import clone
 
 from sk_tune._compat import FoldTask
 from sk_tune._engine import Progress, expected_memory, outside_blocks
+from sk_tune._epochs import epochs_of
 from sk_tune._sampler import RandomSampler
 from sk_tune._schedule import Rung, new_resources, with_candidates
 from sk_tune._search._fold_fits import FitMaker, name_in_network, network_of
@@ -239,8 +240,11 @@ _ASKED_FOR_EPOCHS = 100
 _N_TRIED = 8
 
 
-def mean_epochs(search: Any) -> float:
-    """Return the mean epochs of a search's candidates; 0 without a network."""
+def mean_epochs(search: Any, n_samples: int) -> float:
+    """Return the mean epochs of a search's candidates; 0 without a network.
+
+    `n_samples` are the training samples of a fold.
+    """
     estimator = search.estimator
     network = network_of(estimator)
     if network is None:
@@ -252,9 +256,10 @@ def mean_epochs(search: Any) -> float:
         # An empty grid is not a space.
         space = None
     if space is None or name not in space.names:
-        return float(network.max_epochs)
+        return float(epochs_of(network, n_samples))
     candidates = RandomSampler(space, 0).ask(_ASKED_FOR_EPOCHS)
     numbers = [candidate.get(name, network.max_epochs) for candidate in candidates]
+    numbers = [epochs_of(network, n_samples) if n == "auto" else n for n in numbers]
     return float(np.mean([int(n) for n in numbers if isinstance(n, Integral)] or [0]))
 
 

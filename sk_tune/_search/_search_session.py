@@ -20,7 +20,12 @@ import numpy as np
 import sklearn
 
 from sk_tune._backend import CollectingBackend, Job
-from sk_tune._compat import FoldTask, fold_task, warn_or_raise_about_failures
+from sk_tune._compat import (
+    FoldTask,
+    fold_task,
+    num_samples,
+    warn_or_raise_about_failures,
+)
 from sk_tune._engine import FitStream, Progress, have_to_start
 from sk_tune._search._fold_fits import FoldRequest, network_of
 from sk_tune._search._network_training import FoldTraining, Trainer
@@ -93,7 +98,7 @@ class SearchSession:
         self.line: SearchLine | None = None
         # If verbose is more than 1, scikit-learn prints lines for every fit itself.
         if search.verbose == 1:
-            plan = search._plan(search.n_splits_)
+            plan = search._plan(search.n_splits_, num_samples(call.X))
             refits, budget = search.refit is not False, search.time_budget
             self.line = SearchLine(plan, refits=refits, time_budget=budget)
         listener = call.verbose if callable(call.verbose) else self.line

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from sk_tune._compat import num_samples
 from sk_tune._schedule import Rung, new_resources, with_candidates
 from sk_tune._search._outcomes import FoldOutcome, best_first
 from sk_tune._search._search_plan import SearchPlan
@@ -204,7 +205,7 @@ def shortfall(search: Any, rounds: Any) -> str:
             f"score is from {counted(budget.cut_epochs[0], 'epoch')}, fewer than "
             "requested. Give more time, or fewer epochs."
         )
-    plan = search._plan(search.n_splits_)
+    plan = search._plan(search.n_splits_, num_samples(rounds.session.call.X))
     name, planned = type(search).__name__, counted(plan.n_candidates, "candidate")
     text = (
         f"{name} planned {planned}. The time budget of {seconds} sufficed for "

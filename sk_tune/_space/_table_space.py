@@ -23,8 +23,13 @@ from sk_tune._numerical_embedding import Periodic, PiecewiseLinear
 
 _COMMON: dict[str, Any] = {"numerical_embedding": PiecewiseLinear(), "members": 8}
 _DEFAULTS: dict[str, dict[str, Any]] = {
-    # Networks soon memorise the classes at a higher rate.
-    "classification": {**_COMMON, "learning_rate": 2e-3},
+    # Networks soon memorise the classes, so they stop at the best epoch.
+    "classification": {
+        **_COMMON,
+        "learning_rate": 2e-3,
+        "dropout": 0.2,
+        "n_iter_no_change": 15,
+    },
     # Smooth targets gain from long training; dropout limits overfitting to noisy ones.
     "regression": {**_COMMON, "learning_rate": 0.01, "max_epochs": 40, "dropout": 0.2},
 }

@@ -201,13 +201,15 @@ def test_a_plan_routes_its_parameters(pipeline, iris):
         (MLPClassifier(max_epochs=7), {"dropout": [0.0]}, 7),
         (MLPClassifier(max_epochs=7), {"max_epochs": [1, 2, 6]}, 3),
         (Pipeline([("net", MLPClassifier())]), {"net__max_epochs": [2, None]}, 2),
+        (MLPClassifier(), {"dropout": [0.0]}, 200),
+        (MLPClassifier(batch_size=-1), {"max_epochs": ["auto"]}, 200),
         (SVC(), {"C": [1.0]}, 0),
     ],
-    ids=["own", "searched", "pipeline", "other"],
+    ids=["own", "searched", "pipeline", "automatic", "automatic in the space", "other"],
 )
 def test_epochs_are_the_mean_of_the_space(estimator, space, expected):
     """By hand; invalid numbers of epochs will not be trained."""
-    assert mean_epochs(GridSearchCV(estimator, space)) == expected
+    assert mean_epochs(GridSearchCV(estimator, space), 100) == expected
 
 
 def test_a_plan_fits_the_time_budget():

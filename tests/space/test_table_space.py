@@ -41,7 +41,7 @@ def test_the_space_holds_the_defaults(task):
             low, high = values.support()
             assert low <= defaults[name] <= high
     # More epochs only cost time.
-    assert set(table_defaults(task)) - set(space) <= {"max_epochs"}
+    assert set(table_defaults(task)) - set(space) <= {"max_epochs", "n_iter_no_change"}
 
 
 @pytest.mark.parametrize("task", TASKS)

@@ -1,0 +1,41 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Epochs and early stopping of networks that leave them to the data.
+
+A step teaches about as much in a small table as in a large one, so the automatic number of
+epochs grants a number of steps.  Whether a table needs them all only held-out samples show,
+which small tables cannot spare.
+"""
+
+from typing import Any
+
+# Steps of a training that may stop early, and of a training that may not.
+_STEPS, _STEPS_TO_THE_END = 3000, 400
+_FEWEST, _MOST = 20, 200
+# Samples from which on a share is held out.
+_ENOUGH_TO_HOLD_OUT = 300
+
+
+def stops_early(network: Any, n_samples: int) -> bool:
+    """Return whether a network holds samples out and keeps its best epoch."""
+    if network.early_stopping != "auto":
+        return bool(network.early_stopping)
+    is_automatic = network.max_epochs == "auto" and not network.callbacks
+    return is_automatic and n_samples >= _ENOUGH_TO_HOLD_OUT
+
+
+def epochs_of(network: Any, n_samples: int, *, are_granted: bool = False) -> int:
+    """Return the largest number of epochs of a network on `n_samples` training samples.
+
+    `are_granted` says that a search will set the epochs, and so turn automatic early
+    stopping off.
+    """
+    if network.max_epochs != "auto":
+        return int(network.max_epochs)
+    may_stop = stops_early(network, n_samples)
+    if are_granted:
+        may_stop = network.early_stopping is True
+    n_steps = _STEPS if may_stop else _STEPS_TO_THE_END
+    batch_size = n_samples if network.batch_size == -1 else network.batch_size
+    per_epoch = max(1, -(-n_samples // max(1, int(batch_size))))
+    return min(_MOST, max(_FEWEST, -(-n_steps // per_epoch)))

@@ -1,0 +1,89 @@
+"""Epochs and early stopping that are left to the data."""
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.datasets import make_classification
+from skorch.callbacks import EpochScoring
+
+from sk_tune import HyperbandSearchCV, MLPClassifier, RNNClassifier
+from sk_tune._epochs import epochs_of, stops_early
+from sk_tune.engine import Fit, train
+
+FEW, MANY = 299, 300
+
+
+def _data(n_rows):
+    return make_classification(n_rows, 5, random_state=0)
+
+
+@pytest.mark.parametrize(
+    ("n_rows", "batch_size", "expected"),
+    [(FEW, 64, 80), (64, 64, 200), (MANY, 64, 200), (3000, 64, 64), (10**5, 64, 20),
+     (3000, -1, 200)],
+)  # fmt: skip
+def test_automatic_epochs_grant_steps(n_rows, batch_size, expected):
+    """By hand: 400 steps of few rows, 3000 of many, between 20 and 200 epochs."""
+    assert epochs_of(MLPClassifier(batch_size=batch_size), n_rows) == expected
+
+
+def test_networks_with_automatic_epochs_stop_early_on_enough_rows():
+    """The network holds a tenth of the rows out and keeps its best epoch."""
+    X, y = _data(MANY)
+    net = MLPClassifier(random_state=0).fit(X, y)
+
+    expected = clone(net).set_params(max_epochs=200, early_stopping=True).fit(X, y)
+
+    assert len(net.net_.history) < 200
+    np.testing.assert_array_equal(net.predict_proba(X), expected.predict_proba(X))
+
+
+def test_networks_on_few_rows_train_on_all_of_them():
+    """Rows without a weight do not count."""
+    X, y = _data(MANY)
+    weight = np.ones(MANY)
+    weight[0] = 0
+    net = MLPClassifier(random_state=0).fit(X, y, weight)
+
+    expected = clone(net).set_params(max_epochs=80).fit(X, y, weight)
+
+    assert len(net.net_.history) == 80
+    np.testing.assert_array_equal(net.predict_proba(X), expected.predict_proba(X))
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        MLPClassifier(max_epochs=7),
+        MLPClassifier(early_stopping=False),
+        MLPClassifier(callbacks=[EpochScoring("accuracy")]),
+        RNNClassifier(),
+    ],
+    ids=["epochs", "early_stopping", "callbacks", "other"],
+)
+def test_explicit_parameters_turn_automatic_early_stopping_off(network):
+    """A number of epochs, callbacks, or False."""
+    assert not stops_early(network, 10**6)
+
+
+def test_fits_count_the_rows_of_their_fold():
+    """A fold below the limit trains on all of its rows, in a fleet."""
+    X, y = _data(2 * MANY)
+    net = MLPClassifier(width=4, random_state=0)
+    folds = [np.arange(FEW), np.arange(MANY)]
+
+    small, large = train([Fit(estimator=net, X=X, y=y, rows=rows) for rows in folds])
+
+    for trained, rows in ((small, folds[0]), (large, folds[1])):
+        alone = clone(net).fit(X[rows], y[rows])
+        assert len(trained.state.history) == len(alone.net_.history)
+
+
+def test_hyperband_grants_the_epochs_of_a_training_to_the_end():
+    """Its candidates have explicit epochs, so that they do not stop early."""
+    X, y = _data(MANY)
+    search = HyperbandSearchCV(MLPClassifier(width=2), {"learning_rate": [0.01]}, cv=2)
+
+    plan = search.plan(X, y)
+
+    assert plan.rounds[-1].n_resources == 80
