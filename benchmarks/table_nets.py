@@ -371,20 +371,21 @@ def report(results, sides):
                 f"**{c}**" if x == row.min() else c for c, x in zip(cells, row, strict=True)
             ]
             yield f"| {name} | {' | '.join(cells)} |"
-        yield from _summary(results[results["table"].isin(names)], losses, sides)
+        part = results[results["table"].isin(names)]
+        yield from _summary(part, seeds[sides].reindex(names, level=0), losses, sides)
 
 
-def _summary(results, losses, sides):
-    """Yield how each side compares with table_pipeline, and its cost."""
+def _summary(results, seeds, losses, sides):
+    """Yield how each side compares with table_pipeline on equal seeds, and its cost."""
     ours = "table_pipeline"
     size = results.groupby(["table", "side"])[["seconds", "answer", "bytes"]].mean()
     yield (
-        f"\n| side | tables | {ours} ahead | loss ratio | s per fit | ratio "
+        f"\n| side | tables | {ours} ahead | median loss ratio | s per fit | ratio "
         "| s per 10,000 rows | MB |\n| --- |" + " ---: |" * 7
     )
     for side in sides:
-        both = losses[[ours, side]].dropna() if side != ours else losses[[ours]].dropna()
-        ratio = np.exp(np.log(both[side] / both[ours]).mean())
+        both = seeds[list({ours, side})].dropna().groupby(level=0).mean()
+        ratio = (both[side] / both[ours]).median()
         cost = size.xs(side, level=1).reindex(both.index)
         base = size.xs(ours, level=1).reindex(both.index)
         times = np.exp(np.log(cost["seconds"] / base["seconds"]).mean())
@@ -396,8 +397,8 @@ def _summary(results, losses, sides):
     means = [f"{side} {rank:.1f}" for side, rank in _ranks(ranked).items()]
     yield f"\nMean rank on the {len(ranked)} tables with all sides: {', '.join(means)}."
     for side in sides:
-        behind = losses.index[losses[side] < losses[ours]].tolist()
-        if behind:
+        both = seeds[[ours, side]].dropna().groupby(level=0, sort=False).mean()
+        if side != ours and (behind := both.index[both[side] < both[ours]].tolist()):
             yield f"\n{ours} is behind {side} on {', '.join(behind)}."
 
 

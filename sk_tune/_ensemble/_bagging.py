@@ -302,7 +302,7 @@ class BaggingRegressor(_Bagging, ensemble.BaggingRegressor):  # type: ignore[mis
     >>> from sklearn.datasets import load_diabetes
     >>> from sk_tune import BaggingRegressor, MLPRegressor
     >>> X, y = load_diabetes(return_X_y=True)
-    >>> net = MLPRegressor(width=16, learning_rate=0.01)
+    >>> net = MLPRegressor(width=16, learning_rate=0.01, max_epochs=20)
     >>> bag = BaggingRegressor(net, 30, oob_score=True, random_state=0).fit(X, y)
     >>> bag.oob_curve_.shape
     (600, 5)
