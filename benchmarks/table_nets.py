@@ -301,7 +301,6 @@ TRICKS: dict[str, dict[str, Any]] = {
     "label smoothing": {"label_smoothing": 0.1},
     "gradient clipping": {"gradient_clip": 1.0},
     "weight decay x 10": {"weight_decay": 0.1},
-    "dropout 0.2": {"dropout": 0.2},
     "one cycle": {"lr_schedule": "one_cycle"},
 }
 
