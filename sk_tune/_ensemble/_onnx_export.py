@@ -105,6 +105,8 @@ def _columns(members: Sequence[tuple[str, Member]]) -> TableColumns | None:
                     f"Got {column!r}, which is a {kind} in {name!r} only."
                 )
         for _, encoder, names in prepare.columns_.transformers_:
+            if isinstance(encoder, Pipeline):
+                encoder = encoder[0]
             categories = getattr(getattr(encoder, "encoder_", encoder), "categories_", ())
             # Only encoders have categories.
             for column, values in zip(names, categories, strict=False):

@@ -13,7 +13,12 @@ import pandas as pd
 from sklearn.feature_selection import VarianceThreshold
 from sklearn.impute import MissingIndicator
 from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, QuantileTransformer
+from sklearn.preprocessing import (
+    FunctionTransformer,
+    OneHotEncoder,
+    QuantileTransformer,
+    TargetEncoder,
+)
 
 from sk_tune._ensemble._member_inputs import scaler_numbers
 from sk_tune._ensemble._onnx_trees import Nodes
@@ -24,6 +29,7 @@ from sk_tune._prepare import (
     SmoothClipScaler,
     TablePreparer,
     circles,
+    pair_crosses,
 )
 
 # Returns the output of a fitted step.
@@ -219,6 +225,14 @@ def _circles(graph: Graph, x: Any, step: Any) -> Any:
     return graph.op("Flatten", graph.op("Round", places * _ROUNDED) / _ROUNDED)
 
 
+@step_rule(pair_crosses)
+def _pair_crosses(graph: Graph, x: Any, step: Any) -> Any:
+    places = np.triu_indices(step.n_features_in_, 1)
+    first, second = (x.take(place, axis=1) for place in places)
+    crosses = graph.concat([first * second, first / second], axis=1)
+    return graph.op("IsInf", crosses, dtype=bool).where(np.nan, crosses)
+
+
 def _table(
     graph: Graph, x: Any, prepare: TablePreparer, columns: TableColumns, member: str
 ) -> Any:
@@ -230,9 +244,14 @@ def _table(
         if block == "remainder":
             continue
         chosen = x.take([places[name] for name in names], axis=1)
-        if isinstance(transformer, OneHotEncoder | CategoryCodes):
+        is_pipeline = isinstance(transformer, Pipeline)
+        encoder, *after = transformer if is_pipeline else [transformer]
+        if isinstance(encoder, OneHotEncoder | CategoryCodes | TargetEncoder):
             levels = [columns[name]["values"] for name in names]
-            blocks.append(_encoded(graph, chosen, transformer, names, levels))
+            encoded = _encoded(graph, chosen, encoder, names, levels)
+            for step in after:
+                encoded = _step(graph, encoded, step, member)
+            blocks.append(encoded)
         elif isinstance(transformer, MissingIndicator):
             blocks.append(chosen.is_nan().cast(np.float64))
         else:

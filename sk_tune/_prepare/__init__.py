@@ -26,3 +26,4 @@ from sk_tune._prepare._table_preparer import (
     circles,
     output_name,
 )
+from sk_tune._prepare._target_features import cross_names, pair_crosses

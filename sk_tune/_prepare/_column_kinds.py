@@ -119,6 +119,9 @@ Column = pd.Series
 # the number of rows: fewer are unreliable, more are not needed.
 _MIN_SHARE, _MIN_ROWS, _MAX_ROWS = 0.01, 3, 20
 
+# The target can encode rare categories if this share of the rows is not alone in its own.
+_MIN_RECURRING = 0.2
+
 # Fewer whole numbers may all be different by chance.
 _LEAST_IDS = 20
 # Numbered rows stay this dense if every second row is in another part of the table.
@@ -210,14 +213,17 @@ def kinds_and_values(
     min_frequency: int | None = None,
     drop_ids: bool = True,
     missing_counts: bool = True,
+    keeps_rare: bool = False,
 ) -> tuple[ColumnKinds, pd.DataFrame]:
     """Return the kind of each column, and the values of the used columns.
 
     Values of one kind have one form. `min_frequency` is the least frequency of the most
     frequent category (``least_frequency`` if None); `drop_ids` drops whole numbers that
     only identify rows; without `missing_counts` a number or date with one value and missing
-    cells is constant. Warns about a column of text with two possible readings, and about a
-    column of numbers or dates that is a category because of a few words.
+    cells is constant; `keeps_rare` keeps text without a frequent category if a fifth of the
+    rows share their text with other rows. Warns about a column of text with two possible
+    readings, and about a column of numbers or dates that is a category because of a few
+    words.
     """
     kinds: dict[str, list[str]] = {"number": [], "date": [], "category": []}
     values: dict[str, Array] = {}
@@ -230,7 +236,9 @@ def kinds_and_values(
         reason = "" if kind else _reason_without_kind(X[name])
         if not reason:
             read = read_values(X[name], kind, text_format)
-            reason = _reason_without_use(read, kind, least, missing_counts=missing_counts)
+            reason = _reason_without_use(
+                read, kind, least, missing_counts=missing_counts, keeps_rare=keeps_rare
+            )
         if not reason and drop_ids:
             reason = _reason_of_id(X[name], read, kind)
         if not reason:
@@ -372,13 +380,14 @@ def _reason_without_kind(column: "Column[Any]") -> str:
 
 
 def _reason_without_use(
-    values: Array, kind: str, least: int, *, missing_counts: bool
+    values: Array, kind: str, least: int, *, missing_counts: bool, keeps_rare: bool
 ) -> str:
     if kind == "category":
         counts = np.bincount(pd.factorize(values)[0])
         if len(counts) == 1:
             return "constant"
-        if counts.max() >= least:
+        recurring = counts[counts > 1].sum() if keeps_rare else 0
+        if counts.max() >= least or recurring >= _MIN_RECURRING * len(values):
             return ""
         read = pd.to_numeric(pd.Series(values, dtype=object), errors="coerce")
         unread = values[read.isna().to_numpy() & (values != MISSING)]

@@ -29,6 +29,7 @@ from sklearn.preprocessing import (
     QuantileTransformer,
     StandardScaler,
 )
+from sklearn.utils import check_consistent_length, column_or_1d
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sk_tune._compat import Interval, StrOptions, check_feature_names_in, output_container
@@ -43,6 +44,12 @@ from sk_tune._prepare._column_kinds import (
     without_header_rows,
 )
 from sk_tune._prepare._formats import read_values
+from sk_tune._prepare._target_features import (
+    cross_names,
+    order_by_correlation,
+    pair_crosses,
+    target_means,
+)
 
 Floats = npt.NDArray[np.float64]
 
@@ -274,6 +281,8 @@ Array = npt.NDArray[Any]
 # larger ones, else a number that keeps a network's first layer small.
 _MAX_ONE_HOT = {True: 9, False: 32}
 _MAX_QUANTILES = 1000
+_MOST_FACTOR = 1e100
+_MANY_CATEGORIES = 9  # Columns with more categories are encoded by the target.
 _RARE = "_infrequent_sklearn"  # OneHotEncoder's name for infrequent categories.
 
 
@@ -310,6 +319,18 @@ class TablePreparer(Documented, TransformerMixin, BaseEstimator):  # type: ignor
     max_codes : int, default=255
         Maximum number of codes of a column.  scikit-learn's histogram gradient boosting
         supports no more than 255.
+    target_encoding : bool, default=False
+        Add the mean of the target in each category of columns with more than 9 categories,
+        shrunk to the mean of all rows in small categories; for more than two classes, the
+        share of each class.  Text without frequent categories is then used as well, if a
+        fifth of the rows share theirs with other rows, such as numbers of tickets.
+        ``fit_transform`` computes the means of a row's categories from other rows, see
+        :class:`~sklearn.preprocessing.TargetEncoder`, so that ``fit(X, y).transform(X)``
+        differs from ``fit_transform(X, y)``.
+    crosses : int, default=0
+        Number of columns of numbers to cross: the products and ratios of each two of the
+        columns that correlate most with the target, or with one of its classes, are added.
+        3 adds six columns.  Columns that are missing or zero in most rows are not crossed.
     drop_ids : bool, default=True
         Leave out whole numbers that are all different, if they are nearly consecutive (and
         not named like a time, such as year), or if their column is named like an id.
@@ -351,8 +372,9 @@ class TablePreparer(Documented, TransformerMixin, BaseEstimator):  # type: ignor
     sine and cosine.  The whole column determines the order of day and month; a warning says
     so if both are possible.  ``kinds_.formats`` holds the detected formats.
     Categories: a missing value is a category of its own.  In columns of codes, 0 stands for
-    all categories that are rare or unknown.  The target is not used, and nothing is drawn
-    at random.
+    all categories that are rare or unknown.  Only `target_encoding` and `crosses` use the
+    target: text, truth values and at most 20 different whole numbers count as classes.
+    Nothing is drawn at random.
 
     With columns of codes, the output is a pandas DataFrame in which they have dtype
     category, so that estimators with ``categorical_features="from_dtype"`` recognise them.
@@ -392,6 +414,8 @@ class TablePreparer(Documented, TransformerMixin, BaseEstimator):  # type: ignor
     embeddings: Annotated[bool, "boolean"] = False
     min_frequency: Annotated[int | None, COUNT, None] = None
     max_codes: Annotated[int, Interval(Integral, 2, None, closed="left")] = 255
+    target_encoding: Annotated[bool, "boolean"] = False
+    crosses: Annotated[int, Interval(Integral, 0, None, closed="left")] = 0
     drop_ids: Annotated[bool, "boolean"] = True
 
     def fit(self, X: Any, y: Any = None) -> Self:
@@ -402,15 +426,15 @@ class TablePreparer(Documented, TransformerMixin, BaseEstimator):  # type: ignor
         X : DataFrame or array-like of shape (n_samples, n_features)
             Training rows, without the target; a table of pandas, polars or pyarrow, or
             an array.
-        y : None
-            Ignored.
+        y : array-like of shape (n_samples,), default=None
+            Target, used by `target_encoding` only.
 
         Raises
         ------
         TableError
             If no column is usable, or two columns have the same name.
         """
-        self._fit_transform(X)
+        self._fit_transform(X, y)
         return self
 
     def fit_transform(self, X: Any, y: Any = None) -> Any:
@@ -420,10 +444,10 @@ class TablePreparer(Documented, TransformerMixin, BaseEstimator):  # type: ignor
         ----------
         X : DataFrame or array-like of shape (n_samples, n_features)
             Training rows.
-        y : None
-            Ignored.
+        y : array-like of shape (n_samples,), default=None
+            Target, used by `target_encoding` only.
         """
-        return self._output(*self._fit_transform(X))
+        return self._output(*self._fit_transform(X, y))
 
     def transform(self, X: Any) -> Any:
         """Return the rows as float64, without NaN unless `impute_strategy` is None.
@@ -461,7 +485,7 @@ class TablePreparer(Documented, TransformerMixin, BaseEstimator):  # type: ignor
             names[next(new for new in numbered if new not in names)] = None
         return np.array([*names], dtype=object)
 
-    def _fit_transform(self, X: Any) -> tuple[Array, pd.DataFrame]:
+    def _fit_transform(self, X: Any, y: Any) -> tuple[Array, pd.DataFrame]:
         self._validate_params()
         if self.max_categories == 1 and not self.embeddings:
             raise ValueError(
@@ -470,25 +494,45 @@ class TablePreparer(Documented, TransformerMixin, BaseEstimator):  # type: ignor
                 "instead."
             )
         frame = self._frame(X, reset=True)
+        y = self._checked_target(y, len(frame)) if self._needs_target() else None
         self.kinds_, values = kinds_and_values(
             frame,
             min_frequency=self.min_frequency,
             drop_ids=self.drop_ids,
             missing_counts=self.add_indicator,
+            keeps_rare=self.target_encoding,
         )
         check_used(self.kinds_, len(frame))
         self.dropped_ = self.kinds_.dropped
         self.columns_ = ColumnTransformer(
-            self._blocks(values), sparse_threshold=0, verbose_feature_names_out=output_name
+            self._blocks(values, y),
+            sparse_threshold=0,
+            verbose_feature_names_out=output_name,
         ).set_output(transform="default")
-        prepared = self.columns_.fit_transform(values)
+        prepared = self.columns_.fit_transform(values, y)
         codes = self.columns_.named_transformers_.get("codes")
         n_codes = [] if codes is None else codes.n_categories_
         names = self.get_feature_names_out()[prepared.shape[1] - len(n_codes) :]
         self.n_categories_ = dict(zip(names.tolist(), n_codes, strict=True))
         return prepared, frame
 
-    def _blocks(self, values: pd.DataFrame) -> list[tuple[str, Any, list[str]]]:
+    def _needs_target(self) -> bool:
+        return bool(self.target_encoding or self.crosses)
+
+    @staticmethod
+    def _checked_target(y: Any, n_rows: int) -> Array:
+        if y is None:
+            raise ValueError(
+                "TablePreparer with target_encoding or crosses requires y to be passed, "
+                "but the target y is None."
+            )
+        check_consistent_length(range(n_rows), y)
+        column: Array = column_or_1d(y)
+        return column
+
+    def _blocks(
+        self, values: pd.DataFrame, y: Array | None
+    ) -> list[tuple[str, Any, list[str]]]:
         """Return the unfitted transformers, each with its columns."""
         kinds = self.kinds_
         measured = [*kinds.numbers, *kinds.dates]
@@ -498,14 +542,6 @@ class TablePreparer(Documented, TransformerMixin, BaseEstimator):  # type: ignor
         dates = [name for name in kinds.dates if n_values[name] > 1]
         turning = [name for name in dates if _turns(values[name])]
         gaps = [name for name in measured if values[name].isna().any()]
-        min_frequency = self.min_frequency or least_frequency(len(values))
-        max_categories = self.max_categories or _MAX_ONE_HOT[bool(self.embeddings)]
-        codes = [
-            name
-            for name in kinds.categories
-            if self.embeddings and _n_levels(values[name], min_frequency) > max_categories
-        ]
-        one_hot = [name for name in kinds.categories if name not in codes]
         scaled = self._number_steps(len(values))
         constant = self.impute_strategy and "constant"
         # A missing value becomes 0, at equal distance from both values.
@@ -514,24 +550,69 @@ class TablePreparer(Documented, TransformerMixin, BaseEstimator):  # type: ignor
         # the centre of a circle, which favours no position on it.
         circle = FunctionTransformer(circles, feature_names_out=circle_names)
         turned = self._filled(make_pipeline(circle, VarianceThreshold()), constant)
+        cross = FunctionTransformer(pair_crosses, feature_names_out=cross_names)
+        crossed = self._crossed(values[numbers], y) if self.crosses else []
+        blocks = [
+            ("numbers", scaled, numbers),
+            ("flags", two_values if self.numeric else scaled, flags),
+            ("crosses", Pipeline([("cross", cross), ("scale", scaled)]), crossed),
+            ("days", scaled, dates),
+            ("circles", turned, turning),
+            ("missing", MissingIndicator(features="all"), gaps),
+            *self._category_blocks(values, y, scaled),
+        ]
+        if not self.add_indicator:
+            del blocks[5]
+        return [block for block in blocks if block[2]]
+
+    def _crossed(self, numbers: pd.DataFrame, y: Any) -> list[str]:
+        """Return the columns to cross; none if there is no pair."""
+        size = numbers.abs()
+        # In some row, products and ratios of such columns are neither missing nor infinite.
+        is_usual = (size > 1 / _MOST_FACTOR) & (size < _MOST_FACTOR)
+        numbers = numbers.loc[:, is_usual.mean() > 0.5]
+        if min(self.crosses, numbers.shape[1]) < 2:
+            return []
+        # Outliers must not decide, and a missing value is at the median.
+        near = np.nan_to_num(np.asarray(SmoothClipScaler().fit_transform(numbers)))
+        return [*numbers.columns[order_by_correlation(near, y)[: self.crosses]]]
+
+    def _category_blocks(
+        self, values: pd.DataFrame, y: Array | None, scaled: Any
+    ) -> list[tuple[str, Any, list[str]]]:
+        min_frequency = self.min_frequency or least_frequency(len(values))
+        max_categories = self.max_categories or _MAX_ONE_HOT[bool(self.embeddings)]
+        one_hot: list[str] = []
+        codes: list[str] = []
+        many: list[str] = []
+        for name in self.kinds_.categories:
+            counts = values[name].value_counts()
+            # Rare categories share a level.
+            n_levels = (counts >= min_frequency).sum() + (counts < min_frequency).any()
+            is_rare = counts.max() < min_frequency
+            if self.target_encoding and (is_rare or len(counts) > _MANY_CATEGORIES):
+                many.append(name)
+            if self.embeddings and n_levels > max_categories:
+                codes.append(name)
+            elif not is_rare:
+                one_hot.append(name)
         encoder = OneHotEncoder(
             handle_unknown="infrequent_if_exist",
             min_frequency=min_frequency,
             max_categories=max_categories,
             sparse_output=False,
         )
-        blocks = [
-            ("numbers", scaled, numbers),
-            ("flags", two_values if self.numeric else scaled, flags),
-            ("days", scaled, dates),
-            ("circles", turned, turning),
-            ("missing", MissingIndicator(features="all"), gaps),
+        return [
+            (
+                "targets",
+                Pipeline([("encode", target_means(y)), ("scale", scaled)])
+                if many
+                else None,
+                many,
+            ),
             ("one_hot", encoder, one_hot),
             ("codes", CategoryCodes(min_frequency, self.max_codes), codes),
         ]
-        if not self.add_indicator:
-            del blocks[4]
-        return [block for block in blocks if block[2]]
 
     def _number_steps(self, n_rows: int) -> Any:
         scalers: dict[str | None, Any] = {
@@ -587,6 +668,7 @@ class TablePreparer(Documented, TransformerMixin, BaseEstimator):  # type: ignor
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
+        tags.target_tags.required = self._needs_target()
         tags.input_tags.allow_nan = True
         tags.input_tags.string = True
         tags.input_tags.categorical = True
@@ -599,16 +681,10 @@ def _turns(days: "pd.Series[float]") -> bool:
     return bool((np.ptp(places, axis=0) > 0).any())
 
 
-def _n_levels(texts: "pd.Series[Any]", min_frequency: int) -> int:
-    """Return the number of frequent categories, plus 1 for the rare categories."""
-    counts = texts.value_counts()
-    return int((counts >= min_frequency).sum() + (counts < min_frequency).any())
-
-
 def output_name(block: str, name: str) -> str:
     """Return the name of an output column of a block; it need not be unique yet."""
     if block == "missing":
         return name.removeprefix("missingindicator_") + "_missing"
     if block == "one_hot" and name.endswith(_RARE):
         return name.removesuffix(_RARE) + "_(rare)"
-    return f"{name}_days" if block == "days" else name
+    return name + {"days": "_days", "targets": "_target"}.get(block, "")

@@ -45,7 +45,7 @@ _NAMES = {
     "sk_tune._ensemble": ("CollapsedClassifier", "CollapsedRegressor", "Member", "Parts"),
     "sk_tune._prepare": (
         "CategoryCodes", "ColumnKinds", "SmoothClipScaler", "TablePreparer", "TextFormat",
-        "circle_names", "circles", "output_name",
+        "circle_names", "circles", "cross_names", "output_name", "pair_crosses",
     ),
     "sklearn.compose": (
         "ColumnTransformer", "TransformedTargetRegressor", "make_column_selector",
