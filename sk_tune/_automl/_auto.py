@@ -23,17 +23,22 @@ from sk_tune._automl._blend import (
     MOST_FOR_EFFECTS,
     SHARE_OF_EFFECTS,
     Blend,
-    Trial,
     best_of,
     blend_of,
     column_effects_of,
     predictions_score,
 )
-from sk_tune._automl._chosen import Chosen, ModelScore, choose_with_networks, leaderboard
-from sk_tune._automl._model_course import ModelCourse
+from sk_tune._automl._chosen import (
+    Chosen,
+    ModelScore,
+    PredictionCosts,
+    choose_with_networks,
+    leaderboard,
+)
+from sk_tune._automl._model_course import ModelCourse, share_of_refit
 from sk_tune._automl._models import (
     Model,
-    boosting_model,
+    boosting_models,
     dummy_model,
     linear_model,
     network_models,
@@ -98,8 +103,9 @@ _LEAST_FOR_WORKERS = 30.0
 class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
     """Tune networks and other models on the same folds and average the best.
 
-    Baselines are trained first.  Rounds follow: networks are tuned by Hyperband, gradient
-    boosting by random search.  The ensemble is a weighted average of the best models.
+    Baselines are trained first.  Rounds follow: networks for tables and gradient boosting
+    are tuned by random search, other networks by Hyperband.  The ensemble is a weighted
+    average of the best models; for tables each is fitted again on all rows.
 
     Parameters
     ----------
@@ -126,19 +132,20 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         n_features) of sequences.
     models : "auto" or list of str, default="auto"
         Families of models to train: "linear", "boosting" (scikit-learn's histogram gradient
-        boosting) and "networks"; "auto" is every family that suits the data.
+        boosting; for tables also LightGBM, XGBoost and CatBoost where they are installed)
+        and "networks"; "auto" is every family that suits the data.
     sampler : {"random", "bayes", "tpe"} or callable, default="random"
         Source of candidates for networks, as in :class:`HyperbandSearchCV`; "bayes" is
-        BOHB.  A callable is called as ``sampler(space, random_state)`` in each round and
-        for each kind of network, whose spaces differ, and returns a
-        :class:`sk_tune.sampler.Sampler`.
+        BOHB.  For tables, "random" trains each candidate to the end.  A callable is called
+        as ``sampler(space, random_state)`` in each round and for each kind of network,
+        whose spaces differ, and returns a :class:`sk_tune.sampler.Sampler`.
     use : {"ensemble", "best", "networks", "linear", "boosting"}, default="ensemble"
         Model that predicts, see `blends_`.  It may be changed on a fitted estimator.
     leak_guard : bool, default=True
         Whether to check rows and folds for leaks, see `findings_`.
     diagnosis : bool, default=True
-        Whether to diagnose networks after each round and apply the remedy to their space.
-        A remedy that lowers the score is taken back and not repeated.
+        Whether to diagnose networks, and to apply the remedy to their space after each
+        round of Hyperband.  A remedy that lowers the score is taken back and not repeated.
     warm_start : bool, default=False
         Whether the next ``fit`` on the same data continues with the trials of this fit,
         except for families removed from `models`.
@@ -162,12 +169,17 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         The ensemble: fitted pipelines with weights, one for each member and fold.
     blends_ : dict of str to Blend
         Models that `use` chooses from.  "dummy", "linear" and "boosting" are the best model
-        of a family and "best" the best of all, each as the average of its folds.
+        of a family and "best" the best of all.  Each trial is one model fitted on all rows
+        of a table, or the average of the models of its folds.
         "ensemble" averages all families, "networks" only networks.  Families that failed
         are missing.
     leaderboard_ : DataFrame
-        A row for each model: family, cv_score, cv_std, seconds, in_ensemble, weight,
-        params.  The row "ensemble of networks" averages only networks.
+        A row for each model: family, cv_score, cv_std, seconds, predict_seconds,
+        in_ensemble, weight, params.  The row "ensemble of networks" averages only networks.
+        `predict_seconds` is the time of a table's members and ensembles for 10,000 rows,
+        NaN if it was not measured.  With a time budget the ensemble has as many members as
+        predict within three times the time of boosting, unless it is clearly worse; the row
+        "larger ensemble" has score and time without this limit.
     model_scores_ : dict of str to ScoreEstimate
         Expected scores of the models of `blends_`.  `score` is the mean over the folds;
         further fields are `std`, its standard deviation (NaN for a single held-out part),
@@ -331,7 +343,6 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
                 course.runner.keep()
                 course.runner.begin("ensemble")
                 self._conclude(course, problem, scoring, (take(X, held_out), y[held_out]))
-                self._effects = column_effects_of(self, problem, scoring.metric, clock)
         self.seconds_ = clock.seconds
         self._memory = memory.for_later_fit() if self.warm_start else None
         if course.was_interrupted:
@@ -453,7 +464,9 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
             tell = AutoProgressLine()
         return ModelCourse(
             problem=problem,
-            runner=Runner(clock, reserve, tell, n_jobs, memory, folder),
+            runner=Runner(
+                clock, reserve, tell, n_jobs, memory, folder, share_of_refit(problem)
+            ),
             n_rounds=self.n_rounds,
             sampler=self.sampler,
             follows_findings=self.diagnosis,
@@ -462,15 +475,15 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
     def _models(self, problem: Problem) -> list[Model]:
         """Return the models to train; only the dummy without usable columns."""
         models = [dummy_model(problem)]
-        makers = {"linear": linear_model, "boosting": boosting_model}
+        makers: dict[str, Callable[[Problem], list[Model]]]
+        makers = {"boosting": boosting_models, "networks": network_models}
+        makers["linear"] = lambda problem: [linear_model(problem)]
         # The family that suits the data better comes first.
         is_table = problem.kind == "table"
         for family in _FAMILIES if is_table else ("linear", "networks", "boosting"):
             with suppress(TableError):
-                if family == "networks" and family in self._families():
-                    models += network_models(problem)
-                elif family in self._families():
-                    models.append(makers[family](problem))
+                if family in self._families():
+                    models += makers[family](problem)
         return models
 
     def _conclude(
@@ -492,6 +505,8 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
                 f"At least one model must get a score by {scoring.name!r} in each fold. "
                 f"Got none. {reasons}"
             )
+        # Measured times would make fits without a budget differ.
+        is_measured = self.time_budget is not None and problem.kind == "table"
         chosen, of_networks = choose_with_networks(
             trials,
             problem,
@@ -500,13 +515,15 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
             calibrate=getattr(self, "calibrate", False),
             seconds=None if self.time_budget is None else course.runner.reserve / 2,
             threshold=self._threshold_choice(scoring),
+            costs=PredictionCosts(trials, problem) if is_measured else None,
         )
-        # Plain values, which skops can save.
-        table = leaderboard(trials, chosen, of_networks)
-        self._leaderboard = table.to_dict(orient="tight")
         self._searches = dict(course.memory.searches)
         self._labels = {trial.name: trial.label for trial in trials}
-        scores = self._set_blends(trials, chosen, of_networks)
+        scores = self._set_blends(course, chosen, of_networks)
+        refitted = {name for blend in self.blends_.values() for name in blend.refitted}
+        # Plain values, which skops can save.
+        board = leaderboard(trials, chosen, of_networks, refitted).to_dict(orient="tight")
+        self._leaderboard = board
         X, y = held_out
         self.model_scores_ = {
             name: replace(
@@ -524,6 +541,9 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         self.findings_ = (*self.findings_, *course.findings)
         self.changes_ = tuple(course.changes)
         self.n_trials_ = len(trials)
+        self._effects = column_effects_of(
+            self, chosen.of_folds(), problem, metric, course.runner.clock
+        )
 
     def _judge(
         self,
@@ -564,30 +584,38 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         return pd.DataFrame.from_dict(self._leaderboard, orient="tight")
 
     def _set_blends(
-        self, trials: Sequence[Trial], chosen: Chosen, networks: Chosen | None
+        self, course: ModelCourse, chosen: Chosen, networks: Chosen | None
     ) -> list[ModelScore]:
         """Set the blends that `use` chooses from; return their scores."""
-        classes = getattr(self, "classes_", None)
-        self.blends_: dict[str, Blend] = {}
+        parts: dict[str, tuple[Any, ...]] = {}
         scores = []
         for name in ("dummy", "linear", "boosting", "best"):
-            family = [t for t in trials if t.family == name]
+            family = [t for t in course.memory.trials if t.family == name]
             if name == "best":
-                family = [t for t in trials if t.family != "dummy"]
+                family = [t for t in course.memory.trials if t.family != "dummy"]
             for trial in best_of(family, 1):
                 threshold = chosen.thresholds.get(name, MOST_PROBABLE)
-                self.blends_[name] = blend_of([trial], [1.0], 1.0, classes, threshold)
+                parts[name] = [trial], [1.0], 1.0, threshold
                 scores.append(chosen.scores[name])
         for name, one in (("networks", networks), ("ensemble", chosen)):
             if one is not None:
-                self.blends_[name] = blend_of(
-                    one.trials,
-                    one.weights,
-                    one.temperature,
-                    classes,
-                    one.thresholds["ensemble"],
-                )
+                threshold = one.thresholds["ensemble"]
+                parts[name] = one.trials, one.weights, one.temperature, threshold
                 scores.append(one.scores["ensemble"])
+        # The ensemble first, and its heaviest member first of all.
+        weighted = [
+            (trial, weight)
+            for name in reversed(parts)
+            for weight, trial in sorted(
+                zip(parts[name][1], parts[name][0], strict=True), key=lambda pair: -pair[0]
+            )
+        ]
+        refits = course.refits([trial for trial, weight in weighted if weight > 0])
+        classes = getattr(self, "classes_", None)
+        self.blends_: dict[str, Blend] = {
+            name: blend_of(members, weights, temperature, classes, threshold, refits)
+            for name, (members, weights, temperature, threshold) in parts.items()
+        }
         return scores
 
     report = report

@@ -74,8 +74,8 @@ class AutoClassifier(  # type: ignore[misc]
     >>> auto = AutoClassifier(time_budget=None, n_rounds=0, random_state=0).fit(X, y)
     >>> auto.scoring_, bool(auto.expected_score_.score > 0.98)
     ('roc_auc', True)
-    >>> list(auto.leaderboard_)
-    ['family', 'cv_score', 'cv_std', 'seconds', 'in_ensemble', 'weight', 'params']
+    >>> list(auto.leaderboard_)[:5]
+    ['family', 'cv_score', 'cv_std', 'seconds', 'predict_seconds']
     """
 
     calibrate: Annotated[bool, "boolean"] = True

@@ -32,7 +32,7 @@ _MOST_OTHERS, _BYTES_OF_OTHERS = 64, 2**25
 class Trial:
     """A configuration that was fitted in all folds.
 
-    `name` is the family with a number, `label` the name of the model. `score` and `std` are
+    `name` is `label`, the name of the model, with a number. `score` and `std` are
     over the folds, `std` is NaN for a single fold; `seconds` is the sum. `models` were
     trained on at most `n_rows` samples each, and are empty if they were dropped. `library`
     has predictions of shape (1, N, ...).
@@ -61,7 +61,7 @@ def trials_of(search: Any, model: Model, problem: Problem, n_before: int) -> lis
     The list is empty without a fitted candidate that has a score and predicts every
     held-out sample. Of other candidates, which measure the selection bias, there are at
     most 64, and fewer if predictions are large. `n_before` is the largest number of a trial
-    of the family so far.
+    of the model so far.
     """
     is_classification = problem.is_classification
     try:
@@ -89,7 +89,7 @@ def trials_of(search: Any, model: Model, problem: Problem, n_before: int) -> lis
         fold_scores = [results[f"split{fold}_test_score"][row] for fold in folds]
         trials.append(
             Trial(
-                name=f"{model.family} {number}",
+                name=f"{model.name} {number}",
                 family=model.family,
                 params=dict(results["params"][row]),
                 score=float(scores[row]),
@@ -131,14 +131,16 @@ def library_of(trials: Sequence[Trial]) -> Library:
 class Blend:
     """Fitted pipelines and their weights.
 
-    `combination` has one member for each trial and fold, with weights of sum 1; `names` are
-    the trials of the members. `temperature` scales the averaged probabilities, and
-    `threshold` makes labels from them.
+    `combination` has one member for each trial in `refitted`, which was fitted on all rows,
+    and for each fold of the other trials, with weights of sum 1; `names` are the trials of
+    the members. `temperature` scales the averaged probabilities, and `threshold` makes
+    labels from them.
     """
 
     combination: Combination
     temperature: float
     names: tuple[str, ...] = ()
+    refitted: frozenset[str] = frozenset()
     threshold: Threshold = MOST_PROBABLE
 
     @property
@@ -166,7 +168,7 @@ class Blend:
         return weights
 
     def of_fold(self, k: int, n_folds: int) -> "Blend":
-        """Return the average of the models of one fold."""
+        """Return the average of the models of one fold, of a blend without refits."""
         members = self.combination.members[k::n_folds]
         weighted = [member._replace(weight=member.weight * n_folds) for member in members]
         return replace(self, combination=Combination(weighted, self.classes))
@@ -190,18 +192,23 @@ def blend_of(
     temperature: float,
     classes: Array | None,
     threshold: Threshold = MOST_PROBABLE,
+    refits: Mapping[str, Any] | None = None,
 ) -> Blend:
-    """Return the average of trials with positive weight, shared equally by their folds."""
-    members = [
-        (trial.name, Member(model, float(weight) / len(trial.models)))
-        for trial, weight in zip(trials, weights, strict=True)
-        if weight > 0
-        for model in trial.models
-    ]
+    """Return the average of trials with positive weight: of their folds, or their refits.
+
+    `refits` are models that were fitted on all rows, by the names of their trials.
+    """
+    refits = refits or {}
+    members = []
+    for trial, weight in zip(trials, weights, strict=True):
+        models = (refits[trial.name],) if trial.name in refits else trial.models
+        share = float(weight) / len(models)
+        members += [(trial.name, Member(model, share)) for model in models if weight > 0]
     return Blend(
         combination=Combination([member for _, member in members], classes),
         temperature=temperature,
         names=tuple(name for name, _ in members),
+        refitted=frozenset(refits).intersection(name for name, _ in members),
         threshold=threshold,
     )
 
@@ -224,13 +231,16 @@ SHARE_OF_EFFECTS, MOST_FOR_EFFECTS = 0.03, 10.0
 
 
 def column_effects_of(
-    auto: Any, problem: Problem, metric: Metric, clock: Clock
+    auto: Any, ensemble: Blend, problem: Problem, metric: Metric, clock: Clock
 ) -> ColumnEffects | None:
-    """Return the importance of a table's columns to the ensemble; None for other data."""
+    """Return the importance of a table's columns to the ensemble; None for other data.
+
+    The `ensemble` has the models of the folds.
+    """
     if problem.kind != "table" or auto.kinds_ is None:
         return None
     n_folds = len(problem.folds)
-    blends = [auto.ensemble_.of_fold(k, n_folds) for k in range(n_folds)]
+    blends = [ensemble.of_fold(k, n_folds) for k in range(n_folds)]
     models = [
         FoldModel(test, blend.predict_proba, partial(predictions_score, blend, metric))
         for blend, (_, test) in zip(blends, problem.folds, strict=True)
@@ -240,7 +250,7 @@ def column_effects_of(
         problem.y,
         models,
         columns=auto.kinds_.used,
-        classes=auto.ensemble_.classes,
+        classes=ensemble.classes,
         # Without a budget the result must not depend on the clock.
         seconds=clock.left if clock.budget is None else min(clock.left, MOST_FOR_EFFECTS),
         seed=problem.seed,

@@ -17,21 +17,31 @@ Notation: C trials, P parts, N held-out samples.
 """
 
 import math
+import time
 import warnings
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from sk_tune._automl._blend import Trial, library_of
+from sk_tune._automl._blend import Blend, Trial, best_of, blend_of, library_of
 from sk_tune._automl._problem import Problem
+from sk_tune._automl._resources import few_threads
 from sk_tune._automl._scoring import checked_metric
 from sk_tune._automl._threshold import Threshold, ThresholdChoice
-from sk_tune._ensemble import GreedyOptions, Library, Selector
+from sk_tune._ensemble import (
+    CandidateWeights,
+    Combination,
+    GreedyOptions,
+    Library,
+    Member,
+    Selector,
+)
 from sk_tune._scores import FoldScores, Metric, ScoreEstimate
+from sk_tune._splits import take
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
@@ -42,6 +52,9 @@ _GREEDY = GreedyOptions(max_rounds=30, n_bags=10)
 # Samples above which fewer bags suffice for a stable choice.
 _ROWS_IN_BAGS = 20_000
 _N_BOOTSTRAPS, _CONFIDENCE = 300, 0.95
+LARGER = "larger ensemble"
+# Time to predict, as a multiple of boosting's, and rows on which it is measured.
+_MOST_OF_BOOSTING, _ROWS_TO_MEASURE = 3.0, 2000
 # Least weight of a member, because light members cost as much to predict as others.
 _LEAST_WEIGHT = 0.02
 # Least number of folds for the deduction: with fewer, no score remains to choose by.
@@ -108,7 +121,9 @@ class Chosen:
     `temperature` scales the averaged probabilities.  `scores` and `thresholds` are for
     the "ensemble", the best single "linear" and "boosting" trial, the "best",
     and the "dummy", if they exist.  `held_out` are targets, and predictions by choices
-    made on other samples.
+    made on other samples.  `larger` are the weights without a limit of the time to predict,
+    None if they are the same, and `seconds` the seconds in which trials predict 10,000
+    rows, as far as measured.
     """
 
     trials: Sequence[Trial]
@@ -117,6 +132,44 @@ class Chosen:
     scores: dict[str, ModelScore]
     thresholds: dict[str, Threshold]
     held_out: tuple[Array, Array]
+    larger: Array | None = None
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+    def of_folds(self) -> Blend:
+        """Return the average of the models of the folds."""
+        classes = self.trials[0].library.classes
+        return blend_of(self.trials, self.weights, self.temperature, classes)
+
+
+class PredictionCosts:
+    """Seconds in which one model of a trial predicts 10,000 rows, measured when needed.
+
+    `most` is three times the cost of the best boosting, infinite without boosting.
+    """
+
+    def __init__(self, trials: Sequence[Trial], problem: Problem) -> None:
+        rows = np.concatenate([test for _, test in problem.folds])[:_ROWS_TO_MEASURE]
+        self._X, self._n_rows = take(problem.X, rows), len(rows)
+        self._classes = trials[0].library.classes
+        self.seconds: dict[str, float] = {}
+        self._of_label: dict[str, float] = {}
+        boosting = best_of([t for t in trials if t.family == "boosting"], 1)
+        self.most = _MOST_OF_BOOSTING * self(boosting[0]) if boosting else math.inf
+
+    def __call__(self, trial: Trial) -> float:
+        """Return the seconds of a trial; without models those of a similar trial."""
+        if not trial.models:
+            return self._of_label.get(trial.label, 0.0)
+        if trial.name not in self.seconds:
+            predict = Combination([Member(trial.models[0], 1.0)], self._classes)
+            with few_threads(np.size(self._X)):
+                # Stacking networks takes time once.
+                predict(take(self._X, np.arange(1)))
+                start = time.perf_counter()
+                predict(self._X)
+            seconds = (time.perf_counter() - start) * 10_000 / self._n_rows
+            self.seconds[trial.name] = self._of_label[trial.label] = seconds
+        return self.seconds[trial.name]
 
 
 def choose(
@@ -130,12 +183,14 @@ def choose(
     beats_dummy: bool | None = None,
     seconds: float | None = None,
     threshold: ThresholdChoice | None = None,
+    costs: PredictionCosts | None = None,
 ) -> Chosen:
     """Choose members by greedy selection over out-of-fold predictions.
 
     At least one trial is needed.  Classifiers are chosen by log loss.  `others` are trials
     without fitted models.  Without `beats_dummy` the scores get intervals, which decide
-    it; `seconds` limits the time for metrics that need many calls.
+    it; `seconds` limits the time for metrics that need many calls. `costs` limit the time
+    to predict, unless the ensemble is clearly worse with fewer members.
     """
     threshold = threshold or ThresholdChoice()
     pool = _Pool([*trials, *others], dummy, problem, metric, threshold)
@@ -150,11 +205,11 @@ def choose(
     )
     asks = beats_dummy is None
     deducts = pool.can_deduct and not beats_dummy
-    crossed = _crossed(pool, selector, deducts=deducts)
+    crossed = _crossed(pool, selector, costs, deducts=deducts)
     scores = pool.scores(crossed, intervals=asks, seconds=seconds)
     if asks and deducts and scores["ensemble"].beats_dummy:
         deducted = scores
-        crossed = _crossed(pool, selector, deducts=False)
+        crossed = _crossed(pool, selector, costs, deducts=False)
         scores = pool.scores(crossed, intervals=True, seconds=seconds)
         leads = ("lead", "loss_lead", "auc", "auc_lead")
         scores = {
@@ -163,12 +218,13 @@ def choose(
         }
     members = pool.members(pool.criteria_of_all(), np.arange(len(trials)))
     candidates = [trials[k] for k in members]
-    choice = selector.choose(library_of(candidates))
-    light = choice.weights < min(_LEAST_WEIGHT, choice.weights.max())
-    weights = np.where(light, 0.0, choice.weights)
+    choice, large = _choices(selector, library_of(candidates), candidates, costs)
+    weights, larger = map(_without_light, (choice.weights, large.weights))
     return Chosen(
         trials=candidates,
-        weights=weights / weights.sum(),
+        weights=weights,
+        larger=None if np.array_equal(weights > 0, larger > 0) else larger,
+        seconds={} if costs is None else costs.seconds,
         temperature=choice.temperature,
         scores=scores,
         thresholds={
@@ -179,10 +235,34 @@ def choose(
     )
 
 
+def _choices(
+    selector: Selector,
+    library: Library,
+    trials: Sequence[Trial],
+    costs: PredictionCosts | None,
+    signs: Array | None = None,
+) -> tuple[CandidateWeights, CandidateWeights]:
+    """Return choices with and without the limit of the time to predict."""
+    choice = selector.choose(library, signs)
+    if costs is None:
+        return choice, choice
+    pairs = zip(trials, choice.weights, strict=True)
+    seconds = np.array([costs(trial) if weight > 0 else 0.0 for trial, weight in pairs])
+    return selector.lighter(library, choice, seconds, costs.most, signs), choice
+
+
+def _without_light(weights: Floats) -> Floats:
+    weights = np.where(weights < min(_LEAST_WEIGHT, weights.max()), 0.0, weights)
+    return np.asarray(weights / weights.sum())
+
+
 def choose_with_networks(
     trials: Sequence[Trial], *args: Any, others: Sequence[Trial], **options: Any
 ) -> tuple[Chosen, Chosen | None]:
-    """Choose among all trials, and among the networks alone; None without a network."""
+    """Choose among all trials, and among the networks alone; None without a network.
+
+    The time of the networks to predict is not limited.
+    """
     options["dummy"] = next((t for t in trials if t.family == "dummy"), None)
     candidates = [t for t in trials if t is not options["dummy"]] or trials
     chosen = choose(candidates, *args, others=others, **options)
@@ -190,7 +270,7 @@ def choose_with_networks(
     if not networks or networks == candidates:
         return chosen, chosen if networks else None
     options["beats_dummy"] = chosen.scores["ensemble"].beats_dummy
-    options["others"] = [t for t in others if t.is_network]
+    options |= {"others": [t for t in others if t.is_network], "costs": None}
     return chosen, choose(networks, *args, **options)
 
 
@@ -415,7 +495,9 @@ def _resampled(scores: FoldScores, n: int, seconds: float | None) -> Floats:
     return corrected
 
 
-def _crossed(pool: _Pool, selector: Selector, *, deducts: bool) -> dict[str, Array]:
+def _crossed(
+    pool: _Pool, selector: Selector, costs: PredictionCosts | None, *, deducts: bool
+) -> dict[str, Array]:
     """Return predictions of each sample by choices made without its part, by name."""
     library = pool.library
     crossed: dict[str, Array] = {}
@@ -424,12 +506,16 @@ def _crossed(pool: _Pool, selector: Selector, *, deducts: bool) -> dict[str, Arr
         is_own = library.part == part
         criteria = pool.criteria(k, deducts=deducts)
         members = pool.members(criteria, every)
-        candidates = library_of([pool.trials[m] for m in members])
+        trials = [pool.trials[m] for m in members]
+        candidates, signs = library_of(trials), None
+        training = candidates.take(~is_own)
         if deducts:
-            choice = selector.choose(*pool.without(candidates, k))
-        else:
-            choice = selector.choose(candidates.take(~is_own))
-        part_predictions = {"ensemble": choice.combine(candidates.predictions[:, is_own])}
+            training, signs = pool.without(candidates, k)
+        choice, large = _choices(selector, training, trials, costs, signs)
+        predictions = candidates.predictions[:, is_own]
+        part_predictions = {"ensemble": choice.combine(predictions)}
+        if costs is not None:
+            part_predictions[LARGER] = large.combine(predictions)
         for name, best in pool.bests(criteria):
             part_predictions[name] = library.predictions[best, is_own]
         for name, predictions in part_predictions.items():
@@ -456,15 +542,26 @@ def _interval(values: Floats) -> tuple[float, float]:
 
 
 def leaderboard(
-    trials: Sequence[Trial], chosen: Chosen, networks: Chosen | None
+    trials: Sequence[Trial],
+    chosen: Chosen,
+    networks: Chosen | None,
+    refitted: Collection[str] = (),
 ) -> pd.DataFrame:
-    """Return a table of all models and both ensembles, the best first."""
+    """Return a table of all models and ensembles, the best first.
+
+    `refitted` are names of trials that predict by one model instead of one for each fold.
+    """
     weights = dict(zip(map(id, chosen.trials), chosen.weights, strict=True))
     rows = [
         (t.name, t.family, t.score, t.std, t.seconds, weights.get(id(t), 0.0), {**t.params})
         for t in trials
     ]
-    for name, ensemble in (("ensemble", chosen), ("ensemble of networks", networks)):
+    larger = None
+    if chosen.larger is not None:
+        scores = {"ensemble": chosen.scores[LARGER]}
+        larger = replace(chosen, weights=chosen.larger, scores=scores)
+    ensembles = {"ensemble": chosen, LARGER: larger, "ensemble of networks": networks}
+    for name, ensemble in ensembles.items():
         if ensemble is not None:
             members = zip(ensemble.trials, ensemble.weights, strict=True)
             seconds = sum(trial.seconds for trial, weight in members if weight > 0)
@@ -473,4 +570,14 @@ def leaderboard(
     names = ["model", "family", "cv_score", "cv_std", "seconds", "weight", "params"]
     table = pd.DataFrame(rows, columns=names).set_index("model")
     table.insert(names.index("weight") - 1, "in_ensemble", table["weight"] > 0)
+    predict = {
+        t.name: chosen.seconds.get(t.name, np.nan)
+        * (1 if t.name in refitted else max(len(t.models), 1))
+        for t in trials
+    }
+    of_members = np.array([predict[trial.name] for trial in chosen.trials])
+    for name, members in (("ensemble", chosen.weights), (LARGER, chosen.larger)):
+        if members is not None:
+            predict[name] = of_members[members > 0].sum()
+    table.insert(names.index("seconds"), "predict_seconds", pd.Series(predict))
     return table.sort_values("cv_score", ascending=False, kind="stable")

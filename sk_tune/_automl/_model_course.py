@@ -3,28 +3,32 @@
 """The order in which models are trained within the time budget.
 
 First, each model is trained with its defaults, on a sample if all rows take too
-long.  Rounds follow: the best model of a sample is trained on more rows, the networks get a
-pass of Hyperband and are diagnosed, and boosting tries random candidates.
+long.  Rounds follow: the best model of a sample is trained on more rows, networks for
+images and sequences get a pass of Hyperband and are diagnosed, and networks for tables and
+boosting try random candidates.
 
 Costs of fits are measured first, so that no training starts without time for it.
 """
 
 import math
+import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 from sklearn.base import clone
 
-from sk_tune._automl._blend import best_of
+from sk_tune._automl._blend import Trial, best_of
 from sk_tune._automl._models import Model
 from sk_tune._automl._problem import Problem
 from sk_tune._automl._resources import (
     Cost,
     affordable,
     few_threads,
+    fits_within,
     hyperband_size,
     measured_cost,
 )
@@ -32,7 +36,13 @@ from sk_tune._automl._runner import ERRORS, Memory, ModelKind, Runner
 from sk_tune._diagnosis import AppliedChange, Finding, apply_remedies
 from sk_tune._sampler import Sampler
 from sk_tune._search import GridSearchCV, HyperbandSearchCV, RandomizedSearchCV
-from sk_tune._training import one_thread, processes_per_cpu
+from sk_tune._training import (
+    TimeIsUpError,
+    TimeLimit,
+    one_thread,
+    processes_per_cpu,
+    time_limit,
+)
 
 # Shares of the budget for a default model of each family.
 _FIRST_SHARES = {"linear": 0.08, "boosting": 0.15}
@@ -52,17 +62,14 @@ _PART_OF_LARGER = 0.5
 _GROWTH = 1.5
 # Least number of samples of a training: in total, and for each class.
 _LEAST_ROWS, _LEAST_ROWS_OF_CLASS = 100, 10
-# A thorough network takes at least this many times longer than a quick network.
-_LEAST_RATIO = 3
 # Candidates are enlarged only if a round has time for this many of them.
 _CANDIDATES_OF_ROUND = 4
 # Time to predict a sample, as a multiple of the time to train on a sample.
 _COST_OF_HELD_OUT = 1 / 3
 # Number of values of X below which linear models are trained without measuring their cost.
 _FEW_VALUES = 50_000
-# Candidates of boosting in a round without a time budget.
-_BOOSTING_CANDIDATES = 8
-_MOST_CANDIDATES = 300
+# Random candidates in a round, without and with a time budget.
+_N_CANDIDATES, _MOST_CANDIDATES = 8, 300
 # Number of waiting processes per processor on a busy machine.
 _LOAD_OF_BUSY = 1.5
 _TOO_LONG = "It takes too long for this budget."
@@ -86,6 +93,8 @@ class ModelCourse:
     was_interrupted: bool = False
     # Names of trials that were already trained on more samples, or for longer.
     _enlarged: set[str] = field(default_factory=set)
+    # Number of models of each family.
+    _n_models: Counter[str] = field(default_factory=Counter)
 
     @property
     def memory(self) -> Memory:
@@ -114,8 +123,43 @@ class ModelCourse:
             # The caller combines the trials so far and raises KeyboardInterrupt again.
             self.was_interrupted = True
 
+    def refits(self, trials: Iterable[Trial]) -> dict[str, Any]:
+        """Return models fitted on all rows, by the names of trials, while there is time.
+
+        The first trials come first. A model whose time is up is left out.
+        """
+        runner, problem = self.runner, self.problem
+        models: dict[str, Any] = {}
+        has_refits = runner.share_of_refit > 0 and not self.was_interrupted
+        for trial in dict.fromkeys(trials) if has_refits else ():
+            expected = runner.share_of_refit * trial.seconds
+            seconds = runner.clock.left - runner.reserve / 2
+            is_sample = trial.n_rows < problem.n_train
+            if trial.family == "dummy" or is_sample or expected > seconds:
+                continue
+            model, limit = clone(trial.models[0]), None
+            if math.isfinite(seconds):
+                limit = TimeLimit(until=time.monotonic() + seconds)
+            try:
+                with (
+                    warnings.catch_warnings(action="ignore"),
+                    fits_within(seconds, math.inf if limit is None else limit.until),
+                    time_limit(limit),
+                    one_thread(),
+                    few_threads(problem.n_values),
+                ):
+                    params = problem.fit_params(model)
+                    models[trial.name] = model.fit(problem.X, problem.y, **params)
+            except (TimeIsUpError, *ERRORS):
+                continue
+            except KeyboardInterrupt:
+                self.was_interrupted = True
+                break
+        return models
+
     def _run_defaults(self, models: Sequence[Model]) -> None:
         runner = self.runner
+        self._n_models.update(model.family for model in models)
         # An interrupted fit may have trials of a model, but no measured cost.
         labels = {t.label for t in self.memory.trials}
         labels -= {m.name for m in models if m.resource} - self.memory.kinds.keys()
@@ -123,7 +167,8 @@ class ModelCourse:
             # They start while other models are trained.
             runner.start_workers()
         for model in models:
-            if model.name not in labels and self._is_promising(model):
+            is_needed = model.name not in labels and not self._is_replaced(model)
+            if is_needed and self._has_time(model):
                 self._try_default(model)
         for model in models:
             # Imports and other processes can make a measurement too long.
@@ -142,8 +187,6 @@ class ModelCourse:
                 n_rows, units, cost = self._affordable_default(model)
             except ERRORS as error:
                 runner.failures[model.name] = str(error)
-                return
-            if model.is_thorough and (n_rows, units) != (n_train, model.most_resources):
                 return
             if not n_rows:
                 runner.failures[model.name] = _TOO_LONG
@@ -176,20 +219,19 @@ class ModelCourse:
             per_unit = math.inf if cost is None else cost.seconds_per_unit(n_rows)
             kind.seconds_per_epoch = min(spent, per_unit / len(problem.folds) or math.inf)
 
-    def _is_promising(self, model: Model) -> bool:
-        """Return whether there is enough time to measure the cost of a model."""
-        if model.family == "dummy" or self._is_cheap(model):
+    def _is_replaced(self, model: Model) -> bool:
+        """Return whether a better network makes a fallback unnecessary."""
+        trials, n_train = self.memory.trials, self.problem.n_train
+        return model.is_fallback and any(
+            t.is_network and t.n_rows == n_train for t in trials
+        )
+
+    def _has_time(self, model: Model) -> bool:
+        """Return whether there is time to measure the cost of a model."""
+        if model.family == "dummy" or self._is_cheap(model) or self.runner.left > 0:
             return True
-        if self.runner.left <= 0:
-            self.runner.failures[model.name] = _TOO_LONG
-            return False
-        if self.runner.clock.budget is None or not model.is_thorough:
-            return True
-        quick = [k for k in self.memory.kinds.values() if k.model.family == model.family]
-        spent = [t.seconds for t in self.memory.trials if t.family == model.family]
-        share = min(self.runner.clock.share(self._first_share(model)), self.runner.left)
-        has_all_rows = quick and quick[0].n_rows == self.problem.n_train
-        return bool(has_all_rows and spent and _LEAST_RATIO * spent[0] <= share)
+        self.runner.failures[model.name] = _TOO_LONG
+        return False
 
     def _is_cheap(self, model: Model) -> bool:
         return model.family == "linear" and self.problem.n_values < _FEW_VALUES
@@ -197,20 +239,24 @@ class ModelCourse:
     def _first_share(self, model: Model) -> float:
         if model.is_network:
             return _FIRST_SHARES_OF_NETWORK[self.problem.kind]
-        return _FIRST_SHARES.get(model.family, math.inf)
+        # Packages of boosting share the time.
+        return _FIRST_SHARES.get(model.family, math.inf) / self._n_models[model.family]
 
     def _affordable_default(self, model: Model) -> tuple[int, int, Cost]:
         """Return samples, epochs or iterations for a default model, and its cost."""
         runner = self.runner
         share = runner.clock.share(self._first_share(model))
         began = runner.clock.seconds
+        n_train = self.problem.n_train
+        n_folds = len(self.problem.folds)
         cost = measured_cost(
             partial(runner.probe, model, self.problem),
-            self.problem.n_train,
+            n_train,
             limit=_SHARE_TO_MEASURE * min(share, runner.left),
-        )
-        if not model.is_network:
-            cost = cost.times(len(self.problem.folds))
+            is_enough=lambda cost: (
+                n_folds * cost.seconds(n_train, model.most_resources) < share / 2
+            ),
+        ).times(n_folds)
         spent = runner.clock.seconds - began
         # A training on few samples is better than none.  Networks may also get few epochs,
         # because they are stopped when their time is up.
@@ -235,7 +281,11 @@ class ModelCourse:
             most=model.most_resources,
             enough=enough,
         )
-        if not model.is_network or n_rows == self.problem.n_train:
+        if n_rows == self.problem.n_train:
+            # Boosting ends when it no longer improves, or when its time is up.
+            is_boosting = model.family == "boosting"
+            return n_rows, model.most_resources if is_boosting else units
+        if not model.is_network:
             return n_rows, units
         # The measurement had few held-out samples; training predicts all in each epoch.
         more = _COST_OF_HELD_OUT * max(len(test) for _, test in self.problem.folds)
@@ -244,8 +294,9 @@ class ModelCourse:
 
     def _run_rounds(self) -> None:
         runner, part, first = self.runner, _PART_OF_ROUND, self.memory.n_done
-        networks = [kind for kind in self.memory.kinds.values() if kind.model.is_network]
-        boosting = [k for k in self.memory.kinds.values() if k.model.family == "boosting"]
+        searched = [kind for kind in self.memory.kinds.values() if kind.space]
+        networks = [kind for kind in searched if kind.model.is_network]
+        boosting = [kind for kind in searched if not kind.model.is_network]
         while networks or boosting:
             seconds_left, is_last = runner.left, self.memory.n_done - first == self.n_rounds
             if is_last or seconds_left < _SHORTEST_ROUND / 10:
@@ -257,13 +308,12 @@ class ModelCourse:
             seconds = ends - runner.clock.seconds if math.isfinite(seconds) else seconds
             is_network = runner.best is not None and runner.best.is_network
             share = _PART_OF_NETWORKS[is_network] if boosting else 1.0
-            chosen = self._networks_of_round(networks, share * seconds)
-            for kind in chosen:
-                self._run_network(kind, share * seconds / len(chosen))
-            for kind in boosting:
-                # The networks may have exceeded their time.
-                part_of_boosting = 1 - share if chosen else 1.0
-                self._run_boosting(kind, min(part_of_boosting * seconds, runner.left))
+            for kind in networks:
+                self._run_network(kind, share * seconds / len(networks))
+            for n_left, kind in zip(range(len(boosting), 0, -1), boosting, strict=True):
+                # The networks may have exceeded their time, or left some of it.
+                spare = ends - runner.clock.seconds if math.isfinite(seconds) else seconds
+                self._run_boosting(kind, min(max(spare, 0.0) / n_left, runner.left))
             self.memory.n_done += 1
             if len(self.memory.trials) == n_trials and self.n_rounds is None:
                 if seconds >= seconds_left / 2:
@@ -333,47 +383,37 @@ class ModelCourse:
         model = kind.model.on(self.problem.sampled(more_rows))
         return model, more_rows, min(more_units, model.most_resources)
 
-    def _networks_of_round(
-        self, networks: list[ModelKind], seconds: float
-    ) -> list[ModelKind]:
-        """Return the networks to search: the thorough one if there is time for it."""
-        n_folds = len(self.problem.folds)
-        for kind in networks:
-            epochs = _CANDIDATES_OF_ROUND * kind.units * n_folds
-            if kind.model.is_thorough and epochs * kind.seconds_per_epoch <= seconds:
-                return [kind]
-        return [kind for kind in networks if not kind.model.is_thorough]
-
     def _run_network(self, kind: ModelKind, seconds: float) -> None:
-        """Run a Hyperband pass of a network model, and follow its findings."""
+        """Try random candidates, or run a Hyperband pass and follow its findings."""
+        model, runner = kind.model, self.runner
         if kind.pass_begun is None:
             self._enlarge_kind(kind, seconds)
-        n_folds = len(self.problem.folds)
-        epochs = seconds / (n_folds * max(kind.seconds_per_epoch, 1e-9))
         # A resumed pass has the same networks only with the same resources.
-        least, most = kind.pass_begun or hyperband_size(epochs, kind.units)
-        if most < (enough := min(kind.model.enough_resources, kind.units)):
-            if seconds < self.runner.left / 2:
-                return
-            # Nothing else can be trained, so try networks and stop them when time is up.
-            least = most = enough
-        kind.pass_begun = least, most
-        if store := self.runner.store(kind.model.name, seconds):
-            self.runner.keep()
-        self.runner.begin(f"{kind.model.name}, round {self.memory.n_done + 1}")
-        began = self.runner.clock.seconds
-        search = self.runner.run(
-            HyperbandSearchCV,
+        size = kind.pass_begun or self._size_of_pass(kind, seconds)
+        if size is None:
+            return
+        kind.pass_begun = size
+        if store := runner.store(model.name, seconds):
+            runner.keep()
+        runner.begin(f"{model.name}, round {self.memory.n_done + 1}")
+        is_timed, began = math.isfinite(seconds), runner.clock.seconds
+        search_class: Any = RandomizedSearchCV
+        options: dict[str, Any] = {
+            "n_iter": _MOST_CANDIDATES if is_timed else _N_CANDIDATES
+        }
+        if not self._is_random(model):
+            search_class, options = HyperbandSearchCV, {"sampler": self.sampler}
+            options |= {"resource": model.resource}
+            options |= zip(("min_resources", "max_resources"), size, strict=True)
+        search = runner.run(
+            search_class,
             kind.estimator,
             kind.space,
-            kind.model,
+            model,
             self.problem.sampled(kind.n_rows),
-            resource=kind.model.resource,
-            min_resources=least,
-            max_resources=most,
-            sampler=self.sampler,
             random_state=self.problem.seed + kind.n_done + 1,
-            time_budget=None if math.isinf(seconds) else seconds,
+            time_budget=seconds if is_timed else None,
+            **options,
             **store,
         )
         kind.n_done, kind.pass_begun = kind.n_done + 1, None
@@ -381,9 +421,29 @@ class ModelCourse:
             return
         n_epochs = search.ledger_.epochs_trained
         if n_epochs:
-            kind.seconds_per_epoch = (self.runner.clock.seconds - began) / n_epochs
-        if self.follows_findings:
+            kind.seconds_per_epoch = (runner.clock.seconds - began) / n_epochs
+        if self.follows_findings and not model.is_narrow:
             self._follow_findings(kind, search)
+
+    def _is_random(self, model: Model) -> bool:
+        return model.is_narrow and self.sampler == "random"
+
+    def _size_of_pass(self, kind: ModelKind, seconds: float) -> tuple[int, int] | None:
+        """Return the least and most epochs of candidates; None without time for one."""
+        if self._is_random(kind.model):
+            # Networks that stop early take less time than their epochs.
+            took = self.runner.seconds_of(kind.model)
+            is_late = bool(took) and sum(took) / len(took) > seconds
+            return None if is_late else (kind.units, kind.units)
+        n_folds = len(self.problem.folds)
+        epochs = seconds / (n_folds * max(kind.seconds_per_epoch, 1e-9))
+        least, most = hyperband_size(epochs, kind.units)
+        if most < (enough := min(kind.model.enough_resources, kind.units)):
+            if seconds < self.runner.left / 2:
+                return None
+            # Nothing else can be trained, so try networks and stop them when time is up.
+            least = most = enough
+        return least, most
 
     def _follow_findings(self, kind: ModelKind, search: Any) -> None:
         """Apply a remedy to space and network, or take back one that lowered the score."""
@@ -418,8 +478,19 @@ class ModelCourse:
             kind.space,
             kind.model,
             self.problem.sampled(kind.n_rows),
-            n_iter=_MOST_CANDIDATES if is_timed else _BOOSTING_CANDIDATES,
+            n_iter=_MOST_CANDIDATES if is_timed else _N_CANDIDATES,
             time_budget=seconds - spare if is_timed else None,
             random_state=self.problem.seed + kind.n_done + 1,
         )
         kind.n_done += 1
+
+
+def share_of_refit(problem: Problem) -> float:
+    """Return the time of a fit on all rows relative to the fits of the folds; 0 for none.
+
+    Networks for images and sequences keep the models of their folds, whose average is
+    better than a single network.
+    """
+    if problem.kind != "table":
+        return 0.0
+    return len(problem.y) / sum(len(train) for train, _ in problem.folds)

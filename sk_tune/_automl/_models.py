@@ -7,16 +7,14 @@ Parameter names have the prefix of the step, as in scikit-learn: ``net__width``.
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import loguniform, uniform
+from scipy.stats import loguniform, randint, uniform
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
@@ -31,7 +29,15 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.utils.validation import check_is_fitted
 
+from sk_tune._automl._boosting_packages import (
+    PACKAGES,
+    SPACE,
+    PackagedClassifier,
+    PackagedRegressor,
+    installed_packages,
+)
 from sk_tune._automl._problem import Problem
+from sk_tune._automl._resources import end_of_fit, fits_within
 from sk_tune._ensemble import step_rule
 from sk_tune._epochs import epochs_of, stops_early
 from sk_tune._estimators import (
@@ -43,10 +49,10 @@ from sk_tune._estimators import (
     RNNRegressor,
 )
 from sk_tune._onnx_graph import Graph
-from sk_tune._prepare import TablePreparer
+from sk_tune._prepare import TablePreparer, table_pipeline
 from sk_tune._report import baseline_models
 from sk_tune._scores import scorer_metric
-from sk_tune._space import table_defaults, table_space
+from sk_tune._space import table_space
 
 Array = npt.NDArray[Any]
 
@@ -100,23 +106,6 @@ def _flat_to_onnx(graph: Graph, x: Any, step: Any) -> Any:
 # Iterations of the first part, and growth of the iterations with each further part.
 _FIRST, _ITERATIONS_GROWTH = 10, 1.6
 
-# Seconds of a fit, and end of the last fit by ``time.monotonic``.
-_NO_LIMITS = (math.inf, math.inf)
-_limits: ContextVar[tuple[float, float]] = ContextVar("limits", default=_NO_LIMITS)
-
-
-@contextmanager
-def fits_within(seconds: float, end: float) -> Iterator[None]:
-    """Limit each fit of boosting inside to `seconds`, but not its first iterations.
-
-    All fits stop at `end`, by ``time.monotonic``.
-    """
-    token = _limits.set((seconds, end))
-    try:
-        yield
-    finally:
-        _limits.reset(token)
-
 
 class _Timed:
     """Fits in parts if there is a time limit, else like scikit-learn."""
@@ -127,11 +116,9 @@ class _Timed:
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Fit, with fewer iterations than `max_iter` if the time limit requires it."""
-        limits = _limits.get()
-        if limits == _NO_LIMITS:
+        start, end = time.monotonic(), end_of_fit()
+        if math.isinf(end):
             return super().fit(X, y, sample_weight)  # type: ignore[misc,no-any-return]
-        start = time.monotonic()
-        end = min(start + limits[0], limits[1])
         params = self.max_iter, self.warm_start
         try:
             self.max_iter = min(_FIRST, params[0])
@@ -162,8 +149,8 @@ class TimedBoostingRegressor(_Timed, HistGradientBoostingRegressor):  # type: ig
         """Fit; several targets share the time equally."""
         if np.ndim(y) == 1:
             return super().fit(X, y, sample_weight)
-        columns, (seconds, end) = np.asarray(y).T, _limits.get()
-        with fits_within(seconds / len(columns), end):
+        columns, end = np.asarray(y).T, end_of_fit()
+        with fits_within((end - time.monotonic()) / len(columns), end):
             self.targets_ = [clone(self).fit(X, one, sample_weight) for one in columns]
         self.n_features_in_ = self.targets_[0].n_features_in_
         return self
@@ -193,16 +180,11 @@ _NETWORKS: dict[str, tuple[Any, Any]] = {
     "RNN": (RNNClassifier, RNNRegressor),
 }
 NETWORK_FAMILIES = frozenset(_NETWORKS)
-# Defaults that differ from the estimator's, and the search space, for quick networks.
+# Defaults that differ from the estimator's, and the search space.  Perceptrons have none:
+# of random perceptrons few are good.
 _DEFAULTS: dict[str, dict[str, Any]]
 _DEFAULTS = {"MLP": {"dropout": 0.1}, "CNN": {"n_channels": 16}, "RNN": {}}
 _SPACES: dict[str, dict[str, Any]] = {
-    "MLP": {
-        "n_layers": [1, 2, 3, 4],
-        "width": [32, 64, 128, 256],
-        "activation": ["relu", "gelu", "silu", "tanh"],
-        "normalization": [None, "batch", "layer"],
-    },
     "CNN": {
         "n_layers": [1, 2, 3],
         "n_channels": [8, 16, 32],
@@ -217,7 +199,6 @@ _SPACES: dict[str, dict[str, Any]] = {
     },
 }
 # Scaling of numeric columns: "smooth_clip" bounds long tails smoothly.
-_NUMERIC = {"prepare__numeric": ["smooth_clip", "quantile", "standard"]}
 _LINEAR_NUMERIC = {"prepare__numeric": ["smooth_clip", "standard"]}
 # Histogram gradient boosting: early stopping is unreliable on fewer samples.
 _ROWS_TO_STOP_EARLY = 1000
@@ -246,8 +227,9 @@ class Model:
     models of a family. `estimator` is an unfitted pipeline with defaults, `grid` the grid
     of the first search, `space` the space of rounds. `resource` determines the training
     time; `most_resources` is its full value, `enough_resources` the least value of a sound
-    model. `make` returns the model for a problem. With `is_thorough` only a training on all
-    samples with full resources is worthwhile.
+    model. `make` returns the model for a problem. With `is_narrow` each point of the space
+    is about as good as the defaults, so that each is trained with all resources. A
+    fallback is trained if there is no time for another network on all rows.
     """
 
     family: str
@@ -259,7 +241,8 @@ class Model:
     enough_resources: int = 0
     make: Callable[[Problem], "Model"] | None = None
     label: str = ""
-    is_thorough: bool = False
+    is_narrow: bool = False
+    is_fallback: bool = False
 
     @property
     def name(self) -> str:
@@ -319,6 +302,37 @@ def linear_model(problem: Problem) -> Model:
     )
 
 
+def boosting_models(problem: Problem) -> list[Model]:
+    """Return scikit-learn's boosting, and for tables installed packages of boosting."""
+    models = [boosting_model(problem)]
+    if problem.kind == "table" and problem.y.ndim == 1:
+        makers = [partial(_packaged_model, package=name) for name in installed_packages()]
+        models += [replace(make(problem), make=make) for make in makers]
+    return models
+
+
+def _packaged_model(problem: Problem, package: str) -> Model:
+    """Return boosting of a package, behind the preparation of scikit-learn's boosting."""
+    model = boosting_model(problem)
+    boosting = model.estimator[-1]
+    kind = PackagedClassifier if problem.is_classification else PackagedRegressor
+    packaged = kind(
+        package,
+        n_estimators=boosting.max_iter,
+        loss="absolute_error" if _is_absolute(problem) else "squared_error",
+        early_stopping=boosting.early_stopping,
+        random_state=problem.seed,
+    )
+    return replace(
+        model,
+        estimator=Pipeline([model.estimator.steps[0], ("boosting", packaged)]),
+        space={f"boosting__{name}": dimension for name, dimension in SPACE.items()},
+        grid={},
+        resource="boosting__n_estimators",
+        label=PACKAGES[package],
+    )
+
+
 def boosting_model(problem: Problem) -> Model:
     """Return scikit-learn's histogram gradient boosting; axes of X become columns."""
     boosting_class: Any = TimedBoostingRegressor
@@ -374,81 +388,77 @@ def boosting_model(problem: Problem) -> Model:
 
 
 def network_models(problem: Problem) -> list[Model]:
-    """Return the networks that suit the data; for tables a quick and a thorough one."""
+    """Return the networks that suit the data, for tables a cheap one last."""
     families = {"table": ["MLP"], "image": ["CNN"], "sequence": ["RNN", "CNN"]}
     makers: list[Callable[[Problem], Model]]
-    makers = [partial(_quick_network, family=name) for name in families[problem.kind]]
-    makers += [_thorough_perceptron] if problem.kind == "table" else []
+    makers = [_table_network] if problem.kind == "table" else []
+    makers += [partial(_plain_network, family=name) for name in families[problem.kind]]
     return [replace(make(problem), make=make) for make in makers]
 
 
-def _quick_network(problem: Problem, family: str) -> Model:
+def _plain_network(problem: Problem, family: str) -> Model:
     is_recurrent, is_sequence = family == "RNN", problem.kind == "sequence"
     batch_size = _batch_size(problem, 32 if is_recurrent else 64)
-    space = {
-        **_SPACES[family],
-        "dropout": uniform(0.0, 0.5),
-        "learning_rate": loguniform(1e-3 if is_recurrent else 3e-4, 3e-2),
-        "weight_decay": loguniform(1e-4, 0.3),
-        "batch_size": _around(batch_size),
-    }
+    steps = math.ceil(problem.n_train / batch_size)
+    epochs = int(np.clip(round(_N_STEPS / steps), _FEWEST_EPOCHS, _MOST_EPOCHS))
+    net = _NETWORKS[family][not problem.is_classification](
+        **_DEFAULTS[family],
+        batch_size=batch_size,
+        max_epochs=epochs,
+        random_state=problem.seed,
+    )
     prepare: Any = TablePreparer()
+    space: dict[str, Any] = {}
     if problem.kind != "table":
         first = is_sequence and not is_recurrent
         prepare = ChannelScaler(-1 if is_sequence else 1, channels_first=first)
+        space = {
+            **_SPACES[family],
+            "dropout": uniform(0.0, 0.5),
+            "learning_rate": loguniform(1e-3 if is_recurrent else 3e-4, 3e-2),
+            "weight_decay": loguniform(1e-4, 0.3),
+            "batch_size": [batch_size // 2, batch_size, 2 * batch_size],
+        }
     if family == "CNN":
         space["augmentation"] = [None, *_AUGMENTATIONS[problem.kind]]
-    params = {"batch_size": batch_size, **_DEFAULTS[family]}
-    return _network(problem, family, params, space, prepare)
+    pipe = Pipeline([("prepare", prepare), ("net", net)])
+    space = {f"net__{name}": dimension for name, dimension in space.items()}
+    model = _network(problem, family, pipe, space)
+    return replace(model, is_fallback=problem.kind == "table")
 
 
-def _thorough_perceptron(problem: Problem) -> Model:
-    """Return a slower network with defaults and space tuned on tables."""
-    is_classification = problem.is_classification
-    params = table_defaults("classification" if is_classification else "regression")
-    net = (MLPClassifier if is_classification else MLPRegressor)(**params)
+def _table_network(problem: Problem) -> Model:
+    """Return a slower network with defaults tuned on tables, and the space around it."""
+    kind: Any = "classifier" if problem.is_classification else "regressor"
+    pipe = table_pipeline(kind, random_state=problem.seed)
+    net = pipe.named_steps["net"]
     # Epochs are the resource, so automatic early stopping must be turned on.
-    params.pop("max_epochs", None)
-    epochs = epochs_of(net, problem.n_train)
-    params["early_stopping"] = stops_early(net, problem.n_train)
-    params["batch_size"] = batch_size = _batch_size(problem, net.batch_size)
-    space = {**table_space(net), "batch_size": _around(batch_size)}
-    prepare = TablePreparer(embeddings=True)
-    model = _network(problem, "MLP", params, space, prepare, epochs)
-    choices = {"prepare__embeddings": [True, False], **_NUMERIC}
-    return replace(
-        model,
-        space={**model.space, **choices},
-        label="MLP with embeddings and members",
-        is_thorough=True,
+    pipe.set_params(
+        net__max_epochs=epochs_of(net, problem.n_train),
+        net__early_stopping=stops_early(net, problem.n_train),
+        net__batch_size=_batch_size(problem, net.batch_size),
     )
+    # Another seed is another network.
+    space = {**table_space(pipe), "net__random_state": randint(0, 2**20)}
+    model = _network(problem, "MLP", pipe, space)
+    return replace(model, label="table network", is_narrow=True)
 
 
 def _network(
-    problem: Problem,
-    family: str,
-    params: Mapping[str, Any],
-    space: Mapping[str, Any],
-    prepare: Any,
-    epochs: int | None = None,
+    problem: Problem, family: str, pipe: Pipeline, space: Mapping[str, Any]
 ) -> Model:
-    if epochs is None:
-        steps = math.ceil(problem.n_train / params["batch_size"])
-        epochs = int(np.clip(round(_N_STEPS / steps), _FEWEST_EPOCHS, _MOST_EPOCHS))
     if _is_absolute(problem):
-        params = {**params, "loss": "absolute_error"}
-        space = {**space, "loss": ["absolute_error", "squared_error"]}
+        pipe.set_params(net__loss="absolute_error")
+        losses = ["absolute_error", "squared_error"]
+        space = {**space, "net__loss": losses} if space else space
     # Networks of this size train no faster on a GPU.
-    classifier, regressor = _NETWORKS[family]
-    net = (classifier if problem.is_classification else regressor)(
-        **params, max_epochs=epochs, random_state=problem.seed, device="cpu"
-    )
+    pipe.set_params(net__device="cpu")
     return Model(
         family=family,
-        estimator=Pipeline([("prepare", prepare), ("net", net)]),
-        space={f"net__{name}": dimension for name, dimension in space.items()},
+        estimator=pipe,
+        space=space,
         resource="net__max_epochs",
-        most_resources=epochs,
+        most_resources=pipe.named_steps["net"].max_epochs,
         enough_resources=_ENOUGH_EPOCHS,
     )
 
@@ -457,10 +467,6 @@ def _is_absolute(problem: Problem) -> bool:
     """Return whether the metric is an absolute error."""
     metric = None if problem.scoring is None else scorer_metric(problem.scoring)
     return metric is not None and metric.function in _ABSOLUTE
-
-
-def _around(batch_size: int) -> list[int]:
-    return [batch_size // 2, batch_size, 2 * batch_size]
 
 
 def _batch_size(problem: Problem, least: int) -> int:

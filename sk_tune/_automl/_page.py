@@ -9,8 +9,9 @@ from typing import Any
 
 import pandas as pd
 
+from sk_tune._automl._chosen import LARGER
 from sk_tune._automl._scoring import metric_label
-from sk_tune._automl._summary import threshold_text
+from sk_tune._automl._summary import format_score, threshold_text
 from sk_tune._diagnosis import Finding
 from sk_tune._report import (
     SCORES_ARE_MEANS,
@@ -81,7 +82,7 @@ def auto_page(
         next_step=next_step((), [*filter(None, [auto_step(auto)]), *extra]),
         summary=auto.summary_,
         notes=[
-            *filter(None, [SCORES_ARE_MEANS, threshold_text(auto)]),
+            *filter(None, [SCORES_ARE_MEANS, threshold_text(auto), _larger_text(auto)]),
             *(f"{name} was not trained: {why}" for name, why in auto.failures_.items()),
         ],
         scores=lines,
@@ -153,11 +154,31 @@ def model_texts(auto: Any) -> tuple[str, str, dict[str, str]]:
     text = f"ensemble of {text}" if len(weights) > 1 else text.removeprefix("a ")
     if size:
         text += f", {parameters_text(size)}"
-    n_folds = len(blend.names) // len(weights)
-    each = "Each member is" if len(weights) > 1 else "It is"
-    folds = f"{each} the average of its {n_folds} fold models." if n_folds > 1 else ""
+    each = "Each member" if len(weights) > 1 else "It"
+    n_refits, n_folds = len(blend.refitted), max(map(blend.names.count, weights))
+    folds = f"{each} was fitted on all rows." if n_refits else ""
+    if n_refits < len(weights) and n_folds > 1:
+        average = f"the average of its {n_folds} fold models."
+        folds = f"{each} is {average}"
+        if n_refits:
+            folds = f"{n_refits} of them were fitted on all rows; each other is {average}"
     ordered = {name: f"{100 * weight:.0f} %" for name, weight in weights.most_common()}
     return f"{text[0].upper()}{text[1:]}", folds, ordered
+
+
+def _larger_text(auto: Any) -> str:
+    """Return how fewer members change score and time to predict; maybe an empty text."""
+    board = auto.leaderboard_
+    if LARGER not in board.index:
+        return ""
+    (score, seconds), (more, longer) = (
+        board.loc[name, ["cv_score", "predict_seconds"]] for name in ("ensemble", LARGER)
+    )
+    return (
+        f"Few members predict: 10,000 rows take about {seconds:.2g} s. A larger ensemble "
+        f"would take {longer:.2g} s and score {format_score(more, abs(score))} instead of "
+        f"{format_score(score, abs(score))}."
+    )
 
 
 def _models(board: pd.DataFrame, metric: str) -> PageTable:
@@ -165,6 +186,7 @@ def _models(board: pd.DataFrame, metric: str) -> PageTable:
         (metric, "cv_score", 4, "mean over the folds"),
         ("std", "cv_std", 2, "standard deviation over the folds"),
         ("seconds", "seconds", 2, "fits of all folds"),
+        ("predict", "predict_seconds", 2, "seconds for 10,000 rows"),
         ("weight", "weight", 2, "in the ensemble"),
     ]
     columns = [

@@ -8,9 +8,12 @@ a + b n + u (c + d n) seconds.
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import asdict, dataclass
 
+import joblib
 from threadpoolctl import threadpool_limits
 
 from sk_tune._schedule import hyperband_brackets, new_resources
@@ -43,6 +46,36 @@ class Clock:
 # Number of values below which threads cost more than they save, and much more on a busy
 # machine.
 _VALUES_FOR_THREADS = 1_000_000
+
+
+# Seconds of a fit, and end of the last fit by ``time.monotonic``.
+_limits: ContextVar[tuple[float, float]] = ContextVar(
+    "limits", default=(math.inf, math.inf)
+)
+
+
+@contextmanager
+def fits_within(seconds: float, end: float) -> Iterator[None]:
+    """Limit each fit of boosting inside to `seconds`, but not its first iterations.
+
+    All fits stop at `end`, by ``time.monotonic``.
+    """
+    token = _limits.set((seconds, end))
+    try:
+        yield
+    finally:
+        _limits.reset(token)
+
+
+def end_of_fit() -> float:
+    """Return the end, by ``time.monotonic``, of a fit that begins now; maybe infinite."""
+    seconds, end = _limits.get()
+    return min(time.monotonic() + seconds, end)
+
+
+def n_threads(n_values: int) -> int:
+    """Return the number of threads for a fit of boosting."""
+    return 1 if n_values < _VALUES_FOR_THREADS else joblib.cpu_count()
 
 
 def few_threads(n_values: int, *, is_busy: bool = False) -> threadpool_limits:
@@ -110,13 +143,18 @@ class Cost:
 
 
 def measured_cost(
-    seconds: Callable[[int, int], float], n_rows: int, *, limit: float = math.inf
+    seconds: Callable[[int, int], float],
+    n_rows: int,
+    *,
+    limit: float = math.inf,
+    is_enough: Callable[[Cost], bool] = lambda cost: False,
 ) -> Cost:
     """Return the cost of fits, measured by short fits on few samples, then on more.
 
-    `seconds` is called with samples and units; `limit` are seconds for all calls. If there
-    was time for only one number of samples, half of the cost is assumed proportional to
-    them; the cost is infinite if the first fit far exceeded the limit.
+    `seconds` is called with samples and units; `limit` are seconds for all calls. A cost
+    that `is_enough` is not measured on more samples. If there was time for only one number
+    of samples, half of the cost is assumed proportional to them; the cost is infinite if
+    the first fit far exceeded the limit.
     """
     start = time.perf_counter()
     sizes = [_FIRST_ROWS]
@@ -133,9 +171,10 @@ def measured_cost(
     points: list[tuple[int, float, float]] = []
     for size in sizes:
         if points:
-            n_fewer, once, per_unit = points[-1]
-            expected = size / n_fewer * (2 * once + (_FEW + _MORE) * per_unit)
-            if time.perf_counter() - start + expected > limit:
+            cost = _through(points)
+            expected = cost.seconds(size, _FEW) + cost.seconds(size, _MORE)
+            is_late = time.perf_counter() - start + expected > limit
+            if is_late or (len(points) > 1 and is_enough(cost)):
                 break
         short, long = seconds(size, _FEW), seconds(size, _MORE)
         per_unit = max(0.0, long - short) / (_MORE - _FEW)

@@ -17,18 +17,20 @@ from typing import Any, Self
 
 import joblib
 import numpy as np
+from sklearn.base import clone
 from sklearn.exceptions import FitFailedWarning
 from sklearn.pipeline import Pipeline
 
 from sk_tune._automl._blend import Trial, best_of, trials_of
-from sk_tune._automl._models import Model, fits_within
+from sk_tune._automl._models import Model
 from sk_tune._automl._problem import Problem
-from sk_tune._automl._resources import Clock, Cost
+from sk_tune._automl._resources import Clock, Cost, fits_within
 from sk_tune._automl._splitting import Split
 from sk_tune._engine import Progress, have_to_start, start_meanwhile, value_fingerprint
 from sk_tune._files import replaced_file, sign
 from sk_tune._report import SearchPart, search_part
 from sk_tune._search import GridSearchCV
+from sk_tune._splits import take
 from sk_tune._text import LiveLine, error_line
 from sk_tune._training import processes_per_cpu
 from sk_tune._warnings import warn_user
@@ -47,6 +49,8 @@ _WORTH_KEEPING = 20.0
 _SECONDS_BETWEEN_NEWS = 0.5
 # Networks are stopped after this multiple of the time planned for their search.
 _MOST_OF_PLANNED = 1.5
+# Trials of a family with time for a refit, and the largest share of the budget for refits.
+_N_REFITS, _MOST_OF_REFITS = 2, 0.2
 _NO_SCORE = "No candidate got a score in each fold within its time."
 
 
@@ -209,7 +213,8 @@ class Runner:
 
     `reserve` are seconds to leave for the ensemble; `tell` is called with ``AutoProgress``;
     networks train in `n_jobs` processes. `memory` is written to `folder`, unless that is
-    None, between searches; `failures` has the reason for each model that failed;
+    None, between searches. A refit of a trial on all rows takes `share_of_refit` of its
+    seconds, 0 without refits. `failures` has the reason for each model that failed;
     `latest` is the latest search of a network.
     """
 
@@ -219,6 +224,7 @@ class Runner:
     n_jobs: int | None = None
     memory: Memory = field(default_factory=Memory)
     folder: MemoryFolder | None = None
+    share_of_refit: float = 0.0
     failures: dict[str, str] = field(default_factory=dict)
     latest: SearchPart | None = None
     # Equal fitted transformers are shared: the first of them by fingerprint, and by the id
@@ -230,8 +236,18 @@ class Runner:
 
     @property
     def left(self) -> float:
-        """Seconds left for training."""
-        return self.clock.left - self.reserve
+        """Seconds left for searches."""
+        return self.clock.left - self.reserve - self._seconds_of_refits()
+
+    def _seconds_of_refits(self) -> float:
+        """Return the expected seconds of refits of the best trials of each family."""
+        trials = [t for t in self.memory.trials if t.family != "dummy"]
+        seconds = sum(
+            trial.seconds
+            for family in {t.family for t in trials}
+            for trial in best_of([t for t in trials if t.family == family], _N_REFITS)
+        )
+        return min(self.share_of_refit * seconds, self.clock.share(_MOST_OF_REFITS))
 
     @property
     def best(self) -> Trial | None:
@@ -338,38 +354,32 @@ class Runner:
         return 1
 
     def probe(self, model: Model, problem: Problem, n_rows: int, units: int) -> float:
-        """Return the seconds of short trainings with a model's defaults.
+        """Return the seconds of a short training with a model's defaults in one fold.
 
-        Networks have the defaults for all samples and are trained in all folds; other
-        models have the defaults for `n_rows` samples and are trained in the first fold. On
-        a busy machine seconds are processor time multiplied by the load.
+        Networks have the defaults for all samples, other models the defaults for `n_rows`
+        samples. On a busy machine seconds are processor time multiplied by the load.
         """
         problem = problem.sampled(n_rows, holds_all=False)
         if not model.is_network:
             # A network keeps its batch size, which determines the cost of an epoch.
             model = model.on(problem)
-        search = GridSearchCV(
-            model.estimator,
-            {model.resource: [units]},
-            cv=list(problem.folds if model.is_network else problem.folds[:1]),
-            # The default score, which is defined even if a class is missing.
-            scoring=None,
-            refit=False,
-            error_score="raise",
-        )
+        rows, _ = problem.folds[0]
+        estimator = clone(model.estimator).set_params(**{model.resource: units})
+        params = {n: weight[rows] for n, weight in problem.fit_params(estimator).items()}
+        X, y = take(problem.X, rows), problem.y[rows]
         # Sampling goes through all rows, so it is not part of the measured training.
         start, processor = time.perf_counter(), time.process_time()
         with warnings.catch_warnings(action="ignore"):
-            search.fit(problem.X, problem.y, **problem.fit_params(model.estimator))
+            estimator.fit(X, y, **params)
         expected = processes_per_cpu() * (time.process_time() - processor)
         return min(time.perf_counter() - start, expected)
 
     def _keep(self, search: Any, model: Model, problem: Problem) -> bool:
         if not hasattr(search, "cv_results_") or not hasattr(search, "models_"):
             return False
-        of_family = (t.name for t in self.memory.trials if t.family == model.family)
+        of_model = (t.name for t in self.memory.trials if t.label == model.name)
         # Earlier trials may be dropped, so the names have the numbers of trials.
-        numbers = [int(name.rpartition(" ")[2]) for name in of_family]
+        numbers = [int(name.rpartition(" ")[2]) for name in of_model]
         trials = trials_of(search, model, problem, max(numbers, default=0))
         for trial in trials:
             shared = tuple(map(self._with_shared_steps, trial.models))

@@ -19,7 +19,12 @@ from sk_tune._ensemble._parts import (
     Parts,
     with_temperature,
 )
-from sk_tune._ensemble._selection import Library, Selector, read_library
+from sk_tune._ensemble._selection import (
+    CandidateWeights,
+    Library,
+    Selector,
+    read_library,
+)
 from sk_tune._ensemble._stacking import StackingClassifier, StackingRegressor
 from sk_tune._ensemble._trial_ensemble import (
     TrialEnsembleClassifier,
@@ -32,6 +37,7 @@ __all__ = [
     "BaggingRegressor",
     "BoostingClassifier",
     "BoostingRegressor",
+    "CandidateWeights",
     "CollapsedClassifier",
     "CollapsedRegressor",
     "Combination",

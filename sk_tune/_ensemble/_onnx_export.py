@@ -61,7 +61,8 @@ def export_ensemble(
         total = graph.constant(np.asarray(parts.offset, dtype=np.float64))
     for position, (name, member) in enumerate(named):
         if progress is not None and not folds[position]:
-            progress(f"{name}, {counted(names.count(name), 'fold')}")
+            n_folds = names.count(name)
+            progress(f"{name}, {counted(n_folds, 'fold')}" if n_folds > 1 else name)
         weighted = _add_member(graph, name, member, columns, parts)
         total = weighted if total is None else total + weighted
     result = _finished(graph, total, parts).cast(result_type)
@@ -70,7 +71,11 @@ def export_ensemble(
         "inputs": list((columns or {}).values()),
         "classes": [] if parts.classes is None else [str(c) for c in parts.classes],
         "members": [
-            {"model": name, "fold": folds[k], "weight": member.weight}
+            {
+                "model": name,
+                "fold": folds[k] if names.count(name) > 1 else None,
+                "weight": member.weight,
+            }
             for k, (name, member) in enumerate(named)
         ],
     }

@@ -260,6 +260,39 @@ class Selector:
             is_multilabel=library.classes is not None and len(library.classes) == 0,
         )
 
+    @_one_thread()
+    def lighter(
+        self,
+        library: Library,
+        choice: CandidateWeights,
+        costs: Floats,
+        most: float,
+        signs: Array | None = None,
+    ) -> CandidateWeights:
+        """Return a choice among the heaviest members with a total cost of at most `most`.
+
+        `costs`, (M,), are in any unit. The result is `choice` if its loss is lower by more
+        than a standard error; `signs` are as for ``choose``.
+        """
+        few: list[int] = []
+        for k in np.argsort(-choice.weights, kind="stable"):
+            total = costs[few].sum() + costs[k]
+            if choice.weights[k] > 0 and (total <= most or not few):
+                few.append(int(k))
+        if len(few) == np.count_nonzero(choice.weights):
+            return choice
+        predictions = library.predictions[few]
+        some = replace(library, candidates=library.candidates[few], predictions=predictions)
+        light = self.choose(some, signs)
+        weights = np.zeros(len(costs))
+        weights[few] = light.weights
+        light = replace(light, weights=weights)
+        counted = library if signs is None else library.take(signs == 1)
+        statistics = self._objective.statistics(counted.predictions, counted.y)
+        averages = [np.tensordot(c.weights, statistics, axes=1) for c in (light, choice)]
+        gain, error = self._objective.difference(averages[0], averages[1], counted.y)
+        return choice if gain > error else light
+
     def _ranked(self, library: Library, signs: Array | None = None) -> Array:
         statistics = self._objective.statistics(library.predictions, library.y)
         losses = self._objective.losses(statistics, library.y, signs)

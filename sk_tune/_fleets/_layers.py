@@ -373,6 +373,18 @@ class MemberLinear(Layer):
     def evaluate(self, x: Tensor, tensors: Tensors) -> Tensor:
         return self.forward(x, Batch(tensors, slice(0), {}))
 
+    def folded(self, tensors: Tensors) -> tuple[Tensor, Tensor]:
+        """Return matrices, (k m, H, D), that absorb the scales, and biases, (k m, H, 1).
+
+        Views of some networks remember them, because only constant weights are folded.
+        """
+        name = self.name + ".folded"
+        r, s, b = self._vectors(tensors)
+        if name not in tensors:
+            weight = tensors[self.name + ".weight"].unsqueeze(1)
+            tensors[name] = (s.mT * weight * r).flatten(0, 1)
+        return tensors[name], b.mT.flatten(0, 1)
+
     def _vectors(self, tensors: Tensors) -> list[Tensor]:
         """Return r, s and b, each of shape (k, m, 1, D or H)."""
         vectors = (
@@ -407,6 +419,13 @@ class MemberHead(Layer):
 
     def evaluate(self, x: Tensor, tensors: Tensors) -> Tensor:
         return mean_of_members(self._outputs(x, tensors), self.link, dim=2)
+
+    def evaluate_members(self, h: Tensor, tensors: Tensors) -> Tensor:
+        """Return mean predictions, (k, n, C), for (k m, H, n)."""
+        weight = tensors[self.weight].flatten(0, 1)
+        y = torch.baddbmm(tensors[self.bias].view(len(weight), -1, 1), weight, h)
+        outputs = y.view(-1, self.members, *y.shape[1:]).transpose(2, 3)
+        return mean_of_members(outputs, self.link, dim=1)
 
     def _outputs(self, x: Tensor, tensors: Tensors) -> Tensor:
         weight = tensors[self.weight].flatten(0, 1)

@@ -18,7 +18,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sk_tune._fleets._layers import Activation, Dropout, Layer, Linear, Tensors
+from sk_tune._fleets._layers import (
+    Activation,
+    Dropout,
+    Layer,
+    Linear,
+    MemberHead,
+    MemberLinear,
+    Members,
+    Tensors,
+)
 from sk_tune._fleets._plan import N_TRIED, plan
 from sk_tune._fleets._program import Program
 from sk_tune._fleets._structure import module_structure
@@ -315,6 +324,9 @@ class _PredictingProgram(Program):
             for layer in super()._build_layers()
             if not isinstance(layer, Dropout)
         ]
+        starts = [i for i, layer in enumerate(layers) if isinstance(layer, Members)]
+        if starts and all(type(layer) in _OF_MEMBERS for layer in layers[starts[0] :]):
+            layers[starts[0] :] = [_PredictingMembers(layers[starts[0] :])]
         for first, second, third in list(zip(layers, layers[1:], layers[2:], strict=False)):
             ends = [
                 x for x in (first, third) if isinstance(x, _PredictingLinear) and x.bias
@@ -323,6 +335,35 @@ class _PredictingProgram(Program):
                 ends[0].following = ends[1]
                 layers.remove(second)
         return layers
+
+
+class _PredictingMembers(Members):
+    """All layers of m members, each with a matrix of its own instead of scaled inputs.
+
+    ``(x * r) W^T * s + b`` is a product with ``s W r``, which is computed once.  The first
+    layer takes the inputs of a network once for all of its members.
+    """
+
+    def __init__(self, layers: Sequence[Layer]) -> None:
+        vars(self).update(vars(layers[0]))
+        self.layers = layers[1:]
+
+    def evaluate(self, x: Tensor, tensors: Tensors) -> Tensor:
+        """Return outputs (k, n, C) for inputs (k, n, D)."""
+        h = x.mT  # Samples last in memory.
+        for layer in self.layers:
+            if isinstance(layer, MemberLinear):
+                matrix, bias = layer.folded(tensors)
+                h = torch.bmm(matrix.view(len(h), -1, h.shape[1]), h)
+                h = h.view(*bias.shape[:2], -1).add_(bias)
+            elif isinstance(layer, MemberHead):
+                h = layer.evaluate_members(h, tensors)
+            else:
+                h = layer.evaluate(h, tensors)
+        return h
+
+
+_OF_MEMBERS = (Members, MemberLinear, Activation, MemberHead)
 
 
 class _PredictingLinear(Linear):

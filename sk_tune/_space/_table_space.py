@@ -3,23 +3,15 @@
 """Tuned defaults of a perceptron for tables, and the space around them.
 
 The values were chosen on five data sets and measured on others, see
-``docs/how-to/table-networks.md``.  The space has the parameters that RealMLP [1]_ and TabM
-[2]_ tune.
-
-References
-----------
-.. [1] D. Holzmüller, L. Grinsztajn, I. Steinwart. Better by default: strong pre-tuned MLPs
-   and boosted trees on tabular data. NeurIPS 2024.
-.. [2] Y. Gorishniy, A. Kotelnikov, A. Babenko. TabM: advancing tabular deep learning with
-   parameter-efficient ensembling. ICLR 2025.
+``docs/how-to/table-networks.md``.
 """
 
 from typing import Any, Literal
 
 from scipy.stats import loguniform, uniform
-from sklearn.base import BaseEstimator, is_classifier
+from sklearn.base import BaseEstimator
 
-from sk_tune._numerical_embedding import Periodic, PiecewiseLinear
+from sk_tune._numerical_embedding import PiecewiseLinear
 
 _COMMON: dict[str, Any] = {"numerical_embedding": PiecewiseLinear(), "members": 8}
 _DEFAULTS: dict[str, dict[str, Any]] = {
@@ -75,7 +67,12 @@ def table_defaults(task: Literal["classification", "regression"]) -> dict[str, A
 
 
 def table_space(estimator: BaseEstimator) -> dict[str, Any]:
-    """Return the space of an MLP for tables, for a search over an estimator.
+    """Return the space around an MLP for tables, for a search over an estimator.
+
+    The space surrounds the parameters of the network: depth, width and learning rate are
+    hardly below them, because a smaller network, or a slower one, would not finish its
+    training.  A random point of the space around :func:`table_pipeline` is nearly as good
+    as its centre, so that an average of several points is better than each of them.
 
     Parameters
     ----------
@@ -84,10 +81,9 @@ def table_space(estimator: BaseEstimator) -> dict[str, Any]:
 
     Returns
     -------
-    dict of str to list or scipy distribution
-        For searches of sk_tune and scikit-learn, by full names of parameters.  The values
-        of :func:`table_defaults` are in the space, except `max_epochs`, which keeps the
-        estimator's value.
+    dict of str to list or distribution
+        By the full names of parameters, for example ``net__width`` in a pipeline; for
+        scikit-learn's randomised searches and all searches of sk_tune.
 
     Raises
     ------
@@ -96,37 +92,33 @@ def table_space(estimator: BaseEstimator) -> dict[str, Any]:
 
     See Also
     --------
-    table_defaults : Parameters to start from.
+    table_pipeline : A pipeline to start from.
 
     Examples
     --------
     >>> from sk_tune import table_pipeline, table_space
-    >>> sorted(table_space(table_pipeline("regressor")))[:3]
-    ['net__activation', 'net__batch_size', 'net__dropout']
+    >>> table_space(table_pipeline("regressor"))["net__width"]
+    [128, 192]
     """
+    params = estimator.get_params()
     # No other network has members.
-    names = (name.rpartition("members") for name in estimator.get_params())
+    names = (name.rpartition("members") for name in params)
     prefix = next((start for start, name, end in names if name and not end), None)
     if prefix is None:
         raise ValueError(
             "The estimator must be an MLPClassifier or MLPRegressor or contain one. "
             f"Got {estimator!r} instead."
         )
+    net = {name.removeprefix(prefix): value for name, value in params.items()}
+    rate, decay, width = net["learning_rate"], net["weight_decay"], net["width"]
     space: dict[str, Any] = {
-        "n_layers": [1, 2, 3],
-        "width": [64, 128, 256],
-        "activation": ["relu", "gelu", "silu", "mish"],
-        "numerical_embedding": [
-            None,
-            *(PiecewiseLinear(n_bins) for n_bins in (8, 16, 32)),
-            *(Periodic(frequency_scale=scale) for scale in (0.03, 0.3)),
-        ],
-        "members": [1, 8, 16],
-        "dropout": uniform(0.0, 0.5),
-        "learning_rate": loguniform(3e-4, 3e-2),
-        "weight_decay": loguniform(1e-4, 0.3),
-        "batch_size": [32, 64, 128],
+        "n_layers": [net["n_layers"], net["n_layers"] + 1],
+        "width": [width, width + width // 2],
+        "activation": list(dict.fromkeys([net["activation"], "relu", "gelu"])),
+        "dropout": uniform(0.0, max(0.3, 1.5 * net["dropout"])),
+        "learning_rate": loguniform(rate / 1.5, 3 * rate),
+        "weight_decay": loguniform(decay / 10 or 1e-4, 10 * decay or 0.1),
     }
-    if is_classifier(estimator):
-        space["label_smoothing"] = [0.0, 0.1]
+    if (n_bins := net.get("numerical_embedding__n_bins")) is not None:
+        space["numerical_embedding__n_bins"] = [max(2, n_bins // 2), n_bins, 2 * n_bins]
     return {prefix + name: values for name, values in space.items()}

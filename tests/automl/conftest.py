@@ -69,7 +69,7 @@ def small_network():
     """Return a function that makes a small network for a table, with six epochs."""
 
     def make(problem, **changes):
-        model = network_models(problem)[0]
+        model = replace(network_models(problem)[-1], is_fallback=False)
         model.estimator.set_params(net__width=8)
         space = {"net__dropout": [0.0, 0.2, 0.4]}
         return replace(model, space=space, most_resources=6, make=None, **changes)

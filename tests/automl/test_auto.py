@@ -62,7 +62,8 @@ def test_the_leaderboard_weighs_the_members(fitted):
     assert alone["weight"].sum() == pytest.approx(1)
     assert (alone["weight"] > 0).equals(alone["in_ensemble"])
     assert {"linear", "boosting", "MLP", "dummy"} == set(alone["family"])
-    assert len(fitted.blends_["best"].combination.members) == 2
+    # Fitted on all rows instead of two folds.
+    assert len(fitted.blends_["best"].combination.members) == 1
 
 
 def test_a_pickled_copy_predicts_the_same(fitted, iris):
@@ -255,7 +256,7 @@ def test_an_interrupted_fit_can_be_used(iris):
     """Ctrl-C is raised again after the trials so far were combined into an ensemble."""
 
     def interrupt(progress):
-        if progress.stage.startswith("MLP"):
+        if progress.stage.startswith("table network"):
             raise KeyboardInterrupt
 
     auto = AutoClassifier(verbose=interrupt, cv=2, **FAST)
@@ -360,7 +361,7 @@ def test_a_warm_start_keeps_folds_that_depend_on_the_time_budget(iris):
 
     auto.set_params(time_budget=None).fit(X, y)
 
-    assert len(auto.blends_["best"].combination.members) == 1
+    assert len(auto.blends_["best"].names) == 1
     assert "linear" in set(auto.leaderboard_["family"])
 
 

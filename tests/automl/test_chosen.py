@@ -7,7 +7,8 @@ import pytest
 from sklearn.metrics import accuracy_score, r2_score
 
 from sk_tune._automl._blend import Trial
-from sk_tune._automl._chosen import choose
+from sk_tune._automl._chosen import PredictionCosts, choose, leaderboard
+from sk_tune._automl._models import boosting_model
 from sk_tune._ensemble import Library
 from sk_tune._scores import scorer_metric
 
@@ -70,6 +71,68 @@ def test_members_whose_errors_cancel_are_averaged(regression):
     expected = chosen.scores["ensemble"]
     assert chosen.scores["ensemble"].score > 0.9
     assert expected.low <= expected.score <= expected.high
+
+
+class _Costs:
+    """Costs of one second each, of which there is time for one."""
+
+    most = 1.0
+
+    def __init__(self):
+        self.seconds = {}
+
+    def __call__(self, trial):
+        return self.seconds.setdefault(trial.name, 1.0)
+
+
+def test_fewer_members_predict_unless_they_are_clearly_worse(regression):
+    """Members whose errors cancel remain; of members with equal errors one remains."""
+    problem, trials = regression
+    y, rng, r2 = problem.y, np.random.default_rng(0), scorer_metric("r2")
+    error = rng.normal(size=300)
+    equal = [
+        replace(
+            trial,
+            library=replace(
+                trial.library,
+                predictions=(y + error + 0.02 * rng.normal(size=300))[None],
+            ),
+        )
+        for trial in trials[:2]
+    ]
+
+    helpful, equal = (
+        choose(some, problem, r2, calibrate=False, costs=_Costs())
+        for some in (trials[:2], equal)
+    )
+
+    assert (helpful.weights > 0).all()
+    assert helpful.larger is None
+    assert np.count_nonzero(equal.weights) == 1
+    assert np.count_nonzero(equal.larger) == 2
+    table = leaderboard(equal.trials, equal, None, {t.name for t in equal.trials})
+    assert table.loc["ensemble", "predict_seconds"] == 1.0
+    assert table.loc["larger ensemble", "predict_seconds"] == 2.0
+    assert table["cv_score"].notna().all()
+
+
+def test_the_time_of_boosting_limits_the_time_to_predict(mixed, make_problem):
+    """It is measured once for each trial; without boosting there is no limit."""
+    X, y = mixed
+    problem = make_problem(X, y)
+    model = boosting_model(problem).estimator.fit(X, y)
+    part = _parts(problem)
+    boosting = replace(
+        _trial("boosting 1", np.ones((120, 2)) / 2, y, part, np.unique(y)),
+        models=(model,),
+    )
+
+    costs = PredictionCosts([boosting], problem)
+
+    assert 0 < costs.seconds["boosting 1"] == costs.most / 3 == costs(boosting)
+    assert costs(replace(boosting, models=())) == costs.most / 3
+    other = replace(boosting, family="linear")
+    assert PredictionCosts([other], problem).most == np.inf
 
 
 def test_the_score_of_one_member_is_its_own(regression):

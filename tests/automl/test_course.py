@@ -8,9 +8,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from sklearn.base import clone
 
 from sk_tune._automl import AutoProgress, _model_course, _models, _resources
-from sk_tune._automl._model_course import ModelCourse
+from sk_tune._automl._model_course import ModelCourse, share_of_refit
 from sk_tune._automl._models import boosting_model, dummy_model, linear_model
 from sk_tune._automl._resources import Clock
 from sk_tune._automl._runner import _N_KEPT, Runner
@@ -75,6 +76,20 @@ def test_rounds_give_networks_and_boosting_more_candidates(problem, small_networ
     assert len({str(trial.params) for trial in trials}) == len(trials) == 17
 
 
+def test_networks_near_good_defaults_have_all_epochs(problem, small_network, monkeypatch):
+    """Each random candidate is trained to the end, and no remedy leads away from them."""
+    monkeypatch.setattr(_model_course, "_N_CANDIDATES", 3)
+    network = small_network(problem, is_narrow=True)
+    course = _course(problem, n_rounds=1)
+
+    course.run([network])
+
+    epochs = {t.models[0][-1].max_epochs for t in course.memory.trials}
+    assert (len(course.memory.trials), epochs) == (1 + 3, {6})
+    assert course.findings
+    assert course.changes == []
+
+
 def test_a_callable_makes_the_sampler_of_each_round(problem, small_network):
     """It gets the space of the network, and its samples are the candidates."""
     spaces = []
@@ -100,6 +115,19 @@ def test_a_family_that_fails_does_not_stop_the_others(problem, small_network):
 
     assert "width" in course.runner.failures["MLP"]
     assert [trial.family for trial in course.memory.trials] == ["dummy"]
+
+
+def test_a_fallback_is_trained_if_no_other_network_has_all_rows(problem, small_network):
+    """It is much faster and worse than a network of tables."""
+    network = small_network(problem, label="network")
+    fallback = small_network(problem, is_fallback=True)
+    course, alone = _course(problem), _course(problem)
+
+    course.run([network, fallback])
+    alone.run([fallback])
+
+    assert [trial.label for trial in course.memory.trials] == ["network"]
+    assert [trial.label for trial in alone.memory.trials] == ["MLP"]
 
 
 def test_without_time_only_the_dummy_is_trained(problem, small_network):
@@ -164,7 +192,7 @@ def test_weights_reach_the_models(mixed, make_problem):
 class _Costly(Runner):
     """Reports a training time proportional to rows and epochs, without training."""
 
-    per_row_and_unit = 1e-2
+    per_row_and_unit = 1e-2 / 3  # Of one fold.
 
     def probe(self, model, problem, n_rows, units):
         return self.per_row_and_unit * n_rows * units
@@ -323,3 +351,39 @@ def test_longer_training_that_lowered_the_score_is_shortened_again(problem, smal
         units.append(course.memory.kinds["MLP"].units)
 
     assert units == [12, 6]
+
+
+def _with_refits(problem, budget=None):
+    runner = Runner(Clock(budget), 0.0, None, share_of_refit=share_of_refit(problem))
+    return replace(_course(problem), runner=runner)
+
+
+def test_a_refit_is_the_configuration_fitted_on_all_rows(problem, small_network):
+    """It takes five quarters of a fold's time, of each trial once."""
+    course = _with_refits(problem)
+    course.run([dummy_model(problem), small_network(problem)])
+    dummy, trial = course.memory.trials
+
+    models = course.refits([trial, dummy, trial])
+
+    assert share_of_refit(problem) == pytest.approx(1.5 / 3)
+    assert list(models) == [trial.name]
+    expected = clone(trial.models[0]).fit(problem.X, problem.y).predict_proba(problem.X)
+    np.testing.assert_allclose(
+        models[trial.name].predict_proba(problem.X), expected, atol=1e-6
+    )
+
+
+def test_without_time_members_keep_the_models_of_their_folds(problem, small_network):
+    """Time for the best trials is left by searches; late and interrupted refits are not."""
+    course = _with_refits(problem, budget=1000.0)
+    course.run([small_network(problem)])
+    (trial,) = course.memory.trials = [replace(course.memory.trials[0], seconds=100.0)]
+
+    assert course.runner.clock.left - course.runner.left == pytest.approx(50, abs=1)
+    course.runner.clock = Clock(30.0)
+    assert course.refits([trial]) == {}
+    course.runner.clock, course.was_interrupted = Clock(None), True
+    assert course.refits([trial]) == {}
+    image = replace(problem, kind="image")
+    assert share_of_refit(image) == 0

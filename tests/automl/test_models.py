@@ -20,12 +20,14 @@ from sk_tune._automl._models import (
     TimedBoostingRegressor,
     boosting_model,
     dummy_model,
-    fits_within,
     linear_model,
     network_models,
 )
+from sk_tune._automl._resources import fits_within
+from sk_tune._epochs import epochs_of, stops_early
+from sk_tune._prepare import table_pipeline
 from sk_tune._sampler import RandomSampler
-from sk_tune._space import as_space, table_defaults, table_space
+from sk_tune._space import as_space, table_space
 
 
 def _models(problem):
@@ -95,7 +97,7 @@ def test_small_tables_get_long_trainings_and_large_ones_large_batches(make_probl
         frame = pd.DataFrame(
             np.random.default_rng(0).normal(size=(n, 2)), columns=["a", "b"]
         )
-        model, _ = network_models(make_problem(frame, np.arange(n) % 2))
+        _, model = network_models(make_problem(frame, np.arange(n) % 2))
         return model.estimator[-1]
 
     assert network(150).max_epochs == 100
@@ -187,24 +189,30 @@ def test_images_and_sequences_have_their_networks(make_problem, kind, shape, fam
 
 
 @pytest.mark.parametrize("is_classification", [True, False])
-def test_tables_have_a_quick_and_a_thorough_network(mixed, make_problem, is_classification):
-    """The thorough network has the tuned defaults, and its space surrounds them."""
+def test_networks_of_tables_surround_the_table_pipeline(
+    mixed, make_problem, is_classification
+):
+    """One plain perceptron has no space; the others differ a little from the pipeline."""
     X, y = mixed
-    task = "classification" if is_classification else "regression"
+    kind = "classifier" if is_classification else "regressor"
     y = y if is_classification else np.arange(120.0)
     problem = make_problem(X, y, is_classification=is_classification)
+    expected = table_pipeline(kind, random_state=0)
+    net = expected.named_steps["net"]
+    expected.set_params(
+        net__device="cpu",
+        net__max_epochs=epochs_of(net, problem.n_train),
+        net__early_stopping=stops_early(net, problem.n_train),
+    )
 
-    quick, thorough = network_models(problem)
+    network, plain = network_models(problem)
 
-    assert (quick.family, quick.is_thorough) == ("MLP", False)
-    assert (thorough.family, thorough.is_thorough) == ("MLP", True)
-    assert quick.name != thorough.name
-    net = thorough.estimator.named_steps["net"].get_params()
-    assert {n: net[n] for n in table_defaults(task)} == table_defaults(task)
-    assert set(table_space(thorough.estimator)) <= set(thorough.space)
-    params = thorough.estimator.get_params()
-    for name, dimension in thorough.space.items():
-        assert not isinstance(dimension, list) or params[name] in dimension
+    assert (plain.family, plain.space, plain.is_narrow) == ("MLP", {}, False)
+    assert (network.family, network.is_narrow) == ("MLP", True)
+    assert (plain.is_fallback, network.is_fallback) == (True, False)
+    assert plain.name != network.name
+    assert repr(network.estimator) == repr(expected)
+    assert set(network.space) == {*table_space(expected), "net__random_state"}
 
 
 def test_a_model_on_a_sample_has_the_defaults_of_few_rows(make_problem):
@@ -213,10 +221,10 @@ def test_a_model_on_a_sample_has_the_defaults_of_few_rows(make_problem):
     problem = make_problem(X, np.arange(60_000) % 2)
     small = problem.sampled(500)
 
-    quick, boosting = network_models(problem)[0], boosting_model(problem)
+    plain, boosting = network_models(problem)[1], boosting_model(problem)
 
-    assert quick.on(small).estimator[-1].batch_size < quick.estimator[-1].batch_size
-    assert quick.on(small).most_resources > quick.most_resources
+    assert plain.on(small).estimator[-1].batch_size < plain.estimator[-1].batch_size
+    assert plain.on(small).most_resources > plain.most_resources
     assert boosting.estimator[-1].early_stopping
     assert not boosting.on(small).estimator[-1].early_stopping
     assert dummy_model(problem).on(small).estimator is not None

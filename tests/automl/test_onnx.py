@@ -175,7 +175,7 @@ def test_all_kinds_of_models_and_columns_are_written(dated, make_problem, tmp_pa
         "since": "date",
     }
     assert about["classes"] == ["a", "b"]
-    assert [member["fold"] for member in about["members"]] == [0, 0, 0, 1]
+    assert [member["fold"] for member in about["members"]] == [None, 0, None, 1]
     assert {member["weight"] for member in about["members"]} == {0.25}
     new = _unlike(X)
     rows = _as_inputs(new, about["inputs"])

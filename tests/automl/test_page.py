@@ -12,6 +12,7 @@ import pytest
 from sklearn.datasets import load_diabetes, load_iris
 
 from sk_tune import AutoClassifier, AutoRegressor
+from sk_tune._automl._blend import blend_of
 from sk_tune._automl._page import auto_page, auto_step, model_texts
 from sk_tune._diagnosis import Finding
 from sk_tune._report import write_page
@@ -110,7 +111,7 @@ def test_the_page_has_what_the_page_of_a_search_has(tuned, tmp_path):
     assert names
     assert set(names) <= {
         trial.rpartition(" ")[0] for trial in tuned.leaderboard_.index
-    } | {"MLP with embeddings and members"}
+    } | {"table network"}
 
 
 def test_data_of_the_fit_add_their_fingerprint(tuned):
@@ -169,7 +170,15 @@ def test_the_page_names_the_model_that_predicts(tuned, use):
     assert ("parameters" in kind) == (size > 0)
     assert ("inear model" in kind) == any(n.startswith("linear") for n in weights)
     assert kind.startswith("Ensemble of") == (len(weights) > 1)
-    assert folds.endswith("the average of its 2 fold models.")
+    assert folds.endswith("was fitted on all rows.")
+    of_folds = blend_of(
+        [SimpleNamespace(name=n, models=(None, None)) for n in blend.names],
+        [m.weight for m in blend.combination.members],
+        1.0,
+        None,
+    )
+    auto.blends_ = {use: of_folds}
+    assert model_texts(auto)[1].endswith("the average of its 2 fold models.")
 
 
 def test_a_leak_is_the_next_step(leaky):

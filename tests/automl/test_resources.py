@@ -72,6 +72,16 @@ def test_the_measurement_stays_within_its_limit(monkeypatch):
     assert fits.now <= 10.0
 
 
+def test_a_cost_that_is_clearly_low_is_not_measured_on_all_rows(monkeypatch):
+    """Two numbers of rows are enough, and the cost of all rows is exact."""
+    fits = _Fits(monkeypatch, 0.2, 1e-4, 0.01, 1e-5)
+
+    cost = measured_cost(fits, 5000, is_enough=lambda cost: cost.seconds(5000, 9) < 2.0)
+
+    assert {n for n, _ in fits.calls} == {100, 400}
+    assert cost.seconds(5000, 9) == pytest.approx(fits(5000, 9))
+
+
 def test_with_one_number_of_rows_half_of_the_cost_grows(monkeypatch):
     """The error for more rows is at most a factor of 2."""
     fits = _Fits(monkeypatch, 0.0, 1e-3, 0.0, 1e-3)

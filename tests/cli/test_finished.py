@@ -263,7 +263,9 @@ def test_the_predicting_model_can_be_exported(exported, irises, capsys):
 
     about = json.loads(output.with_suffix(".json").read_text(encoding="utf-8"))
     assert about["classes"] == ["0", "1", "2"]
-    assert {member["model"] for member in about["members"]} <= {"MLP 1", "MLP 2"}
+    assert {member["model"] for member in about["members"]} <= {
+        f"table network {k}" for k in (1, 2)
+    }
     columns = [column["name"] for column in about["inputs"]]
     rows = X[columns].to_numpy()
     (found,) = onnxruntime.InferenceSession(output).run(None, {"X": rows})

@@ -78,10 +78,10 @@ _NOT_KEPT = {
 @pytest.fixture
 def small_models(monkeypatch):
     """Make AutoML's models as small as the checks, which fit some hundreds of them."""
-    quick = _models._quick_network
+    plain = _models._plain_network
 
     def models(problem):
-        model = quick(problem, family="MLP")
+        model = plain(problem, family="MLP")
         model.estimator.set_params(net__width=16, net__learning_rate=0.03)
         return [model]
 

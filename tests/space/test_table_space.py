@@ -28,20 +28,33 @@ def test_the_defaults_are_parameters_of_the_network(task):
     assert net.get_params() != plain.get_params()
 
 
-@pytest.mark.parametrize("task", TASKS)
-def test_the_space_holds_the_defaults(task):
-    """The start of a search is a point of its space."""
-    defaults = {**TASKS[task]().get_params(), **table_defaults(task)}
+@pytest.mark.parametrize("kind", ["classifier", "regressor"])
+def test_the_space_surrounds_the_estimator(kind):
+    """The start of a search is a point of its space, also with other parameters."""
+    pipe = table_pipeline(kind)
+    other = table_pipeline(kind).set_params(
+        net__n_layers=4, net__width=32, net__learning_rate=0.05, net__dropout=0.6
+    )
 
-    space = table_space(TASKS[task]())
-    for name, values in space.items():
-        if isinstance(values, list):
-            assert defaults[name] in values
-        else:
-            low, high = values.support()
-            assert low <= defaults[name] <= high
-    # More epochs only cost time.
-    assert set(table_defaults(task)) - set(space) <= {"max_epochs", "n_iter_no_change"}
+    for estimator in (pipe, other):
+        params = estimator.get_params()
+        for name, values in table_space(estimator).items():
+            if isinstance(values, list):
+                assert params[name] in values
+            else:
+                low, high = values.support()
+                assert low <= params[name] <= high
+
+
+def test_no_point_of_the_space_is_a_smaller_or_much_slower_network():
+    """Such networks do not finish their training in the epochs of the centre."""
+    pipe = table_pipeline("classifier")
+    net = pipe.named_steps["net"]
+
+    for params in ParameterSampler(table_space(pipe), 50, random_state=0):
+        assert params["net__width"] >= net.width
+        assert params["net__n_layers"] >= net.n_layers
+        assert params["net__learning_rate"] >= net.learning_rate / 1.5
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -57,8 +70,8 @@ def test_the_space_has_the_full_names_of_parameters(network):
     pipe = table_pipeline("classifier" if network is MLPClassifier else "regressor")
     plain = table_space(network())
 
-    assert list(table_space(pipe)) == [f"net__{name}" for name in plain]
-    assert ("label_smoothing" in plain) == (network is MLPClassifier)
+    bins = "net__numerical_embedding__n_bins"
+    assert list(table_space(pipe)) == [*(f"net__{name}" for name in plain), bins]
     behind = TransformedTargetRegressor(pipe)
     assert list(table_space(behind))[:1] == ["regressor__net__n_layers"]
 
@@ -74,10 +87,10 @@ def test_other_tasks_and_estimators_are_refused():
 def test_defaults_can_be_changed_without_changing_them_for_others():
     """Each call returns a new dict."""
     table_defaults("regression")["members"] = 99
-    table_space(MLPRegressor())["members"].append(99)
+    table_space(MLPRegressor())["width"].append(99)
 
     assert table_defaults("regression")["members"] != 99
-    assert 99 not in table_space(MLPRegressor())["members"]
+    assert 99 not in table_space(MLPRegressor())["width"]
 
 
 def test_a_search_takes_the_space(iris):

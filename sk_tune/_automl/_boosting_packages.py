@@ -1,0 +1,238 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Boosting by LightGBM, XGBoost and CatBoost, where they are installed.
+
+One estimator with common names of parameters runs the scikit-learn estimator of a package
+and ends it by the time limit of ``fits_within``.
+"""
+
+import math
+import time
+import warnings
+from collections.abc import Callable
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import loguniform, uniform
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, is_classifier
+from sklearn.model_selection import train_test_split
+
+from sk_tune._automl._resources import end_of_fit, n_threads
+from sk_tune._splits import take
+
+Array = npt.NDArray[Any]
+
+# Names for users by the names of the modules.
+PACKAGES = {"lightgbm": "LightGBM", "xgboost": "XGBoost", "catboost": "CatBoost"}
+SPACE: dict[str, Any] = {
+    "learning_rate": loguniform(0.02, 0.3),
+    "max_leaves": [4, 8, 16, 32, 64],
+    "min_samples_leaf": [2, 5, 10, 20, 50],
+    "l2": loguniform(1e-3, 30.0),
+    "share_of_rows": uniform(0.5, 0.5),
+    "share_of_columns": uniform(0.3, 0.7),
+}
+# Iterations that a late fit has, and iterations without gain that end a fit.
+_FEWEST, _PATIENCE = 10, 20
+_VALIDATION_SHARE = 0.1
+
+
+def installed_packages() -> list[str]:
+    """Return the names of the installed packages' modules."""
+    return [name for name in PACKAGES if find_spec(name) is not None]
+
+
+class _PackagedBoosting(BaseEstimator):  # type: ignore[misc]
+    """Gradient boosting of another package.
+
+    With `early_stopping` a tenth of the samples decides the number of trees.  Classes are
+    numbers for the package; `loss` is for regression.
+    """
+
+    def __init__(
+        self,
+        package: str = "lightgbm",
+        *,
+        n_estimators: int = 500,
+        learning_rate: float = 0.1,
+        max_leaves: int = 32,
+        min_samples_leaf: int = 20,
+        l2: float = 1.0,
+        share_of_rows: float = 1.0,
+        share_of_columns: float = 1.0,
+        loss: str = "squared_error",
+        early_stopping: bool = True,
+        random_state: int = 0,
+    ) -> None:
+        self.package = package
+        self.n_estimators = n_estimators
+        self.learning_rate = learning_rate
+        self.max_leaves = max_leaves
+        self.min_samples_leaf = min_samples_leaf
+        self.l2 = l2
+        self.share_of_rows = share_of_rows
+        self.share_of_columns = share_of_columns
+        self.loss = loss
+        self.early_stopping = early_stopping
+        self.random_state = random_state
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Fit, with fewer trees than `n_estimators` if the time limit requires it."""
+        y, self.n_features_in_ = np.asarray(y), X.shape[1]
+        if is_classifier(self):
+            self.classes_, y = np.unique(y, return_inverse=True)
+        rows, held_out = np.arange(len(y)), None
+        if self.early_stopping:
+            rows, held_out = train_test_split(
+                rows,
+                test_size=_VALIDATION_SHARE,
+                random_state=self.random_state,
+                stratify=y if is_classifier(self) else None,
+            )
+        model, options = _MAKERS[self.package](self, X, _is_late())
+        if held_out is not None:
+            options["eval_set"] = [(take(X, held_out), y[held_out])]
+        weight = None if sample_weight is None else np.asarray(sample_weight)[rows]
+        try:
+            with warnings.catch_warnings(action="ignore"):
+                model.fit(take(X, rows), y[rows], sample_weight=weight, **options)
+        except Exception as error:
+            # Each package has exceptions of its own.
+            raise ValueError(f"{PACKAGES[self.package]} failed: {error}") from error
+        if "callbacks" in model.get_params():
+            # They cannot be pickled.
+            model.set_params(callbacks=None)
+        self.model_ = model
+        return self
+
+
+class PackagedClassifier(ClassifierMixin, _PackagedBoosting):  # type: ignore[misc]
+    """A classifier of another package."""
+
+    def predict_proba(self, X: Any) -> Array:
+        """Return probabilities in the order of ``classes_``."""
+        return np.asarray(self.model_.predict_proba(X), dtype=np.float64)
+
+    def predict(self, X: Any) -> Array:
+        """Return the most probable labels."""
+        labels: Array = self.classes_[self.predict_proba(X).argmax(axis=1)]
+        return labels
+
+
+class PackagedRegressor(RegressorMixin, _PackagedBoosting):  # type: ignore[misc]
+    """A regressor of another package."""
+
+    def predict(self, X: Any) -> Array:
+        """Return numbers, (n_samples,)."""
+        return np.asarray(self.model_.predict(X), dtype=np.float64)
+
+
+def _is_late() -> Callable[[int], bool]:
+    """Return whether a fit that begins now must end, by its number of iterations."""
+    end = end_of_fit()
+    return lambda iteration: iteration >= _FEWEST and time.monotonic() > end
+
+
+def _kind(model: _PackagedBoosting) -> str:
+    return "Classifier" if is_classifier(model) else "Regressor"
+
+
+def _lightgbm(
+    own: _PackagedBoosting, X: Any, is_late: Callable[[int], bool]
+) -> tuple[Any, dict[str, Any]]:
+    package = import_module("lightgbm")
+
+    def stop(env: Any) -> None:
+        if is_late(env.iteration + 1):
+            scores = env.evaluation_result_list or []
+            raise package.callback.EarlyStopException(env.iteration, scores)
+
+    callbacks = [stop]
+    if own.early_stopping:
+        callbacks.append(package.early_stopping(_PATIENCE, verbose=False))
+    model = getattr(package, f"LGBM{_kind(own)}")(
+        n_estimators=own.n_estimators,
+        learning_rate=own.learning_rate,
+        num_leaves=own.max_leaves,
+        min_child_samples=own.min_samples_leaf,
+        reg_lambda=own.l2,
+        subsample=own.share_of_rows,
+        subsample_freq=1,
+        colsample_bytree=own.share_of_columns,
+        random_state=own.random_state,
+        n_jobs=n_threads(X.size),
+        verbose=-1,
+        **({"objective": "l1"} if own.loss == "absolute_error" else {}),
+    )
+    return model, {"callbacks": callbacks}
+
+
+def _xgboost(
+    own: _PackagedBoosting, X: Any, is_late: Callable[[int], bool]
+) -> tuple[Any, dict[str, Any]]:
+    package = import_module("xgboost")
+
+    class Stop(package.callback.TrainingCallback):  # type: ignore[misc,name-defined]
+        def after_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:
+            return is_late(epoch + 1)
+
+    callbacks = [Stop()]
+    if own.early_stopping:
+        callbacks.append(package.callback.EarlyStopping(_PATIENCE, save_best=True))
+    model = getattr(package, f"XGB{_kind(own)}")(
+        n_estimators=own.n_estimators,
+        learning_rate=own.learning_rate,
+        tree_method="hist",
+        grow_policy="lossguide",
+        max_depth=0,
+        max_leaves=own.max_leaves,
+        min_child_weight=own.min_samples_leaf * (0.1 if is_classifier(own) else 1.0),
+        reg_lambda=own.l2,
+        subsample=own.share_of_rows,
+        colsample_bytree=own.share_of_columns,
+        enable_categorical=True,
+        random_state=own.random_state,
+        n_jobs=n_threads(X.size),
+        callbacks=callbacks,
+        **({"objective": "reg:absoluteerror"} if own.loss == "absolute_error" else {}),
+    )
+    return model, {"verbose": False}
+
+
+def _catboost(
+    own: _PackagedBoosting, X: Any, is_late: Callable[[int], bool]
+) -> tuple[Any, dict[str, Any]]:
+    package = import_module("catboost")
+
+    class Stop:
+        def after_iteration(self, info: Any) -> bool:
+            return not is_late(info.iteration)
+
+    # Tables without categories are prepared as arrays.
+    is_frame = hasattr(X, "select_dtypes")
+    categories = X.select_dtypes("category").columns if is_frame else ()
+    options: dict[str, Any] = {"callbacks": [Stop()]}
+    if own.early_stopping:
+        options |= {"early_stopping_rounds": _PATIENCE, "use_best_model": True}
+    model = getattr(package, f"CatBoost{_kind(own)}")(
+        iterations=own.n_estimators,
+        learning_rate=own.learning_rate,
+        depth=round(math.log2(own.max_leaves)),
+        l2_leaf_reg=own.l2,
+        bootstrap_type="Bernoulli",
+        subsample=own.share_of_rows,
+        rsm=own.share_of_columns,
+        cat_features=list(categories),
+        random_seed=own.random_state,
+        thread_count=n_threads(X.size),
+        allow_writing_files=False,
+        verbose=False,
+        **({"loss_function": "MAE"} if own.loss == "absolute_error" else {}),
+    )
+    return model, options
+
+
+_MAKERS = {"lightgbm": _lightgbm, "xgboost": _xgboost, "catboost": _catboost}
