@@ -272,7 +272,7 @@ def test_the_predicting_model_can_be_exported(exported, irises, capsys):
     expected = auto.blends_["networks"].predict_proba(X)
     np.testing.assert_allclose(found, expected, atol=1e-5)
     out = capsys.readouterr().out
-    assert "Writing     MLP 1, 2 folds" in out.splitlines()
+    assert "Writing     table network 1" in out.splitlines()
     # The width of the terminal decides where the path breaks the last sentence.
     assert f"{len(about['members'])} models to {output}" in " ".join(out.split())
 
