@@ -47,7 +47,7 @@ from threadpoolctl import threadpool_info
 from torch import nn
 
 import sk_tune
-from sk_tune import CNNClassifier, MLPClassifier, RNNClassifier, table_defaults
+from sk_tune import CNNClassifier, MLPClassifier, RNNClassifier, table_pipeline
 from sk_tune.engine import Fit, train
 
 N_JOBS = 2
@@ -546,8 +546,9 @@ def defaults_for_tables(options):
     codes = rng.integers(0, 9, (n, 3))
     X = np.hstack([rng.normal(size=(n, 8)), codes]).astype(np.float32)
     y = (X[:, 0] + np.sin(3 * X[:, 1]) + (codes[:, 0] > 4) > 0.3).astype(int)
-    params = {**table_defaults("classification"), "categorical_features": [8, 9, 10]}
-    estimator = MLPClassifier(**params, max_epochs=n_epochs, device="cpu")
+    estimator = table_pipeline("classifier")["net"].set_params(
+        categorical_features=[8, 9, 10], max_epochs=n_epochs, device="cpu"
+    )
     rows, monitor = np.arange(1600), np.arange(1600, n)
     fits = [
         Fit(estimator=estimator, X=X, y=y, rows=rows, monitor=monitor, seed=seed)
@@ -566,7 +567,7 @@ def defaults_for_tables(options):
         1e3 * statistics.median(values) / n_fits / n_epochs for values in seconds.values()
     )
     print(
-        f"table_defaults, 8 numbers and 3 categories, 1600 rows, {n_fits} networks: "
+        f"table_pipeline, 8 numbers and 3 categories, 1600 rows, {n_fits} networks: "
         f"{kernel:.1f} ms a network and epoch, by torch {torch_alone:.1f}, "
         f"ratio {torch_alone / kernel:.2f}   wanted 4"
     )
@@ -783,7 +784,7 @@ def main():
 
 EVERY = {
     **{name: partial(compare, case) for name, case in CASES.items()},
-    "table_defaults": defaults_for_tables,
+    "table_pipeline": defaults_for_tables,
     "scaling": scaling,
     "memory": memory,
 }

@@ -7,7 +7,7 @@
 Cases: "mlp-100", "mlp-1000" and "mlp-4096" are 100, 1,000 and 4,096 64-64 networks on
 digits, with batches of 64, dropout 0.1, AdamW and 20 epochs, over 5 folds; "long" is 1,000
 of them for two epochs of 20,000 samples, where steps take nearly all of the time; "cnn" is
-100 networks of two convolutions on MNIST-5k, "table" 100 networks with ``table_defaults``,
+100 networks of two convolutions on MNIST-5k, "table" 100 networks of ``table_pipeline``,
 "hyperband" a whole search with 27 epochs and 3 folds.
 
 All sides train in float32 in one process, in turn, medians after one warm-up round.  skorch
@@ -47,7 +47,7 @@ from skorch import NeuralNetClassifier
 from torch import nn
 
 import sk_tune
-from sk_tune import CNNClassifier, HyperbandSearchCV, MLPClassifier, table_defaults
+from sk_tune import CNNClassifier, HyperbandSearchCV, MLPClassifier, table_pipeline
 from sk_tune.engine import Fit, train
 
 SIZES, DROPOUT, BATCH, N_FOLDS = (64, 64, 64, 10), 0.1, 64, 5
@@ -136,13 +136,16 @@ CASES = {
         None,
     ),
     "table": Case(
-        "table_defaults, 8 numbers and 3 categories, 100 networks",
+        "table_pipeline, 8 numbers and 3 categories, 100 networks",
         table,
         100,
         10,
         partial(
             MLPClassifier,
-            **{**table_defaults("classification"), "categorical_features": [8, 9, 10]},
+            **{
+                **table_pipeline("classifier")["net"].get_params(deep=False),
+                "categorical_features": [8, 9, 10],
+            },
         ),
     ),
 }

@@ -366,8 +366,9 @@ def report(results, sides):
         losses = seeds.groupby(level=0)[sides].mean().reindex(names).dropna(how="all")
         if losses.empty:
             continue
-        yield f"\n### {title}\n\n| table | {' | '.join(sides)} |"
-        yield "| --- |" + " ---: |" * len(sides)
+        losses = losses.dropna(axis=1, how="all")
+        yield f"\n### {title}\n\n| table | {' | '.join(losses)} |"
+        yield "| --- |" + " ---: |" * len(losses.columns)
         for name, row in losses.iterrows():
             cells = ["" if np.isnan(x) else f"{x:.3f}" for x in row]
             cells = [
@@ -375,7 +376,7 @@ def report(results, sides):
             ]
             yield f"| {name} | {' | '.join(cells)} |"
         part = results[results["table"].isin(names)]
-        yield from _summary(part, seeds[sides].reindex(names, level=0), losses, sides)
+        yield from _summary(part, seeds.reindex(names, level=0), losses, [*losses])
 
 
 def _summary(results, seeds, losses, sides):
@@ -396,7 +397,7 @@ def _summary(results, seeds, losses, sides):
         row += [f"{cost['seconds'].median():.2f}", f"{times:.2f}"]
         row += [f"{cost['answer'].median():.2f}", f"{cost['bytes'].median() / 1e6:.1f}"]
         yield f"| {side} | " + " | ".join(map(str, row)) + " |"
-    ranked = losses[sides].dropna()
+    ranked = losses.dropna()
     means = [f"{side} {rank:.1f}" for side, rank in _ranks(ranked).items()]
     yield f"\nMean rank on the {len(ranked)} tables with all sides: {', '.join(means)}."
     for side in sides:

@@ -59,7 +59,7 @@ _HOMES = {
         "RandomizedSearchCV", "SearchPlan",
     ),
     "_space": (
-        "Choice", "table_defaults", "table_space",
+        "Choice", "table_space",
     ),
     "_versions": (
         "show_versions",

@@ -67,7 +67,6 @@ from sk_tune._search import HyperbandSearchCV as HyperbandSearchCV
 from sk_tune._search import RandomizedSearchCV as RandomizedSearchCV
 from sk_tune._search import SearchPlan as SearchPlan
 from sk_tune._space import Choice as Choice
-from sk_tune._space import table_defaults as table_defaults
 from sk_tune._space import table_space as table_space
 from sk_tune._versions import show_versions as show_versions
 

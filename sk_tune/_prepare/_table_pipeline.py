@@ -1,24 +1,38 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""A pipeline from a table of any kind to a network with tuned defaults."""
+"""A pipeline from a table of any kind to a network with tuned defaults.
+
+The values were chosen on 15 tables and measured on others, see
+``docs/how-to/table-networks.md``.
+"""
 
 from typing import Any, Literal
 
 from numpy.random import RandomState
+from sklearn.base import BaseEstimator
 from sklearn.pipeline import Pipeline
 
 from sk_tune._estimators import MLPClassifier, MLPRegressor
+from sk_tune._numerical_embedding import PiecewiseLinear
 from sk_tune._prepare._table_preparer import TablePreparer
-from sk_tune._space import table_defaults
 
-_TASKS: dict[str, tuple[Any, Any]] = {
-    "classifier": (MLPClassifier, "classification"),
-    "regressor": (MLPRegressor, "regression"),
+_COMMON: dict[str, Any] = {"numerical_embedding": PiecewiseLinear(), "members": 8}
+_NETWORKS: dict[str, tuple[Any, dict[str, Any]]] = {
+    # Networks soon memorise the classes, so they stop at the best epoch.
+    "classifier": (
+        MLPClassifier,
+        {"learning_rate": 2e-3, "dropout": 0.2, "n_iter_no_change": 15},
+    ),
+    # Smooth targets gain from long training; dropout limits overfitting to noisy ones.
+    "regressor": (
+        MLPRegressor,
+        {"learning_rate": 0.01, "dropout": 0.2, "max_epochs": 40},
+    ),
 }
 
 
 def table_pipeline(
-    kind: Literal["classifier", "regressor"],
+    kind: Literal["classifier", "regressor"] | BaseEstimator,
     *,
     random_state: int | RandomState | None = None,
 ) -> Pipeline:
@@ -26,18 +40,20 @@ def table_pipeline(
 
     Parameters
     ----------
-    kind : {"classifier", "regressor"}
-        Whether the pipeline predicts classes or numbers.
+    kind : {"classifier", "regressor"} or estimator
+        Whether the pipeline predicts classes or numbers; or the last step, for example an
+        :class:`MLPClassifier` with parameters of your own.
     random_state : int, RandomState instance or None, default=None
-        Seed of the network, as for ``MLPClassifier``.
+        Seed of the network, as for ``MLPClassifier``; an estimator keeps its own.
 
     Returns
     -------
     sklearn.pipeline.Pipeline
         Step ``prepare`` is a :class:`TablePreparer` that encodes columns of many categories
         for embeddings; step ``net`` is an :class:`MLPClassifier` or :class:`MLPRegressor`
-        with the parameters of :func:`table_defaults`.  Names of parameters thus begin with
-        ``prepare__`` or ``net__``.
+        with eight `members`, a `numerical_embedding` and other values that do well on
+        tables without tuning.  Names of parameters thus begin with ``prepare__`` or
+        ``net__``.
 
     Raises
     ------
@@ -59,10 +75,13 @@ def table_pipeline(
     >>> pipe.fit(X, y).predict(X[:2]).shape
     (2,)
     """
-    if kind not in _TASKS:
-        raise ValueError(
-            f"'kind' must be 'classifier' or 'regressor'. Got {kind!r} instead."
-        )
-    network, task = _TASKS[kind]
-    net = network(**table_defaults(task), random_state=random_state)
+    net = kind
+    if isinstance(kind, str):
+        if kind not in _NETWORKS:
+            raise ValueError(
+                "'kind' must be 'classifier', 'regressor' or an estimator. "
+                f"Got {kind!r} instead."
+            )
+        network, params = _NETWORKS[kind]
+        net = network(**_COMMON, **params, random_state=random_state)
     return Pipeline([("prepare", TablePreparer(embeddings=True)), ("net", net)])

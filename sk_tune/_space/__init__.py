@@ -5,7 +5,7 @@
 from sk_tune._space._conversion import AnySpace, as_space, points_of, skopt_space
 from sk_tune._space._dimensions import Distribution, Range, Values
 from sk_tune._space._space import Candidate, Choice, Space
-from sk_tune._space._table_space import table_defaults, table_space
+from sk_tune._space._table_space import table_space
 
 __all__ = [
     "AnySpace",
@@ -18,6 +18,5 @@ __all__ = [
     "as_space",
     "points_of",
     "skopt_space",
-    "table_defaults",
     "table_space",
 ]

@@ -1,69 +1,11 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Tuned defaults of a perceptron for tables, and the space around them.
+"""The space around a perceptron for tables."""
 
-The values were chosen on five data sets and measured on others, see
-``docs/how-to/table-networks.md``.
-"""
-
-from typing import Any, Literal
+from typing import Any
 
 from scipy.stats import loguniform, uniform
 from sklearn.base import BaseEstimator
-
-from sk_tune._numerical_embedding import PiecewiseLinear
-
-_COMMON: dict[str, Any] = {"numerical_embedding": PiecewiseLinear(), "members": 8}
-_DEFAULTS: dict[str, dict[str, Any]] = {
-    # Networks soon memorise the classes, so they stop at the best epoch.
-    "classification": {
-        **_COMMON,
-        "learning_rate": 2e-3,
-        "dropout": 0.2,
-        "n_iter_no_change": 15,
-    },
-    # Smooth targets gain from long training; dropout limits overfitting to noisy ones.
-    "regression": {**_COMMON, "learning_rate": 0.01, "max_epochs": 40, "dropout": 0.2},
-}
-
-
-def table_defaults(task: Literal["classification", "regression"]) -> dict[str, Any]:
-    """Return parameters of an MLP that do well on tables without tuning.
-
-    Training takes several times as long as with the estimator's own defaults.
-
-    Parameters
-    ----------
-    task : {"classification", "regression"}
-        Kind of target.
-
-    Returns
-    -------
-    dict of str to object
-        For :class:`MLPClassifier` or :class:`MLPRegressor`; all other parameters keep their
-        defaults.
-
-    Raises
-    ------
-    ValueError
-        If the task is unknown.
-
-    See Also
-    --------
-    table_pipeline : A pipeline with these parameters.
-    table_space : The space around them.
-
-    Examples
-    --------
-    >>> from sk_tune import MLPRegressor, table_defaults
-    >>> MLPRegressor(**table_defaults("regression")).members
-    8
-    """
-    if task not in _DEFAULTS:
-        raise ValueError(
-            f"'task' must be 'classification' or 'regression'. Got {task!r} instead."
-        )
-    return dict(_DEFAULTS[task])
 
 
 def table_space(estimator: BaseEstimator) -> dict[str, Any]:

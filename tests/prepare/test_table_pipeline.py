@@ -10,7 +10,7 @@ from sk_tune import (
     HyperbandSearchCV,
     MLPClassifier,
     MLPRegressor,
-    table_defaults,
+    PiecewiseLinear,
     table_pipeline,
     table_space,
 )
@@ -26,13 +26,13 @@ def _table(n=200):
 
 
 @pytest.mark.parametrize(
-    ("kind", "network", "is_kind", "task"),
+    ("kind", "network", "is_kind"),
     [
-        ("classifier", MLPClassifier, is_classifier, "classification"),
-        ("regressor", MLPRegressor, is_regressor, "regression"),
+        ("classifier", MLPClassifier, is_classifier),
+        ("regressor", MLPRegressor, is_regressor),
     ],
 )
-def test_the_network_has_the_defaults_for_tables(kind, network, is_kind, task):
+def test_the_network_has_members_and_embedded_numbers(kind, network, is_kind):
     """The steps are named so that parameters are short to write."""
     pipe = table_pipeline(kind, random_state=7)
 
@@ -40,9 +40,23 @@ def test_the_network_has_the_defaults_for_tables(kind, network, is_kind, task):
     assert [*pipe.named_steps] == ["prepare", "net"]
     assert isinstance(pipe["net"], network)
     params = clone(pipe).get_params()
-    expected = {f"net__{name}": value for name, value in table_defaults(task).items()}
-    assert {name: params[name] for name in expected} == expected
+    assert params["net__members"] == 8
+    assert params["net__numerical_embedding"] == PiecewiseLinear()
     assert params["net__random_state"] == 7
+
+
+def test_an_estimator_of_the_user_is_the_last_step():
+    """It keeps its parameters."""
+    net = MLPRegressor(width=5, random_state=1)
+
+    assert table_pipeline(net, random_state=7)["net"] is net
+
+
+def test_networks_of_different_calls_share_no_parameters():
+    """Setting a nested parameter changes one pipeline only."""
+    table_pipeline("regressor").set_params(net__numerical_embedding__n_bins=3)
+
+    assert table_pipeline("regressor")["net"].numerical_embedding.n_bins == 16
 
 
 def test_a_table_of_all_kinds_can_be_learnt():
@@ -69,6 +83,6 @@ def test_hyperband_searches_the_pipeline():
 def test_an_unknown_kind_is_refused():
     """The message lists the kinds."""
     with pytest.raises(
-        ValueError, match="must be 'classifier' or 'regressor'. Got 'trees'"
+        ValueError, match="'classifier', 'regressor' or an estimator. Got 'trees'"
     ):
         table_pipeline("trees")

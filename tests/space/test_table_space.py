@@ -1,4 +1,4 @@
-"""The tuned defaults for tables, and the space around them."""
+"""The space around a network for tables."""
 
 import numpy as np
 import pytest
@@ -13,19 +13,9 @@ from sk_tune import (
     table_pipeline,
 )
 from sk_tune._estimators import check_parameters
-from sk_tune._space import table_defaults, table_space
+from sk_tune._space import table_space
 
 TASKS = {"classification": MLPClassifier, "regression": MLPRegressor}
-
-
-@pytest.mark.parametrize("task", TASKS)
-def test_the_defaults_are_parameters_of_the_network(task):
-    """Each is accepted, and at least one differs from the network's own."""
-    plain = TASKS[task]()
-    net = TASKS[task](**table_defaults(task))
-
-    check_parameters(net)
-    assert net.get_params() != plain.get_params()
 
 
 @pytest.mark.parametrize("kind", ["classifier", "regressor"])
@@ -76,20 +66,16 @@ def test_the_space_has_the_full_names_of_parameters(network):
     assert list(table_space(behind))[:1] == ["regressor__net__n_layers"]
 
 
-def test_other_tasks_and_estimators_are_refused():
-    """The messages name the valid ones."""
-    with pytest.raises(ValueError, match="'classification' or 'regression'. Got 'rank'"):
-        table_defaults("rank")
+def test_other_estimators_are_refused():
+    """The message names the valid ones."""
     with pytest.raises(ValueError, match="MLPClassifier or MLPRegressor.*Got CNN"):
         table_space(CNNClassifier())
 
 
-def test_defaults_can_be_changed_without_changing_them_for_others():
-    """Each call returns a new dict."""
-    table_defaults("regression")["members"] = 99
+def test_a_space_can_be_changed_without_changing_others():
+    """Each call returns new lists."""
     table_space(MLPRegressor())["width"].append(99)
 
-    assert table_defaults("regression")["members"] != 99
     assert 99 not in table_space(MLPRegressor())["width"]
 
 
@@ -97,7 +83,7 @@ def test_a_search_takes_the_space(iris):
     """As the distributions of a randomised search."""
     X, y = iris
     space = {**table_space(MLPClassifier()), "width": [8], "members": [1, 2]}
-    net = MLPClassifier(**{**table_defaults("classification"), "max_epochs": 2})
+    net = table_pipeline("classifier")["net"].set_params(max_epochs=2)
     search = RandomizedSearchCV(net, space, n_iter=3, cv=2, random_state=0)
 
     search.fit(X, y)

@@ -107,5 +107,5 @@ plt.show()
 
 # %%
 # Note: four members take twice the time of the plain network; the embeddings cost hardly
-# any here.  ``sk_tune.table_defaults("regression")`` returns defaults that were tuned
-# on real tables, and ``table_space(MLPRegressor())`` a search space around them.
+# any here.  ``sk_tune.table_pipeline("regressor")`` returns a pipeline whose network has
+# both, and ``table_space(pipe)`` a search space around it.
