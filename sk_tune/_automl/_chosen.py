@@ -576,8 +576,8 @@ def leaderboard(
         for t in trials
     }
     of_members = np.array([predict[trial.name] for trial in chosen.trials])
-    for name, weights in (("ensemble", chosen.weights), (LARGER, chosen.larger)):
-        if weights is not None:
-            predict[name] = of_members[weights > 0].sum()
+    for name, part in (("ensemble", chosen.weights), (LARGER, chosen.larger)):
+        if part is not None:
+            predict[name] = of_members[part > 0].sum()
     table.insert(names.index("seconds"), "predict_seconds", pd.Series(predict))
     return table.sort_values("cv_score", ascending=False, kind="stable")
