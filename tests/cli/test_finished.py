@@ -19,6 +19,7 @@ from sk_tune import AutoClassifier, MLPClassifier
 from sk_tune._cli import main
 from sk_tune._cli._output import SavedModel, load_model, write_output
 from sk_tune._engine import Fit, train
+from sk_tune._text import counted
 
 
 @pytest.fixture
@@ -274,7 +275,8 @@ def test_the_predicting_model_can_be_exported(exported, irises, capsys):
     out = capsys.readouterr().out
     assert "Writing     table network 1" in out.splitlines()
     # The width of the terminal decides where the path breaks the last sentence.
-    assert f"{len(about['members'])} models to {output}" in " ".join(out.split())
+    n_models = counted(len(about["members"]), "model")
+    assert f"{n_models} to {output}" in " ".join(out.split())
 
 
 def test_an_export_replaces_only_exports(exported, fails, monkeypatch):

@@ -148,7 +148,7 @@ def _split(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return positions of samples to train on and, for early stopping, to validate on."""
     positions = np.arange(len(y))
-    if not params["early_stopping"]:
+    if params["early_stopping"] is not True:
         return positions, positions[:0]
     return train_test_split(
         positions,

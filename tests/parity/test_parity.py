@@ -365,7 +365,7 @@ def _assert_trained(network, expected, fit):
     left_out = SHIFTED if _has_shifted_biases(fit.estimator) else None
     state = network.state
     _assert_same_arrays(state.weights, expected.weights, left_out)
-    if fit.estimator.early_stopping:
+    if fit.estimator.early_stopping is True:
         _assert_same_arrays(state.last_weights, expected.last_weights, left_out)
         assert state.stopping.best_epoch == expected.best_epoch
     for index, moments in enumerate(expected.moments):
