@@ -50,7 +50,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import loguniform, rankdata, uniform
+from scipy.stats import rankdata
 from sklearn.compose import make_column_transformer
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from sklearn.metrics import log_loss, roc_auc_score, root_mean_squared_error
@@ -63,7 +63,7 @@ from sklearn.model_selection import (
 )
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import TargetEncoder
-from table_nets import titanic
+from table_nets import BOOSTING_SPACE, titanic
 
 HERE = Path(__file__).parent
 MOST_ROWS, TEST_SHARE = 10_000, 0.25
@@ -217,16 +217,7 @@ def boosting(case, X, y, budget, seed):
         model = kind(categorical_features="from_dtype", random_state=seed, **params)
         return make_pipeline(encode, model) if isinstance(X, pd.DataFrame) else model
 
-    space = {
-        "learning_rate": loguniform(0.01, 0.3),
-        "max_iter": [1000],
-        "early_stopping": [True],
-        "max_leaf_nodes": [7, 15, 31, 63, 127],
-        "min_samples_leaf": [5, 10, 20, 50, 100],
-        "l2_regularization": loguniform(1e-6, 10),
-        "max_features": uniform(0.3, 0.7),
-    }
-    candidates = [{}, *ParameterSampler(space, 10_000, random_state=seed)]
+    candidates = [{}, *ParameterSampler(BOOSTING_SPACE, 10_000, random_state=seed)]
     done, slowest, best = 0, 0.0, (-np.inf, candidates[0])
     for params in candidates:
         passed = time.perf_counter() - start

@@ -54,6 +54,15 @@ from sk_tune import MLPClassifier, MLPRegressor, TablePreparer, table_pipeline
 
 MOST_ROWS = 4000
 SECONDS_TO_TUNE = 60
+BOOSTING_SPACE = {
+    "learning_rate": loguniform(0.01, 0.3),
+    "max_iter": [1000],
+    "early_stopping": [True],
+    "max_leaf_nodes": [7, 15, 31, 63, 127],
+    "min_samples_leaf": [5, 10, 20, 50, 100],
+    "l2_regularization": loguniform(1e-6, 10),
+    "max_features": uniform(0.3, 0.7),
+}
 
 
 def r(package, name, *without):
@@ -218,18 +227,12 @@ class TunedBoosting:
         self.is_classes, self.seed = is_classes, seed
 
     def fit(self, X, y):
-        space = {
-            "learning_rate": loguniform(0.01, 0.3),
-            "max_iter": [1000],
-            "early_stopping": [True],
-            "max_leaf_nodes": [7, 15, 31, 63, 127],
-            "min_samples_leaf": [5, 10, 20, 50, 100],
-            "l2_regularization": loguniform(1e-6, 10),
-            "max_features": uniform(0.3, 0.7),
-        }
         scoring = "neg_log_loss" if self.is_classes else "neg_root_mean_squared_error"
         start, best = time.process_time(), (-np.inf, {})
-        for params in [{}, *ParameterSampler(space, 10_000, random_state=self.seed)]:
+        for params in [
+            {},
+            *ParameterSampler(BOOSTING_SPACE, 10_000, random_state=self.seed),
+        ]:
             model = boosting(self.is_classes, self.seed, **params)
             score = cross_val_score(model, X, y, cv=5, scoring=scoring).mean()
             best = max(best, (score, params), key=lambda pair: pair[0])

@@ -251,11 +251,7 @@ def ready_fits(fits: Mapping[int, Fit], results: Results, engine: str) -> dict[i
 
 def _with_numbers(fit: Fit) -> Fit:
     """Return a fit with a fixed seed and number of epochs, before it goes to a worker."""
-    seed, n_epochs, state = (
-        fit.seed,
-        fit.epochs,
-        fit.state,
-    )
+    seed, n_epochs, state = fit.seed, fit.epochs, fit.state
     if state is not None and not isinstance(seed, bytes):
         seed = state.seed
     elif seed is None:

@@ -376,17 +376,17 @@ class NetworkEstimator(TrainingParameters, Persistence, Documented, EstimatorBas
 
     def _make_net(self, seed: int, device: str | None = None) -> TrainingNet:
         criterion, _ = self._task_parts()
-        module = self._seeded_module(seed)
+        module, options = self._seeded_module(seed), self._options(seed)
         net = TrainingNet(
             module,
             criterion,
-            options=self._options(seed),
+            options=options,
             sample_work=self._count_multiplications(module),
             optimizer=partial(
                 build_optimizer, self.optimizer, **self._arguments(*_OPTIMIZER)
             ),
             lr=self.learning_rate,
-            max_epochs=epochs_of(self, self.n_samples_fit_),
+            max_epochs=options.schedule_epochs,
             batch_size=int(self.batch_size),
             iterator_valid__batch_size=_PREDICT_ROWS,
             # A user's module may modify its input in place, so it gets a copy of X.

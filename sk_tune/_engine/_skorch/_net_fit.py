@@ -152,7 +152,7 @@ class SkorchFit:
         self.fit = fit
         self.begin, self.seed = fit.seed or 0, fit.seed_number
         self.generator = torch.Generator()
-        self.n_epochs = fit.n_epochs or int(fit.estimator.max_epochs)
+        self.n_epochs = fit.epochs
         self.X, self.y = (take_rows(part, fit.rows) for part in (fit.X, fit.y))
         self.inputs = named_inputs(self.X)
         self.net: Any = None
