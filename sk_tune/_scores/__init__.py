@@ -2,7 +2,12 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Metrics of predictions, scores without selection bias, and costs of a search."""
 
-from sk_tune._scores._expected_score import FoldScores, expected_score, metric_scores
+from sk_tune._scores._expected_score import (
+    FoldScores,
+    cheapest_near_best,
+    expected_score,
+    metric_scores,
+)
 from sk_tune._scores._ledger import Ledger
 from sk_tune._scores._metric import Metric, as_columns, check_metric_names, scorer_metric
 from sk_tune._scores._score_estimate import ScoreEstimate
@@ -13,6 +18,7 @@ __all__ = [
     "Metric",
     "ScoreEstimate",
     "as_columns",
+    "cheapest_near_best",
     "check_metric_names",
     "expected_score",
     "metric_scores",

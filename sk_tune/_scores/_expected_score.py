@@ -141,6 +141,8 @@ def expected_score(
     confidence: float = 0.95,
     classes: Any = None,
     sample_weight: Any = None,
+    tolerance: float = 0.0,
+    costs: Any = None,
     time_budget: float | None = None,
     random_state: int | np.random.RandomState | None = None,
 ) -> ScoreEstimate:
@@ -168,6 +170,10 @@ def expected_score(
         multilabel `y`.
     sample_weight : array-like of shape (N,) or None, default=None
         Weights of the samples in every score; all equal if None.
+    tolerance : float, default=0.0
+        The cheapest candidate at most this much below the best score is chosen.
+    costs : array-like of shape (C,) or None, default=None
+        Costs of the candidates; all equal if None.
     time_budget : float or None, default=None
         Seconds after which no further resamples are drawn, if there are 50.
     random_state : int, RandomState or None, default=None
@@ -202,7 +208,8 @@ def expected_score(
        107:1895-1922, 2018.
     """
     metric = metric if isinstance(metric, Metric) else Metric(function=metric)
-    responses, y, classes, rows = _complete(predictions, y, metric, classes)
+    responses, y, classes, rows, complete = _complete(predictions, y, metric, classes)
+    costs = np.zeros(len(complete)) if costs is None else np.asarray(costs)
     weight = None if sample_weight is None else np.asarray(sample_weight)[rows]
     scores = metric_scores(metric, y, responses, classes, weight)
     n_calls, w = 0, np.ones(len(y))
@@ -222,10 +229,10 @@ def expected_score(
         usable = np.isfinite(naive)
         if usable.any():
             # An infinite value times a weight of 0 would be NaN.
-            scores = scores.of(usable)
+            scores, costs = scores.of(usable), costs[complete][usable]
             draws = _draws(rng, n_bootstraps, len(w), n_calls, time_budget)
             outside = np.concatenate([
-                _outside(scores, usable.sum(), counts, w) for counts in draws
+                _outside(scores, counts, w, tolerance, costs) for counts in draws
             ])
     outside = outside[np.isfinite(outside)]
     tail = (1 - confidence) / 2
@@ -241,17 +248,32 @@ def expected_score(
     )
 
 
-def _outside(scores: _Scores, n_candidates: int, counts: Floats, w: Floats) -> Floats:
-    """Return the out-of-bag score of the candidate that is best on the samples drawn, (B,).
+def cheapest_near_best(scores: Floats, tolerance: float, costs: Array) -> Array:
+    """Return the candidates, (B,), that are chosen by scores (B, C); -1 without scores.
+
+    A choice is at most `tolerance` below the best score. The cheapest of these candidates
+    by `costs`, (C,), is chosen, and among equal costs the best.
+    """
+    has_score = ~np.isnan(scores).all(axis=1)
+    scores = np.where(np.isnan(scores), -np.inf, scores)
+    is_near = scores >= scores.max(axis=1, keepdims=True) - tolerance
+    price = np.where(is_near, costs, np.inf)
+    is_cheapest = is_near & (price == price.min(axis=1, keepdims=True))
+    chosen = np.where(is_cheapest, scores, -np.inf).argmax(axis=1)
+    return np.where(has_score, chosen, -1)
+
+
+def _outside(
+    scores: _Scores, counts: Floats, w: Floats, tolerance: float, costs: Array
+) -> Floats:
+    """Return the out-of-bag score of the candidate chosen on the samples drawn, (B,).
 
     NaN if no candidate has a score on the samples drawn. `w` are the sample weights.
     """
     missed = (counts == 0) * w
-    if n_candidates == 1:
+    if len(costs) == 1:
         return scores.of_all(missed)[:, 0]
-    inside = scores.of_all(counts * w)
-    best = np.where(np.isnan(inside), -np.inf, inside).argmax(axis=1)
-    best[np.isnan(inside).all(axis=1)] = -1
+    best = cheapest_near_best(scores.of_all(counts * w), tolerance, costs)
     scores_outside = np.full(len(counts), np.nan)
     for candidate in np.unique(best[best >= 0]):
         is_best = best == candidate
@@ -286,10 +308,11 @@ def _draws(
 
 def _complete(
     predictions: Any, y: Any, metric: Metric, classes: Any
-) -> tuple[Array, Array, Array | None, npt.NDArray[np.bool_]]:
-    """Return responses of complete candidates, true values, classes, and sample positions.
+) -> tuple[Array, Array, Array | None, npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """Return responses of complete candidates, true values, classes, and two masks.
 
-    The samples come from the candidates with the most predictions; others ended earlier.
+    The masks mark the samples and the complete candidates. The samples come from the
+    candidates with the most predictions; others ended earlier.
     """
     predictions, y = np.asarray(predictions), np.asarray(y)
     is_float = predictions.dtype.kind == "f"
@@ -302,6 +325,6 @@ def _complete(
     if not (rows.all() and candidates.all()):
         predictions, y = predictions[np.ix_(candidates, rows)], y[rows]
     if classes is None or not rows.any():
-        return predictions, y, None, rows
+        return predictions, y, None, rows, candidates
     classes = None if y.ndim == 2 else np.asarray(classes)
-    return metric.response(predictions, classes), y, classes, rows
+    return metric.response(predictions, classes), y, classes, rows, candidates

@@ -39,9 +39,16 @@ from sk_tune._estimators import NetworkEstimator, as_sliceable, check_complete
 from sk_tune._reporting import report
 from sk_tune._schedule import Rung
 from sk_tune._scores import ScoreEstimate, check_metric_names
+from sk_tune._search._choice import (
+    ONE_STANDARD_ERROR,
+    cost_ranks,
+    expected_score_of,
+    near_best,
+    pareto_front,
+    top_rows,
+)
 from sk_tune._search._fold_fits import network_of
 from sk_tune._search._outcomes import (
-    expected_score_of,
     last_rows,
     learning_curves,
     n_whole_rows,
@@ -62,6 +69,7 @@ from sk_tune._search._search_session import SearchBackend, SearchCall, SearchSes
 from sk_tune._search._shaped_rungs import shortfall
 from sk_tune._search_record import (
     SearchRecord,
+    deciding_metric,
     deciding_scorer,
     granted_resource,
     grants_epochs,
@@ -115,8 +123,20 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
         not "all", or if no candidate has a score.  Also None for a metric that is not a
         function of targets and predictions, that needs decision functions (which are not
         kept), or that needs probabilities while a candidate has none.
+    pooled_score_ : float or None
+        Score of the best candidate's out-of-fold predictions of all samples together, for
+        the metric that decides.  It differs from `best_score_`, the mean over folds, for
+        metrics that are not means over samples, such as ROC AUC and R^2.  As optimistic as
+        `best_score_`.  None in the same cases as `expected_score_`, but needs only the
+        predictions of this candidate.
+    pareto_front_ : DataFrame
+        Rows of ``cv_results_`` (the index, best first) that no other row beats in all
+        metrics and in cost: params, mean_test_* of each metric, and the cost, which is
+        n_weights, the number of weights of the network (with statistics of batch
+        normalisation), or the measured mean_score_time for other estimators.  With rungs,
+        rows with the most resources only.
     best_index_ : int
-        Row of the best candidate in ``cv_results_``.
+        Row of the chosen candidate in ``cv_results_``.
     learning_curves_ : DataFrame
         Curves of all networks, with a line for each result_row (row of ``cv_results_``),
         fold and epoch (from 1).  The other columns are candidate (equal to result_row
@@ -443,6 +463,20 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
     # The column of ``cv_results_`` with the rungs, in which the best candidate is highest.
     _level: ClassVar[str | None] = None
 
+    def _select_best_index(self, refit: Any, metric: str, results: Any) -> int:
+        """Return the result row of the refit, for scikit-learn."""
+        is_cheapest = refit == ONE_STANDARD_ERROR
+        if callable(refit) or not (self._level or is_cheapest):
+            return int(BaseSearchCV._select_best_index(refit, metric, results))
+        # In one bracket these are the candidates of the last rung, if any has a score.
+        rows = top_rows(results, metric, self._level)
+        if not rows:
+            return int(np.argmax(results[self._level])) if self._level else 0
+        if not is_cheapest:
+            return rows[0]
+        ranks = cost_ranks(results, rows, self._rounds.session.outcomes)
+        return near_best(results, metric, rows, ranks)
+
     def _propose(self, rounds: Rounds, context: Any) -> None:
         """Evaluate the candidates of the strategy; scikit-learn's if not overridden."""
         super()._run_search(rounds.evaluate, callback_ctx=context)  # type: ignore[misc]
@@ -532,6 +566,26 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
             weight, labels = vars(self).get("_scored_by"), self._labels()
             self._expected = expected_score_of(self, self._outcomes, labels, weight)
         return self._expected
+
+    @property
+    def pooled_score_(self) -> float | None:
+        """Score of the best candidate's out-of-fold predictions of all samples together."""
+        check_is_fitted(self, "_outcomes")
+        if "best_index_" not in vars(self):
+            return None
+        weight, labels = vars(self).get("_scored_by"), self._labels()
+        best = [self.best_index_]
+        alone = expected_score_of(
+            self, self._outcomes, labels, weight, rows=best, n_bootstraps=1
+        )
+        return None if alone is None or np.isnan(score := alone.naive_score) else score
+
+    @property
+    def pareto_front_(self) -> pd.DataFrame:
+        """Result rows that no other row beats in all metrics and in cost."""
+        check_is_fitted(self, "_outcomes")
+        rows = top_rows(self.cv_results_, deciding_metric(self), self._level)
+        return pareto_front(self.cv_results_, rows, self._outcomes)
 
     @property
     def _search_record(self) -> SearchRecord:

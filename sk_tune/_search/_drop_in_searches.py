@@ -34,7 +34,6 @@ from sk_tune._search._fold_fits import full_name
 from sk_tune._search._rounds import (
     Numbered,
     Rounds,
-    best_of_most,
     refuse_searched,
 )
 from sk_tune._search._search_parameters import (
@@ -154,8 +153,6 @@ class _Halving(RungParameters, BaseSearch):
     powers of `factor` lose none.
     """
 
-    # scikit-learn considers the last rung only, which has no score if a search ends early.
-    _select_best_index = staticmethod(best_of_most)
     _level = "iter"
 
     def _check_input_parameters(self, X: Any, y: Any, split_params: Any) -> None:

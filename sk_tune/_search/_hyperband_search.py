@@ -32,7 +32,6 @@ from sk_tune._search._outcomes import best_first
 from sk_tune._search._rounds import (
     Numbered,
     Rounds,
-    best_of_most,
     refuse_searched,
 )
 from sk_tune._search._search_parameters import (
@@ -130,7 +129,6 @@ class HyperbandSearchCV(
         callable,
     ] = "random"
 
-    _select_best_index = staticmethod(best_of_most)
     _level = "n_resources"
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "param_distributions": [Mapping, list, tuple]

@@ -14,19 +14,10 @@ from sklearn.base import is_classifier
 
 from sk_tune._engine import Progress
 from sk_tune._input_scale import InputScale
-from sk_tune._scores import (
-    Ledger,
-    ScoreEstimate,
-    as_columns,
-    expected_score,
-    scorer_metric,
-)
-from sk_tune._search_record import NOT_TRAINED, UNSCORED, deciding_scorer
+from sk_tune._scores import Ledger, as_columns
+from sk_tune._search_record import NOT_TRAINED, UNSCORED
 
 Array = npt.NDArray[Any]
-
-# Seconds for resamples of a metric that has to be called for each.
-_MOST_SECONDS_FOR_SCORE = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -57,7 +48,8 @@ class FoldOutcome:
     `alone_reason` explains why no fleet trained it. `reason` explains a missing score.
     `unscored` explains why its predictions have no score, although training succeeded.
     `remark` says what a training with a score lacks, and why.
-    `inputs` is the scale of the network's features, for the first fold only.
+    `inputs` is the scale of the network's features, for the first fold only. `n_weights`
+    is the size of the network's ``state_dict``, 0 without a network.
     """
 
     train_loss: Array = field(default_factory=lambda: np.empty(0))
@@ -78,6 +70,7 @@ class FoldOutcome:
     unscored: str = ""
     remark: str = ""
     inputs: InputScale | None = None
+    n_weights: int = 0
 
     @property
     def was_stopped(self) -> bool:
@@ -372,44 +365,4 @@ def search_ledger(
         alone_reasons=dict(count_texts(outcomes, "alone_reason")),
         remarks=dict(count_texts(outcomes, "remark")),
         seconds=dict(seconds),
-    )
-
-
-def expected_score_of(
-    search: Any,
-    outcomes: Sequence[Sequence[FoldOutcome]],
-    classes: Array | None,
-    sample_weight: Array | None = None,
-) -> ScoreEstimate | None:
-    """Return the expected score of a fitted search's best candidate.
-
-    None if there are no scores, or for a metric that is not a function of targets and
-    predictions, that needs decision functions, or that needs probabilities while a
-    candidate has labels only (ROC AUC of labels is a different metric).
-    """
-    scorer, name = deciding_scorer(search)
-    metric = scorer_metric(scorer, search.estimator)
-    record = search._search_record
-    if metric is None or not metric.takes_probabilities or record.y is None:
-        return None
-    if not np.isfinite(search.cv_results_[f"mean_test_{name}"]).any():
-        return None
-    held_out = [outcome.held for folds in outcomes for outcome in folds]
-    if not metric.takes_labels and any(h is not None and h.is_of_predict for h in held_out):
-        return None
-    # One network's prediction of each sample if folds were repeated, because the mean of
-    # several networks would have another score.
-    last = [outcomes[row] for row in record.last_rows]
-    predictions = out_of_fold_predictions(last, record.n_rows, classes, averaged=False)
-    if classes is None and is_classifier(search) and record.y.ndim == 2:
-        # Predictions are then the probabilities of each label.
-        classes = np.arange(record.y.shape[1])
-    return expected_score(
-        predictions,
-        record.y,
-        metric,
-        classes=classes,
-        sample_weight=sample_weight,
-        time_budget=_MOST_SECONDS_FOR_SCORE,
-        random_state=0,
     )

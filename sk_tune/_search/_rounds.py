@@ -16,7 +16,7 @@ import numpy.typing as npt
 from sklearn.base import clone
 from sklearn.utils import indexable
 
-from sk_tune._compat import BaseSearchCV, FoldTask, SubsampledSplits, method_params
+from sk_tune._compat import FoldTask, SubsampledSplits, method_params
 from sk_tune._declaration import name_hint
 from sk_tune._estimators import NetworkEstimator, resolve_device
 from sk_tune._schedule import Rung
@@ -90,19 +90,6 @@ def refuse_searched(resource: str, searched: Iterable[str]) -> None:
             f"Cannot use parameter {resource} as the resource since it is part of "
             "the searched parameters."
         )
-
-
-def best_of_most(refit: Any, refit_metric: str, results: Mapping[str, Any]) -> int:
-    """Return the best scored result row with the most resources, for scikit-learn.
-
-    In one bracket these are the candidates of the last rung.  A callable `refit` has its
-    own choice.
-    """
-    if callable(refit):
-        return int(BaseSearchCV._select_best_index(refit, refit_metric, results))
-    level = results["n_resources" if "bracket" in results else "iter"]
-    rows = best_first(guiding_scores(results, refit_metric), level)
-    return rows[0] if rows else int(np.argmax(level))
 
 
 Numbered = tuple[int, Candidate]

@@ -43,7 +43,11 @@ class SearchParameters:
         ``joblib.parallel_config`` says otherwise, -1 uses all cores.
     refit : bool, str or callable, default=True
         Whether to fit the estimator with the best parameters on all samples.  With several
-        metrics, the name of the deciding metric.  A callable returns the best index.
+        metrics, the name of the deciding metric.  "one_standard_error", for one metric,
+        takes the cheapest candidate that is at most one standard error (of the mean over
+        folds) below the best score: the network with the fewest weights, of these the one
+        with the fewest epochs, or the shortest measured fit if an estimator is not a
+        network.  A callable gets ``cv_results_`` and returns the best index.
     cv : int, splitter or iterable, default=None
         Folds; 5 if None.  They are drawn once and are the same for all candidates.
     verbose : int or callable, default=0

@@ -300,7 +300,7 @@ def _trained_outcome(
         )
     state = None if request.fit is None else request.fit.state
     n_before = 0 if state is None else len(state.history)
-    train_loss = trained.train_loss
+    final, train_loss = training.state, trained.train_loss
     n_epochs = max(0, len(train_loss) - n_before)
     return FoldOutcome(
         train_loss=train_loss,
@@ -322,6 +322,7 @@ def _trained_outcome(
         # A missing score has its own reason.
         remark="" if error is not None or unscored else request.remark,
         inputs=request.inputs,
+        n_weights=sum(w.size for w in final.weights.values()) if final else 0,
     )
 
 

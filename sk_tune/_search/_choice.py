@@ -1,0 +1,148 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""The choice among scored candidates, and the expected score of the chosen one."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from sklearn.base import is_classifier
+
+from sk_tune._scores import (
+    ScoreEstimate,
+    cheapest_near_best,
+    expected_score,
+    scorer_metric,
+)
+from sk_tune._search._outcomes import (
+    FoldOutcome,
+    best_first,
+    guiding_scores,
+    out_of_fold_predictions,
+)
+from sk_tune._search_record import deciding_scorer
+
+# Seconds for resamples of a metric that has to be called for each.
+_MOST_SECONDS_FOR_SCORE = 30.0
+
+# The value of `refit` that chooses the cheapest candidate near the best.
+ONE_STANDARD_ERROR = "one_standard_error"
+
+Results = Mapping[str, Any]
+Outcomes = Sequence[Sequence[FoldOutcome]]
+
+
+def top_rows(results: Results, metric: str, level: str | None) -> list[int]:
+    """Return the scored result rows with the most resources, best first.
+
+    `level` is the column with the rungs; without rungs all scored rows are returned.
+    """
+    levels = None if level is None else np.asarray(results[level])
+    rows = best_first(guiding_scores(results, metric), levels)
+    return [row for row in rows if levels is None or levels[row] == levels[rows[0]]]
+
+
+def standard_error(results: Results, metric: str, row: int) -> float:
+    """Return the standard error of a row's mean over folds; 0 for a single fold."""
+    names = (f"split{fold}_test_{metric}" for fold in range(len(results)))
+    scores = [results[name][row] for name in names if name in results]
+    return float(np.std(scores, ddof=1) / np.sqrt(len(scores))) if len(scores) > 1 else 0.0
+
+
+def near_best(results: Results, metric: str, rows: Sequence[int], costs: Any) -> int:
+    """Return the cheapest of scored rows within one standard error of the first."""
+    scores = guiding_scores(results, metric)[rows]
+    tolerance = standard_error(results, metric, rows[0])
+    chosen = cheapest_near_best(scores[np.newaxis], tolerance, costs)[0]
+    return rows[int(chosen)]
+
+
+def n_weights(rows: Sequence[int], outcomes: Outcomes) -> npt.NDArray[np.float64]:
+    """Return the number of weights of result rows' networks; NaN without a network."""
+    largest = [max((o.n_weights for o in outcomes[row]), default=0) for row in rows]
+    return np.array([n or np.nan for n in largest])
+
+
+def cost_ranks(
+    results: Results, rows: Sequence[int], outcomes: Outcomes
+) -> npt.NDArray[np.intp]:
+    """Return ranks by weights, then epochs; by time of a fit unless all are networks."""
+    costs = np.asarray(results["mean_fit_time"])[rows, np.newaxis]
+    weights = n_weights(rows, outcomes)
+    if not np.isnan(weights).any():
+        epochs = [max(o.best_epoch or o.n_granted for o in outcomes[row]) for row in rows]
+        costs = np.column_stack([weights, epochs])
+    ranks: npt.NDArray[np.intp] = np.unique(costs, axis=0, return_inverse=True)[1].ravel()
+    return ranks
+
+
+def pareto_front(results: Results, rows: Sequence[int], outcomes: Outcomes) -> pd.DataFrame:
+    """Return the rows that no other row beats in all mean scores and the cost."""
+    names = [name for name in results if name.startswith("mean_test_")]
+    weights = n_weights(rows, outcomes)
+    cost = {"n_weights": weights}
+    if np.isnan(weights).any():
+        cost = {"mean_score_time": np.asarray(results["mean_score_time"])[rows]}
+    columns = {name: np.asarray(results[name])[rows] for name in names} | cost
+    table = pd.DataFrame(columns, index=pd.Index(rows, name="result_row")).dropna()
+    values = table.to_numpy() * ([1.0] * len(names) + [-1.0])
+    is_beaten = [
+        bool(((values >= v).all(axis=1) & (values > v).any(axis=1)).any()) for v in values
+    ]
+    table.insert(0, "params", [results["params"][row] for row in table.index])
+    table = table[~np.array(is_beaten, dtype=bool)]
+    return table.astype({"n_weights": int}) if "n_weights" in table else table
+
+
+def expected_score_of(
+    search: Any,
+    outcomes: Outcomes,
+    classes: Any,
+    sample_weight: Any = None,
+    rows: Sequence[int] = (),
+    **options: Any,
+) -> ScoreEstimate | None:
+    """Return the expected score of a fitted search's choice among result rows.
+
+    By default these are all candidates. None if there are no scores, or for a metric that
+    is not a function of targets and predictions, that needs decision functions, or that
+    needs probabilities while a candidate has labels only (ROC AUC of labels is a different
+    metric).
+    """
+    scorer, name = deciding_scorer(search)
+    metric = scorer_metric(scorer, search.estimator)
+    record, results = search._search_record, search.cv_results_
+    if metric is None or not metric.takes_probabilities or record.y is None:
+        return None
+    rows = rows or record.last_rows
+    scores = guiding_scores(results, name)[list(rows)]
+    if not np.isfinite(scores).any():
+        return None
+    held_out = [outcome.held for row in rows for outcome in outcomes[row]]
+    if not metric.takes_labels and any(h is not None and h.is_of_predict for h in held_out):
+        return None
+    top = top_rows(results, name, search._level)
+    if search.refit == ONE_STANDARD_ERROR and top:
+        ranks = dict(zip(top, cost_ranks(results, top, outcomes), strict=True))
+        options["costs"] = [ranks.get(row, len(top)) for row in rows]
+        options["tolerance"] = standard_error(results, name, top[0])
+    # One network's prediction of each sample if folds were repeated, because the mean of
+    # several networks would have another score.
+    predictions = out_of_fold_predictions(
+        [outcomes[row] for row in rows], record.n_rows, classes, averaged=False
+    )
+    if classes is None and is_classifier(search) and record.y.ndim == 2:
+        # Predictions are then the probabilities of each label.
+        classes = np.arange(record.y.shape[1])
+    return expected_score(
+        predictions,
+        record.y,
+        metric,
+        classes=classes,
+        sample_weight=sample_weight,
+        time_budget=_MOST_SECONDS_FOR_SCORE,
+        random_state=0,
+        **options,
+    )
