@@ -66,7 +66,7 @@ from sk_tune._search._search_plan import (
     probe,
 )
 from sk_tune._search._search_session import SearchBackend, SearchCall, SearchSession
-from sk_tune._search._shaped_rungs import shortfall
+from sk_tune._search._shaped_rungs import shortfall, stopped_text
 from sk_tune._search_record import (
     SearchRecord,
     deciding_metric,
@@ -160,8 +160,9 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
     ledger_ : Ledger
         Epochs and seconds spent and saved.
     cut_short_ : str
-        The parts of the plan that `time_budget` left out, in a sentence: candidates, epochs
-        of the best candidate, epochs of the refit.  Empty if the plan was completed.
+        Why the search ended early, in a sentence: `target_score`, `n_iter_no_change`, or
+        the parts of the plan that `time_budget` left out (candidates, epochs of the best
+        candidate, epochs of the refit).  Empty if the plan was completed.
     scorer_ : callable or dict
         Scorers of the search.
     n_splits_ : int
@@ -262,7 +263,8 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
                 raise
         session = self._rounds.session
         self._keep(self._rounds)
-        self.cut_short_ = session.time.warn_if_cut(shortfall(self, self._rounds))
+        late = session.time.warn_if_cut(shortfall(self, self._rounds))
+        self.cut_short_ = " ".join(filter(None, [stopped_text(self, self._rounds), late]))
         if session.trainer.is_interrupted:
             raise KeyboardInterrupt
 

@@ -27,12 +27,12 @@ from sk_tune._sampler import (
     fill_failed,
 )
 from sk_tune._search._base_search import BaseSearch
-from sk_tune._search._fold_fits import network_of
 from sk_tune._search._outcomes import guiding_scores
 from sk_tune._search._rounds import Rounds
 from sk_tune._search._search_parameters import (
     DispatchParameters,
     LearningParameters,
+    PlateauParameters,
     SamplerFactory,
     sampler_from,
     space_of,
@@ -40,10 +40,6 @@ from sk_tune._search._search_parameters import (
 from sk_tune._search._warm_start import tell_earlier
 from sk_tune._space import AnySpace, Candidate, Space, points_of, skopt_space
 from sk_tune._types import Features, Seed
-
-# Number of candidates of networks in a round.  Together they cost little more than one
-# alone, and learning after every eighth candidate loses little against learning after each.
-_POINTS_OF_NETWORKS = 8
 
 _OPTIONS = {"base_estimator", "acq_func", "xi", "kappa", "n_initial_points"}
 # Options of scikit-optimize's own optimizer, which is not used here.
@@ -59,7 +55,7 @@ _WITHOUT_EFFECT = {
 
 
 @parameters
-class BayesSearchCV(LearningParameters, DispatchParameters, BaseSearch):
+class BayesSearchCV(PlateauParameters, LearningParameters, DispatchParameters, BaseSearch):
     """Search by a model of the score, a Gaussian process or trees.
 
     The models are scikit-optimize's; a round has as many candidates as train well together.
@@ -256,12 +252,7 @@ class BayesSearchCV(LearningParameters, DispatchParameters, BaseSearch):
         space: Space,
     ) -> None:
         """Evaluate the candidates of a dict of the space, beginning with `first`."""
-        if self.n_points != "auto":
-            n_points = int(self.n_points)
-        elif network_of(self.estimator) is not None:
-            n_points = _POINTS_OF_NETWORKS
-        else:
-            n_points = max(1, rounds.session.n_workers())
+        n_points = rounds.n_at_once() if self.n_points == "auto" else int(self.n_points)
         while n_iter > 0 and not rounds.is_over:
             with rounds.session.timed("sampling"):
                 n_asked = min(n_points, n_iter) - len(first)

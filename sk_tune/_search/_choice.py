@@ -19,6 +19,7 @@ from sk_tune._scores import (
 from sk_tune._search._outcomes import (
     FoldOutcome,
     best_first,
+    guiding_name,
     guiding_scores,
     out_of_fold_predictions,
 )
@@ -44,17 +45,23 @@ def top_rows(results: Results, metric: str, level: str | None) -> list[int]:
     return [row for row in rows if levels is None or levels[row] == levels[rows[0]]]
 
 
-def standard_error(results: Results, metric: str, row: int) -> float:
-    """Return the standard error of a row's mean over folds; 0 for a single fold."""
-    names = (f"split{fold}_test_{metric}" for fold in range(len(results)))
-    scores = [results[name][row] for name in names if name in results]
-    return float(np.std(scores, ddof=1) / np.sqrt(len(scores))) if len(scores) > 1 else 0.0
+def fold_scores(results: Results, refit: Any, row: int) -> npt.NDArray[np.float64]:
+    """Return a row's scores on the folds, (F,), by the metric that decides."""
+    ending = guiding_name(results, refit).removeprefix("mean")
+    names = (f"split{fold}{ending}" for fold in range(len(results)))
+    return np.array([results[name][row] for name in names if name in results], dtype=float)
+
+
+def standard_error(folds: npt.NDArray[np.float64]) -> float:
+    """Return the standard error of a mean over folds; 0 for a single fold."""
+    n_folds = len(folds)
+    return float(np.std(folds, ddof=1) / np.sqrt(n_folds)) if n_folds > 1 else 0.0
 
 
 def near_best(results: Results, metric: str, rows: Sequence[int], costs: Any) -> int:
     """Return the cheapest of scored rows within one standard error of the first."""
     scores = guiding_scores(results, metric)[rows]
-    tolerance = standard_error(results, metric, rows[0])
+    tolerance = standard_error(fold_scores(results, metric, rows[0]))
     chosen = cheapest_near_best(scores[np.newaxis], tolerance, costs)[0]
     return rows[int(chosen)]
 
@@ -127,7 +134,7 @@ def expected_score_of(
     if search.refit == ONE_STANDARD_ERROR and top:
         ranks = dict(zip(top, cost_ranks(results, top, outcomes), strict=True))
         options["costs"] = [ranks.get(row, len(top)) for row in rows]
-        options["tolerance"] = standard_error(results, name, top[0])
+        options["tolerance"] = standard_error(fold_scores(results, name, top[0]))
     # One network's prediction of each sample if folds were repeated, because the mean of
     # several networks would have another score.
     predictions = out_of_fold_predictions(

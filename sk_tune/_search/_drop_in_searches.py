@@ -40,6 +40,7 @@ from sk_tune._search._search_parameters import (
     DispatchParameters,
     DistributionParameters,
     GridParameters,
+    PlateauParameters,
     RungParameters,
     n_distinct,
     space_of,
@@ -54,7 +55,11 @@ from sk_tune.exceptions import ParameterWarning
 
 @parameters
 class GridSearchCV(  # type: ignore[misc]
-    GridParameters, DispatchParameters, BaseSearch, model_selection.GridSearchCV
+    GridParameters,
+    PlateauParameters,
+    DispatchParameters,
+    BaseSearch,
+    model_selection.GridSearchCV,
 ):
     """Search over all combinations of listed values.
 
@@ -85,6 +90,7 @@ class GridSearchCV(  # type: ignore[misc]
 @parameters
 class RandomizedSearchCV(  # type: ignore[misc]
     DistributionParameters,
+    PlateauParameters,
     DispatchParameters,
     BaseSearch,
     model_selection.RandomizedSearchCV,

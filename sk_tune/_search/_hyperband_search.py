@@ -37,6 +37,7 @@ from sk_tune._search._rounds import (
 from sk_tune._search._search_parameters import (
     DistributionParameters,
     LearningParameters,
+    PlateauParameters,
     SamplerFactory,
     WaitingParameters,
     n_distinct,
@@ -52,6 +53,7 @@ from sk_tune._space import Candidate, Space
 @parameters
 class HyperbandSearchCV(
     DistributionParameters,
+    PlateauParameters,
     LearningParameters,
     WaitingParameters,
     BaseSearch,

@@ -231,14 +231,20 @@ def learning_curves(
     return pd.DataFrame(table)
 
 
-def guiding_scores(results: Mapping[str, Any], refit: Any) -> npt.NDArray[np.float64]:
-    """Return each candidate's mean score that decides; greater is better.
+def guiding_name(results: Mapping[str, Any], refit: Any) -> str:
+    """Return the column of the mean score that decides, "" without results.
 
     With several metrics `refit` names the deciding metric; the default is the first.
     """
     names = [name for name in results if name.startswith("mean_test_")]
     key = f"mean_test_{refit}"
-    return np.asarray(results[key if key in names else names[0]]) if names else np.empty(0)
+    return key if key in names else next(iter(names), "")
+
+
+def guiding_scores(results: Mapping[str, Any], refit: Any) -> npt.NDArray[np.float64]:
+    """Return each candidate's mean score that decides; greater is better."""
+    name = guiding_name(results, refit)
+    return np.asarray(results[name]) if name else np.empty(0)
 
 
 def best_first(scores: Any, levels: Any = None) -> list[int]:

@@ -31,12 +31,16 @@ from sk_tune._search._outcomes import (
 from sk_tune._search._search_plan import FixedFolds
 from sk_tune._search._search_session import SearchSession
 from sk_tune._search._shaped_rungs import Ladder, was_left_out
+from sk_tune._search._stopping import StopRule
 from sk_tune._search_record import granted_resource, grants_epochs, resources_text
 from sk_tune._space import Candidate
 from sk_tune._text import nearest
 from sk_tune.exceptions import SpaceError
 
 _N_NEAR = 3  # Names that a message offers.
+# Number of candidates of networks in a round.  Together they cost little more than one
+# alone, and learning after every eighth candidate loses little against learning after each.
+_N_NETWORKS_AT_ONCE = 8
 
 
 def _check_names(estimator: Any, candidates: Iterable[Mapping[str, Any]]) -> None:
@@ -116,6 +120,7 @@ class Rounds:
         self._first_of_call = self._n_numbered = 0
         self.results: Mapping[str, Any] = {}
         self.was_stopped = False
+        self.stop_rule = StopRule(search)
         self.n_epochs_left_out = 0
         # Whether the time budget left out all candidates of the latest rung.
         self.lost_all = False
@@ -131,9 +136,8 @@ class Rounds:
 
     @property
     def is_over(self) -> bool:
-        return (
-            self.was_stopped or self.session.trainer.is_interrupted or self._budget.is_late
-        )
+        is_stopped = self.was_stopped or bool(self.stop_rule.reason)
+        return is_stopped or self.session.trainer.is_interrupted or self._budget.is_late
 
     def stop(self) -> None:
         """End the search after the present candidates."""
@@ -185,7 +189,10 @@ class Rounds:
         )
 
     def can_start(self, ladder: Ladder) -> bool:
-        """Return whether there is time to start another bracket and to finish it."""
+        """Return whether to start another bracket, which needs time to finish it."""
+        self.stop_rule.note_plateau()
+        if self.stop_rule.reason:
+            return False
         self.was_stopped = not ladder.can_start()
         if self.was_stopped:
             self._budget.shorten()
@@ -339,7 +346,7 @@ class Rounds:
             began = time.monotonic() - budget.seconds_measuring
             with ExitStack() as stack:
                 context = callback_ctx
-                if context is not None and budget.is_limited:
+                if context is not None and (budget.is_limited or self.stop_rule.is_active):
                     # Each part of a divided call is a task of callbacks.
                     n_tasks = (part.stop - part.start) * search.n_splits_
                     task_id = None if context.sequential_subtasks else part.start
@@ -454,6 +461,7 @@ class Rounds:
             )
         session.add_unknown(self.n_candidates, n_splits)
         scores, level = self.scores, self._search._level
+        self.stop_rule.note(self.results, len(scores) - len(candidates))
         best = best_first(scores, level and self.results[level])
         if best:
             # The refit of an estimator that is not a network is estimated by its fits.
@@ -480,6 +488,12 @@ class Rounds:
         preposition = "after" if grants_epochs(resource) else "with"
         return f"{text} {preposition} {resources_text(resource, n_resources)}"
 
+    def n_at_once(self) -> int:
+        """Return the number of candidates after which scores can guide the search."""
+        if network_of(self._search.estimator) is not None:
+            return _N_NETWORKS_AT_ONCE
+        return max(1, self.session.n_workers())
+
     def _slowness(self) -> float:
         """Return the fit time of the best candidate of this rung divided by the mean."""
         best = best_first(self.scores[self._first_of_call :])
@@ -492,11 +506,14 @@ class Rounds:
         self, n_candidates: int, ladder: Ladder | None, position: int
     ) -> Iterator[slice]:
         """Divide candidates into calls, as large as the time budget allows."""
-        budget = self._budget
-        if not budget.is_limited or not n_candidates:
-            yield slice(0, n_candidates)
+        budget, done = self._budget, 0
+        most = n_candidates
+        if ladder is None and self.stop_rule.is_active:
+            most = self.n_at_once()
+        if not budget.is_limited:
+            for done in range(0, n_candidates, max(1, most)):
+                yield slice(done, min(done + most, n_candidates))
             return
-        done = 0
         while done < n_candidates:
             # The first candidate alone, to estimate the time of all.
             size = 1
@@ -510,5 +527,6 @@ class Rounds:
             if not size:
                 budget.shorten()
                 return
+            size = min(size, most)
             yield slice(done, min(done + size, n_candidates))
             done += size

@@ -70,6 +70,12 @@ class SearchParameters:
         as scores; the first candidate and the refit have at least one epoch.  Fits of
         estimators that are not networks cannot be interrupted: they start only if they are
         expected to end in time.
+    target_score : float or None, default=None
+        Score at which the search ends and refits: the mean over folds of a candidate, or
+        with rungs of one with the most resources so far.  Candidates are then evaluated
+        in rounds, of 8 networks or one candidate for each worker; a rung is completed.
+        `cut_short_` describes the omitted parts.  The score is selected, so new data score
+        lower, see `expected_score_`.
     select_epoch : {"last", "best"}, default="last"
         Epoch of a network to score: the last, or the best of its mean curve over the
         folds (of the score for accuracy and R^2, else of the loss), which the refit uses
@@ -99,10 +105,27 @@ class SearchParameters:
     error_score: Literal["raise"] | float = np.nan
     return_train_score: bool = False
     time_budget: Annotated[float | None, Seconds(), None] = None
+    target_score: float | None = None
     select_epoch: Annotated[Literal["last", "best"], StrOptions({"last", "best"})] = "last"
     keep_models: Annotated[Kept, _KEPT, COUNT, None] = None
     keep_predictions: Annotated[Kept, _KEPT, COUNT, None] = "all"
     store: Annotated[str | os.PathLike[str] | None, str, os.PathLike, None] = None
+
+
+@parameters
+class PlateauParameters:
+    """The end of a search that no longer improves.
+
+    Parameters
+    ----------
+    n_iter_no_change : int or None, default=None
+        Number of consecutive candidates without an improvement beyond the noise after
+        which the search ends: an improvement is more than one standard error of the
+        difference over folds.  Hyperband ends before a bracket only, and not with
+        asynchronous rungs.  `cut_short_` describes the omitted parts.
+    """
+
+    n_iter_no_change: Annotated[int | None, COUNT, None] = None
 
 
 @parameters

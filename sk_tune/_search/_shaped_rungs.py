@@ -191,7 +191,7 @@ def was_left_out(folds: Sequence[FoldOutcome]) -> bool:
 
 
 def shortfall(search: Any, rounds: Any) -> str:
-    """Return a sentence on the omitted part of a plan, "" if it was completed."""
+    """Return a sentence on what the time budget left out, "" if it left out nothing."""
     session, budget = rounds.session, rounds.session.time
     if not (budget.is_shortened or budget.is_late):
         return ""
@@ -215,6 +215,20 @@ def shortfall(search: Any, rounds: Any) -> str:
         return f"{text} Give more time."
     seconds_needed = _seconds_for(session, plan, has_rungs=search._level is not None)
     return f"{text} Give time_budget={seconds_needed} for the whole plan."
+
+
+def stopped_text(search: Any, rounds: Any) -> str:
+    """Return a sentence on a search that its stop rule ended, "" if none was left out."""
+    plan = search._plan(search.n_splits_, num_samples(rounds.session.call.X))
+    n_planned = sum(planned.n_candidates for planned in plan.rounds)
+    if not rounds.stop_rule.reason or rounds.n_candidates >= n_planned:
+        return ""
+    n_tried = len(set(rounds.session.candidates[: rounds.n_candidates]))
+    return (
+        f"{type(search).__name__} ended after {n_tried} of "
+        f"{counted(plan.n_candidates, 'candidate')}{_reached(search, rounds)}, because "
+        f"{rounds.stop_rule.reason}."
+    )
 
 
 def _reached(search: Any, rounds: Any) -> str:

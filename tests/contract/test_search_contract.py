@@ -79,7 +79,7 @@ def test_scikit_learns_parameters_come_first_and_alike(name):
         own = ours[parameter.name]
         assert own.kind == parameter.kind
         assert own.default is parameter.default or own.default == parameter.default
-    own = {"time_budget", "select_epoch", "keep_models", "keep_predictions"}
+    own = {"time_budget", "target_score", "select_epoch", "keep_models", "keep_predictions"}
     assert own <= set(ours)
 
 
@@ -100,6 +100,8 @@ def test_a_search_has_the_attributes_of_scikit_learn(fitted, iris, name, tmp_pat
     assert set(search.learning_curves_["result_row"]) == set(range(n_candidates))
     assert search.ledger_.n_in_fleets == n_candidates * 3
     assert 0 <= search.expected_score_.low <= search.expected_score_.high <= 1
+    assert search.pooled_score_ == pytest.approx(search.best_score_)
+    assert search.best_index_ in search.pareto_front_.index
     assert "Pipeline" in search._repr_html_()
     assert "<h1>" in search.report(tmp_path / "report.html").read_text(encoding="utf-8")
 
