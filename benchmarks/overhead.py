@@ -1,0 +1,93 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""The share of a search that is not training, for twelve kinds of search.
+
+    python benchmarks/overhead.py [--runs 3] [--rows 1797]
+
+Networks of two layers of up to 64 units search the digits with 5 folds and 27 epochs.  The
+share is 1 less the time of trainings and refit, by the time of ``fit``, both from
+``ledger_``; the median over runs is printed, with the parts of that run.
+"""
+
+import argparse
+import statistics
+import warnings
+
+from measure import describe_machine
+from scipy.stats import loguniform, uniform
+from sklearn.datasets import load_digits
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from sk_tune import (
+    BayesSearchCV,
+    GridSearchCV,
+    HalvingRandomSearchCV,
+    HyperbandSearchCV,
+    MLPClassifier,
+    RandomizedSearchCV,
+)
+
+N_CANDIDATES, MAX_EPOCHS = 24, 27
+GRID = {"learning_rate": [1e-4, 1e-3, 1e-2], "width": [16, 32, 48, 64], "dropout": [0, 0.2]}
+SPACE = {
+    "learning_rate": loguniform(1e-4, 1e-1),
+    "width": [16, 32, 48, 64],
+    "dropout": uniform(0, 0.5),
+}
+METRICS = ["accuracy", "neg_log_loss", "f1_macro"]
+
+
+def searches(seed):
+    """Return the searches by kind."""
+    net = MLPClassifier(max_epochs=MAX_EPOCHS, batch_size=64, random_state=seed)
+    pipe = make_pipeline(StandardScaler(), net)
+    piped = {f"mlpclassifier__{name}": values for name, values in SPACE.items()}
+    options = {"random_state": seed}
+    drawn = {"n_iter": N_CANDIDATES, **options}
+    halving = {"resource": "max_epochs", "max_resources": MAX_EPOCHS, **options}
+    several = {"scoring": METRICS, "refit": "neg_log_loss"}
+    return {
+        "grid": GridSearchCV(net, GRID),
+        "random": RandomizedSearchCV(net, SPACE, **drawn),
+        "random, scaler": RandomizedSearchCV(pipe, piped, **drawn),
+        "random, ROC AUC": RandomizedSearchCV(net, SPACE, scoring="roc_auc_ovr", **drawn),
+        "random, metrics": RandomizedSearchCV(net, SPACE, **several, **drawn),
+        "random, best epoch": RandomizedSearchCV(net, SPACE, select_epoch="best", **drawn),
+        "random, models": RandomizedSearchCV(net, SPACE, keep_models="all", **drawn),
+        "halving": HalvingRandomSearchCV(net, SPACE, **halving),
+        "Hyperband": HyperbandSearchCV(net, SPACE, **options),
+        "BOHB": HyperbandSearchCV(net, SPACE, sampler="bayes", **options),
+        "asynchronous": HyperbandSearchCV(net, SPACE, asynchronous=True, **options),
+        "Bayes": BayesSearchCV(net, SPACE, **drawn),
+    }
+
+
+def parts(search, X, y):
+    """Return the share outside of training, and the seconds by part."""
+    seconds = search.fit(X, y).ledger_.seconds
+    share = 1 - (seconds["training"] + seconds["refit"]) / seconds["total"]
+    return share, seconds
+
+
+def main():
+    """Measure and print a line for each kind."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--rows", type=int, default=1797, help="rows of the digits")
+    arguments = parser.parse_args()
+    X, y = (part[: arguments.rows] for part in load_digits(return_X_y=True))
+    X = (X / 16).astype("float32")
+    warnings.simplefilter("ignore")
+    searches(0)["grid"].fit(X, y)  # Imports of the process do not count.
+    print(describe_machine())
+    for kind in searches(0):
+        runs = [parts(searches(seed)[kind], X, y) for seed in range(arguments.runs)]
+        share = statistics.median_low(share for share, _ in runs)
+        seconds = next(seconds for each, seconds in runs if each == share)
+        text = ", ".join(f"{name} {value:.2f}" for name, value in seconds.items())
+        print(f"{kind:>18} {share:4.0%}   {text} s", flush=True)
+
+
+if __name__ == "__main__":
+    main()
