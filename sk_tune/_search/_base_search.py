@@ -41,7 +41,6 @@ from sk_tune._schedule import Rung
 from sk_tune._scores import ScoreEstimate, check_metric_names
 from sk_tune._search._choice import (
     ONE_STANDARD_ERROR,
-    cost_ranks,
     expected_score_of,
     near_best,
     pareto_front,
@@ -238,7 +237,8 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
         try:
             self._search(X, y, params)
         finally:
-            self.__dict__.pop("_call", None)
+            for name in ("_call", "_select_best_index"):
+                self.__dict__.pop(name, None)
             rounds = self.__dict__.pop("_rounds", None)
             if rounds is not None and rounds.session.line is not None:
                 rounds.session.line.end()
@@ -461,23 +461,13 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
         for name in _CHOSEN:
             self.__dict__.pop(name, None)
         session.end_search(rounds.n_candidates)
+        if self.refit == ONE_STANDARD_ERROR:
+            # For scikit-learn, which calls a static method otherwise.
+            rule = partial(near_best, self._level, session.outcomes)
+            vars(self)["_select_best_index"] = rule
 
     # The column of ``cv_results_`` with the rungs, in which the best candidate is highest.
     _level: ClassVar[str | None] = None
-
-    def _select_best_index(self, refit: Any, metric: str, results: Any) -> int:
-        """Return the result row of the refit, for scikit-learn."""
-        is_cheapest = refit == ONE_STANDARD_ERROR
-        if callable(refit) or not (self._level or is_cheapest):
-            return int(BaseSearchCV._select_best_index(refit, metric, results))
-        # In one bracket these are the candidates of the last rung, if any has a score.
-        rows = top_rows(results, metric, self._level)
-        if not rows:
-            return int(np.argmax(results[self._level])) if self._level else 0
-        if not is_cheapest:
-            return rows[0]
-        ranks = cost_ranks(results, rows, self._rounds.session.outcomes)
-        return near_best(results, metric, rows, ranks)
 
     def _propose(self, rounds: Rounds, context: Any) -> None:
         """Evaluate the candidates of the strategy; scikit-learn's if not overridden."""

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 from sklearn.base import is_classifier
 
+from sk_tune._compat import BaseSearchCV
 from sk_tune._scores import (
     ScoreEstimate,
     cheapest_near_best,
@@ -58,12 +59,33 @@ def standard_error(folds: npt.NDArray[np.float64]) -> float:
     return float(np.std(folds, ddof=1) / np.sqrt(n_folds)) if n_folds > 1 else 0.0
 
 
-def near_best(results: Results, metric: str, rows: Sequence[int], costs: Any) -> int:
-    """Return the cheapest of scored rows within one standard error of the first."""
-    scores = guiding_scores(results, metric)[rows]
+def best_of_most(refit: Any, metric: str, results: Results) -> int:
+    """Return the best scored result row with the most resources, for scikit-learn.
+
+    In one bracket these are the candidates of the last rung. scikit-learn considers the
+    last rung only, which has no score if a search ends early. A callable `refit` has its
+    own choice.
+    """
+    if callable(refit):
+        return int(BaseSearchCV._select_best_index(refit, metric, results))
+    level = "n_resources" if "bracket" in results else "iter"
+    rows = top_rows(results, metric, level)
+    return rows[0] if rows else int(np.argmax(results[level]))
+
+
+def near_best(
+    level: str | None, outcomes: Outcomes, _: Any, metric: str, results: Results
+) -> int:
+    """Return the cheapest result row within one standard error of the best."""
+    rows = top_rows(results, metric, level)
+    if not rows:
+        return 0 if level is None else int(np.argmax(results[level]))
+    scores, costs = (
+        guiding_scores(results, metric)[rows],
+        cost_ranks(results, rows, outcomes),
+    )
     tolerance = standard_error(fold_scores(results, metric, rows[0]))
-    chosen = cheapest_near_best(scores[np.newaxis], tolerance, costs)[0]
-    return rows[int(chosen)]
+    return rows[int(cheapest_near_best(scores[np.newaxis], tolerance, costs)[0])]
 
 
 def n_weights(rows: Sequence[int], outcomes: Outcomes) -> npt.NDArray[np.float64]:

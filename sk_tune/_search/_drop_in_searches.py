@@ -30,6 +30,7 @@ from sk_tune._search._asynchronous_rungs import (
     climbs_asynchronously,
 )
 from sk_tune._search._base_search import BaseSearch
+from sk_tune._search._choice import best_of_most
 from sk_tune._search._fold_fits import full_name
 from sk_tune._search._rounds import (
     Numbered,
@@ -159,6 +160,7 @@ class _Halving(RungParameters, BaseSearch):
     powers of `factor` lose none.
     """
 
+    _select_best_index = staticmethod(best_of_most)
     _level = "iter"
 
     def _check_input_parameters(self, X: Any, y: Any, split_params: Any) -> None:

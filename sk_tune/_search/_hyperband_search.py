@@ -27,6 +27,7 @@ from sk_tune._search._asynchronous_rungs import (
     climbs_asynchronously,
 )
 from sk_tune._search._base_search import BaseSearch
+from sk_tune._search._choice import best_of_most
 from sk_tune._search._fold_fits import full_name, network_of
 from sk_tune._search._outcomes import best_first
 from sk_tune._search._rounds import (
@@ -131,6 +132,7 @@ class HyperbandSearchCV(
         callable,
     ] = "random"
 
+    _select_best_index = staticmethod(best_of_most)
     _level = "n_resources"
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "param_distributions": [Mapping, list, tuple]
