@@ -464,7 +464,7 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
         if self.refit == ONE_STANDARD_ERROR:
             # For scikit-learn, which calls a static method otherwise.
             rule = partial(near_best, self._level, session.outcomes)
-            vars(self)["_select_best_index"] = rule
+            self.__dict__["_select_best_index"] = rule
 
     # The column of ``cv_results_`` with the rungs, in which the best candidate is highest.
     _level: ClassVar[str | None] = None
