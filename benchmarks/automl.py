@@ -9,13 +9,17 @@
 
 Each seed splits a data set (cut to 10,000 rows) into three quarters for training and a
 quarter for the score, equal for all sides.  Each side gets the same training rows, metric,
-seconds for `fit` and two processors, in its own process:
+seconds for `fit` and --processors, in its own process:
 
 - "sk_tune": AutoClassifier or AutoRegressor with defaults;
 - "boosting": scikit-learn's HistGradientBoosting, first its default, then random search in
   5-fold cross-validation while another candidate fits into the time; the best is refitted;
   columns of up to 255 categories are native, larger ones target-encoded;
 - "FLAML": AutoML of flaml with defaults (LightGBM, XGBoost, forests, extra trees, linear);
+- "AutoGluon": TabularPredictor with presets="best_quality", in an environment of its own:
+  start this script with the Python of that environment and --sides AutoGluon;
+- "networks": AutoClassifier or AutoRegressor with models=["networks"];
+- "table_pipeline": one table_pipeline network on all rows, without a limit of its time;
 - "RealMLP-TD": pytabkit's tuned default network, once, with its authors' advice for these
   metrics (no label smoothing, stopped by cross-entropy).  It has no time limit: its seconds
   are reported, and its score appears in the comparison of each budget.
@@ -23,6 +27,8 @@ seconds for `fit` and two processors, in its own process:
 The metric is the area under the ROC curve for two classes, log loss for more, root mean
 squared error for numbers.  Sides without support for images or sequences get flat rows with
 zeros in padded steps (HistGradientBoosting fails if a column is missing in a whole fold).
+A data set with groups is split by groups, and its folds are; one with times is split by
+time, and the latest quarter gives the score.  AutoGluon cannot split by groups or times.
 Text columns are pandas categories for all sides; RealMLP-TD gets medians in place of
 missing numbers.  Results are stored in --results, a line for each case, seed, budget and
 side; stored runs are not repeated.  The report compares the --sides on data sets and seeds
@@ -39,15 +45,18 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 import warnings
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import joblib
 import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
@@ -55,9 +64,12 @@ from sklearn.compose import make_column_transformer
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from sklearn.metrics import log_loss, roc_auc_score, root_mean_squared_error
 from sklearn.model_selection import (
+    GroupKFold,
+    GroupShuffleSplit,
     KFold,
     ParameterSampler,
     StratifiedKFold,
+    TimeSeriesSplit,
     cross_val_score,
     train_test_split,
 )
@@ -67,7 +79,6 @@ from table_nets import BOOSTING_SPACE, titanic
 
 HERE = Path(__file__).parent
 MOST_ROWS, TEST_SHARE = 10_000, 0.25
-N_JOBS = 2
 SCORING = {
     "binary": "roc_auc",
     "multiclass": "neg_log_loss",
@@ -109,12 +120,17 @@ def vowels():
 
 @dataclass(frozen=True)
 class Case:
-    """A data set; `shape` is the shape of the images or sequences in its flat rows."""
+    """A data set; `shape` is the shape of the images or sequences in its flat rows.
+
+    `groups` or `times` is a column that determines the splits and is not a feature.
+    """
 
     title: str
     load: Callable[[], tuple[Any, Any]]
     task: str = "binary"
     shape: tuple[int, ...] | None = None
+    groups: str | None = None
+    times: str | None = None
 
 
 CASES = {
@@ -139,11 +155,35 @@ CASES = {
         table("modeldata", "hotel_rates", "avg_price_per_room", "arrival_date"),
         "regression",
     ),
+    "hotels by date": Case(
+        "hotel_rates, later",
+        table("modeldata", "hotel_rates", "avg_price_per_room"),
+        "regression",
+        times="arrival_date",
+    ),
+    "riders by date": Case(
+        "Chicago, later",
+        table("modeldata", "Chicago", "ridership"),
+        "regression",
+        times="date",
+    ),
+    "exams by school": Case(
+        "Exam, other schools",
+        table("mlmRev", "Exam", "normexam", "student"),
+        "regression",
+        groups="school",
+    ),
+    "growth by school": Case(
+        "egsingle, other schools",
+        table("mlmRev", "egsingle", "math", "childid"),
+        "regression",
+        groups="schoolid",
+    ),
 }
 
 
 def draw(case, seed):
-    """Return X and y for training and for the score."""
+    """Return X and y for training and for the score, and groups or times of the rows."""
     X, y = case.load()
     is_regression = case.task == "regression"
     if is_regression:
@@ -159,21 +199,37 @@ def draw(case, seed):
     rows = np.arange(len(y))
     if len(y) > MOST_ROWS:
         rows = np.random.default_rng(seed).permutation(len(y))[:MOST_ROWS]
-    train, test = train_test_split(
-        rows,
-        test_size=TEST_SHARE,
-        random_state=seed,
-        stratify=None if is_regression else y[rows],
-    )
+    structure, options = case.groups or case.times, {}
+    if structure is not None:
+        values = X[structure].to_numpy()
+        X = X.drop(columns=structure)
+    if case.times:
+        rows = rows[np.argsort(values[rows], kind="stable")]
+        first_test = int((1 - TEST_SHARE) * len(rows))
+        train, test = rows[:first_test], rows[first_test:]
+        options = {"times": values[train]}
+    elif case.groups:
+        splitter = GroupShuffleSplit(test_size=TEST_SHARE, random_state=seed)
+        train, test = (
+            rows[part] for part in next(splitter.split(rows, groups=values[rows]))
+        )
+        options = {"groups": values[train]}
+    else:
+        train, test = train_test_split(
+            rows,
+            test_size=TEST_SHARE,
+            random_state=seed,
+            stratify=None if is_regression else y[rows],
+        )
     take = (
         (lambda r: X.iloc[r].reset_index(drop=True))
         if hasattr(X, "iloc")
         else (lambda r: X[r])
     )
-    return take(train), y[train], take(test), y[test]
+    return take(train), y[train], take(test), y[test], options
 
 
-def ours(case, X, y, budget, seed):
+def ours(case, X, y, budget, seed, models="auto", **structure):
     from sk_tune import AutoClassifier, AutoRegressor
 
     kind = AutoRegressor if case.task == "regression" else AutoClassifier
@@ -181,10 +237,11 @@ def ours(case, X, y, budget, seed):
         time_budget=budget,
         scoring=SCORING[case.task],
         input_shape=case.shape,
-        n_jobs=N_JOBS,
+        models=models,
+        n_jobs=joblib.cpu_count(),
         random_state=seed,
     )
-    model.fit(X, y)
+    model.fit(X, y, **structure)
     board = model.leaderboard_
     params = {
         "trials": model.n_trials_,
@@ -194,12 +251,52 @@ def ours(case, X, y, budget, seed):
     return model, params
 
 
+def our_network(case, X, y, budget, seed, **structure):
+    from sk_tune import table_pipeline
+
+    kind = "regressor" if case.task == "regression" else "classifier"
+    return table_pipeline(kind, random_state=seed).fit(X, y), {}
+
+
+def autogluon(case, X, y, budget, seed, **structure):
+    from autogluon.tabular import TabularPredictor
+
+    metric = {"binary": "roc_auc", "multiclass": "log_loss", "regression": "rmse"}
+    predictor = TabularPredictor(
+        label="target",
+        problem_type=case.task,
+        eval_metric=metric[case.task],
+        path=tempfile.mkdtemp(),
+        verbosity=0,
+    )
+    predictor.fit(
+        pd.DataFrame(X).assign(target=y),
+        time_limit=budget,
+        presets="best_quality",
+        num_cpus=joblib.cpu_count(),
+    )
+    return AutoGluonModel(predictor), {"chosen": predictor.model_best}
+
+
+class AutoGluonModel:
+    """A predictor with scikit-learn's methods."""
+
+    def __init__(self, predictor):
+        self.predictor = predictor
+
+    def predict(self, X):
+        return self.predictor.predict(pd.DataFrame(X)).to_numpy()
+
+    def predict_proba(self, X):
+        return self.predictor.predict_proba(pd.DataFrame(X)).to_numpy()
+
+
 def many_categories(X):
     """Return the columns with more categories than HistGradientBoosting supports."""
     return [c for c in X.select_dtypes("category") if X[c].nunique() > 255]
 
 
-def boosting(case, X, y, budget, seed):
+def boosting(case, X, y, budget, seed, groups=None, times=None):
     """Search at random while another candidate and the refit fit into the time."""
     start = time.perf_counter()
     is_regression = case.task == "regression"
@@ -226,8 +323,10 @@ def boosting(case, X, y, budget, seed):
             break
         begun = time.perf_counter()
         cv = folds(5, shuffle=True, random_state=seed)
+        cv = cv if groups is None else GroupKFold(5)
+        cv = cv if times is None else TimeSeriesSplit(5)
         score = cross_val_score(
-            model_of(params), X, y, cv=cv, scoring=SCORING[case.task]
+            model_of(params), X, y, cv=cv, groups=groups, scoring=SCORING[case.task]
         ).mean()
         slowest = max(slowest, time.perf_counter() - begun)
         best = max(best, (score, params), key=lambda found: found[0])
@@ -235,8 +334,11 @@ def boosting(case, X, y, budget, seed):
     return model_of(best[1]).fit(X, y), {"trials": done, "cv": best[0]}
 
 
-def flaml(case, X, y, budget, seed):
+def flaml(case, X, y, budget, seed, groups=None, times=None):
     from flaml import AutoML
+
+    structure = {} if groups is None else {"groups": groups, "split_type": "group"}
+    structure |= {} if times is None else {"split_type": "time"}
 
     metric = {"binary": "roc_auc", "multiclass": "log_loss", "regression": "rmse"}
     model = AutoML()
@@ -246,17 +348,19 @@ def flaml(case, X, y, budget, seed):
         task="regression" if case.task == "regression" else "classification",
         metric=metric[case.task],
         time_budget=budget,
-        n_jobs=N_JOBS,
+        n_jobs=joblib.cpu_count(),
         seed=seed,
         verbose=0,
+        **structure,
     )
     return model, {"chosen": model.best_estimator}
 
 
-def realmlp(case, X, y, budget, seed):
+def realmlp(case, X, y, budget, seed, **structure):
     from pytabkit import RealMLP_TD_Classifier, RealMLP_TD_Regressor
 
-    common = {"device": "cpu", "random_state": seed, "n_threads": N_JOBS, "verbosity": 0}
+    common = {"device": "cpu", "random_state": seed, "verbosity": 0}
+    common["n_threads"] = joblib.cpu_count()
     if case.task == "regression":
         model = RealMLP_TD_Regressor(**common)
     else:
@@ -266,14 +370,25 @@ def realmlp(case, X, y, budget, seed):
     return model.fit(X, y), {}
 
 
-SIDES = {"sk_tune": ours, "boosting": boosting, "FLAML": flaml, "RealMLP-TD": realmlp}
+SIDES = {
+    "sk_tune": ours,
+    "boosting": boosting,
+    "FLAML": flaml,
+    "AutoGluon": autogluon,
+    "RealMLP-TD": realmlp,
+    "networks": partial(ours, models=["networks"]),
+    "table_pipeline": our_network,
+}
 # Sides whose result does not depend on the budget; run once, at budget 0.
-WITHOUT_BUDGET = ("RealMLP-TD",)
+WITHOUT_BUDGET = ("RealMLP-TD", "table_pipeline")
 PACKAGES = {
     "sk_tune": "sk-tune",
     "boosting": "scikit-learn",
     "FLAML": "flaml",
+    "AutoGluon": "autogluon.tabular",
     "RealMLP-TD": "pytabkit",
+    "networks": "sk-tune",
+    "table_pipeline": "sk-tune",
 }
 
 
@@ -301,19 +416,20 @@ def run_here(name, side, budget, seed):
     """Return the record of one side, run in this process."""
     warnings.simplefilter("ignore")
     case = CASES[name]
-    X, y, X_test, y_test = draw(case, seed)
-    if side != "sk_tune" and not isinstance(X, pd.DataFrame):
+    X, y, X_test, y_test, structure = draw(case, seed)
+    if side not in {"sk_tune", "networks"} and not isinstance(X, pd.DataFrame):
         X, X_test = np.nan_to_num(X), np.nan_to_num(X_test)
     if side == "RealMLP-TD":
         X, X_test = with_medians(X, X_test)
     start = time.perf_counter()
-    model, details = SIDES[side](case, X, y, budget, seed)
+    model, details = SIDES[side](case, X, y, budget, seed, **structure)
     seconds = time.perf_counter() - start
     start = time.perf_counter()
     loss = loss_of(case.task, model, X_test, y_test)
     inference = time.perf_counter() - start
     record = {"case": name, "side": side, "budget": budget, "seed": seed}
     record |= {"loss": loss, "seconds": round(seconds, 2), "inference": round(inference, 3)}
+    record["processors"] = joblib.cpu_count()
     return record | {"version": version(PACKAGES[side])} | details
 
 
@@ -496,7 +612,14 @@ def main():
     parser.add_argument("cases", nargs="*", metavar="CASE", help=", ".join(CASES))
     parser.add_argument("--budgets", nargs="+", type=int, default=[60, 300])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
-    parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES))
+    parser.add_argument(
+        "--processors",
+        nargs="+",
+        type=int,
+        metavar="NUMBER",
+        help="of this machine, such as 0",
+    )
+    parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES)[:3])
     parser.add_argument("--results", type=Path, default=HERE / "automl.jsonl")
     parser.add_argument(
         "--untimed", action="store_true", help="on a busy machine: no seconds"
@@ -508,6 +631,8 @@ def main():
         "--one", nargs=3, metavar=("SIDE", "BUDGET", "SEED"), help="in this process"
     )
     options = parser.parse_args()
+    if options.processors:
+        os.sched_setaffinity(0, options.processors)
     options.cases = options.cases or list(CASES)
     if unknown := set(options.cases) - set(CASES):
         parser.error(f"no such case: {', '.join(sorted(unknown))}")

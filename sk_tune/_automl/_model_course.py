@@ -56,6 +56,8 @@ _SHARE_TO_TRY_AGAIN = 0.3
 _PART_OF_ROUND, _SHORTEST_ROUND = 1 / 3, 3.0
 # Part of a round for networks: more if a network is the best model so far.
 _PART_OF_NETWORKS = {True: 0.65, False: 0.45}
+# Time for one network, as a multiple of the average.
+_SLACK = 1.2
 # Part of a round for training the best model on more samples, or for longer.
 _PART_OF_LARGER = 0.5
 # Growth in samples times epochs that justifies another training.
@@ -66,6 +68,8 @@ _LEAST_ROWS, _LEAST_ROWS_OF_CLASS = 100, 10
 _CANDIDATES_OF_ROUND = 4
 # Time to predict a sample, as a multiple of the time to train on a sample.
 _COST_OF_HELD_OUT = 1 / 3
+# Time of a table network with half of its members, measured with 8, 4 and 2.
+_COST_OF_HALF = 0.65
 # Number of values of X below which linear models are trained without measuring their cost.
 _FEW_VALUES = 50_000
 # Random candidates in a round, without and with a time budget.
@@ -184,7 +188,7 @@ class ModelCourse:
         n_rows, units, cost = n_train, model.most_resources, None
         if model.resource and runner.clock.budget is not None and not self._is_cheap(model):
             try:
-                n_rows, units, cost = self._affordable_default(model)
+                model, n_rows, units, cost = self._affordable_default(model)
             except ERRORS as error:
                 runner.failures[model.name] = str(error)
                 return
@@ -200,7 +204,10 @@ class ModelCourse:
             estimator.set_params(**{model.resource: units})
             grid[model.resource] = [units]
         began = runner.clock.seconds
-        limit = min(runner.clock.share(self._first_share(model)), runner.left)
+        limit = runner.clock.share(self._first_share(model))
+        if cost is not None and model.is_narrow:
+            limit = max(limit, cost.seconds(n_rows, units))
+        limit = min(limit, runner.left)
         seconds = None if math.isinf(limit) else max(limit, 1e-3)
         store = runner.store(model.name, seconds) if model.is_network else {}
         search = runner.run(
@@ -239,11 +246,15 @@ class ModelCourse:
     def _first_share(self, model: Model) -> float:
         if model.is_network:
             return _FIRST_SHARES_OF_NETWORK[self.problem.kind]
-        # Packages of boosting share the time.
-        return _FIRST_SHARES.get(model.family, math.inf) / self._n_models[model.family]
+        # Packages of boosting get more time together, but less each.
+        share = _FIRST_SHARES.get(model.family, math.inf)
+        return share / math.sqrt(self._n_models[model.family])
 
-    def _affordable_default(self, model: Model) -> tuple[int, int, Cost]:
-        """Return samples, epochs or iterations for a default model, and its cost."""
+    def _affordable_default(self, model: Model) -> tuple[Model, int, int, Cost]:
+        """Return a default model, its samples, epochs or iterations, and its cost.
+
+        Table networks get fewer members before they get fewer epochs.
+        """
         runner = self.runner
         share = runner.clock.share(self._first_share(model))
         began = runner.clock.seconds
@@ -263,11 +274,15 @@ class ModelCourse:
         enough, half = model.enough_resources, runner.left / 2
         least = 1 if model.is_network else enough
         first = min(share - spent, runner.left)
+        if model.is_narrow:
+            if cost.seconds(n_train, model.most_resources) > first:
+                model, cost = model.with_half_the_members(), cost.times(_COST_OF_HALF)
+            first, enough = half, math.ceil(model.most_resources / 2)
         for seconds, fewest in ((first, enough), (half, enough), (half, least)):
             n_rows, units = self._affordable(model, cost, seconds, fewest)
             if n_rows:
                 break
-        return n_rows, units, cost
+        return model, n_rows, units, cost
 
     def _affordable(
         self, model: Model, cost: Cost, seconds: float, enough: int
@@ -309,7 +324,12 @@ class ModelCourse:
             is_network = runner.best is not None and runner.best.is_network
             share = _PART_OF_NETWORKS[is_network] if boosting else 1.0
             for kind in networks:
-                self._run_network(kind, share * seconds / len(networks))
+                seconds_of_kind = share * seconds / len(networks)
+                if kind.model.is_narrow and (took := runner.seconds_of(kind.model)):
+                    # One more network may take the time of several rounds.
+                    one = _SLACK * sum(took) / len(took)
+                    seconds_of_kind = max(seconds_of_kind, min(one, seconds_left / 2))
+                self._run_network(kind, seconds_of_kind)
             for n_left, kind in zip(range(len(boosting), 0, -1), boosting, strict=True):
                 # The networks may have exceeded their time, or left some of it.
                 spare = ends - runner.clock.seconds if math.isfinite(seconds) else seconds

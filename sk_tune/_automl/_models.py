@@ -163,12 +163,17 @@ class TimedBoostingRegressor(_Timed, HistGradientBoostingRegressor):  # type: ig
         return np.stack([model.predict(X) for model in self.targets_], axis=1)
 
 
-# Steps per epoch above which batches are enlarged.
-_MANY_ROWS = 4000
+# Samples above which batches are enlarged; tables need small batches longer.
+_MANY_ROWS, _MANY_ROWS_OF_TABLE = 4000, 30_000
 _MAX_BATCH_FACTOR = 16
 # Steps of the default network, and limits of its epochs.
 _N_STEPS = 4000
 _FEWEST_EPOCHS, _MOST_EPOCHS = 20, 100
+# Members of a network for tables: eight take twice the time and are no better on average.
+_MEMBERS = 4
+# Features made from columns and the target, and the most classes for which they pay.
+_FEATURES = {"prepare__crosses": [0, 3], "prepare__target_encoding": [False, True]}
+_MOST_CLASSES_TO_ENCODE = 10
 # Augmentations that keep the meaning of digits and signs.
 _AUGMENTATIONS = {
     "image": ("shift", "rotate", "cutout"),
@@ -255,6 +260,12 @@ class Model:
     @property
     def is_network(self) -> bool:
         return self.family in NETWORK_FAMILIES
+
+    def with_half_the_members(self) -> "Model":
+        """Return a table network that trains in about half the time, nearly as good."""
+        net = self.estimator.named_steps["net"]
+        smaller = clone(self.estimator).set_params(net__members=max(net.members // 2, 1))
+        return replace(self, estimator=smaller)
 
 
 def dummy_model(problem: Problem) -> Model:
@@ -436,10 +447,13 @@ def _table_network(problem: Problem) -> Model:
     pipe.set_params(
         net__max_epochs=epochs_of(net, problem.n_train),
         net__early_stopping=stops_early(net, problem.n_train),
-        net__batch_size=_batch_size(problem, net.batch_size),
+        net__batch_size=_batch_size(problem, net.batch_size, _MANY_ROWS_OF_TABLE),
+        net__members=_MEMBERS,
     )
     # Another seed is another network.
     space = {**table_space(pipe), "net__random_state": randint(0, 2**20)}
+    if problem.y.ndim == 1 and problem.n_classes <= _MOST_CLASSES_TO_ENCODE:
+        space |= _FEATURES
     model = _network(problem, "MLP", pipe, space)
     return replace(model, label="table network", is_narrow=True)
 
@@ -469,6 +483,6 @@ def _is_absolute(problem: Problem) -> bool:
     return metric is not None and metric.function in _ABSOLUTE
 
 
-def _batch_size(problem: Problem, least: int) -> int:
-    factor = 2 ** max(0, round(math.log2(problem.n_train / _MANY_ROWS)))
+def _batch_size(problem: Problem, least: int, many_rows: int = _MANY_ROWS) -> int:
+    factor = 2 ** max(0, round(math.log2(problem.n_train / many_rows)))
     return int(least * min(factor, _MAX_BATCH_FACTOR))

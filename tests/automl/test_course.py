@@ -13,7 +13,7 @@ from sklearn.base import clone
 from sk_tune._automl import AutoProgress, _model_course, _models, _resources
 from sk_tune._automl._model_course import ModelCourse, share_of_refit
 from sk_tune._automl._models import boosting_model, dummy_model, linear_model
-from sk_tune._automl._resources import Clock
+from sk_tune._automl._resources import Clock, Cost
 from sk_tune._automl._runner import _N_KEPT, Runner
 from sk_tune._diagnosis import Change, Finding
 from sk_tune._sampler import RandomSampler
@@ -88,6 +88,24 @@ def test_networks_near_good_defaults_have_all_epochs(problem, small_network, mon
     assert (len(course.memory.trials), epochs) == (1 + 3, {6})
     assert course.findings
     assert course.changes == []
+
+
+@pytest.mark.parametrize(("seconds", "n_members"), [(1.0, 4), (8.0, 2)])
+def test_a_slow_table_network_gets_fewer_members_instead_of_fewer_epochs(
+    problem, small_network, monkeypatch, seconds, n_members
+):
+    """It has a fifth of the budget with all members, and half of it with fewer."""
+    n_folds = len(problem.folds)
+    cost = Cost(once=0.0, per_unit=seconds / n_folds / 6)
+    monkeypatch.setattr(_model_course, "measured_cost", lambda *args, **kwargs: cost)
+    network = small_network(problem, is_narrow=True)
+    network.estimator.set_params(net__members=4)
+    course = _course(problem, budget=30.0)
+
+    course.run([network])
+
+    first = course.memory.trials[0].models[0][-1]
+    assert (first.members, first.max_epochs) == (n_members, 6)
 
 
 def test_a_callable_makes_the_sampler_of_each_round(problem, small_network):

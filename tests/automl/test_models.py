@@ -203,7 +203,9 @@ def test_networks_of_tables_surround_the_table_pipeline(
         net__device="cpu",
         net__max_epochs=epochs_of(net, problem.n_train),
         net__early_stopping=stops_early(net, problem.n_train),
+        net__members=4,
     )
+    features = {"prepare__crosses", "prepare__target_encoding"}
 
     network, plain = network_models(problem)
 
@@ -212,7 +214,19 @@ def test_networks_of_tables_surround_the_table_pipeline(
     assert (plain.is_fallback, network.is_fallback) == (True, False)
     assert plain.name != network.name
     assert repr(network.estimator) == repr(expected)
-    assert set(network.space) == {*table_space(expected), "net__random_state"}
+    assert set(network.space) == {*table_space(expected), *features, "net__random_state"}
+
+
+def test_half_of_the_members_leave_other_parameters_alone(mixed, make_problem):
+    """Only `members` of the network changes, from 4 to 2."""
+    X, y = mixed
+    network, _ = network_models(make_problem(X, y))
+
+    params = network.estimator[-1].get_params()
+    half = network.with_half_the_members().estimator[-1].get_params()
+
+    assert half.pop("members") == params.pop("members") / 2
+    assert repr(half) == repr(params)
 
 
 def test_a_model_on_a_sample_has_the_defaults_of_few_rows(make_problem):
