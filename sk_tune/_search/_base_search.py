@@ -117,6 +117,9 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
         Expected score of the best candidate on new data, with an interval, by bootstrap
         bias-corrected cross-validation [Tsamardinos, Greasidou, Borboudakis 2018] on the
         out-of-fold predictions, for the metric that decides.  Computed on first access.
+        With `select_epoch` "best" and accuracy or R^2, it also corrects for the choice of
+        the epoch, by the score that the best candidate loses if the other folds choose the
+        epoch of each fold; other metrics remain slightly optimistic.
         Repeated folds predict a sample several times; only the first prediction counts,
         because the mean is the prediction of an ensemble.  None if `keep_predictions` is
         not "all", or if no candidate has a score.  Also None for a metric that is not a

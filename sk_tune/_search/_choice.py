@@ -3,6 +3,7 @@
 """The choice among scored candidates, and the expected score of the chosen one."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from sk_tune._search._outcomes import (
     guiding_name,
     guiding_scores,
     out_of_fold_predictions,
+    scores_by_curve,
 )
 from sk_tune._search_record import deciding_scorer
 
@@ -125,6 +127,23 @@ def pareto_front(results: Results, rows: Sequence[int], outcomes: Outcomes) -> p
     return table.astype({"n_weights": int}) if "n_weights" in table else table
 
 
+def epoch_optimism(folds: Sequence[FoldOutcome]) -> float:
+    """Return the optimism of a mean score whose epoch was chosen on the same folds.
+
+    It is the mean loss of score if the other folds choose the epoch of each fold, 0 without
+    a choice.
+    """
+    curves = [outcome.valid_score for outcome in folds if outcome.best_epoch is not None]
+    if len(curves) < max(2, len(folds)) or len({len(curve) for curve in curves}) > 1:
+        return 0.0
+    scores = np.stack(curves)
+    total = scores.sum(axis=0)
+    crossed = np.take_along_axis(
+        scores, (total - scores).argmax(axis=1, keepdims=True), axis=1
+    )
+    return float(scores.mean(axis=0).max() - crossed.mean())
+
+
 def expected_score_of(
     search: Any,
     outcomes: Outcomes,
@@ -145,6 +164,7 @@ def expected_score_of(
     record, results = search._search_record, search.cv_results_
     if metric is None or not metric.takes_probabilities or record.y is None:
         return None
+    is_whole_search = not rows
     rows = rows or record.last_rows
     scores = guiding_scores(results, name)[list(rows)]
     if not np.isfinite(scores).any():
@@ -165,7 +185,7 @@ def expected_score_of(
     if classes is None and is_classifier(search) and record.y.ndim == 2:
         # Predictions are then the probabilities of each label.
         classes = np.arange(record.y.shape[1])
-    return expected_score(
+    estimate = expected_score(
         predictions,
         record.y,
         metric,
@@ -174,4 +194,13 @@ def expected_score_of(
         time_budget=_MOST_SECONDS_FOR_SCORE,
         random_state=0,
         **options,
+    )
+    if not (is_whole_search and scores_by_curve(search.scoring)):
+        return estimate
+    optimism = epoch_optimism(outcomes[vars(search).get("best_index_", top[0])])
+    return replace(
+        estimate,
+        score=estimate.score - optimism,
+        low=estimate.low - optimism,
+        high=estimate.high - optimism,
     )

@@ -165,6 +165,32 @@ def test_the_pooled_score_is_the_metric_of_all_predictions(net, iris, kind):
     assert search.pooled_score_ != search.best_score_
 
 
+def test_the_expected_score_corrects_for_the_epoch(net):
+    """It loses the difference to epochs that the other folds choose."""
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(100, 4)), np.tile([0, 1], 50)
+    net = clone(net).set_params(max_epochs=20, learning_rate=0.05)
+    options = {"cv": CV, "select_epoch": "best"}
+    search = GridSearchCV(net, {"width": [8]}, **options).fit(X, y)
+
+    curves = search.learning_curves_.pivot(
+        index="fold", columns="epoch", values="valid_score"
+    ).to_numpy()
+    by_others = [
+        curves[fold, np.delete(curves, fold, axis=0).mean(axis=0).argmax()]
+        for fold in range(5)
+    ]
+    predicted = search.oof_predictions_.argmax(axis=2)
+    uncorrected = expected_score(predicted, y, accuracy_score, random_state=0)
+    lost = curves.mean(axis=0).max() - np.mean(by_others)
+    assert lost > 0
+    expected = search.expected_score_
+    for name in ("score", "low", "high"):
+        difference = getattr(uncorrected, name) - getattr(expected, name)
+        assert difference == pytest.approx(lost), name
+    assert expected.naive_score == search.pooled_score_
+
+
 def test_the_pooled_score_needs_the_predictions_of_the_best_only(net, iris):
     """Without any predictions there is none."""
     search = GridSearchCV(net, GRID, cv=CV, keep_predictions="best").fit(*iris)
