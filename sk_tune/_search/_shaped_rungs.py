@@ -219,9 +219,10 @@ def shortfall(search: Any, rounds: Any) -> str:
 
 def stopped_text(search: Any, rounds: Any) -> str:
     """Return a sentence on a search that its stop rule ended, "" if none was left out."""
+    if not rounds.stop_rule.reason:
+        return ""
     plan = search._plan(search.n_splits_, num_samples(rounds.session.call.X))
-    n_planned = sum(planned.n_candidates for planned in plan.rounds)
-    if not rounds.stop_rule.reason or rounds.n_candidates >= n_planned:
+    if rounds.n_candidates >= sum(planned.n_candidates for planned in plan.rounds):
         return ""
     n_tried = len(set(rounds.session.candidates[: rounds.n_candidates]))
     return (
