@@ -147,8 +147,10 @@ def report(draws):
     draws = draws.assign(
         **{name: (draws[name] - draws["new"]) / error for name in ("best", "expected")},
         is_covered=draws["new"].between(draws["low"], draws["high"]),
-        is_worse=(draws["new"] < draws["default"]) & (draws["table"] != "coin"),
+        # On coin tosses every difference is noise.
+        is_worse=(draws["new"] < draws["default"]) * 1.0,
     )
+    draws["is_worse"] = draws["is_worse"].where(draws["table"] != "coin")
     print(f"{len(draws)} searches; bias and absolute error in standard errors")
     print("kind           draws   best_score_   expected_score_   covered   worse")
     for kind, of_kind in [*draws.groupby("kind", sort=False), ("all", draws)]:
