@@ -45,7 +45,7 @@ from sk_tune._training import (
 )
 
 # Shares of the budget for a default model of each family.
-_FIRST_SHARES = {"linear": 0.08, "boosting": 0.15}
+_FIRST_SHARES = {"linear": 0.08, "boosting": 0.2}
 # The same for networks: more on images and sequences, where other models are weaker.
 _FIRST_SHARES_OF_NETWORK = {"table": 0.2, "image": 0.35, "sequence": 0.35}
 # Part of such a share for measuring the cost of fits.
@@ -70,8 +70,9 @@ _CANDIDATES_OF_ROUND = 4
 _COST_OF_HELD_OUT = 1 / 3
 # Time of a table network with half of its members, measured with 8, 4 and 2.
 _COST_OF_HALF = 0.65
-# Number of values of X below which linear models are trained without measuring their cost.
-_FEW_VALUES = 50_000
+# Numbers of values of X below which models are trained without measuring their cost.
+# Boosting ends when its time is up.
+_FEW_VALUES = {"linear": 50_000, "boosting": 1_000_000}
 # Random candidates in a round, without and with a time budget.
 _N_CANDIDATES, _MOST_CANDIDATES = 8, 300
 # Number of waiting processes per processor on a busy machine.
@@ -235,13 +236,14 @@ class ModelCourse:
 
     def _has_time(self, model: Model) -> bool:
         """Return whether there is time to measure the cost of a model."""
-        if model.family == "dummy" or self._is_cheap(model) or self.runner.left > 0:
+        is_quick = model.family == "linear" and self._is_cheap(model)
+        if model.family == "dummy" or is_quick or self.runner.left > 0:
             return True
         self.runner.failures[model.name] = _TOO_LONG
         return False
 
     def _is_cheap(self, model: Model) -> bool:
-        return model.family == "linear" and self.problem.n_values < _FEW_VALUES
+        return self.problem.n_values < _FEW_VALUES.get(model.family, 0)
 
     def _first_share(self, model: Model) -> float:
         if model.is_network:
