@@ -18,8 +18,10 @@ The cost of another side is read from its curve: the best mean score so far amon
 trained candidates, against the seconds and epochs of all candidates on all folds.  A search
 that ends below the target starts again with another seed, as in the paper on Hyperband, at
 most twice and while a pass costs fewer epochs than random search; then the target counts as
-not reached.  BOHB receives its earlier passes (warm_start_from), because in its paper one
-model spans all passes.  Hyperband and BOHB also run with select_epoch="best": the score of
+not reached.  "Hyperband, defaults" trains on one fold up to the last rung and takes best
+epochs; the other Hyperbands have the brackets of the paper (factor=3).  BOHB receives its
+earlier passes (warm_start_from), because in its paper one model spans all passes.
+Hyperband and BOHB also run with select_epoch="best": the score of
 a candidate is the best epoch of its mean curve, out of up to 27.  Epochs that this trains
 twice are counted at the start.  Optuna continues its study until it has spent these epochs.
 
@@ -339,7 +341,7 @@ def our_search(make, task, seed, earlier=None):
         seconds=seconds,
         epochs=again + int(ledger.epochs_trained),
         test=float(search.score(task.X_test, task.y_test)),
-        parts={name: round(getattr(ledger, f"seconds_{name}"), 3) for name in parts},
+        parts={name: round(ledger.seconds.get(name, 0.0), 3) for name in parts},
         results=results,
     )
 
@@ -354,12 +356,12 @@ def epochs_of_rows(results, max_epochs):
     """Return the epochs of each row of ``cv_results_`` on all folds; rungs continue."""
     if "n_resources" not in results:
         return [N_FOLDS * max_epochs] * len(results["params"])
-    keys = zip(results["bracket"], results["iter"], results["n_resources"], strict=True)
-    keys = list(keys)
-    granted = {(bracket, rung): n for bracket, rung, n in keys}
+    names = ("bracket", "iter", "n_resources", "n_folds")
+    keys = list(zip(*(results[name].tolist() for name in names), strict=True))
+    granted = {(bracket, rung): n * folds for bracket, rung, n, folds in keys}
     return [
-        N_FOLDS * int(n - (granted[bracket, rung - 1] if rung else 0))
-        for bracket, rung, n in keys
+        n * folds - (granted[bracket, rung - 1] if rung else 0)
+        for bracket, rung, n, folds in keys
     ]
 
 
@@ -386,12 +388,12 @@ def our_bayes(task, seed):
     )
 
 
-def our_hyperband(task, seed, sampler="random", select_epoch="last"):
+def our_hyperband(task, seed, sampler="random", select_epoch="last", factor=FACTOR):
     return sk_tune.HyperbandSearchCV(
         task.ours(),
         our_space(),
         max_resources=task.max_epochs,
-        factor=FACTOR,
+        factor=factor,
         sampler=sampler,
         select_epoch=select_epoch,
         random_state=seed,
@@ -617,6 +619,13 @@ SIDES = {
         "#56B4E9",
         "-",
         partial(our_search, partial(our_hyperband, select_epoch="best")),
+    ),
+    "one fold": (
+        False,
+        "sk_tune Hyperband, defaults",
+        "#CC0000",
+        "-",
+        partial(our_search, partial(our_hyperband, select_epoch="best", factor="auto")),
     ),
     "bohb best": (
         False,

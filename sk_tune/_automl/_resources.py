@@ -217,9 +217,9 @@ def affordable(
     return (rows, enough) if rows >= min(least_rows, n_rows) else (0, 0)
 
 
-def _hyperband_epochs(min_epochs: int, max_epochs: int) -> int:
+def _hyperband_epochs(min_epochs: int, max_epochs: int) -> float:
     """Return the epochs that all candidates of a Hyperband pass train in one fold."""
-    return sum(
+    return math.fsum(
         rung.n_candidates * n_epochs
         for bracket in hyperband_brackets(min_epochs, max_epochs, _FACTOR)
         for rung, n_epochs in zip(bracket.rungs, new_resources(bracket.rungs), strict=True)

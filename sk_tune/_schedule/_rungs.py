@@ -28,41 +28,61 @@ from sk_tune._text import text_table
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rung:
-    """A rung of successive halving: candidates, and total resources of each at its end."""
+    """A rung of successive halving: candidates, and total resources of each at its end.
+
+    They get them on the first `n_folds` folds, or on all if None.
+    """
 
     n_candidates: int
     n_resources: int
+    n_folds: int | None = None
+
+    def folds_of(self, n_splits: int) -> int:
+        """Return the number of folds of a candidate, of `n_splits` in all."""
+        return n_splits if self.n_folds is None else min(self.n_folds, n_splits)
 
 
-def new_resources(rungs: Sequence[Rung], *, goes_on: bool = True) -> list[int]:
-    """Return the resources that each rung adds to the previous rung's.
+def new_resources(
+    rungs: Sequence[Rung], *, goes_on: bool = True, n_splits: int = 1
+) -> list[float]:
+    """Return the resources that each rung adds, as a mean over all folds.
 
     Candidates start from scratch if resources do not increase or without `goes_on`.
     """
-    granted = [rung.n_resources for rung in rungs]
-    initial = [0, *(a if goes_on and a < b else 0 for a, b in pairwise(granted))]
-    return [b - a for a, b in zip(initial, granted, strict=True)]
+    new, before, n_before = [], 0, 0
+    for rung in rungs:
+        n_folds = rung.folds_of(n_splits)
+        if not goes_on or before >= rung.n_resources:
+            before = 0
+        new.append((rung.n_resources * n_folds - before * n_before) / n_splits)
+        before, n_before = rung.n_resources, n_folds
+    return new
+
+
+# Returns the number of promoted candidates, given the number of candidates of a rung, the
+# planned rung and the next one.
+Promotion = Callable[[int, Rung, Rung], int]
 
 
 def with_candidates(
-    rungs: Sequence[Rung], n_candidates: int, promoted: Callable[[int], int]
+    rungs: Sequence[Rung], n_candidates: int, promoted: Promotion
 ) -> list[Rung]:
-    """Return rungs for `n_candidates`, each promoting ``promoted(n)``, at least one.
+    """Return rungs for `n_candidates`, each promoting at least one.
 
     A bracket with all of its candidates is unchanged.  With fewer candidates, a single
     remaining candidate is promoted to the last rung at once.
 
-    >>> rungs = with_candidates(hyperband_brackets(1, 81)[0].rungs, 14, lambda n: n // 3)
+    >>> rungs = hyperband_brackets(1, 81)[0].rungs
+    >>> rungs = with_candidates(rungs, 14, lambda n, *_: n // 3)
     >>> [(rung.n_candidates, rung.n_resources) for rung in rungs]
     [(14, 1), (4, 3), (1, 81)]
     """
     if n_candidates >= rungs[0].n_candidates:
         return list(rungs)
-    first, *later = rungs
-    shaped = [replace(first, n_candidates=n_candidates)]
-    for rung in later:
-        n_candidates = max(1, promoted(n_candidates))
-        if n_candidates > 1 or rung is later[-1]:
+    shaped = [replace(rungs[0], n_candidates=n_candidates)]
+    for before, rung in pairwise(rungs):
+        n_candidates = max(1, promoted(n_candidates, before, rung))
+        if n_candidates > 1 or rung is rungs[-1]:
             shaped.append(replace(rung, n_candidates=n_candidates))
     return shaped
 
@@ -175,8 +195,14 @@ class Bracket:
     rungs: tuple[Rung, ...]
 
     def __str__(self) -> str:
+        header = ["rung", "candidates", "resources"]
+        rows: list[list[object]]
         rows = [[i, r.n_candidates, r.n_resources] for i, r in enumerate(self.rungs)]
-        return text_table(["rung", "candidates", "resources"], rows)
+        if any(rung.n_folds is not None for rung in self.rungs):
+            header.append("folds")
+            for row, rung in zip(rows, self.rungs, strict=True):
+                row.append(rung.n_folds or "all")
+        return text_table(header, rows)
 
 
 def hyperband_brackets(
@@ -224,6 +250,42 @@ def hyperband_brackets(
     return tuple(brackets)
 
 
+# Shares of the candidates and of the resources, for a bracket on one fold whose last rung
+# has all folds; chosen with benchmarks/replay.py.
+_ON_ONE_FOLD = ((1, 1 / 27), (1 / 3, 2 / 9), (1 / 12, 1 / 2), (1 / 24, 1))
+
+
+def one_fold_bracket(min_resources: int, max_resources: int) -> Bracket:
+    """Return a bracket that trains on one fold up to its last rung, which has all folds.
+
+    It has as many candidates as all `hyperband_brackets` with a factor of 3 and spends a
+    third of their epochs, because more epochs on one fold rank candidates better than
+    more folds.  Rungs without additional resources are left out.
+
+    >>> [(r.n_candidates, r.n_resources, r.n_folds) for r in one_fold_bracket(1, 27).rungs]
+    [(49, 1, 1), (16, 6, 1), (4, 13, 1), (2, 27, None)]
+    """
+    passes = hyperband_brackets(min_resources, max_resources)
+    n_all = sum(bracket.rungs[0].n_candidates for bracket in passes)
+    rungs: list[Rung] = []
+    for of_candidates, of_resources in _ON_ONE_FOLD:
+        n_resources = max(min_resources, int(of_resources * max_resources))
+        if of_resources == 1 or n_resources < max_resources:
+            if rungs and n_resources == rungs[-1].n_resources:
+                continue
+            n_candidates = max(min(2, n_all), round(n_all * of_candidates))
+            n_folds = None if of_resources == 1 else 1
+            rungs.append(
+                Rung(n_candidates=n_candidates, n_resources=n_resources, n_folds=n_folds)
+            )
+    return Bracket(index=len(rungs) - 1, rungs=tuple(rungs))
+
+
+def promoted_in_ratio(n_candidates: int, before: Rung, after: Rung) -> int:
+    """Return the share of `n_candidates` that the planned rungs promote."""
+    return n_candidates * after.n_candidates // before.n_candidates
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RungJob:
     """Training of a candidate, numbered from 0 in order of start, up to a rung."""
@@ -236,7 +298,8 @@ class AsynchronousBracket:
     """The state of a run of asynchronous halving.
 
     The first rung starts all of its candidates. Each later rung gets at least as many
-    candidates as in synchronous halving, unless too many fail. One in `factor` is promoted.
+    candidates as in synchronous halving, unless too many fail. One in `factor` is promoted;
+    if None, the ratio of the rungs.
 
     A rung promotes the best ``floor(n / factor)`` of its n results so far, and thus
     sometimes a candidate that is not among the best in the end. In the paper, rungs get
@@ -253,8 +316,8 @@ class AsynchronousBracket:
     RungJob(candidate=1, rung=1)
     """
 
-    def __init__(self, rungs: Sequence[Rung], factor: float) -> None:
-        self.rungs = tuple(rungs)
+    def __init__(self, rungs: Sequence[Rung], factor: float | None) -> None:
+        self.rungs = self._planned = tuple(rungs)
         self._factor = factor
         self._n_first, self._n_started = rungs[0].n_candidates, 0
         # Whether each rung promotes only one candidate.
@@ -303,8 +366,8 @@ class AsynchronousBracket:
         self.start_no_more()
         n, self._promotes_one = 1 if to_best else self._n_started, to_best
         rungs = [replace(self.rungs[0], n_candidates=self._n_started)]
-        for rung in self.rungs[1:]:
-            n = max(1, int(n // self._factor))
+        for i, rung in enumerate(self.rungs[1:]):
+            n = max(1, self._n_promoted(n, i))
             rungs.append(replace(rung, n_candidates=min(n, rung.n_candidates)))
         self.rungs = tuple(rungs)
 
@@ -313,11 +376,11 @@ class AsynchronousBracket:
         """The highest rung with a submitted candidate, -1 if none was started."""
         return sum(map(bool, self._promoted)) if self._n_started else -1
 
-    def resources_of_waiting(self) -> list[int]:
-        """Return the resources of the candidates that may still be promoted."""
+    def rungs_of_waiting(self) -> list[Rung]:
+        """Return the latest rungs of the candidates that may still be promoted."""
         waiting = self.waiting()
         last = {c: i for i, pairs in enumerate(self._scores) for c, _ in pairs}
-        return [self.rungs[i].n_resources for c, i in last.items() if c in waiting]
+        return [self.rungs[i] for c, i in last.items() if c in waiting]
 
     def waiting(self) -> frozenset[int]:
         """Return candidates with a result that may still be promoted.
@@ -330,7 +393,7 @@ class AsynchronousBracket:
             for rung, above in enumerate(self.rungs[1:])
             # No rung gets more results than the first rung.
             for candidate in self._best(
-                rung, max(int(self._n_first // self._factor), above.n_candidates)
+                rung, max(self._n_promoted(self._n_first, rung), above.n_candidates)
             )
             if candidate not in self._promoted[rung]
         )
@@ -344,11 +407,16 @@ class AsynchronousBracket:
         """Yield candidates of a rung that may be promoted now, the best one first."""
         if self._promotes_one and self._promoted[rung]:
             return iter(())
-        n = int(len(self._scores[rung]) // self._factor)
+        n = self._n_promoted(len(self._scores[rung]), rung)
         if self._is_complete(rung):
             # Without further results, rounding down would leave candidates out.
             n = max(n, self.rungs[rung + 1].n_candidates)
         return (c for c in self._best(rung, n) if c not in self._promoted[rung])
+
+    def _n_promoted(self, n_candidates: int, rung: int) -> int:
+        if self._factor is None:
+            return promoted_in_ratio(n_candidates, *self._planned[rung : rung + 2])
+        return int(n_candidates // self._factor)
 
     def _is_complete(self, rung: int) -> bool:
         """Return whether a rung has all of its results."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from sk_tune._compat import knows_fold_tasks
 from sk_tune._engine import Fit, FitStream
-from sk_tune._schedule import AsynchronousBracket, RungJob, new_resources
+from sk_tune._schedule import AsynchronousBracket, Rung, RungJob, new_resources
 from sk_tune._search._fold_fits import network_of
 from sk_tune._search._network_training import FoldTraining, Results, Steps
 from sk_tune._search._rounds import Numbered, Rounds
@@ -50,13 +50,14 @@ Tell = Callable[[Candidate, float, int], object]
 class Climb:
     """A bracket, and the candidates that it started.
 
-    `ask` returns a new candidate, or None at the end; `columns` are columns of
-    ``cv_results_`` next to rung and resources.
+    `ask` returns a new candidate, or None at the end; `n_splits` is the number of folds;
+    `columns` returns columns of ``cv_results_`` next to rung and resources.
     """
 
     bracket: AsynchronousBracket
     ask: Callable[[], Candidate | None]
-    columns: Mapping[str, int] = field(default_factory=dict)
+    n_splits: int
+    columns: Callable[[Rung], Mapping[str, int]] = lambda _: {}
     candidates: list[Numbered] = field(default_factory=list)
     # The best candidate takes this many times as long as the mean.
     slowness: float = 1.0
@@ -78,26 +79,25 @@ class Climb:
             return None
         self.bracket.start(job)
         rungs = self.bracket.rungs
+        rung = rungs[job.rung]
+        columns = {"iter": job.rung, "n_resources": rung.n_resources}
         return _Started(
             climb=self,
             job=job,
             candidate=self.candidates[job.candidate],
             n_epochs=self.n_epochs(job.rung),
-            n_epochs_before=rungs[job.rung - 1].n_resources if job.rung else 0,
-            columns={
-                **self.columns,
-                "iter": job.rung,
-                "n_resources": rungs[job.rung].n_resources,
-            },
+            before=rungs[job.rung - 1] if job.rung else None,
+            columns={**self.columns(rung), **columns},
         )
 
-    def n_epochs(self, rung: int) -> int:
-        """Return the epochs that a rung trains in addition to the rung below."""
-        return new_resources(self.bracket.rungs)[rung]
+    def n_epochs(self, rung: int) -> float:
+        """Return the epochs that a rung adds, as a mean over all folds."""
+        return new_resources(self.bracket.rungs, n_splits=self.n_splits)[rung]
 
-    def n_epochs_to_end(self) -> int:
+    def n_epochs_to_end(self) -> float:
         """Return the epochs that the best candidate lacks after its rung."""
-        return sum(new_resources(self.bracket.rungs)[max(0, self.bracket.top) + 1 :])
+        new = new_resources(self.bracket.rungs, n_splits=self.n_splits)
+        return sum(new[max(0, self.bracket.top) + 1 :])
 
     def note(self, job: RungJob, seconds: float, mean: float) -> None:
         """Note the time of a job, if the mean of such jobs is known."""
@@ -109,19 +109,25 @@ class Climb:
 class _Started:
     """A candidate in training for a rung: its folds and their current step.
 
-    `n_epochs` is the number that the rung adds to `n_epochs_before`, `columns` are columns
-    of ``cv_results_``. A needed candidate counts even if it is interrupted.
+    `n_epochs` is the number that the rung adds to the rung `before`, as a mean over all
+    folds; `columns` are columns of ``cv_results_``. A needed candidate counts even if it
+    is interrupted.
     """
 
     climb: Climb
     job: RungJob
     candidate: Numbered
-    n_epochs: int
-    n_epochs_before: int
+    n_epochs: float
+    before: Rung | None
     columns: Mapping[str, int]
     is_needed: bool = False
     steps: Steps | None = None
     trainings: Sequence[FoldTraining] = ()
+
+    @property
+    def n_epochs_before(self) -> int:
+        """Epochs before this rung."""
+        return 0 if self.before is None else self.before.n_resources
 
     def params(self, resource: Any) -> Candidate:
         """Return the parameters with the epochs of the rung."""
@@ -170,21 +176,23 @@ class AsynchronousRungs:
         self._climb_all()
         if not (self._rounds.is_over or self._session.time.is_shortened):
             return
-        granted = [each.n_epochs_before for each in self._running.values()]
+        n_splits = self._search.n_splits_
+        rungs = [each.before for each in self._running.values() if each.before]
         for climb in self._climbs:
-            granted += climb.bracket.resources_of_waiting()
-        n_epochs = self._search.n_splits_ * sum(self._top - n for n in granted if n)
+            rungs += climb.bracket.rungs_of_waiting()
+        granted = [rung.n_resources * rung.folds_of(n_splits) for rung in rungs]
+        n_epochs = sum(n_splits * self._top - n for n in granted)
         cut = [self._session.outcomes[row] for row in self._session.time.cut_epochs]
-        n_epochs += sum(self._rounds.n_epochs_left(folds, 0) for folds in cut)
+        n_epochs += sum(self._rounds.n_epochs_left(folds, [0] * n_splits) for folds in cut)
         self._rounds.leave_out(n_epochs)
 
     def _climb_all(self) -> None:
         n_splits = self._search.n_splits_
         expected = [
-            n_epochs
+            round(climb.n_epochs(i) * n_splits / rung.folds_of(n_splits))
             for climb in self._climbs
             for i, rung in enumerate(climb.bracket.rungs)
-            for n_epochs in [climb.n_epochs(i)] * (rung.n_candidates * n_splits)
+            for _ in range(rung.n_candidates * rung.folds_of(n_splits))
         ]
         with self._session.streaming(expected) as stream:
             while not self._session.has_complete_candidate or self._session.time.left > 0:
@@ -306,7 +314,8 @@ class AsynchronousRungs:
         resource = self._session.options.resource
         tasks_of = [self._rounds.tasks(started.params(resource)) for started in group]
         with self._trainer.maker.sharing_folds():
-            for started, tasks in zip(group, tasks_of, strict=True):
+            for started, every in zip(group, tasks_of, strict=True):
+                tasks = every[: started.columns.get("n_folds", len(every))]
                 self._trainer.maker.begin_candidate(tasks[0])
                 number, _ = started.candidate
                 requests = [self._trainer.request(task, number) for task in tasks]

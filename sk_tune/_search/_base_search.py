@@ -397,7 +397,7 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
         refits = self.refit is not False
         return plan_in_time(plan, self.time_budget, self._n_promoted, refits=refits)
 
-    def _n_promoted(self, n_candidates: int) -> int:
+    def _n_promoted(self, n_candidates: int, before: Rung, after: Rung) -> int:
         """Return the number of promoted candidates of a rung."""
         return n_candidates
 

@@ -144,6 +144,19 @@ def epoch_optimism(folds: Sequence[FoldOutcome]) -> float:
     return float(scores.mean(axis=0).max() - crossed.mean())
 
 
+def n_folds_of_dropped(outcomes: Outcomes) -> int:
+    """Return the number of first folds on which candidates were dropped.
+
+    The other candidates survived by their scores there, which are therefore optimistic. 0
+    if no candidate has all folds.
+    """
+    n_used = [sum(outcome.is_planned for outcome in folds) for folds in outcomes]
+    most = max(n_used, default=0)
+    if most < max(map(len, outcomes), default=0):
+        return 0
+    return max((n for n in n_used if n < most), default=0)
+
+
 def expected_score_of(
     search: Any,
     outcomes: Outcomes,
@@ -154,17 +167,19 @@ def expected_score_of(
 ) -> ScoreEstimate | None:
     """Return the expected score of a fitted search's choice among result rows.
 
-    By default these are all candidates. None if there are no scores, or for a metric that
-    is not a function of targets and predictions, that needs decision functions, or that
-    needs probabilities while a candidate has labels only (ROC AUC of labels is a different
-    metric).
+    By default these are all candidates, on the folds that dropped none of them. None if
+    there are no scores, or for a metric that is not a function of targets and predictions,
+    that needs decision functions, or that needs probabilities while a candidate has labels
+    only (ROC AUC of labels is a different metric).
     """
     scorer, name = deciding_scorer(search)
     metric = scorer_metric(scorer, search.estimator)
     record, results = search._search_record, search.cv_results_
     if metric is None or not metric.takes_probabilities or record.y is None:
         return None
-    is_whole_search = not rows
+    is_whole_search, n_unfair = not rows, 0
+    if is_whole_search:
+        n_unfair = n_folds_of_dropped([outcomes[row] for row in record.last_rows])
     rows = rows or record.last_rows
     scores = guiding_scores(results, name)[list(rows)]
     if not np.isfinite(scores).any():
@@ -180,7 +195,7 @@ def expected_score_of(
     # One network's prediction of each sample if folds were repeated, because the mean of
     # several networks would have another score.
     predictions = out_of_fold_predictions(
-        [outcomes[row] for row in rows], record.n_rows, classes, averaged=False
+        [outcomes[row][n_unfair:] for row in rows], record.n_rows, classes, averaged=False
     )
     if classes is None and is_classifier(search) and record.y.ndim == 2:
         # Predictions are then the probabilities of each label.

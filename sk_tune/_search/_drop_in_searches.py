@@ -207,7 +207,7 @@ class _Halving(RungParameters, BaseSearch):
             if is_asynchronous:
                 new = iter(candidates)
                 bracket = AsynchronousBracket(schedule.rungs, self.factor)
-                climb = Climb(bracket, lambda: next(new, None))
+                climb = Climb(bracket, lambda: next(new, None), self.n_splits_)
                 AsynchronousRungs(self, rounds, [climb], context=ctx).climb()
                 return
             ladder, iteration = rounds.ladder(schedule.rungs), 0
@@ -254,7 +254,7 @@ class _Halving(RungParameters, BaseSearch):
         self.n_resources_ = np.asarray(results["n_resources"])[first].tolist()
         self.n_remaining_candidates_ = n_promoted(self.n_candidates_[-1], self.factor)
 
-    def _n_promoted(self, n_candidates: int) -> int:
+    def _n_promoted(self, n_candidates: int, before: Rung, after: Rung) -> int:
         return n_promoted(n_candidates, self.factor)
 
     def _halving_schedule(self, n_candidates: int) -> HalvingSchedule:

@@ -4,6 +4,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from numbers import Integral
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -20,7 +21,14 @@ from sk_tune._sampler import (
     Sampler,
     TPESampler,
 )
-from sk_tune._schedule import AsynchronousBracket, Bracket, Rung, hyperband_brackets
+from sk_tune._schedule import (
+    AsynchronousBracket,
+    Bracket,
+    Rung,
+    hyperband_brackets,
+    one_fold_bracket,
+    promoted_in_ratio,
+)
 from sk_tune._search._asynchronous_rungs import (
     AsynchronousRungs,
     Climb,
@@ -61,10 +69,12 @@ class HyperbandSearchCV(
 ):
     """Hyperband: few epochs for many candidates, many epochs for the few best.
 
-    Several brackets of successive halving, from many candidates with few epochs to few
-    candidates with all epochs [1]_.  A promoted candidate continues its training in every
-    fold exactly where it stopped; its learning-rate schedule spans `max_resources` from the
-    start.
+    By default one bracket of successive halving in which candidates train on the first fold
+    up to the last rung; one in 24 (at least two) gets all folds and all epochs.  With an
+    integer `factor` these are the brackets of Hyperband, from many candidates with few
+    epochs to few candidates with all epochs [1]_.  A promoted candidate continues its
+    training in every fold exactly where it stopped; its learning-rate schedule spans
+    `max_resources` from the start.
 
     Parameters
     ----------
@@ -78,13 +88,20 @@ class HyperbandSearchCV(
     min_resources : int, default=1
         Least resource of the first rung of the first bracket; for samples, as in
         scikit-learn's halving, at least 2 for each fold and class.
-    factor : int, default=3
-        One candidate in `factor` is promoted.
+    factor : int or "auto", default="auto"
+        With an integer, one candidate in `factor` is promoted, and all rungs use all folds.
+        "auto" is the bracket on one fold, with as many candidates as Hyperband, if the
+        resource is the epochs of a network and `sampler` is "random", else 3.  An ensemble
+        of the candidates, whose members need all folds, has more choice with 3.
     sampler : {"random", "bayes", "tpe"} or callable, default="random"
         Source of candidates.  "bayes" makes the search BOHB [2]_: a model learns from the
         highest rung with enough candidates.  "tpe" does the same with Optuna's
         tree-structured Parzen estimator (extra ``tpe``).  A callable is called as
         ``sampler(space, random_state)`` and returns a :class:`sk_tune.sampler.Sampler`.
+    select_epoch : {"last", "best"}, default="best"
+        Epoch of a network to score: the last, or the best of its mean curve over the folds
+        of its rung (of the score for accuracy and R^2, else of the loss), which the refit
+        uses too.
     {parameters}
 
     Attributes
@@ -94,13 +111,20 @@ class HyperbandSearchCV(
     max_resources_ : int
         Resource of the last rungs.
     brackets_ : tuple of Bracket
-        Planned rungs with candidates and resources.
+        Planned rungs with candidates, resources and folds.
     {attributes}
 
     See Also
     --------
     HalvingRandomSearchCV : One bracket.
     BayesSearchCV : A model, and all epochs for every candidate.
+
+    Notes
+    -----
+    ``cv_results_["n_folds"]`` is the number of folds of a row; scores of the other folds
+    are NaN, and means and deviations are over the folds with a score.  Rows with all folds
+    rank before others.  ``expected_score_`` compares the candidates with all folds on the
+    folds after the first, on which the others were dropped.
 
     References
     ----------
@@ -125,7 +149,12 @@ class HyperbandSearchCV(
     resource: Annotated[str, str] = "max_epochs"
     max_resources: Annotated[int | Literal["auto"], COUNT, StrOptions({"auto"})] = "auto"
     min_resources: Annotated[int, COUNT] = 1
-    factor: Annotated[int, Interval(Integral, 2, None, closed="left")] = 3
+    factor: Annotated[
+        int | Literal["auto"],
+        Interval(Integral, 2, None, closed="left"),
+        StrOptions({"auto"}),
+    ] = "auto"
+    select_epoch: Annotated[Literal["last", "best"], StrOptions({"last", "best"})] = "best"
     sampler: Annotated[
         Literal["random", "bayes", "tpe"] | SamplerFactory,
         StrOptions({"random", "bayes", "tpe"}),
@@ -159,7 +188,15 @@ class HyperbandSearchCV(
         # Read by a search that warm-starts from this search, which may end before any
         # candidate had all resources.
         self._full_resources = self.max_resources_
-        self.brackets_ = hyperband_brackets(least, self.max_resources_, self.factor)
+        self.brackets_ = self._brackets(least)
+
+    def _brackets(self, min_resources: int) -> tuple[Bracket, ...]:
+        of_epochs = grants_epochs(self.resource_) and network_of(self.estimator) is not None
+        is_simple = self.factor == "auto" and self.sampler == "random" and of_epochs
+        self._factor = None if is_simple else 3 if self.factor == "auto" else self.factor
+        if self._factor is None:
+            return (one_fold_bracket(min_resources, self.max_resources_),)
+        return hyperband_brackets(min_resources, self.max_resources_, self._factor)
 
     def _resource_name(self) -> str:
         is_samples = self.resource == "n_samples"
@@ -213,9 +250,10 @@ class HyperbandSearchCV(
 
         climbs = [
             Climb(
-                AsynchronousBracket(bracket.rungs, self.factor),
+                AsynchronousBracket(bracket.rungs, self._factor),
                 ask,
-                columns={"bracket": bracket.index},
+                self.n_splits_,
+                partial(self._columns, bracket),
             )
             for bracket in self.brackets_
         ]
@@ -238,18 +276,22 @@ class HyperbandSearchCV(
     ) -> None:
         position = 0
         while candidates := rounds.in_time(candidates, ladder, position):
+            rung = ladder.rungs[position]
             scores = rounds.evaluate_rung(
-                candidates, ladder, position, ctx, "rung", bracket=bracket.index
+                candidates, ladder, position, ctx, "rung", **self._columns(bracket, rung)
             )
-            n_resources = ladder.rungs[position].n_resources
             params = [candidate for _, candidate in candidates]
-            rounds.tell(sampler.tell, params, n_resources)
+            rounds.tell(sampler.tell, params, rung.n_resources)
             if rounds.is_over:
                 return
             # Failed candidates are not promoted.
             best = best_first(scores)[: ladder.n_promoted(position)]
             candidates = [candidates[row] for row in best or [0] * rounds.lost_all]
             position += 1
+
+    def _columns(self, bracket: Bracket, rung: Rung) -> dict[str, int]:
+        """Return columns of ``cv_results_`` for a rung."""
+        return {"bracket": bracket.index, "n_folds": rung.folds_of(self.n_splits_)}
 
     def _make_sampler(self, space: Space) -> Sampler:
         if not isinstance(self.sampler, str):
@@ -266,8 +308,10 @@ class HyperbandSearchCV(
             self.random_state,
         )
 
-    def _n_promoted(self, n_candidates: int) -> int:
-        return n_candidates // self.factor
+    def _n_promoted(self, n_candidates: int, before: Rung, after: Rung) -> int:
+        if self._factor is None:
+            return promoted_in_ratio(n_candidates, before, after)
+        return n_candidates // self._factor
 
     def _planned_rungs(self, max_epochs: int) -> Iterator[tuple[int, Sequence[Rung]]]:
         space = space_of(self, may_be_empty=False)

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from scipy.stats import rankdata
 from sklearn.base import is_classifier
 
 from sk_tune._engine import Progress
@@ -49,7 +50,8 @@ class FoldOutcome:
     `unscored` explains why its predictions have no score, although training succeeded.
     `remark` says what a training with a score lacks, and why.
     `inputs` is the scale of the network's features, for the first fold only. `n_weights`
-    is the size of the network's ``state_dict``, 0 without a network.
+    is the size of the network's ``state_dict``, 0 without a network. `is_planned` is False
+    on folds that its rung does not use.
     """
 
     train_loss: Array = field(default_factory=lambda: np.empty(0))
@@ -71,6 +73,7 @@ class FoldOutcome:
     remark: str = ""
     inputs: InputScale | None = None
     n_weights: int = 0
+    is_planned: bool = True
 
     @property
     def was_stopped(self) -> bool:
@@ -247,6 +250,36 @@ def guiding_scores(results: Mapping[str, Any], refit: Any) -> npt.NDArray[np.flo
     return np.asarray(results[name]) if name else np.empty(0)
 
 
+def average_used_folds(results: Mapping[str, Any], n_splits: int) -> None:
+    """Let means, deviations and ranks ignore folds that a row's rung did not use.
+
+    scikit-learn has averaged over all folds, of which unused ones have no score and took no
+    time.  Rows with fewer folds rank below rows with all.
+    """
+    n_folds = np.asarray(results.get("n_folds", n_splits))
+    if np.all(n_folds == n_splits):
+        return
+    partial = np.flatnonzero(n_folds < n_splits)
+    share = n_folds[partial] / n_splits
+    for name in ("fit_time", "score_time"):
+        mean, std = results[f"mean_{name}"], results[f"std_{name}"]
+        square = (std[partial] ** 2 + mean[partial] ** 2) / share
+        mean[partial] /= share
+        std[partial] = np.sqrt(np.maximum(0.0, square - mean[partial] ** 2))
+    for key in [name for name in results if name.startswith("mean_t")]:
+        name = key.removeprefix("mean_")
+        scores = np.stack([results[f"split{k}_{name}"] for k in range(n_splits)], axis=1)
+        for row in partial:
+            used = scores[row, : n_folds[row]]
+            results[key][row], results[f"std_{name}"][row] = used.mean(), used.std()
+        if f"rank_{name}" in results:
+            losses = np.where(np.isnan(results[key]), np.inf, -results[key])
+            ranks, n_better = results[f"rank_{name}"], 0
+            for rows in (np.flatnonzero(n_folds == n_splits), partial):
+                ranks[rows] = n_better + rankdata(losses[rows], method="min")
+                n_better += len(rows)
+
+
 def best_first(scores: Any, levels: Any = None) -> list[int]:
     """Return the result rows with a score, best first; of equal scores the earlier row.
 
@@ -328,30 +361,31 @@ def search_ledger(
     rung.
     """
     # The networks of a rung, by the epochs that they had before and those granted in all.
-    rungs: dict[tuple[int, int], list[Sequence[FoldOutcome]]] = {}
-    n_candidates = n_fits = 0
+    rungs: dict[tuple[int, int], list[FoldOutcome]] = {}
+    n_candidates = n_fits = full = 0
     for folds, is_new in zip(outcomes, starts, strict=True):
         # Fits that never started do not count.
-        ran = [outcome for outcome in folds if not outcome.was_stopped]
+        ran = [
+            outcome for outcome in folds if outcome.is_planned and not outcome.was_stopped
+        ]
         networks = [outcome for outcome in folds if outcome.n_granted]
         n_candidates += bool(ran and is_new)
         n_fits += len(networks or ran)
-        if networks:
-            if max_epochs is None:
-                n_missing = sum(outcome.reason in NOT_TRAINED for outcome in folds)
-                n_epochs_left_out += n_missing * networks[0].n_granted
-            key = (networks[0].n_granted_before, networks[0].n_granted)
-            rungs.setdefault(key, []).append(networks)
-    full = granted = advanced = cut = 0
-    for (n_before, n_after), candidates in rungs.items():
-        fits = [outcome for networks in candidates for outcome in networks]
+        if networks and is_new:
+            full += n_folds * (max_epochs or networks[0].n_granted)
+        if networks and max_epochs is None:
+            n_missing = sum(outcome.reason in NOT_TRAINED for outcome in folds)
+            n_epochs_left_out += n_missing * networks[0].n_granted
+        for outcome in networks:
+            key = (outcome.n_granted_before, outcome.n_granted)
+            rungs.setdefault(key, []).append(outcome)
+    granted = advanced = cut = 0
+    for (n_before, n_after), fits in rungs.items():
         # Fits that are not resumed train all epochs from scratch.
         is_warm = n_before == 0 or any(outcome.n_resumed for outcome in fits)
         granted += len(fits) * (n_after - n_before if is_warm else n_after)
         advanced += len(fits) * (n_after - n_before)
         cut += sum(n_after - n_before - o.n_epochs for o in fits if o.reason)
-        if n_before == 0:
-            full += len(candidates) * n_folds * (max_epochs or n_after)
     every = [outcome for folds in outcomes for outcome in folds]
     trained, loaded = sum(o.n_epochs for o in every), sum(o.n_loaded for o in every)
     return Ledger(

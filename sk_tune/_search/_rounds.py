@@ -24,6 +24,7 @@ from sk_tune._search._fold_fits import name_in_network, network_of
 from sk_tune._search._network_training import FoldTraining
 from sk_tune._search._outcomes import (
     FoldOutcome,
+    average_used_folds,
     best_first,
     guiding_scores,
     n_whole_rows,
@@ -186,6 +187,7 @@ class Rounds:
             can_cut=continues,
             can_lower=not self.n_full(rungs[-1].n_resources),
             refit_grows=of_epochs or network_of(self._search.estimator) is None,
+            n_splits=self._search.n_splits_,
         )
 
     def can_start(self, ladder: Ladder) -> bool:
@@ -212,9 +214,18 @@ class Rounds:
         """Return the first promoted candidates that have time for a rung."""
         n = ladder.begin(position, len(candidates)) if candidates else 0
         if position and n < len(candidates):
-            n_epochs = self.n_epochs_left([], ladder.rungs[position - 1].n_resources)
+            n_epochs = self.n_epochs_left([], self._granted(ladder, position - 1))
             self.leave_out((len(candidates) - n) * n_epochs)
         return candidates[:n]
+
+    def _granted(self, ladder: Ladder, position: int) -> list[int]:
+        """Return the resources of a candidate on each fold after a rung."""
+        n_splits = self._search.n_splits_
+        if position < 0:
+            return [0] * n_splits
+        rung = ladder.rungs[position]
+        n_folds = rung.folds_of(n_splits)
+        return [rung.n_resources] * n_folds + [0] * (n_splits - n_folds)
 
     def leave_out(self, n_epochs: int) -> None:
         """Count epochs that unfinished candidates lack."""
@@ -284,7 +295,7 @@ class Rounds:
             # The time of this rung is up, but the best candidate may continue.
             budget.give_rung_up()
         ladder.end(position, len(done), n_candidates)
-        n_resources_before = ladder.rungs[position - 1].n_resources if position else 0
+        granted_before = self._granted(ladder, position - 1)
         left_out = [row for row in rows if row not in done][self.lost_all :]
         if is_last or (self.is_over and len(done) < n_candidates):
             left_out += done
@@ -292,19 +303,21 @@ class Rounds:
             best = best_first(self.scores[n_before:])[: ladder.n_promoted(position)]
             left_out += [n_before + row for row in best]
         for row in left_out:
-            self.leave_out(self.n_epochs_left(outcomes[row], n_resources_before))
-        if n_resources_before:
-            n_missing = n_candidates - len(rows)
-            self.leave_out(n_missing * self.n_epochs_left([], n_resources_before))
+            self.leave_out(self.n_epochs_left(outcomes[row], granted_before))
+        n_missing = n_candidates - len(rows)
+        self.leave_out(n_missing * self.n_epochs_left([], granted_before))
 
-    def n_epochs_left(self, folds: Sequence[FoldOutcome], before: int) -> int:
-        """Return the epochs that a candidate lacks on all folds; 0 if it has none."""
-        options, n_splits = self.session.options, self._search.n_splits_
-        granted = [outcome.n_granted or before for outcome in folds]
-        granted += [before] * (n_splits - len(granted))
-        if options.resource is None or not any(granted):
+    def n_epochs_left(self, folds: Sequence[FoldOutcome], before: Sequence[int]) -> int:
+        """Return the epochs that a candidate lacks on all folds; 0 if it has none.
+
+        `before` are its epochs on each fold before this rung.
+        """
+        granted = list(before)
+        for fold, outcome in enumerate(folds):
+            granted[fold] = outcome.n_granted or granted[fold]
+        if self.session.options.resource is None or not any(granted):
             return 0
-        return int(n_splits * options.max_resources - sum(granted))
+        return int(len(granted) * self.session.options.max_resources - sum(granted))
 
     def evaluate(
         self,
@@ -425,10 +438,7 @@ class Rounds:
             for k, folds in enumerate(trainings)
             for training in folds
         }
-        with warnings.catch_warnings():
-            # One warning at the end of the search counts all failures.
-            warnings.filterwarnings("ignore", "One or more of the .* non-finite")
-            self._evaluate(candidates, self.folds, more_results, callback_ctx, ahead)
+        self._evaluate(candidates, self.folds, more_results, callback_ctx, ahead)
         return [float(score) for score in self.scores[-len(candidates) :]]
 
     def tell(
@@ -455,10 +465,15 @@ class Rounds:
         session, n_splits = self.session, self._search.n_splits_
         numbers, params = zip(*candidates, strict=True) if candidates else ((), ())
         n_new = sum(rung == 0 for rung in more.get("iter", [0] * len(candidates)))
-        with session.round(numbers, n_new, ahead):
+        n_folds = more.get("n_folds", [n_splits] * len(candidates))
+        with session.round(numbers, n_new, ahead, n_folds), warnings.catch_warnings():
+            if "n_folds" in more or ahead:
+                # Unused folds have no score; one warning at the end counts all failures.
+                warnings.filterwarnings("ignore", "One or more of the .* non-finite")
             self.results = self._evaluate_candidates(
                 params, cv=folds, more_results=more or None, callback_ctx=context
             )
+        average_used_folds(self.results, n_splits)
         session.add_unknown(self.n_candidates, n_splits)
         scores, level = self.scores, self._search._level
         self.stop_rule.note(self.results, len(scores) - len(candidates))

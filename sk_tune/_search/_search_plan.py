@@ -9,7 +9,7 @@ the refit.
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from html import escape
 from itertools import groupby
@@ -25,7 +25,7 @@ from sk_tune._compat import FoldTask
 from sk_tune._engine import Progress, expected_memory, outside_blocks
 from sk_tune._epochs import epochs_of
 from sk_tune._sampler import RandomSampler
-from sk_tune._schedule import Rung, new_resources, with_candidates
+from sk_tune._schedule import Promotion, Rung, new_resources, with_candidates
 from sk_tune._search._fold_fits import FitMaker, name_in_network, network_of
 from sk_tune._search._outcomes import positions
 from sk_tune._search._search_parameters import space_of
@@ -158,7 +158,7 @@ def planned_rounds(
        1           3       3    15             30
     In all 9 candidates on 5 folds: 60 fits, 75 epochs.
     """
-    epochs: Sequence[float] = new_resources(rungs, goes_on=goes_on)
+    epochs: Sequence[float] = new_resources(rungs, goes_on=goes_on, n_splits=n_folds)
     if epochs_per_fit is not None:
         epochs = [epochs_per_fit] * len(rungs)
     return tuple(
@@ -166,7 +166,7 @@ def planned_rounds(
             rung=i,
             n_candidates=rung.n_candidates,
             n_resources=rung.n_resources,
-            n_fits=rung.n_candidates * n_folds,
+            n_fits=rung.n_candidates * rung.folds_of(n_folds),
             n_epochs=round(rung.n_candidates * n_folds * epochs[i]),
             bracket=bracket,
         )
@@ -175,12 +175,9 @@ def planned_rounds(
 
 
 def plan_in_time(
-    plan: SearchPlan, budget: float | None, promoted: Callable[[int], int], *, refits: bool
+    plan: SearchPlan, budget: float | None, promoted: Promotion, *, refits: bool
 ) -> SearchPlan:
-    """Return a plan with fewer candidates if a time budget is too short for all.
-
-    A rung with n candidates promotes ``promoted(n)``.
-    """
+    """Return a plan with fewer candidates if a time budget is too short for all."""
     if budget is None or plan.seconds is None or plan.seconds <= budget:
         return plan
     each = plan.seconds / (plan.n_epochs or plan.n_fits)
@@ -207,15 +204,19 @@ def plan_in_time(
 
 
 def _with_candidates(
-    rounds: Sequence[PlannedRound], n_candidates: int, promoted: Callable[[int], int]
+    rounds: Sequence[PlannedRound], n_candidates: int, promoted: Promotion
 ) -> tuple[PlannedRound, ...]:
     """Return the rounds of a bracket with fewer candidates."""
-    rungs = [Rung(n_candidates=r.n_candidates, n_resources=r.n_resources) for r in rounds]
+    n_folds = [r.n_fits // r.n_candidates for r in rounds]
+    rungs = [
+        Rung(n_candidates=r.n_candidates, n_resources=r.n_resources, n_folds=n)
+        for r, n in zip(rounds, n_folds, strict=True)
+    ]
     epochs = [r.n_epochs / r.n_fits for r in rounds]
     counts_epochs = len(rounds) > 1 and epochs[0] == rounds[0].n_resources
     return planned_rounds(
         with_candidates(rungs, n_candidates, promoted),
-        n_folds=rounds[0].n_fits // rounds[0].n_candidates,
+        n_folds=max(n_folds),
         epochs_per_fit=None if counts_epochs else epochs[0],
         goes_on=epochs[-1] < rounds[-1].n_resources,
         bracket=rounds[0].bracket,

@@ -121,6 +121,7 @@ class SearchSession:
         self._is_streaming = False
         # Trainings before their evaluation, by candidate and fold of the call.
         self._ahead: Mapping[tuple[int, int], FoldTraining] = {}
+        self._n_folds: Sequence[int] = ()
         # Contexts of one call of scikit-learn, without warnings about omitted candidates.
         self._quiet = ExitStack()
 
@@ -138,6 +139,8 @@ class SearchSession:
             return
         n_rows = 1 + max(place.row for place in places)
         self.outcomes += [[] for _ in range(len(self.outcomes), n_rows)]
+        unused = [place for place in places if not self._uses(place.task)]
+        places = [place for place in places if self._uses(place.task)]
         scored: dict[int, Scored] = {}
         if not self.trainer.is_interrupted and (self._ahead or not self.time.is_late):
             with self.trainer.interruptible(), self.time.until_late():
@@ -147,8 +150,15 @@ class SearchSession:
         for position, place in enumerate(places):
             if position in scored:
                 self._note(place, *scored[position])
+        for place in unused:
+            place.job.end(result=[self._skipped.unscored()])
+            self.outcomes[place.row].append(FoldOutcome(is_planned=False))
         if not self._is_streaming:
             self.trainer.maker.end_round()
+
+    def _uses(self, task: FoldTask) -> bool:
+        """Return whether the rung of a candidate uses the fold of its task."""
+        return task.fold < self._n_folds[task.candidate]
 
     @contextmanager
     def streaming(self, expected: Sequence[int]) -> Iterator[FitStream]:
@@ -180,13 +190,15 @@ class SearchSession:
         candidates: Sequence[int],
         n_new: int,
         ahead: Mapping[tuple[int, int], FoldTraining],
+        n_folds: Sequence[int],
     ) -> Iterator[None]:
         """Evaluate `candidates` in a block, of which `n_new` were on no earlier rung.
 
-        `ahead` are trainings before their evaluation, by candidate and fold of the call.
+        `ahead` are trainings before their evaluation, by candidate and fold of the call;
+        `n_folds` are the numbers of folds of the candidates.
         """
         self.candidates += candidates
-        self._ahead = ahead
+        self._ahead, self._n_folds = ahead, n_folds
         if self.line is not None:
             self.line.begin_round(n_new, is_streaming=self._is_streaming)
         with self._quiet:
@@ -243,7 +255,7 @@ class SearchSession:
                 {"fit_error": o.reason.removeprefix(f"{fit_name(number, fold)}: ") or None}
                 for number, folds in zip(self.candidates, self.outcomes, strict=False)
                 for fold, o in enumerate(folds)
-                if not o.was_stopped
+                if o.is_planned and not o.was_stopped
             ]
             # If all fits failed, which raises, the results explain why to `diagnose`.
             self.is_over = len(failures) > 0 and all(f["fit_error"] for f in failures)

@@ -8,12 +8,12 @@ resources in time.
 
 import math
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from sk_tune._compat import num_samples
-from sk_tune._schedule import Rung, new_resources, with_candidates
+from sk_tune._schedule import Promotion, Rung, new_resources, with_candidates
 from sk_tune._search._outcomes import FoldOutcome, best_first
 from sk_tune._search._search_plan import SearchPlan
 from sk_tune._search._time_budget import SHARE_OF_BEST, SLOWER, TimeBudget
@@ -28,7 +28,7 @@ class Ladder:
     """The rungs of a bracket, with fewer candidates if the time is too short.
 
     The number of candidates is such that at least one is expected to have all resources in
-    time.  A rung with n candidates promotes ``promoted(n)``, at least one.  With `goes_on`,
+    time.  A rung promotes at least one candidate.  With `goes_on`,
     a rung continues the training of the rung below.  With `refit_grows`, more resources
     make the refit longer.  If there is no time for all resources of any candidate and
     `can_lower` is true, the best candidate gets as many as possible: with `can_cut` its
@@ -38,14 +38,16 @@ class Ladder:
     def __init__(
         self,
         rungs: Sequence[Rung],
-        promoted: Callable[[int], int],
+        promoted: Promotion,
         budget: TimeBudget,
         *,
         goes_on: bool,
         can_cut: bool,
         can_lower: bool,
         refit_grows: bool,
+        n_splits: int = 1,
     ) -> None:
+        self.n_splits = n_splits
         self.rungs, self._planned = list(rungs), tuple(rungs)
         self._promoted = promoted
         self._budget = budget
@@ -58,11 +60,11 @@ class Ladder:
         self._slowness = 1.0
         self._set_ahead()
 
-    def units(self, rungs: Sequence[Rung] | None = None) -> list[int]:
-        """Return the resources that each rung trains within the expected time."""
+    def units(self, rungs: Sequence[Rung] | None = None) -> list[float]:
+        """Return the resources that each rung trains, as a mean over all folds."""
         rungs = self.rungs if rungs is None else rungs
         granted = [replace(r, n_resources=min(r.n_resources, self._reach)) for r in rungs]
-        return new_resources(granted, goes_on=self._goes_on)
+        return new_resources(granted, goes_on=self._goes_on, n_splits=self.n_splits)
 
     def begin(self, position: int, n_candidates: int) -> int:
         """Return the number of promoted candidates with time for a rung."""
@@ -164,10 +166,11 @@ class Ladder:
         if not is_short:
             return
         done = first.n_resources if self._goes_on else 0
+        done_each = done * first.folds_of(self.n_splits) / self.n_splits
         numbers = range(done + 1, self._reach + 1)
 
         def is_late(n: int) -> bool:
-            seconds = self._slowness * budget.times.seconds(1, n - done)
+            seconds = self._slowness * budget.times.seconds(1, n - done_each)
             seconds_left = budget.left_before_refit(n if self._refit_grows else 0)
             return SLOWER * seconds > seconds_left
 

@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from sk_tune._search._choice import fold_scores, standard_error, top_rows
 from sk_tune._search._outcomes import guiding_scores
 from sk_tune._text import counted
@@ -35,6 +37,9 @@ class StopRule:
             if self._is_better(results, row):
                 self._best, self._n_since = row, 0
         best = next(iter(top_rows(results, self._metric, self._level)), None)
+        if best is not None and np.isnan(fold_scores(results, self._metric, best)).any():
+            # Its rung does not use all folds.
+            best = None
         if best is not None and self._target is not None and scores[best] >= self._target:
             self.reason = (
                 f"the score {scores[best]:.4g} reached target_score={self._target:g}"

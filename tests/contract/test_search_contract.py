@@ -34,7 +34,13 @@ SEARCHES = {
     ),
     "HyperbandSearchCV": (
         "param_distributions",
-        {"resource": "n_samples", "factor": 2, "min_resources": 75, "random_state": 0},
+        {
+            "resource": "n_samples",
+            "factor": 2,
+            "min_resources": 75,
+            "select_epoch": "last",
+            "random_state": 0,
+        },
     ),
     "RandomizedSearchCV": ("param_distributions", {"n_iter": 3, "random_state": 0}),
 }

@@ -50,7 +50,8 @@ def grid():
 @pytest.fixture(scope="module")
 def hyperband():
     rates = {"learning_rate": [0.01, 0.02, 0.03, 0.1]}
-    return HyperbandSearchCV(net(), rates, max_resources=9, cv=3, random_state=0).fit(X, Y)
+    options = {"max_resources": 9, "factor": 3, "select_epoch": "last"}
+    return HyperbandSearchCV(net(), rates, cv=3, random_state=0, **options).fit(X, Y)
 
 
 def test_curves_come_from_the_search(grid):

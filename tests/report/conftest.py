@@ -344,6 +344,7 @@ def hyperband(make_estimator: Callable[..., Any], iris: Any) -> Any:
         }),
     }
     options = {"max_resources": 9, "cv": _CV, "random_state": 0}
+    options |= {"factor": 3, "select_epoch": "last"}
     search = sk_tune.HyperbandSearchCV(_net(make_estimator), space, **options)
     return _fitted(search, *iris)
 

@@ -228,4 +228,4 @@ def test_a_bracket_may_promote_only_its_best():
     bracket.shrink(to_best=True)
 
     assert list(_alone(bracket, float)) == [(2, 1), (2, 2)]
-    assert bracket.resources_of_waiting() == []
+    assert bracket.rungs_of_waiting() == []

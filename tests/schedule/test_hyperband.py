@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sk_tune._schedule import hyperband_brackets, with_candidates
+from sk_tune._schedule import (
+    Rung,
+    hyperband_brackets,
+    new_resources,
+    one_fold_bracket,
+    promoted_in_ratio,
+    with_candidates,
+)
 
 BUDGETS = {
     "low": st.integers(1, 500),
@@ -101,7 +108,7 @@ def test_fewer_candidates_are_promoted_in_the_same_ratio(low, extra, factor, dat
     most = bracket.rungs[0].n_candidates
     n = data.draw(st.integers(1, most))
 
-    rungs = with_candidates(bracket.rungs, n, lambda k: k // factor)
+    rungs = with_candidates(bracket.rungs, n, lambda k, *_: k // factor)
 
     if n == most:
         assert rungs == list(bracket.rungs)
@@ -114,3 +121,45 @@ def test_fewer_candidates_are_promoted_in_the_same_ratio(low, extra, factor, dat
     )
     assert rungs[-1].n_resources == bracket.rungs[-1].n_resources
     assert 1 not in counts[1:-1]
+
+
+@given(low=BUDGETS["low"], extra=BUDGETS["extra"])
+def test_a_bracket_on_one_fold_ends_with_all_folds_and_resources(low, extra):
+    """For any budget; rungs have fewer candidates and more resources than those below."""
+    rungs = one_fold_bracket(low, low + extra).rungs
+
+    assert rungs[-1].n_resources == low + extra
+    assert [rung.n_folds for rung in rungs] == [1] * (len(rungs) - 1) + [None]
+    for before, after in pairwise(rungs):
+        assert low <= before.n_resources < after.n_resources
+        assert before.n_candidates >= after.n_candidates >= 1
+
+
+def test_a_bracket_on_one_fold_has_as_many_candidates_as_hyperband():
+    """All brackets of Hyperband with 27 epochs start 49 candidates."""
+    bracket = one_fold_bracket(1, 27)
+
+    assert bracket.rungs[0].n_candidates == 27 + 12 + 6 + 4
+    assert [line.split() for line in str(bracket).splitlines()] == [
+        ["rung", "candidates", "resources", "folds"],
+        ["0", "49", "1", "1"],
+        ["1", "16", "6", "1"],
+        ["2", "4", "13", "1"],
+        ["3", "2", "27", "all"],
+    ]
+
+
+def test_a_fold_that_joins_trains_from_its_first_resource():
+    """Epochs of a rung are a mean over all folds: (3 - 1) + 3 + 3 on three folds."""
+    rungs = [Rung(n_candidates=9, n_resources=1, n_folds=1)]
+    rungs += [Rung(n_candidates=3, n_resources=3), Rung(n_candidates=1, n_resources=9)]
+
+    assert new_resources(rungs, n_splits=3) == pytest.approx([1 / 3, 8 / 3, 6])
+    assert new_resources(rungs, n_splits=3, goes_on=False) == pytest.approx([1 / 3, 3, 9])
+
+
+def test_rungs_may_promote_in_their_own_ratio():
+    """A quarter of 49 candidates: a quarter of each rung, at least one."""
+    rungs = with_candidates(one_fold_bracket(1, 27).rungs, 12, promoted_in_ratio)
+
+    assert [rung.n_candidates for rung in rungs] == [12, 3, 1]

@@ -52,6 +52,7 @@ FEW = {"learning_rate": RATES[1::2]}
 def hyperband(net, **options):
     """Return a search with brackets of at most 9 epochs."""
     settings = {"max_resources": 9, "cv": CV, "random_state": 0, "asynchronous": True}
+    settings |= {"factor": 3, "select_epoch": "last"}
     space = {"learning_rate": loguniform(1e-4, 1e-1)}
     return HyperbandSearchCV(net, space, **{**settings, **options})
 

@@ -14,7 +14,7 @@ from sklearn.model_selection import KFold, StratifiedKFold
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sk_tune import GridSearchCV, HyperbandSearchCV
+from sk_tune import GridSearchCV, HyperbandSearchCV, TrialEnsembleClassifier
 from sk_tune.exceptions import SpaceError, TrainedAloneWarning
 
 CV = StratifiedKFold(2, shuffle=True, random_state=1)
@@ -38,8 +38,23 @@ def net(make_estimator):
 
 
 def hyperband(estimator, space=SPACE, **options):
-    """Return a search, unfitted."""
+    """Return a search with the brackets of the paper, unfitted."""
+    options = {"factor": 3, "select_epoch": "last", **options}
     return HyperbandSearchCV(estimator, space, **{"cv": CV, "random_state": 0, **options})
+
+
+@pytest.fixture(scope="module")
+def on_one_fold(net, iris):
+    """Return a function that fits a search with the default rungs on three folds once."""
+
+    @functools.cache
+    def fit(**options):
+        options = {"keep_models": "all", **options}
+        cv = StratifiedKFold(3, shuffle=True, random_state=1)
+        search = HyperbandSearchCV(net, SPACE, cv=cv, random_state=0, **options)
+        return search.fit(*iris)
+
+    return fit
 
 
 @pytest.fixture(scope="module")
@@ -247,3 +262,114 @@ def test_rungs_of_rows_are_cut_from_the_same_folds(iris):
     held_out = [[sorted(f) for f in search.held_out_rows_[row]] for row in full]
     assert set(brackets) == {0, 1}
     assert all(rows == held_out[0] for rows in held_out)
+
+
+def test_rungs_train_on_one_fold_up_to_the_last(on_one_fold):
+    """The plan of 9 epochs; unused folds have no score, and the mean is over the others."""
+    search = on_one_fold()
+    results = search.cv_results_
+
+    (bracket,) = search.brackets_
+    expected = [(rung.n_candidates, rung.n_resources) for rung in bracket.rungs]
+    assert rungs(search) == {bracket.index: expected}
+    is_last = results["n_resources"] == 9
+    assert (results["n_folds"] == np.where(is_last, 3, 1)).all()
+    for fold in (1, 2):
+        assert (np.isnan(results[f"split{fold}_test_score"]) == ~is_last).all()
+    first = results["split0_test_score"]
+    np.testing.assert_array_equal(results["mean_test_score"][~is_last], first[~is_last])
+    assert not results["std_test_score"][~is_last].any()
+    assert (results["mean_fit_time"] > 0).all()
+    assert search.plan().n_epochs == search.ledger_.epochs_trained
+    counts = [n_candidates for n_candidates, _ in expected]
+    assert search.ledger_.n_fits == sum(counts[:-1]) + 3 * counts[-1]
+    assert search.ledger_.epochs_full == 3 * 9 * counts[0]
+    assert "failure_reason" not in results
+
+
+def test_rows_with_all_folds_rank_before_others(on_one_fold):
+    """The best candidate has all folds and epochs, and rank 1."""
+    results = on_one_fold().cv_results_
+
+    is_last = results["n_folds"] == 3
+    assert results["rank_test_score"][on_one_fold().best_index_] == 1
+    assert results["rank_test_score"][is_last].max() <= is_last.sum()
+    assert results["rank_test_score"][~is_last].min() == is_last.sum() + 1
+
+
+def test_folds_that_join_late_equal_a_search_without_rungs(net, iris, on_one_fold):
+    """Scores, predictions and refit of the winner, whose first fold was resumed."""
+    search = on_one_fold(select_epoch="last")
+    best_grid = {k: [v] for k, v in search.best_params_.items()}
+
+    grid = GridSearchCV(net, best_grid, cv=search.cv).fit(*iris)
+
+    row = search.best_index_
+    assert search.best_score_ == pytest.approx(grid.best_score_, abs=1e-12)
+    np.testing.assert_allclose(
+        search.oof_predictions_[row], grid.oof_predictions_[0], rtol=1e-9
+    )
+    np.testing.assert_allclose(
+        search.predict_proba(iris.X), grid.predict_proba(iris.X), rtol=1e-9
+    )
+
+
+def test_candidates_without_all_folds_are_not_in_estimates_or_ensembles(iris, on_one_fold):
+    """Their predictions have gaps, so that they cannot be compared with the others."""
+    search = on_one_fold()
+
+    n_predicted = np.isfinite(search.oof_predictions_).all(axis=2).sum(axis=1)
+    assert (n_predicted == np.where(search.cv_results_["n_folds"] == 3, 150, 50)).all()
+    assert np.isfinite(search.expected_score_.score)
+    ensemble = TrialEnsembleClassifier.from_search(search)
+    assert (search.cv_results_["n_folds"][ensemble.result_rows_] == 3).all()
+
+
+def test_the_expected_score_ignores_the_fold_of_dropped_candidates(net):
+    """On random labels it is at chance, though the best of 17 on that fold survived."""
+    scores = []
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        X, y = rng.normal(size=(120, 8)), rng.permutation(np.tile([0, 1], 60))
+        cv = StratifiedKFold(3, shuffle=True, random_state=seed)
+        options = {"cv": cv, "select_epoch": "last", "random_state": seed}
+        search = HyperbandSearchCV(net, SPACE, **options).fit(X, y)
+        (first, *_) = search.held_out_rows_[0]
+        rows = search.cv_results_["n_folds"] == 3
+        predicted = search.oof_predictions_[rows].argmax(axis=2)
+        others = np.setdiff1d(np.arange(120), first)
+        accuracies = (predicted[:, others] == y[others]).mean(axis=1)
+        expected = search.expected_score_
+        assert accuracies.min() - 0.05 < expected.score < accuracies.max() + 0.05
+        scores.append(expected.score)
+
+    # The standard error of a mean over 4 * 80 samples is 0.028.
+    assert abs(np.mean(scores) - 0.5) < 0.085
+
+
+def test_asynchronous_rungs_have_the_same_folds(on_one_fold):
+    """One worker finds as many candidates in each rung."""
+    search, expected = on_one_fold(asynchronous=True), on_one_fold()
+
+    assert rungs(search) == rungs(expected)
+    results = search.cv_results_
+    assert (results["n_folds"] == np.where(results["n_resources"] == 9, 3, 1)).all()
+    assert search.ledger_.epochs_trained == expected.ledger_.epochs_trained
+
+
+def test_a_search_without_any_result_on_one_fold_raises(net, iris):
+    """Unused folds do not count as results."""
+    space = {"learning_rate": [-1.0, -2.0], "dropout": [0.0, 0.1]}
+
+    with pytest.raises(ValueError, match="fits failed"):
+        HyperbandSearchCV(net, space, cv=CV, random_state=0).fit(*iris)
+
+
+@pytest.mark.parametrize("options", [{"sampler": "bayes"}, {"resource": "batch_size"}])
+def test_other_searches_have_the_brackets_of_the_paper(net, options):
+    """A sampler that learns needs several brackets; only epochs were measured."""
+    plan = HyperbandSearchCV(net, SPACE, cv=CV, max_resources=9, **options).plan()
+
+    expected = hyperband(net, max_resources=9, **options).plan()
+    assert plan.rounds == expected.rounds
+    assert len({round.bracket for round in plan.rounds}) == 3

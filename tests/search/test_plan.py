@@ -19,7 +19,7 @@ from sk_tune._search._search_plan import _expected_seconds, mean_epochs, plan_in
 
 def test_a_plan_prints_brackets_rungs_and_sums():
     """A table, with the totals below."""
-    search = HyperbandSearchCV(MLPClassifier(), DROPOUT, max_resources=3, cv=2)
+    search = HyperbandSearchCV(MLPClassifier(), DROPOUT, max_resources=3, factor=3, cv=2)
 
     plan = replace(search.plan(), seconds=75.0, memory=3 * 2**20)
 
@@ -132,7 +132,7 @@ def test_candidates_with_epochs_are_timed_without(pipeline, iris):
 def test_a_plan_needs_no_data(pipeline):
     """Rounds follow from the parameters alone."""
     plan = HyperbandSearchCV(
-        pipeline, {"net__dropout": uniform(0, 0.5)}, cv=CV, max_resources=9
+        pipeline, {"net__dropout": uniform(0, 0.5)}, cv=CV, max_resources=9, factor=3
     ).plan()
 
     assert [(r.bracket, r.n_candidates, r.n_resources) for r in plan.rounds][:3] == [
@@ -214,15 +214,15 @@ def test_epochs_are_the_mean_of_the_space(estimator, space, expected):
 
 def test_a_plan_fits_the_time_budget():
     """Of 138 seconds 60 are enough for a bracket, and one candidate of the next."""
-    search = HyperbandSearchCV(MLPClassifier(), DROPOUT, max_resources=9, cv=2)
+    search = HyperbandSearchCV(MLPClassifier(), DROPOUT, max_resources=9, factor=3, cv=2)
     full_plan = replace(search.plan(), seconds=138.0)
     assert full_plan.n_epochs == 138
 
-    plan = plan_in_time(full_plan, 60.0, lambda n: n // 3, refits=False)
+    plan = plan_in_time(full_plan, 60.0, lambda n, *_: n // 3, refits=False)
 
     assert [(r.bracket, r.n_candidates, r.n_resources) for r in plan.rounds] == [
         (2, 9, 1), (2, 3, 3), (2, 1, 9), (1, 1, 3), (1, 1, 9)
     ]  # fmt: skip
     assert (plan.n_epochs, plan.seconds) == (60, 60.0)
     assert "time_budget=60 is enough for 10 of 17 candidates" in str(plan)
-    assert plan_in_time(full_plan, 138.0, lambda n: n // 3, refits=False) == full_plan
+    assert plan_in_time(full_plan, 138.0, lambda n, *_: n // 3, refits=False) == full_plan

@@ -106,7 +106,8 @@ def test_a_notebook_has_one_output_that_is_updated(net, iris, capsys, monkeypatc
 
 def test_the_line_covers_all_brackets_and_the_refit(net, iris, every_text):
     """Totals are the plan's from the first text on; the time left includes the refit."""
-    search = HyperbandSearchCV(net, RATES, max_resources=9, cv=3, random_state=0)
+    options = {"max_resources": 9, "factor": 3, "select_epoch": "last"}
+    search = HyperbandSearchCV(net, RATES, cv=3, random_state=0, **options)
     plan = search.plan()
 
     search.set_params(verbose=1).fit(*iris)

@@ -56,7 +56,8 @@ def net(make_estimator):
 
 def hyperband(net, **options):
     """Return a search, unfitted."""
-    settings = {"cv": CV, "random_state": 0, "max_resources": 9, **options}
+    settings = {"cv": CV, "random_state": 0, "max_resources": 9}
+    settings |= {"factor": 3, "select_epoch": "last", **options}
     return HyperbandSearchCV(net, RATES, **settings)
 
 

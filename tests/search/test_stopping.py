@@ -93,7 +93,8 @@ def test_a_model_based_search_ends_on_a_plateau(net, iris):
 
 def test_hyperband_ends_before_a_bracket(net, iris):
     """A bracket is completed; enough candidates without improvement end the search."""
-    options = {"max_resources": 9, "cv": CV, "random_state": 0, "n_iter_no_change": 3}
+    options = {"max_resources": 9, "factor": 3, "cv": CV, "random_state": 0}
+    options |= {"n_iter_no_change": 3, "select_epoch": "last"}
     space = {"learning_rate": [0.03]}
     space |= {"dropout": np.linspace(0, 1e-3, 50)}
     search = HyperbandSearchCV(net, space, **options).fit(*iris)

@@ -379,7 +379,7 @@ def test_only_networks_that_may_be_resumed_are_remembered(
         "select_epoch": select_epoch,
     }
 
-    HyperbandSearchCV(net, rates, **options).fit(*iris)
+    HyperbandSearchCV(net, rates, factor=3, **options).fit(*iris)
 
     # Of brackets of 9, 5 and 3 candidates 3 and 1, then 1, then none.
     assert remembered == [0, 9, 3, 0, 3, 0]

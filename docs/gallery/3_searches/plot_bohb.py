@@ -62,10 +62,11 @@ def best_so_far(search):
 # Hyperband and BOHB follow the same plan; random search trains the same number of epochs.
 
 options = {"cv": cv, "refit": False, "n_jobs": 1}
+rungs = {"factor": 3, "select_epoch": "last", **options}
 paths = {"random search": [], "Hyperband": [], "BOHB": []}
 for seed in range(5):
-    hyperband = HyperbandSearchCV(pipe, space, random_state=seed, **options).fit(X, y)
-    bohb = HyperbandSearchCV(pipe, space, sampler="tpe", random_state=seed, **options).fit(
+    hyperband = HyperbandSearchCV(pipe, space, random_state=seed, **rungs).fit(X, y)
+    bohb = HyperbandSearchCV(pipe, space, sampler="tpe", random_state=seed, **rungs).fit(
         X, y
     )
     n_iter = round(hyperband.ledger_.epochs_trained / (27 * 3))

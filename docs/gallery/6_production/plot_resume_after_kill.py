@@ -40,7 +40,7 @@ net = MLPClassifier(width=64, max_epochs=27, random_state=0)
 net = make_pipeline(StandardScaler(), net)
 space = {"mlpclassifier__learning_rate": loguniform(1e-4, 1e-1)}
 search = HyperbandSearchCV(
-    net, space, cv=5, n_jobs=1, random_state=0, store=sys.argv[1]
+    net, space, factor=3, cv=5, n_jobs=1, random_state=0, store=sys.argv[1]
 ).fit(X, y)
 ledger = search.ledger_
 print(json.dumps({
