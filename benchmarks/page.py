@@ -177,8 +177,8 @@ TAIL = """
 
 - [Search quality](search-quality.md): Hyperband and BOHB against random search over skorch
   and against Optuna.
-- [AutoML](automl-quality.md): `AutoClassifier` and `AutoRegressor` against FLAML, boosting
-  and RealMLP.
+- [AutoML](automl-quality.md): `AutoClassifier` and `AutoRegressor` against AutoGluon, FLAML
+  and boosting.
 - [Verdicts](diagnosis-quality.md): how often the diagnosis is right.
 
 Nothing has been measured on a GPU. `benchmarks/gpu.py` has the cases; they run on a
