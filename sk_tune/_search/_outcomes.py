@@ -371,7 +371,7 @@ def search_ledger(
         networks = [outcome for outcome in folds if outcome.n_granted]
         n_candidates += bool(ran and is_new)
         n_fits += len(networks or ran)
-        if networks and is_new:
+        if networks and not any(outcome.n_granted_before for outcome in networks):
             full += n_folds * (max_epochs or networks[0].n_granted)
         if networks and max_epochs is None:
             n_missing = sum(outcome.reason in NOT_TRAINED for outcome in folds)
