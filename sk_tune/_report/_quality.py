@@ -256,7 +256,8 @@ def leak_checks(search: Any, *, has_curves: bool, has_corrected: bool) -> list[F
         answers["Choice of the epoch"] = (
             "by design" if chooses_epoch else "passed",
             "Each candidate uses the best epoch of its mean curve over the folds. The "
-            "held-out rows choose it, and the expected score does not correct for that."
+            "held-out rows choose it. The expected score corrects for that choice if the "
+            "metric is accuracy or R2, not with other metrics."
             if chooses_epoch
             else "Each network is scored after its last epoch, whatever the held-out rows "
             "say.",

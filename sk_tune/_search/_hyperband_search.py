@@ -91,8 +91,9 @@ class HyperbandSearchCV(
     factor : int or "auto", default="auto"
         With an integer, one candidate in `factor` is promoted, and all rungs use all folds.
         "auto" is the bracket on one fold, with as many candidates as Hyperband, if the
-        resource is the epochs of a network and `sampler` is "random", else 3.  An ensemble
-        of the candidates, whose members need all folds, has more choice with 3.
+        resource is the epochs of a network, `sampler` is "random" and there is no
+        `time_budget`, else 3.  An ensemble of the candidates, whose members need all folds,
+        has more choice with 3.
     sampler : {"random", "bayes", "tpe"} or callable, default="random"
         Source of candidates.  "bayes" makes the search BOHB [2]_: a model learns from the
         highest rung with enough candidates.  "tpe" does the same with Optuna's
@@ -193,6 +194,8 @@ class HyperbandSearchCV(
     def _brackets(self, min_resources: int) -> tuple[Bracket, ...]:
         of_epochs = grants_epochs(self.resource_) and network_of(self.estimator) is not None
         is_simple = self.factor == "auto" and self.sampler == "random" and of_epochs
+        # Rungs on all folds cost more, but each of their candidates may be the last one.
+        is_simple = is_simple and self.time_budget is None
         self._factor = None if is_simple else 3 if self.factor == "auto" else self.factor
         if self._factor is None:
             return (one_fold_bracket(min_resources, self.max_resources_),)

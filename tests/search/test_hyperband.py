@@ -373,3 +373,14 @@ def test_other_searches_have_the_brackets_of_the_paper(net, options):
     expected = hyperband(net, max_resources=9, **options).plan()
     assert plan.rounds == expected.rounds
     assert len({round.bracket for round in plan.rounds}) == 3
+
+
+def test_a_time_budget_selects_the_brackets_of_the_paper(net, iris):
+    """Their candidates have all folds in every rung, so each may be the last one."""
+    limited = HyperbandSearchCV(net, SPACE, max_resources=9, cv=CV, time_budget=1000.0)
+    papers = HyperbandSearchCV(net, SPACE, max_resources=9, cv=CV, factor=3)
+
+    limited.fit(*iris)
+    papers.fit(*iris)
+
+    assert limited.brackets_ == papers.brackets_
