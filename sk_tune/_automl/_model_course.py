@@ -425,8 +425,8 @@ class ModelCourse:
         }
         if not self._is_random(model):
             search_class, options = HyperbandSearchCV, {"sampler": self.sampler}
-            options |= {"resource": model.resource, "factor": 3}
-            options |= {"select_epoch": "last"}
+            # More candidates have all folds than by the default, as members need.
+            options |= {"resource": model.resource, "factor": 3, "select_epoch": "last"}
             options |= zip(("min_resources", "max_resources"), size, strict=True)
         search = runner.run(
             search_class,

@@ -219,7 +219,7 @@ def affordable(
 
 def _hyperband_epochs(min_epochs: int, max_epochs: int) -> float:
     """Return the epochs that all candidates of a Hyperband pass train in one fold."""
-    return math.fsum(
+    return sum(
         rung.n_candidates * n_epochs
         for bracket in hyperband_brackets(min_epochs, max_epochs, _FACTOR)
         for rung, n_epochs in zip(bracket.rungs, new_resources(bracket.rungs), strict=True)

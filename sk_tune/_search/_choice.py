@@ -82,12 +82,9 @@ def near_best(
     rows = top_rows(results, metric, level)
     if not rows:
         return 0 if level is None else int(np.argmax(results[level]))
-    scores, costs = (
-        guiding_scores(results, metric)[rows],
-        cost_ranks(results, rows, outcomes),
-    )
+    scores, costs = guiding_scores(results, metric), cost_ranks(results, rows, outcomes)
     tolerance = standard_error(fold_scores(results, metric, rows[0]))
-    return rows[int(cheapest_near_best(scores[np.newaxis], tolerance, costs)[0])]
+    return rows[int(cheapest_near_best(scores[np.newaxis, rows], tolerance, costs)[0])]
 
 
 def n_weights(rows: Sequence[int], outcomes: Outcomes) -> npt.NDArray[np.float64]:

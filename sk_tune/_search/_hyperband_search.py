@@ -192,12 +192,12 @@ class HyperbandSearchCV(
         self.brackets_ = self._brackets(least)
 
     def _brackets(self, min_resources: int) -> tuple[Bracket, ...]:
+        self._factor: int | None = 3 if self.factor == "auto" else self.factor
         of_epochs = grants_epochs(self.resource_) and network_of(self.estimator) is not None
-        is_simple = self.factor == "auto" and self.sampler == "random" and of_epochs
-        # Rungs on all folds cost more, but each of their candidates may be the last one.
-        is_simple = is_simple and self.time_budget is None
-        self._factor = None if is_simple else 3 if self.factor == "auto" else self.factor
-        if self._factor is None:
+        # A time budget may end the search at any rung, so candidates need all folds.
+        is_unlimited = self.sampler == "random" and self.time_budget is None
+        if self.factor == "auto" and of_epochs and is_unlimited:
+            self._factor = None
             return (one_fold_bracket(min_resources, self.max_resources_),)
         return hyperband_brackets(min_resources, self.max_resources_, self._factor)
 

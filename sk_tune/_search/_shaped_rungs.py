@@ -28,10 +28,10 @@ class Ladder:
     """The rungs of a bracket, with fewer candidates if the time is too short.
 
     The number of candidates is such that at least one is expected to have all resources in
-    time.  A rung promotes at least one candidate.  With `goes_on`,
-    a rung continues the training of the rung below.  With `refit_grows`, more resources
-    make the refit longer.  If there is no time for all resources of any candidate and
-    `can_lower` is true, the best candidate gets as many as possible: with `can_cut` its
+    time.  A rung promotes at least one candidate.  With `goes_on`, a rung continues the
+    training of the rung below.  With `refit_grows`, more resources make the refit longer.
+    If there is no time for all resources of any candidate and `can_lower` is true, the
+    best candidate gets as many as possible: with `can_cut` its
     networks train until the time is up; other estimators end at a lower rung.
     """
 
@@ -47,7 +47,7 @@ class Ladder:
         refit_grows: bool,
         n_splits: int = 1,
     ) -> None:
-        self.n_splits = n_splits
+        self._n_splits = n_splits
         self.rungs, self._planned = list(rungs), tuple(rungs)
         self._promoted = promoted
         self._budget = budget
@@ -64,7 +64,7 @@ class Ladder:
         """Return the resources that each rung trains, as a mean over all folds."""
         rungs = self.rungs if rungs is None else rungs
         granted = [replace(r, n_resources=min(r.n_resources, self._reach)) for r in rungs]
-        return new_resources(granted, goes_on=self._goes_on, n_splits=self.n_splits)
+        return new_resources(granted, goes_on=self._goes_on, n_splits=self._n_splits)
 
     def begin(self, position: int, n_candidates: int) -> int:
         """Return the number of promoted candidates with time for a rung."""
@@ -166,7 +166,7 @@ class Ladder:
         if not is_short:
             return
         done = first.n_resources if self._goes_on else 0
-        done_each = done * first.folds_of(self.n_splits) / self.n_splits
+        done_each = done * first.folds_of(self._n_splits) / self._n_splits
         numbers = range(done + 1, self._reach + 1)
 
         def is_late(n: int) -> bool:
