@@ -84,7 +84,7 @@ from sk_tune._report import Checks, Page, data_description, quality_of
 from sk_tune._reporting import report
 from sk_tune._sampler import Sampler
 from sk_tune._splits import as_times, take
-from sk_tune._training import processes_per_cpu
+from sk_tune._training import slowdown
 from sk_tune._types import Folds, Seed
 from sk_tune._warnings import warn_user
 from sk_tune.exceptions import SearchError, TableError, VerdictWarning
@@ -457,7 +457,7 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
             share = _RESERVED_SHARE * budget
             reserve = float(np.clip(share, _LEAST_RESERVED, _MOST_RESERVED))
             reserve += min(SHARE_OF_EFFECTS * budget, MOST_FOR_EFFECTS)
-            reserve = min(reserve * processes_per_cpu(), _RESERVED_IF_BUSY * budget)
+            reserve = min(reserve * slowdown(), _RESERVED_IF_BUSY * budget)
             n_jobs = 1 if budget < _LEAST_FOR_WORKERS else n_jobs
         tell = self.verbose if callable(self.verbose) else None
         if tell is None and self.verbose:

@@ -40,7 +40,7 @@ from sk_tune._training import (
     TimeIsUpError,
     TimeLimit,
     one_thread,
-    processes_per_cpu,
+    slowdown,
     time_limit,
 )
 
@@ -75,8 +75,8 @@ _COST_OF_HALF = 0.65
 _FEW_VALUES = {"linear": 50_000, "boosting": 1_000_000}
 # Random candidates in a round, without and with a time budget.
 _N_CANDIDATES, _MOST_CANDIDATES = 8, 300
-# Number of waiting processes per processor on a busy machine.
-_LOAD_OF_BUSY = 1.5
+# Slowdown by other programs from which the machine counts as busy.
+_SLOWDOWN_OF_BUSY = 1.5
 _TOO_LONG = "It takes too long for this budget."
 
 
@@ -120,7 +120,7 @@ class ModelCourse:
         """Train models in the given order, then rounds; the first model always trains."""
         try:
             has_end = self.runner.clock.budget is not None
-            is_busy = has_end and processes_per_cpu() > _LOAD_OF_BUSY
+            is_busy = has_end and slowdown() > _SLOWDOWN_OF_BUSY
             with one_thread(), few_threads(self.problem.n_values, is_busy=is_busy):
                 self._run_defaults(models)
                 self._run_rounds()

@@ -32,7 +32,7 @@ from sk_tune._report import SearchPart, search_part
 from sk_tune._search import GridSearchCV
 from sk_tune._splits import take
 from sk_tune._text import LiveLine, error_line
-from sk_tune._training import processes_per_cpu
+from sk_tune._training import slowdown
 from sk_tune._warnings import warn_user
 from sk_tune.exceptions import StoreError, StoreWarning
 
@@ -357,7 +357,7 @@ class Runner:
         """Return the seconds of a short training with a model's defaults in one fold.
 
         Networks have the defaults for all samples, other models the defaults for `n_rows`
-        samples. On a busy machine seconds are processor time multiplied by the load.
+        samples. On a busy machine seconds are processor time multiplied by the slowdown.
         """
         problem = problem.sampled(n_rows, holds_all=False)
         if not model.is_network:
@@ -371,7 +371,7 @@ class Runner:
         start, processor = time.perf_counter(), time.process_time()
         with warnings.catch_warnings(action="ignore"):
             estimator.fit(X, y, **params)
-        expected = processes_per_cpu() * (time.process_time() - processor)
+        expected = slowdown() * (time.process_time() - processor)
         return min(time.perf_counter() - start, expected)
 
     def _keep(self, search: Any, model: Model, problem: Problem) -> bool:

@@ -38,7 +38,7 @@ from sk_tune._cli._tables import (
 from sk_tune._prepare import ColumnKinds, check_used, decide_columns, format_of_column
 from sk_tune._report import package_versions
 from sk_tune._splits import as_times
-from sk_tune._training import processes_per_cpu
+from sk_tune._training import slowdown
 from sk_tune.exceptions import (
     LeakWarning,
     OptionError,
@@ -198,7 +198,7 @@ def _train(
     # A progress line that rewrites itself would clutter a log, and JSON must stay valid.
     verbose: Any = StepLines() if options.verbose else int(sys.stdout.isatty())
     budget = options.time_budget
-    files = min(_SECONDS_OF_FILES * processes_per_cpu(), _MOST_FOR_FILES * budget)
+    files = min(_SECONDS_OF_FILES * slowdown(), _MOST_FOR_FILES * budget)
     seconds_left = options.started + budget - files - time.monotonic()
     kind: Any = AutoRegressor
     of_classes: dict[str, Any]

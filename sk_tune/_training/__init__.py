@@ -35,9 +35,9 @@ from sk_tune._training._one_thread import (
     is_small,
     n_weights,
     one_thread,
-    processes_per_cpu,
     set_threads,
     shape_of,
+    slowdown,
     takes_one_thread,
 )
 from sk_tune._training._state import (

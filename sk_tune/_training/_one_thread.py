@@ -3,13 +3,12 @@
 """Choice of the number of threads for a network's arithmetic."""
 
 import ctypes
-import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
-import joblib
 import numpy as np
 import torch
 from threadpoolctl import ThreadpoolController
@@ -22,6 +21,8 @@ from sk_tune._training._state import TrainingState
 # step's ten to twenty parallel sections may wait for a thread without a core for a time
 # slice of some milliseconds, so less work is not worth sharing.
 _SMALL = 1e8
+# Processor seconds of a measurement of the slowdown, and seconds for which it holds.
+_SECONDS_TO_MEASURE, _SECONDS_OF_SLOWDOWN = 0.05, 10.0
 
 
 def is_small(state: TrainingState, X: Any) -> bool:
@@ -130,9 +131,18 @@ def one_thread(*, wanted: bool = True) -> Iterator[None]:
             set_threads(n_threads)
 
 
-def processes_per_cpu() -> float:
-    """Return the load average per processor over the last minute, at least 1."""
-    try:
-        return float(max(1.0, os.getloadavg()[0] / joblib.cpu_count()))
-    except (AttributeError, OSError):
-        return 1.0
+def slowdown() -> float:
+    """Return the seconds of this thread for a second of computation, at least 1.
+
+    It exceeds 1 if other programs or threads use the same processors.
+    """
+    return _slowdown_in(int(time.monotonic() / _SECONDS_OF_SLOWDOWN))
+
+
+@lru_cache(maxsize=1)
+def _slowdown_in(period: int) -> float:
+    """Measure the slowdown, once in each `period`."""
+    start, processor = time.perf_counter(), time.thread_time()
+    while (spent := time.thread_time() - processor) < _SECONDS_TO_MEASURE:
+        pass
+    return max(1.0, (time.perf_counter() - start) / spent)

@@ -1,6 +1,8 @@
 """The number of threads of small and large networks."""
 
+import itertools
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from torch.overrides import TorchFunctionMode
 
 from sk_tune import CNNClassifier, MLPClassifier, NetClassifier, RNNClassifier
 from sk_tune._ensemble import BaggingClassifier
-from sk_tune._training import TrainingState, is_small, one_thread
+from sk_tune._training import TrainingState, _one_thread, is_small, one_thread, slowdown
 
 
 def _state(*shapes):
@@ -225,3 +227,14 @@ def test_networks_in_python_threads_restore_torchs_number_of_threads():
 
     assert result == [2] * 4
     assert torch.get_num_threads() == 2
+
+
+def test_the_slowdown_is_the_time_for_a_second_of_computation(monkeypatch):
+    """If another program has the processor two thirds of the time, the slowdown is 3."""
+    ticks = itertools.count()
+    monkeypatch.setattr(time, "thread_time", lambda: 0.01 * next(ticks))
+    monkeypatch.setattr(time, "perf_counter", lambda: 0.03 * next(ticks))
+    _one_thread._slowdown_in.cache_clear()
+    monkeypatch.setattr(_one_thread, "_SECONDS_TO_MEASURE", 20.0)
+    assert slowdown() == pytest.approx(3, rel=0.01)
+    _one_thread._slowdown_in.cache_clear()
