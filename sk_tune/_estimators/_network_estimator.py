@@ -66,7 +66,7 @@ Array = npt.NDArray[Any]
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 _OPTIMIZER = ("learning_rate", "momentum", "weight_decay")
 # Enough samples for arithmetic to dominate call overhead, few enough for the cache.
-_PREDICT_ROWS = 1024
+_PREDICT_ROWS = 512
 # Layout of a sample by its number of axes.
 _LAYOUTS: dict[int, Layout] = {1: "table", 2: "sequence", 3: "image", 4: "volume"}
 
