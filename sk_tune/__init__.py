@@ -21,7 +21,7 @@ _HOMES = {
     ),
     "_diagnosis": (
         "Applied", "AppliedChange", "Change", "Curves", "Finding", "SampleCurve",
-        "apply_remedies", "check_classes", "curves_of", "diagnose", "find_leaks",
+        "apply_remedies", "check_classes", "curves_of", "find_leaks",
         "group_copies", "verdict",
     ),
     "_ensemble": (
@@ -56,7 +56,7 @@ _HOMES = {
     "_search": (
         "BayesSearchCV", "GridSearchCV",
         "HalvingGridSearchCV", "HalvingRandomSearchCV", "HyperbandSearchCV",
-        "RandomizedSearchCV", "SearchPlan",
+        "Improvement", "RandomizedSearchCV", "SearchPlan", "diagnose", "improve",
     ),
     "_space": (
         "Choice", "table_space",

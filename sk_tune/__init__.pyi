@@ -17,7 +17,6 @@ from sk_tune._diagnosis import SampleCurve as SampleCurve
 from sk_tune._diagnosis import apply_remedies as apply_remedies
 from sk_tune._diagnosis import check_classes as check_classes
 from sk_tune._diagnosis import curves_of as curves_of
-from sk_tune._diagnosis import diagnose as diagnose
 from sk_tune._diagnosis import find_leaks as find_leaks
 from sk_tune._diagnosis import group_copies as group_copies
 from sk_tune._diagnosis import verdict as verdict
@@ -64,8 +63,11 @@ from sk_tune._search import GridSearchCV as GridSearchCV
 from sk_tune._search import HalvingGridSearchCV as HalvingGridSearchCV
 from sk_tune._search import HalvingRandomSearchCV as HalvingRandomSearchCV
 from sk_tune._search import HyperbandSearchCV as HyperbandSearchCV
+from sk_tune._search import Improvement as Improvement
 from sk_tune._search import RandomizedSearchCV as RandomizedSearchCV
 from sk_tune._search import SearchPlan as SearchPlan
+from sk_tune._search import diagnose as diagnose
+from sk_tune._search import improve as improve
 from sk_tune._space import Choice as Choice
 from sk_tune._space import table_space as table_space
 from sk_tune._versions import show_versions as show_versions

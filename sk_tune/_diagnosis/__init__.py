@@ -2,30 +2,81 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Diagnosis of networks, searches and data: findings, verdicts and remedies."""
 
-from sk_tune._diagnosis._apply import Applied, AppliedChange, apply_remedies
-from sk_tune._diagnosis._curves import curves_of, curves_of_estimator
-from sk_tune._diagnosis._diagnose import diagnose, extra_findings
-from sk_tune._diagnosis._findings import Change, Curves, Finding, share, to_act_on, verdict
+from sk_tune._diagnosis._apply import (
+    Applied,
+    AppliedChange,
+    apply_remedies,
+    changed_parameters,
+    with_scaler,
+)
+from sk_tune._diagnosis._curves import (
+    best_candidate,
+    configured,
+    curves_of,
+    curves_of_estimator,
+    is_search,
+    is_trained,
+)
+from sk_tune._diagnosis._diagnose import extra_findings, findings_of, fold_scores
+from sk_tune._diagnosis._findings import (
+    PUT_IN_FRONT,
+    Change,
+    Curves,
+    Finding,
+    Findings,
+    share,
+    to_act_on,
+    verdict,
+    with_good_fit,
+)
 from sk_tune._diagnosis._fold_checks import SampleCurve, check_classes
 from sk_tune._diagnosis._leak_copies import group_copies
 from sk_tune._diagnosis._leaks import find_leaks
+from sk_tune._diagnosis._probes import (
+    Effect,
+    Probe,
+    check_half,
+    effects,
+    measured,
+    remedies,
+    variations,
+)
+from sk_tune._diagnosis._scale_checks import check_scale
 
 __all__ = [
+    "PUT_IN_FRONT",
     "Applied",
     "AppliedChange",
     "Change",
     "Curves",
+    "Effect",
     "Finding",
+    "Findings",
+    "Probe",
     "SampleCurve",
     "apply_remedies",
+    "best_candidate",
+    "changed_parameters",
     "check_classes",
+    "check_half",
+    "check_scale",
+    "configured",
     "curves_of",
     "curves_of_estimator",
-    "diagnose",
+    "effects",
     "extra_findings",
     "find_leaks",
+    "findings_of",
+    "fold_scores",
     "group_copies",
+    "is_search",
+    "is_trained",
+    "measured",
+    "remedies",
     "share",
     "to_act_on",
+    "variations",
     "verdict",
+    "with_good_fit",
+    "with_scaler",
 ]

@@ -284,13 +284,19 @@ def _changed_estimator(
     applied: list[AppliedChange] = []
     for change in changes:
         if change.action == PUT_IN_FRONT:
-            target, scaled = _with_scaler(target, clone(change.value))
+            target, scaled = with_scaler(target, clone(change.value))
             applied.append(_record(scaled.step, None, change.value, change))
-    prefix = nested(target)[-1][1]
-    params, n_scalers = target.get_params(), len(applied)
+    others = [change for change in changes if change.action != PUT_IN_FRONT]
+    changed = changed_parameters(target, others)
+    target.set_params(**{c.parameter: c.after for c in changed})
+    return target, [*applied, *changed]
+
+
+def changed_parameters(estimator: Any, changes: Iterable[Change]) -> list[AppliedChange]:
+    """Return the effects of changes on the values of an estimator's parameters."""
+    prefix, params = nested(estimator)[-1][1], estimator.get_params()
+    applied = []
     for change in changes:
-        if change.action == PUT_IN_FRONT:
-            continue
         names = (prefix + change.parameter, change.parameter)
         name = next((n for n in names if n in params), None)
         if name is None:
@@ -298,8 +304,7 @@ def _changed_estimator(
         after = changed_value(params[name], change)
         if after != params[name]:
             applied.append(_record(name, params[name], after, change))
-    target.set_params(**{c.parameter: c.after for c in applied[n_scalers:]})
-    return target, applied
+    return applied
 
 
 class _Scaled(NamedTuple):
@@ -327,7 +332,7 @@ class _Scaled(NamedTuple):
         return space
 
 
-def _with_scaler(estimator: Any, scaler: Any) -> tuple[Any, _Scaled]:
+def with_scaler(estimator: Any, scaler: Any) -> tuple[Any, _Scaled]:
     """Put a scaler directly in front of the network in an estimator, which is changed."""
     name = type(scaler).__name__.lower()
     *around, (network, prefix) = nested(estimator)
@@ -350,7 +355,7 @@ def _changed_search(search: Any, changes: list[Change]) -> tuple[Any, list[Appli
     name, described, are_ranges = described_space(target)
     for change in changes:
         if change.action == PUT_IN_FRONT:
-            estimator, renamed = _with_scaler(target.estimator, clone(change.value))
+            estimator, renamed = with_scaler(target.estimator, clone(change.value))
             described = renamed.space(described)
             target.set_params(**{name: described, "estimator": estimator})
             resource = getattr(target, "resource", "n_samples")

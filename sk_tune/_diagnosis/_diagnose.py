@@ -97,7 +97,7 @@ _CHECKS_OF_CURVES: _Checks = {
 }
 
 
-def diagnose(
+def findings_of(
     source: Any,
     X: Features | None = None,
     y: ArrayLike | None = None,
@@ -107,60 +107,7 @@ def diagnose(
     result_row: int | None = None,
     extra_checks: Sequence[Callable[[Any], Finding]] = (),
 ) -> tuple[Finding, ...]:
-    """Check a network, or a search, for faults of training, data and folds.
-
-    Parameters
-    ----------
-    source : search, estimator, Curves or SampleCurve
-        A fitted search of sk_tune; a fitted network or a pipeline that ends in a network,
-        preferably with ``early_stopping=True``, because most checks need held-out rows;
-        curves; or a learning curve by samples, also scikit-learn's
-        ``LearningCurveDisplay``.
-    X : array-like of shape (n_samples, ...) or None, default=None
-        Features of the fit, to check their scale for a fitted network; a search has
-        recorded their scale.
-    y : array-like of shape (n_samples,) or (n_samples, n_outputs) or None, default=None
-        Targets of the fit.  With X and y, the checks of ``find_leaks`` are made too, on the
-        folds of a search.
-    groups, times : array-like of shape (n_samples,) or None, default=None
-        Groups and times of the rows, for ``find_leaks``.
-    result_row : int or None, default=None
-        Row of a search's ``cv_results_`` to diagnose instead of the best candidate.
-    extra_checks : sequence of callable, default=()
-        Further checks, which take `source` and return a ``Finding``.  Their findings are
-        ranked by severity.
-
-    Returns
-    -------
-    tuple of Finding
-        One finding per check, passed or not; prints as a report.  Findings about a search
-        as a whole have no ``result_row`` and come last.
-
-    Raises
-    ------
-    ValueError
-        If the candidate does not exist or is not a network, or if X, y, groups and times
-        differ in length.
-    TypeError
-        If `source` has another type.
-
-    See Also
-    --------
-    verdict : The finding that matters most.
-    apply_remedies : The remedies as a changed space or estimator.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from sk_tune import Curves, diagnose, verdict
-    >>> epochs = np.arange(1, 31)
-    >>> train = np.tile(np.exp(-epochs / 5), (3, 1))
-    >>> valid = 0.4 + np.exp(-epochs / 3) + 0.02 * epochs
-    >>> valid = valid + np.array([[0.0], [0.01], [0.02]])
-    >>> curves = Curves(train_loss=train, valid_loss=valid, valid_score=-valid)
-    >>> print(verdict(diagnose(curves)).message)
-    The held-out loss rose by 55 % after epoch 8, while the training loss fell.
-    """
+    """Return the findings of ``diagnose`` without probes."""
     if isinstance(source, SampleCurve) or hasattr(source, "train_sizes"):
         curve = SampleCurve(source.train_sizes, source.train_scores, source.test_scores)
         return Findings([check_more_data(curve), *extra_findings(source, extra_checks)])

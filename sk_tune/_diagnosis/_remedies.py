@@ -64,7 +64,7 @@ def is_free(params: Mapping[str, Any]) -> bool:
 
 def relative_rate(params: Mapping[str, Any]) -> float | None:
     """Return the learning rate divided by the optimizer's typical rate; None if unknown."""
-    rate = number(params, _rate_name(params))
+    rate = number(params, rate_name(params))
     return None if rate is None else rate / _typical_rate(params)
 
 
@@ -75,7 +75,7 @@ def _typical_rate(params: Mapping[str, Any]) -> float:
     typical = OPTIMIZERS.get(name, OPTIMIZERS["adamw"]).typical_rate
     if name != "sgd":
         return typical
-    usual = _MOMENTUM if _rate_name(params) == "learning_rate" else 0.0
+    usual = _MOMENTUM if rate_name(params) == "learning_rate" else 0.0
     momentum = number(params, "momentum")
     momentum = number(params, "optimizer__momentum") if momentum is None else momentum
     momentum = usual if momentum is None else momentum
@@ -89,7 +89,7 @@ def _optimizer(params: Mapping[str, Any]) -> str:
     return str(getattr(optimizer, "__name__", optimizer)).lower()
 
 
-def _rate_name(params: Mapping[str, Any]) -> str:
+def rate_name(params: Mapping[str, Any]) -> str:
     """Return the name of a network's learning rate, which is "lr" in skorch."""
     is_skorch = "lr" in params and "learning_rate" not in params
     return "lr" if is_skorch else "learning_rate"
@@ -97,7 +97,7 @@ def _rate_name(params: Mapping[str, Any]) -> str:
 
 def lower_rate(params: Mapping[str, Any]) -> tuple[Change, ...]:
     """Return the change to a tenth of the rate, or from far above to the typical rate."""
-    name = _rate_name(params)
+    name = rate_name(params)
     rate, typical = number(params, name), _typical_rate(params)
     reason = "the loss does not fall steadily"
     if rate is None:
@@ -108,7 +108,7 @@ def lower_rate(params: Mapping[str, Any]) -> tuple[Change, ...]:
 
 def raise_rate(params: Mapping[str, Any]) -> tuple[Change, ...]:
     """Return the change to ten times the rate, from below at most to the typical rate."""
-    name = _rate_name(params)
+    name = rate_name(params)
     rate, typical = number(params, name), _typical_rate(params)
     reason = "the loss falls too slowly"
     if rate is None:
@@ -195,6 +195,14 @@ def larger_network(params: Mapping[str, Any]) -> tuple[Change, ...]:
         if number(params, "n_layers") in {0, 1}:
             changes.append(_change("n_layers", "at least", 2, reason))
     return _known(params, *changes or [_change("width", "multiply", _WIDER, reason)])
+
+
+def scaled_widths(params: Mapping[str, Any], factor: float) -> dict[str, Any]:
+    """Return the widths of a network's layers after multiplication by a factor."""
+    if sizes := _layer_sizes(params):
+        return {"hidden_layer_sizes": tuple(max(1, int(factor * n)) for n in sizes)}
+    widths = {name: number(params, name) for name in _WIDTHS}
+    return {name: max(1, int(factor * n)) for name, n in widths.items() if n is not None}
 
 
 def number(params: Mapping[str, Any], name: str) -> float | None:

@@ -16,7 +16,7 @@ from sk_tune._diagnosis import (
     Finding,
     curves_of,
     curves_of_estimator,
-    diagnose,
+    findings_of,
     verdict,
 )
 from sk_tune._nesting import innermost
@@ -252,7 +252,9 @@ class EpochCurveDisplay:
             )
         curves = curves_of(search, row)
         # Findings about the whole search do not belong into the picture of a candidate.
-        findings = [f for f in diagnose(search, result_row=row) if f.result_row is not None]
+        findings = [
+            f for f in findings_of(search, result_row=row) if f.result_row is not None
+        ]
         display = cls(
             curves=curves,
             chosen_epoch=getattr(search, "best_epochs_", {}).get(row),
@@ -290,7 +292,7 @@ class EpochCurveDisplay:
         display = cls(
             curves=curves,
             chosen_epoch=network.best_epoch_ if stops_early else None,
-            finding=verdict(diagnose(estimator)),
+            finding=verdict(findings_of(estimator)),
             loss_name=loss_name(network),
             score_name=score_name(network),
         )

@@ -16,8 +16,8 @@ from sk_tune._diagnosis import (
     Curves,
     Finding,
     curves_of,
-    diagnose,
     extra_findings,
+    findings_of,
     to_act_on,
     verdict,
 )
@@ -446,7 +446,9 @@ def search_part(search: Any, extra_checks: Checks = ()) -> SearchPart:
     # The best candidate may not be a network, or have no epochs.
     if best is not None and best.result_row in set(curve_table(search)["result_row"]):
         curves = curves_of(search, best.result_row)
-        findings = diagnose(search, result_row=best.result_row, extra_checks=extra_checks)
+        findings = findings_of(
+            search, result_row=best.result_row, extra_checks=extra_checks
+        )
         chosen = getattr(search, "best_epochs_", {})
         best_epoch = int(chosen.get(best.result_row, curves.n_epochs))
     estimator = search.estimator

@@ -10,6 +10,8 @@ from sk_tune._search._drop_in_searches import (
     RandomizedSearchCV,
 )
 from sk_tune._search._hyperband_search import HyperbandSearchCV
+from sk_tune._search._improve import Improvement, improve
+from sk_tune._search._probing import diagnose
 from sk_tune._search._search_plan import SearchPlan
 from sk_tune._space import Choice
 
@@ -20,6 +22,9 @@ __all__ = [
     "HalvingGridSearchCV",
     "HalvingRandomSearchCV",
     "HyperbandSearchCV",
+    "Improvement",
     "RandomizedSearchCV",
     "SearchPlan",
+    "diagnose",
+    "improve",
 ]

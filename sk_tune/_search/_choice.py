@@ -160,10 +160,12 @@ def expected_score_of(
     classes: Any,
     sample_weight: Any = None,
     rows: Sequence[int] = (),
+    others: Outcomes = (),
     **options: Any,
 ) -> ScoreEstimate | None:
     """Return the expected score of a fitted search's choice among result rows.
 
+    `others` are further candidates on the same folds, from an earlier search.
     By default these are all candidates, on the folds that dropped none of them. None if
     there are no scores, or for a metric that is not a function of targets and predictions,
     that needs decision functions, or that needs probabilities while a candidate has labels
@@ -192,7 +194,10 @@ def expected_score_of(
     # One network's prediction of each sample if folds were repeated, because the mean of
     # several networks would have another score.
     predictions = out_of_fold_predictions(
-        [outcomes[row][n_unfair:] for row in rows], record.n_rows, classes, averaged=False
+        [folds[n_unfair:] for folds in (*(outcomes[row] for row in rows), *others)],
+        record.n_rows,
+        classes,
+        averaged=False,
     )
     if classes is None and is_classifier(search) and record.y.ndim == 2:
         # Predictions are then the probabilities of each label.

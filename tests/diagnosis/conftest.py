@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sk_tune import MLPClassifier
-from sk_tune._diagnosis import Curves, diagnose
+from sk_tune import MLPClassifier, diagnose
+from sk_tune._diagnosis import Curves
 
 
 class FakeSearch(SimpleNamespace):

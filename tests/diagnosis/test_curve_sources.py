@@ -25,8 +25,9 @@ from sk_tune import (
     HyperbandSearchCV,
     MLPClassifier,
     MLPRegressor,
+    diagnose,
 )
-from sk_tune._diagnosis import curves_of, curves_of_estimator, diagnose
+from sk_tune._diagnosis import curves_of, curves_of_estimator
 
 X, Y = load_breast_cancer(return_X_y=True)
 X, Y = StandardScaler().fit_transform(X)[:150], Y[:150]

@@ -17,8 +17,8 @@ from sklearn.model_selection import GroupKFold, StratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sk_tune import GridSearchCV, HyperbandSearchCV, MLPClassifier, MLPRegressor
-from sk_tune._diagnosis import Curves, Finding, apply_remedies, diagnose, to_act_on, verdict
+from sk_tune import GridSearchCV, HyperbandSearchCV, MLPClassifier, MLPRegressor, diagnose
+from sk_tune._diagnosis import Curves, Finding, apply_remedies, to_act_on, verdict
 from sk_tune._diagnosis._findings import RULES, good_fit
 
 KNOWN = [

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sk_tune._diagnosis import diagnose
+from sk_tune import diagnose
 
 T = np.arange(1.0, 17.0)
 T30 = np.arange(1.0, 31.0)

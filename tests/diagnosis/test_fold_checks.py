@@ -9,7 +9,8 @@ from sklearn.model_selection import (
     learning_curve,
 )
 
-from sk_tune._diagnosis import SampleCurve, diagnose
+from sk_tune import diagnose
+from sk_tune._diagnosis import SampleCurve
 
 BATCHES = {"batch_size": 32, "max_epochs": 30}
 FREE = {"dropout": 0.0, "weight_decay": 0.0}

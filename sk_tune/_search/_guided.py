@@ -1,0 +1,149 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""A search over changes of one network, whose rounds depend on earlier results."""
+
+from collections.abc import Callable, Generator, Sequence
+from copy import copy
+from typing import Any, ClassVar
+
+from sklearn.base import clone
+from sklearn.pipeline import Pipeline
+
+from sk_tune._declaration import parameters
+from sk_tune._diagnosis import (
+    PUT_IN_FRONT,
+    AppliedChange,
+    Change,
+    changed_parameters,
+    check_scale,
+    with_scaler,
+)
+from sk_tune._input_scale import input_scale
+from sk_tune._nesting import innermost, nested
+from sk_tune._scores import ScoreEstimate
+from sk_tune._search._base_search import BaseSearch
+from sk_tune._search._choice import Outcomes, expected_score_of
+from sk_tune._search._rounds import Rounds
+from sk_tune._search_record import granted_resource, grants_epochs
+from sk_tune._space import Candidate
+
+# Yields the candidates of a round, and receives the search with its results so far.
+Course = Generator[list[Candidate], Any, None]
+
+
+@parameters
+class GuidedSearch(BaseSearch):
+    """A search whose `course` chooses the candidates of each round by the results so far.
+
+    `n_planned` is the expected number of candidates.
+    """
+
+    course: Callable[[], Course]
+    n_planned: int = 1
+
+    # The diagnosis finds no space to extend.
+    param_grid: ClassVar[dict[str, Any]] = {}
+
+    def add_earlier(self, outcomes: Outcomes) -> None:
+        """Let candidates of an earlier search count in the expected score.
+
+        They count only if their folds were the same.
+        """
+        if _held_out(outcomes) == _held_out(self._outcomes):
+            self._earlier_outcomes = outcomes
+
+    def _n_candidates_planned(self) -> int:
+        return self.n_planned
+
+    def _propose(self, rounds: Rounds, context: Any) -> None:
+        course = self.course()
+        candidates = next(course, [])
+        while candidates:
+            rounds.evaluate(candidates)
+            so_far = copy(self)
+            so_far._keep_without_refit(rounds)
+            # A diagnosis would compute the expected score after each round.
+            so_far._expected = None
+            try:
+                candidates = [] if rounds.is_over else course.send(so_far)
+            except StopIteration:
+                return
+
+    @property
+    def expected_score_(self) -> ScoreEstimate | None:
+        """Expected score of the best candidate, corrected for those of earlier searches."""
+        if "_expected" not in vars(self):
+            weight, labels = vars(self).get("_scored_by"), self._labels()
+            self._expected = expected_score_of(
+                self,
+                self._outcomes,
+                labels,
+                weight,
+                others=vars(self).get("_earlier_outcomes", ()),
+            )
+        return self._expected
+
+
+def _held_out(outcomes: Outcomes) -> list[Any]:
+    """Return the positions of the scored samples of the first candidate, by fold."""
+    return [None if fold.held is None else fold.held.rows.tolist() for fold in outcomes[0]]
+
+
+def candidate_estimator(search: Any, row: int) -> Any:
+    """Return the unfitted estimator of a search's candidate, with all of its epochs."""
+    params = dict(search.cv_results_["params"][row])
+    resource = granted_resource(search)
+    if grants_epochs(resource):
+        params[resource] = max(params[resource], getattr(search, "max_resources_", 0))
+    return clone(search.estimator).set_params(**clone(params, safe=False))
+
+
+_SHARED = ("scoring", "n_jobs", "error_score", "verbose", "select_epoch")
+
+
+def shared_options(search: Any) -> dict[str, Any]:
+    """Return the options with which a search evaluates candidates on its folds."""
+    options = {name: getattr(search, name) for name in _SHARED}
+    refit = search.refit if isinstance(search.refit, str) else True
+    return {**options, "cv": search._checked_cv_orig, "refit": refit}
+
+
+def with_place_for_scaler(estimator: Any, X: Any, y: Any) -> tuple[Any, str]:
+    """Return an estimator with an empty step in front of a network that needs a scaler.
+
+    The second value is the name of the step, "" if the features are scaled.
+    """
+    inputs = X
+    for part, _ in nested(estimator):
+        if isinstance(part, Pipeline) and len(part) > 1:
+            inputs = clone(part[:-1]).fit_transform(inputs, y)
+    network = innermost(estimator)
+    scale = check_scale(input_scale(inputs, network), network.get_params(deep=False), ())
+    if scale.outcome != "issue" or not scale.changes:
+        return clone(estimator), ""
+    (change,) = scale.changes
+    wrapped, scaled = with_scaler(clone(estimator), clone(change.value))
+    return wrapped.set_params(**{scaled.step: "passthrough"}), scaled.step
+
+
+def changes_of(
+    estimator: Any, changes: Sequence[Change], scaler_step: str
+) -> list[AppliedChange]:
+    """Return the effects of changes on parameters; a scaler goes into its empty step."""
+    scalers = [c for c in changes if c.action == PUT_IN_FRONT and scaler_step]
+    others = [c for c in changes if c.action != PUT_IN_FRONT]
+    return [
+        *(
+            AppliedChange(
+                parameter=scaler_step, before=None, after=c.value, reason=c.reason
+            )
+            for c in scalers[:1]
+        ),
+        *changed_parameters(estimator, others),
+    ]
+
+
+def max_epochs_of(changes: Sequence[AppliedChange], n_epochs: int) -> int:
+    """Return the epochs of a changed network that had `n_epochs`."""
+    changed = (c.after for c in changes if grants_epochs(c.parameter))
+    return int(next(changed, n_epochs))

@@ -1,0 +1,370 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""A network that is repaired by experiment: diagnosed, varied and trained again.
+
+Each round trains the remedies of the best network so far, and variations of it, as one
+fleet on the folds of all rounds.
+"""
+
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from numpy.typing import ArrayLike
+from sklearn.base import clone
+from sklearn.exceptions import FitFailedWarning
+
+from sk_tune._diagnosis import (
+    AppliedChange,
+    Change,
+    Finding,
+    Probe,
+    configured,
+    curves_of,
+    findings_of,
+    fold_scores,
+    is_search,
+    is_trained,
+    remedies,
+    variations,
+)
+from sk_tune._scores import ScoreEstimate
+from sk_tune._search._choice import Outcomes
+from sk_tune._search._guided import (
+    Course,
+    GuidedSearch,
+    candidate_estimator,
+    changes_of,
+    max_epochs_of,
+    shared_options,
+    with_place_for_scaler,
+)
+from sk_tune._search_record import fold_layout
+from sk_tune._space import Candidate
+from sk_tune._types import Features, Folds, Scoring
+
+Floats = npt.NDArray[np.float64]
+
+# Number of variations in a round, and of variations that together take few epochs.
+_MOST, _MOST_CHEAP, _CHEAP = 3, 8, 40
+# Consecutive rounds without a gain beyond noise after which the network counts as good.
+_MOST_IDLE = 2
+# Share of the epochs from which on the least held-out loss counts as late.
+_LATE = 0.8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Improvement:
+    """A repaired network, and the effects of all changes that were tried.
+
+    Parameters
+    ----------
+    estimator : estimator
+        The best network or pipeline, fitted on all samples.
+    score : float
+        Its mean score over the folds.  The best of many scores is optimistic.
+    expected_score : ScoreEstimate or None
+        Expected score on new data, corrected for all candidates that were tried, including
+        the candidates of a search as source; None for metrics without an expected score.
+    table : DataFrame
+        One row per training: round (0 is the start), reason (the finding, or the kind of
+        variation), change, score, gain over the best network of earlier rounds, its
+        standard error over the folds, and whether the change was kept.
+    findings : tuple of Finding
+        Findings about the best network.
+    search : search
+        The search behind the rounds, for reports and ensembles.
+    """
+
+    estimator: Any
+    score: float
+    expected_score: ScoreEstimate | None
+    table: pd.DataFrame
+    findings: tuple[Finding, ...]
+    search: Any
+
+    def __str__(self) -> str:
+        return f"{self.table.to_string(index=False)}\n{self._summary()}"
+
+    def _repr_html_(self) -> str:
+        return f"{self.table.to_html(index=False)}<p>{self._summary()}</p>"
+
+    def _summary(self) -> str:
+        expected = self.expected_score
+        said = "" if expected is None else f", expected on new data: {expected}"
+        return f"Score {self.table['score'][0]:.4g} -> {self.score:.4g}{said}."
+
+
+def improve(
+    source: Any,
+    X: Features,
+    y: ArrayLike | None = None,
+    *,
+    rounds: int = 3,
+    cv: Folds = None,
+    scoring: Scoring = None,
+    time_budget: float | None = None,
+    **params: Any,
+) -> Improvement:
+    """Repair a network: diagnose it, train its remedies, keep the best, and repeat.
+
+    Parameters
+    ----------
+    source : estimator or search
+        A network, alone or as the last step of a pipeline; or a search, which is fitted if
+        it is not, and whose best candidate is improved on the folds and by the score of the
+        search.
+    X : array-like of shape (n_samples, ...)
+        Features.
+    y : array-like of shape (n_samples,) or (n_samples, n_outputs), default=None
+        Targets.
+    rounds : int, default=3
+        Largest number of rounds.
+    cv : int, splitter or iterable, default=None
+        Folds for an estimator; 5 if None.
+    scoring : str or callable, default=None
+        Score for an estimator; its ``score`` if None.
+    time_budget : float or None, default=None
+        Seconds for everything.
+    **params : dict of str to object
+        For ``fit`` of the search, such as ``groups`` and ``sample_weight``.
+
+    Returns
+    -------
+    Improvement
+        The fitted estimator, its scores, and a table of changes with reasons and effects.
+
+    Raises
+    ------
+    ValueError
+        If `rounds` is not positive, if `cv` or `scoring` are passed with a search, or if
+        all trainings failed.
+
+    See Also
+    --------
+    diagnose : The findings, also with probes.
+    apply_remedies : One remedy, without training.
+
+    Notes
+    -----
+    Each round trains the remedies of all findings on the best network so far, and small
+    variations of it (learning rate, epochs, size, regularisation), together on the same
+    folds: three, or up to eight with 40 epochs in all.  The best score of all rounds is
+    kept, so the score never falls.  Two consecutive rounds that improve it by less than one
+    standard error of the difference over folds, corrected for overlapping training samples
+    [1]_, are the last.
+
+    References
+    ----------
+    .. [1] C. Nadeau, Y. Bengio. Inference for the generalization error. Machine Learning
+       52:239-281, 2003.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sk_tune import MLPClassifier, improve
+    >>> X, y = load_iris(return_X_y=True)
+    >>> slow = MLPClassifier(learning_rate=1e-5, max_epochs=20, random_state=0)
+    >>> better = improve(slow, X, y, cv=3)
+    >>> bool(better.score > 0.9), "learning rate too low" in better.table["reason"][1]
+    (True, True)
+    """
+    start = time.monotonic()
+    if rounds < 1:
+        raise ValueError(f"'rounds' must be an int >= 1. Got {rounds!r} instead.")
+    options: dict[str, Any] = {"cv": cv, "scoring": scoring}
+    earlier: Outcomes = ()
+    estimator = source
+    if is_search(source):
+        if cv is not None or scoring is not None:
+            raise ValueError(
+                "'cv' and 'scoring' must be None for a search, which has its own. "
+                f"Got cv={cv!r} and scoring={scoring!r}."
+            )
+        if not hasattr(source, "best_index_"):
+            source = clone(source).fit(X, y, **params)
+        estimator = candidate_estimator(source, source.best_index_)
+        options = shared_options(source)
+        rows = source._search_record.last_rows
+        earlier = [source._outcomes[row] for row in rows]
+    if time_budget is not None:
+        options["time_budget"] = max(time_budget - (time.monotonic() - start), 1e-3)
+    estimator, scaler_step = with_place_for_scaler(estimator, X, y)
+    repairs = _Repairs(rounds, scaler_step)
+    search = GuidedSearch(
+        estimator, course=repairs.course, n_planned=1 + rounds * _MOST, **options
+    )
+    with warnings.catch_warnings():
+        # Failed trainings are results, which the table shows.
+        warnings.filterwarnings("ignore", "One or more of the .* non-finite")
+        warnings.filterwarnings("ignore", category=FitFailedWarning)
+        search.fit(X, y, **params)
+    if earlier:
+        search.add_earlier(earlier)
+    return Improvement(
+        estimator=getattr(search, "best_estimator_", None),
+        score=float(search.best_score_),
+        expected_score=search.expected_score_,
+        table=repairs.table(search),
+        findings=findings_of(search, X, y, groups=params.get("groups")),
+        search=search,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Tried:
+    """A training of a round: a probe, the changed parameters, and the row it changed."""
+
+    round: int
+    probe: Probe
+    changes: tuple[AppliedChange, ...]
+    params: Candidate
+    base: int
+
+
+_START = Probe(name="start", finding="start", changes=())
+
+
+@dataclass(slots=True)
+class _Repairs:
+    """Proposes the changes of each round from the findings on the best network so far."""
+
+    n_rounds: int
+    scaler_step: str
+    tried: list[_Tried] = field(default_factory=list)
+    # Rows of the best network before each round.
+    best: list[int] = field(default_factory=list)
+
+    def course(self) -> Course:
+        """Yield the candidates of each round, until two have no gain beyond noise."""
+        self.tried = [_Tried(round=0, probe=_START, changes=(), params={}, base=0)]
+        search = yield [{}]
+        self.best, n_idle = [0], 0
+        while len(self.best) <= self.n_rounds and n_idle < _MOST_IDLE:
+            new = self._next(search, self.best[-1])
+            if not new:
+                return
+            self.tried += new
+            search = yield [tried.params for tried in new]
+            scores = fold_scores(search)
+            self.best.append(_best_row(scores))
+            gain, error = _gain(search, scores, self.best[-1], self.best[-2])
+            n_idle = n_idle + 1 if gain <= error else 0
+
+    def _next(self, search: Any, row: int) -> list[_Tried]:
+        """Return new variations of the best network, the most promising ones."""
+        own = self.tried[row].params
+        estimator = clone(search.estimator).set_params(**clone(dict(own), safe=False))
+        curves = curves_of(search, row) if is_trained(search, row) else None
+        own_epochs = curves.n_epochs if curves is not None else 0
+        new: list[_Tried] = []
+        n_epochs = 0
+        for probe in self._probes(search, row, own_epochs):
+            changes = changes_of(estimator, probe.changes, self.scaler_step)
+            candidate = {**own, **{c.parameter: c.after for c in changes}}
+            is_new = all(repr(candidate) != repr(t.params) for t in (*self.tried, *new))
+            if not changes or not is_new:
+                continue
+            n_epochs += max_epochs_of(changes, own_epochs)
+            is_cheap = n_epochs <= _CHEAP and len(new) < _MOST_CHEAP
+            is_usual = n_epochs <= _MOST * own_epochs and len(new) < _MOST
+            if new and not (is_cheap or is_usual):
+                break
+            tried = _Tried(
+                round=len(self.best),
+                probe=probe,
+                changes=tuple(changes),
+                params=candidate,
+                base=row,
+            )
+            new.append(tried)
+        return new
+
+    def _probes(self, search: Any, row: int, n_epochs: int) -> list[Probe]:
+        """Return changes of the best network, in the order in which to try them."""
+        _, params = configured(search, row)
+        findings = {
+            finding.name: finding for finding in findings_of(search, result_row=row)
+        }
+        probes = remedies(findings.values())
+        parameters: set[str] = set()
+        first: list[Probe] = []
+        later: list[Probe] = []
+        for probe in probes:
+            names = {change.parameter for change in probe.changes}
+            # A less important finding often has the same cause.
+            (later if names & parameters else first).append(probe)
+            parameters |= names
+        overfitting = findings.get("overfitting")
+        best_epoch = overfitting.evidence.get("best_epoch", 0) if overfitting else 0
+        small = [probe for probe in variations(params) if probe.finding]
+        if 0 < best_epoch < _LATE * n_epochs:
+            small.sort(key=lambda probe: probe.finding != "overfitting")
+        # A step that helped is repeated first.
+        small.sort(key=lambda probe: probe.name != self.tried[row].probe.name)
+        together = first if len(self.best) == 1 else self._helped(search, row)
+        return [*_together(together), *first, *later, *small]
+
+    def _helped(self, search: Any, row: int) -> list[Probe]:
+        """Return the probes of the last round that helped, except the best one."""
+        mean = fold_scores(search).mean(axis=1)
+        last = [k for k, t in enumerate(self.tried) if t.round == len(self.best) - 1]
+        helped = [k for k in last if k != row and mean[k] > mean[self.tried[k].base]]
+        return [self.tried[k].probe for k in sorted(helped, key=lambda k: -mean[k])]
+
+    def table(self, search: Any) -> pd.DataFrame:
+        """Return the trainings with their scores and effects."""
+        scores = fold_scores(search)
+        rows = []
+        for k, tried in enumerate(self.tried[: len(scores)]):
+            gain, error = _gain(search, scores, k, tried.base)
+            # The best network of a round is kept; the last round may have been cut short.
+            best = [*self.best[tried.round :], int(search.best_index_)]
+            rows.append({
+                "round": tried.round,
+                "reason": tried.probe.finding,
+                "change": "; ".join(
+                    f"{c.parameter}: {c.before!r} -> {c.after!r}" for c in tried.changes
+                ),
+                "score": float(scores[k].mean()),
+                "gain": gain,
+                "error": error,
+                "is_kept": k == best[0],
+            })
+        return pd.DataFrame(rows)
+
+
+def _together(probes: Sequence[Probe]) -> list[Probe]:
+    """Return the changes of several probes as one."""
+    changes: dict[str, Change] = {}
+    for change in chain.from_iterable(probe.changes for probe in probes):
+        changes.setdefault(change.parameter, change)
+    names = " and ".join(dict.fromkeys(probe.finding for probe in probes))
+    together = Probe(name=names, finding=names, changes=tuple(changes.values()))
+    return [together] if len(probes) > 1 else []
+
+
+def _best_row(scores: Floats) -> int:
+    """Return the row with the highest mean score; the first if none has one."""
+    return int(np.argmax(np.nan_to_num(scores.mean(axis=1), nan=-np.inf)))
+
+
+def _gain(search: Any, scores: Floats, row: int, base: int) -> tuple[float, float]:
+    """Return the mean gain of a row over another, with its standard error over folds.
+
+    The training samples of folds overlap [1]_. A row without a score has no gain, and every
+    score is infinitely better than none.
+    """
+    gains = scores[row] - scores[base]
+    if np.isnan(scores[base]).any() and not np.isnan(scores[row]).any():
+        return np.inf, 0.0
+    n_folds = scores.shape[1]
+    layout = fold_layout(search, row)
+    error = gains.std(ddof=1) * np.sqrt(1 / n_folds + layout.test_by_train)
+    return float(gains.mean()), float(error)

@@ -1,0 +1,137 @@
+"""A network that is repaired in rounds."""
+
+import pickle
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.datasets import load_breast_cancer, load_iris
+from sklearn.model_selection import cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from sk_tune import GridSearchCV, MLPClassifier, RandomizedSearchCV, improve
+from sk_tune.exceptions import TimeBudgetWarning
+
+X, Y = load_iris(return_X_y=True)
+
+
+def _net(**params):
+    return MLPClassifier(**{
+        "width": 16,
+        "max_epochs": 15,
+        "batch_size": 16,
+        "random_state": 0,
+        **params,
+    })
+
+
+def test_a_low_learning_rate_is_repaired():
+    """The first round raises the rate, and the score rises from chance."""
+    better = improve(_net(learning_rate=1e-5), X, Y, cv=3)
+
+    assert better.table["score"][0] < 0.6
+    assert better.score > 0.9
+    assert "learning_rate: 1e-05 -> " in better.table["change"][1]
+    assert better.estimator.score(X, Y) > 0.9
+
+
+def test_the_score_never_falls():
+    """The score is the best of the table, so at least that of the start."""
+    better = improve(_net(learning_rate=3e-3), X, Y, cv=3, scoring="neg_log_loss")
+
+    assert better.score == better.table["score"].max() >= better.table["score"][0]
+
+
+def test_the_table_has_the_scores_of_each_change():
+    """The start and the kept network have their cross-validated scores."""
+    better = improve(_net(learning_rate=1e-5), X, Y, cv=3)
+    start = cross_val_score(_net(learning_rate=1e-5), X, Y, cv=3)
+    end = cross_val_score(clone(better.estimator), X, Y, cv=3)
+
+    assert better.table["score"][0] == pytest.approx(start.mean())
+    assert better.score == pytest.approx(end.mean())
+    assert better.table.loc[better.table["is_kept"], "score"].is_monotonic_increasing
+
+
+def test_a_diverged_network_is_repaired():
+    """A start without a score is a start like any other."""
+    scaled = make_pipeline(StandardScaler(), _net(optimizer="sgd", learning_rate=1e9))
+
+    better = improve(scaled, X, Y, cv=3)
+
+    assert np.isnan(better.table["score"][0])
+    assert better.score > 0.8
+
+
+def test_unscaled_features_get_a_scaler():
+    """The scaler is a step in front of the network."""
+    raw, y = load_breast_cancer(return_X_y=True)
+
+    better = improve(_net(), raw, y, cv=3, rounds=1)
+
+    assert "StandardScaler" in str(better.estimator)
+    assert better.score > better.table["score"][0]
+
+
+def test_a_search_is_improved_from_its_best_candidate():
+    """The folds and the score are the search's; its candidates count in the estimate."""
+    grid = {"learning_rate": [1e-5, 1e-4, 3e-4]}
+    search = GridSearchCV(_net(), grid, cv=3, scoring="neg_log_loss").fit(X, Y)
+
+    better = improve(search, X, Y, rounds=1)
+
+    assert better.table["score"][0] == pytest.approx(search.best_score_)
+    assert better.search.scoring == "neg_log_loss"
+    assert len(better.search._earlier_outcomes) == 3
+
+
+def test_an_unfitted_search_is_fitted_first():
+    """The source itself stays unfitted."""
+    space = {"learning_rate": [1e-5, 1e-3]}
+    search = RandomizedSearchCV(_net(), space, n_iter=2, cv=3, random_state=0)
+
+    better = improve(search, X, Y, rounds=1)
+
+    assert not hasattr(search, "best_score_")
+    assert len(better.search._earlier_outcomes) == 2
+
+
+def test_the_expected_score_of_random_labels_is_chance():
+    """The best of all networks of all rounds is not better than chance on new data."""
+    rng = np.random.default_rng(0)
+    noise, labels = rng.normal(size=(300, 10)), rng.integers(2, size=300)
+
+    better = improve(_net(max_epochs=5), noise, labels, cv=3)
+
+    assert better.expected_score.low < 0.5 < better.expected_score.high
+    assert better.expected_score.score <= better.score
+
+
+def test_rounds_and_time_limit_the_training():
+    """One round has three variations; without time the start alone is trained."""
+    one = improve(_net(), X, Y, cv=3, rounds=1)
+    with pytest.warns(TimeBudgetWarning, match="planned"):
+        hurried = improve(_net(), X, Y, cv=3, time_budget=1e-3)
+
+    assert one.table["round"].max() == 1
+    assert len(one.table) <= 4
+    assert len(hurried.table) < len(one.table)
+
+
+def test_repetitions_are_equal_and_results_can_be_pickled():
+    """The same seeds give the same table."""
+    first, second = (improve(_net(), X, Y, cv=3, rounds=1) for _ in range(2))
+
+    copied = pickle.loads(pickle.dumps(first))
+
+    assert first.table.equals(second.table)
+    assert copied.table.equals(first.table)
+
+
+def test_invalid_arguments_are_refused():
+    """Rounds are positive, and a search has folds of its own."""
+    with pytest.raises(ValueError, match="'rounds' must be an int >= 1"):
+        improve(_net(), X, Y, rounds=0)
+    with pytest.raises(ValueError, match="must be None for a search"):
+        improve(GridSearchCV(_net(), {}), X, Y, cv=3)
