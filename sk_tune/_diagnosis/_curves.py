@@ -23,6 +23,7 @@ from scipy.stats import entropy
 from scipy.stats import t as student
 from sklearn.base import is_classifier
 from sklearn.exceptions import NotFittedError
+from sklearn.metrics import mean_pinball_loss, mean_tweedie_deviance
 
 from sk_tune._diagnosis._findings import Curves
 from sk_tune._epochs import epochs_of, stops_early
@@ -208,7 +209,7 @@ def _baseline(network: Any, params: Mapping[str, Any], y: Any) -> float | None:
         is_squared = y is not None and name == "MSELoss"
         return float(np.var(y.astype(float), axis=0).mean()) if is_squared else None
     if not is_classifier(network):
-        return _baseline_of_numbers(params.get("loss", "squared_error"), y)
+        return _baseline_of_numbers(params, y)
     if y is None:
         # Class shares are not stored; equal shares are an upper bound of the entropy.
         classes = getattr(network, "classes_", None)
@@ -221,14 +222,31 @@ def _baseline(network: Any, params: Mapping[str, Any], y: Any) -> float | None:
     return _entropy(y)
 
 
-def _baseline_of_numbers(loss: str, y: Any) -> float | None:
-    """Return the loss of the mean or median of standardised targets."""
+# Powers of the deviances that do not have a parameter.
+_POWERS = {"poisson": 1.0, "gamma": 2.0}
+
+
+def _baseline_of_numbers(params: Mapping[str, Any], y: Any) -> float | None:
+    """Return the loss of the mean or quantiles of encoded targets."""
+    loss = params.get("loss", "squared_error")
     if loss == "squared_error":
         return 1.0
     if y is None:
         return None
     columns = y.astype(np.float64).reshape(len(y), -1)
+    if loss in {"poisson", "gamma", "tweedie"}:
+        power = _POWERS.get(loss, params.get("tweedie_power", 1.5))
+        relative = (columns / columns.mean(axis=0)).ravel()
+        return float(mean_tweedie_deviance(relative, np.ones_like(relative), power=power))
     scale = columns.std(axis=0)
+    if loss == "quantile":
+        levels = np.atleast_1d(params.get("quantiles", (0.1, 0.5, 0.9)))
+        y = columns[:, 0] / (scale[0] or 1)
+        losses = [
+            mean_pinball_loss(y, np.full(len(y), np.quantile(y, level)), alpha=level)
+            for level in levels
+        ]
+        return float(np.mean(losses))
     errors = np.abs(columns - np.median(columns, axis=0)) / np.where(scale > 0, scale, 1)
     return float((huber(1, errors) if loss == "huber" else errors).mean())
 

@@ -174,14 +174,14 @@ class _Bagging(Documented):
                 self.oob_decision_function_ = total / counts[:, np.newaxis]
             self.oob_score_ = accuracy_score(y, total.argmax(axis=1))
 
-    def _combined(self: Any, X: Any) -> Array | None:
+    def _combined(self: Any, X: Any, *, quantiles: bool = False) -> Array | None:
         """Return the mean prediction of the members; None if none of them is a network."""
         check_is_fitted(self)
         if not any(stackable_network(member) is not None for member in self.estimators_):
             return None
         checks = {"accept_sparse": ["csr", "csc"], "ensure_all_finite": False}
         X, parts = validate_data(self, X, dtype=None, reset=False, **checks), parts_of(self)
-        return parts.finish(parts.combination(self)(X))
+        return parts.finish(parts.combination(self)(X, quantiles=quantiles))
 
 
 def _categories_of_members(bagging: Any, X: Any) -> list[int]:
@@ -308,15 +308,20 @@ class BaggingRegressor(_Bagging, ensemble.BaggingRegressor):  # type: ignore[mis
     (600, 5)
     """
 
-    def predict(self, X: Any, **params: Any) -> Array:
+    def predict(self, X: Any, *, return_quantiles: bool = False, **params: Any) -> Array:
         """Return the mean of the members' predictions.
 
         Parameters
         ----------
+        return_quantiles : bool, default=False
+            Whether to return the means of all quantiles, of shape (n_samples, n_quantiles),
+            if the members are networks with ``loss="quantile"``.
         **params : dict of str to object
             Passed to the members by scikit-learn's metadata routing.
         """
-        combined = None if params else self._combined(X)
+        combined = None if params else self._combined(X, quantiles=return_quantiles)
+        if return_quantiles and combined is not None:
+            return combined
         if combined is None:
             mean: Array = super().predict(X, **params)
             return mean

@@ -34,6 +34,7 @@ from typing import Annotated, Any, ClassVar, NamedTuple, Self
 import joblib
 import numpy as np
 import numpy.typing as npt
+import torch
 from scipy.special import expit, log_expit, logit, logsumexp, softmax
 from sklearn.base import ClassifierMixin, RegressorMixin, is_classifier
 from sklearn.ensemble import BaseEnsemble
@@ -47,8 +48,9 @@ from sk_tune._declaration import COUNT, parameters
 from sk_tune._ensemble._combination import Member
 from sk_tune._ensemble._member_fits import fit_stage, with_categories
 from sk_tune._ensemble._parts import Combined, CombinedClassifier, CombinedRegressor, Parts
-from sk_tune._estimators import MLPRegressor, category_columns
+from sk_tune._estimators import MLPRegressor, category_columns, check_range
 from sk_tune._nesting import innermost
+from sk_tune._training import ELEMENTWISE
 from sk_tune._types import Seed
 
 Floats = npt.NDArray[np.float64]
@@ -90,25 +92,63 @@ class BoostingLoss:
         return slope / curvature if curvature > np.finfo(np.float64).tiny else 0.0
 
 
-class _AbsoluteError(BoostingLoss):
-    """Absolute error; the step is the exact minimum, a median (Friedman 2001, eq. 14)."""
+class _PinballLoss(BoostingLoss):
+    """Pinball loss of a quantile; the step is the exact minimum (Friedman 2001, eq. 14)."""
+
+    def __init__(self, level: float) -> None:
+        self.level = level
 
     def start(self, y: Floats, w: Floats) -> Floats:
-        return np.array([_weighted_quantile(column, w, 0.5) for column in y.T])
+        return np.array([_weighted_quantile(column, w, self.level) for column in y.T])
 
     def each(self, y: Floats, F: Floats) -> Floats:
-        return np.asarray(np.abs(y - F).mean(axis=1))
+        return np.asarray(((y - F) * self.residual(y, F)).mean(axis=1))
 
     def residual(self, y: Floats, F: Floats) -> Floats:
-        return np.sign(y - F)
+        return np.sign(y - F) / 2 + (self.level - 0.5)
 
     def step(self, y: Floats, F: Floats, f: Floats, w: Floats) -> float:
-        # sum w |f| |(y - F) / f - rho| is least at the weighted median of the ratios.
+        # The loss of (y - F) - rho f is |f| times that of the ratio (y - F) / f to rho, of
+        # the level 1 - level where f < 0: the least at a weighted quantile of the ratios.
         weights = w[:, np.newaxis] * np.abs(f)
         moves = weights > 0
         if not moves.any():
             return 0.0
-        return _weighted_quantile((y - F)[moves] / f[moves], weights[moves], 0.5)
+        levels = np.where(f > 0, self.level, 1 - self.level)[moves]
+        level = float(np.average(levels, weights=weights[moves]))
+        return _weighted_quantile((y - F)[moves] / f[moves], weights[moves], level)
+
+
+class _AbsoluteError(_PinballLoss):
+    """Absolute error, twice the pinball loss of the median."""
+
+    def __init__(self) -> None:
+        super().__init__(0.5)
+
+    def residual(self, y: Floats, F: Floats) -> Floats:
+        return np.sign(y - F)
+
+
+class _Deviance(BoostingLoss):
+    """Half the deviance of Poisson, a power of 1, or gamma, 2; F are log means."""
+
+    def __init__(self, power: float) -> None:
+        self.power = power
+
+    def start(self, y: Floats, w: Floats) -> Floats:
+        return np.asarray(np.log(super().start(y, w)))
+
+    def each(self, y: Floats, F: Floats) -> Floats:
+        deviance = ELEMENTWISE["deviance"](*map(torch.from_numpy, (F, y)), self.power)
+        return np.asarray(deviance.numpy().mean(axis=1) / 2)
+
+    def residual(self, y: Floats, F: Floats) -> Floats:
+        return np.asarray(y * np.exp((1 - self.power) * F) - np.exp((2 - self.power) * F))
+
+    def curvature(self, y: Floats, F: Floats, f: Floats) -> Floats:
+        p = self.power
+        second = (p - 1) * y * np.exp((1 - p) * F) + (2 - p) * np.exp((2 - p) * F)
+        return np.asarray((second * f**2).sum(axis=1))
 
 
 class _HuberLoss(_AbsoluteError):
@@ -120,6 +160,7 @@ class _HuberLoss(_AbsoluteError):
     step = BoostingLoss.step
 
     def __init__(self, alpha: float) -> None:
+        super().__init__()
         self.alpha = alpha
         self.delta = np.inf
         # The threshold of the first stage: losses of several stages are comparable only if
@@ -185,6 +226,9 @@ _REGRESSION_LOSSES: dict[str, Callable[[float], BoostingLoss]] = {
     "squared_error": lambda alpha: BoostingLoss(),
     "absolute_error": lambda alpha: _AbsoluteError(),
     "huber": _HuberLoss,
+    "quantile": _PinballLoss,
+    "poisson": lambda alpha: _Deviance(1),
+    "gamma": lambda alpha: _Deviance(2),
 }
 
 
@@ -421,7 +465,7 @@ class _Boosting(Combined, BaseEnsemble):  # type: ignore[misc]
 
     def _parts(self) -> Parts:
         check_is_fitted(self)
-        link = "sum"
+        link = "exp" if getattr(self, "loss", "") in {"poisson", "gamma"} else "sum"
         if is_classifier(self):
             link = "logistic" if len(self.init_) == 1 else "softmax"
         return Parts(
@@ -575,19 +619,21 @@ class BoostingRegressor(RegressorMixin, CombinedRegressor, _Boosting):  # type: 
 
     Parameters
     ----------
-    loss : {"squared_error", "absolute_error", "huber"}, default="squared_error"
-        Loss to minimise; the latter two are robust to outliers.
+    loss : {"squared_error", "absolute_error", "huber", "quantile", "poisson", "gamma"}, \
+            default="squared_error"
+        Loss to minimise.  "absolute_error" and "huber" are robust to outliers; "quantile"
+        predicts the quantile `alpha`; "poisson" and "gamma" are deviances with a log link.
     alpha : float, default=0.9
-        Share of samples with small residuals in the Huber loss.
+        Share of samples with small residuals in the Huber loss; level of the quantile.
     {parameters}
 
     Attributes
     ----------
     init_ : ndarray of shape (n_outputs,)
-        Initial value of the sum: mean or median of y.
+        Initial value of the sum: mean, quantile or log mean of y.
     train_score_ : ndarray of shape (n_stages,)
-        Loss after each trained stage, on the stage's samples: half the squared error, or
-        the absolute or Huber loss.
+        Loss after each trained stage, on the stage's samples: half the squared error, half
+        the deviance, or the absolute, Huber or pinball loss.
     {attributes}
 
     See Also
@@ -612,4 +658,6 @@ class BoostingRegressor(RegressorMixin, CombinedRegressor, _Boosting):  # type: 
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
         targets = np.asarray(y, dtype=np.float64).reshape(len(y), -1)
+        if self.loss in {"poisson", "gamma"}:
+            check_range(self.loss, targets)
         return _REGRESSION_LOSSES[self.loss](self.alpha), targets, None

@@ -29,7 +29,7 @@ from sk_tune._fleets import NetworkStack, architecture
 from sk_tune._nesting import last_step
 from sk_tune._nets import MLP
 from sk_tune._scores import as_columns
-from sk_tune._training import one_thread
+from sk_tune._training import middle_of, one_thread
 
 Array = npt.NDArray[Any]
 
@@ -59,6 +59,13 @@ def stackable_network(estimator: Any) -> NetworkEstimator | None:
     if not all(f is None or f.__module__.startswith("sk_tune.") for f in methods):
         return None
     return last if hasattr(last, "net_") else None
+
+
+def quantiles_of(members: Sequence[Member]) -> tuple[float, ...]:
+    """Return the levels of the quantiles that all members predict, else none."""
+    lasts = (last_step(member.estimator) for member in members)
+    levels = {tuple(getattr(last, "quantiles_", ())) for last in lasts}
+    return levels.pop() if len(levels) == 1 else ()
 
 
 class Combination:
@@ -103,14 +110,22 @@ class Combination:
         self.__dict__.update(state)
         self._forget()
 
-    def __call__(self, X: Any) -> Array:
-        """Return the weighted sum, (n, C), float64, with one column for a single target."""
+    def __call__(self, X: Any, *, quantiles: bool = False) -> Array:
+        """Return the weighted sum, (n, C), float64, with one column for a single target.
+
+        With `quantiles` there is a column for each quantile; ValueError if members differ.
+        """
+        if quantiles and not quantiles_of(self.members):
+            raise ValueError(
+                "return_quantiles=True needs networks with loss='quantile' and equal "
+                "quantiles. Got other members."
+            )
         total: Any = 0.0
         inputs = Inputs(X)
         with self._lock:
             for group in self._current_groups(inputs):
                 weights = np.array([self.members[i].weight for i in group.positions])
-                total = total + group.weighted_sum(inputs, weights)
+                total = total + group.weighted_sum(inputs, weights, quantiles=quantiles)
         return np.asarray(total)
 
     def each(self, X: Any) -> Array:
@@ -186,6 +201,8 @@ def _form(network: Any) -> Any:
         network.dtype,
         network.n_outputs_,
         network.input_shape_,
+        getattr(network, "_link", ""),
+        tuple(getattr(network, "quantiles_", ())),
         architecture(network.net_.module_),
     )
 
@@ -196,11 +213,11 @@ class _Lone:
     def __init__(self, position: int, member: Member, classes: Array | None) -> None:
         self.positions, self._member, self._classes = [position], member, classes
 
-    def weighted_sum(self, inputs: Inputs, weights: Array) -> Array:
+    def weighted_sum(self, inputs: Inputs, weights: Array, *, quantiles: bool) -> Array:
         """Return the member's prediction, (n, C), float64, times its weight, (1,)."""
-        return np.asarray(weights[0] * self.each(inputs)[0])
+        return np.asarray(weights[0] * self.each(inputs, quantiles=quantiles)[0])
 
-    def each(self, inputs: Inputs) -> list[Array]:
+    def each(self, inputs: Inputs, *, quantiles: bool = False) -> list[Array]:
         """Return a list with the member's prediction, (n, C), float64."""
         estimator, features = self._member.estimator, self._member.features
         transformers = None
@@ -208,7 +225,8 @@ class _Lone:
             transformers, estimator = estimator[:-1], estimator.steps[-1][1]
         X = inputs.transformed(transformers, features)
         if self._classes is None:
-            predicted = np.asarray(estimator.predict(X), dtype=np.float64)
+            options = {"return_quantiles": True} if quantiles else {}
+            predicted = np.asarray(estimator.predict(X, **options), dtype=np.float64)
             return [predicted.reshape(len(predicted), -1)]
         is_sure = not hasattr(estimator, "predict_proba")
         values = estimator.predict(X) if is_sure else estimator.predict_proba(X)
@@ -263,12 +281,14 @@ class _Stacked:
             return False
         return True
 
-    def weighted_sum(self, inputs: Inputs, weights: Array) -> Array:
+    def weighted_sum(self, inputs: Inputs, weights: Array, *, quantiles: bool) -> Array:
         """Return the sum of k predictions, (n, C), float64, with weights (k,)."""
         factors = torch.from_numpy(weights)
 
         def summed(outputs: Tensor) -> Tensor:
-            predicted = self._predictions(outputs).mT  # (k, C, n), as it lies in memory
+            predicted = self._predictions(
+                outputs, quantiles=quantiles
+            ).mT  # (k, C, n), as it lies in memory
             total = factors @ predicted.reshape(len(factors), -1)
             return total.view(predicted.shape[1:]).T
 
@@ -308,11 +328,13 @@ class _Stacked:
             )
         return self._stacks[is_scaled]
 
-    def _predictions(self, outputs: Tensor) -> Tensor:
+    def _predictions(self, outputs: Tensor, *, quantiles: bool = False) -> Tensor:
         """Convert outputs to predictions, (k, n, C), float64."""
         if self._classes is None:
-            scaled = outputs.cpu().double()
-            return scaled * self._scale.unsqueeze(1) + self._mean.unsqueeze(1)
+            scaled = self._networks[0]._unscaled(outputs.cpu().double())
+            y = scaled * self._scale.unsqueeze(1) + self._mean.unsqueeze(1)
+            levels = self._networks[0].quantiles_
+            return y[..., [middle_of(levels)]] if len(levels) and not quantiles else y
         if len(self._classes) == 0:
             return outputs.sigmoid().cpu().double()
         # The softmax takes a twentieth of the time with samples last in memory, which is

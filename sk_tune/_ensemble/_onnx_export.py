@@ -17,7 +17,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostin
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import Pipeline
 
-from sk_tune._ensemble._combination import Member, stackable_network
+from sk_tune._ensemble._combination import Member, quantiles_of, stackable_network
 from sk_tune._ensemble._onnx_steps import TableColumns, add_steps
 from sk_tune._ensemble._onnx_trees import add_boosting
 from sk_tune._ensemble._parts import SMALLEST_PROBABILITY, Parts
@@ -25,6 +25,7 @@ from sk_tune._estimators import add_network
 from sk_tune._onnx_graph import Graph
 from sk_tune._prepare import TablePreparer
 from sk_tune._text import counted
+from sk_tune._training import middle_of
 
 _BOOSTING = (HistGradientBoostingClassifier, HistGradientBoostingRegressor)
 _LINEAR = (LogisticRegression, Ridge)
@@ -164,6 +165,9 @@ def _add_member(
         )
     else:
         predicted = add_network(graph, x, model).cast(np.float64)
+        levels = getattr(model, "quantiles_", ())
+        if len(levels) and not quantiles_of(parts.members):
+            predicted = predicted.take([middle_of(levels)], axis=1)
     if isinstance(model, (*_BOOSTING, *_LINEAR)) and is_classifier(model):
         predicted = _probabilities(graph, predicted, is_binary=len(model.classes_) == 2)
     classes = parts.member_classes
@@ -184,6 +188,8 @@ def _probabilities(graph: Graph, raw: Any, *, is_binary: bool) -> Any:
 
 def _finished(graph: Graph, total: Any, parts: Parts) -> Any:
     """Return probabilities or targets for the sum of the members, as `Parts.finish`."""
+    if parts.link == "exp":
+        return graph.op("Exp", total)
     if parts.link in {"logistic", "softmax"}:
         return _probabilities(graph, total, is_binary=parts.link == "logistic")
     is_sharp = parts.temperature == 1

@@ -80,8 +80,9 @@ class Parts:
     targets, None for members that are regressors.
 
     `link` converts the sum.  For "mean" weights sum to 1, and log-odds of mean
-    probabilities are divided by the `temperature`; "sum", "logistic" and "softmax" add the
-    sum to `offset`, and the last two take the result for log-odds or logits.
+    probabilities are divided by the `temperature`; "sum", "exp", "logistic" and "softmax"
+    add the sum to `offset`, and the last three take the result for log means, log-odds or
+    logits.
     """
 
     members: tuple[Member, ...]
@@ -112,6 +113,8 @@ class Parts:
         """Convert the result of the combination to probabilities or targets."""
         if self.link != "mean":
             total = total + self.offset
+        if self.link == "exp":
+            return np.exp(total)
         if self.link == "logistic":
             return np.column_stack([expit(-total), expit(total)])
         if self.link == "softmax":
@@ -154,10 +157,11 @@ class Combined(Documented):
         """Return X in the form that the members expect."""
         return X
 
-    def _combined(self, X: Any) -> Array:
-        """Return the probabilities or targets, (n, C)."""
+    def _combined(self, X: Any, *, quantiles: bool = False) -> Array:
+        """Return the probabilities, targets or quantiles, (n, C)."""
         parts = self._parts()
-        return parts.finish(parts.combination(self)(self._checked(X)))
+        total = parts.combination(self)(self._checked(X), quantiles=quantiles)
+        return parts.finish(total)
 
 
 class CombinedClassifier(Combined):
@@ -183,8 +187,17 @@ class CombinedClassifier(Combined):
 class CombinedRegressor(Combined):
     """Predictions of a regressor from the combined predictions of its members."""
 
-    def predict(self, X: Any) -> Array:
-        """Return the predicted targets."""
+    def predict(self, X: Any, *, return_quantiles: bool = False) -> Array:
+        """Return the predicted targets.
+
+        Parameters
+        ----------
+        return_quantiles : bool, default=False
+            Whether to return all quantiles of networks with ``loss="quantile"``, an array
+            of shape (n_samples, n_quantiles): the weighted means of the members' quantiles.
+        """
+        if return_quantiles:
+            return self._combined(X, quantiles=True)
         return self._decided(self._combined(X))
 
     def _decided(self, targets: Array) -> Array:

@@ -52,6 +52,7 @@ from sk_tune._estimators._validation import (
     category_columns,
     check_complete,
     check_parameters,
+    check_range,
     device_of,
     is_multilabel,
     resolve_device,

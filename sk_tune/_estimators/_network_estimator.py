@@ -117,8 +117,9 @@ class NetworkEstimator(TrainingParameters, Persistence, Documented, EstimatorBas
     history_ : skorch.history.History
         One entry for each epoch: ``train_loss`` and ``train_score``; with early stopping
         ``valid_loss`` and ``valid_score``; ``lr``, the rate at its end; ``dur`` in seconds.
-        Cross-entropy is in nats; regression losses refer to the standardised target; scores
-        are accuracy or R^2.  Training losses and scores are averages during the epoch.
+        Cross-entropy is in nats; regression losses refer to the standardised target, and
+        deviances to the target divided by its mean; scores are accuracy or R^2.  Training
+        losses and scores are averages during the epoch.
     n_epochs_ : int
         Epochs trained so far.
     best_epoch_ : int
@@ -174,7 +175,7 @@ class NetworkEstimator(TrainingParameters, Persistence, Documented, EstimatorBas
         """Return y as an array of the task's type; ValueError if it does not fit."""
 
     @abstractmethod
-    def _task_parts(self) -> tuple[nn.Module, Any]:
+    def _task_parts(self) -> tuple[Any, Any]:
         """Return the loss, and the score recorded in the history."""
 
     @abstractmethod
@@ -351,11 +352,15 @@ class NetworkEstimator(TrainingParameters, Persistence, Documented, EstimatorBas
         weight = check_weights(sample_weight, X)
         if weight is not None and not weight.all():
             X, y, weight = (a[weight > 0] for a in (X, y, weight))
+        self._check_range(y)
         if fresh:
             self.n_samples_fit_ = X.shape[0]
             self._learn_columns(X, weight)
             self._start_target(y, weight, classes)
         return X, y, weight
+
+    def _check_range(self, y: Array) -> None:
+        """Raise ValueError for targets that the loss cannot be trained on."""
 
     def _learn_columns(self, X: Array, weight: Array | None) -> None:
         """Learn properties of the columns, such as categories, from the first samples."""

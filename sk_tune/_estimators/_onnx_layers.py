@@ -36,7 +36,10 @@ from sk_tune.exceptions import SavingWarning
 
 
 def add_network(graph: Graph, x: Any, estimator: Any) -> Any:
-    """Return the predictions of a fitted network, (B, C), for prepared samples."""
+    """Return the predictions of a fitted network, (B, C), for prepared samples.
+
+    They are probabilities, targets, or all quantiles of a single target.
+    """
     x = x.cast(estimator.net_.options.dtype).reshape(-1, *estimator.input_shape_)
     module, mark = estimator.net_.module_, graph.mark()
     try:
@@ -54,7 +57,20 @@ def add_network(graph: Graph, x: Any, estimator: Any) -> Any:
         return graph.op("Sigmoid", outputs)
     if is_classifier(estimator):
         return graph.op("Softmax", outputs, axis=1)
+    if estimator._link == "exp":
+        outputs = graph.op("Exp", outputs)
+    outputs = _sorted(graph, outputs, len(estimator.quantiles_))
     return outputs * estimator.target_scale_ + estimator.target_mean_
+
+
+def _sorted(graph: Graph, x: Any, n: int) -> Any:
+    """Return n columns in ascending order, (B, n); others unchanged if n is 0."""
+    columns = [x.take([j], axis=1) for j in range(n)]
+    for last in range(n - 1, 0, -1):
+        for j in range(last):
+            pair = columns[j : j + 2]
+            columns[j : j + 2] = [graph.op(kind, *pair) for kind in ("Min", "Max")]
+    return graph.concat(columns, axis=1) if columns else x
 
 
 class _UnknownModuleError(Exception):
@@ -301,8 +317,9 @@ def _mlp(graph: Graph, x: Any, module: Any) -> Any:
 
     if module.link == "identity":
         return reduced("ReduceMean", stacked)
-    if module.link == "softmax":
-        logs = graph.op("LogSoftmax", stacked, axis=2)
+    if module.link in {"softmax", "exp"}:
+        is_log = module.link == "exp"
+        logs = stacked if is_log else graph.op("LogSoftmax", stacked, axis=2)
         return reduced("ReduceLogSumExp", logs) - math.log(m)
     # The logarithm of sigmoid(x) is -softplus(-x).
     yes, no = (

@@ -174,13 +174,28 @@ class RegressorParameters:
 
     Parameters
     ----------
-    loss : {"squared_error", "absolute_error", "huber"}, default="squared_error"
+    loss : {"squared_error", "absolute_error", "huber", "poisson", "gamma", "tweedie", \
+            "quantile"}, default="squared_error"
         Training loss.  Squared errors predict means, absolute errors medians; "huber" is
         quadratic up to one standard deviation of the target and linear beyond, which
-        reduces the influence of outliers.
+        reduces the influence of outliers.  "poisson", "gamma" and "tweedie" are deviances
+        with a log link, so that predictions are positive means: for counts, for positive
+        targets whose standard deviation grows with the mean, and for positive targets
+        with zeros.  "quantile" is the mean pinball loss of `quantiles`.
+    quantiles : float or sequence of float, default=(0.1, 0.5, 0.9)
+        Increasing levels, between 0 and 1, of ``loss="quantile"``.  One network predicts
+        them all.  ``predict`` returns the one nearest to 0.5, or all of them, sorted, with
+        ``return_quantiles=True``.
+    tweedie_power : float, default=1.5
+        Power of ``loss="tweedie"``, between 1, as for "poisson", and 2, as for "gamma":
+        the variance is proportional to this power of the mean.
     """
 
     loss: Annotated[str, StrOptions(set(REGRESSION_LOSSES))] = "squared_error"
+    quantiles: Annotated[
+        float | Sequence[float], Number(0, 1, closed="neither"), "array-like"
+    ] = (0.1, 0.5, 0.9)
+    tweedie_power: Annotated[float, Number(1, 2, closed="neither")] = 1.5
 
 
 @parameters

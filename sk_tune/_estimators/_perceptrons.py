@@ -38,12 +38,9 @@ from sk_tune._numerical_embedding import (
     as_embedding,
     with_params,
 )
-from sk_tune._training import BinaryCrossEntropy, CrossEntropy
 
 Array = npt.NDArray[Any]
 
-# Map from a classifier's outputs to predictions; a regressor's outputs are predictions.
-_LINKS = {CrossEntropy: "softmax", BinaryCrossEntropy: "sigmoid"}
 _NESTED = "numerical_embedding__"
 _COPIES = 4  # The weights, their derivatives, and two moments.
 _MOST_CODES = 2**16  # An embedding matrix of this size easily fits into memory.
@@ -347,7 +344,7 @@ class _MLPEstimator(ArchitectureParameters, _TableParameters, NetworkEstimator):
             n_outputs,
             hidden_layer_sizes=sizes,
             **self._arguments(*ARCHITECTURE, "members"),
-            link=_LINKS.get(type(self._task_parts()[0]), "identity"),
+            link=self._task_parts()[0].link,
             inputs=self._build_inputs(),
         )
 

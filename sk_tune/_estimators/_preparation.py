@@ -104,7 +104,7 @@ class Fit:
 # Parameters that affect encoded data. Fits that differ only in others share the data.
 DATA_PARAMETERS = (
     *("dtype", "device", "input_shape"),
-    *("categorical_features", "numerical_embedding", "n_tokens"),
+    *("categorical_features", "numerical_embedding", "n_tokens", "loss", "quantiles"),
 )
 
 

@@ -23,21 +23,18 @@ from sk_tune._estimators._net_state import (
 )
 from sk_tune._estimators._training_net import TrainingNet, TrainingOptions
 from sk_tune._fleets import (
-    LOSSES,
     FleetNetwork,
     Recipe,
     SeededCourse,
     Settings,
     module_structure,
     plan,
+    stacked_loss,
     train_fleet,
 )
 from sk_tune._nets import CNN, MLP, RNN, unchanged_tensors
 from sk_tune._optimizers import OPTIMIZERS
 from sk_tune._training import (
-    REGRESSION_LOSSES,
-    BinaryCrossEntropy,
-    CrossEntropy,
     Stream,
     TensorSet,
     TrainingState,
@@ -47,12 +44,6 @@ from sk_tune._training import (
 from sk_tune.exceptions import TrainingDivergedError
 
 Array = npt.NDArray[Any]
-
-_LOSSES: dict[type[nn.Module], str] = {
-    CrossEntropy: "cross_entropy",
-    BinaryCrossEntropy: "binary_cross_entropy",
-    **{kind: name for name, kind in REGRESSION_LOSSES.items()},
-}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -74,10 +65,9 @@ class PreparedFit:
     n_epochs: int
 
     @property
-    def loss(self) -> nn.Module:
+    def loss(self) -> Any:
         """The loss of the task."""
-        loss: nn.Module = self.estimator._task_parts()[0]
-        return loss
+        return self.estimator._task_parts()[0]
 
     def predictions(self, outputs: Array) -> Array:
         """Return probabilities, or targets in their units, from a network's outputs."""
@@ -153,7 +143,7 @@ class PreparedFit:
             optimizer=estimator.optimizer,
             nesterov=True,
             batch_size=int(estimator.batch_size),
-            loss=LOSSES[_LOSSES[type(self.loss)]],
+            loss=stacked_loss(self.loss.name, self.loss.options),
             score=options.score,
             draws_globally=options.global_rng,
             layout=options.layout,

@@ -15,14 +15,17 @@ from torch import Tensor, nn
 from sk_tune._declaration import parameters
 from sk_tune._estimators._network_estimator import NetworkEstimator
 from sk_tune._estimators._parameters import ClassifierParameters, RegressorParameters
-from sk_tune._estimators._validation import as_array, check_indicator
+from sk_tune._estimators._validation import as_array, check_indicator, check_range
 from sk_tune._training import (
     REGRESSION_LOSSES,
     BinaryCrossEntropy,
     CrossEntropy,
+    R2OfOutput,
     accuracy_by_network,
+    middle_of,
     one_thread,
     r2_by_network,
+    r2_of_exponentials,
 )
 from sk_tune._warnings import warn_user
 from sk_tune.exceptions import DataWarning
@@ -169,7 +172,7 @@ class NetworkClassifier(ClassifierMixin, ClassifierParameters, NetworkEstimator)
             )
         return np.searchsorted(self.classes_, y).astype(np.int64)
 
-    def _task_parts(self) -> tuple[nn.Module, Any]:
+    def _task_parts(self) -> tuple[Any, Any]:
         loss = BinaryCrossEntropy if self._is_multilabel else CrossEntropy
         return loss(self.label_smoothing), accuracy_by_network
 
@@ -253,9 +256,12 @@ class NetworkRegressor(RegressorMixin, RegressorParameters, NetworkEstimator):  
 
     Attributes
     ----------
-    target_mean_, target_scale_ : ndarray of shape (n_outputs_,)
-        Mean and standard deviation of the first targets, 1 for a constant target.  The
-        network learns ``(y - target_mean_) / target_scale_``.
+    target_mean_, target_scale_ : ndarray of shape (n_targets,)
+        The network learns ``(y - target_mean_) / target_scale_``: mean and standard
+        deviation of the first targets, or 1 for a constant target.  With "poisson",
+        "gamma" and "tweedie", 0 and the mean; the outputs are logarithms.
+    quantiles_ : ndarray of shape (n_quantiles,)
+        Levels of the predicted quantiles; empty unless ``loss="quantile"``.
     """
 
     def partial_fit(
@@ -277,18 +283,49 @@ class NetworkRegressor(RegressorMixin, RegressorParameters, NetworkEstimator):  
         """
         return self._fit(X, y, sample_weight, is_partial=True, n_epochs=n_epochs)
 
-    def predict(self, X: Any) -> Array:
+    def predict(self, X: Any, *, return_quantiles: bool = False) -> Array:
         """Return the predicted targets.
 
         They have type ``dtype`` for one output, and float64 for several, as scikit-learn's
         estimator checks require.
+
+        Parameters
+        ----------
+        return_quantiles : bool, default=False
+            Whether to return all quantiles of ``loss="quantile"``, not only the one
+            nearest to the median.  A pipeline passes it to its last step.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,), (n_samples, n_targets) or (n_samples, n_quantiles)
+            Quantiles have the order of ``quantiles_`` and never cross.
         """
-        return self._predictions(self._forward(X))
+        outputs = self._forward(X)
+        if not return_quantiles:
+            return self._predictions(outputs)
+        if not len(self.quantiles_):
+            raise ValueError(
+                "return_quantiles=True needs loss='quantile'. Got a network with "
+                f"loss={self._fitted_params['loss']!r}."
+            )
+        return self._in_units(outputs).astype(self.dtype)
 
     def _predictions(self, outputs: Tensor) -> Array:
-        scaled = outputs.numpy().astype(np.float64)
-        y: Array = scaled * self.target_scale_ + self.target_mean_
-        return y if self._many_outputs else y[:, 0].astype(self.dtype)
+        y = self._in_units(outputs)
+        if self._many_outputs:
+            return y
+        return y[:, middle_of(self.quantiles_)].astype(self.dtype)
+
+    def _in_units(self, outputs: Tensor) -> Array:
+        """Return means or all quantiles, (n, C) in float64, in the units of y."""
+        values: Array = self._unscaled(outputs.double()).numpy()
+        return values * self.target_scale_ + self.target_mean_
+
+    def _unscaled(self, outputs: Tensor) -> Tensor:
+        """Return means or sorted quantiles, (..., C), in the units of encoded targets."""
+        if self._link == "exp":
+            return outputs.exp()
+        return outputs.sort(dim=-1).values if len(self.quantiles_) else outputs
 
     def _target_array(self, y: Any) -> Any:
         y = check_array(y, dtype=np.float64, ensure_2d=False, input_name="y", order="C")
@@ -300,6 +337,28 @@ class NetworkRegressor(RegressorMixin, RegressorParameters, NetworkEstimator):  
             )
         return y
 
+    def _loss(self) -> Any:
+        """Return the loss that the parameters specify; ValueError for wrong quantiles."""
+        options: list[float] = []
+        if self.loss == "tweedie":
+            options = [float(self.tweedie_power)]
+        if self.loss == "quantile":
+            levels = np.atleast_1d(np.asarray(self.quantiles, dtype=np.float64))
+            if not (
+                levels.ndim == 1 and len(levels) and (np.diff([0, *levels, 1]) > 0).all()
+            ):
+                raise ValueError(
+                    f"The 'quantiles' parameter of {type(self).__name__} must be a number "
+                    "or increasing numbers between 0 and 1. Got "
+                    f"{self.quantiles!r} instead."
+                )
+            options = levels.tolist()
+        return REGRESSION_LOSSES[self.loss](*options)
+
+    def _check_range(self, y: Array) -> None:
+        if self._loss().link == "exp":
+            check_range(self.loss, y)
+
     def _start_target(self, y: Array, weight: Array | None, classes: Any) -> None:
         self._many_outputs = y.ndim == 2
         columns = y.reshape(len(y), -1)
@@ -309,11 +368,22 @@ class NetworkRegressor(RegressorMixin, RegressorParameters, NetworkEstimator):  
                 f"Input y contains a value too large for dtype={self.dtype!r}: "
                 f"{largest.max():g}."
             )
-        self.n_outputs_ = columns.shape[1]
+        loss = self._loss()
+        self._link, self.quantiles_ = loss.link, np.array(loss.levels)
+        self.n_outputs_ = len(loss.levels) or columns.shape[1]
+        if len(loss.levels) and self._many_outputs:
+            raise ValueError(
+                f"y must have one column for loss='quantile'. Got y.shape={y.shape}. Fit a "
+                "network for each column, for example by MultiOutputRegressor."
+            )
         # Powers of two as units are exact, and keep squares from over- or underflowing.
         _, unit = np.frexp(largest)
         columns = np.ldexp(columns, -unit)
         mean = np.average(columns, axis=0, weights=weight)
+        if self._link == "exp":
+            # A log mean of 0 then is the mean of the targets, where training starts.
+            self.target_mean_, self.target_scale_ = 0 * mean, np.ldexp(mean, unit)
+            return
         scale = np.sqrt(np.average((columns - mean) ** 2, axis=0, weights=weight))
         # A constant target has a tiny deviation by rounding; do not scale it up.
         is_tiny = scale <= 10 * np.finfo(np.float64).eps * np.abs(mean)
@@ -321,19 +391,24 @@ class NetworkRegressor(RegressorMixin, RegressorParameters, NetworkEstimator):  
         self.target_scale_ = np.where(is_tiny, 1.0, np.ldexp(scale, unit))
 
     def _encode_target(self, y: Array) -> Array:
-        columns = y.reshape(len(y), -1)
-        if columns.shape[1] != self.n_outputs_:
+        columns, n_targets = y.reshape(len(y), -1), len(self.target_scale_)
+        if columns.shape[1] != n_targets:
             raise ValueError(
-                f"y must have {self.n_outputs_} outputs, as in the first fit. Got "
+                f"y must have {n_targets} outputs, as in the first fit. Got "
                 f"y.shape={y.shape} instead."
             )
         encoded: Array = (columns - self.target_mean_) / self.target_scale_
-        return encoded
+        # A target for each quantile.
+        return np.repeat(encoded, max(1, len(self.quantiles_)), axis=1)
 
-    def _task_parts(self) -> tuple[nn.Module, Any]:
-        return REGRESSION_LOSSES[self.loss](), r2_by_network
+    def _task_parts(self) -> tuple[Any, Any]:
+        loss = self._loss()
+        if loss.levels:
+            return loss, R2OfOutput(middle_of(loss.levels))
+        return loss, r2_of_exponentials if loss.link == "exp" else r2_by_network
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.target_tags.multi_output = True
+        tags.target_tags.multi_output = self.loss != "quantile"
+        tags.target_tags.positive_only = self.loss in {"poisson", "gamma", "tweedie"}
         return tags

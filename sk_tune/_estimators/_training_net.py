@@ -278,6 +278,12 @@ class TrainingNet(LateOptimizerNet):
 
     def start_from(self, other: "TrainingNet") -> None:
         """Take over the weights in use and the history of another net, for a warm start."""
+        ours, theirs = self.criterion_, other.criterion_
+        if (ours.link, ours.levels) != (theirs.link, theirs.levels):
+            raise ValueError(
+                "With warm_start=True the loss must keep the scale of its outputs and its "
+                f"quantiles. Got {type(ours).__name__} after {type(theirs).__name__}."
+            )
         try:
             self.module_.load_state_dict(other.module_.state_dict())
         except RuntimeError as error:

@@ -184,6 +184,18 @@ def check_complete(estimator: Any, y: Any) -> None:
             )
 
 
+def check_range(loss: str, y: Array) -> None:
+    """Raise ValueError for targets that a deviance, "poisson" for example, cannot have."""
+    least = y.min(initial=np.inf)
+    if loss == "gamma" and least <= 0:
+        requirement = "strictly positive y"
+    elif least < 0 or not np.all(y.sum(axis=0) > 0):
+        requirement = "non-negative y and sum(y) > 0"
+    else:
+        return
+    raise ValueError(f"loss={loss!r} requires {requirement}. Got a minimum of {least:g}.")
+
+
 def check_weights(sample_weight: Any, X: Array) -> Array | None:
     """Return sample weights, (n_samples,), as float64; None stays None."""
     if sample_weight is None:

@@ -8,13 +8,13 @@ from sk_tune._fleets._loop import train_fleet
 from sk_tune._fleets._plan import Plan, plan
 from sk_tune._fleets._predict import NetworkStack, architecture
 from sk_tune._fleets._recipe import (
-    LOSSES,
     FleetNetwork,
     NetworkOutcome,
     Recipe,
     SeededCourse,
     StackedLoss,
     loss_by_autograd,
+    stacked_loss,
 )
 from sk_tune._fleets._stacked_optimizers import Settings
 from sk_tune._fleets._structure import module_structure

@@ -104,6 +104,9 @@ class CompiledEpoch:
         self._n_dropped = program.members * max(n_dropped, default=0)
         self._loss = number_of_loss(recipe)
         self._has_hits = self._loss == 0 or recipe.score is accuracy_by_network
+        self._options = np.array(recipe.loss.options)
+        # Position of the only output that is scored, if not all are.
+        self._scored = getattr(recipe.score, "output", slice(None))
         self._networks = np.zeros(len(networks), STRUCTS["Network"])
         # Keeps alive the memory that epoch.c reads by address.
         self._alive: list[Any] = []
@@ -185,7 +188,8 @@ class CompiledEpoch:
                 # The coefficient of determination, as in r2_by_network.
                 errors, variance = means[:, :, _SQUARES:], np.stack(variances)[:, None]
                 ratio = 1 - errors / variance
-                scores = np.where(variance > 0, ratio, errors == 0).mean(axis=2)
+                scores = np.where(variance > 0, ratio, errors == 0)[..., self._scored]
+                scores = scores.reshape(*scores.shape[:2], -1).mean(axis=2)
         # Rounded to the precision of a score that torch computes.
         rounded = scores.astype(str(self._like.dtype).removeprefix("torch."))
         pairs: _LossesAndScores = np.stack([means[:, :, _LOSSES], rounded], axis=2).tolist()
@@ -378,7 +382,7 @@ class CompiledEpoch:
         shared["n_members"] = self._program.members
         shared["link"] = LINKS.index(self._program.link)
         shared["n_layers"], shared["n_parameters"] = len(lines), len(parameters)
-        shared["loss"] = self._loss
+        shared["loss"], shared["loss_options"] = self._loss, self._options.ctypes.data
         shared["optimizer"] = self._optimizer.rule.kernel_number
         shared["nesterov"] = self._optimizer.nesterov
         shared["first"] = next(i for i, layer in enumerate(layers) if layer.parameters)

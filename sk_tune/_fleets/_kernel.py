@@ -32,7 +32,7 @@ from sk_tune._fleets._layers import (
 )
 from sk_tune._fleets._module_layer import ModuleLayer
 from sk_tune._fleets._program import Program
-from sk_tune._fleets._recipe import LOSSES, FleetNetwork, Recipe
+from sk_tune._fleets._recipe import FleetNetwork, Recipe
 from sk_tune._nets import (
     RNN,
     PeriodicEmbedding,
@@ -40,7 +40,14 @@ from sk_tune._nets import (
     TableInputs,
 )
 from sk_tune._optimizers import OPTIMIZERS
-from sk_tune._training import TensorSet, accuracy_by_network, r2_by_network, usual_score
+from sk_tune._training import (
+    R2OfOutput,
+    TensorSet,
+    accuracy_by_network,
+    r2_by_network,
+    r2_of_exponentials,
+    usual_score,
+)
 
 # Index of a name: its number in epoch.c.
 KINDS = (
@@ -50,13 +57,17 @@ KINDS = (
     *("images", "convolution", "pool", "flatten"),
 )
 _CELLS = ("GRU", "LSTM", "RNN_TANH", "RNN_RELU")
-LINKS = ("identity", "sigmoid", "softmax")
-_LOSSES = [*LOSSES.values()]
-# Scores that the kernel computes with each loss.
+LINKS = ("identity", "sigmoid", "softmax", "exp")
+_LOSSES = (
+    *("cross_entropy", "binary_cross_entropy"),
+    *("squared_error", "absolute_error", "huber", "pinball", "deviance"),
+)
+# Scores that the kernel computes with each loss; also R2OfOutput, but for deviances.
 _SCORES = [
     (accuracy_by_network, usual_score),
     (accuracy_by_network, r2_by_network, usual_score),
-    *[(r2_by_network, usual_score)] * 3,
+    *[(r2_by_network, usual_score)] * 4,
+    (r2_of_exponentials,),
 ]
 _FUNCTIONS: list[type[nn.Module]] = [
     *(nn.ReLU, nn.LeakyReLU, nn.Tanh, nn.Sigmoid, nn.ELU),
@@ -158,7 +169,8 @@ def reason_against_kernel(
     loss = number_of_loss(recipe)
     if loss < 0 or OPTIMIZERS[recipe.optimizer].kernel_number is None:
         return "the kernel does not support the loss or the optimizer"
-    if recipe.score not in _SCORES[loss]:
+    is_of_output = isinstance(recipe.score, R2OfOutput)
+    if not is_of_output and recipe.score not in _SCORES[loss]:
         return "the kernel does not support the score"
     like = next(networks[0].module.parameters())
     reads = like.device.type == "cpu" and like.dtype in {torch.float32, torch.float64}
@@ -175,7 +187,7 @@ def reason_against_kernel(
 
 def number_of_loss(recipe: Recipe) -> int:
     """Return the number of a loss in epoch.c, -1 if it has none."""
-    return _LOSSES.index(recipe.loss) if recipe.loss in _LOSSES else -1
+    return _LOSSES.index(recipe.loss.name) if recipe.loss.name else -1
 
 
 def kernel_layers(program: Program, X: Tensor) -> list[KernelLayer]:

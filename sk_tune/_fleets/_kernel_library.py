@@ -28,7 +28,7 @@ _FOLDER = Path(__file__).parent / "kernel"
 _LEVELS = {"AVX512": ("x86-64-v4", "x86-64-v3"), "AVX2": ("x86-64-v3",)}
 _LEVELS_OF_ARM = ("armv8-a",)
 # ABI version: the meaning of struct fields and enum values, as in epoch.c.
-_FORM = 9
+_FORM = 10
 
 
 def _fields(kind: str, *names: str) -> list[tuple[str, str]]:
@@ -49,7 +49,7 @@ STRUCTS = {
         *_fields("i8", "is_turned", "is_penalised", "n_inner"),
     ]),
     "Fleet": np.dtype([
-        *_fields("u8", "layers", "parameters", "columns"),
+        *_fields("u8", "layers", "parameters", "loss_options", "columns"),
         *_fields("i8", "n_embedded", "n_bins", "n_frequencies", "size", "n_plain"),
         *_fields("i8", "n_categories", "category_size"),
         *_fields("i8", "n_members", "link", "n_layers", "n_parameters"),

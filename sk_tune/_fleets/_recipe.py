@@ -4,18 +4,18 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass
-from functools import lru_cache
+from functools import cache, lru_cache, partial
 from typing import Any, NamedTuple, Protocol
 
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from sk_tune._augment import Augmentation, Layout
 from sk_tune._fleets._stacked_optimizers import Settings
 from sk_tune._schedule import learning_rate_factor
 from sk_tune._training import (
+    ELEMENTWISE,
     StoppingState,
     Stream,
     TensorSet,
@@ -136,11 +136,14 @@ class StackedLoss(NamedTuple):
     ``with_gradient(outputs (K, B, C), targets (K, B) or (K, B, C), share (K, B), smoothing
     (K,))`` returns losses (K,) and gradients (K, B, C); the weights `share` sum to 1 in
     each network, and None means equal weights. ``mean(outputs, targets, weights (K, B) or
-    None)`` returns losses (K,) without smoothing.
+    None)`` returns losses (K,) without smoothing. The kernel has losses with a `name` and
+    their `options`.
     """
 
     with_gradient: Callable[..., tuple[Tensor, Tensor]]
     mean: Callable[[Tensor, Tensor, Tensor | None], Tensor]
+    name: str = ""
+    options: tuple[float, ...] = ()
 
     def of_members(
         self, outputs: Tensor, targets: Tensor, share: Tensor | None, *smoothing: Any
@@ -200,9 +203,12 @@ def _weighted(
 
 
 def _by_number(
-    function: Callable[..., Tensor], derivative: Callable[[Tensor, Tensor], Tensor]
+    name: str, options: tuple[float, ...], derivative: Callable[[Tensor, Tensor], Tensor]
 ) -> StackedLoss:
-    """Return the mean over outputs of a loss function of torch, given its derivative."""
+    """Return the mean over outputs of an elementwise loss, given its derivative."""
+
+    def losses_of(outputs: Tensor, targets: Tensor) -> Tensor:
+        return ELEMENTWISE[name](outputs, targets, *options).mean(dim=-1)
 
     def with_gradient(
         outputs: Tensor, targets: Tensor, share: Tensor | None, smoothing: Tensor | None
@@ -211,24 +217,44 @@ def _by_number(
             # Only labels, 0 and 1, are smoothed.
             s = smoothing.view(-1, 1, 1)
             targets = targets * (1 - s) + s / 2
-        losses = function(outputs, targets, reduction="none").mean(dim=-1)
         gradient = derivative(outputs, targets).mul_(1 / outputs.shape[-1])
-        return _weighted(losses, gradient, share)
+        return _weighted(losses_of(outputs, targets), gradient, share)
 
     def mean(outputs: Tensor, targets: Tensor, weight: Tensor | None) -> Tensor:
-        return _mean(function(outputs, targets, reduction="none").mean(dim=-1), weight)
+        return _mean(losses_of(outputs, targets), weight)
 
-    return StackedLoss(with_gradient, mean)
+    return StackedLoss(with_gradient, mean, name, options)
 
 
-LOSSES: dict[str, StackedLoss] = {
-    "cross_entropy": StackedLoss(_cross_entropy, _mean_cross_entropy),
-    "binary_cross_entropy": _by_number(
-        F.binary_cross_entropy_with_logits, lambda o, t: o.sigmoid().sub_(t)
-    ),
-    "squared_error": _by_number(F.mse_loss, lambda o, t: (o - t).mul_(2)),
-    "absolute_error": _by_number(F.l1_loss, lambda o, t: (o - t).sign_()),
-    "huber": _by_number(F.huber_loss, lambda o, t: (o - t).clamp_(-1, 1)),
+@cache
+def stacked_loss(name: str, options: tuple[float, ...] = ()) -> StackedLoss:
+    """Return a loss of sk_tune's estimators for K networks, the same for equal arguments.
+
+    `options` are the levels of a pinball loss, or the power of a deviance.
+    """
+    if name == "cross_entropy":
+        return StackedLoss(_cross_entropy, _mean_cross_entropy, name)
+    return _by_number(name, options, partial(_DERIVATIVES[name], *options))
+
+
+def _pinball_derivative(*levels_and_tensors: Any) -> Tensor:
+    *levels, outputs, targets = levels_and_tensors
+    return (outputs - targets).sign_().div_(2).sub_(outputs.new_tensor(levels) - 0.5)
+
+
+def _deviance_derivative(power: float, outputs: Tensor, targets: Tensor) -> Tensor:
+    rise = ((2 - power) * outputs).exp_()
+    return rise.sub_(targets * ((1 - power) * outputs).exp_()).mul_(2)
+
+
+# Derivatives of the elementwise losses by the outputs, (K, B, C).
+_DERIVATIVES: dict[str, Callable[..., Tensor]] = {
+    "binary_cross_entropy": lambda o, t: o.sigmoid().sub_(t),
+    "squared_error": lambda o, t: (o - t).mul_(2),
+    "absolute_error": lambda o, t: (o - t).sign_(),
+    "huber": lambda o, t: (o - t).clamp_(-1, 1),
+    "pinball": _pinball_derivative,
+    "deviance": _deviance_derivative,
 }
 
 

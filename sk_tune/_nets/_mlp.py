@@ -108,7 +108,7 @@ def mean_of_members(outputs: Tensor, link: str, dim: int) -> Tensor:
     """Return outputs, (..., C), that predict the mean of the members' predictions.
 
     `outputs` has an axis `dim` of members, which the result lacks. `link`, "softmax",
-    "sigmoid" or "identity", maps outputs to predictions.
+    "sigmoid", "exp" or "identity", maps outputs to predictions.
 
     >>> outputs = torch.tensor([[[0.0, 0.0]], [[0.0, 100.0]]])
     >>> mean = mean_of_members(outputs, "softmax", dim=0).softmax(dim=1)
@@ -117,9 +117,9 @@ def mean_of_members(outputs: Tensor, link: str, dim: int) -> Tensor:
     """
     if link == "identity":
         return outputs.mean(dim=dim)
-    if link == "softmax":
-        n = outputs.shape[dim]
-        return outputs.log_softmax(dim=-1).logsumexp(dim=dim) - math.log(n)
+    if link in {"softmax", "exp"}:
+        logs = outputs.log_softmax(dim=-1) if link == "softmax" else outputs
+        return logs.logsumexp(dim=dim) - math.log(outputs.shape[dim])
     # The log-odds of the mean of probabilities; both logarithms are exact far from 0.
     yes, no = (F.logsigmoid(sign * outputs).logsumexp(dim=dim) for sign in (1, -1))
     return yes - no
@@ -156,7 +156,7 @@ class MLP(nn.Module):
         numbers of inputs of each column.
     members : int, default=1
         Number of networks, which share the weight matrices.
-    link : {"softmax", "sigmoid", "identity"}, default="identity"
+    link : {"softmax", "sigmoid", "exp", "identity"}, default="identity"
         Map from outputs to the predictions, which are averaged over the members.
 
     Examples

@@ -316,6 +316,8 @@ def loss_name(estimator: Any) -> str:
         return "Loss (nats per sample)"
     params: dict[str, Any] = getattr(estimator, "get_params", dict)()
     losses = {v for k, v in params.items() if k.rpartition("__")[2] == "loss"}
+    if losses & {"poisson", "gamma", "tweedie"}:
+        return "Loss (deviance of y / mean)"
     is_squared = losses <= {"squared_error"}
     return f"Loss ({'squared ' if is_squared else ''}standard deviations)"
 

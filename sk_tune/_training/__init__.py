@@ -19,14 +19,18 @@ from sk_tune._training._batches import (
     seed_of_state,
 )
 from sk_tune._training._losses_and_optimizers import (
+    ELEMENTWISE,
     REGRESSION_LOSSES,
     BinaryCrossEntropy,
     CrossEntropy,
+    R2OfOutput,
     accuracy_by_network,
     add_l1_gradient,
     build_optimizer,
     loss_message,
+    middle_of,
     r2_by_network,
+    r2_of_exponentials,
     usual_score,
     weights_message,
 )

@@ -2,7 +2,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Losses, optimizers, scores by network, and messages about diverged trainings."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +17,10 @@ from sk_tune._processes import import_for_optimizers
 
 class CrossEntropy(nn.Module):
     """Cross-entropy in nats per sample, with label smoothing in training."""
+
+    name, link = "cross_entropy", "softmax"
+    options: tuple[float, ...] = ()
+    levels: tuple[float, ...] = ()
 
     def __init__(self, label_smoothing: float = 0.0) -> None:
         super().__init__()
@@ -34,9 +40,16 @@ class CrossEntropy(nn.Module):
 
 
 class _ElementwiseLoss(nn.Module):
-    """The mean of a function of torch over samples and outputs."""
+    """The mean of a function over samples and outputs.
 
-    function: Callable[..., Tensor]
+    `name` and `options` identify the function in fleets; `link` maps outputs to
+    predictions, which are quantiles of `levels` or means.
+    """
+
+    name: str
+    link = "identity"
+    options: tuple[float, ...] = ()
+    levels: tuple[float, ...] = ()
 
     def __init__(self, label_smoothing: float = 0.0) -> None:
         super().__init__()
@@ -48,38 +61,95 @@ class _ElementwiseLoss(nn.Module):
         """Return the mean loss of outputs (B, C) for targets (B, C), weighted by (B,)."""
         if self.training and self.label_smoothing:
             y_true = y_true * (1 - self.label_smoothing) + self.label_smoothing / 2
-        losses = self.function(y_pred, y_true, reduction="none").mean(dim=1)
+        losses = ELEMENTWISE[self.name](y_pred, y_true, *self.options).mean(dim=1)
         return losses.mean() if sample_weight is None else _weighted(losses, sample_weight)
 
 
 class BinaryCrossEntropy(_ElementwiseLoss):
     """Cross-entropy in nats per label; smoothing moves targets towards 1/2 in training."""
 
-    function = staticmethod(F.binary_cross_entropy_with_logits)
+    name, link = "binary_cross_entropy", "sigmoid"
 
 
 class SquaredError(_ElementwiseLoss):
     """Mean squared error."""
 
-    function = staticmethod(F.mse_loss)
+    name = "squared_error"
 
 
 class AbsoluteError(_ElementwiseLoss):
     """Mean absolute error."""
 
-    function = staticmethod(F.l1_loss)
+    name = "absolute_error"
 
 
 class HuberLoss(_ElementwiseLoss):
     """Half the squared error up to 1, the absolute error less 1/2 beyond (Huber 1964)."""
 
-    function = staticmethod(F.huber_loss)
+    name = "huber"
 
 
-REGRESSION_LOSSES: dict[str, type[nn.Module]] = {
+class PinballLoss(_ElementwiseLoss):
+    """Mean of the pinball losses of quantiles, one output for each level."""
+
+    name = "pinball"
+
+    def __init__(self, *levels: float) -> None:
+        super().__init__()
+        self.options = self.levels = levels
+
+
+class TweedieDeviance(_ElementwiseLoss):
+    """Tweedie deviance of a power from 1, Poisson's, to 2, gamma's; outputs are log means.
+
+    See Jorgensen (1987), Exponential dispersion models.
+    """
+
+    name, link = "deviance", "exp"
+
+    def __init__(self, power: float) -> None:
+        super().__init__()
+        self.options = (power,)
+
+
+def _pinball(outputs: Tensor, targets: Tensor, *levels: float) -> Tensor:
+    errors = outputs - targets
+    return errors.abs() / 2 - errors * (outputs.new_tensor(levels) - 0.5)
+
+
+def _deviance(outputs: Tensor, targets: Tensor, power: float) -> Tensor:
+    # Half the deviance without the terms of the targets alone, which follow.
+    if power == 1:
+        fit = outputs.exp() - targets * outputs
+        rest = torch.xlogy(targets, targets) - targets
+    elif power == 2:
+        fit, rest = outputs + targets * (-outputs).exp(), -targets.log() - 1
+    else:
+        p, q = 1 - power, 2 - power
+        fit = (q * outputs).exp() / q - targets * (p * outputs).exp() / p
+        rest = targets**q / (p * q)
+    return 2 * (fit + rest)
+
+
+# Losses of outputs for targets, both (..., C), and the options of a loss.
+ELEMENTWISE: dict[str, Callable[..., Tensor]] = {
+    "binary_cross_entropy": partial(F.binary_cross_entropy_with_logits, reduction="none"),
+    "squared_error": partial(F.mse_loss, reduction="none"),
+    "absolute_error": partial(F.l1_loss, reduction="none"),
+    "huber": partial(F.huber_loss, reduction="none"),
+    "pinball": _pinball,
+    "deviance": _deviance,
+}
+
+# "tweedie" takes its power, "quantile" its levels.
+REGRESSION_LOSSES: dict[str, Callable[..., _ElementwiseLoss]] = {
     "squared_error": SquaredError,
     "absolute_error": AbsoluteError,
     "huber": HuberLoss,
+    "poisson": partial(TweedieDeviance, 1.0),
+    "gamma": partial(TweedieDeviance, 2.0),
+    "tweedie": TweedieDeviance,
+    "quantile": PinballLoss,
 }
 
 
@@ -116,6 +186,36 @@ def r2_by_network(
     exact = (residual == 0).to(y_pred.dtype)
     ratio = residual / torch.where(total > 0, total, torch.ones_like(total))
     return torch.where(total > 0, 1 - ratio, exact).mean(dim=1)
+
+
+def r2_of_exponentials(
+    y_pred: Tensor, y_true: Tensor, sample_weight: Tensor | None = None
+) -> Tensor:
+    """Return the coefficient of determination of networks whose outputs are log means."""
+    return r2_by_network(y_pred.exp(), y_true, sample_weight)
+
+
+@dataclass(frozen=True)
+class R2OfOutput:
+    """The coefficient of determination of one of the outputs, for equal targets."""
+
+    output: int
+
+    def __call__(
+        self, y_pred: Tensor, y_true: Tensor, sample_weight: Tensor | None = None
+    ) -> Tensor:
+        """Return the score of each network, (K,)."""
+        one = slice(self.output, self.output + 1)
+        return r2_by_network(y_pred[..., one], y_true[..., one], sample_weight)
+
+
+def middle_of(levels: Sequence[float]) -> int:
+    """Return the position of the level nearest to 0.5, the lower of two; 0 without levels.
+
+    >>> middle_of([0.5, 0.9, 0.99]), middle_of([])
+    (0, 0)
+    """
+    return min(range(len(levels)), key=lambda i: abs(levels[i] - 0.5), default=0)
 
 
 def usual_score(y_pred: Tensor, y_true: Tensor, sample_weight: Tensor | None) -> Tensor:

@@ -31,6 +31,8 @@ def _networks():
     several = {"members": 2, "width": 32}
     yield sk_tune.MLPClassifier(**several, numerical_embedding="piecewise_linear")
     yield sk_tune.MLPRegressor(**several, numerical_embedding="periodic")
+    yield sk_tune.MLPRegressor(**several, loss="poisson")
+    yield sk_tune.MLPRegressor(**several, loss="quantile")
 
 
 NETWORKS = list(_networks())

@@ -137,6 +137,22 @@ def test_the_baseline_of_other_losses_is_the_loss_of_the_median(loss):
     )
 
 
+@pytest.mark.parametrize("loss", ["poisson", "gamma", "tweedie", "quantile"])
+def test_a_network_of_any_loss_that_learns_nothing_stays_near_the_baseline(loss):
+    """It is the deviance of the mean, or the pinball loss of the quantiles."""
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(300, 3)), 1 + rng.poisson(3, size=300)
+    net = MLPRegressor(
+        width=8, max_epochs=60, loss=loss, learning_rate=0.01, weight_decay=1
+    )
+
+    search = GridSearchCV(net, {"width": [8]}, cv=3).fit(X, y)
+
+    curves = curves_of(search, 0)
+    last = np.median(curves.valid_loss[:, 10:])
+    assert last == pytest.approx(curves.baseline_loss, rel=0.1)
+
+
 def test_the_baseline_follows_the_candidates_loss_and_weights():
     """Candidates override the estimator; multi-label baselines are averaged."""
     X_d, y = load_diabetes(return_X_y=True)

@@ -1,5 +1,7 @@
 """Gradient boosting with networks as stages, and its losses."""
 
+from functools import partial
+
 import joblib
 import numpy as np
 import pytest
@@ -9,9 +11,18 @@ from marks import parametrize_with_checks
 from modules import OneLayer
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import expit, softmax
-from sklearn.ensemble import GradientBoostingClassifier, GradientBoostingRegressor
+from sklearn.ensemble import (
+    GradientBoostingClassifier,
+    GradientBoostingRegressor,
+    HistGradientBoostingRegressor,
+)
 from sklearn.linear_model import LinearRegression
-from sklearn.metrics import log_loss
+from sklearn.metrics import (
+    log_loss,
+    mean_gamma_deviance,
+    mean_pinball_loss,
+    mean_poisson_deviance,
+)
 from sklearn.model_selection import GridSearchCV, train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -327,6 +338,7 @@ def test_noise_is_scored_at_chance_on_the_inner_split(make_estimator):
 
 
 KINDS = ["squared_error", "absolute_error", "huber", "binary", "classes"]
+KINDS += ["quantile", "poisson", "gamma"]
 
 
 def _case(kind, seed, n=40):
@@ -341,6 +353,8 @@ def _case(kind, seed, n=40):
         return _LogLoss(), np.eye(3)[rng.integers(0, 3, n)], F, f, w
     loss = _REGRESSION_LOSSES[kind](0.7)
     y = rng.normal(scale=2.0, size=(n, n_columns))
+    if kind in {"poisson", "gamma"}:
+        y = np.exp(y)
     loss.look_at(y, F, w)
     return loss, y, F, f, w
 
@@ -360,7 +374,7 @@ def test_the_residual_is_the_negative_gradient(kind, seed):
         assert_allclose(loss.residual(y, F)[smooth, column], -slope[smooth], atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["squared_error", "binary", "classes"])
+@pytest.mark.parametrize("kind", ["squared_error", "binary", "classes", "poisson", "gamma"])
 @given(seed=st.integers(0, 10**6))
 def test_the_curvature_is_the_second_derivative_along_a_stage(kind, seed):
     """Second differences of each sample's loss in the direction of f give the curvature."""
@@ -368,7 +382,8 @@ def test_the_curvature_is_the_second_derivative_along_a_stage(kind, seed):
     h = 1e-3
     ahead, here, behind = (loss.each(y, F + t * f) for t in (h, 0, -h))
 
-    assert_allclose(loss.curvature(y, F, f), (ahead - 2 * here + behind) / h**2, atol=1e-4)
+    second = (ahead - 2 * here + behind) / h**2
+    assert_allclose(loss.curvature(y, F, f), second, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -435,6 +450,44 @@ def test_the_huber_loss_adapts_to_the_residuals():
     assert_allclose(loss.each(y, np.zeros((4, 1))), [0.5, 2.0, 4.5, 295.5])
 
 
+@pytest.mark.parametrize("loss", ["poisson", "gamma", "quantile"])
+def test_boosting_by_a_loss_is_near_scikit_learns(loss):
+    """Deviance or pinball loss of new samples is within 10 percent of boosted trees."""
+    rng = np.random.default_rng(0)
+    X = rng.uniform(-1, 1, size=(2000, 2))
+    mean = np.exp(X[:, 0] + 2 * X[:, 1])
+    y = rng.poisson(mean) if loss == "poisson" else mean * rng.gamma(2.0, 0.5, 2000)
+    metric = {
+        "poisson": mean_poisson_deviance,
+        "gamma": mean_gamma_deviance,
+        "quantile": partial(mean_pinball_loss, alpha=0.8),
+    }[loss]
+    level = {"quantile": 0.8} if loss == "quantile" else {}
+    theirs = HistGradientBoostingRegressor(
+        loss=loss, max_depth=3, learning_rate=0.2, max_iter=50, **level
+    )
+    tree = DecisionTreeRegressor(max_depth=3, min_samples_leaf=20)
+    alpha = {"alpha": 0.8} if level else {}
+    ours = BoostingRegressor(
+        tree, 50, loss=loss, learning_rate=0.2, random_state=0, **alpha
+    )
+
+    losses = [
+        metric(y[1000:], m.fit(X[:1000], y[:1000]).predict(X[1000:]))
+        for m in (ours, theirs)
+    ]
+
+    assert losses[0] < 1.1 * losses[1]
+
+
+def test_boosting_refuses_targets_that_a_deviance_cannot_have():
+    """Negative counts, as scikit-learn's boosting does."""
+    X, y = np.ones((30, 2)), np.arange(30) - 1.0
+
+    with pytest.raises(ValueError, match="loss='poisson' requires non-negative y"):
+        BoostingRegressor(loss="poisson").fit(X, y)
+
+
 STAGE = MLPRegressor(width=8, max_epochs=2, batch_size=64)
 
 
@@ -443,6 +496,7 @@ STAGE = MLPRegressor(width=8, max_epochs=2, batch_size=64)
     [
         {"subsample": 0.5},
         {"loss": "huber", "n_iter_no_change": 3, "tol": 0.0},
+        {"loss": "poisson"},
         {"n_iter_no_change": 20},
     ],
 )

@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional as F
 
 from sk_tune._fleets._loop import train_fleet
-from sk_tune._fleets._recipe import LOSSES, FleetNetwork, Recipe, SeededCourse
+from sk_tune._fleets._recipe import FleetNetwork, Recipe, SeededCourse, stacked_loss
 from sk_tune._fleets._stacked_optimizers import Settings
 from sk_tune._nets import MLP
 from sk_tune._training import StoppingState, TensorSet, TrainingState, accuracy_by_network
@@ -44,7 +44,7 @@ def _recipe(optimizer="adamw", *, batch_size=8, **options):
     return Recipe(
         optimizer=optimizer,
         batch_size=batch_size,
-        loss=LOSSES["cross_entropy"],
+        loss=stacked_loss("cross_entropy"),
         score=accuracy_by_network,
         nesterov=True,
         draws_globally=False,

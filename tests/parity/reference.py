@@ -55,6 +55,10 @@ class Samples(NamedTuple):
         return Samples(*(part[index] for part in self))
 
 
+# Powers of the variance by the mean, of the losses with a log link.
+POWERS = {"poisson": 1, "gamma": 2, "tweedie": 1.5}
+
+
 def derive_seed(seed: int, stream: int, counter: int = 0) -> int:
     """Return the seed of one use of random numbers (ADR 3)."""
     state = np.random.SeedSequence((seed, stream, counter)).generate_state(1, np.uint64)
@@ -101,27 +105,36 @@ class _Dropout:
 class _Targets:
     """How targets are encoded, and outputs become predictions."""
 
-    def __init__(self, y: np.ndarray, weight: np.ndarray, *, is_regression: bool) -> None:
+    def __init__(self, y: np.ndarray, weight: np.ndarray, params: dict[str, Any]) -> None:
         self.link = "softmax" if y.ndim == 1 else "sigmoid"
-        self.classes = np.unique(y)
+        self.classes, self.n_quantiles = np.unique(y), 1
         self.n_outputs = len(self.classes) if y.ndim == 1 else y.shape[1]
-        if is_regression:
+        if "loss" in params:
             self.link, y = "identity", y.reshape(len(y), -1)
             self.n_outputs = y.shape[1]
             self.mean = np.average(y, axis=0, weights=weight)
             self.scale = np.average((y - self.mean) ** 2, axis=0, weights=weight) ** 0.5
+            if params["loss"] in POWERS:
+                self.link, self.mean, self.scale = "exp", 0 * self.mean, self.mean
+            if params["loss"] == "quantile":
+                self.n_outputs = self.n_quantiles = len(params["quantiles"])
+                self.middle = np.argmin(np.abs(np.array(params["quantiles"]) - 0.5))
 
     def encode(self, y: np.ndarray) -> Tensor:
         if self.link == "softmax":
             # A class that is not trained has no output; torch leaves -100 out of the loss.
             places = np.searchsorted(self.classes, y)
             return torch.tensor(np.where(np.isin(y, self.classes), places, -100))
-        if self.link == "identity":
+        if self.link in {"identity", "exp"}:
             y = (y.reshape(len(y), -1) - self.mean) / self.scale
+            y = y.repeat(self.n_quantiles, axis=1)
         return torch.tensor(y, dtype=torch.float64)
 
     def decode(self, outputs: Tensor) -> Tensor:
-        if self.link == "identity":
+        if self.link in {"identity", "exp"}:
+            outputs = outputs.exp() if self.link == "exp" else outputs
+            if self.n_quantiles > 1:
+                outputs = outputs.sort(dim=1).values[:, [self.middle]]
             y = outputs * torch.tensor(self.scale) + torch.tensor(self.mean)
             return y.squeeze(1)
         return outputs.softmax(dim=1) if self.link == "softmax" else outputs.sigmoid()
@@ -191,14 +204,32 @@ def _losses(params: dict[str, Any], outputs: Tensor, y: Tensor, smoothing: float
         parts = [_losses(params, part, y, smoothing) for part in outputs.unbind(dim=1)]
         return torch.stack(parts).mean(dim=0)
     if "loss" in params:
-        functions = {"squared_error": F.mse_loss, "absolute_error": F.l1_loss}
-        function = functions.get(params["loss"], F.huber_loss)
-        return function(outputs, y, reduction="none").mean(dim=1)
+        return _losses_of_numbers(params, outputs, y).mean(dim=1)
     if y.ndim == 1:
         y = y.long()
         return F.cross_entropy(outputs, y, reduction="none", label_smoothing=smoothing)
     y = y * (1 - smoothing) + smoothing / 2
     return F.binary_cross_entropy_with_logits(outputs, y, reduction="none").mean(dim=1)
+
+
+def _losses_of_numbers(params: dict[str, Any], outputs: Tensor, y: Tensor) -> Tensor:
+    """Return the loss of each output, (B, C); the deviances are those of wikipedia."""
+    if params["loss"] == "quantile":
+        levels, errors = y.new_tensor(params["quantiles"]), y - outputs
+        return torch.where(errors > 0, levels * errors, (levels - 1) * errors)
+    if (power := POWERS.get(params["loss"])) is None:
+        functions = {"squared_error": F.mse_loss, "absolute_error": F.l1_loss}
+        return functions.get(params["loss"], F.huber_loss)(outputs, y, reduction="none")
+    mean = outputs.exp()
+    if power == 1:
+        return 2 * (torch.xlogy(y, y / mean) - y + mean)
+    if power == 2:
+        return 2 * ((mean / y).log() + y / mean - 1)
+    power = params["tweedie_power"]
+    ends = y ** (2 - power) / ((1 - power) * (2 - power)) + mean ** (2 - power) / (
+        2 - power
+    )
+    return 2 * (ends - y * mean ** (1 - power) / (1 - power))
 
 
 def _factor(schedule: str, progress: float) -> float:
@@ -232,8 +263,12 @@ def _optimizer(params: dict[str, Any], module: nn.Module) -> torch.optim.Optimiz
 
 
 def _scored(params: dict[str, Any], outputs: Tensor, y: Tensor, weight: Tensor) -> float:
+    if params.get("loss") == "quantile":
+        middle = np.argmin(np.abs(np.array(params["quantiles"]) - 0.5))
+        return r2_score(y[:, middle], outputs[:, middle], sample_weight=weight)
     if "loss" in params:
-        return r2_score(y, outputs, sample_weight=weight)
+        means = outputs.exp() if params["loss"] in POWERS else outputs
+        return r2_score(y, means, sample_weight=weight)
     predicted = outputs.argmax(dim=1) if y.ndim == 1 else outputs > 0
     return accuracy_score(y, predicted, sample_weight=weight)
 
@@ -371,7 +406,7 @@ def train(
     params["shape"] = sample_shape(params, X)
     weight = np.ones(len(y)) if sample_weight is None else sample_weight
     X, y, weight = (values[weight > 0] for values in (X, y, weight))
-    targets = _Targets(y, weight, is_regression="loss" in params)
+    targets = _Targets(y, weight, params)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(seed, WEIGHTS))
         module = build_module(params, X, targets.n_outputs, targets.link, bin_edges)

@@ -76,6 +76,7 @@ def data(digits, diabetes):
         "table": (table, y),
         "table targets": (table, y + table[:, 4]),
         "diabetes": (diabetes.X, diabetes.y),
+        "counts": (diabetes.X, diabetes.y // 20),
         "two targets": (diabetes.X, np.stack([diabetes.y, -(diabetes.y**2)], axis=1)),
     }
 
@@ -106,7 +107,7 @@ ALL = {
 
 
 def _mlp(data="digits", weight=None, **params):
-    is_regression = data in {"diabetes", "two targets", "table targets"}
+    is_regression = data in {"diabetes", "counts", "two targets", "table targets"}
     task = "Regressor" if is_regression else "Classifier"
     return (f"MLP{task}", {**MLP, **params}, data, weight)
 
@@ -162,6 +163,16 @@ CASES = {
     ),
     "mlp, absolute error": _mlp("diabetes", loss="absolute_error", weight=WEIGHTS),
     "mlp, huber, members": _mlp("two targets", loss="huber", members=3),
+    "mlp, poisson": _mlp("counts", loss="poisson", weight=WEIGHTS),
+    "mlp, poisson, members": _mlp("counts", loss="poisson", members=3, **STOPPING),
+    "mlp, gamma": _mlp("diabetes", loss="gamma", learning_rate=1e-3),
+    "mlp, tweedie, members": _mlp(
+        "counts", loss="tweedie", members=3, tweedie_power=1.3, augmentation="mixup"
+    ),
+    "mlp, quantile": _mlp(
+        "diabetes", loss="quantile", quantiles=(0.05, 0.4, 0.5, 0.9), weight=WEIGHTS
+    ),
+    "mlp, quantile, members": _mlp("diabetes", loss="quantile", members=3, **STOPPING),
     "mlp, categories, regressor": _mlp(
         "table targets", categorical_features=CODED, embedding_size=3, weight=WEIGHTS
     ),

@@ -12,7 +12,9 @@ from sklearn.metrics import (
     accuracy_score,
     log_loss,
     mean_absolute_error,
+    mean_pinball_loss,
     mean_squared_error,
+    mean_tweedie_deviance,
     r2_score,
 )
 from torch.nn import functional as F
@@ -46,6 +48,24 @@ def _huber(y, outputs, sample_weight):
     return np.average(errors, weights=sample_weight)
 
 
+LEVELS = (0.1, 0.3, 0.5, 0.95)
+
+
+def _pinball(y, outputs, sample_weight):
+    columns = zip(y.T, outputs.T, LEVELS, strict=True)
+    options = {"sample_weight": sample_weight}
+    return np.mean([mean_pinball_loss(t, q, alpha=a, **options) for t, q, a in columns])
+
+
+def _deviance(power):
+    def mean(y, outputs, sample_weight):
+        columns = zip(y.T, np.exp(outputs).T, strict=True)
+        options = {"power": power, "sample_weight": sample_weight}
+        return np.mean([mean_tweedie_deviance(t, mu, **options) for t, mu in columns])
+
+    return mean
+
+
 LOSSES = {
     "classes": (
         CrossEntropy(0.3),
@@ -54,6 +74,10 @@ LOSSES = {
     "squared": (REGRESSION_LOSSES["squared_error"](), mean_squared_error),
     "absolute": (REGRESSION_LOSSES["absolute_error"](), mean_absolute_error),
     "huber": (REGRESSION_LOSSES["huber"](), _huber),
+    "pinball": (REGRESSION_LOSSES["quantile"](*LEVELS), _pinball),
+    "poisson": (REGRESSION_LOSSES["poisson"](), _deviance(1)),
+    "tweedie": (REGRESSION_LOSSES["tweedie"](1.2), _deviance(1.2)),
+    "gamma": (REGRESSION_LOSSES["gamma"](), _deviance(2)),
 }
 
 
@@ -64,6 +88,7 @@ def test_losses_equal_scikit_learns_and_scipys(name, weighted, batch):
     outputs, classes, labels, weight = batch
     loss, expected = LOSSES[name]
     targets, weight = classes if name == "classes" else labels, weight if weighted else None
+    targets = labels + 1 if name == "gamma" else targets
 
     result = loss.eval()(outputs, targets, weight).item()
 
@@ -89,17 +114,13 @@ def test_targets_are_smoothed_in_training_only(batch):
 
 @pytest.mark.parametrize(
     "loss",
-    [
-        CrossEntropy(0.1),
-        BinaryCrossEntropy(0.1),
-        *(make() for make in REGRESSION_LOSSES.values()),
-    ],
+    [CrossEntropy(0.1), BinaryCrossEntropy(0.1), *(loss for loss, _ in LOSSES.values())],
     ids=lambda loss: type(loss).__name__,
 )
 def test_weight_2_counts_as_the_row_twice(loss, batch):
     """The mean over repeated rows equals the weighted mean."""
     outputs, classes, labels, _ = batch
-    targets = classes if isinstance(loss, CrossEntropy) else labels
+    targets = classes if isinstance(loss, CrossEntropy) else labels + 1
     repeats = torch.arange(N_ROWS) % 3
     rows = torch.repeat_interleave(torch.arange(N_ROWS), repeats)
 

@@ -46,13 +46,13 @@ from sk_tune._estimators import (
     take_rows,
 )
 from sk_tune._fleets import (
-    LOSSES,
     FleetNetwork,
     Recipe,
     Settings,
     StackedLoss,
     loss_by_autograd,
     module_structure,
+    stacked_loss,
 )
 from sk_tune._nets import (
     NamedInput,
@@ -396,7 +396,7 @@ def _loss(net: Any, y: Any) -> StackedLoss:
         # Torch ignores some negative class numbers.
         and int(classes.min()) >= 0
     ):
-        return LOSSES["cross_entropy"]
+        return stacked_loss("cross_entropy")
 
     def judged(y_pred: Tensor, y_true: Tensor) -> Tensor:
         with _evaluating(criterion):

@@ -57,14 +57,14 @@ enum function { RELU, LEAKY_RELU, TANH, LOGISTIC, ELU, SELU, SILU, GELU, MISH };
 enum cell { GRU, LSTM, RNN_TANH, RNN_RELU };
 /* Gates of each cell, and blocks saved for each state. */
 static const int64_t GATES[] = {3, 4, 1, 1}, BLOCKS[] = {4, 6, 1, 1};
-enum loss { CROSS_ENTROPY, BINARY_CROSS_ENTROPY, SQUARED, ABSOLUTE, HUBER };
+enum loss { CROSS_ENTROPY, BINARY_CROSS_ENTROPY, SQUARED, ABSOLUTE, HUBER, PINBALL, DEVIANCE };
 enum optimizer { ADAM, ADAMW, SGD, RMSPROP };
 /* Sums over the samples of an epoch: weighted losses, weights, weights of correctly predicted
  * samples, and the weighted squared error of each output. */
 enum sum { LOSSES, WEIGHTS, HITS, SQUARES };
 
 /* Map from outputs to predictions. */
-enum link { IDENTITY, SIGMOID, SOFTMAX };
+enum link { IDENTITY, SIGMOID, SOFTMAX, EXPONENTIAL };
 
 /* A layer with D inputs and H outputs, the same in all networks. */
 typedef struct {
@@ -112,6 +112,8 @@ typedef struct {
 typedef struct {
     const Layer *layers;
     const Parameter *parameters;
+    /* Level of each output of a pinball loss; power of a deviance. */
+    const double *loss_options;
     Table table;
     /* Members share matrices; the mean of their predictions is the prediction. */
     int64_t n_members, link;
@@ -197,6 +199,7 @@ static const double ERFC_BELOW[] = {1.32281951154744992508e1, 8.6707214088598974
 #define INTEGER int32_t
 #define EXP expf
 #define LOG logf
+#define POW powf
 #define LOG1P log1pf
 #define SQRT sqrtf
 #define FABS fabsf
@@ -221,6 +224,7 @@ static const double ERFC_BELOW[] = {1.32281951154744992508e1, 8.6707214088598974
 #undef INTEGER
 #undef EXP
 #undef LOG
+#undef POW
 #undef LOG1P
 #undef SQRT
 #undef FABS
@@ -236,6 +240,7 @@ static const double ERFC_BELOW[] = {1.32281951154744992508e1, 8.6707214088598974
 #define INTEGER int64_t
 #define EXP exp
 #define LOG log
+#define POW pow
 #define LOG1P log1p
 #define SQRT sqrt
 #define FABS fabs
@@ -263,7 +268,7 @@ static int run(Call *call, void *(*work)(void *), int64_t n_threads) {
 }
 
 /* ABI version; raise it when the meaning of a struct or of a number for a name changes. */
-int sk_tune_form(void) { return 9; }
+int sk_tune_form(void) { return 10; }
 
 /* Offset of each struct field, which the caller compares with its own. */
 typedef struct {
@@ -284,7 +289,7 @@ static const Field LAYOUT[] = {
     L(cells), L(inner), L(counts),
     WHOLE(Parameter), R(n_matrices), R(n_rows), R(n_columns), R(is_turned), R(is_penalised),
     R(n_inner),
-    WHOLE(Fleet), P(layers), P(parameters), T(columns), T(n_embedded), T(n_bins), T(n_frequencies),
+    WHOLE(Fleet), P(layers), P(parameters), P(loss_options), T(columns), T(n_embedded), T(n_bins), T(n_frequencies),
     T(size), T(n_plain), T(n_categories), T(category_size), P(n_members), P(link), P(n_layers),
     P(n_parameters), P(loss), P(optimizer), P(nesterov), P(first), P(most_samples), P(has_dropout),
     P(has_penalty), P(has_clip),
@@ -303,7 +308,7 @@ static int is_below(int64_t number, int64_t end) { return number >= 0 && number 
 
 /* Whether all enum values of a fleet are defined; `update` checks the optimizer. */
 static int is_valid_fleet(const Fleet *fleet) {
-    int is_valid = is_below(fleet->loss, HUBER + 1) && is_below(fleet->link, SOFTMAX + 1);
+    int is_valid = is_below(fleet->loss, DEVIANCE + 1) && is_below(fleet->link, EXPONENTIAL + 1);
     for (int64_t l = 0; l < fleet->n_layers && is_valid; l++) {
         const Layer *layer = fleet->layers + l;
         int64_t n_options = layer->kind == ACTIVATION   ? MISH + 1

@@ -53,12 +53,21 @@ static REAL NAME(cross_entropy)(const REAL *x, int64_t target, int64_t n, REAL s
     return s > 0 ? loss + s * (-mean / n - loss) : loss;
 }
 
-static REAL NAME(elementwise_loss)(int64_t kind, const REAL *x, const REAL *t, int64_t n, REAL s,
-                                   REAL share, REAL *dy) {
+/* Deviance of the power p from 1 to 2 for a log mean x; its derivative by x is written to `d`. */
+static REAL NAME(deviance)(REAL x, REAL t, REAL p, REAL *d) {
+    REAL rise = EXP((2 - p) * x), fall = t * EXP((1 - p) * x);
+    *d = 2 * (rise - fall);
+    if (p == 1) return 2 * (rise - t * x + (t == 0 ? 0 : t * LOG(t)) - t);
+    if (p == 2) return 2 * (x + fall - LOG(t) - 1);
+    return 2 * (rise / (2 - p) - fall / (1 - p) + POW(t, 2 - p) / ((1 - p) * (2 - p)));
+}
+
+static REAL NAME(elementwise_loss)(const Fleet *fleet, const REAL *x, const REAL *t, int64_t n,
+                                   REAL s, REAL share, REAL *dy) {
     REAL loss = 0, factor = share / n;
     for (int64_t j = 0; j < n; j++) {
         REAL d = x[j] - t[j], size = FABS(d);
-        switch ((enum loss)kind) {
+        switch ((enum loss)fleet->loss) {
         case CROSS_ENTROPY: break; /* See cross_entropy. */
         case BINARY_CROSS_ENTROPY: {
             REAL target = t[j] * (1 - s) + s / 2, small = EXP(-FABS(x[j]));
@@ -78,6 +87,13 @@ static REAL NAME(elementwise_loss)(int64_t kind, const REAL *x, const REAL *t, i
             loss += size < 1 ? d * d / 2 : size - (REAL)0.5;
             d = d > 1 ? 1 : d < -1 ? -1 : d;
             break;
+        case PINBALL: {
+            REAL lean = (REAL)(fleet->loss_options[j] - 0.5);
+            loss += size / 2 - d * lean;
+            d = (d > 0 ? (REAL)0.5 : d < 0 ? (REAL)-0.5 : d) - lean;
+            break;
+        }
+        case DEVIANCE: loss += NAME(deviance)(x[j], t[j], (REAL)fleet->loss_options[0], &d); break;
         }
         dy[j] = d * factor;
     }
@@ -132,6 +148,19 @@ static REAL NAME(mean_log_odds)(const NAME(Worker) *self, int64_t i, int64_t n, 
     return odds[0] - odds[1];
 }
 
+/* Log of the members' mean exponential of output j. */
+static REAL NAME(mean_exponential)(const NAME(Worker) *self, int64_t i, int64_t n, int64_t j) {
+    int64_t n_members = self->fleet->n_members;
+    REAL highest = NAME(output)(self, i)[j], sum = 0;
+    for (int64_t k = 1; k < n_members; k++) {
+        REAL x = NAME(output)(self, k * n + i)[j];
+        if (x > highest) highest = x;
+    }
+    for (int64_t k = 0; k < n_members; k++)
+        sum += EXP(NAME(output)(self, k * n + i)[j] - highest);
+    return highest + LOG(sum / (REAL)n_members);
+}
+
 /* Combined prediction of all members for sample i of n. */
 static REAL *NAME(prediction)(const NAME(Worker) *self, int64_t i, int64_t n) {
     const Fleet *fleet = self->fleet;
@@ -141,6 +170,8 @@ static REAL *NAME(prediction)(const NAME(Worker) *self, int64_t i, int64_t n) {
     if (fleet->link == SOFTMAX) NAME(mean_log_probabilities)(self, i, n, n_outputs, to);
     for (int64_t j = 0; j < n_outputs && fleet->link == SIGMOID; j++)
         to[j] = NAME(mean_log_odds)(self, i, n, j);
+    for (int64_t j = 0; j < n_outputs && fleet->link == EXPONENTIAL; j++)
+        to[j] = NAME(mean_exponential)(self, i, n, j);
     for (int64_t j = 0; j < n_outputs && fleet->link == IDENTITY; j++) {
         REAL sum = 0;
         for (int64_t k = 0; k < fleet->n_members; k++) sum += NAME(output)(self, k * n + i)[j];
@@ -192,8 +223,8 @@ static int NAME(loss_and_gradient)(const NAME(Worker) *self, const int64_t *orde
             NAME(clear_padding)(dy, 1, n_outputs);
             total += share * (fleet->loss == CROSS_ENTROPY
                                   ? NAME(cross_entropy)(x, target, n_outputs, smoothing, share, dy)
-                                  : NAME(elementwise_loss)(fleet->loss, x, targets, n_outputs,
-                                                           smoothing, share, dy));
+                                  : NAME(elementwise_loss)(fleet, x, targets, n_outputs, smoothing,
+                                                           share, dy));
         }
         if (fleet->loss == CROSS_ENTROPY) {
             best = 0;
@@ -205,7 +236,8 @@ static int NAME(loss_and_gradient)(const NAME(Worker) *self, const int64_t *orde
         if (fleet->loss == BINARY_CROSS_ENTROPY && NAME(is_correct)(prediction, targets, n_outputs))
             sums[HITS] += sample_weight;
         for (int64_t j = 0; j < n_outputs; j++) {
-            REAL difference = prediction[j] - targets[j];
+            REAL value = fleet->loss == DEVIANCE ? EXP(prediction[j]) : prediction[j];
+            REAL difference = value - targets[j];
             sums[SQUARES + j] += difference * difference * sample_weight;
         }
     }
