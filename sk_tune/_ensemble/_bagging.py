@@ -320,12 +320,12 @@ class BaggingRegressor(_Bagging, ensemble.BaggingRegressor):  # type: ignore[mis
             Passed to the members by scikit-learn's metadata routing.
         """
         combined = None if params else self._combined(X, quantiles=return_quantiles)
-        if return_quantiles and combined is not None:
-            return combined
         if combined is None:
+            params |= {"return_quantiles": True} if return_quantiles else {}
             mean: Array = super().predict(X, **params)
             return mean
-        return combined[:, 0] if combined.shape[1] == 1 else combined
+        is_one = combined.shape[1] == 1 and not return_quantiles
+        return combined[:, 0] if is_one else combined
 
     def _get_estimator(self) -> Any:
         return MLPRegressor() if self.estimator is None else self.estimator

@@ -13,9 +13,9 @@ from sklearn.metrics import accuracy_score, r2_score
 from sk_tune._declaration import with_inherited_docs
 from sk_tune._ensemble._onnx_export import export_ensemble
 from sk_tune._ensemble._parts import (
+    AveragingRegressor,
     Combined,
     CombinedClassifier,
-    CombinedRegressor,
     Parts,
     parts_of,
 )
@@ -242,7 +242,7 @@ class CollapsedClassifier(_Collapsed, CombinedClassifier):
 
 
 @with_inherited_docs
-class CollapsedRegressor(_Collapsed, CombinedRegressor):
+class CollapsedRegressor(_Collapsed, AveragingRegressor):
     """An ensemble of regressors reduced to its prediction.
 
     {description}

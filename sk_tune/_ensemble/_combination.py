@@ -332,7 +332,7 @@ class _Stacked:
         """Convert outputs to predictions, (k, n, C), float64."""
         if self._classes is None:
             scaled = self._networks[0]._unscaled(outputs.cpu().double())
-            y = scaled * self._scale.unsqueeze(1) + self._mean.unsqueeze(1)
+            y: Tensor = scaled * self._scale.unsqueeze(1) + self._mean.unsqueeze(1)
             levels = self._networks[0].quantiles_
             return y[..., [middle_of(levels)]] if len(levels) and not quantiles else y
         if len(self._classes) == 0:

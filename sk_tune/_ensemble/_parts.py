@@ -157,11 +157,10 @@ class Combined(Documented):
         """Return X in the form that the members expect."""
         return X
 
-    def _combined(self, X: Any, *, quantiles: bool = False) -> Array:
-        """Return the probabilities, targets or quantiles, (n, C)."""
+    def _combined(self, X: Any) -> Array:
+        """Return the probabilities or targets, (n, C)."""
         parts = self._parts()
-        total = parts.combination(self)(self._checked(X), quantiles=quantiles)
-        return parts.finish(total)
+        return parts.finish(parts.combination(self)(self._checked(X)))
 
 
 class CombinedClassifier(Combined):
@@ -187,6 +186,17 @@ class CombinedClassifier(Combined):
 class CombinedRegressor(Combined):
     """Predictions of a regressor from the combined predictions of its members."""
 
+    def predict(self, X: Any) -> Array:
+        """Return the predicted targets."""
+        return self._decided(self._combined(X))
+
+    def _decided(self, targets: Array) -> Array:
+        return targets[:, 0] if targets.shape[1] == 1 else targets
+
+
+class AveragingRegressor(CombinedRegressor):
+    """Predictions of a regressor whose members' quantiles can be averaged."""
+
     def predict(self, X: Any, *, return_quantiles: bool = False) -> Array:
         """Return the predicted targets.
 
@@ -196,12 +206,9 @@ class CombinedRegressor(Combined):
             Whether to return all quantiles of networks with ``loss="quantile"``, an array
             of shape (n_samples, n_quantiles): the weighted means of the members' quantiles.
         """
-        if return_quantiles:
-            return self._combined(X, quantiles=True)
-        return self._decided(self._combined(X))
-
-    def _decided(self, targets: Array) -> Array:
-        return targets[:, 0] if targets.shape[1] == 1 else targets
+        if not return_quantiles:
+            return super().predict(X)
+        return self._parts().combination(self)(self._checked(X), quantiles=True)
 
 
 def parts_of(ensemble: Any) -> Parts:

@@ -16,7 +16,7 @@ from sklearn.utils import check_random_state, get_tags
 from sk_tune._compat import HasMethods, StrOptions
 from sk_tune._declaration import COUNT, parameters
 from sk_tune._ensemble._member_fits import fit_members
-from sk_tune._ensemble._parts import Combined, CombinedClassifier, CombinedRegressor
+from sk_tune._ensemble._parts import AveragingRegressor, Combined, CombinedClassifier
 from sk_tune._ensemble._selection import Method, Selector, contribution_table, read_library
 from sk_tune._ensemble._weights import GreedyOptions
 from sk_tune._scores import scorer_metric
@@ -315,7 +315,7 @@ class TrialEnsembleClassifier(  # type: ignore[misc]
 
 @parameters
 class TrialEnsembleRegressor(  # type: ignore[misc]
-    RegressorMixin, CombinedRegressor, _TrialEnsemble
+    RegressorMixin, AveragingRegressor, _TrialEnsemble
 ):
     """Weighted average of the regressors of a search.
 

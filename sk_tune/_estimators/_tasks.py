@@ -314,12 +314,14 @@ class NetworkRegressor(RegressorMixin, RegressorParameters, NetworkEstimator):  
         y = self._in_units(outputs)
         if self._many_outputs:
             return y
-        return y[:, middle_of(self.quantiles_)].astype(self.dtype)
+        one: Array = y[:, middle_of(self.quantiles_)]
+        return one.astype(self.dtype)
 
     def _in_units(self, outputs: Tensor) -> Array:
         """Return means or all quantiles, (n, C) in float64, in the units of y."""
-        values: Array = self._unscaled(outputs.double()).numpy()
-        return values * self.target_scale_ + self.target_mean_
+        values = self._unscaled(outputs.double()).numpy()
+        y: Array = values * self.target_scale_ + self.target_mean_
+        return y
 
     def _unscaled(self, outputs: Tensor) -> Tensor:
         """Return means or sorted quantiles, (..., C), in the units of encoded targets."""
@@ -409,6 +411,8 @@ class NetworkRegressor(RegressorMixin, RegressorParameters, NetworkEstimator):  
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.target_tags.multi_output = self.loss != "quantile"
-        tags.target_tags.positive_only = self.loss in {"poisson", "gamma", "tweedie"}
+        positive = self.loss in {"poisson", "gamma", "tweedie"}
+        # Positive targets may be several, but scikit-learn's check of these has negatives.
+        tags.target_tags.multi_output = not positive and self.loss != "quantile"
+        tags.target_tags.positive_only = positive
         return tags

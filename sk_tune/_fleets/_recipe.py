@@ -239,7 +239,8 @@ def stacked_loss(name: str, options: tuple[float, ...] = ()) -> StackedLoss:
 
 def _pinball_derivative(*levels_and_tensors: Any) -> Tensor:
     *levels, outputs, targets = levels_and_tensors
-    return (outputs - targets).sign_().div_(2).sub_(outputs.new_tensor(levels) - 0.5)
+    halves: Tensor = (outputs - targets).sign_().div_(2)
+    return halves.sub_(outputs.new_tensor(levels) - 0.5)
 
 
 def _deviance_derivative(power: float, outputs: Tensor, targets: Tensor) -> Tensor:

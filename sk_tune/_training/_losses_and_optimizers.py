@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Losses, optimizers, scores by network, and messages about diverged trainings."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -209,7 +210,7 @@ class R2OfOutput:
         return r2_by_network(y_pred[..., one], y_true[..., one], sample_weight)
 
 
-def middle_of(levels: Sequence[float]) -> int:
+def middle_of(levels: Any) -> int:
     """Return the position of the level nearest to 0.5, the lower of two; 0 without levels.
 
     >>> middle_of([0.5, 0.9, 0.99]), middle_of([])
