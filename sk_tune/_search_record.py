@@ -6,6 +6,7 @@ These packages and the searches do not import each other.  They read the record 
 by :func:`search_record`; searches of other packages have none.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,7 +34,9 @@ class SearchRecord:
     `n_rows` is the number of samples in its ``fit``, `y` their targets, if any. `last_rows`
     has the result row of each candidate with the most resources.
     `resource` is the resource of the rungs, a parameter or "n_samples"; None without rungs.
-    `inputs` has the scale of the network's features for each result row.
+    `inputs` has the scale of the network's features for each result row. `rows_by_fold` has
+    the result row chosen by the scores on all other folds for each fold, none without a
+    choice.
     """
 
     n_rows: int
@@ -41,6 +44,7 @@ class SearchRecord:
     last_rows: tuple[int, ...]
     resource: str | None
     inputs: tuple[InputScale | None, ...] = ()
+    rows_by_fold: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +133,15 @@ def fold_layout(search: Any, candidate: int) -> FoldLayout:
         n_repeats=n_held / len(np.unique(np.concatenate(held_out))),
         test_by_train=mean / max(n_rows - mean, 1.0),
     )
+
+
+def fold_of_samples(held_out: Sequence[Array | None], n_rows: int) -> Array:
+    """Return the first fold that held out each sample, (n_rows,), -1 without one."""
+    fold_of = np.full(n_rows, -1)
+    for fold, rows in reversed([*enumerate(held_out)]):
+        if rows is not None:
+            fold_of[rows] = fold
+    return fold_of
 
 
 def rows_of_most(is_predicted: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:

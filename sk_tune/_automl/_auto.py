@@ -15,7 +15,6 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from sklearn.base import BaseEstimator, RegressorMixin, is_classifier
-from sklearn.metrics import check_scoring
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
@@ -60,6 +59,7 @@ from sk_tune._automl._runner import (
     Runner,
 )
 from sk_tune._automl._scoring import (
+    ScoredAsJudged,
     Scoring,
     checked_metric,
     scoring_of,
@@ -76,11 +76,12 @@ from sk_tune._automl._splitting import (
 from sk_tune._automl._summary import summary
 from sk_tune._automl._threshold import MOST_PROBABLE, ThresholdChoice
 from sk_tune._compat import Interval, StrOptions, check_sample_weight
+from sk_tune._conformal import Calibration, PredictsIntervals
 from sk_tune._declaration import Seconds, parameters
 from sk_tune._diagnosis import Finding, extra_findings
 from sk_tune._engine import value_fingerprint
 from sk_tune._ensemble import Combined, CombinedRegressor, export_ensemble
-from sk_tune._report import Checks, Page, data_description, quality_of
+from sk_tune._report import Checks, Page, data_description, intervals_text, quality_of
 from sk_tune._reporting import report
 from sk_tune._sampler import Sampler
 from sk_tune._splits import as_times, take
@@ -559,18 +560,19 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         )
         X, y = held_out
         set_aside = (y, predict(X)) if len(y) else None
-        self._quality = quality_of(
-            *chosen.held_out, classes, set_aside, decide=self.ensemble_.threshold.decided
-        )
+        targets, predictions, part = chosen.held_out
+        decide = self.ensemble_.threshold.decided
+        self._quality = quality_of(targets, predictions, classes, set_aside, decide=decide)
         self.beats_baseline_ = self.model_scores_["ensemble"].beats_dummy
         self.summary_ = summary(
             self.model_scores_,
             scoring,
-            n_rows=len(chosen.held_out[0]),
+            n_rows=len(targets),
             labels=problem.y if problem.is_classification else None,
             n_targets=1 if problem.y.ndim == 1 else problem.y.shape[1],
             members=list(dict.fromkeys(self.ensemble_.names)),
             n_leaks=len(serious_leaks(self.findings_)),
+            intervals=intervals_text(targets, predictions, part, classes),
         )
 
     @property
@@ -595,12 +597,12 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
                 family = [t for t in course.memory.trials if t.family != "dummy"]
             for trial in best_of(family, 1):
                 threshold = chosen.thresholds.get(name, MOST_PROBABLE)
-                parts[name] = [trial], [1.0], 1.0, threshold
+                parts[name] = [trial], [1.0], 1.0, threshold, chosen.calibrations.get(name)
                 scores.append(chosen.scores[name])
         for name, one in (("networks", networks), ("ensemble", chosen)):
             if one is not None:
-                threshold = one.thresholds["ensemble"]
-                parts[name] = one.trials, one.weights, one.temperature, threshold
+                rules = one.thresholds["ensemble"], one.calibrations["ensemble"]
+                parts[name] = one.trials, one.weights, one.temperature, *rules
                 scores.append(one.scores["ensemble"])
         # The ensemble first, and its heaviest member first of all.
         weighted = [
@@ -613,8 +615,8 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         refits = course.refits([trial for trial, weight in weighted if weight > 0])
         classes = getattr(self, "classes_", None)
         self.blends_: dict[str, Blend] = {
-            name: blend_of(members, weights, temperature, classes, threshold, refits)
-            for name, (members, weights, temperature, threshold) in parts.items()
+            name: blend_of(*part, classes=classes, refits=refits)
+            for name, part in parts.items()
         }
         return scores
 
@@ -675,6 +677,10 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
             f"models, {list(self.blends_)}. Got {self.use!r} instead."
         )
 
+    @property
+    def _calibration(self) -> Calibration | None:
+        return self._used().calibration
+
     def _combined(self, X: Any) -> Array:
         blend = self._used()
         X = as_features(self, X, reset=False, shape=self.input_shape)
@@ -688,29 +694,9 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         return tags
 
 
-class ScoredAsJudged:
-    """Scores with the metric of the search, instead of the default of scikit-learn."""
-
-    _scorer: Any
-
-    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """Return the score of the predictions with `scoring_`; greater is better.
-
-        Returns
-        -------
-        float
-            Without `scoring`, ROC AUC for two classes, negative log loss for more, and R^2
-            for regression.
-        """
-        check_is_fitted(self)
-        params = {} if sample_weight is None else {"sample_weight": sample_weight}
-        scorer = check_scoring(self, scoring=self._scorer)
-        return float(scorer(self, X, y, **params))
-
-
 @parameters
 class AutoRegressor(  # type: ignore[misc]
-    ScoredAsJudged, RegressorMixin, CombinedRegressor, AutoEstimator
+    ScoredAsJudged, RegressorMixin, PredictsIntervals, CombinedRegressor, AutoEstimator
 ):
     """A regressor chosen and tuned within a time budget.
 

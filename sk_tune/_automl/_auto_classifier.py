@@ -11,12 +11,19 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.base import ClassifierMixin
 
-from sk_tune._automl._auto import AutoEstimator, ScoredAsJudged
+from sk_tune._automl._auto import AutoEstimator
 from sk_tune._automl._problem import Problem
-from sk_tune._automl._scoring import Scoring, check_scores, checked_metric, with_positive
+from sk_tune._automl._scoring import (
+    ScoredAsJudged,
+    Scoring,
+    check_scores,
+    checked_metric,
+    with_positive,
+)
 from sk_tune._automl._splitting import Split
 from sk_tune._automl._threshold import Threshold, ThresholdChoice
 from sk_tune._compat import Interval
+from sk_tune._conformal import PredictsSets
 from sk_tune._declaration import parameters
 from sk_tune._diagnosis import Finding, check_classes
 from sk_tune._ensemble import CombinedClassifier
@@ -27,7 +34,7 @@ Array = npt.NDArray[Any]
 
 @parameters
 class AutoClassifier(  # type: ignore[misc]
-    ScoredAsJudged, ClassifierMixin, CombinedClassifier, AutoEstimator
+    ScoredAsJudged, ClassifierMixin, PredictsSets, CombinedClassifier, AutoEstimator
 ):
     """A classifier chosen and tuned within a time budget.
 

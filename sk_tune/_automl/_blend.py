@@ -18,6 +18,7 @@ from sk_tune._automl._models import NETWORK_FAMILIES, Model
 from sk_tune._automl._problem import Problem
 from sk_tune._automl._resources import Clock, few_threads
 from sk_tune._automl._threshold import MOST_PROBABLE, Threshold
+from sk_tune._conformal import Calibration
 from sk_tune._ensemble import Combination, Library, Member, Parts, read_library
 from sk_tune._report import ColumnEffects, FoldModel, column_effects
 from sk_tune._scores import Metric
@@ -134,7 +135,7 @@ class Blend:
     `combination` has one member for each trial in `refitted`, which was fitted on all rows,
     and for each fold of the other trials, with weights of sum 1; `names` are the trials of
     the members. `temperature` scales the averaged probabilities, and `threshold` makes
-    labels from them.
+    labels from them. `calibration` is for intervals or sets of labels.
     """
 
     combination: Combination
@@ -142,6 +143,7 @@ class Blend:
     names: tuple[str, ...] = ()
     refitted: frozenset[str] = frozenset()
     threshold: Threshold = MOST_PROBABLE
+    calibration: Calibration | None = None
 
     @property
     def classes(self) -> Array | None:
@@ -157,6 +159,7 @@ class Blend:
             classes=self.classes,
             member_classes=self.classes,
             temperature=self.temperature,
+            calibration=self.calibration,
         )
 
     @property
@@ -171,7 +174,8 @@ class Blend:
         """Return the average of the models of one fold, of a blend without refits."""
         members = self.combination.members[k::n_folds]
         weighted = [member._replace(weight=member.weight * n_folds) for member in members]
-        return replace(self, combination=Combination(weighted, self.classes))
+        combination = Combination(weighted, self.classes)
+        return replace(self, combination=combination, calibration=None)
 
     def predict_proba(self, X: Any) -> Array:
         """Return probabilities in the order of `classes`, or targets, (n, n_targets)."""
@@ -190,8 +194,10 @@ def blend_of(
     trials: Sequence[Trial],
     weights: Sequence[float] | Array,
     temperature: float,
-    classes: Array | None,
     threshold: Threshold = MOST_PROBABLE,
+    calibration: Calibration | None = None,
+    *,
+    classes: Array | None,
     refits: Mapping[str, Any] | None = None,
 ) -> Blend:
     """Return the average of trials with positive weight: of their folds, or their refits.
@@ -210,6 +216,7 @@ def blend_of(
         names=tuple(name for name, _ in members),
         refitted=frozenset(refits).intersection(name for name, _ in members),
         threshold=threshold,
+        calibration=calibration,
     )
 
 

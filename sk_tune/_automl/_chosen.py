@@ -32,6 +32,7 @@ from sk_tune._automl._problem import Problem
 from sk_tune._automl._resources import few_threads
 from sk_tune._automl._scoring import checked_metric
 from sk_tune._automl._threshold import Threshold, ThresholdChoice
+from sk_tune._conformal import Calibration
 from sk_tune._ensemble import (
     CandidateWeights,
     Combination,
@@ -120,10 +121,11 @@ class Chosen:
 
     `temperature` scales the averaged probabilities.  `scores` and `thresholds` are for
     the "ensemble", the best single "linear" and "boosting" trial, the "best",
-    and the "dummy", if they exist.  `held_out` are targets, and predictions by choices
-    made on other samples.  `larger` are the weights without a limit of the time to predict,
-    None if they are the same, and `seconds` the seconds in which trials predict 10,000
-    rows, as far as measured.
+    and the "dummy", if they exist.  `held_out` are targets and predictions by choices made
+    on other samples, and the parts of the samples; `calibrations` of single models and
+    the ensemble follow from such predictions.  `larger` are the weights without a limit of
+    the time to predict, None if they are the same, and `seconds` the seconds in which
+    trials predict 10,000 rows, as far as measured.
     """
 
     trials: Sequence[Trial]
@@ -131,14 +133,15 @@ class Chosen:
     temperature: float
     scores: dict[str, ModelScore]
     thresholds: dict[str, Threshold]
-    held_out: tuple[Array, Array]
+    held_out: tuple[Array, Array, Array]
+    calibrations: dict[str, Calibration | None]
     larger: Array | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)
 
     def of_folds(self) -> Blend:
         """Return the average of the models of the folds."""
         classes = self.trials[0].library.classes
-        return blend_of(self.trials, self.weights, self.temperature, classes)
+        return blend_of(self.trials, self.weights, self.temperature, classes=classes)
 
 
 class PredictionCosts:
@@ -231,7 +234,11 @@ def choose(
             name: threshold.best(predictions, pool.y, pool.library.classes)
             for name, predictions in crossed.items()
         },
-        held_out=(pool.y, crossed["ensemble"]),
+        held_out=(pool.y, crossed["ensemble"], pool.library.part),
+        calibrations={
+            name: pool.library.calibration_of(predictions)
+            for name, predictions in crossed.items()
+        },
     )
 
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.metrics import log_loss, make_scorer
+from sklearn.metrics import check_scoring, log_loss, make_scorer
+from sklearn.utils.validation import check_is_fitted
 
 from sk_tune._diagnosis import check_classes, share
 from sk_tune._scores import Metric, check_metric_names, scorer_metric
@@ -244,3 +245,23 @@ def _undefined(metric: Metric, y: Array, predictions: Array, classes: Array | No
         except (TypeError, ValueError) as error:
             return str(error).strip().partition("\n")[0].rstrip(".")
     return "" if np.isfinite(score) else "no number"
+
+
+class ScoredAsJudged:
+    """Scores with the metric of the search, instead of the default of scikit-learn."""
+
+    _scorer: Any
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Return the score of the predictions with `scoring_`; greater is better.
+
+        Returns
+        -------
+        float
+            Without `scoring`, ROC AUC for two classes, negative log loss for more, and R^2
+            for regression.
+        """
+        check_is_fitted(self)
+        params = {} if sample_weight is None else {"sample_weight": sample_weight}
+        scorer = check_scoring(self, scoring=self._scorer)
+        return float(scorer(self, X, y, **params))

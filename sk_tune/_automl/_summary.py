@@ -44,11 +44,13 @@ def summary(
     n_targets: int = 1,
     members: Sequence[str] = (),
     n_leaks: int = 0,
+    intervals: str = "",
 ) -> str:
     """Return a summary: whether the columns help, and which model to use.
 
     `n_rows` is the number of held-out rows; `labels` are classes, None in regression;
-    `members` are the trials of the ensemble. Leaks come first.
+    `members` are the trials of the ensemble. Leaks come first. `intervals` is a sentence
+    for the end if the columns help.
     """
     best, loss = scores["ensemble"], "log loss" if labels is not None else "squared error"
     if n_targets > 1:
@@ -65,6 +67,8 @@ def summary(
         text = _of_no_lead(scores, scoring, labels, loss)
     else:
         text = _of_models(scores, scoring, members)
+    if best.beats_dummy and intervals:
+        text = f"{text} {intervals}"
     if n_leaks:
         reasons = "a reason" if n_leaks == 1 else f"{n_leaks} reasons"
         warning = f"The leak guard found {reasons} why these scores may be too optimistic."

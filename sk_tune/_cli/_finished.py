@@ -7,6 +7,7 @@ import sys
 import warnings
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -25,7 +26,13 @@ _N_LISTED = 12  # Columns that a message lists.
 
 
 def predict(
-    model: Path, data: Path, output: Path | None, *, proba: bool, use: str | None
+    model: Path,
+    data: Path,
+    output: Path | None,
+    *,
+    proba: bool,
+    interval: float | None,
+    use: str | None,
 ) -> None:
     """Write predictions for the rows of a file, in their order, to a file or the screen."""
     _check_output_file(output)
@@ -48,7 +55,7 @@ def predict(
         for part in read_parts(data, texts=saved.texts):
             if not n_rows:
                 _check_columns(part, saved)
-            predictions = _predicted(part, saved, n_rows, proba=proba)
+            predictions = _predicted(part, saved, n_rows, proba=proba, interval=interval)
             # The file itself ends lines as the system does.
             predictions.to_csv(file, index=False, header=not n_rows, lineterminator="\n")
             n_rows += len(part)
@@ -64,7 +71,12 @@ def _check_output_file(output: Path | None) -> None:
 
 
 def _predicted(
-    part: pd.DataFrame, saved: SavedModel, n_before: int, *, proba: bool
+    part: pd.DataFrame,
+    saved: SavedModel,
+    n_before: int,
+    *,
+    proba: bool,
+    interval: float | None,
 ) -> pd.DataFrame:
     """Return predictions for rows of a file that has `n_before` rows before them."""
     where = f" Rows are counted from row {n_before + 1} of the file." if n_before else ""
@@ -79,6 +91,8 @@ def _predicted(
                 labels = [f"proba_{label}" for label in saved.model.classes_]
                 probabilities = saved.model.predict_proba(X).astype(np.float64)
                 columns |= zip(labels, probabilities.round(6).T, strict=True)
+            if interval is not None:
+                columns |= _intervals(saved, X, interval)
         except TableError as error:
             raise TableError(f"{error}{where}") from error
     messages = [w.message for w in caught if issubclass(w.category, SkTuneWarning)]
@@ -86,6 +100,16 @@ def _predicted(
     for message in dict.fromkeys(map(str, messages)):
         _note(f"{message}{where}")
     return pd.DataFrame(columns)
+
+
+def _intervals(saved: SavedModel, X: pd.DataFrame, coverage: float) -> dict[str, Any]:
+    """Return columns of the bounds, or a column of the labels of each set."""
+    if saved.task != "classification":
+        low, high = saved.model.predict_interval(X, coverage).T
+        return {"low": low, "high": high}
+    labels = np.asarray(saved.model.classes_).astype(str)
+    sets = saved.model.predict_set(X, coverage)
+    return {"set": ["|".join(labels[members]) for members in sets]}
 
 
 def _check_columns(frame: pd.DataFrame, saved: SavedModel) -> None:

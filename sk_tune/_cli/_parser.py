@@ -191,6 +191,9 @@ _threshold = _checked(
     _number_or_name,
     lambda value: isinstance(value, str) or 0 <= value <= 1,
 )
+_coverage = _checked(
+    "a number between 0 and 1, such as 0.9", float, lambda coverage: 0 < coverage < 1
+)
 _seed = _checked(
     f"a whole number from 0 to {_MAX_SEED}", int, lambda seed: 0 <= seed <= _MAX_SEED
 )
@@ -232,6 +235,7 @@ _KEYWORDS: dict[str, dict[str, Any]] = {
     "--json": _FLAG,
     "--verbose": _FLAG,
     "--proba": _FLAG,
+    "--interval": {"type": _coverage, "metavar": "SHARE"},
     "--max-size": {"type": _size, "metavar": "SIZE"},
 }
 _FILES = "model/, resume/, trials.parquet, summary.json and report.html"
@@ -276,6 +280,8 @@ _HELP = {
     "--json": "Print only the outcome, as JSON",
     "--verbose": "Print each step and all warnings",
     "--proba": "Add the probability of each class",
+    "--interval": "Add bounds that contain this share of new numbers, or sets that contain "
+    "this share of new labels",
     "--max-size": "Largest size after vacuum, such as 500M or 2G (default: no limit)",
 }
 _RUN = "--n-jobs --json --verbose"
@@ -294,7 +300,7 @@ _COMMANDS = {
     "predict": (
         "apply a saved model to a table",
         "Predict the rows of a table, in their order, as CSV, part by part.",
-        "model --trusted data --output --use --proba",
+        "model --trusted data --output --use --proba --interval",
     ),
     "demo": (
         "run fit on a real table that comes with scikit-learn",

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from scipy.sparse import issparse
 from sklearn.metrics import accuracy_score, r2_score
 
+from sk_tune._conformal import Calibration, PredictsIntervals, PredictsSets
 from sk_tune._declaration import with_inherited_docs
 from sk_tune._ensemble._onnx_export import export_ensemble
 from sk_tune._ensemble._parts import (
@@ -173,6 +174,10 @@ class _Collapsed(Combined):
     def _parts(self) -> Parts:
         return self.parts
 
+    @property
+    def _calibration(self) -> Calibration | None:
+        return self.parts.calibration
+
     def _checked(self, X: Any) -> Any:
         """Return X in the form that the members expect, after the ensemble's checks."""
         parts = self.parts
@@ -203,7 +208,7 @@ class _Collapsed(Combined):
 
 
 @with_inherited_docs
-class CollapsedClassifier(_Collapsed, CombinedClassifier):
+class CollapsedClassifier(_Collapsed, PredictsSets, CombinedClassifier):
     """An ensemble of classifiers reduced to its prediction.
 
     {description}
@@ -242,7 +247,7 @@ class CollapsedClassifier(_Collapsed, CombinedClassifier):
 
 
 @with_inherited_docs
-class CollapsedRegressor(_Collapsed, AveragingRegressor):
+class CollapsedRegressor(_Collapsed, PredictsIntervals, AveragingRegressor):
     """An ensemble of regressors reduced to its prediction.
 
     {description}
@@ -276,8 +281,9 @@ def collapse(ensemble: Any) -> CollapsedClassifier | CollapsedRegressor:
     ensemble : estimator
         Fitted ensemble of a search's candidates, bagging or boosting; scikit-learn's
         bagging or soft voting; any ensemble that predicts the mean of its
-        ``estimators_`` under its ``weights_``; or a network of sk_tune, alone or in a
-        pipeline.
+        ``estimators_`` under its ``weights_``; or a network of sk_tune, alone, in a
+        pipeline, or the best of a search.  The result has the intervals or sets of an
+        ensemble of candidates, or of a search without ``keep_models``.
 
     Returns
     -------

@@ -19,6 +19,7 @@ from sklearn import ensemble as sklearn_ensemble
 from sklearn.base import is_classifier
 from sklearn.utils.validation import check_is_fitted
 
+from sk_tune._conformal import Calibration
 from sk_tune._declaration import Documented
 from sk_tune._ensemble._combination import Combination, Member, stackable_network
 
@@ -83,6 +84,8 @@ class Parts:
     probabilities are divided by the `temperature`; "sum", "exp", "logistic" and "softmax"
     add the sum to `offset`, and the last three take the result for log means, log-odds or
     logits.
+
+    `calibration` is for intervals or sets, None without predictions of held-out samples.
     """
 
     members: tuple[Member, ...]
@@ -94,6 +97,7 @@ class Parts:
     temperature: float = 1.0
     takes_arrays: bool = False
     names: Array | None = None
+    calibration: Calibration | None = None
 
     @property
     def is_multilabel(self) -> bool:
@@ -127,14 +131,20 @@ class Parts:
         return with_temperature(total, self.temperature, is_multilabel=self.is_multilabel)
 
     def first(self, n_members: int) -> Self:
-        """Return the heaviest members in their order, or the first members of a sum."""
+        """Return the heaviest members in their order, or the first members of a sum.
+
+        Their errors are unknown, so a smaller ensemble has no calibration.
+        """
+        if n_members == len(self.members):
+            return self
+        smaller = replace(self, calibration=None)
         if self.link != "mean":
-            return replace(self, members=self.members[:n_members])
+            return replace(smaller, members=self.members[:n_members])
         weights = np.array([member.weight for member in self.members])
         leading = np.sort(np.argsort(-weights, kind="stable")[:n_members])
         weights /= weights[leading].sum()
         members = (self.members[i]._replace(weight=float(weights[i])) for i in leading)
-        return replace(self, members=tuple(members))
+        return replace(smaller, members=tuple(members))
 
 
 class Combined(Documented):
@@ -213,13 +223,20 @@ class AveragingRegressor(CombinedRegressor):
 
 def parts_of(ensemble: Any) -> Parts:
     """Return the parts of the prediction of an ensemble that ``collapse`` takes."""
-    is_ours = isinstance(ensemble, Combined)
-    return ensemble._parts() if is_ours else _parts_of_mean(ensemble)
+    if isinstance(ensemble, Combined):
+        return ensemble._parts()
+    parts = _parts_of_mean(getattr(ensemble, "best_estimator_", ensemble))
+    calibration: Calibration | None = getattr(ensemble, "_calibration", None)
+    # The models of the folds, of which there may be several, are not part of it.
+    has_one = calibration is not None and calibration.n_models == 1
+    return replace(parts, calibration=calibration) if has_one else parts
 
 
 def _parts_of_mean(ensemble: Any) -> Parts:
     check_is_fitted(ensemble)
     columns: dict[str, Any] = {"n_features": getattr(ensemble, "n_features_in_", None)}
+    if isinstance(ensemble, Combined):
+        columns["calibration"] = getattr(ensemble, "_calibration", None)
     network, features = stackable_network(ensemble), None
     # A network, also at the end of a pipeline, is the mean of a single member.
     estimators, weights = [ensemble], np.ones(1)

@@ -16,6 +16,7 @@ import pandas as pd
 from scipy.stats import norm
 from threadpoolctl import threadpool_limits
 
+from sk_tune._conformal import Calibration, calibrate
 from sk_tune._ensemble._parts import fitted_temperature, with_temperature
 from sk_tune._ensemble._weights import (
     GreedyOptions,
@@ -25,7 +26,7 @@ from sk_tune._ensemble._weights import (
 )
 from sk_tune._estimators import is_multilabel
 from sk_tune._scores import ScoreEstimate
-from sk_tune._search_record import rows_of_most, search_record
+from sk_tune._search_record import fold_of_samples, rows_of_most, search_record
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
@@ -84,6 +85,15 @@ class Library:
                 "for all of them."
             )
         return self if counts.all() else self.take(counts)
+
+    def calibration_of(self, predictions: Array) -> Calibration | None:
+        """Return the calibration by predictions of the samples; None of several labels."""
+        if self.y.ndim == 2 and self.classes is not None:
+            return None
+        is_classification = self.classes is not None
+        return calibrate(
+            self.y, predictions, self.part, is_classification=is_classification
+        )
 
     def _positions(self) -> Array:
         return np.arange(len(self.y)) if self.rows is None else self.rows
@@ -155,9 +165,7 @@ def _encoded(y: Array, *, is_classification: bool) -> tuple[Array, Array | None]
 
 def _parts(held_out: Any, n_rows: int, rows: Array, random_state: int) -> Array:
     """Return the fold that held out each sample, or random parts if folds overlap."""
-    part = np.full(n_rows, -1)
-    for fold, samples in enumerate(held_out):
-        part[samples] = fold
+    part = fold_of_samples(held_out, n_rows)
     n_held = sum(map(len, held_out))
     if n_held == len(rows) and len(np.unique(part[rows])) > 1:
         return part[rows]

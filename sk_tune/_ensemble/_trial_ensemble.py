@@ -14,6 +14,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, clone
 from sklearn.utils import check_random_state, get_tags
 
 from sk_tune._compat import HasMethods, StrOptions
+from sk_tune._conformal import PredictsIntervals, PredictsSets
 from sk_tune._declaration import COUNT, parameters
 from sk_tune._ensemble._member_fits import fit_members
 from sk_tune._ensemble._parts import AveragingRegressor, Combined, CombinedClassifier
@@ -227,6 +228,7 @@ class _TrialEnsemble(Combined, BaseEstimator):  # type: ignore[misc]
         )
         choice, *estimates, self.oof_predictions_ = selector.select()
         self.expected_score_, self.best_candidate_score_ = estimates
+        self._calibration = library.calibration_of(self.oof_predictions_)
         contributions = contribution_table(library, choice.weights, selector.reported)
         # skops can store plain values.
         self._contributions = contributions.to_dict("tight")
@@ -265,7 +267,7 @@ class _TrialEnsemble(Combined, BaseEstimator):  # type: ignore[misc]
 
 @parameters
 class TrialEnsembleClassifier(  # type: ignore[misc]
-    ClassifierMixin, CombinedClassifier, _TrialEnsemble
+    ClassifierMixin, PredictsSets, CombinedClassifier, _TrialEnsemble
 ):
     """Weighted average of the classifiers of a search.
 
@@ -315,7 +317,7 @@ class TrialEnsembleClassifier(  # type: ignore[misc]
 
 @parameters
 class TrialEnsembleRegressor(  # type: ignore[misc]
-    RegressorMixin, AveragingRegressor, _TrialEnsemble
+    RegressorMixin, PredictsIntervals, AveragingRegressor, _TrialEnsemble
 ):
     """Weighted average of the regressors of a search.
 

@@ -28,6 +28,7 @@ from sk_tune._report._parameter_importance import Importance, importance_of
 from sk_tune._report._quality import (
     Baseline,
     Quality,
+    intervals_text,
     leak_checks,
     quality_of,
     search_baselines,
@@ -44,7 +45,7 @@ from sk_tune._report._search_trials import (
 )
 from sk_tune._saving import is_savable
 from sk_tune._scores import Ledger, ScoreEstimate
-from sk_tune._search_record import search_record
+from sk_tune._search_record import fold_of_samples, search_record
 from sk_tune._text import counted, interval_text, number_texts
 
 # Further checks of a user, for `diagnose`.
@@ -350,7 +351,12 @@ def _held_out_quality(search: Any, row: int) -> Quality | None:
     if record is None or record.y is None:
         return None
     classes = np.unique(record.y) if is_classifier(search) else None
-    return quality_of(record.y, search.oof_predictions_[row], classes)
+    every, text = search.oof_predictions_, ""
+    if row == getattr(search, "best_index_", None):
+        part = fold_of_samples(search.held_out_rows_[row], record.n_rows)
+        crossed = every[np.array(record.rows_by_fold)[part], np.arange(record.n_rows)]
+        text = intervals_text(record.y, crossed, part, classes)
+    return quality_of(record.y, every[row], classes, intervals=text)
 
 
 _TWO_KINDS = (

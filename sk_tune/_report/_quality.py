@@ -20,6 +20,7 @@ from sklearn.multiclass import OneVsRestClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from sk_tune._conformal import measured_coverage
 from sk_tune._diagnosis import Finding
 from sk_tune._prepare import TablePreparer, as_pandas, column_kinds
 from sk_tune._search_record import deciding_scorer, search_record
@@ -30,6 +31,8 @@ Array = npt.NDArray[Any]
 # More samples add little precision, but make areas under curves slow.
 _MOST_ROWS = 50_000
 _MOST_POINTS = 400
+# Requested coverage of intervals and sets.
+_COVERAGE = 0.9
 # If there are more classes, only the most frequent mistakes are shown.
 _MOST_CLASSES = 12
 
@@ -50,6 +53,7 @@ class Quality:
     `lines` are by the usual metrics. Of a classification, `labels` are the classes and
     `counts`, (n_classes, n_classes), held-out samples by true and predicted class; of a
     regression, `points`, (n_points, 2), are some pairs of predicted and true number.
+    `intervals` is a sentence on intervals or sets of labels.
     """
 
     lines: Sequence[MetricLine]
@@ -58,6 +62,7 @@ class Quality:
     labels: tuple[str, ...] = ()
     counts: Array | None = None
     points: Array | None = None
+    intervals: str = ""
 
 
 def quality_of(
@@ -66,13 +71,15 @@ def quality_of(
     classes: Array | None,
     set_aside: tuple[Array, Array] | None = None,
     decide: Callable[[Array], Array] | None = None,
+    intervals: str = "",
 ) -> Quality | None:
     """Return how good predictions of `y`, (n_samples,), are; None for other shapes.
 
     `predictions` are probabilities, (n_samples, n_classes), by `classes`, or numbers,
     (n_samples,), of models that lacked the sample; NaN where there are none. `set_aside`
     are targets and predictions of samples that no fold had. `decide` changes
-    probabilities so that the predicted label has the largest; None keeps them.
+    probabilities so that the predicted label has the largest; None keeps them. `intervals`
+    is the sentence of :func:`intervals_text`.
     """
     y = np.asarray(y)
     n_axes = 1 if classes is None else 2
@@ -95,6 +102,7 @@ def quality_of(
         if folds == folds:
             lines.append(MetricLine(name, better, folds, aside))
     sizes: dict[str, Any] = {"n_rows": len(both[0][0]), "n_set_aside": len(both[1][0])}
+    sizes["intervals"] = intervals
     if classes is None:
         truth, predicted = _some(*both[0], most=_MOST_POINTS)
         return Quality(lines=lines, points=np.stack([predicted, truth], axis=1), **sizes)
@@ -109,6 +117,33 @@ def _some(y: Array, predictions: Array, most: int = _MOST_ROWS) -> tuple[Array, 
         return y, predictions
     rows = np.random.default_rng(0).choice(len(y), most, replace=False)
     return y[rows], predictions[rows]
+
+
+def intervals_text(y: Array, predictions: Array, part: Array, classes: Array | None) -> str:
+    """Return coverage and size of intervals or sets, each fold's by the other folds.
+
+    Arguments are as for :func:`quality_of`; `part`, (n_samples,), is the fold of a sample.
+    The text is empty for several targets or a single sample.
+    """
+    n_axes = 1 if classes is None else 2
+    if np.ndim(y) != 1 or predictions.ndim != n_axes:
+        return ""
+    if np.isfinite(predictions).reshape(len(y), -1).all(axis=1).sum() < 2:
+        return ""
+    rows, part = _some(np.arange(len(y)), part)
+    target = y[rows] if classes is None else np.searchsorted(classes, y[rows])
+    is_classification = classes is not None
+    share, size = measured_coverage(
+        target, predictions[rows], part, _COVERAGE, is_classification=is_classification
+    )
+    if classes is None:
+        kind, typical = "Intervals", f"at a median width of {size:.3g}"
+    else:
+        kind, typical = "Sets", f"with {size:.3g} of {len(classes)} labels on average"
+    return (
+        f"{kind} for {100 * _COVERAGE:.0f} % contain the target of {100 * share:.1f} % of "
+        f"the held-out rows, {typical}."
+    )
 
 
 def _measured(

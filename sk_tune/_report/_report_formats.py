@@ -233,6 +233,7 @@ def to_text(page: Page) -> str:
             for line, (score, low, high, _) in zip(page.scores, texts, strict=True)
         ]
         parts.append(text_table([page.metric, "score", "range"], rows))
+    parts.append(_wrapped("" if page.quality is None else page.quality.intervals))
     parts += [_wrapped(note) for note in page.notes]
     parts.append(_findings_text(to_act_on(page.checks)))
     for part in page.searches:

@@ -42,6 +42,7 @@ _NAMES = {
         "CNNClassifier", "CNNRegressor", "MLPClassifier", "MLPRegressor", "NetClassifier",
         "NetRegressor", "RNNClassifier", "RNNRegressor",
     ),
+    "sk_tune._conformal": ("Calibration",),
     "sk_tune._ensemble": ("CollapsedClassifier", "CollapsedRegressor", "Member", "Parts"),
     "sk_tune._prepare": (
         "CategoryCodes", "ColumnKinds", "SmoothClipScaler", "TablePreparer", "TextFormat",

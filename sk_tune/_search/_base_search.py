@@ -39,6 +39,7 @@ from sk_tune._estimators import NetworkEstimator, as_sliceable, check_complete
 from sk_tune._reporting import report
 from sk_tune._schedule import Rung
 from sk_tune._scores import ScoreEstimate, check_metric_names
+from sk_tune._search._calibrated_search import CalibratedSearch
 from sk_tune._search._choice import (
     ONE_STANDARD_ERROR,
     expected_score_of,
@@ -88,13 +89,22 @@ Array = NDArray[Any]
 
 # Attributes that a search learns in addition to scikit-learn's.
 _OWN_STATE: tuple[str, ...] = ("_outcomes", "_n_rows", "_y", "_scored_by", "_curves")
-_OWN_STATE += ("_expected", "best_epochs_", "models_", "ledger_", "cut_short_")
+_OWN_STATE += (
+    "_calibrated",
+    "_expected",
+    "best_epochs_",
+    "models_",
+    "ledger_",
+    "cut_short_",
+)
 # Attributes that scikit-learn sets after all candidates have scores.
 _CHOSEN = ("best_index_", "best_score_", "best_params_", "best_estimator_", "refit_time_")
 
 
 @parameters
-class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[misc]
+class BaseSearch(  # type: ignore[misc]
+    SearchParameters, CalibratedSearch, Documented, BaseSearchCV
+):
     """Lets a search of scikit-learn train its networks as fleets.
 
     Attributes
@@ -447,7 +457,7 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
     def __getstate__(self) -> dict[str, Any]:
         # Leave out the state of a running fit, and tables that can be computed again.
         state: dict[str, Any] = super().__getstate__()  # type: ignore[misc]
-        left_out = {"_call", "_rounds", "_curves"}
+        left_out = {"_call", "_rounds", "_curves", "_calibrated"}
         return {n: v for n, v in state.items() if n not in left_out}
 
     def _run_search(self, evaluate_candidates: Any, *, callback_ctx: Any = None) -> None:
@@ -595,6 +605,7 @@ class BaseSearch(SearchParameters, Documented, BaseSearchCV):  # type: ignore[mi
             last_rows=rows,
             resource=resource,
             inputs=tuple(next(iter(of_row), None) for of_row in scales),
+            rows_by_fold=self._rows_by_fold(),
         )
 
     report = report

@@ -55,6 +55,24 @@ def fold_scores(results: Results, refit: Any, row: int) -> npt.NDArray[np.float6
     return np.array([results[name][row] for name in names if name in results], dtype=float)
 
 
+def rows_without_folds(
+    results: Results, refit: Any, best: int, rows: Sequence[int]
+) -> tuple[int, ...]:
+    """Return for each fold the row with the best mean score on all other folds.
+
+    `rows` are eligible, the best first.  It is `best` for each fold if another rule chose
+    it, or without other folds.
+    """
+    ending = guiding_name(results, refit).removeprefix("mean")
+    names = [f"split{fold}{ending}" for fold in range(len(results))]
+    columns = [results[name] for name in names if name in results]
+    if rows[:1] != [best] or len(columns) < 2:
+        return (best,) * len(columns)
+    scores = np.array(columns)[:, rows]
+    rest = scores.sum(axis=0) - scores
+    return tuple(rows[int(k)] for k in rest.argmax(axis=1))
+
+
 def standard_error(folds: npt.NDArray[np.float64]) -> float:
     """Return the standard error of a mean over folds; 0 for a single fold."""
     n_folds = len(folds)

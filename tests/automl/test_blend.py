@@ -92,11 +92,11 @@ def test_models_without_a_class_give_it_probability_0():
         make_pipeline("passthrough", LogisticRegression(max_iter=1000)).fit(X, Y),
     ]
     trials, halves = [_trial(models), _trial(models[1:])], np.full(2, 0.5)
-    p = blend_of(trials, halves, 1.0, np.arange(3)).predict_proba(X)
+    p = blend_of(trials, halves, 1.0, classes=np.arange(3)).predict_proba(X)
 
     np.testing.assert_allclose(p[:, 2], models[1].predict_proba(X)[:, 2] * 0.75)
     # A temperature of 2 takes the square root of each.
-    warm = blend_of(trials, halves, 2.0, np.arange(3)).predict_proba(X)
+    warm = blend_of(trials, halves, 2.0, classes=np.arange(3)).predict_proba(X)
     roots = p**0.5 / (p**0.5).sum(axis=1, keepdims=True)
     np.testing.assert_allclose(warm, roots, atol=1e-3)  # 0 is clipped
 
@@ -111,6 +111,6 @@ def test_models_with_equal_transformers_prepare_rows_once():
         for c in (0.1, 1.0, 10.0)
     ]
 
-    blend_of([_trial(models)], np.ones(1), 1.0, np.arange(3)).predict(X)
+    blend_of([_trial(models)], np.ones(1), 1.0, classes=np.arange(3)).predict(X)
 
     assert _Counting.n_calls == 1

@@ -175,7 +175,7 @@ def test_the_page_names_the_model_that_predicts(tuned, use):
         [SimpleNamespace(name=n, models=(None, None)) for n in blend.names],
         [m.weight for m in blend.combination.members],
         1.0,
-        None,
+        classes=None,
     )
     auto.blends_ = {use: of_folds}
     assert model_texts(auto)[1].endswith("the average of its 2 fold models.")

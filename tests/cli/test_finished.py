@@ -75,8 +75,8 @@ def test_one_row_with_new_and_missing_values_is_predicted(predict):
     assert predictions["prediction"].isin(["yes", "no"]).all()
 
 
-def test_regression_predicts_numbers_and_has_no_probabilities(tmp_path, fit, fails, capsys):
-    """--proba with numbers is refused."""
+def test_regression_predicts_numbers_and_intervals(tmp_path, fit, fails, capsys):
+    """--interval adds bounds; --proba with numbers is refused."""
     frame = pd.DataFrame({"a": np.arange(100) / 10, "value": np.arange(100) / 3})
     fit(frame, "value")
     capsys.readouterr()
@@ -84,8 +84,27 @@ def test_regression_predicts_numbers_and_has_no_probabilities(tmp_path, fit, fai
     assert main(["predict", str(tmp_path / "out"), str(tmp_path / "t.csv")]) == 0
     predicted = pd.read_csv(io.StringIO(capsys.readouterr().out))["prediction"]
     assert np.corrcoef(predicted, frame["value"])[0, 1] > 0.95
-    command = ["predict", tmp_path / "out", tmp_path / "t.csv", "--proba"]
-    fails(command, "--proba", "regression")
+    command = ["predict", tmp_path / "out", tmp_path / "t.csv"]
+    fails([*command, "--proba"], "--proba", "regression")
+    capsys.readouterr()
+    assert main([*map(str, command), "--interval", "0.9"]) == 0
+    columns = pd.read_csv(io.StringIO(capsys.readouterr().out))
+    assert list(columns) == ["prediction", "low", "high"]
+    inside = columns["low"].le(frame["value"]) & columns["high"].ge(frame["value"])
+    assert inside.mean() > 0.85
+    fails([*command, "--interval", "90"], "--interval", "between 0 and 1", "'90'")
+
+
+def test_a_set_of_labels_is_a_column(predict, mixed_table):
+    """With --interval labels of a set are separated by bars; the most probable is there."""
+    predictions, _ = predict(mixed_table, "--interval", "0.95", "--proba")
+
+    assert set(predictions["set"]) <= {"no", "yes", "no|yes"}
+    probable = np.where(predictions["proba_yes"] > 0.5, "yes", "no")
+    pairs = zip(predictions["set"], probable, strict=True)
+    assert all(label in labels.split("|") for labels, label in pairs)
+    unsure = predictions["proba_yes"].between(0.4, 0.6)
+    assert (predictions["set"][unsure] == "no|yes").all()
 
 
 @pytest.mark.parametrize(

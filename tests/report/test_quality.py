@@ -103,6 +103,9 @@ def test_a_search_page_has_the_quality_of_its_best_candidate(iris, read_page):
     assert own.column("confusion", "right")
     assert "search.predict(X_new)" in "".join(own.texts)
     assert "joblib.dump(search.best_estimator_" in "".join(own.texts)
+    sentence = "Sets for 90 % contain the target of "
+    assert sentence in "".join(own.texts)
+    assert sentence in search.report()
 
 
 def test_the_page_recommends_save_where_it_takes_the_model(iris, read_page):

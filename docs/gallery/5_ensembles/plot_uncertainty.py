@@ -7,8 +7,8 @@ Uncertainty: the spread of an ensemble
 A regression network predicts one number, even far from any training sample.  Networks with
 different seeds agree near the data and disagree elsewhere, so their spread estimates the
 uncertainty of the model.  The noise of the samples must be added; this example does both
-and measures the coverage of the intervals.
-to be added; this example does both and counts how often the truth lies inside.
+and measures the coverage of the intervals.  Searches and AutoML have intervals without an
+ensemble: :doc:`/how-to/intervals`.
 """
 
 # %%
