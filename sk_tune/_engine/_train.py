@@ -219,9 +219,12 @@ def expected_memory(fit: Fit, *, n_workers: int, n_folds: int) -> int:
     networks = networks_at_a_time(network, recipe, limit, network_plan)
     networks *= bytes_per_network(network, recipe)
     sets = [part for part in (network.train, network.monitor) if part is not None]
-    tensors = [t for part in sets for t in (part.X, part.y) if t is not None]
-    data = sum(int(tensor.nbytes) for tensor in tensors)
-    return n_workers * (networks + n_folds * data)
+    samples = {id(part.X): part.X.nbytes for part in sets}
+    targets = sum(int(part.y.nbytes) for part in sets if part.y is not None)
+    # Folds share a large X.
+    n_copies = 1 if len(samples) < len(sets) else n_folds
+    data = n_copies * sum(samples.values()) + n_folds * targets
+    return n_workers * (networks + data)
 
 
 def _train(

@@ -40,13 +40,15 @@ class EncodedData(NamedTuple):
     """Encoded data of an estimator, shared by fits with the same data parameters.
 
     `y` holds targets before encoding, which determine splits and class weights. `X` and
-    `target` are on the device.
+    `target` are on the device. With `places` they have further samples, of other folds:
+    sample i is at ``places[i]``, and so it is in ``rows.X``.
     """
 
     rows: Samples
     y: Array
     X: Tensor
     target: Tensor
+    places: Tensor | None = None
 
 
 def samples_that_count(weight: Array | None, index: Array | None) -> Array | None:
@@ -113,11 +115,27 @@ def to_tensor(values: Array, dtype: str, device: str | torch.device) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(values)).to(device)
 
 
+def placed(values: Tensor, places: Tensor, n_samples: int) -> Tensor:
+    """Return `n_samples` values with the given ones at their places, and 0 elsewhere."""
+    every = values.new_zeros((n_samples, *values.shape[1:]))
+    every[places] = values
+    return every
+
+
 def to_set(
-    X: Tensor, target: Tensor, weight: Array | None, index: Array | None
+    X: Tensor,
+    target: Tensor,
+    weight: Array | None,
+    index: Array | None,
+    places: Tensor | None = None,
 ) -> TensorSet:
-    """Return the samples at `index`, all if None, for training; tensors are shared."""
+    """Return the samples at `index`, all if None, for training; tensors are shared.
+
+    With `places` sample i is at ``places[i]`` of X and target.
+    """
     rows = None if index is None else torch.from_numpy(index).to(X.device)
+    if places is not None:
+        rows = places if rows is None else places[rows]
     if weight is None:
         return TensorSet(X, target, index=rows)
     used = weight if index is None else weight[index]
@@ -126,7 +144,10 @@ def to_set(
         return TensorSet(X, target, index=rows)
     # Only ratios matter; unscaled weights might overflow or vanish in float32.
     dtype = str(X.dtype).removeprefix("torch.")
-    return TensorSet(X, target, to_tensor(weight / used.max(), dtype, X.device), rows)
+    scaled = to_tensor(weight / used.max(), dtype, X.device)
+    if places is not None:
+        scaled = placed(scaled, places, len(X))
+    return TensorSet(X, target, scaled, rows)
 
 
 def is_dict(X: Any) -> bool:

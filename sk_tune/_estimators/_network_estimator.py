@@ -452,7 +452,7 @@ class NetworkEstimator(TrainingParameters, Persistence, Documented, EstimatorBas
         )
         rows = data.rows._replace(weight=weight)
         train_rows = samples_that_count(weight, train_rows)
-        n_samples = rows.X.shape[0] if train_rows is None else len(train_rows)
+        n_samples = len(data.y) if train_rows is None else len(train_rows)
         # Whether the output of a sample depends on its batch.
         looks_across = any(isinstance(layer, _BATCH_NORMS) for layer in module.modules())
         if batch_size == -1 or n_samples <= batch_size:
@@ -465,7 +465,7 @@ class NetworkEstimator(TrainingParameters, Persistence, Documented, EstimatorBas
             X, target = (to_tensor(a, dtype, data.X.device) for a in merged[:2])
             train = to_set(X, target, merged.weight, None)
         else:
-            train = to_set(data.X, data.target, weight, train_rows)
+            train = to_set(data.X, data.target, weight, train_rows, data.places)
         if looks_across and 1 in {len(train), batch_size}:
             raise ValueError(
                 "Batch normalisation needs at least 2 rows in a batch. Got n_samples="
@@ -474,7 +474,7 @@ class NetworkEstimator(TrainingParameters, Persistence, Documented, EstimatorBas
         if valid_rows is None:
             return train, None
         valid_rows = samples_that_count(weight, valid_rows)
-        return train, to_set(data.X, data.target, weight, valid_rows)
+        return train, to_set(data.X, data.target, weight, valid_rows, data.places)
 
     def _with_uniform_shape(self, X: Any) -> Any:
         """Return X so that all fits on its parts have samples of one shape."""

@@ -12,12 +12,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from sklearn.base import clone, is_classifier
 from torch import Tensor
 
 from sk_tune._compat import num_samples
 from sk_tune._epochs import epochs_of
-from sk_tune._estimators._encoded_data import EncodedData, take_rows, to_tensor
+from sk_tune._estimators._encoded_data import EncodedData, placed, take_rows, to_tensor
 from sk_tune._estimators._net_state import (
     changed_modules,
     module_keys,
@@ -108,6 +109,10 @@ DATA_PARAMETERS = (
 )
 
 
+# Bytes of X from which on folds share it.
+_LARGE = 2**24
+
+
 class FitPreparer:
     """Prepares fits and caches the data that they share."""
 
@@ -115,6 +120,8 @@ class FitPreparer:
         # References to the objects keep their ids from being reused.
         self._cache: dict[Any, tuple[EncodedData, dict[str, Any], Any]] = {}
         self._monitors: dict[Any, tuple[TensorSet, Any]] = {}
+        # The samples of all folds, with the array of which they are a tensor.
+        self._wholes: dict[Any, tuple[Tensor, Any]] = {}
         # The last estimator that was checked, and its unfitted copy.
         self._last = LastSeen()
         self._unfitted: NetworkEstimator | None = None
@@ -135,12 +142,15 @@ class FitPreparer:
         # Lists, because numpy abbreviates the text of long arrays.
         texts = [repr(v.tolist() if isinstance(v, np.ndarray) else v) for v in values]
         sources = (fit.X, fit.y, fit.rows, fit.sample_weight)
-        key = (type(twin), *map(id, sources), *texts)
+        is_whole = _shares_whole(twin, fit)
+        key = (type(twin), is_whole, *map(id, sources), *texts)
         if key not in self._cache:
             old_names = set(vars(twin))
             parts = (twin._with_uniform_shape(fit.X), fit.y, fit.sample_weight)
             X, y, weight = (take_rows(part, fit.rows) for part in parts)
             data = twin._encode(X, y, weight, device, twin.dtype, fresh=True)
+            if is_whole:
+                data = self._in_whole(data, fit)
             learnt = {n: v for n, v in vars(twin).items() if n not in old_names}
             self._cache[key] = (data, learnt, sources)
         data, learnt, _ = self._cache[key]
@@ -165,6 +175,26 @@ class FitPreparer:
             n_epochs=fit.n_epochs or options.schedule_epochs,
         )
 
+    def _whole(self, fit: Fit, like: Tensor) -> Tensor:
+        """Return X of all folds as a tensor with the dtype and device of `like`."""
+        key = (id(fit.X), like.dtype, like.device)
+        if key not in self._wholes:
+            X = fit.X.reshape(len(fit.X), *like.shape[1:])
+            dtype = str(like.dtype).removeprefix("torch.")
+            self._wholes[key] = (to_tensor(X, dtype, like.device), fit.X)
+        return self._wholes[key][0]
+
+    def _in_whole(self, data: EncodedData, fit: Fit) -> EncodedData:
+        """Return the data of a fold as places in X of all folds, which they share."""
+        X = self._whole(fit, data.X)
+        rows = np.ascontiguousarray(fit.rows)
+        if len(data.y) < len(rows):
+            # Samples of weight 0 were dropped.
+            rows = rows[np.asarray(fit.sample_weight)[rows] > 0]
+        places = torch.from_numpy(rows).to(X.device)
+        target = placed(data.target, places, len(X))
+        return EncodedData(data.rows._replace(X=fit.X), data.y, X, target, places)
+
     def _monitor(self, twin: Any, key: Any, fit: Fit, device: str) -> TensorSet | None:
         if fit.monitor is None:
             return None
@@ -182,9 +212,24 @@ class FitPreparer:
                 target = np.where(has_class, target, -100)
             else:
                 target = twin._encode_target(y)
-            tensors = (to_tensor(array, twin.dtype, device) for array in (X, target))
-            self._monitors[key] = (TensorSet(*tensors), fit.monitor)
+            X, target = (to_tensor(array, twin.dtype, device) for array in (X, target))
+            index = None
+            if _shares_whole(twin, fit):
+                index = torch.from_numpy(np.ascontiguousarray(fit.monitor)).to(X.device)
+                X = self._whole(fit, X)
+                target = placed(target, index, len(X))
+            self._monitors[key] = (TensorSet(X, target, index=index), fit.monitor)
         return self._monitors[key][0]
+
+
+def _shares_whole(estimator: Any, fit: Fit) -> bool:
+    """Return whether folds share X instead of copying samples: in batches of large X."""
+    X, rows = fit.X, fit.rows
+    is_plain = isinstance(X, np.ndarray) and X.dtype.kind == "f" and X.ndim > 1
+    if not is_plain or rows is None or X.nbytes < _LARGE:
+        return False
+    is_same = estimator._with_uniform_shape(X) is X
+    return is_same and 0 < int(estimator.batch_size) < len(rows)
 
 
 def adopt_training(fit: Fit, state: TrainingState) -> NetworkEstimator:

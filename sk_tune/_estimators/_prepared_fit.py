@@ -159,10 +159,12 @@ class PreparedFit:
         initial_keys = module_keys(net)
         if self.state is not None:
             load_training_state(net, self.state)
-        valid = None if self.valid is None else self.valid.taken()
-        net.train_epochs(self.train.taken(), valid, self.n_epochs, self.monitor)
+        valid, monitor = (
+            None if part is None else part.taken() for part in (self.valid, self.monitor)
+        )
+        net.train_epochs(self.train.taken(), valid, self.n_epochs, monitor)
         with unchanged_tensors(net.module_):
-            outputs = None if self.monitor is None else net.forward(self.monitor.X)
+            outputs = None if monitor is None else net.forward(monitor.X)
         predictions = None if outputs is None else self.predictions(outputs.numpy())
         modules = changed_modules(net, initial_keys)
         return replace(training_state(net), modules=modules), predictions

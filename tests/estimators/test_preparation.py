@@ -12,10 +12,12 @@ from sk_tune._estimators import (
     Fit,
     FitPreparer,
     NetworkEstimator,
+    _preparation,
     adopt_training,
     is_unchanged,
 )
 from sk_tune._estimators._preparation import DATA_PARAMETERS
+from sk_tune.engine import train
 
 ROWS, MONITOR = np.arange(150), np.arange(150, 200)
 BASE = {"max_epochs": 2, "batch_size": 32, "random_state": 4}
@@ -234,3 +236,55 @@ def test_an_overridden_training_is_detected(cls, unchanged):
     if cls is not MLPClassifier:  # Also later, as in a notebook.
         cls._fit = _derived("_fit")._fit
         assert not is_unchanged(estimator)
+
+
+@pytest.mark.parametrize("weighting", [None, "some are 0", "only 0 and 1"])
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_folds_that_share_a_large_X_train_as_on_copies(
+    name, weighting, digits, monkeypatch
+):
+    """Weights and predictions are equal to the last bit."""
+    monkeypatch.setattr(_preparation, "_LARGE", 0)
+    weight = None if weighting is None else np.arange(len(digits.y)) % 3
+    weight = np.minimum(weight, 1) if weighting == "only 0 and 1" else weight
+    folds = [(ROWS, MONITOR), (ROWS + 40, ROWS[:40])]
+    fits = [
+        Fit(
+            estimator=ESTIMATORS[name],
+            X=digits.X,
+            y=digits.y,
+            sample_weight=weight,
+            rows=rows,
+            monitor=monitor,
+            seed=4,
+        )
+        for rows, monitor in folds
+    ]
+    shared = train(fits)
+    monkeypatch.setattr(_preparation, "_LARGE", np.inf)
+
+    copied = train(fits)
+
+    for one, other in zip(shared, copied, strict=True):
+        np.testing.assert_array_equal(one.predictions, other.predictions)
+        assert one.state.weights.keys() == other.state.weights.keys()
+        for weight_name, weights in one.state.weights.items():
+            np.testing.assert_array_equal(weights, other.state.weights[weight_name])
+
+
+def test_folds_share_a_large_X_without_copying_it(digits, monkeypatch):
+    """Float32 samples of all folds and their held-out samples stay where they are."""
+    monkeypatch.setattr(_preparation, "_LARGE", 0)
+    X, preparer = digits.X.astype(np.float32), FitPreparer()
+    net = MLPClassifier(batch_size=32, random_state=0)
+    folds = [(ROWS, MONITOR), (ROWS + 40, ROWS[:40])]
+
+    prepared = [
+        preparer.prepare(Fit(estimator=net, X=X, y=digits.y, rows=rows, monitor=monitor))
+        for rows, monitor in folds
+    ]
+
+    sets = [part for one in prepared for part in (one.train, one.monitor)]
+    assert {part.X.data_ptr() for part in sets} == {X.ctypes.data}
+    for part, rows in zip(sets, [ROWS, MONITOR, ROWS + 40, ROWS[:40]], strict=True):
+        np.testing.assert_array_equal(part[:][0], X[rows])
