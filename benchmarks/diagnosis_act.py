@@ -33,11 +33,11 @@ from diagnosis_bank import (
 from diagnosis_problems import Problem, make_problem
 from sklearn.model_selection import GroupKFold, StratifiedGroupKFold, cross_val_score
 
+from sk_tune import diagnose
 from sk_tune._diagnosis import (
     Curves,
     Finding,
     apply_remedies,
-    diagnose,
     find_leaks,
     group_copies,
     verdict,

@@ -35,6 +35,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.multiclass import type_of_target
 
 from sk_tune._diagnosis._findings import RULES, Finding, share
+from sk_tune._diagnosis._leak_effect import only_if_copies_matter
 from sk_tune._types import Features
 
 Array = npt.NDArray[Any]
@@ -303,7 +304,7 @@ def check_duplicates(table: LeakTable) -> Finding:
     p_value = poisson.sf(n_copies // 2 - 1, expected / 2)
     is_excess = n_copies > _LEAST_RATIO * expected and p_value < _SIGNIFICANCE
     if is_excess and n_copies - expected >= least:
-        return rule.issue(
+        issue = rule.issue(
             "high" if part > 0.1 else "medium",
             f"{share(part)} of the test rows are also training rows, with the same target; "
             f"the values of the columns explain {share(most)} at most.",
@@ -311,6 +312,7 @@ def check_duplicates(table: LeakTable) -> Finding:
             "Drop repeated rows before splitting, or split by a group for each distinct "
             "row.",
         )
+        return only_if_copies_matter(issue, table, cases)
     said = f"{share(part)} of the test rows are equal to a training row"
     if kinds >= 0.5:
         return rule.passed(f"{said}, which the values of the columns explain.", evidence)
@@ -463,13 +465,14 @@ def check_near_duplicates(table: LeakTable) -> Finding:
     evidence = {"share": part, "rows": float(is_near.sum()), "usual_distance": usual}
     if not is_leak:
         return rule.passed("Test rows are not unusually close to training rows.", evidence)
-    return rule.issue(
+    issue = rule.issue(
         "high" if part > 0.2 else "medium",
         f"{share(part)} of the test rows are almost equal to a training row.",
         evidence,
         "Keep copies of one case (augmented, measured twice) on one side of each split: "
         "groups=group_copies(X, y) and cv=GroupKFold() or StratifiedGroupKFold().",
     )
+    return only_if_copies_matter(issue, table, group_copies(table.X, table.y))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -261,8 +261,9 @@ class _Repairs:
         """Return new variations of the best network, the most promising ones."""
         own = self.tried[row].params
         estimator = clone(search.estimator).set_params(**clone(dict(own), safe=False))
-        curves = curves_of(search, row) if is_trained(search, row) else None
-        own_epochs = curves.n_epochs if curves is not None else 0
+        start_epochs, own_epochs = (_n_epochs(search, k) for k in (0, row))
+        # A network that got more epochs has fewer variations.
+        limit = _MOST * min(start_epochs, own_epochs)
         new: list[_Tried] = []
         n_epochs = 0
         for probe in self._probes(search, row, own_epochs):
@@ -273,8 +274,7 @@ class _Repairs:
                 continue
             n_epochs += max_epochs_of(changes, own_epochs)
             is_cheap = n_epochs <= _CHEAP and len(new) < _MOST_CHEAP
-            is_usual = n_epochs <= _MOST * own_epochs and len(new) < _MOST
-            if new and not (is_cheap or is_usual):
+            if new and not (is_cheap or (n_epochs <= limit and len(new) < _MOST)):
                 break
             tried = _Tried(
                 round=len(self.best),
@@ -350,6 +350,13 @@ def _together(probes: Sequence[Probe]) -> list[Probe]:
     return [together] if len(probes) > 1 else []
 
 
+def _n_epochs(search: Any, row: int) -> int:
+    """Return the epochs of a result row, the largest number if its training failed."""
+    if is_trained(search, row):
+        return curves_of(search, row).n_epochs
+    return int(configured(search, row)[1]["max_epochs"])
+
+
 def _best_row(scores: Floats) -> int:
     """Return the row with the highest mean score; the first if none has one."""
     return int(np.argmax(np.nan_to_num(scores.mean(axis=1), nan=-np.inf)))
@@ -358,8 +365,8 @@ def _best_row(scores: Floats) -> int:
 def _gain(search: Any, scores: Floats, row: int, base: int) -> tuple[float, float]:
     """Return the mean gain of a row over another, with its standard error over folds.
 
-    The training samples of folds overlap [1]_. A row without a score has no gain, and every
-    score is infinitely better than none.
+    Training samples of folds overlap (Nadeau and Bengio 2003, section 4). A row without a
+    score has no gain, and every score is infinitely better than none.
     """
     gains = scores[row] - scores[base]
     if np.isnan(scores[base]).any() and not np.isnan(scores[row]).any():

@@ -105,9 +105,9 @@ def diagnose(
     ------
     ValueError
         If the candidate does not exist or is not a network, or if X, y, groups and times
-        differ in length.
+        differ in length, or if `probes` lack X or y.
     TypeError
-        If `source` has another type.
+        If `source` has another type, or `probes` cannot train it.
 
     See Also
     --------
@@ -153,8 +153,10 @@ def _probed(
     estimator, n_networks = source, math.inf
     if is_search(source):
         row = best_candidate(source) if row is None else row
+        if not is_trained(source, row):
+            return Findings(findings)
         estimator, options = candidate_estimator(source, row), shared_options(source)
-        of_one = source.n_splits_ * (curves_of(source, row).n_epochs)
+        of_one = source.n_splits_ * curves_of(source, row).n_epochs
         n_networks = _MOST_OF_SEARCH * source.ledger_.epochs_trained / of_one
     elif groups is not None:
         options["cv"] = (StratifiedGroupKFold if is_classifier(source) else GroupKFold)(5)
@@ -176,8 +178,9 @@ def _probed(
     )
     if not is_search(source):
         # The folds have held-out losses, which a single fit lacks.
-        of_network = [f for f in findings_of(search, X) if f.result_row is not None]
-        findings = [*of_network, *(f for f in findings if f.is_of_leaks)]
+        of_folds = [f for f in findings_of(search, X) if f.result_row is not None]
+        names = {f.name for f in of_folds}
+        findings = [*of_folds, *(f for f in findings if f.name not in names)]
     if base is None or not others:
         return Findings(findings)
     seen = measured(findings, effects(probing.probes[: len(others)], base, others))
@@ -204,6 +207,8 @@ class _Probing:
     def course(self) -> Course:
         """Yield the network, then as many probes as the epochs allow."""
         search = yield [{}]
+        if not is_trained(search, 0):
+            return
         _, params = configured(search, 0)
         n_epochs = curves_of(search, 0).n_epochs
         candidates: list[Candidate] = []
@@ -211,19 +216,15 @@ class _Probing:
             changes = changes_of(search.estimator, probe.changes, self._scaler_step)
             candidate = {change.parameter: change.after for change in changes}
             cost = max_epochs_of(changes, n_epochs) / n_epochs
-            if (
-                candidate
-                and candidate not in candidates
-                and self.n_used + cost <= self._n_networks
-            ):
+            is_new = bool(candidate) and candidate not in candidates
+            if is_new and self.n_used + cost <= self._n_networks:
                 candidates.append(candidate)
                 self.probes.append(probe)
                 self.n_used += cost
         n_all = round(self.n_used * n_epochs * search.n_splits_)
-        n_fits = (
-            f"{counted(len(candidates), 'changed network')} on {search.n_splits_} folds"
-        )
-        LiveLine().end(f"Probes: {n_fits}, up to {n_all} epochs.")
+        networks = counted(len(candidates), "changed network")
+        where = f"on {search.n_splits_} folds"
+        LiveLine().end(f"Probes: {networks} {where}, up to {n_all} epochs.")
         yield candidates
 
 

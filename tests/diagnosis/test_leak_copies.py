@@ -173,7 +173,10 @@ def _with_copies(X, y, n_copies):
 
 @pytest.mark.parametrize("share", [0.01, 0.05])
 def test_equal_rows_with_other_targets_are_other_cases(share):
-    """Different people may have equal columns; copies also have equal wages."""
+    """Different people may have equal columns; copies also have equal wages.
+
+    Copies are a tip, because a prediction of random wages is a mean over many people.
+    """
     X, wages = _people()
 
     finding = _found("duplicates", X, wages)
@@ -181,7 +184,7 @@ def test_equal_rows_with_other_targets_are_other_cases(share):
     assert "another target" in finding.message
     n_copies = int(share * len(X))
     finding = _found("duplicates", *_with_copies(X, wages, n_copies))
-    assert (finding.outcome, finding.evidence["rows"]) == ("issue", 2 * n_copies)
+    assert (finding.outcome, finding.evidence["rows"]) == ("tip", 2 * n_copies)
 
 
 def test_targets_with_rounding_errors_are_equal():
@@ -308,3 +311,32 @@ def test_equal_values_of_one_column_are_no_copies(columns):
     finding = _found("duplicates", pd.DataFrame(columns), np.arange(40) % 2)
 
     assert finding.outcome == "not applicable"
+
+
+def test_copies_that_do_not_change_the_score_are_a_tip():
+    """A forest predicts the classes of two distant clusters without the copies, too."""
+    rng = np.random.default_rng(0)
+    y = np.repeat([0, 1], 100)
+    X = rng.normal(size=(200, 4)) + 20 * y[:, None]
+    X, y = np.concatenate([X, X[::4]]), np.concatenate([y, y[::4]])
+
+    findings = find_leaks(X, y, cv=KFold(5, shuffle=True, random_state=0))
+    finding = next(f for f in findings if f.name == "duplicates across folds")
+
+    assert (finding.outcome, finding.severity) == ("tip", "low")
+    assert finding.evidence["error_rise"] == 0
+
+
+def test_the_rise_of_the_error_is_the_share_of_copies_on_noise():
+    """Random targets are predicted from copies only, whose error is hidden."""
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(400, 5)), rng.normal(size=400)
+    X, y = np.concatenate([X, X[:80]]), np.concatenate([y, y[:80]])
+
+    findings = find_leaks(X, y, cv=KFold(5, shuffle=True, random_state=0))
+    finding = next(f for f in findings if f.name == "duplicates across folds")
+
+    # 160 of 480 samples have a copy, which is in the training of another fold with
+    # probability 0.8, and in the random part of it with about 0.8.
+    assert finding.outcome == "issue"
+    assert finding.evidence["error_rise"] == pytest.approx(0.8 * 0.8 / 3, abs=0.08)

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 from sklearn.datasets import load_iris
+from sklearn.exceptions import FitFailedWarning
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sk_tune import Curves, GridSearchCV, MLPClassifier, diagnose, verdict
+from sk_tune import Curves, Finding, GridSearchCV, MLPClassifier, diagnose, verdict
 
 X, Y = load_iris(return_X_y=True)
 
@@ -87,3 +88,27 @@ def test_probes_need_data_and_a_network():
         diagnose(_net().fit(X, Y), probes=True)
     with pytest.raises(TypeError, match="'probes' need a network or a search"):
         diagnose(curves, X, Y, probes=True)
+
+
+def test_checks_of_users_stay():
+    """Findings that probes do not test are unchanged."""
+    own = Finding(code="", name="own", outcome="passed", severity=None, message="Fine.")
+
+    findings = diagnose(_net().fit(X, Y), X, Y, extra_checks=[lambda _: own], probes=True)
+
+    assert own in findings
+
+
+def test_a_failed_candidate_has_no_probes():
+    """Its finding is the failure."""
+    grid = {
+        "mlpclassifier__learning_rate": [3e-3, 1e9],
+        "mlpclassifier__optimizer": ["sgd"],
+    }
+    search = GridSearchCV(_net(), grid, cv=3)
+    with pytest.warns(FitFailedWarning), pytest.warns(UserWarning, match="non-finite"):
+        search.fit(X, Y)
+
+    findings = diagnose(search, X, Y, result_row=1, probes=True)
+
+    assert verdict(findings).name == "failed candidates"
