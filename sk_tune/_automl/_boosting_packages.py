@@ -27,6 +27,18 @@ Array = npt.NDArray[Any]
 
 # Names for users by the names of the modules.
 PACKAGES = {"lightgbm": "LightGBM", "xgboost": "XGBoost", "catboost": "CatBoost"}
+# Names of losses by package; a package lacks other losses.
+OBJECTIVES = {
+    "lightgbm": {
+        "squared_error": "l2", "absolute_error": "l1", "poisson": "poisson",
+        "gamma": "gamma",
+    },
+    "xgboost": {
+        "squared_error": "reg:squarederror", "absolute_error": "reg:absoluteerror",
+        "poisson": "count:poisson", "gamma": "reg:gamma",
+    },
+    "catboost": {"squared_error": "RMSE", "absolute_error": "MAE", "poisson": "Poisson"},
+}  # fmt: skip
 SPACE: dict[str, Any] = {
     "learning_rate": loguniform(0.02, 0.3),
     "max_leaves": [4, 8, 16, 32, 64],
@@ -40,9 +52,9 @@ _FEWEST, _PATIENCE = 10, 20
 _VALIDATION_SHARE = 0.1
 
 
-def installed_packages() -> list[str]:
-    """Return the names of the installed packages' modules."""
-    return [name for name in PACKAGES if find_spec(name) is not None]
+def installed_packages(loss: str) -> list[str]:
+    """Return the names of the modules of installed packages that have a loss."""
+    return [n for n in PACKAGES if loss in OBJECTIVES[n] and find_spec(n) is not None]
 
 
 class _PackagedBoosting(BaseEstimator):  # type: ignore[misc]
@@ -96,6 +108,9 @@ class _PackagedBoosting(BaseEstimator):  # type: ignore[misc]
         if held_out is not None:
             options["eval_set"] = [(take(X, held_out), y[held_out])]
         weight = None if sample_weight is None else np.asarray(sample_weight)[rows]
+        if self.package == "xgboost" and self.loss in {"poisson", "gamma"}:
+            # Otherwise XGBoost 2.1 starts far above the mean.
+            model.set_params(base_score=float(np.average(y[rows], weights=weight)))
         try:
             with warnings.catch_warnings(action="ignore"):
                 model.fit(take(X, rows), y[rows], sample_weight=weight, **options)
@@ -136,6 +151,10 @@ def _is_late() -> Callable[[int], bool]:
     return lambda iteration: iteration >= _FEWEST and time.monotonic() > end
 
 
+def _objective(own: _PackagedBoosting, name: str) -> dict[str, str]:
+    return {} if is_classifier(own) else {name: OBJECTIVES[own.package][own.loss]}
+
+
 def _kind(model: _PackagedBoosting) -> str:
     return "Classifier" if is_classifier(model) else "Regressor"
 
@@ -165,7 +184,7 @@ def _lightgbm(
         random_state=own.random_state,
         n_jobs=n_threads(X.size),
         verbose=-1,
-        **({"objective": "l1"} if own.loss == "absolute_error" else {}),
+        **_objective(own, "objective"),
     )
     return model, {"callbacks": callbacks}
 
@@ -197,7 +216,7 @@ def _xgboost(
         random_state=own.random_state,
         n_jobs=n_threads(X.size),
         callbacks=callbacks,
-        **({"objective": "reg:absoluteerror"} if own.loss == "absolute_error" else {}),
+        **_objective(own, "objective"),
     )
     return model, {"verbose": False}
 
@@ -230,7 +249,7 @@ def _catboost(
         thread_count=n_threads(X.size),
         allow_writing_files=False,
         verbose=False,
-        **({"loss_function": "MAE"} if own.loss == "absolute_error" else {}),
+        **_objective(own, "loss_function"),
     )
     return model, options
 

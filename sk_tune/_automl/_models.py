@@ -19,7 +19,7 @@ from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from sklearn.impute import SimpleImputer
-from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.linear_model import LogisticRegression, Ridge, TweedieRegressor
 from sklearn.metrics import (
     mean_absolute_error,
     mean_absolute_percentage_error,
@@ -38,6 +38,7 @@ from sk_tune._automl._boosting_packages import (
 )
 from sk_tune._automl._problem import Problem
 from sk_tune._automl._resources import end_of_fit, fits_within
+from sk_tune._automl._scoring import deviance_power
 from sk_tune._ensemble import step_rule
 from sk_tune._epochs import epochs_of, stops_early
 from sk_tune._estimators import (
@@ -301,6 +302,9 @@ def linear_model(problem: Problem) -> Model:
     grid: dict[str, list[Any]] = {f"{step}__{strength}": values}
     if "prepare" in linear.named_steps:
         grid |= _LINEAR_NUMERIC
+    if (power := deviance_power(problem.scoring)) is not None:
+        model = TweedieRegressor(power=power, link="log", max_iter=_LINEAR_STEPS)
+        linear.steps[-1] = (step, model)
     if not problem.is_classification:
         return Model(family="linear", estimator=linear, grid=grid)
     return Model(
@@ -317,7 +321,8 @@ def boosting_models(problem: Problem) -> list[Model]:
     """Return scikit-learn's boosting, and for tables installed packages of boosting."""
     models = [boosting_model(problem)]
     if problem.kind == "table" and problem.y.ndim == 1:
-        makers = [partial(_packaged_model, package=name) for name in installed_packages()]
+        names = installed_packages(_losses(problem)[0])
+        makers = [partial(_packaged_model, package=name) for name in names]
         models += [replace(make(problem), make=make) for make in makers]
     return models
 
@@ -330,7 +335,7 @@ def _packaged_model(problem: Problem, package: str) -> Model:
     packaged = kind(
         package,
         n_estimators=boosting.max_iter,
-        loss="absolute_error" if _is_absolute(problem) else "squared_error",
+        loss=_losses(problem)[0],
         early_stopping=boosting.early_stopping,
         random_state=problem.seed,
     )
@@ -355,9 +360,8 @@ def boosting_model(problem: Problem) -> Model:
             fewest = int(np.unique(problem.y[train], return_counts=True)[1].min())
             can_stop = can_stop and fewest >= _FEWEST_OF_A_CLASS
     else:
-        # The loss nearest to the metric first, in case the time is too short for all.
-        losses = ["absolute_error"] if _is_absolute(problem) else []
-        losses += ["squared_error", *(_POSITIVE_LOSSES if problem.y.min() > 0 else ())]
+        losses = _boosting_losses(problem)
+        boosting_class = partial(boosting_class, loss=losses[0])
         grid = {"boosting__loss": losses} if len(losses) > 1 else {}
     most = _MOST_ITERATIONS if can_stop else _ITERATIONS_OF_SMALL
     boosting = boosting_class(
@@ -461,10 +465,13 @@ def _table_network(problem: Problem) -> Model:
 def _network(
     problem: Problem, family: str, pipe: Pipeline, space: Mapping[str, Any]
 ) -> Model:
-    if _is_absolute(problem):
-        pipe.set_params(net__loss="absolute_error")
-        losses = ["absolute_error", "squared_error"]
-        space = {**space, "net__loss": losses} if space else space
+    losses = _losses(problem)
+    if not problem.is_classification:
+        pipe.set_params(net__loss=losses[0])
+    if losses == ["tweedie"]:
+        pipe.set_params(net__tweedie_power=deviance_power(problem.scoring))
+    if space and len(losses) > 1:
+        space = {**space, "net__loss": losses}
     # Networks of this size train no faster on a GPU.
     pipe.set_params(net__device="cpu")
     return Model(
@@ -477,10 +484,25 @@ def _network(
     )
 
 
-def _is_absolute(problem: Problem) -> bool:
-    """Return whether the metric is an absolute error."""
+def _boosting_losses(problem: Problem) -> list[str]:
+    """Return the losses for scikit-learn's boosting, which lacks Tweedie's."""
+    losses = _losses(problem)
+    if problem.y.min() > 0:
+        losses += [loss for loss in _POSITIVE_LOSSES if loss not in losses]
+    return [loss for loss in losses if loss != "tweedie"] or ["poisson"]
+
+
+def _losses(problem: Problem) -> list[str]:
+    """Return losses for the metric of a regression, the nearest first.
+
+    The time may be too short for all. Deviances need positive predictions.
+    """
+    power = deviance_power(problem.scoring)
+    if power is not None:
+        return [{1.0: "poisson", 2.0: "gamma"}.get(power, "tweedie")]
     metric = None if problem.scoring is None else scorer_metric(problem.scoring)
-    return metric is not None and metric.function in _ABSOLUTE
+    is_absolute = metric is not None and metric.function in _ABSOLUTE
+    return ["absolute_error", "squared_error"] if is_absolute else ["squared_error"]
 
 
 def _batch_size(problem: Problem, least: int, many_rows: int = _MANY_ROWS) -> int:

@@ -10,7 +10,16 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.metrics import check_scoring, log_loss, make_scorer
+from scipy.stats import skew
+from sklearn.metrics import (
+    check_scoring,
+    d2_tweedie_score,
+    log_loss,
+    make_scorer,
+    mean_gamma_deviance,
+    mean_poisson_deviance,
+    mean_tweedie_deviance,
+)
 from sklearn.utils.validation import check_is_fitted
 
 from sk_tune._diagnosis import check_classes, share
@@ -19,8 +28,17 @@ from sk_tune.exceptions import TableError
 
 Array = npt.NDArray[Any]
 
+# Fewest different values of counts; fewer are rather grades.
+_FEWEST_COUNTS = 6
 # Number of classes in a message.
 _N_NAMED = 5
+# Powers of deviances; 0 is for the option of the metric.
+_POWERS: dict[Any, float] = {
+    mean_poisson_deviance: 1.0,
+    mean_gamma_deviance: 2.0,
+    mean_tweedie_deviance: 0.0,
+    d2_tweedie_score: 0.0,
+}
 _TEXTS = {"roc_auc": "ROC AUC", "r2": "R²", "f1": "F1"}
 
 
@@ -77,6 +95,19 @@ def checked_metric(scoring: Any, parameter: str = "The 'scoring' parameter") -> 
             f"labels, probabilities or numbers. Got {scoring!r} instead."
         )
     return metric
+
+
+def deviance_power(scoring: Any) -> float | None:
+    """Return the power of a Tweedie deviance of positive means, None for other metrics.
+
+    >>> deviance_power("neg_mean_poisson_deviance"), deviance_power("r2")
+    (1.0, None)
+    """
+    metric = None if scoring is None else scorer_metric(scoring)
+    if metric is None or metric.function not in _POWERS:
+        return None
+    power = _POWERS[metric.function] or float(metric.options.get("power", 0))
+    return power if 1 <= power <= 2 else None
 
 
 def positive_class(y: Array, positive: Any = None) -> Any:
@@ -152,9 +183,19 @@ def scoring_of(
             of_rows = share(float((y == positive_label).mean()))
             of_class = f" of the class {positive_label!r} ({of_rows} of the rows)"
         reason = f"{of_class}, as requested."
+        if deviance_power(scoring) is not None:
+            reason = (
+                ", as requested; linear models, boosting and networks minimise it with a "
+                "log link, so that they predict positive numbers."
+            )
     else:
         name = scorer = "r2"
         reason = ", the default for numbers."
+        if classes is None and are_counts(y):
+            reason += (
+                " The target holds counts: scoring='neg_mean_poisson_deviance' weighs the "
+                "errors of small means more, and trains by Poisson's deviance."
+            )
         if classes is not None:
             name, scorer, reason = _default(y, folds, classes)
     return Scoring(
@@ -163,6 +204,17 @@ def scoring_of(
         reason=f"Scored by {metric_text(name)}{reason}",
         positive=positive_label,
     )
+
+
+def are_counts(y: Array) -> bool:
+    """Return whether a target looks like counts: skewed whole numbers from 0 or 1 on.
+
+    >>> are_counts(np.array([0, 1, 1, 0, 2, 3, 0, 9, 1, 4])), are_counts(np.arange(50))
+    (True, False)
+    """
+    if y.ndim > 1 or y.min() not in {0, 1} or not np.array_equal(y, np.round(y)):
+        return False
+    return len(np.unique(y)) >= _FEWEST_COUNTS and float(skew(y)) > 0.5
 
 
 def _default(y: Array, folds: Sequence[tuple[Array, Array]], classes: Array) -> Any:

@@ -315,7 +315,7 @@ def _summary(
         "target": target.name,
         "task": target.task,
         "scoring": auto.scoring_,
-        "scoring_reason": auto.scoring_reason_,
+        "scoring_reason": in_options(auto.scoring_reason_),
         "positive": getattr(auto, "positive_", None),
         "threshold": getattr(auto, "threshold_", None),
         "n_rows": len(table.frame),

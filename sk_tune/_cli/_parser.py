@@ -257,7 +257,8 @@ _HELP = {
     "--task": "Predict classes or numbers; auto decides by the values of the target",
     "--time-budget": "Finish in this time after the imports, such as 60s, 10m or 2h",
     "--scoring": "Choose models by this scorer of scikit-learn (default: roc_auc for two "
-    "classes, neg_log_loss for more, r2 for numbers)",
+    "classes, neg_log_loss for more, r2 for numbers); with neg_mean_poisson_deviance, for "
+    "counts, or neg_mean_gamma_deviance all models predict positive numbers",
     "--positive": "Use this class for the threshold and metrics of one class such as f1 "
     "(default: 1 if that is a class, else the rarer of two)",
     "--threshold": "Predict the positive class from this probability on, or tune it for a "

@@ -103,7 +103,7 @@ def print_outcome(auto: Any, seconds: float) -> None:
 
 def print_answer(auto: Any) -> None:
     """Print metric, scores, importance, summary, and the three answers of a page."""
-    say("Metric", auto.scoring_reason_)
+    say("Metric", in_options(auto.scoring_reason_))
     if rule := threshold_text(auto):
         say("Labels", rule)
     print("", *_score_lines([*auto.model_scores_.values()], auto.scoring_), "", sep="\n")

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from sklearn.base import is_classifier
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
-from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.linear_model import LogisticRegression, Ridge, TweedieRegressor
 from sklearn.pipeline import Pipeline
 
 from sk_tune._ensemble._combination import Member, quantiles_of, stackable_network
@@ -28,7 +28,7 @@ from sk_tune._text import counted
 from sk_tune._training import middle_of
 
 _BOOSTING = (HistGradientBoostingClassifier, HistGradientBoostingRegressor)
-_LINEAR = (LogisticRegression, Ridge)
+_LINEAR = (LogisticRegression, Ridge, TweedieRegressor)
 
 
 def export_ensemble(
@@ -157,6 +157,9 @@ def _add_member(
     elif isinstance(model, _LINEAR) and not is_foreign:
         coefficients = np.atleast_2d(model.coef_).T.astype(np.float64)
         predicted = x.cast(np.float64) @ coefficients + np.atleast_1d(model.intercept_)
+        if isinstance(model, TweedieRegressor):
+            # AutoML's has a log link.
+            predicted = graph.op("Exp", predicted)
     elif stackable_network(member.estimator) is None:
         raise TypeError(
             "An ensemble must consist of networks of sk_tune's, linear models and boosting "

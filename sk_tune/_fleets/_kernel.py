@@ -62,7 +62,7 @@ _LOSSES = (
     *("cross_entropy", "binary_cross_entropy"),
     *("squared_error", "absolute_error", "huber", "pinball", "deviance"),
 )
-# Scores that the kernel computes with each loss; also R2OfOutput, but for deviances.
+# Scores that the kernel computes with each loss, next to R2OfOutput for quantiles.
 _SCORES = [
     (accuracy_by_network, usual_score),
     (accuracy_by_network, r2_by_network, usual_score),

@@ -22,6 +22,7 @@ from sk_tune._training import (
     TrainingState,
     batch_order,
     derive_seed,
+    levels_above_half,
 )
 
 
@@ -240,7 +241,7 @@ def stacked_loss(name: str, options: tuple[float, ...] = ()) -> StackedLoss:
 def _pinball_derivative(*levels_and_tensors: Any) -> Tensor:
     *levels, outputs, targets = levels_and_tensors
     halves: Tensor = (outputs - targets).sign_().div_(2)
-    return halves.sub_(outputs.new_tensor(levels) - 0.5)
+    return halves.sub_(levels_above_half((*levels,), outputs.dtype, outputs.device))
 
 
 def _deviance_derivative(power: float, outputs: Tensor, targets: Tensor) -> Tensor:

@@ -27,6 +27,7 @@ from sk_tune._training._losses_and_optimizers import (
     accuracy_by_network,
     add_l1_gradient,
     build_optimizer,
+    levels_above_half,
     loss_message,
     middle_of,
     r2_by_network,

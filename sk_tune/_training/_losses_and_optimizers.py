@@ -4,7 +4,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import torch
@@ -113,9 +113,18 @@ class TweedieDeviance(_ElementwiseLoss):
         self.options = (power,)
 
 
+@lru_cache(maxsize=64)
+def levels_above_half(
+    levels: tuple[float, ...], dtype: torch.dtype, device: torch.device
+) -> Tensor:
+    """Return levels less 1/2, copied to a device once, not in each step."""
+    return torch.tensor(levels, dtype=dtype, device=device) - 0.5
+
+
 def _pinball(outputs: Tensor, targets: Tensor, *levels: float) -> Tensor:
     errors = outputs - targets
-    return errors.abs() / 2 - errors * (outputs.new_tensor(levels) - 0.5)
+    leans = levels_above_half(levels, outputs.dtype, outputs.device)
+    return errors.abs() / 2 - errors * leans
 
 
 def _deviance(outputs: Tensor, targets: Tensor, power: float) -> Tensor:

@@ -7,10 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from sklearn.base import clone
+from sklearn.metrics import r2_score
 
 from sk_tune import AutoClassifier
 from sk_tune._automl import _boosting_packages, _models
 from sk_tune._automl._boosting_packages import (
+    OBJECTIVES,
     PACKAGES,
     SPACE,
     PackagedClassifier,
@@ -66,6 +68,24 @@ def test_a_package_learns_a_table_with_gaps_and_categories(
     copy = pickle.loads(pickle.dumps(fitted))
     np.testing.assert_array_equal(copy.predict(new), fitted.predict(new))
     assert set(SPACE) < set(fitted[-1].get_params())
+
+
+@pytest.mark.parametrize("loss", ["poisson", "gamma"])
+def test_a_package_predicts_positive_means(package, loss):
+    """On the scale of the target, if it has the loss."""
+    if loss not in OBJECTIVES[package]:
+        pytest.skip(f"{package} lacks the loss")
+    rng = np.random.default_rng(0)
+    X = rng.uniform(-1, 1, size=(600, 2))
+    mean = np.exp(2 + 2 * X[:, 0])
+    y = rng.poisson(mean) + float(loss == "gamma")
+
+    model = PackagedRegressor(package, n_estimators=100, loss=loss).fit(X, y)
+
+    predicted = model.predict(X)
+    assert (predicted > 0).all()
+    assert predicted.mean() == pytest.approx(y.mean(), rel=0.1)
+    assert r2_score(mean, predicted) > 0.8
 
 
 def test_a_late_fit_ends_after_its_first_trees(mixed, make_problem, package):

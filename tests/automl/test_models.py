@@ -10,7 +10,7 @@ import pytest
 from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_diabetes
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
-from sklearn.metrics import make_scorer, median_absolute_error
+from sklearn.metrics import d2_tweedie_score, make_scorer, median_absolute_error
 from sklearn.model_selection import GridSearchCV
 from sklearn.preprocessing import StandardScaler
 
@@ -161,6 +161,35 @@ def test_absolute_errors_are_learnt_if_the_metric_needs_them(mixed, make_problem
 
     assert boosting == ["absolute_error", "squared_error", "squared_error"]
     assert networks == [{"absolute_error"}, {"squared_error"}, {"squared_error"}]
+
+
+@pytest.mark.parametrize(
+    ("scoring", "loss", "boosting_losses"),
+    [
+        ("neg_mean_poisson_deviance", "poisson", None),
+        ("neg_mean_gamma_deviance", "gamma", ["gamma", "poisson"]),
+        (make_scorer(d2_tweedie_score, power=1.3), "tweedie", None),
+    ],
+)
+def test_all_models_minimise_a_deviance_if_it_is_the_metric(
+    mixed, make_problem, scoring, loss, boosting_losses
+):
+    """Squared errors could give negative predictions, which a deviance cannot score."""
+    X, _ = mixed
+    y = np.arange(120.0) + (loss == "gamma")
+    problem = make_problem(X, y, is_classification=False, scoring=scoring)
+
+    linear = linear_model(problem).estimator[-1]
+    boosting = boosting_model(problem)
+    networks = [m.estimator[-1] for m in network_models(problem)]
+
+    power = {"poisson": 1, "gamma": 2, "tweedie": 1.3}[loss]
+    assert (linear.power, linear.link) == (power, "log")
+    assert boosting.grid.get("boosting__loss") == boosting_losses
+    assert boosting.estimator[-1].loss == {"tweedie": "poisson"}.get(loss, loss)
+    assert {net.loss for net in networks} == {loss}
+    if loss == "tweedie":
+        assert {net.tweedie_power for net in networks} == {1.3}
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,13 @@ from sklearn.metrics import (
 from sklearn.model_selection import StratifiedKFold
 
 from sk_tune import AutoClassifier, AutoRegressor
-from sk_tune._automl._scoring import check_scores, positive_class, scoring_of, with_positive
+from sk_tune._automl._scoring import (
+    are_counts,
+    check_scores,
+    positive_class,
+    scoring_of,
+    with_positive,
+)
 from sk_tune.exceptions import TableError, VerdictWarning
 
 EVEN = np.repeat(["no", "yes"], 30)
@@ -54,6 +60,50 @@ def test_regression_is_scored_by_r2():
     scoring = scoring_of(np.arange(9.0), [], scoring=None, is_classification=False)
 
     assert scoring.name == "r2"
+    assert "counts" not in scoring.reason
+
+
+def test_the_reason_names_counts_and_their_metric():
+    """R^2 stays the default; the metric of counts trains by their loss."""
+    counts = np.random.default_rng(0).poisson(1.5, 200).astype(float)
+    folds = _folds(np.arange(200) % 2)
+    by_name = {
+        name: scoring_of(counts, folds, scoring=name, is_classification=False)
+        for name in (None, "neg_mean_poisson_deviance")
+    }
+
+    assert by_name[None].name == "r2"
+    assert "The target holds counts: scoring='neg_mean_p" in by_name[None].reason
+    assert "log link" in by_name["neg_mean_poisson_deviance"].reason
+
+
+@pytest.mark.parametrize(
+    "y",
+    [
+        [0.5, *range(40)],
+        [-1, *range(40)],
+        [*range(100, 140), 900],
+        [1, 2, 3, 4, 5] * 9,
+        [[0, 1]] * 9,
+        [0, 0, 0, 1] * 9,
+    ],
+    ids=["halves", "negative", "numbers", "grades", "several", "labels"],
+)
+def test_other_numbers_are_not_counts(y):
+    """Counts are skewed whole numbers of six or more values from 0 or 1 on."""
+    assert not are_counts(np.array(y))
+
+
+def test_a_deviance_scores_models_with_positive_predictions():
+    """No fold of any model fails, and ONNX agrees."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, 3))
+    y = rng.poisson(np.exp(X[:, 0] - 1))
+    auto = AutoRegressor(**QUICK, scoring="neg_mean_poisson_deviance").fit(X, y)
+
+    assert (auto.predict(X) > 0).all()
+    assert auto.leaderboard_["cv_score"].notna().all()
+    assert auto.beats_baseline_
 
 
 @pytest.mark.parametrize(

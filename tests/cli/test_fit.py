@@ -462,6 +462,21 @@ def test_the_default_metric_is_printed_with_its_reason(rare_csv, fit, printed, s
     assert "so accuracy hardly tells" in summary()["scoring_reason"]
 
 
+@pytest.mark.parametrize("scoring", [None, "neg_mean_poisson_deviance"])
+def test_counts_are_named_with_the_option_for_their_loss(fit, printed, summary, scoring):
+    """The line of the metric has the option; with it, predictions are positive."""
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"a": rng.normal(size=200)})
+    frame["visits"] = rng.poisson(np.exp(frame["a"]))
+    options = [] if scoring is None else ["--scoring", scoring]
+
+    assert fit(frame, "visits", "--task", "regression", "--models", "linear", *options) == 0
+
+    words = "log link" if scoring else "--scoring neg_mean_poisson_deviance weighs"
+    assert words in printed()
+    assert words in summary()["scoring_reason"]
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
