@@ -84,6 +84,7 @@ from sk_tune._ensemble import Combined, CombinedRegressor, export_ensemble
 from sk_tune._report import Checks, Page, data_description, intervals_text, quality_of
 from sk_tune._reporting import report
 from sk_tune._sampler import Sampler
+from sk_tune._search import is_beaten
 from sk_tune._splits import as_times, take
 from sk_tune._training import slowdown
 from sk_tune._types import Folds, Seed
@@ -140,6 +141,10 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         BOHB.  For tables, "random" trains each candidate to the end.  A callable is called
         as ``sampler(space, random_state)`` in each round and for each kind of network,
         whose spaces differ, and returns a :class:`sk_tune.sampler.Sampler`.
+    max_predict_ms : float or None, default=None
+        Most milliseconds of a prediction of 1,000 rows by the ensemble, as measured at the
+        end of ``fit``; if no model is that fast, the fastest predicts.  None limits tables
+        to three times the time of boosting, unless the score would be clearly worse.
     use : {"ensemble", "best", "networks", "linear", "boosting"}, default="ensemble"
         Model that predicts, see `blends_`.  It may be changed on a fitted estimator.
     leak_guard : bool, default=True
@@ -177,8 +182,8 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
     leaderboard_ : DataFrame
         A row for each model: family, cv_score, cv_std, seconds, predict_seconds,
         in_ensemble, weight, params.  The row "ensemble of networks" averages only networks.
-        `predict_seconds` is the time of a table's members and ensembles for 10,000 rows,
-        NaN if it was not measured.  With a time budget the ensemble has as many members as
+        `predict_seconds` is the time of members and ensembles for 10,000 rows, NaN if it
+        was not measured.  With a time budget the ensemble has as many members as
         predict within three times the time of boosting, unless it is clearly worse; the row
         "larger ensemble" has score and time without this limit.
     model_scores_ : dict of str to ScoreEstimate
@@ -245,6 +250,9 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
     sampler: Annotated[
         str | Callable[..., Sampler], StrOptions({"random", "bayes", "tpe"}), callable
     ] = "random"
+    max_predict_ms: Annotated[
+        float | None, Interval(Real, 0, None, closed="neither"), None
+    ] = None
     use: Annotated[str, StrOptions({"ensemble", "best", *_FAMILIES})] = "ensemble"
     leak_guard: Annotated[bool, "boolean"] = True
     diagnosis: Annotated[bool, "boolean"] = True
@@ -506,8 +514,13 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
                 f"At least one model must get a score by {scoring.name!r} in each fold. "
                 f"Got none. {reasons}"
             )
-        # Measured times would make fits without a budget differ.
+        limit = self.max_predict_ms
+        # Measured times would make fits without a budget or limit differ.
         is_measured = self.time_budget is not None and problem.kind == "table"
+        costs = None
+        if is_measured or limit is not None:
+            # Of 10,000 rows instead of 1,000.
+            costs = PredictionCosts(trials, problem, None if limit is None else limit / 100)
         chosen, of_networks = choose_with_networks(
             trials,
             problem,
@@ -516,7 +529,7 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
             calibrate=getattr(self, "calibrate", False),
             seconds=None if self.time_budget is None else course.runner.reserve / 2,
             threshold=self._threshold_choice(scoring),
-            costs=PredictionCosts(trials, problem) if is_measured else None,
+            costs=costs,
         )
         self._searches = dict(course.memory.searches)
         self._labels = {trial.name: trial.label for trial in trials}
@@ -584,6 +597,16 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
     def leaderboard_(self) -> pd.DataFrame:
         """All models, the best first."""
         return pd.DataFrame.from_dict(self._leaderboard, orient="tight")
+
+    @property
+    def pareto_front_(self) -> pd.DataFrame:
+        """Rows of `leaderboard_` with no better score in no more time, the fastest first.
+
+        Only models and ensembles with a measured time to predict are compared.
+        """
+        board = self.leaderboard_.dropna(subset=["cv_score", "predict_seconds"])
+        values = board[["cv_score", "predict_seconds"]].to_numpy() * [1.0, -1.0]
+        return board[~is_beaten(values)].sort_values("predict_seconds", kind="stable")
 
     def _set_blends(
         self, course: ModelCourse, chosen: Chosen, networks: Chosen | None

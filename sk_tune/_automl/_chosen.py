@@ -145,24 +145,33 @@ class Chosen:
 
 
 class PredictionCosts:
-    """Seconds in which one model of a trial predicts 10,000 rows, measured when needed.
+    """Seconds in which a trial predicts 10,000 rows, measured when needed.
 
-    `most` is three times the cost of the best boosting, infinite without boosting.
+    `seconds` are of one model each.  `most` is the `limit`, which holds; without one it is
+    three times the cost of the best boosting, infinite without boosting.
     """
 
-    def __init__(self, trials: Sequence[Trial], problem: Problem) -> None:
+    def __init__(
+        self, trials: Sequence[Trial], problem: Problem, limit: float | None = None
+    ) -> None:
+        # Trials of images and sequences predict by the models of all folds.
+        self._n_models = 1 if problem.kind == "table" else len(problem.folds)
         rows = np.concatenate([test for _, test in problem.folds])[:_ROWS_TO_MEASURE]
         self._X, self._n_rows = take(problem.X, rows), len(rows)
         self._classes = trials[0].library.classes
         self.seconds: dict[str, float] = {}
         self._of_label: dict[str, float] = {}
         boosting = best_of([t for t in trials if t.family == "boosting"], 1)
-        self.most = _MOST_OF_BOOSTING * self(boosting[0]) if boosting else math.inf
+        self.is_strict = limit is not None
+        if limit is not None:
+            self.most = limit
+        else:
+            self.most = _MOST_OF_BOOSTING * self(boosting[0]) if boosting else math.inf
 
     def __call__(self, trial: Trial) -> float:
         """Return the seconds of a trial; without models those of a similar trial."""
         if not trial.models:
-            return self._of_label.get(trial.label, 0.0)
+            return self._n_models * self._of_label.get(trial.label, 0.0)
         if trial.name not in self.seconds:
             predict = Combination([Member(trial.models[0], 1.0)], self._classes)
             with few_threads(np.size(self._X)):
@@ -172,7 +181,7 @@ class PredictionCosts:
                 predict(self._X)
             seconds = (time.perf_counter() - start) * 10_000 / self._n_rows
             self.seconds[trial.name] = self._of_label[trial.label] = seconds
-        return self.seconds[trial.name]
+        return self._n_models * self.seconds[trial.name]
 
 
 def choose(
@@ -253,9 +262,13 @@ def _choices(
     choice = selector.choose(library, signs)
     if costs is None:
         return choice, choice
+    strict = costs.is_strict
     pairs = zip(trials, choice.weights, strict=True)
-    seconds = np.array([costs(trial) if weight > 0 else 0.0 for trial, weight in pairs])
-    return selector.lighter(library, choice, seconds, costs.most, signs), choice
+    seconds = np.array([costs(t) if strict or weight > 0 else 0.0 for t, weight in pairs])
+    return (
+        selector.lighter(library, choice, seconds, costs.most, signs, is_strict=strict),
+        choice,
+    )
 
 
 def _without_light(weights: Floats) -> Floats:

@@ -5,7 +5,7 @@
 Notation: M candidates, N held-out samples, K classes or outputs.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -278,31 +278,45 @@ class Selector:
         costs: Floats,
         most: float,
         signs: Array | None = None,
+        *,
+        is_strict: bool = False,
     ) -> CandidateWeights:
         """Return a choice among the heaviest members with a total cost of at most `most`.
 
         `costs`, (M,), are in any unit. The result is `choice` if its loss is lower by more
-        than 0.3 % or a standard error; `signs` are as for ``choose``.
+        than 0.3 % or a standard error; `signs` are as for ``choose``. If `is_strict`, costs
+        are limited whatever the loss, and candidates that cost too much alone are replaced.
         """
+        light = choice
+        if is_strict and (costs[choice.weights > 0] > most).any():
+            cheap = np.flatnonzero(costs <= max(most, costs.min()))
+            light = self._choose_among(cheap, library, signs)
         few: list[int] = []
-        for k in np.argsort(-choice.weights, kind="stable"):
+        for k in np.argsort(-light.weights, kind="stable"):
             total = costs[few].sum() + costs[k]
-            if choice.weights[k] > 0 and (total <= most or not few):
+            if light.weights[k] > 0 and (total <= most or not few):
                 few.append(int(k))
-        if len(few) == np.count_nonzero(choice.weights):
-            return choice
-        predictions = library.predictions[few]
-        some = replace(library, candidates=library.candidates[few], predictions=predictions)
-        light = self.choose(some, signs)
-        weights = np.zeros(len(costs))
-        weights[few] = light.weights
-        light = replace(light, weights=weights)
+        if len(few) < np.count_nonzero(light.weights):
+            light = self._choose_among(few, library, signs)
+        if light is choice or is_strict:
+            return light
         counted = library if signs is None else library.take(signs == 1)
         statistics = self._objective.statistics(counted.predictions, counted.y)
         averages = [np.tensordot(c.weights, statistics, axes=1) for c in (light, choice)]
         gain, error = self._objective.difference(averages[0], averages[1], counted.y)
         loss, _ = self._objective.estimate(averages[1], counted.y)
         return choice if gain > min(error, _LOSS_FOR_SPEED * abs(loss)) else light
+
+    def _choose_among(
+        self, few: Sequence[int] | Array, library: Library, signs: Array | None
+    ) -> CandidateWeights:
+        """Return a choice among a few candidates; the weights of others are 0."""
+        predictions = library.predictions[few]
+        some = replace(library, candidates=library.candidates[few], predictions=predictions)
+        chosen = self.choose(some, signs)
+        weights = np.zeros(len(library.candidates))
+        weights[few] = chosen.weights
+        return replace(chosen, weights=weights)
 
     def _ranked(self, library: Library, signs: Array | None = None) -> Array:
         statistics = self._objective.statistics(library.predictions, library.y)

@@ -3,6 +3,7 @@
 """Searches with scikit-learn's interface that train networks as fleets."""
 
 from sk_tune._search._bayes_search import BayesSearchCV
+from sk_tune._search._choice import is_beaten
 from sk_tune._search._drop_in_searches import (
     GridSearchCV,
     HalvingGridSearchCV,
@@ -27,4 +28,5 @@ __all__ = [
     "SearchPlan",
     "diagnose",
     "improve",
+    "is_beaten",
 ]

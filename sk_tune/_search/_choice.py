@@ -124,6 +124,18 @@ def cost_ranks(
     return ranks
 
 
+def is_beaten(values: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+    """Return whether another row of values, (n, m), is nowhere lower and somewhere higher.
+
+    >>> is_beaten(np.array([[1.0, 2.0], [2.0, 1.0], [1.0, 1.0]])).tolist()
+    [False, False, True]
+    """
+    return np.array(
+        [((values >= v).all(axis=1) & (values > v).any(axis=1)).any() for v in values],
+        dtype=bool,
+    )
+
+
 def pareto_front(results: Results, rows: Sequence[int], outcomes: Outcomes) -> pd.DataFrame:
     """Return the rows that no other row beats in all mean scores and the cost."""
     names = [name for name in results if name.startswith("mean_test_")]
@@ -134,11 +146,8 @@ def pareto_front(results: Results, rows: Sequence[int], outcomes: Outcomes) -> p
     columns = {name: np.asarray(results[name])[rows] for name in names} | cost
     table = pd.DataFrame(columns, index=pd.Index(rows, name="result_row")).dropna()
     values = table.to_numpy() * ([1.0] * len(names) + [-1.0])
-    is_beaten = [
-        bool(((values >= v).all(axis=1) & (values > v).any(axis=1)).any()) for v in values
-    ]
     table.insert(0, "params", [results["params"][row] for row in table.index])
-    table = table[~np.array(is_beaten, dtype=bool)]
+    table = table[~is_beaten(values)]
     return table.astype({"n_weights": int}) if "n_weights" in table else table
 
 

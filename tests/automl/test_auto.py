@@ -499,3 +499,22 @@ def test_a_class_of_one_row_gives_a_warning(iris):
         auto = AutoClassifier(models=["linear"], **FAST).fit(X, y)
 
     assert auto.beats_baseline_
+
+
+def test_the_time_to_predict_is_limited_on_request(mixed):
+    """Only the fastest model predicts if none is fast enough; the front begins with it."""
+    X, y = mixed
+    auto = AutoClassifier(
+        time_budget=None,
+        n_rounds=0,
+        models=["linear", "boosting"],
+        max_predict_ms=1e-6,
+        random_state=0,
+    ).fit(X, y)
+
+    board, front = auto.leaderboard_, auto.pareto_front_
+    (member,) = board.index[board["in_ensemble"]]
+    assert board.loc[member, "predict_seconds"] == board["predict_seconds"].min()
+    assert front["predict_seconds"].is_monotonic_increasing
+    assert front["cv_score"].is_monotonic_increasing
+    assert front["predict_seconds"].iloc[0] == board["predict_seconds"].min()

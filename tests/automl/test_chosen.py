@@ -74,12 +74,13 @@ def test_members_whose_errors_cancel_are_averaged(regression):
 
 
 class _Costs:
-    """Costs of one second each, of which there is time for one."""
+    """Costs by trial, of one second if not given; there is time for one second."""
 
     most = 1.0
 
-    def __init__(self):
-        self.seconds = {}
+    def __init__(self, *, is_strict=False, **seconds):
+        self.is_strict = is_strict
+        self.seconds = {name.replace("_", " "): value for name, value in seconds.items()}
 
     def __call__(self, trial):
         return self.seconds.setdefault(trial.name, 1.0)
@@ -114,6 +115,29 @@ def test_fewer_members_predict_unless_they_are_clearly_worse(regression):
     assert table.loc["ensemble", "predict_seconds"] == 1.0
     assert table.loc["larger ensemble", "predict_seconds"] == 2.0
     assert table["cv_score"].notna().all()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "members"),
+    [
+        # Any of the two costs as much as the limit.
+        ({}, {"MLP 1", "boosting 1"}),
+        ({"MLP_1": 1.5}, {"boosting 1"}),
+        # The fastest if none is fast enough.
+        ({"MLP_1": 3, "boosting_1": 2, "linear_1": 4}, {"boosting 1"}),
+    ],
+)
+def test_a_strict_limit_of_the_time_to_predict_holds(regression, seconds, members):
+    """One member remains, although the errors of two would cancel."""
+    problem, trials = regression
+    costs = _Costs(is_strict=True, **seconds)
+
+    chosen = choose(trials, problem, scorer_metric("r2"), calibrate=False, costs=costs)
+
+    names = {t.name for t, w in zip(chosen.trials, chosen.weights, strict=True) if w > 0}
+    assert len(names) == 1
+    assert names <= members
+    assert chosen.scores["ensemble"].score < chosen.scores["larger ensemble"].score
 
 
 def test_the_time_of_boosting_limits_the_time_to_predict(mixed, make_problem):
