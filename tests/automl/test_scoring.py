@@ -1,6 +1,7 @@
 """The metric for models, and its positive class."""
 
 import numpy as np
+import onnxruntime
 import pytest
 from sklearn.metrics import (
     average_precision_score,
@@ -94,7 +95,7 @@ def test_other_numbers_are_not_counts(y):
     assert not are_counts(np.array(y))
 
 
-def test_a_deviance_scores_models_with_positive_predictions():
+def test_a_deviance_scores_models_with_positive_predictions(tmp_path):
     """No fold of any model fails, and ONNX agrees."""
     rng = np.random.default_rng(0)
     X = rng.normal(size=(200, 3))
@@ -104,6 +105,10 @@ def test_a_deviance_scores_models_with_positive_predictions():
     assert (auto.predict(X) > 0).all()
     assert auto.leaderboard_["cv_score"].notna().all()
     assert auto.beats_baseline_
+    auto.to_onnx(tmp_path / "auto.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "auto.onnx")
+    (exported,) = session.run(None, {"X": X})
+    np.testing.assert_allclose(exported[:, 0], auto.predict(X), rtol=1e-5)
 
 
 @pytest.mark.parametrize(
