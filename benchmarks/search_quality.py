@@ -25,9 +25,10 @@ Hyperband and BOHB also run with select_epoch="best": the score of
 a candidate is the best epoch of its mean curve, out of up to 27.  Epochs that this trains
 twice are counted at the start.  Optuna continues its study until it has spent these epochs.
 
-Seconds exclude the refit and the start of workers; sides take turns.  A run with --untimed,
-or during which other processes took a fifth of the processors, reports epochs and scores
-only.  Results are stored in --results, a line for each case, seed and side, and replace
+Seconds exclude the refit and the start of workers; sides take turns.  With --processor,
+for a busy machine, they are processor time and sides have one worker.  A run without it,
+during which other processes took a fifth of the processors, reports epochs and scores only.
+Results are stored in --results, a line for each case, seed and side, and replace
 older lines.
 
 The other sides: scikit-learn's searches run over a pipeline with a plain skorch net.
@@ -80,7 +81,6 @@ import sk_tune
 from sk_tune import TablePreparer
 from sk_tune._schedule import hyperband_brackets
 
-N_JOBS = 2
 N_FOLDS = 3
 FACTOR = 3
 MAX_EPOCHS = 27
@@ -110,6 +110,21 @@ QUIET = 0.2
 # Means over folds that differ by less are equal up to the order of summation.
 TIE = 1e-9
 HERE = Path(__file__).parent
+
+
+@dataclass
+class Measure:
+    """The clock of all seconds, of all processes, and the workers of each side."""
+
+    clock: Callable[[], float] = time.perf_counter
+    n_jobs: int = 2
+
+    @property
+    def of_processor(self):
+        return self.clock is time.process_time
+
+
+MEASURE = Measure()
 
 
 class Net(nn.Module):
@@ -237,7 +252,7 @@ class Task:
         return Pipeline([*steps, ("net", net)])
 
     def options(self):
-        return {"cv": self.folds, "scoring": self.case.scoring, "n_jobs": N_JOBS}
+        return {"cv": self.folds, "scoring": self.case.scoring, "n_jobs": MEASURE.n_jobs}
 
 
 class InputShape(Callback):
@@ -287,7 +302,7 @@ class RoundClock:
     NAMES = ("search", "trials", "rung")
 
     def setup(self, estimator, context):
-        self.start, self.ends = time.perf_counter(), {}
+        self.start, self.ends = MEASURE.clock(), {}
 
     def teardown(self, estimator, context):
         pass
@@ -297,7 +312,7 @@ class RoundClock:
 
     def on_fit_task_end(self, estimator, context, **kwargs):
         if context.task_name in self.NAMES:
-            passed = time.perf_counter() - self.start
+            passed = MEASURE.clock() - self.start
             self.ends.setdefault(context.task_name, []).append((
                 passed,
                 context.max_subtasks,
@@ -314,9 +329,7 @@ def our_search(make, task, seed, earlier=None):
     if earlier is not None:
         search.set_params(warm_start_from=earlier)
     clock = RoundClock()
-    start = time.perf_counter()
-    search.set_callbacks(clock).fit(task.X, task.y)
-    seconds = time.perf_counter() - start - search.refit_time_
+    seconds = seconds_of(search.set_callbacks(clock), task.X, task.y)
     results, ledger = search.cv_results_, search.ledger_
     granted = epochs_of_rows(results, task.max_epochs)
     if ledger.n_failed or ledger.n_alone or sum(granted) != ledger.epochs_trained:
@@ -461,10 +474,16 @@ def skorch_halving(task, seed):
     return Pass([(seconds, epochs, score)], seconds, epochs, test, {})
 
 
+def seconds_of(search, X, y):
+    """Return the seconds of a search without its refit."""
+    start, start_by_wall = MEASURE.clock(), time.perf_counter()
+    search.fit(X, y)
+    by_wall = time.perf_counter() - start_by_wall
+    return (MEASURE.clock() - start) * (1 - search.refit_time_ / by_wall)
+
+
 def timed_fit(search, task):
-    start = time.perf_counter()
-    search.fit(task.X, task.skorch_y)
-    seconds = time.perf_counter() - start - search.refit_time_
+    seconds = seconds_of(search, task.X, task.skorch_y)
     return seconds, float(search.score(task.X_test, task.y_test))
 
 
@@ -474,7 +493,7 @@ def optuna_study(task, seed, target):
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     with tempfile.TemporaryDirectory() as folder:
-        start = time.perf_counter()
+        start = MEASURE.clock()
         base = task.skorch()
         folds = []
         for train, test in task.folds.split(task.X, task.y):
@@ -488,22 +507,25 @@ def optuna_study(task, seed, target):
             ))
         journal = os.path.join(folder, "journal")
         study = optuna.create_study(direction="maximize", storage=journal_storage(journal))
-        joblib.Parallel(n_jobs=N_JOBS)(
+        joblib.Parallel(n_jobs=MEASURE.n_jobs)(
             joblib.delayed(optuna_worker)(
-                journal, study.study_name, base[-1], folds, task, target, 100 * seed + i
+                journal,
+                study.study_name,
+                base[-1],
+                folds,
+                task,
+                target,
+                100 * seed + i,
+                MEASURE.clock,
             )
-            for i in range(N_JOBS)
+            for i in range(MEASURE.n_jobs)
         )
-        seconds = time.perf_counter() - start
         trials = study.get_trials(deepcopy=False)
-    began = trials[0].datetime_start
-    # Before the first trial the folds are prepared and the study is created.
-    lead = seconds - max((t.datetime_complete - began).total_seconds() for t in trials)
     ended = sorted(trials, key=lambda trial: trial.datetime_complete)
     points, epochs = [], 0
     for trial in ended:
         epochs += N_FOLDS * max(trial.intermediate_values, default=0)
-        passed = lead + (trial.datetime_complete - began).total_seconds()
+        passed = trial.user_attrs["end"] - start
         score = trial.value if trial.state.name == "COMPLETE" else -math.inf
         points.append((passed, epochs, score))
     first = points[: task.n_candidates]
@@ -538,7 +560,7 @@ def rows_of(X, rows):
     return X.iloc[rows] if hasattr(X, "iloc") else X[rows]
 
 
-def optuna_worker(journal, name, net, folds, task, target, seed):
+def optuna_worker(journal, name, net, folds, task, target, seed, clock):
     import optuna
 
     warnings.simplefilter("ignore")
@@ -554,6 +576,12 @@ def optuna_worker(journal, name, net, folds, task, target, seed):
     rungs = {r.n_resources for bracket in task.brackets for r in bracket.rungs}
 
     def objective(trial):
+        try:
+            return score_of(trial)
+        finally:
+            trial.set_user_attr("end", clock())
+
+    def score_of(trial):
         params = {SKORCH_NAMES[n].removeprefix("net__"): v for n, v in asked(trial).items()}
         nets = [clone(net).set_params(max_epochs=1, **params) for _ in folds]
         for epoch in range(1, task.max_epochs + 1):
@@ -687,7 +715,7 @@ def run_side(name, task, target):
         "passes": len(passes),
         "spent": [round(total, 3) for total in first.total or (seconds, epochs)],
         "parts": first.parts,
-        "others": round(watch.read()[2], 3),
+        "others": 0.0 if MEASURE.of_processor else round(watch.read()[2], 3),
     }
 
 
@@ -715,7 +743,7 @@ class Results:
     def timed(self, case, side):
         """Return the records of runs without other processes."""
         records = self.of(case, side)
-        return {s: r for s, r in records.items() if r["timed"] and r["others"] < QUIET}
+        return {s: r for s, r in records.items() if r["others"] < QUIET}
 
     def targets(self, case):
         """Return the target of each seed."""
@@ -742,7 +770,6 @@ def run(options, results):
             for side in [*setters, *(reversed(others) if seed % 2 else others)]:
                 target = results.targets(name).get(seed, math.inf)
                 record = {"case": name, **run_side(side, task, target)}
-                record["timed"] = not options.untimed
                 results.add(record)
                 print_record(record, results.targets(name)[seed])
 
@@ -795,7 +822,7 @@ def main():
         "--quick", action="store_true", help="digits, 2 seeds, 9 epochs, 1,000 rows"
     )
     parser.add_argument(
-        "--untimed", action="store_true", help="on a busy machine: report no seconds"
+        "--processor", action="store_true", help="processor time, for a busy machine"
     )
     parser.add_argument("--report", action="store_true", help="only stored results")
     parser.add_argument("--results", type=Path, default=HERE / "search_quality.jsonl")
@@ -807,6 +834,8 @@ def main():
     options.cases, options.seeds = options.cases or list(CASES), options.seeds or "0-9"
     if unknown := set(options.cases) - set(CASES):
         parser.error(f"no such case: {', '.join(sorted(unknown))}")
+    if options.processor:
+        MEASURE.clock, MEASURE.n_jobs = time.process_time, 1
     without_pinned_kernels()
     warnings.simplefilter("ignore")
     results = Results(options.results)

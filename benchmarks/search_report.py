@@ -12,7 +12,7 @@ WANTED = {"epochs": 3, "seconds": 10, "optuna": 5}
 # Candidates of the additional, smaller random search.
 FEW = FACTOR**3
 # Searches with goals.
-HYPERBANDS = ("hyperband", "bohb", "hyperband best", "bohb best")
+HYPERBANDS = ("hyperband", "bohb", "hyperband best", "one fold", "bohb best")
 # A negligible difference in score.
 NEARLY = 0.002
 DPI = 110
@@ -22,7 +22,7 @@ def print_report(results, cases):
     for case in cases:
         if results.of(case, "random"):
             print_case(results, case)
-    print_verdicts(results, [c for c in cases if results.of(c, "hyperband")])
+    print_verdicts(results, [c for c in cases if results.of(c, "random")])
 
 
 def print_case(results, case):
@@ -222,6 +222,8 @@ def print_verdicts(results, cases):
             print(f"  - {SIDES[side][1]}: {'; '.join(verdicts)}")
         for end in ("", " best"):
             pair = [results.of(case, name + end) for name in ("hyperband", "bohb")]
+            if not all(pair):
+                continue
             print(f"  - {'with best epochs, ' if end else ''}{bohb_verdict(*pair)}")
 
 
