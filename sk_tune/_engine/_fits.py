@@ -30,6 +30,9 @@ class Trained(NetworkOutcome):
     predictions : ndarray of shape (n_monitor, ...) or None, default=None
         On the monitor samples: ``predict_proba`` of a classifier, ``predict`` of a
         regressor.
+    train_predictions : ndarray of shape (n_train, ...) or None, default=None
+        The same on the training samples, if the fit asked for it and a fleet carried it.
+        Not stored.
     message : str, default=""
         Why the fit failed; else empty.
     seconds : float

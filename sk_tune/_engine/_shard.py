@@ -297,9 +297,10 @@ def _recipe_of(prepared: AnyFit) -> tuple[Recipe, Any] | str:
 def _to_trained(fit: Fit, prepared: AnyFit, outcome: NetworkOutcome) -> Trained:
     if outcome.message:
         return failed(fit, outcome.message, outcome.seconds, "fleet")
-    outputs = outcome.predictions
     values = {field.name: getattr(outcome, field.name) for field in fields(outcome)}
-    values["predictions"] = None if outputs is None else prepared.predictions(outputs)
+    for name in ("predictions", "train_predictions"):
+        if values[name] is not None:
+            values[name] = prepared.predictions(values[name])
     return Trained(status="trained", engine="fleet", **values)
 
 

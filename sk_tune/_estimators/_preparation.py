@@ -68,6 +68,8 @@ class Fit:
     checkpoint : TrainingState or None, default=None
         Checkpoint of this same fit from an earlier training.  Continuing from it saves time
         and does not change the result.
+    predicts_train : bool, default=False
+        Whether a fleet predicts the training samples, too, at the end.
     """
 
     estimator: Any
@@ -82,6 +84,7 @@ class Fit:
     name: str = ""
     keeps_checkpoints: bool = False
     checkpoint: TrainingState | None = None
+    predicts_train: bool = False
 
     @property
     def epochs(self) -> int:
@@ -170,7 +173,12 @@ class FitPreparer:
             options=options,
             train=train,
             valid=valid,
-            monitor=self._monitor(twin, key, fit, device),
+            monitor=None
+            if fit.monitor is None
+            else self._scored(twin, key, fit, fit.monitor, device),
+            predicted=self._scored(twin, key, fit, fit.rows, device)
+            if fit.predicts_train
+            else None,
             state=state,
             n_epochs=fit.n_epochs or options.schedule_epochs,
         )
@@ -195,15 +203,14 @@ class FitPreparer:
         target = placed(data.target, places, len(X))
         return EncodedData(data.rows._replace(X=fit.X), data.y, X, target, places)
 
-    def _monitor(self, twin: Any, key: Any, fit: Fit, device: str) -> TensorSet | None:
-        if fit.monitor is None:
-            return None
-        key = (key, id(fit.monitor))
+    def _scored(
+        self, twin: Any, key: Any, fit: Fit, rows: Array | None, device: str
+    ) -> TensorSet:
+        """Return samples of a fit that its network predicts."""
+        key = (key, id(rows))
         if key not in self._monitors:
-            X = twin._check_X(
-                take_rows(twin._with_uniform_shape(fit.X), fit.monitor), reset=False
-            )
-            y = twin._check_target(X, take_rows(fit.y, fit.monitor))
+            X = twin._check_X(take_rows(twin._with_uniform_shape(fit.X), rows), reset=False)
+            y = twin._check_target(X, take_rows(fit.y, rows))
             if is_classifier(twin) and not twin._is_multilabel:
                 has_class = np.isin(y, twin.classes_)
                 target = twin._encode_target(np.where(has_class, y, twin.classes_[0]))
@@ -215,10 +222,10 @@ class FitPreparer:
             X, target = (to_tensor(array, twin.dtype, device) for array in (X, target))
             index = None
             if _shares_whole(twin, fit):
-                index = torch.from_numpy(np.ascontiguousarray(fit.monitor)).to(X.device)
+                index = torch.from_numpy(np.ascontiguousarray(rows)).to(X.device)
                 X = self._whole(fit, X)
                 target = placed(target, index, len(X))
-            self._monitors[key] = (TensorSet(X, target, index=index), fit.monitor)
+            self._monitors[key] = (TensorSet(X, target, index=index), rows)
         return self._monitors[key][0]
 
 

@@ -52,7 +52,8 @@ class PreparedFit:
 
     `estimator` has its parameters and attributes learnt from the data. `module` was
     initialised with the seed of the fit, or has the weights of `state`, the state of an
-    earlier training. `valid` serves early stopping; `monitor` does not affect the training.
+    earlier training. `valid` serves early stopping; `monitor` does not affect the training,
+    nor does `predicted`, which fleets predict at the end.
     """
 
     estimator: Any
@@ -63,6 +64,7 @@ class PreparedFit:
     monitor: TensorSet | None
     state: TrainingState | None
     n_epochs: int
+    predicted: TensorSet | None = None
 
     @property
     def loss(self) -> Any:
@@ -105,6 +107,7 @@ class PreparedFit:
             train=self.train,
             valid=self.valid,
             monitor=self.monitor,
+            predicted=self.predicted,
             learning_rate=options.learning_rate,
             l1=float(options.l1),
             label_smoothing=float(getattr(self.loss, "label_smoothing", 0.0)),

@@ -256,14 +256,21 @@ def _finish(
             monitors[i] = fleet.networks[i].network.monitor
         for i, result in fleet.evaluate(monitors):
             final[i] = result.outputs
+    predicted: list[TensorSet | None] = [None] * len(fleet)
+    for i in ended:
+        predicted[i] = fleet.networks[i].network.predicted
+    of_train = {i: result.outputs for i, result in fleet.evaluate(predicted)}
     for position, state in zip(ended, states, strict=True):
-        active, predictions = fleet.networks[position], final[position]
+        active = fleet.networks[position]
+        # Copies: views would hold the outputs of the whole fleet in memory.
+        predictions, train_predictions = (
+            None if active.message or part is None else np.array(part.cpu().numpy())
+            for part in (final[position], of_train.get(position))
+        )
         outcome = NetworkOutcome(
             state=state,
-            # A copy: a view would hold the outputs of the whole fleet in memory.
-            predictions=None
-            if active.message or predictions is None
-            else np.array(predictions.cpu().numpy()),
+            predictions=predictions,
+            train_predictions=train_predictions,
             message=active.message,
             seconds=active.seconds,
             is_cut=active.is_cut,

@@ -313,10 +313,10 @@ class FleetNetwork:
     """One network to train, for at most `n_epochs` from `state`.
 
     `module` has the initial weights; `course` decides between epochs, and uses the samples
-    `valid`; the network is scored on `monitor` after each epoch, and predicts it at the
-    end. `learning_rate` is for messages. The networks of a fleet have the same kinds of
-    `augmentation`. `checkpoints` are the epochs after which to store the state, counted
-    from the start of the whole training.
+    `valid`; the network is scored on `monitor` after each epoch, and predicts it and
+    `predicted` at the end. `learning_rate` is for messages. The networks of a fleet have
+    the same kinds of `augmentation`. `checkpoints` are the epochs after which to store the
+    state, counted from the start of the whole training.
     """
 
     module: nn.Module
@@ -335,18 +335,21 @@ class FleetNetwork:
     augmentation: tuple[Augmentation, ...] = ()
     augmentation_seed: int = 0
     checkpoints: Sequence[int] = ()
+    predicted: TensorSet | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class NetworkOutcome:
     """Result of a network; of fleets `predictions` are outputs (n_monitor, C).
 
-    `message` says why the training failed, or is empty; `seconds` is the network's share of
-    the fleet's time; `is_cut` says that the time limit came before its last epoch.
+    `train_predictions` are on the training samples, if a fleet predicted them. `message`
+    says why the training failed, or is empty; `seconds` is the network's share of the
+    fleet's time; `is_cut` says that the time limit came before its last epoch.
     """
 
     state: TrainingState | None = None
     predictions: npt.NDArray[Any] | None = None
+    train_predictions: npt.NDArray[Any] | None = None
     message: str = ""
     seconds: float
     is_cut: bool = False

@@ -24,6 +24,10 @@ from sk_tune._search._outcomes import SearchOptions, best_epoch, scores_by_curve
 from sk_tune._training import TimeLimit, TrainingState
 from sk_tune.exceptions import TrainedAloneWarning
 
+# Samples of a fold whose predictions may be held for training scores; with more, scoring is
+# a small share of the time.
+_MOST_TO_PREDICT = 10_000
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FoldTraining:
@@ -110,6 +114,8 @@ class Trainer:
                 state = None
             n_new = n_epochs - (0 if state is None else n_before)
             fit = replace(fit, state=state, n_epochs=n_new)
+        if task.scores_train and len(task.train) <= _MOST_TO_PREDICT:
+            fit = replace(fit, predicts_train=True)
         return replace(
             request,
             fit=fit,
@@ -312,7 +318,12 @@ def _at_best_epoch(training: FoldTraining, fit: Fit, short: Trained | None) -> F
     seconds = long.seconds + short.seconds
     return replace(
         training,
-        trained=replace(long, predictions=short.predictions, seconds=seconds),
+        trained=replace(
+            long,
+            predictions=short.predictions,
+            train_predictions=short.train_predictions,
+            seconds=seconds,
+        ),
         state=short.state,
         n_epochs_again=0 if short.is_loaded else len(short.train_loss) - n_before,
     )

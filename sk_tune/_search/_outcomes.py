@@ -269,9 +269,11 @@ def average_used_folds(results: Mapping[str, Any], n_splits: int) -> None:
     for key in [name for name in results if name.startswith("mean_t")]:
         name = key.removeprefix("mean_")
         scores = np.stack([results[f"split{k}_{name}"] for k in range(n_splits)], axis=1)
-        for row in partial:
-            used = scores[row, : n_folds[row]]
-            results[key][row], results[f"std_{name}"][row] = used.mean(), used.std()
+        for n in np.unique(n_folds[partial]):
+            rows = np.flatnonzero(n_folds == n)
+            used = scores[rows, :n]
+            results[key][rows] = used.mean(axis=1)
+            results[f"std_{name}"][rows] = used.std(axis=1)
         if f"rank_{name}" in results:
             losses = np.where(np.isnan(results[key]), np.inf, -results[key])
             ranks, n_better = results[f"rank_{name}"], 0

@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import joblib
@@ -232,6 +233,9 @@ class SearchSession:
         if n_kept is not None and len(self.models) > n_kept:
             retained = [row for row in best if row in self.models][:n_kept]
             self.models = {row: self.models[row] for row in sorted(retained)}
+        with self.timed("scoring"):
+            for models in self.models.values():
+                models[:] = [m() if isinstance(m, partial) else m for m in models]
         n_kept = self.options.n_predictions_kept
         if n_kept is not None:
             for row in set(range(n_rows)).difference(best[:n_kept]):

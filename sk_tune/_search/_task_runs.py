@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Runs the tasks of a search, with trained networks or in joblib's workers.
 
-The engine returns predictions of the held-out samples with each trained network.  A task
+The engine returns predictions of the scored samples with each trained network.  A task
 that only scores them needs no network: building it, validating the samples and predicting
 them again would take several times as long as the metric.  A stand-in estimator with these
 predictions replaces the network.
@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from multiprocessing import TimeoutError as NothingYetError
 from typing import Any, Self
 
@@ -22,7 +23,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from scipy import sparse
-from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, is_classifier
+from sklearn.base import (
+    BaseEstimator,
+    ClassifierMixin,
+    RegressorMixin,
+    clone,
+    is_classifier,
+)
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.pipeline import Pipeline
 
@@ -58,7 +65,7 @@ from sk_tune.exceptions import TrainingFailedError
 
 Array = npt.NDArray[Any]
 
-# An outcome and the fitted estimator, if it may be kept.
+# An outcome and the fitted estimator, if it may be kept; or a function that returns it.
 Scored = tuple[FoldOutcome, Any]
 
 _OTHER_ROWS = "its transformers were fitted again, and gave it other rows"
@@ -82,7 +89,10 @@ class TaskRunner:
     def run_trained(self, job: Job, training: FoldTraining, trained: Trained) -> Scored:
         """Run the task of a trained network, which adopts its training if it is needed."""
         task = training.request.task
-        stand_in = None if self._options.n_models_kept != 0 else self._stand_in(training)
+        keeps_model = self._options.n_models_kept != 0
+        # Transformers dropped from the cache may return other samples to a kept pipeline.
+        needs_fit = keeps_model and isinstance(task.estimator, Pipeline)
+        stand_in = None if needs_fit else self._stand_in(training)
         answer = _Answer(training)
         if stand_in is None:
             state = training.state
@@ -98,7 +108,9 @@ class TaskRunner:
             X = task.X if callbacks_of(task) else np.arange(n_rows)[:, np.newaxis]
             with fitted_by(job.task, stand_in, X):
                 job.end(result=job.task())
-        result, model = job.result[0], None if stand_in else task.estimator
+        result, model = job.result[0], task.estimator
+        if stand_in is not None:
+            model = partial(self._fitted, training) if keeps_model else None
         if answer.is_declined:
             predicts = self._options.n_predictions_kept != 0
             outcome = _alone_outcome(task, result, _OTHER_ROWS, predicts, self._metric)
@@ -111,38 +123,65 @@ class TaskRunner:
         error = result["fit_error"]
         return _trained_outcome(training, trained, error, classes, cause), model
 
+    def _fitted(self, training: FoldTraining) -> Any:
+        """Return the network of a task that a stand-in scored, fitted."""
+        task = training.request.task
+        parameters = clone(dict(task.parameters), safe=False)
+        X, y = task.samples(task.train)
+        params = method_params(task.X, params=task.fit_params, indices=task.train)
+        with adoption(_Answer(training)):
+            return task.estimator.set_params(**parameters).fit(X, y, **params)
+
     def _stand_in(
         self, training: FoldTraining
     ) -> "PredictedClassifier | PredictedRegressor | None":
         """Return a stand-in with the predictions of a task's trained network.
 
-        None if the task has to fit its network: a scorer may need more than the predictions
-        of the held-out samples, the network's class may predict differently from the
-        engine, or its transformers may return other samples each time.
+        None if the task has to fit its network: a scorer may need more than predictions,
+        the network's class may predict differently from the engine, or its transformers may
+        return other samples each time.
         """
         task, network = training.request.task, network_of(training.request.task.estimator)
-        predictions = None if training.trained is None else training.trained.predictions
+        predictions = self._predictions(training)
         if training.state is None or not training.request.is_exact:
             return None
         if not isinstance(network, NetworkEstimator) or not predicts_unchanged(network):
             return None
         is_plain = task.estimator is network or type(task.estimator) is Pipeline
-        if not is_plain or task.scores_train or callbacks_see_fits(task):
-            return None
-        if predictions is None or len(predictions) != len(task.test):
+        if not is_plain or callbacks_see_fits(task) or predictions is None:
             return None
         if not np.isfinite(predictions).all() or not _needs_stand_in_only(network, task):
             # The scorer will raise or warn about such predictions.
             return None
         if not is_classifier(network):
-            return PredictedRegressor(predictions)
+            return PredictedRegressor(predictions, task.scores_train)
         fold = id(task.train)
         if fold not in self._classes:
             self._classes[fold] = (_classes_of_fold(task), task.train)
         classes = self._classes[fold][0]
         if classes is None or predictions.shape[1:] != classes.shape:
             return None
-        return PredictedClassifier(predictions, classes)
+        return PredictedClassifier(predictions, task.scores_train, classes)
+
+    @staticmethod
+    def _predictions(training: FoldTraining) -> Array | None:
+        """Return predictions of the samples that a task scores, None if some are missing.
+
+        With training scores they are in the order of all samples, others are 0.
+        """
+        task, trained = training.request.task, training.trained
+        held_out = None if trained is None else trained.predictions
+        if held_out is None or len(held_out) != len(task.test):
+            return None
+        if not task.scores_train:
+            return held_out
+        # Callbacks need the samples, which then do not show their positions.
+        of_train = None if trained is None else trained.train_predictions
+        if of_train is None or len(of_train) != len(task.train) or callbacks_of(task):
+            return None
+        every = np.zeros((num_samples(task.X), *held_out.shape[1:]), held_out.dtype)
+        every[task.train], every[task.test] = of_train, held_out
+        return every
 
     @contextmanager
     def _lent_memory(self, task: FoldTask) -> Iterator[None]:
@@ -429,7 +468,18 @@ def _held_out(task: FoldTask, predicts: bool) -> HeldOut:  # noqa: FBT001
 
 
 class _Predicted(BaseEstimator):  # type: ignore[misc]
-    """Accepts any parameters and predicts the held-out samples only."""
+    """Accepts any parameters and returns known predictions.
+
+    They are of the held-out samples, or of all samples if X has their positions.
+    """
+
+    def __init__(self, predictions: Array, takes_positions: bool) -> None:  # noqa: FBT001
+        self.predictions, self.takes_positions = predictions, takes_positions
+
+    def _of(self, X: Any) -> Array:
+        # A copy, because a metric may work in place.
+        values: Array = self.predictions
+        return values[X[:, 0]] if self.takes_positions else values.copy()
 
     def set_params(self, **params: Any) -> Self:
         """Ignore the parameters of a candidate, which belong to its network."""
@@ -443,29 +493,30 @@ class _Predicted(BaseEstimator):  # type: ignore[misc]
 
 
 class PredictedClassifier(ClassifierMixin, _Predicted):  # type: ignore[misc]
-    """A classifier with known probabilities of the held-out samples, (n_test, C)."""
+    """A classifier with known probabilities, (n_samples, C)."""
 
-    def __init__(self, probabilities: Array, classes: Array) -> None:
-        self.probabilities = probabilities
+    def __init__(
+        self,
+        predictions: Array,
+        takes_positions: bool,  # noqa: FBT001
+        classes: Array,
+    ) -> None:
+        super().__init__(predictions, takes_positions)
         self.classes = self.classes_ = classes
 
     def predict_proba(self, X: Any) -> Array:
-        # A copy, because a metric may work in place.
-        return self.probabilities.copy()
+        return self._of(X)
 
     def predict(self, X: Any) -> Array:
-        labels: Array = self.classes[self.probabilities.argmax(axis=1)]
+        labels: Array = self.classes[self._of(X).argmax(axis=1)]
         return labels
 
 
 class PredictedRegressor(RegressorMixin, _Predicted):  # type: ignore[misc]
-    """A regressor with known predictions of the held-out samples."""
-
-    def __init__(self, predictions: Array) -> None:
-        self.predictions = predictions
+    """A regressor with known predictions."""
 
     def predict(self, X: Any) -> Array:
-        return self.predictions.copy()
+        return self._of(X)
 
 
 def _classes_of_fold(task: FoldTask) -> Array | None:
