@@ -5,6 +5,7 @@
     python -m pip install numpy scikit-learn matplotlib
     python benchmarks/replay.py [--epoch last] [--metric score] [--draws 1000]
     python benchmarks/replay.py --families --figure docs/figures/replay.png
+    python benchmarks/replay.py --budgets
 
 replay_bank.py has recorded the curves of 200 random candidates on each data set.  A draw
 has 49 of them, as many as one pass of Hyperband with 27 epochs starts.  The reference
@@ -18,6 +19,9 @@ each strategy, over all draws of a data set:
 - regret: median of the relative difference of these losses;
 - new samples: mean of the relative difference of the losses on new samples, of the
   networks of the folds.
+
+``--budgets`` replays budgets of epochs: the brackets of the paper and those on one fold,
+each cut to as many candidates as the epochs allow.
 
 ``--epoch best``, the default, gives a candidate the loss at the best epoch of its mean
 curve up to now, for strategies and reference; ``--epoch last`` the loss after its last
@@ -33,6 +37,7 @@ from bisect import insort
 from collections import defaultdict
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -99,9 +104,9 @@ class Recorded:
         folds = held[every, :, chosen]
         self.error = folds.std(axis=1, ddof=1) / math.sqrt(N_FOLDS)
 
-    def draws(self, n_draws, seed=0):
+    def draws(self, n_draws, seed=0, n_drawn=N_DRAWN):
         order = np.random.default_rng(seed).random((n_draws, self.n_candidates))
-        return np.argsort(order, axis=1)[:, :N_DRAWN]
+        return np.argsort(order, axis=1)[:, :n_drawn]
 
     def value(self, candidates, n_epochs, n_folds):
         return self.values[n_folds - 1][candidates, n_epochs - 1]
@@ -382,7 +387,7 @@ def i_epoch(n):
 
 
 # The default of HyperbandSearchCV.
-DEFAULT = [(49, 1, 1), (16, 6, 1), (4, 13, 1), (2, 27, 3)]
+DEFAULT = [(49, 1, 1), (12, 7, 1), (5, 13, 1), (2, 27, 3)]
 SCHEDULES = {
     "random search, all": [(49, 27, 3)],
     "i-Epoch, best of 49": i_epoch(1),
@@ -396,11 +401,11 @@ SCHEDULES = {
         (49, 2, 1), (20, 4, 2), (8, 9, 3), (3, 27, 3),
     ],
     "one fold up to the last rung (default)": DEFAULT,
-    "the same, 9 epochs in the second rung": [
+    "the same, 16 after 1 epoch, 4 after 9": [
         (49, 1, 1), (16, 9, 1), (4, 13, 1), (2, 27, 3),
     ],
     "the same, three folds everywhere": [
-        (49, 1, 3), (16, 6, 3), (4, 13, 3), (2, 27, 3),
+        (49, 1, 3), (12, 7, 3), (5, 13, 3), (2, 27, 3),
     ],
 }  # fmt: skip
 OTHERS = {
@@ -430,7 +435,7 @@ FAMILIES = {
     "PASHA": [of_first(partial(asha, grows=True), n) for n in (9, 17, 33, 49)],
     "one fold up to the last rung": [
         partial(climb, rungs=[(49, 1, 1), (a, t, 1), (b, 13, 1), (c, 27, 3)])
-        for a, t, b, c in ((6, 3, 2, 1), (12, 4, 3, 1), (16, 6, 4, 2), (16, 9, 5, 3),
+        for a, t, b, c in ((6, 3, 2, 1), (12, 4, 3, 1), (12, 7, 5, 2), (16, 9, 5, 3),
                            (24, 9, 8, 4), (32, 9, 16, 8))
     ],
 }  # fmt: skip
@@ -514,6 +519,68 @@ def frontier(sets, n_draws):
     return points
 
 
+# Epochs, as shares of the default's epochs.
+BUDGETS = (0.25, 0.5, 1, 2, 3)
+
+
+def n_epochs(rungs):
+    """Return the epochs of a bracket without repeated ones."""
+    epochs, before = 0, (0, 0, 0)
+    for rung in rungs:
+        for fold in range(rung[2]):
+            epochs += rung[0] * (rung[1] - (before[1] if fold < before[2] else 0))
+        before = rung
+    return epochs
+
+
+def within_budget(brackets, budget, promoted):
+    """Return the first brackets, the last one with as many candidates as there is time."""
+    cut = []
+    for rungs in brackets:
+        for n in range(rungs[0][0], 0, -1):
+            shaped = [(n, *rungs[0][1:])]
+            for before, rung in pairwise(rungs):
+                n_next = max(1, promoted(shaped[-1][0], before[0], rung[0]))
+                shaped.append((n_next, *rung[1:]))
+            if n_epochs(shaped) <= budget or (n == 1 and not cut):
+                break
+        else:
+            break
+        cut.append(shaped)
+        budget -= n_epochs(shaped)
+    return cut
+
+
+def print_budgets(sets, n_draws):
+    """Print, for each budget and strategy, its candidates and the means over data sets."""
+    strategies = {
+        "brackets of the paper": (HYPERBAND, lambda n, *_: n // 3),
+        "on one fold, three passes at most": (
+            3 * [DEFAULT], lambda n, before, after: round(n * after / before)
+        ),
+    }  # fmt: skip
+    print("| budget | strategy | candidates | within | mean regret | on new samples |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    for share in BUDGETS:
+        for name, (brackets, promoted) in strategies.items():
+            cut = within_budget(brackets, share * n_epochs(DEFAULT), promoted)
+            each = []
+            for recorded in sets:
+                draws = recorded.draws(n_draws, n_drawn=3 * N_DRAWN)
+                first, parts = 0, []
+                for rungs in cut:
+                    n = rungs[0][0]
+                    parts.append(climb(recorded, draws[:, first : first + n], rungs))
+                    first += n
+                result = joined(recorded, parts)
+                each.append(measures(recorded, draws[:, :N_DRAWN], result))
+            mean = {m: np.mean([e[m] for e in each]) for m in each[0]}
+            print(
+                f"| {share:.0%} | {name} | {first} | {mean['within']:.0%} | "
+                f"{mean['mean regret']:.1%} | {mean['new']:+.1%} |"
+            )
+
+
 def print_frontier(points):
     print("\n| family | times fewer epochs: within, mean regret |")
     print("| --- | --- |")
@@ -529,6 +596,7 @@ def draw_figure(points, path):
 
     matplotlib.use("agg")
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import NullFormatter
 
     figure, axes = plt.subplots(1, 2, figsize=(10, 4.2), sharey=True, layout="constrained")
     for axis, cost in zip(axes, ("epochs", "seconds"), strict=True):
@@ -539,6 +607,8 @@ def draw_figure(points, path):
             axis.plot(x, y, "o-", label=name, lw=2.5 if is_ours else 1, ms=4,
                       color="black" if is_ours else None)  # fmt: skip
         axis.set(xscale="log", yscale="log", xlabel=f"{cost}, % of full random search")
+        axis.set_xticks([5, 10, 20, 50, 100], ["5", "10", "20", "50", "100"])
+        axis.xaxis.set_minor_formatter(NullFormatter())
         axis.grid(alpha=0.3, which="both")
     axes[0].set_ylabel("mean regret of the loss, %")
     axes[1].legend(fontsize=8)
@@ -553,9 +623,13 @@ def main():
     parser.add_argument("--bank", type=Path, default=BANK)
     parser.add_argument("--families", action="store_true", help="several budgets each")
     parser.add_argument("--figure", type=Path, help="picture of the families")
+    parser.add_argument("--budgets", action="store_true", help="cut to budgets of epochs")
     arguments = parser.parse_args()
     bank = read_bank(arguments.bank)
     sets = [Recorded(n, a, arguments.metric, arguments.epoch) for n, a in bank.items()]
+    if arguments.budgets:
+        print_budgets(sets, arguments.draws)
+        return
     if arguments.families:
         points = frontier(sets, arguments.draws)
         print_frontier(points)

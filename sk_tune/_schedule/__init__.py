@@ -14,7 +14,7 @@ from sk_tune._schedule._rungs import (
     hyperband_brackets,
     n_promoted,
     new_resources,
-    one_fold_bracket,
+    one_fold_brackets,
     promoted_in_ratio,
     with_candidates,
 )

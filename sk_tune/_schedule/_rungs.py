@@ -252,18 +252,21 @@ def hyperband_brackets(
 
 # Shares of the candidates and of the resources, for a bracket on one fold whose last rung
 # has all folds; chosen with benchmarks/replay.py.
-_ON_ONE_FOLD = ((1, 1 / 27), (1 / 3, 2 / 9), (1 / 12, 1 / 2), (1 / 24, 1))
+_ON_ONE_FOLD = ((1, 1 / 27), (1 / 4, 0.26), (1 / 10, 1 / 2), (1 / 24, 1))
 
 
-def one_fold_bracket(min_resources: int, max_resources: int) -> Bracket:
-    """Return a bracket that trains on one fold up to its last rung, which has all folds.
+def one_fold_brackets(
+    min_resources: int, max_resources: int, n_passes: int = 1
+) -> tuple[Bracket, ...]:
+    """Return equal brackets on one fold up to their last rung, which has all folds.
 
-    It has as many candidates as all `hyperband_brackets` with a factor of 3 and spends a
-    third of their epochs, because more epochs on one fold rank candidates better than
-    more folds.  Rungs without additional resources are left out.
+    A bracket has as many candidates as all `hyperband_brackets` with a factor of 3 and
+    spends a third of their epochs, because more epochs on one fold rank candidates better
+    than more folds.  Rungs without additional resources are left out.
 
-    >>> [(r.n_candidates, r.n_resources, r.n_folds) for r in one_fold_bracket(1, 27).rungs]
-    [(49, 1, 1), (16, 6, 1), (4, 13, 1), (2, 27, None)]
+    >>> (bracket,) = one_fold_brackets(1, 27)
+    >>> [(rung.n_candidates, rung.n_resources, rung.n_folds) for rung in bracket.rungs]
+    [(49, 1, 1), (12, 7, 1), (5, 13, 1), (2, 27, None)]
     """
     passes = hyperband_brackets(min_resources, max_resources)
     n_all = sum(bracket.rungs[0].n_candidates for bracket in passes)
@@ -278,12 +281,12 @@ def one_fold_bracket(min_resources: int, max_resources: int) -> Bracket:
             rungs.append(
                 Rung(n_candidates=n_candidates, n_resources=n_resources, n_folds=n_folds)
             )
-    return Bracket(index=len(rungs) - 1, rungs=tuple(rungs))
+    return tuple(Bracket(index=i, rungs=tuple(rungs)) for i in range(n_passes))
 
 
 def promoted_in_ratio(n_candidates: int, before: Rung, after: Rung) -> int:
-    """Return the share of `n_candidates` that the planned rungs promote."""
-    return n_candidates * after.n_candidates // before.n_candidates
+    """Return the share of `n_candidates` that the planned rungs promote, rounded."""
+    return round(n_candidates * after.n_candidates / before.n_candidates)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

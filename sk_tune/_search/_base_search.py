@@ -405,7 +405,7 @@ class BaseSearch(  # type: ignore[misc]
             return plan
         plan = probe(self, (X, y, params), cv, cv.split(X, y, **of_split), plan)
         refits = self.refit is not False
-        return plan_in_time(plan, self.time_budget, self._n_promoted, refits=refits)
+        return plan_in_time(plan, self.time_budget, checked._n_promoted, refits=refits)
 
     def _n_promoted(self, n_candidates: int, before: Rung, after: Rung) -> int:
         """Return the number of promoted candidates of a rung."""

@@ -26,7 +26,7 @@ from sk_tune._schedule import (
     Bracket,
     Rung,
     hyperband_brackets,
-    one_fold_bracket,
+    one_fold_brackets,
     promoted_in_ratio,
 )
 from sk_tune._search._asynchronous_rungs import (
@@ -57,6 +57,10 @@ from sk_tune._search._shaped_rungs import Ladder
 from sk_tune._search._warm_start import tell_earlier
 from sk_tune._search_record import grants_epochs
 from sk_tune._space import Candidate, Space
+
+# Brackets on one fold within a time budget: together they train about as many epochs as
+# Hyperband's.
+_MOST_PASSES = 3
 
 
 @parameters
@@ -91,9 +95,11 @@ class HyperbandSearchCV(
     factor : int or "auto", default="auto"
         With an integer, one candidate in `factor` is promoted, and all rungs use all folds.
         "auto" is the bracket on one fold, with as many candidates as Hyperband, if the
-        resource is the epochs of a network, `sampler` is "random" and there is no
-        `time_budget`, else 3.  An ensemble of the candidates, whose members need all folds,
-        has more choice with 3.
+        resource is the epochs of a network and `sampler` is "random", else 3.  A
+        `time_budget` chooses the number of candidates: up to three of these brackets are
+        trained, the last one with as many candidates as the time allows (`asynchronous`
+        rungs then have a factor of 3).  An ensemble of the candidates, whose members need
+        all folds, has more choice with 3.
     sampler : {"random", "bayes", "tpe"} or callable, default="random"
         Source of candidates.  "bayes" makes the search BOHB [2]_: a model learns from the
         highest rung with enough candidates.  "tpe" does the same with Optuna's
@@ -194,11 +200,13 @@ class HyperbandSearchCV(
     def _brackets(self, min_resources: int) -> tuple[Bracket, ...]:
         self._factor: int | None = 3 if self.factor == "auto" else self.factor
         of_epochs = grants_epochs(self.resource_) and network_of(self.estimator) is not None
-        # A time budget may end the search at any rung, so candidates need all folds.
-        is_unlimited = self.sampler == "random" and self.time_budget is None
-        if self.factor == "auto" and of_epochs and is_unlimited:
+        is_limited = self.time_budget is not None
+        # Asynchronous rungs that a time budget ends may have no candidate with all folds.
+        waits = not (is_limited and self.asynchronous)
+        if self.factor == "auto" and of_epochs and waits and self.sampler == "random":
             self._factor = None
-            return (one_fold_bracket(min_resources, self.max_resources_),)
+            n_passes = _MOST_PASSES if is_limited else 1
+            return one_fold_brackets(min_resources, self.max_resources_, n_passes)
         return hyperband_brackets(min_resources, self.max_resources_, self._factor)
 
     def _resource_name(self) -> str:

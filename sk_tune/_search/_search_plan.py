@@ -487,7 +487,7 @@ class SearchLine:
         entered = self._n_entered
         if self._call is not None and not self._is_streaming:
             # Candidates of the present round count as their fits end.
-            entered += min(self._n_new, self._call.n_fits_done // plan.n_folds)
+            entered += self._n_new * self._call.n_fits_done // self._call.n_fits
         parts = [f"candidates {entered}/{max(plan.n_candidates, entered)}"]
         if plan.n_epochs:
             parts.append(f"epochs {epochs}/{max(plan.n_epochs, epochs)}")

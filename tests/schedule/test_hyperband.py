@@ -10,7 +10,7 @@ from sk_tune._schedule import (
     Rung,
     hyperband_brackets,
     new_resources,
-    one_fold_bracket,
+    one_fold_brackets,
     promoted_in_ratio,
     with_candidates,
 )
@@ -126,7 +126,7 @@ def test_fewer_candidates_are_promoted_in_the_same_ratio(low, extra, factor, dat
 @given(low=BUDGETS["low"], extra=BUDGETS["extra"])
 def test_a_bracket_on_one_fold_ends_with_all_folds_and_resources(low, extra):
     """For any budget; rungs have fewer candidates and more resources than those below."""
-    rungs = one_fold_bracket(low, low + extra).rungs
+    rungs = one_fold_brackets(low, low + extra)[0].rungs
 
     assert rungs[-1].n_resources == low + extra
     assert [rung.n_folds for rung in rungs] == [1] * (len(rungs) - 1) + [None]
@@ -137,14 +137,14 @@ def test_a_bracket_on_one_fold_ends_with_all_folds_and_resources(low, extra):
 
 def test_a_bracket_on_one_fold_has_as_many_candidates_as_hyperband():
     """All brackets of Hyperband with 27 epochs start 49 candidates."""
-    bracket = one_fold_bracket(1, 27)
+    (bracket,) = one_fold_brackets(1, 27)
 
     assert bracket.rungs[0].n_candidates == 27 + 12 + 6 + 4
     assert [line.split() for line in str(bracket).splitlines()] == [
         ["rung", "candidates", "resources", "folds"],
         ["0", "49", "1", "1"],
-        ["1", "16", "6", "1"],
-        ["2", "4", "13", "1"],
+        ["1", "12", "7", "1"],
+        ["2", "5", "13", "1"],
         ["3", "2", "27", "all"],
     ]
 
@@ -159,7 +159,7 @@ def test_a_fold_that_joins_trains_from_its_first_resource():
 
 
 def test_rungs_may_promote_in_their_own_ratio():
-    """A quarter of 49 candidates: a quarter of each rung, at least one."""
-    rungs = with_candidates(one_fold_bracket(1, 27).rungs, 12, promoted_in_ratio)
+    """12 of 49 candidates: 12 in 49 of them are promoted, then 5 in 12, at least one."""
+    rungs = with_candidates(one_fold_brackets(1, 27)[0].rungs, 12, promoted_in_ratio)
 
     assert [rung.n_candidates for rung in rungs] == [12, 3, 1]

@@ -377,12 +377,20 @@ def test_other_searches_have_the_brackets_of_the_paper(net, options):
     assert len({round.bracket for round in plan.rounds}) == 3
 
 
-def test_a_time_budget_selects_the_brackets_of_the_paper(net, iris):
-    """Their candidates have all folds in every rung, so each may be the last one."""
-    limited = HyperbandSearchCV(net, SPACE, max_resources=9, cv=CV, time_budget=1000.0)
-    papers = HyperbandSearchCV(net, SPACE, max_resources=9, cv=CV, factor=3)
+def test_a_time_budget_has_three_passes_at_most(net, iris, on_one_fold):
+    """With enough time the first pass equals the search without a budget."""
+    search = on_one_fold(time_budget=1000.0)
 
-    limited.fit(*iris)
-    papers.fit(*iris)
+    planned = rungs(on_one_fold())[0]
+    assert rungs(search) == {0: planned, 1: planned, 2: planned}
+    first = search.cv_results_["mean_test_score"][search.cv_results_["bracket"] == 0]
+    np.testing.assert_array_equal(first, on_one_fold().cv_results_["mean_test_score"])
 
-    assert limited.brackets_ == papers.brackets_
+
+def test_asynchronous_rungs_with_a_time_budget_use_all_folds(net):
+    """The time may end when only lower rungs have scores."""
+    options = {"max_resources": 9, "time_budget": 1000.0, "asynchronous": True}
+
+    plan = HyperbandSearchCV(net, SPACE, cv=CV, **options).plan()
+
+    assert plan.rounds == hyperband(net, max_resources=9).plan().rounds

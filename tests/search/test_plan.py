@@ -226,3 +226,12 @@ def test_a_plan_fits_the_time_budget():
     assert (plan.n_epochs, plan.seconds) == (60, 60.0)
     assert "time_budget=60 is enough for 10 of 17 candidates" in str(plan)
     assert plan_in_time(full_plan, 138.0, lambda n, *_: n // 3, refits=False) == full_plan
+
+
+def test_hyperband_plans_as_many_candidates_as_the_time_allows(iris):
+    """Of three passes with 17 candidates each, a millisecond leaves one candidate."""
+    net = MLPClassifier(max_epochs=9, width=4)
+    search = HyperbandSearchCV(net, DROPOUT, cv=2, time_budget=1e-3)
+
+    assert search.plan().n_candidates == 3 * 17
+    assert "time_budget=0.001 is enough for 1 of 51 candidates" in str(search.plan(*iris))

@@ -16,7 +16,8 @@ from sk_tune import (
     HyperbandSearchCV,
     RandomizedSearchCV,
 )
-from sk_tune._search._search_plan import _refit_work
+from sk_tune._search._search_plan import SearchLine, _refit_work
+from sk_tune.engine import Progress
 
 RATES = {"learning_rate": loguniform(1e-3, 1e-1)}
 
@@ -126,6 +127,21 @@ def test_the_line_covers_all_brackets_and_the_refit(net, iris, every_text):
     best = f"best score {search.best_score_:.4g} after 9 epochs"
     assert every_text[-1].endswith(f"{best}, refit")
     assert every_text[-2].endswith(" left")
+
+
+def test_candidates_on_one_fold_count_as_their_fits_end(net, iris, every_text):
+    """Half of the 17 candidates of the first rung have ended after half of its fits."""
+    line = SearchLine(
+        HyperbandSearchCV(net, RATES, cv=3, max_resources=9).plan(),
+        refits=True,
+        time_budget=None,
+    )
+
+    line.begin_round(17, is_streaming=False)
+    counts = {"n_epochs": 17, "n_epochs_done": 8, "best_score": 0.5}
+    line(Progress(n_fits=17, n_fits_done=8, seconds=1.0, seconds_left=1.0, **counts))
+
+    assert every_text[-1].startswith("candidates 8/17, epochs 8/")
 
 
 KINDS = {
