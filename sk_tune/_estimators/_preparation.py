@@ -173,12 +173,7 @@ class FitPreparer:
             options=options,
             train=train,
             valid=valid,
-            monitor=None
-            if fit.monitor is None
-            else self._scored(twin, key, fit, fit.monitor, device),
-            predicted=self._scored(twin, key, fit, fit.rows, device)
-            if fit.predicts_train
-            else None,
+            **self._predicted_sets(twin, key, fit, device),
             state=state,
             n_epochs=fit.n_epochs or options.schedule_epochs,
         )
@@ -202,6 +197,19 @@ class FitPreparer:
         places = torch.from_numpy(rows).to(X.device)
         target = placed(data.target, places, len(X))
         return EncodedData(data.rows._replace(X=fit.X), data.y, X, target, places)
+
+    def _predicted_sets(
+        self, twin: Any, key: Any, fit: Fit, device: str
+    ) -> dict[str, TensorSet | None]:
+        """Return the monitor and the training samples if the fit predicts them."""
+        return {
+            "monitor": None
+            if fit.monitor is None
+            else self._scored(twin, key, fit, fit.monitor, device),
+            "predicted": self._scored(twin, key, fit, fit.rows, device)
+            if fit.predicts_train
+            else None,
+        }
 
     def _scored(
         self, twin: Any, key: Any, fit: Fit, rows: Array | None, device: str
