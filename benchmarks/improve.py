@@ -2,8 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """How much of a planted fault `improve` repairs, compared with a full random search.
 
-    python benchmarks/improve.py RESULTS [--seconds 500] [--part dev]
-    python benchmarks/improve.py RESULTS --report
+    python benchmarks/improve.py RESULTS [--seconds 500] [--part dev] [--report]
 
 A random search of 49 candidates on three folds finds a good network for a data set of the
 diagnosis bank.  Faults are planted in it, and `improve` repairs each on the same folds in
@@ -19,6 +18,7 @@ import argparse
 import json
 import time
 import warnings
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -30,8 +30,9 @@ from diagnosis_problems import SOURCES, Problem, make_problem
 from scipy.stats import loguniform
 from sklearn.base import clone
 from sklearn.model_selection import KFold, StratifiedKFold
+from sklearn.preprocessing import StandardScaler
 
-from sk_tune import MLPClassifier, MLPRegressor, RandomizedSearchCV, improve
+from sk_tune import Change, MLPClassifier, MLPRegressor, RandomizedSearchCV, improve
 from sk_tune._diagnosis import Probe, configured, variations
 from sk_tune._diagnosis._remedies import (
     larger_network,
@@ -86,6 +87,11 @@ def faults(good: Params, rng: np.random.Generator) -> Iterator[tuple[str, Params
     yield "mixed", {**good, **pairs[rng.integers(4)]}, bool(rng.random() < 0.3)
 
 
+SCALER = Change(
+    parameter="scaler", action="put in front", value=StandardScaler(), reason=""
+)
+
+
 class RandomRepairs(_improve._Repairs):
     """The same remedies in random order, without a diagnosis."""
 
@@ -98,21 +104,8 @@ class RandomRepairs(_improve._Repairs):
         probes += [probe for probe in variations(params) if probe.finding]
         if self.scaler_step:
             probes.append(Probe(name="", finding="random", changes=(SCALER,)))
-        rng = np.random.default_rng(len(self.tried))
+        rng = np.random.default_rng(zlib.crc32(f"{len(self.tried)} {params}".encode()))
         return [probes[k] for k in rng.permutation(len(probes))]
-
-
-def scaler() -> Any:
-    from sklearn.preprocessing import StandardScaler
-
-    from sk_tune import Change
-
-    return Change(
-        parameter="scaler", action="put in front", value=StandardScaler(), reason="random"
-    )
-
-
-SCALER = scaler()
 
 
 def row_losses(problem: Problem, X: Any, estimator: Any) -> np.ndarray:
@@ -134,10 +127,6 @@ def row_losses(problem: Problem, X: Any, estimator: Any) -> np.ndarray:
         return constant
     # Worse than a constant prediction is as useless as one.
     return losses if losses.mean() < constant.mean() else constant
-
-
-def test_loss(problem: Problem, X: Any, estimator: Any) -> float:
-    return float(row_losses(problem, X, estimator).mean())
 
 
 def planted(name: str, seed: int) -> dict[str, Any]:
@@ -165,9 +154,9 @@ def planted(name: str, seed: int) -> dict[str, Any]:
         if is_sure and gaps.mean() > LEAST_GAP * searched.mean():
             point = {"kind": kind, "params": params, "is_unscaled": is_unscaled}
             points.append({**point, "start": float(start.mean())})
-    searched = float(searched.mean())
-    point = {"data": name, "seed": seed, "searched": searched, "points": points}
-    return {**point, "epochs": search.ledger_.epochs_trained}
+    epochs, searched = search.ledger_.epochs_trained, float(searched.mean())
+    record = {"data": name, "seed": seed, "epochs": epochs, "searched": searched}
+    return {**record, "points": points}
 
 
 def network_and_folds(problem: Problem) -> tuple[Any, dict[str, Any]]:
@@ -181,9 +170,8 @@ def network_and_folds(problem: Problem) -> tuple[Any, dict[str, Any]]:
 
 
 def features(problem: Problem, *, is_unscaled: bool) -> np.ndarray:
-    rng = np.random.default_rng(problem.seed)
-    n_columns = problem.X.shape[1]
-    scales, shift = 10 ** rng.uniform(-3, 3, n_columns), rng.normal(size=n_columns)
+    rng, n = np.random.default_rng(problem.seed), problem.X.shape[1]
+    scales, shift = 10 ** rng.uniform(-3, 3, n), rng.normal(size=n)
     return (problem.X + shift) * scales if is_unscaled else problem.X
 
 
@@ -197,7 +185,7 @@ def repaired(
     with mock.patch.object(_improve, "_Repairs", repairs):
         better = improve(estimator, X[:n], problem.y[:n], rounds=3, **options)
     return {
-        "loss": test_loss(problem, X, better.estimator),
+        "loss": float(row_losses(problem, X, better.estimator).mean()),
         "epochs": better.search.ledger_.epochs_trained,
         "changes": [
             f"{t.round} {t.reason}: {t.change} {t.score:.4f} {'kept' * t.is_kept}"
@@ -206,34 +194,18 @@ def repaired(
     }
 
 
-def run(name: str, seed: int) -> dict[str, Any]:
-    """Plant faults in a problem, and repair them on both sides."""
-    record, problem = planted(name, seed), make_problem(name, seed)
-    for point in record["points"]:
-        point["improve"] = repaired(problem, point)
-        point["random"] = repaired(problem, point, RandomRepairs)
-    return record
-
-
 def report(records: list[dict[str, Any]]) -> None:
-    """Print a table by kind of fault."""
-    table = pd.DataFrame([
-        {
-            "data": record["data"],
-            "kind": point["kind"],
-            **{
-                f"{side} {name}": value
-                for side in ("improve", "random")
-                for name, value in {
-                    "share": (point["start"] - point[side]["loss"])
-                    / (point["start"] - record["searched"]),
-                    "epochs": point[side]["epochs"] / record["epochs"],
-                }.items()
-            },
-        }
-        for record in records
-        for point in record["points"]
-    ])
+    rows = []
+    for record in records:
+        for point in record["points"]:
+            row = {"data": record["data"], "kind": point["kind"]}
+            gap = point["start"] - record["searched"]
+            for side in ("improve", "random"):
+                share = (point["start"] - point[side]["loss"]) / gap
+                row[f"{side} share"] = share
+                row[f"{side} epochs"] = point[side]["epochs"] / record["epochs"]
+            rows.append(row)
+    table = pd.DataFrame(rows)
     head = ["median", "mean", ">= 90 %", "epochs"]
     print("| fault | starts |", " | ".join([*head, *(f"random: {h}" for h in head)]), "|")
     print("| --- |" + " ---: |" * (1 + 2 * len(head)))
@@ -244,12 +216,11 @@ def report(records: list[dict[str, Any]]) -> None:
             cells += [part.median(), part.clip(-1, 1).mean(), (part >= 0.9).mean()]
             cells += [own[f"{side} epochs"].mean()]
         print(f"| {kind} | {len(own)} |", " | ".join(f"{c:.0%}" for c in cells), "|")
-    n_sets = table["data"].nunique()
-    print(f"{len(table)} starts of {len(records)} problems over {n_sets} data sets")
+    print(f"{len(table)} starts of {len(records)} problems, {table.data.nunique()} sets")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser()
     parser.add_argument("results", type=Path)
     parser.add_argument("--seconds", type=float, default=500.0)
     parser.add_argument("--part", choices=SEEDS, default="dev")
@@ -264,10 +235,15 @@ def main() -> None:
         for name in names:
             if (name, seed) in done or time.perf_counter() - begun > args.seconds:
                 continue
-            done[name, seed] = run(name, seed)
+            record, problem = planted(name, seed), make_problem(name, seed)
+            for point in record["points"]:
+                point["improve"] = repaired(problem, point)
+                point["random"] = repaired(problem, point, RandomRepairs)
+            done[name, seed] = record
             with args.results.open("a") as file:
-                file.write(json.dumps(done[name, seed], default=float) + "\n")
-    report(list(done.values()))
+                file.write(json.dumps(record, default=float) + "\n")
+    if any(record["points"] for record in done.values()):
+        report(list(done.values()))
 
 
 if __name__ == "__main__":

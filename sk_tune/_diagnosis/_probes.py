@@ -22,6 +22,16 @@ from sk_tune._diagnosis._remedies import number, rate_name, regularise, scaled_w
 _LEAST_GAIN, _CONFIDENCE = 0.05, 0.95
 # A fault with a smaller share of the largest gain is another description of that fault.
 _RIVAL = 0.9
+# Findings that a probe can confirm or withdraw; no change of a network disproves a fault of
+# the data.
+_OF_TRAINING = frozenset({
+    "overfitting",
+    "underfitting",
+    "still improving",
+    "learning rate too high",
+    "learning rate too low",
+    "features not scaled",
+})
 # Usual deviation over folds of the difference between two networks.
 _USUAL_SPREAD = 0.05
 
@@ -174,7 +184,9 @@ def measured(findings: Iterable[Finding], effects: Iterable[Effect]) -> list[Fin
     for effect in effects:
         by_name.setdefault(effect.probe.finding, []).append(effect)
     best = {
-        name: max(own, key=lambda e: e.gain.mean) for name, own in by_name.items() if name
+        name: max(own, key=lambda e: e.gain.mean)
+        for name, own in by_name.items()
+        if name in _OF_TRAINING
     }
     largest = max([e.gain.mean for e in best.values() if e.is_large], default=math.inf)
     return [_measured(f, best[f.name], largest) if f.name in best else f for f in findings]

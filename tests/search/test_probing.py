@@ -112,3 +112,14 @@ def test_a_failed_candidate_has_no_probes():
     findings = diagnose(search, X, Y, result_row=1, probes=True)
 
     assert verdict(findings).name == "failed candidates"
+
+
+def test_a_fault_of_the_data_is_not_withdrawn():
+    """Random labels stay without a signal, whichever change is tried."""
+    rng = np.random.default_rng(0)
+    noise, labels = rng.normal(size=(200, 10)), rng.integers(2, size=200)
+    fitted = _net(width=32, dropout=0.2).fit(noise, labels)
+
+    outcomes = _named(diagnose(fitted, noise, labels, probes=True))
+
+    assert outcomes["no better than the baseline"].outcome == "issue"
