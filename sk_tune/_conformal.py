@@ -42,8 +42,8 @@ Floats = npt.NDArray[np.float64]
 _BIN_SIZE, _MOST_BINS, _SHARE_OF_MEAN = 40, 20, 0.5
 # Parts for the difficulty where there is one fold only.
 _N_PARTS = 5
-# Most scores that one model stores: more change the coverage by less than 0.0001.
-_MOST_SCORES = 10_000
+# Most scores that one model stores: more change the coverage by less than 0.001.
+_MOST_SCORES = 1000
 # Halvings of the range of a quantile: 2**-60 is below the precision of float64.
 _N_HALVINGS = 60
 

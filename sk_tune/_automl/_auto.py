@@ -19,8 +19,6 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from sk_tune._automl._blend import (
-    MOST_FOR_EFFECTS,
-    SHARE_OF_EFFECTS,
     Blend,
     best_of,
     blend_of,
@@ -30,7 +28,6 @@ from sk_tune._automl._blend import (
 from sk_tune._automl._chosen import (
     Chosen,
     ModelScore,
-    PredictionCosts,
     choose_with_networks,
     leaderboard,
 )
@@ -43,6 +40,7 @@ from sk_tune._automl._models import (
     network_models,
 )
 from sk_tune._automl._page import auto_page
+from sk_tune._automl._prediction_costs import limited_costs, pareto_front
 from sk_tune._automl._problem import (
     Problem,
     as_features,
@@ -50,7 +48,7 @@ from sk_tune._automl._problem import (
     kind_of,
     left_out_texts,
 )
-from sk_tune._automl._resources import Clock
+from sk_tune._automl._resources import Clock, reserve_of
 from sk_tune._automl._runner import (
     AutoProgress,
     AutoProgressLine,
@@ -84,9 +82,7 @@ from sk_tune._ensemble import Combined, CombinedRegressor, export_ensemble
 from sk_tune._report import Checks, Page, data_description, intervals_text, quality_of
 from sk_tune._reporting import report
 from sk_tune._sampler import Sampler
-from sk_tune._search import is_beaten
 from sk_tune._splits import as_times, take
-from sk_tune._training import slowdown
 from sk_tune._types import Folds, Seed
 from sk_tune._warnings import warn_user
 from sk_tune.exceptions import SearchError, TableError, VerdictWarning
@@ -94,9 +90,6 @@ from sk_tune.exceptions import SearchError, TableError, VerdictWarning
 Array = npt.NDArray[Any]
 
 _FAMILIES = ("linear", "boosting", "networks")
-# Share of the budget, and its limits in seconds, reserved for the ensemble and last check.
-_RESERVED_SHARE, _LEAST_RESERVED, _MOST_RESERVED = 0.05, 0.6, 10.0
-_RESERVED_IF_BUSY = 0.3
 # Budgets in seconds below which starting workers takes longer than they save.
 _LEAST_FOR_WORKERS = 30.0
 
@@ -461,20 +454,22 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
     def _course(
         self, problem: Problem, clock: Clock, memory: Memory, folder: MemoryFolder | None
     ) -> ModelCourse:
-        reserve, n_jobs, budget = 0.0, self.n_jobs, self.time_budget
-        if budget is not None:
-            share = _RESERVED_SHARE * budget
-            reserve = float(np.clip(share, _LEAST_RESERVED, _MOST_RESERVED))
-            reserve += min(SHARE_OF_EFFECTS * budget, MOST_FOR_EFFECTS)
-            reserve = min(reserve * slowdown(), _RESERVED_IF_BUSY * budget)
-            n_jobs = 1 if budget < _LEAST_FOR_WORKERS else n_jobs
+        n_jobs, budget = self.n_jobs, self.time_budget
+        if budget is not None and budget < _LEAST_FOR_WORKERS:
+            n_jobs = 1
         tell = self.verbose if callable(self.verbose) else None
         if tell is None and self.verbose:
             tell = AutoProgressLine()
         return ModelCourse(
             problem=problem,
             runner=Runner(
-                clock, reserve, tell, n_jobs, memory, folder, share_of_refit(problem)
+                clock,
+                reserve_of(budget),
+                tell,
+                n_jobs,
+                memory,
+                folder,
+                share_of_refit(problem),
             ),
             n_rounds=self.n_rounds,
             sampler=self.sampler,
@@ -514,13 +509,6 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
                 f"At least one model must get a score by {scoring.name!r} in each fold. "
                 f"Got none. {reasons}"
             )
-        limit = self.max_predict_ms
-        # Measured times would make fits without a budget or limit differ.
-        is_measured = self.time_budget is not None and problem.kind == "table"
-        costs = None
-        if is_measured or limit is not None:
-            # Of 10,000 rows instead of 1,000.
-            costs = PredictionCosts(trials, problem, None if limit is None else limit / 100)
         chosen, of_networks = choose_with_networks(
             trials,
             problem,
@@ -529,7 +517,7 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
             calibrate=getattr(self, "calibrate", False),
             seconds=None if self.time_budget is None else course.runner.reserve / 2,
             threshold=self._threshold_choice(scoring),
-            costs=costs,
+            costs=limited_costs(trials, problem, self.max_predict_ms, self.time_budget),
         )
         self._searches = dict(course.memory.searches)
         self._labels = {trial.name: trial.label for trial in trials}
@@ -604,9 +592,7 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
 
         Only models and ensembles with a measured time to predict are compared.
         """
-        board = self.leaderboard_.dropna(subset=["cv_score", "predict_seconds"])
-        values = board[["cv_score", "predict_seconds"]].to_numpy() * [1.0, -1.0]
-        return board[~is_beaten(values)].sort_values("predict_seconds", kind="stable")
+        return pareto_front(self.leaderboard_)
 
     def _set_blends(
         self, course: ModelCourse, chosen: Chosen, networks: Chosen | None

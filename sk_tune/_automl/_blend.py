@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from sk_tune._automl._models import NETWORK_FAMILIES, Model
 from sk_tune._automl._problem import Problem
-from sk_tune._automl._resources import Clock, few_threads
+from sk_tune._automl._resources import MOST_FOR_EFFECTS, Clock, few_threads
 from sk_tune._automl._threshold import MOST_PROBABLE, Threshold
 from sk_tune._conformal import Calibration
 from sk_tune._ensemble import Combination, Library, Member, Parts, read_library
@@ -231,10 +231,6 @@ def predictions_score(blend: Blend, metric: Metric, y: Array, predictions: Array
     except ValueError:
         # The metric needs a sample of each class.
         return float("nan")
-
-
-# Share of the budget for column importance, and its largest number of seconds.
-SHARE_OF_EFFECTS, MOST_FOR_EFFECTS = 0.03, 10.0
 
 
 def column_effects_of(

@@ -17,7 +17,6 @@ Notation: C trials, P parts, N held-out samples.
 """
 
 import math
-import time
 import warnings
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -27,22 +26,19 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from sk_tune._automl._blend import Blend, Trial, best_of, blend_of, library_of
+from sk_tune._automl._blend import Blend, Trial, blend_of, library_of
+from sk_tune._automl._prediction_costs import PredictionCosts
 from sk_tune._automl._problem import Problem
-from sk_tune._automl._resources import few_threads
 from sk_tune._automl._scoring import checked_metric
 from sk_tune._automl._threshold import Threshold, ThresholdChoice
 from sk_tune._conformal import Calibration
 from sk_tune._ensemble import (
     CandidateWeights,
-    Combination,
     GreedyOptions,
     Library,
-    Member,
     Selector,
 )
 from sk_tune._scores import FoldScores, Metric, ScoreEstimate
-from sk_tune._splits import take
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
@@ -54,8 +50,6 @@ _GREEDY = GreedyOptions(max_rounds=30, n_bags=10)
 _ROWS_IN_BAGS = 20_000
 _N_BOOTSTRAPS, _CONFIDENCE = 300, 0.95
 LARGER = "larger ensemble"
-# Time to predict, as a multiple of boosting's, and rows on which it is measured.
-_MOST_OF_BOOSTING, _ROWS_TO_MEASURE = 3.0, 2000
 # Least weight of a member, because light members cost as much to predict as others.
 _LEAST_WEIGHT = 0.02
 # Least number of folds for the deduction: with fewer, no score remains to choose by.
@@ -142,46 +136,6 @@ class Chosen:
         """Return the average of the models of the folds."""
         classes = self.trials[0].library.classes
         return blend_of(self.trials, self.weights, self.temperature, classes=classes)
-
-
-class PredictionCosts:
-    """Seconds in which a trial predicts 10,000 rows, measured when needed.
-
-    `seconds` are of one model each.  `most` is the `limit`, which holds; without one it is
-    three times the cost of the best boosting, infinite without boosting.
-    """
-
-    def __init__(
-        self, trials: Sequence[Trial], problem: Problem, limit: float | None = None
-    ) -> None:
-        # Trials of images and sequences predict by the models of all folds.
-        self._n_models = 1 if problem.kind == "table" else len(problem.folds)
-        rows = np.concatenate([test for _, test in problem.folds])[:_ROWS_TO_MEASURE]
-        self._X, self._n_rows = take(problem.X, rows), len(rows)
-        self._classes = trials[0].library.classes
-        self.seconds: dict[str, float] = {}
-        self._of_label: dict[str, float] = {}
-        boosting = best_of([t for t in trials if t.family == "boosting"], 1)
-        self.is_strict = limit is not None
-        if limit is not None:
-            self.most = limit
-        else:
-            self.most = _MOST_OF_BOOSTING * self(boosting[0]) if boosting else math.inf
-
-    def __call__(self, trial: Trial) -> float:
-        """Return the seconds of a trial; without models those of a similar trial."""
-        if not trial.models:
-            return self._n_models * self._of_label.get(trial.label, 0.0)
-        if trial.name not in self.seconds:
-            predict = Combination([Member(trial.models[0], 1.0)], self._classes)
-            with few_threads(np.size(self._X)):
-                # Stacking networks takes time once.
-                predict(take(self._X, np.arange(1)))
-                start = time.perf_counter()
-                predict(self._X)
-            seconds = (time.perf_counter() - start) * 10_000 / self._n_rows
-            self.seconds[trial.name] = self._of_label[trial.label] = seconds
-        return self._n_models * self.seconds[trial.name]
 
 
 def choose(

@@ -17,6 +17,22 @@ import joblib
 from threadpoolctl import threadpool_limits
 
 from sk_tune._schedule import hyperband_brackets, new_resources
+from sk_tune._training import slowdown
+
+# Share of the budget, and its limits in seconds, reserved for the ensemble and last check.
+_RESERVED_SHARE, _LEAST_RESERVED, _MOST_RESERVED = 0.05, 0.6, 10.0
+_RESERVED_IF_BUSY = 0.3
+# Share of the budget for column importance, and its largest number of seconds.
+_SHARE_OF_EFFECTS, MOST_FOR_EFFECTS = 0.03, 10.0
+
+
+def reserve_of(budget: float | None) -> float:
+    """Return the seconds of a budget to leave for the ensemble; 0 without a budget."""
+    if budget is None:
+        return 0.0
+    seconds = min(max(_RESERVED_SHARE * budget, _LEAST_RESERVED), _MOST_RESERVED)
+    seconds += min(_SHARE_OF_EFFECTS * budget, MOST_FOR_EFFECTS)
+    return min(seconds * slowdown(), _RESERVED_IF_BUSY * budget)
 
 
 class Clock:

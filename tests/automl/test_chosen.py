@@ -7,8 +7,9 @@ import pytest
 from sklearn.metrics import accuracy_score, r2_score
 
 from sk_tune._automl._blend import Trial
-from sk_tune._automl._chosen import PredictionCosts, choose, leaderboard
+from sk_tune._automl._chosen import choose, leaderboard
 from sk_tune._automl._models import boosting_model
+from sk_tune._automl._prediction_costs import PredictionCosts
 from sk_tune._ensemble import Library
 from sk_tune._scores import scorer_metric
 

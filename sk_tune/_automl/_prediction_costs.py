@@ -1,0 +1,81 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Measured times to predict, and the models that are best for their time."""
+
+import math
+import time
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from sk_tune._automl._blend import Trial, best_of
+from sk_tune._automl._problem import Problem
+from sk_tune._automl._resources import few_threads
+from sk_tune._ensemble import Combination, Member
+from sk_tune._search import is_beaten
+from sk_tune._splits import take
+
+# Time to predict, as a multiple of boosting's, and rows on which it is measured.
+_MOST_OF_BOOSTING, _ROWS_TO_MEASURE = 3.0, 2000
+
+
+class PredictionCosts:
+    """Seconds in which a trial predicts 10,000 rows, measured when needed.
+
+    `seconds` are of one model each.  `most` is the `limit`, which holds; without one it is
+    three times the cost of the best boosting, infinite without boosting.
+    """
+
+    def __init__(
+        self, trials: Sequence[Trial], problem: Problem, limit: float | None = None
+    ) -> None:
+        # Trials of images and sequences predict by the models of all folds.
+        self._n_models = 1 if problem.kind == "table" else len(problem.folds)
+        rows = np.concatenate([test for _, test in problem.folds])[:_ROWS_TO_MEASURE]
+        self._X, self._n_rows = take(problem.X, rows), len(rows)
+        self._classes = trials[0].library.classes
+        self.seconds: dict[str, float] = {}
+        self._of_label: dict[str, float] = {}
+        boosting = best_of([t for t in trials if t.family == "boosting"], 1)
+        self.is_strict = limit is not None
+        if limit is not None:
+            self.most = limit
+        else:
+            self.most = _MOST_OF_BOOSTING * self(boosting[0]) if boosting else math.inf
+
+    def __call__(self, trial: Trial) -> float:
+        """Return the seconds of a trial; without models those of a similar trial."""
+        if not trial.models:
+            return self._n_models * self._of_label.get(trial.label, 0.0)
+        if trial.name not in self.seconds:
+            predict = Combination([Member(trial.models[0], 1.0)], self._classes)
+            with few_threads(np.size(self._X)):
+                # Stacking networks takes time once.
+                predict(take(self._X, np.arange(1)))
+                start = time.perf_counter()
+                predict(self._X)
+            seconds = (time.perf_counter() - start) * 10_000 / self._n_rows
+            self.seconds[trial.name] = self._of_label[trial.label] = seconds
+        return self._n_models * self.seconds[trial.name]
+
+
+def limited_costs(
+    trials: Sequence[Trial], problem: Problem, most_ms: float | None, budget: float | None
+) -> PredictionCosts | None:
+    """Return the costs that limit an ensemble to `most_ms` for 1,000 rows.
+
+    Without `most_ms` boosting limits the ensembles of tables, unless the fit has no time
+    budget: measured times would make fits differ.  None without limit.
+    """
+    if most_ms is not None:
+        return PredictionCosts(trials, problem, limit=most_ms / 100)
+    is_limited = budget is not None and problem.kind == "table"
+    return PredictionCosts(trials, problem) if is_limited else None
+
+
+def pareto_front(board: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of a leaderboard with no better score in no more time to predict."""
+    timed = board.dropna(subset=["cv_score", "predict_seconds"])
+    values = timed[["cv_score", "predict_seconds"]].to_numpy() * [1.0, -1.0]
+    return timed[~is_beaten(values)].sort_values("predict_seconds", kind="stable")
