@@ -136,13 +136,16 @@ def intervals_text(y: Array, predictions: Array, part: Array, classes: Array | N
     share, size = measured_coverage(
         target, predictions[rows], part, _COVERAGE, is_classification=is_classification
     )
+    level, rows_text = (
+        f"{100 * _COVERAGE:.0f} %",
+        f"{100 * share:.1f} % of the held-out rows",
+    )
     if classes is None:
-        kind, typical = "Intervals", f"at a median width of {size:.3g}"
-    else:
-        kind, typical = "Sets", f"with {size:.3g} of {len(classes)} labels on average"
+        text = f"{level} intervals contain the target of {rows_text}"
+        return f"{text}; their median width is {size:.3g}."
     return (
-        f"{kind} for {100 * _COVERAGE:.0f} % contain the target of {100 * share:.1f} % of "
-        f"the held-out rows, {typical}."
+        f"{level} prediction sets contain the label of {rows_text}, and have {size:.3g} of "
+        f"{len(classes)} labels on average."
     )
 
 

@@ -39,10 +39,10 @@ def test_the_summary_has_coverage_and_width(regressor):
     """The sentence is measured on held-out rows."""
     auto, X, _ = regressor
 
-    sentence = auto.summary_.rpartition(". Intervals")[2]
+    sentence = auto.summary_.rpartition(". 90 % intervals")[2]
 
-    assert sentence.startswith(" for 90 % contain the target of ")
-    width = float(sentence.rpartition("median width of ")[2].rstrip("."))
+    assert sentence.startswith(" contain the target of ")
+    width = float(sentence.rpartition("median width is ")[2].rstrip("."))
     low, high = auto.predict_interval(X[300:]).T
     assert width == pytest.approx(np.median(high - low), rel=0.1)
     assert sentence in " ".join(auto.report().split())
@@ -70,5 +70,5 @@ def test_a_classifier_has_sets():
     truth = np.searchsorted(auto.classes_, labels)
     assert sets[np.arange(150), truth].mean() >= 0.97
     assert sets[np.arange(150), auto.predict_proba(X).argmax(axis=1)].all()
-    assert "Sets for 90 % contain the target of " in auto.summary_
+    assert "90 % prediction sets contain the label of " in auto.summary_
     assert auto.summary_.endswith(" of 3 labels on average.")

@@ -103,7 +103,7 @@ def test_a_search_page_has_the_quality_of_its_best_candidate(iris, read_page):
     assert own.column("confusion", "right")
     assert "search.predict(X_new)" in "".join(own.texts)
     assert "joblib.dump(search.best_estimator_" in "".join(own.texts)
-    sentence = "Sets for 90 % contain the target of "
+    sentence = "90 % prediction sets contain the label of "
     assert sentence in "".join(own.texts)
     assert sentence in search.report()
 
