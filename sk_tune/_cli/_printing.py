@@ -57,7 +57,7 @@ def print_problem(
         n_copies = int(table.frame.duplicated().sum())
         rows = "1 row is a copy" if n_copies == 1 else f"{n_copies} rows are copies"
         if n_copies:
-            say("", f"Note: {rows} of others. Across folds, they inflate scores.")
+            say("", f"Note: {rows} of others. The leak guard tests whether that matters.")
     say("Target", f"{target.name}: {target.task}, {target.reason}")
     if target.other_task:
         say("", f"For {target.other_task}, say --task {target.other_task}.")
