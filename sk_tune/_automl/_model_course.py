@@ -66,6 +66,8 @@ _GROWTH = 1.5
 _LEAST_ROWS, _LEAST_ROWS_OF_CLASS = 100, 10
 # Candidates are enlarged only if a round has time for this many of them.
 _CANDIDATES_OF_ROUND = 4
+# Part of the reserve that refits leave for the column importance and the last check.
+_PART_AFTER_REFITS = 0.25
 # Time to predict a sample, as a multiple of the time to train on a sample.
 _COST_OF_HELD_OUT = 1 / 3
 # Time of a table network with half of its members, measured with 8, 4 and 2.
@@ -138,7 +140,7 @@ class ModelCourse:
         has_refits = runner.share_of_refit > 0 and not self.was_interrupted
         for trial in dict.fromkeys(trials) if has_refits else ():
             expected = runner.share_of_refit * trial.seconds
-            seconds = runner.clock.left - runner.reserve / 2
+            seconds = runner.clock.left - _PART_AFTER_REFITS * runner.reserve
             is_sample = trial.n_rows < problem.n_train
             if trial.family == "dummy" or is_sample or expected > seconds:
                 continue

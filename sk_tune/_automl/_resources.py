@@ -20,7 +20,7 @@ from sk_tune._schedule import hyperband_brackets, new_resources
 from sk_tune._training import slowdown
 
 # Share of the budget, and its limits in seconds, reserved for the ensemble and last check.
-_RESERVED_SHARE, _LEAST_RESERVED, _MOST_RESERVED = 0.05, 0.6, 10.0
+_RESERVED_SHARE, _LEAST_RESERVED, _MOST_RESERVED = 0.08, 1.2, 10.0
 _RESERVED_IF_BUSY = 0.3
 # Share of the budget for column importance, and its largest number of seconds.
 _SHARE_OF_EFFECTS, MOST_FOR_EFFECTS = 0.03, 10.0
