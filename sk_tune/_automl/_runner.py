@@ -6,16 +6,15 @@ A folder can store the trials, from which a later fit resumes.
 """
 
 import math
+import pickle
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from pickle import PicklingError
 from typing import Any, Self
 
-import joblib
 import numpy as np
 from sklearn.base import clone
 from sklearn.exceptions import FitFailedWarning
@@ -41,7 +40,7 @@ ERRORS = (ValueError, TypeError, RuntimeError, ArithmeticError, MemoryError, Loo
 # Number of trials per search with stored models.
 _N_KEPT = 8
 # Files in the folder: finished trials, and networks of the running search.
-_TRIALS, _NETWORKS = "trials.joblib", "{}.networks.db"
+_TRIALS, _NETWORKS = "trials.pickle", "{}.networks.db"
 # At most a twentieth of the time is spent on writing.
 _SECONDS_FOR_EACH_OF_WRITING = 20
 # Least seconds of a search that stores each network when it is trained.
@@ -156,10 +155,14 @@ class Memory:
 
 
 class MemoryFolder:
-    """A folder for the memory of a fit and the networks of the running search."""
+    """A folder for the memory of a fit and the networks of the running search.
+
+    `seconds` is the time of the latest write.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.seconds = 0.0
         self._next_write = 0.0
 
     def load(self) -> Memory | None:
@@ -168,7 +171,8 @@ class MemoryFolder:
         if not path.exists():
             return None
         try:
-            memory = joblib.load(path)
+            with path.open("rb") as stream:
+                memory = pickle.load(stream)
             if not isinstance(memory, Memory):
                 raise TypeError(f"It contains a {type(memory).__name__}.")
         except Exception as error:
@@ -187,19 +191,22 @@ class MemoryFolder:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with replaced_file(path) as temporary:
-                joblib.dump(content, temporary)
+                # joblib's pickler, written in Python, takes several times as long.
+                with temporary.open("wb") as stream:
+                    pickle.dump(content, stream, pickle.HIGHEST_PROTOCOL)
                 sign(temporary, instead_of=path)
             for name in (k.model.name for k in content.kinds.values() if not k.pass_begun):
                 # Networks of a running search stay; SQLite adds files to the store.
                 for file in self.folder.glob(f"{self.networks_of(name).name}*"):
                     file.unlink()
-        except (OSError, PicklingError, AttributeError, TypeError) as error:
+        except (OSError, pickle.PicklingError, AttributeError, TypeError) as error:
             # The disk may be full, or the scorer cannot be pickled.
             warn_user(f"Trials cannot be stored in {self.folder}: {error}.", StoreWarning)
             self._next_write = float("inf")
             return
         now = time.monotonic()
-        self._next_write = now + _SECONDS_FOR_EACH_OF_WRITING * (now - start)
+        self.seconds = now - start
+        self._next_write = now + _SECONDS_FOR_EACH_OF_WRITING * self.seconds
 
     def networks_of(self, name: str) -> Path:
         """Return the path of the store for the networks of a model."""
@@ -236,8 +243,9 @@ class Runner:
 
     @property
     def left(self) -> float:
-        """Seconds left for searches."""
-        return self.clock.left - self.reserve - self._seconds_of_refits()
+        """Seconds left for searches, before the last write and the ensemble."""
+        writing = 0.0 if self.folder is None else self.folder.seconds
+        return self.clock.left - writing - self.reserve - self._seconds_of_refits()
 
     def _seconds_of_refits(self) -> float:
         """Return the expected seconds of refits of the best trials of each family."""

@@ -35,10 +35,10 @@ _RESULTS = (MODEL, *_TABLES, _SUMMARY, _REPORT)
 # kill leaves behind.
 _OF_RESUME = (
     "config.json",
-    "trials.joblib*",
+    "trials.pickle*",
     "*.networks.db*",
     ".config.json.*.tmp",
-    ".trials.joblib.*.tmp",
+    ".trials.pickle.*.tmp",
 )
 _FORMAT = 3
 

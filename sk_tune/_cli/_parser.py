@@ -18,7 +18,7 @@ from sk_tune.exceptions import OptionError, StoreError, TableError
 MODEL = "model/model.joblib"
 RESUME = "resume"
 CONFIG = f"{RESUME}/config.json"
-TRIALS = f"{RESUME}/trials.joblib"
+TRIALS = f"{RESUME}/trials.pickle"
 
 _TEXT_ENDINGS = (".csv", ".csv.gz", ".tsv", ".tsv.gz")
 _PARQUET_ENDINGS = (".parquet", ".pq")

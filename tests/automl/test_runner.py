@@ -1,11 +1,11 @@
 """Searches against a clock: trials, progress, shared transformers."""
 
 import errno
+import pickle
 import re
 import time
 from dataclasses import replace
 
-import joblib
 import numpy as np
 import pandas as pd
 import pytest
@@ -90,11 +90,11 @@ def test_a_full_disk_keeps_the_earlier_file(problem, tmp_path, monkeypatch):
     runner.run(GridSearchCV, model.estimator, dict(model.grid), model, problem)
     runner.keep()
 
-    def full(_, path):
-        path.write_bytes(b"half")
+    def full(_, stream, *args):
+        stream.write(b"half")
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(joblib, "dump", full)
+    monkeypatch.setattr(pickle, "dump", full)
     with pytest.warns(StoreWarning, match="cannot be stored"):
         runner.keep()
     assert [trial.name for trial in runner.folder.load().trials] == ["dummy 1"]

@@ -309,7 +309,7 @@ def test_a_folder_named_resume_keeps_other_files(
 
     assert own.read_text() == "mine"
     names = {path.name for path in own.parent.iterdir()} - {"lena.pdf"}
-    of_fit = {"config.json", "trials.joblib", "trials.joblib.signature"}
+    of_fit = {"config.json", "trials.pickle", "trials.pickle.signature"}
     assert names == (set() if ends == "is cut off" else of_fit)
 
 
@@ -376,7 +376,7 @@ def test_sigterm_ends_a_fit_as_ctrl_c_does(tmp_path, fit, mixed_csv, monkeypatch
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
 def test_after_a_kill_workers_end_and_the_fit_can_be_resumed(tmp_path, mixed_csv):
     """The folder can be resumed from the first model on."""
-    out, store = tmp_path / "out", tmp_path / "out" / "resume" / "trials.joblib"
+    out, store = tmp_path / "out", tmp_path / "out" / "resume" / "trials.pickle"
     command = [sys.executable, "-m", "sk_tune", "fit", str(mixed_csv), "--target", "label"]
     command += ["--time-budget", "600s", "--n-jobs", "2", "--output", str(out)]
     with subprocess.Popen(
@@ -552,7 +552,7 @@ def test_a_full_disk_loses_no_results(tmp_path, fit, mixed_csv, monkeypatch, cap
     assert other == tried[1]
     assert other.name == "out"
     assert (other / "model" / "model.joblib").is_file()
-    assert (tmp_path / "out" / "resume" / "trials.joblib").is_file()
+    assert (tmp_path / "out" / "resume" / "trials.pickle").is_file()
 
 
 @pytest.mark.parametrize("folder", [".", ".."])

@@ -250,7 +250,7 @@ def test_a_foreign_pickle_is_refused_before_it_is_loaded(
     fitted, tmp_path, mixed_csv, monkeypatch, fails, change, command
 ):
     """The error explains the risk and names the option to load it."""
-    name = "resume/trials.joblib" if command == "resume" else "model/model.joblib"
+    name = "resume/trials.pickle" if command == "resume" else "model/model.joblib"
     path = fitted / name
     if change == "of another user":
         monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home"))
