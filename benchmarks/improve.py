@@ -42,6 +42,7 @@ from sk_tune._diagnosis._remedies import (
     regularise,
 )
 from sk_tune._search import _improve
+from sk_tune.exceptions import TrainingDivergedError
 
 N_CANDIDATES, N_FOLDS, N_EPOCHS = 49, 3, 30
 # A fault counts if it costs this share of the loss of the searched network, beyond this
@@ -146,7 +147,7 @@ def planted(name: str, seed: int) -> dict[str, Any]:
         X = features(problem, is_unscaled=is_unscaled)
         try:
             faulty = clone(net).set_params(**params).fit(X[:n], problem.y[:n])
-        except Exception:  # noqa: BLE001 - a diverged network raises
+        except TrainingDivergedError:
             faulty = None
         start = row_losses(problem, X, faulty)
         gaps = start - searched

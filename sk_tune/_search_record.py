@@ -6,6 +6,7 @@ These packages and the searches do not import each other.  They read the record 
 by :func:`search_record`; searches of other packages have none.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -59,6 +60,15 @@ class FoldLayout:
     n_folds: int
     n_repeats: float
     test_by_train: float
+
+    @property
+    def error_factor(self) -> float:
+        """Standard error of a mean difference over folds, as a multiple of their deviation.
+
+        Training samples of folds overlap, even more with repetitions, so further
+        repetitions shrink only the first term (Nadeau and Bengio 2003, section 4).
+        """
+        return math.sqrt(1 / self.n_folds + self.test_by_train)
 
 
 def search_record(search: Any) -> SearchRecord | None:

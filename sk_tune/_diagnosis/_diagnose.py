@@ -263,10 +263,7 @@ def check_noise_ceiling(search: Any) -> Finding:
     layout = fold_layout(search, int(rows[complete][best]))
     behind = scores[best] - np.delete(scores, best, axis=0)
     mean, spread = behind.mean(axis=1), behind.std(axis=1, ddof=1)
-    # Training sets of folds overlap, even more with repetitions, so further repetitions
-    # shrink only the first term.
-    factor = math.sqrt(1 / n_folds + layout.test_by_train)
-    error = spread * factor
+    error = spread * layout.error_factor
     limit = float(student.ppf(0.95, n_folds - 1))
     share_tied = float((mean <= limit * error).mean())
     evidence = {
@@ -274,7 +271,7 @@ def check_noise_ceiling(search: Any) -> Finding:
         "alike": share_tied,
         "score_spread": float(scores.mean(axis=1).std(ddof=1)),
         "n_repeats": layout.n_repeats,
-        "fold_error": float(scores[best].std(ddof=1)) * factor,
+        "fold_error": float(scores[best].std(ddof=1)) * layout.error_factor,
     }
     if share_tied < 0.8:
         return rule.passed(

@@ -365,13 +365,10 @@ def _best_row(scores: Floats) -> int:
 def _gain(search: Any, scores: Floats, row: int, base: int) -> tuple[float, float]:
     """Return the mean gain of a row over another, with its standard error over folds.
 
-    Training samples of folds overlap (Nadeau and Bengio 2003, section 4). A row without a
-    score has no gain, and every score is infinitely better than none.
+    A row without a score has no gain, and every score is infinitely better than none.
     """
     gains = scores[row] - scores[base]
     if np.isnan(scores[base]).any() and not np.isnan(scores[row]).any():
         return np.inf, 0.0
-    n_folds = scores.shape[1]
-    layout = fold_layout(search, row)
-    error = gains.std(ddof=1) * np.sqrt(1 / n_folds + layout.test_by_train)
+    error = gains.std(ddof=1) * fold_layout(search, row).error_factor
     return float(gains.mean()), float(error)

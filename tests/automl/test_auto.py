@@ -13,7 +13,6 @@ from sklearn.datasets import load_diabetes, load_digits, load_iris
 from sklearn.metrics import log_loss, r2_score
 from sklearn.model_selection import GroupKFold
 
-import sk_tune._automl._runner
 from sk_tune import AutoClassifier, AutoRegressor
 from sk_tune._automl import _runner
 from sk_tune.exceptions import SkTuneWarning, TableError
@@ -451,7 +450,7 @@ def test_a_crash_loses_no_trained_network(iris, tmp_path, monkeypatch, small_net
     epochs = []
     common = {"models": ["networks"], "cv": 2, "leak_guard": False, "diagnosis": False}
     common |= {**FAST, "n_rounds": 1, "checkpoint_dir": tmp_path / "a"}
-    train = sk_tune._automl._runner.Runner._keep
+    train = _runner.Runner._keep
 
     def crash(self, search, *args):
         if type(search).__name__ == "HyperbandSearchCV":
@@ -460,7 +459,7 @@ def test_a_crash_loses_no_trained_network(iris, tmp_path, monkeypatch, small_net
                 raise _CrashError
         return train(self, search, *args)
 
-    monkeypatch.setattr(sk_tune._automl._runner.Runner, "_keep", crash)
+    monkeypatch.setattr(_runner.Runner, "_keep", crash)
     with pytest.raises(_CrashError):
         AutoClassifier(**common).fit(*iris)
     assert (tmp_path / "a" / "MLP.networks.db").is_file()
