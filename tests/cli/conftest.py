@@ -31,6 +31,12 @@ def _mixed_table():
     return frame
 
 
+@pytest.fixture(autouse=True)
+def _in_a_folder_of_its_own(tmp_path_factory, monkeypatch):
+    """Run each test in a new folder: parallel tests would share the default --output."""
+    monkeypatch.chdir(tmp_path_factory.mktemp("working"))
+
+
 @pytest.fixture
 def mixed_table():
     """Return 120 rows of all kinds of columns; the label follows from two of them."""
