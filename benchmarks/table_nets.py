@@ -405,7 +405,7 @@ def report(results, sides):
     seeds = results.pivot_table(index=["table", "seed"], columns="side", values="loss")
     sides = [side for side in sides if side in seeds]
     for title, names in (
-        ("Tables on which nothing was chosen", [n for n in TABLES if not TABLES[n].is_dev]),
+        ("Held-out tables", [n for n in TABLES if not TABLES[n].is_dev]),
         ("Development tables", [n for n in TABLES if TABLES[n].is_dev]),
     ):
         losses = seeds.groupby(level=0)[sides].mean().reindex(names).dropna(how="all")

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The site: ``python -m sphinx -n -W --keep-going docs docs/_build/html``.
 
-Needs the dependency group ``docs``.  Nothing is fetched from the network while it is built.
+Needs the dependency group ``docs``.  The build does not access the network.
 """
 
 import os
@@ -155,7 +155,7 @@ _DOCS = re.compile(
 
 
 def setup(app: object) -> None:
-    """Register what is done to pages before they are read."""
+    """Register the changes of pages before they are read."""
     app.connect("source-read", _page_of_file)  # type: ignore[attr-defined]
     app.connect("autodoc-process-docstring", _without_labels)  # type: ignore[attr-defined]
     app.connect("html-page-context", _plain_citations)  # type: ignore[attr-defined]

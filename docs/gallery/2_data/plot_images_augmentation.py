@@ -97,7 +97,7 @@ ax.legend()
 plt.show()
 
 # %%
-# The network trained on shifts ignores the position of a digit; the other two models fail
+# The network trained on shifts ignores the position of a digit; both other models fail
 # as soon as it moves by a pixel.  The left of the picture shows the price: if all digits
 # are centred, the specialised networks do better.
 #

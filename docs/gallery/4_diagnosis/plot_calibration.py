@@ -11,7 +11,7 @@ remedies, and then decides by the probabilities.
 """
 
 # %%
-# 1,500 synthetic training samples and 3,500 new ones; the classes overlap.
+# 1,500 synthetic training samples and 3,500 new samples; the classes overlap.
 
 import matplotlib.pyplot as plt
 from sklearn.calibration import CalibratedClassifierCV, CalibrationDisplay

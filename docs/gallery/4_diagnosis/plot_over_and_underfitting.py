@@ -97,5 +97,5 @@ plt.show()
 # If both lines are low, the network underfits: make it larger.  If the training score is
 # high and the held-out score is not, it overfits: regularise, or collect more samples.
 #
-# Note: large networks are not always worse.  Here the widest ones memorise all training
+# Note: large networks are not always worse.  Here the widest networks memorise all training
 # samples with little loss of accuracy; take the smallest width of the plateau.

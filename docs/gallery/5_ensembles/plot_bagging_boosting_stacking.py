@@ -11,7 +11,7 @@ side by side.  This example compares them and shows how the number of members ma
 """
 
 # %%
-# A synthetic regression: 500 samples with noise, 2,000 new ones without.
+# A synthetic regression: 500 samples with noise, 2,000 new samples without.
 
 import matplotlib.pyplot as plt
 import numpy as np
