@@ -43,11 +43,7 @@ def adopted_state(
 
 
 def decline(reason: str) -> None:
-    """Report why a network cannot take over a finished training.
-
-    `reason` is a clause that continues "was trained alone because". Raises FitRequested if
-    the task can be left, because it will run again.
-    """
+    """Report a reason, a clause after "was trained alone because", and leave the task."""
     report = getattr(_ADOPTER.get(), "decline", None)
     if report is not None:
         report(reason)

@@ -50,15 +50,10 @@ _N_HALVINGS = 60
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Calibration:
-    """Scores of held-out samples, from which intervals or sets of labels follow.
+    """Scores of held-out samples, from which intervals or sets of labels follow."""
 
-    `scores` are ascending arrays for each target and each of F models; sets of labels have
-    one target.  `knots`, (C, 2, B), are predictions and the difficulty there; None for
-    sets.
-    """
-
-    scores: tuple[tuple[Floats, ...], ...]
-    knots: Floats | None = None
+    scores: tuple[tuple[Floats, ...], ...]  # ascending, for each target and model
+    knots: Floats | None = None  # (C, 2, B), predictions and difficulty
 
     @property
     def n_models(self) -> int:
@@ -66,10 +61,7 @@ class Calibration:
         return len(self.scores[0])
 
     def interval(self, predictions: Array, coverage: float) -> Array:
-        """Return lower and upper bounds, (n, 2) or (n, 2, C).
-
-        `predictions` of the models are (F, n) or (F, n, C).
-        """
+        """Return bounds, (n, 2) or (n, 2, C), for predictions of F models, (F, n, ...)."""
         centers = np.asarray(predictions, dtype=np.float64)
         bounds = np.empty((centers.shape[1], 2, len(self.scores)))
         columns = np.moveaxis(centers.reshape(*centers.shape[:2], -1), 2, 0)
@@ -80,10 +72,7 @@ class Calibration:
         return bounds[:, :, 0] if centers.ndim == 2 else bounds
 
     def sets(self, probabilities: Array, coverage: float) -> npt.NDArray[np.bool_]:
-        """Return which classes each set contains, (n, K); always the most probable.
-
-        `probabilities` of the models are (F, n, K).
-        """
+        """Return the classes in each set, (n, K), for probabilities, (F, n, K)."""
         shares = np.asarray(probabilities, dtype=np.float64)
         flat = shares.reshape(len(shares), -1)
         # A class is in the set if its score, 1 minus its probability, is at most the bound.
@@ -97,10 +86,7 @@ class Calibration:
 def _upper(
     centers: Floats, scale: Floats, scores: tuple[Floats, ...], coverage: float
 ) -> Floats:
-    """Return the quantile of all centers plus scaled scores, (n,), as CV+ of [1]_ and [4]_.
-
-    `centers` are (F, n), `scale` is (n,), `scores` are ascending arrays of F models.
-    """
+    """Return the quantile of all centers plus scaled scores, (n,): CV+ [1]_ [4]_."""
     n_scores = sum(map(len, scores))
     n_below = math.ceil(coverage * (n_scores + 1) - 1e-9)
     if n_below > n_scores:
@@ -131,12 +117,11 @@ def calibrate(
 ) -> Calibration | None:
     """Return the calibration of a model by its predictions of held-out samples.
 
-    None without predictions, or if several are of one target, such as quantiles.
-
     `y`, (N,) or (N, C), are targets, or positions of classes in the columns of
-    `predictions`, which are (N,), (N, C), or probabilities (N, K); samples without a
-    prediction are NaN.  `part`, (N,), is the fold that held out a sample.  With `by_fold`
-    the model of each fold predicts new samples, otherwise one model.
+    `predictions`, which are (N,), (N, C), or probabilities (N, K); NaN where missing.
+    `part`, (N,), is the fold that held out a sample. With `by_fold` the model of each fold
+    predicts new samples. None without predictions, or if several are of one target, such as
+    quantiles.
     """
     y, columns = np.asarray(y), np.asarray(predictions).reshape(len(y), -1)
     rows = np.flatnonzero(np.isfinite(columns).all(axis=1))
@@ -169,10 +154,7 @@ def _thinned(scores: Floats) -> Floats:
 
 
 def _normalised(centers: Floats, residuals: Floats, part: Array) -> tuple[Floats, Floats]:
-    """Return residuals divided by their difficulty, (C, N), and its knots, (C, 2, B).
-
-    The difficulty of the samples of a fold is fitted to the other folds.
-    """
+    """Return residuals by their difficulty in other folds, (C, N), and its knots."""
     crossed = _some_parts(part)
     scores = np.empty_like(residuals)
     for inside in (crossed == one for one in np.unique(crossed)):
@@ -190,10 +172,7 @@ def _some_parts(part: Array) -> Array:
 
 
 def _knots(centers: Floats, residuals: Floats) -> Floats:
-    """Return predictions and the mean residual of similar samples, (2, B).
-
-    Means of neighbouring bins are smoothed, and drawn towards the mean of all samples.
-    """
+    """Return predictions and the mean residual of similar samples, smoothed, (2, B)."""
     n_bins = int(np.clip(len(centers) // _BIN_SIZE, 1, _MOST_BINS))
     bins = np.array_split(np.argsort(centers, kind="stable"), n_bins)
     means = np.pad([residuals[rows].mean() for rows in bins], 1, mode="edge")
@@ -208,22 +187,16 @@ def _difficulty(knots: Floats, predictions: Floats) -> Floats:
 
 
 class Coverage(NamedTuple):
-    """Share of held-out samples that intervals or sets cover, and the typical size.
-
-    `size` is the median width of the intervals, or the mean number of labels of the sets.
-    """
+    """Share of held-out samples that intervals or sets cover, and the typical size."""
 
     share: float
-    size: float
+    size: float  # median width, or mean number of labels
 
 
 def measured_coverage(
     y: Array, predictions: Array, part: Array, coverage: float, *, is_classification: bool
 ) -> Coverage:
-    """Return the coverage of each part by a calibration on the other parts.
-
-    Arguments are as for :func:`calibrate`, with two predicted samples at least.
-    """
+    """Return the coverage of each part by a calibration on the remaining parts."""
     has_all = np.isfinite(predictions).reshape(len(y), -1).all(axis=1)
     y, predictions, part = y[has_all], predictions[has_all], part[has_all]
     crossed = _some_parts(part)

@@ -485,10 +485,6 @@ _FORMS: dict[Layout, str] = {
 def as_augmentations(value: Any) -> tuple[Augmentation, ...]:
     """Return the augmentations of a value of the parameter ``augmentation``, in order.
 
-    A name stands for its augmentation with the default strength. Raises ValueError unless
-    the value is an augmentation, a name, or a list or tuple of these with at most one
-    augmentation that mixes samples.
-
     >>> as_augmentations(["flip", Shift(3)])
     (Flip(p=0.5), Shift(pixels=3))
     """

@@ -41,10 +41,7 @@ class SampleNumbers:
         return SampleNumbers(self._a[network].squeeze(-1), self._b[network].squeeze(-1))
 
     def uniform(self, n: int = 1) -> Tensor:
-        """Return `n` numbers for each sample, (k, B, n), uniform in [0, 1).
-
-        They are float64 for every type of X, so that integers derived from them agree.
-        """
+        """Return `n` numbers for each sample, (k, B, n), uniform in [0, 1), as float64."""
         return self._bits(n).double().add_(2.0**31).mul_(2.0**-32)
 
     def normal(self, n: int, dtype: torch.dtype) -> Tensor:
@@ -67,11 +64,7 @@ def _normal_quantiles(dtype: torch.dtype, device: torch.device) -> Tensor:
 
 
 def inside_box(start: Tensor, stop: Tensor, height: int, width: int) -> Tensor:
-    """Return a mask, (k, B, height, width), of the pixels inside a rectangle.
-
-    `start` (inclusive) and `stop` (exclusive), (k, B, 2), are lines and columns, which may
-    be outside the image.
-    """
+    """Return a mask, (k, B, height, width), of pixels in a box; `stop` is exclusive."""
     lines = torch.arange(height, device=start.device)
     columns = torch.arange(width, device=start.device)
     in_lines = lines.ge(start[..., :1]) & lines.lt(stop[..., :1])

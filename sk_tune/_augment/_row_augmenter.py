@@ -26,8 +26,8 @@ def _mixed_targets(
     """Return targets and weights of mixed samples.
 
     Class indices, (k, B), become (k, 2 B): the classes of the samples, then of their
-    partners, with weights in the same order. Real-valued targets, (k, B, C), are averaged,
-    which gives the same derivatives.
+    partners. Real-valued targets, (k, B, C), are averaged, which gives the same
+    derivatives.
     """
     first = share.to(dtype)
     second = 1 - first
@@ -55,14 +55,10 @@ def _strengths(same_kind: Sequence[Augmentation], device: torch.device) -> Tenso
 
 
 class AugmentedBatch(NamedTuple):
-    """An augmented batch: inputs, (k, B, ...), targets and weights.
+    """An augmented batch."""
 
-    Targets are (k, B) or (k, B, C), or (k, 2 B) for mixed samples: the classes of the
-    samples, then of their partners, for the same outputs.
-    """
-
-    X: Tensor
-    y: Tensor
+    X: Tensor  # (k, B, ...)
+    y: Tensor  # (k, B) or (k, B, C); (k, 2 B) for mixed classes, partners last
     weight: Tensor | None
 
 
@@ -70,9 +66,8 @@ class RowAugmenter:
     """Changes the batches of K networks, each with its strengths and random numbers.
 
     `augmentations` has a sequence for each network, with the same kinds in the same order.
-    `layout` names the axes of a sample. Table columns at `codes` hold codes of categories:
-    they get no noise, and a mixed sample gets the codes of one of its two parts, with a
-    probability equal to its share.
+    Table columns at `codes` hold codes of categories: they get no noise, and a mixed sample
+    gets the codes of one of its two parts, with a probability equal to its share.
     """
 
     def __init__(
@@ -96,10 +91,7 @@ class RowAugmenter:
         self._coefficients = (self._keys, self._keys)
 
     def begin_epoch(self, first_steps: Sequence[int], n_steps: int) -> None:
-        """Prepare the random numbers of an epoch of at most `n_steps`.
-
-        `first_steps` are the numbers of updates that each network has made already.
-        """
+        """Prepare random numbers for `n_steps` after each network's `first_steps`."""
         device = self._keys.device
         first = torch.tensor(first_steps, dtype=torch.int64, device=device).view(-1, 1)
         steps = torch.arange(n_steps, device=device).view(-1, 1, 1) + first
@@ -109,11 +101,7 @@ class RowAugmenter:
     def augmented(
         self, X: Tensor, y: Tensor, weight: Tensor | None, rows: slice, step: int
     ) -> AugmentedBatch:
-        """Return a batch after augmentation; the arguments are not changed.
-
-        X is (k, B, ...), y (k, B) or (k, B, C), and weight (k, B) or None. `rows` selects
-        the k networks, `step` is counted within the epoch.
-        """
+        """Return a batch of the networks at `rows` after augmentation, at a step."""
         for position, (same_kind, strengths) in enumerate(self._chain):
             numbers, share = self._numbers(position, rows, step, X.shape[1]), None
             first, operation = same_kind[0], same_kind[0]._operation

@@ -64,8 +64,8 @@ class Job:
 class CollectingBackend(ParallelBackendBase):  # type: ignore[misc]
     """Collects all tasks of a joblib call; derived classes run them.
 
-    `around` is the previously active joblib backend and its number of workers, which fits
-    outside of fleets use.
+    `around` is the surrounding backend and its number of workers, for fits outside of
+    fleets.
     """
 
     supports_retrieve_callback = True
@@ -276,9 +276,8 @@ _ORIGINALS: dict[str, Any] = {}
 def asking_nets() -> Iterator[None]:
     """Let the plain skorch nets of this thread request their trainings in a block.
 
-    Their predictions use slices of arrays, and small nets compute in one thread.  Code that
-    makes its own nets offers no other hook than the methods of skorch's class.  They are
-    replaced while a block is open in any thread; other threads still run the originals.
+    Code that makes its own nets offers no other hook than the methods of skorch's class.
+    They are replaced while a block is open in any thread; other threads run the originals.
     """
     with _LOCK:
         if not _OPEN:

@@ -181,10 +181,7 @@ class Session:
         self.shared_objects = SharedObjects()
 
     def prepare(self, tasks: Sequence[Task], n_jobs: int | None = None) -> list["Replayer"]:
-        """Record tasks in order, train the requested fits, and return the replayers.
-
-        `n_jobs` is the number of workers for the tasks, used if the block has none.
-        """
+        """Record tasks in order, train the requested fits, and return the replayers."""
         recordings = [_Recording(task) for task in tasks]
         waiting = self._record_all(recordings)
         while waiting:
@@ -396,10 +393,7 @@ class Recorder(_Answers):
         return training.trained.state
 
     def decline(self, reason: str) -> None:
-        """Leave a task whose network trains alone, so that it trains only in the replay.
-
-        A task with other trainings continues, because it may request more.
-        """
+        """Leave a task that trains alone in the replay, unless it has other trainings."""
         if self.n_new > 0 or not self.trainings:
             raise FitRequested
 

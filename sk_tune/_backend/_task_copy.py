@@ -64,10 +64,7 @@ class _OtherThreads:
 
 @contextmanager
 def kept_random_states() -> Iterator[None]:
-    """Restore the global generators of Python, numpy and torch after a block.
-
-    It waits while another thread is in such a block, or initialises a network.
-    """
+    """Restore the global generators after a block, for one thread at a time."""
     with RNG_LOCK:
         states = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
         try:
@@ -99,9 +96,8 @@ _WITHOUT_NETWORKS = frozenset(
 def copy_task(task: Any, met: Callable[[Any], None] | None = None) -> Any:
     """Return a copy of a task that may train a network; None for other tasks.
 
-    The copy shares arrays with the original, read-only. Tasks with neither a network nor a
-    user's code cannot train one: scikit-learn's linear models, scipy's optimisers. `met` is
-    called with each function and class in the task. Errors of pickling are raised.
+    The copy shares arrays with the original, read-only. `met` is called with each function
+    and class in the task. Errors of pickling are raised.
     """
     buffer = io.BytesIO()
     shared: list[Any] = []

@@ -89,8 +89,8 @@ def passed_through_estimator(scorer: Any) -> Any:
 def weights_of_scorer(scorer: Any, given: Mapping[str, Any]) -> Any:
     """Return the sample weights that a search passes to one of several scorers, if any.
 
-    `given` is routed to all of them by scikit-learn. With metadata routing a scorer gets
-    what it requests; otherwise it gets the weights if its metric takes them.
+    With metadata routing a scorer gets its requests, otherwise weights if its metric takes
+    them.
     """
     if get_config()["enable_metadata_routing"]:
         request = get_routing_for_object(scorer).score.requests.get("sample_weight")
@@ -110,22 +110,16 @@ def scorers_in(scorer: Any) -> list[Any] | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class FoldTask:
-    """One candidate on one fold, as submitted to joblib by scikit-learn's searches.
+    """One candidate on one fold, as submitted to joblib by scikit-learn's searches."""
 
-    `X`, `y`, `fit_params` and `score_params` are of all samples; `train` and `test` are
-    positions in them, the same objects for all candidates of a call. `candidate` and `fold`
-    are positions in the call. The estimator is unfitted; scikit-learn's tasks have one
-    each, and tasks created by sk_tune's searches share one.
-    """
-
-    estimator: Any
-    X: Any
+    estimator: Any  # unfitted, possibly shared by tasks
+    X: Any  # of all samples, as y and params
     y: Any
-    train: Any
+    train: Any  # positions, the same object for all candidates
     test: Any
     parameters: Mapping[str, Any]
     fit_params: Mapping[str, Any]
-    candidate: int
+    candidate: int  # position in the call, as `fold`
     fold: int
     scorer: Any = None
     score_params: Mapping[str, Any] = field(default_factory=dict)
@@ -209,18 +203,12 @@ def callbacks_of(task: FoldTask) -> Sequence[Any]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BoostedTrees:
-    """The trees of scikit-learn's fitted histogram gradient boosting.
+    """The trees of scikit-learn's fitted histogram gradient boosting."""
 
-    `trees` has, for each tree of each iteration, its nodes, and for each categorical split
-    which of 256 codes go left. `baseline`, of shape (1, n_outputs), is added to the trees'
-    sum; `order` is the order of X's columns in the trees; `codes` are the encoded values of
-    each categorical column, by its position in that order.
-    """
-
-    trees: list[tuple[Any, Any]]
-    baseline: Any
-    order: Any
-    codes: dict[int, Any]
+    trees: list[tuple[Any, Any]]  # nodes, and which of 256 codes go left
+    baseline: Any  # (1, n_outputs), added to the trees' sum
+    order: Any  # of X's columns in the trees
+    codes: dict[int, Any]  # values by categorical column, in that order
 
 
 def boosted_trees(model: Any) -> BoostedTrees:

@@ -108,18 +108,14 @@ _Remedy = frozenset[tuple[str, str]]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Step:
-    """The origin of a target, with which the next ``apply_remedies`` compares scores.
+    """The origin of a target, with which the next ``apply_remedies`` compares scores."""
 
-    `base` is the unfitted original, with its `score` and `findings`; `changes` are the
-    applied `remedies`. `failed` remedies lowered a score earlier.
-    """
-
-    base: Any
-    score: float | None
+    base: Any  # unfitted
+    score: float | None  # of the base, as `findings`
     findings: tuple[Finding, ...]
     changes: tuple[AppliedChange, ...]
     remedies: frozenset[_Remedy]
-    failed: frozenset[_Remedy]
+    failed: frozenset[_Remedy]  # remedies that lowered a score
 
 
 # Attribute of a target that holds its step until the next call; ``clone`` drops it.
@@ -182,7 +178,6 @@ def apply_remedies(findings: Iterable[Finding] | Finding, target: Any) -> Applie
     reverted: list[AppliedChange] = []
     can_revert = step is not None and step.changes and not isinstance(findings, Finding)
     if step is not None and can_revert and _is_lower(score, step.score):
-        # The score that fell is that of the changed target.
         reason = f"the score fell from {step.score:.4g} to {score or math.nan:.4g}"
         reverted = [
             AppliedChange(
@@ -237,11 +232,11 @@ def _score(target: Any) -> float | None:
     return None if np.isnan(losses).all() else -float(np.nanmin(losses))
 
 
-def _is_lower(score: float | None, before: float | None) -> bool:
-    """Return whether a score fell; a missing one is the lowest."""
-    if score is None or before is None or math.isnan(before):
+def _is_lower(score: float | None, previous: float | None) -> bool:
+    """Return whether a score fell; NaN is the lowest score."""
+    if score is None or previous is None or math.isnan(previous):
         return False
-    return math.isnan(score) or score < before - 1e-9 * abs(before)
+    return math.isnan(score) or score < previous - 1e-9 * abs(previous)
 
 
 def _remedy(changes: Iterable[Change]) -> _Remedy:
@@ -286,8 +281,8 @@ def _changed_estimator(
         if change.action == PUT_IN_FRONT:
             target, scaled = with_scaler(target, clone(change.value))
             applied.append(_record(scaled.step, None, change.value, change))
-    others = [change for change in changes if change.action != PUT_IN_FRONT]
-    changed = changed_parameters(target, others)
+    of_values = [change for change in changes if change.action != PUT_IN_FRONT]
+    changed = changed_parameters(target, of_values)
     target.set_params(**{c.parameter: c.after for c in changed})
     return target, [*applied, *changed]
 

@@ -50,11 +50,10 @@ class _Range(NamedTuple):
 
 
 def changed_range(described: Any, change: Change, *, tuples_are_ranges: bool = True) -> Any:
-    """Return the description of a parameter's values after a change.
+    """Return the description of a parameter's values after a change, in the same form.
 
-    `described` is a list, a distribution of scipy, a dimension of scikit-optimize or a
-    tuple (two numbers are a range only if `tuples_are_ranges`); the result has the same
-    kind, and is the same object if the change does not apply.
+    The result is `described` itself if the change does not apply. Without
+    `tuples_are_ranges`, two numbers are a list.
     """
     if change.action == "set":
         return [change.value]

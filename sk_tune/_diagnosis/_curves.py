@@ -131,10 +131,7 @@ def same_network(search: Any, candidate: int) -> list[int]:
 
 
 def curves_of_estimator(estimator: Any) -> Curves:
-    """Return the learning curves of a fitted network, or of a pipeline that ends in one.
-
-    Without early stopping, the held-out curves are NaN. Raises TypeError without a network.
-    """
+    """Return the curves of a fitted network or pipeline; NaN without held-out losses."""
     network = innermost(estimator)
     history = getattr(network, "history_", None)
     if history is None:
@@ -196,10 +193,7 @@ def _resolved(params: Mapping[str, Any], n_samples: int) -> dict[str, Any]:
 
 
 def _baseline(network: Any, params: Mapping[str, Any], y: Any) -> float | None:
-    """Return the loss of the best constant prediction, on the scale of the curves.
-
-    `params` are a candidate's; the network may have other values.
-    """
+    """Return the loss of the best constant prediction, on the scale of the curves."""
     y = None if y is None else np.asarray(y)
     if not any(c.__module__.startswith("sk_tune.") for c in type(network).__mro__):
         criterion = params.get("criterion")
@@ -273,10 +267,7 @@ def size(params: Mapping[str, Any]) -> float | None:
 
 
 def larger_in_search(search: Any, candidate: int) -> Curves | None:
-    """Return the curves of the best larger network in a search.
-
-    The best has the least held-out loss; None if no larger network was trained as long.
-    """
+    """Return the curves of the larger network with the least held-out loss, if any."""
     curves = curves_of(search, candidate)
     own_size = size(curves.params)
     if own_size is None:
@@ -300,10 +291,9 @@ _ANNEALED = frozenset(s for s in LR_SCHEDULES if learning_rate_factor(s, 1.0) < 
 
 
 def rate_spent(n_epochs: int, schedule: Any = None, laid_out_for: Any = None) -> Floats:
-    """Return the summed factors of the learning rate up to the end of each epoch, (T,).
+    """Return the sum of the factors of the learning rate up to each epoch's end, (T,).
 
-    The unit is an epoch at the peak rate. An unknown `schedule` counts as constant;
-    `laid_out_for` is the length of the schedule in epochs, `n_epochs` if it is not a
+    `laid_out_for` is the length of the schedule in epochs; `n_epochs` if it is not a
     number.
 
     >>> rate_spent(4, "step").tolist(), rate_spent(1, "cosine", 2).round(3).tolist()
@@ -327,15 +317,12 @@ NOTHING = 1e-9
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A mean over `n` folds with its standard error.
-
-    `degrees` are the error's degrees of freedom; 0 for a guess that counts as exact.
-    """
+    """A mean over folds with its standard error."""
 
     mean: float
     error: float
-    n: int
-    degrees: float = 0
+    n: int  # folds
+    degrees: float = 0  # of freedom of the error; 0 for a guess that counts as exact
 
     def at_least(self, confidence: float = 0.95) -> float:
         """Return the lower bound of the mean at a one-sided confidence."""
@@ -353,9 +340,8 @@ def estimate(
     """Return the mean of the finite values of the folds, (F,), with its standard error.
 
     For a single fold, the error is guessed from `level`, a loss. `usual` is the typical
-    standard deviation of such values, with the weight of four folds. `n_repeats` is the
-    number of folds that hold out each sample: repeated folds add little information, so F
-    values count as ``F / n_repeats``.
+    standard deviation of such values. Repeated folds add little information, so F values
+    count as ``F / n_repeats``.
     """
     # Sorted, so that the order of folds does not change the rounding.
     values = np.sort(values[np.isfinite(values)])
@@ -380,28 +366,21 @@ def estimate(
 class Summary:
     """Curves of F folds and T epochs without holes, and their levels.
 
-    `train` and `valid`, (F, T), are losses at the end of each epoch; the training loss is
-    estimated. Folds that ended early keep their last value; folds without a curve are left
-    out. `raw_train` is the measured training loss, `score` the held-out score or NaN.
-    `spent`, (T,), is the cumulative learning rate, in epochs at the peak rate. `reference`
-    is the loss of the best constant prediction (`has_baseline`), else of the first epoch.
-    `n_samples` counts the samples of all folds. `is_finite` excludes infinite losses, and
-    NaN before a fold's end; `keeps_best` means that the best epoch's weights are used;
-    `n_repeats` is the number of folds that hold out each sample.
+    Folds that ended early keep their last value; folds without a curve are left out.
     """
 
-    train: Floats
-    valid: Floats
-    raw_train: Floats
-    score: Floats
-    spent: Floats
-    reference: float
+    train: Floats  # (F, T), losses at the end of each epoch, estimated
+    valid: Floats  # (F, T)
+    raw_train: Floats  # (F, T), as measured during each epoch
+    score: Floats  # (F, T), held out; NaN if unknown
+    spent: Floats  # (T,), cumulative learning rate in epochs at the peak rate
+    reference: float  # loss of the best constant prediction, else the first loss
     has_baseline: bool
     params: Mapping[str, Any]
-    n_samples: int | None
-    is_finite: bool
-    keeps_best: bool = False
-    n_repeats: float = 1.0
+    n_samples: int | None  # in all folds
+    is_finite: bool  # no infinite loss, and no NaN before a fold's end
+    keeps_best: bool = False  # the best epoch's weights are used
+    n_repeats: float = 1.0  # folds that hold out each sample
 
     @property
     def n_epochs(self) -> int:
@@ -439,11 +418,16 @@ class Summary:
 
     @property
     def train_end(self) -> Floats:
-        return _end_level(self.train)
+        """Mean training loss of each fold over the last tenth of the epochs."""
+        return np.asarray(self._last(self.train).mean(axis=1))
 
     @property
     def valid_end(self) -> Floats:
-        return _end_level(self.valid)
+        """Mean held-out loss of each fold over the last tenth of the epochs."""
+        return np.asarray(self._last(self.valid).mean(axis=1))
+
+    def _last(self, curves: Floats) -> Floats:
+        return curves[:, -max(1, round(0.1 * self.n_epochs)) :]
 
     @property
     def valid_best(self) -> Floats:
@@ -520,16 +504,13 @@ def log_ratio(losses: Floats, others: Floats) -> Floats:
 
 
 def least_by_chance(summary: Summary) -> float:
-    """Return the depth of the curve's minimum that chance explains.
-
-    The result is a difference of logarithms of the mean loss. The least of T normal values
-    is about ``sqrt(2 * log(T))`` standard deviations below their mean; the deviation is
-    estimated from second differences, which hardly contain the trend.
-    """
+    """Return the depth of the log loss's minimum that chance explains."""
     # Second differences of fewer epochs contain the trend.
     if summary.n_epochs < 10:
         return 0.0
     logs = np.log(np.maximum(summary.mean("valid"), NOTHING * summary.reference))
+    # The least of T normal values is about sqrt(2 log T) deviations below their mean.  The
+    # deviation is estimated from second differences, which hardly contain the trend.
     # The variance of a second difference of independent values is six times theirs, and
     # 0.6745 of a standard deviation is the median of absolute normal values.
     deviation = float(np.median(np.abs(np.diff(logs, n=2)))) / (0.6745 * math.sqrt(6))
@@ -537,20 +518,10 @@ def least_by_chance(summary: Summary) -> float:
 
 
 def smooth(curves: Floats) -> Floats:
-    """Return running medians over three epochs of curves, (..., T), without NaN.
-
-    The first and last epoch stay as they are, and so does a curve that only falls or rises.
-    """
+    """Return running medians over three epochs of curves, (..., T), without NaN."""
     size = (*[1] * (curves.ndim - 1), 3)
     smoothed: Floats = median_filter(curves, size, mode="nearest")
     return smoothed
-
-
-def _end_level(curves: Floats) -> Floats:
-    """Return the mean of the last tenth of the epochs, at least one, of curves, (F, T)."""
-    n = max(1, round(0.1 * curves.shape[1]))
-    level: Floats = curves[:, -n:].mean(axis=1)
-    return level
 
 
 def _mean(curves: Floats) -> Floats:

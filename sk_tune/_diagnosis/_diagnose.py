@@ -316,10 +316,7 @@ def check_optimism(search: Any) -> Finding:
 
 
 def check_failures(search: Any, chosen: int, params: Mapping[str, Any]) -> Finding:
-    """Check for failed candidates: an issue if `chosen` failed, else a tip.
-
-    `params` are the parameters of its network.
-    """
+    """Check for failed candidates: an issue if `chosen` failed, else a tip."""
     rule = RULES["failed candidates"]
     recorded = map(str, search.cv_results_.get("failure_reason", ()))
     # Undefined metrics have a warning of their own.
@@ -373,11 +370,7 @@ NATURAL_BOUNDS: dict[str, tuple[float, float]] = {
 
 
 def is_whole(parameter: str, *values: Any) -> bool:
-    """Return whether a parameter takes integers only.
-
-    A known name decides, because a dropout may also be 0; else all `values` must be
-    integers.
-    """
+    """Return whether a parameter, by its name or else by `values`, takes integers only."""
     bounds = NATURAL_BOUNDS.get(parameter.rpartition("__")[2])
     if bounds is not None:
         return isinstance(bounds[0], int)

@@ -421,8 +421,9 @@ def ranked(findings: Iterable[Finding]) -> list[Finding]:
     ordered = sorted((f for f in findings if f.name in RULES), key=place)
     severity = [_SEVERITIES.index(f.severity) for f in ordered]
     for extra in (f for f in findings if f.name not in RULES):
-        own = _SEVERITIES.index(extra.severity)
-        at = next((i for i, other in enumerate(severity) if other > own), len(ordered))
+        rank_of_extra = _SEVERITIES.index(extra.severity)
+        less_severe = (i for i, other in enumerate(severity) if other > rank_of_extra)
+        at = next(less_severe, len(ordered))
         ordered.insert(at, extra)
-        severity.insert(at, own)
+        severity.insert(at, rank_of_extra)
     return ordered

@@ -52,16 +52,11 @@ _STEADY = 0.8
 
 @dataclass(frozen=True, slots=True)
 class Trend:
-    """The extrapolated gain of four times the training.
+    """The extrapolated gain of four times the training."""
 
-    `gain` is the relative fall of the held-out loss over two more doublings; `ratio` is the
-    last fall divided by the previous fall; `of_learnt` is the last fall as a share of the
-    total fall.
-    """
-
-    gain: Estimate
-    ratio: float
-    of_learnt: float
+    gain: Estimate  # relative fall of the held-out loss over two more doublings
+    ratio: float  # last fall divided by the previous fall
+    of_learnt: float  # last fall as a share of the total fall
 
 
 def trend(summary: Summary) -> Trend:
@@ -254,10 +249,7 @@ def check_overfitting(summary: Summary) -> Finding:
 
 
 def _memorises_late(summary: Summary, train_at_best: float) -> bool:
-    """Return whether the training loss falls much after an early best epoch.
-
-    This is memorisation, even if the held-out loss hardly rises.
-    """
+    """Return whether the training loss falls much after an early best epoch."""
     since = 1 - float(summary.train_end.mean()) / max(train_at_best, 1e-12)
     is_early = summary.best_epoch + 1 < summary.n_epochs / 2
     return is_free(summary.params) and is_early and since > 0.3
@@ -266,8 +258,7 @@ def _memorises_late(summary: Summary, train_at_best: float) -> bool:
 def check_underfitting(summary: Summary, larger: Summary | None = None) -> Finding:
     """Check whether training and held-out losses both stay high.
 
-    The finding is an issue if even the training samples are not fitted. `larger` summarises
-    the best larger network on the same folds, if available.
+    `larger` summarises the best larger network on the same folds, if available.
     """
     rule = RULES["underfitting"]
     if not summary.has_valid:

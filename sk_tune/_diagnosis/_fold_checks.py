@@ -78,7 +78,7 @@ def check_folds(summary: Summary) -> Finding:
         )
         remedy = (
             "Check whether its rows differ in time, source or group. Keep rows of a group "
-            "in one fold, and leave out rows that lower the score of the others."
+            "in one fold, and leave out rows that lower the score of the remaining folds."
         )
         if z <= limit:
             return rule.tip("low", f"{message}, which may be chance.", evidence, remedy)
@@ -105,10 +105,7 @@ def _target_variances(summary: Summary) -> Floats | None:
 def _deviations(
     summary: Summary, curves: Floats, relative_variance: float
 ) -> list[tuple[float, float]]:
-    """Return each fold's excess loss: in standard deviations of the rest, and relative.
-
-    `relative_variance` is the relative variance of the loss from sample to sample.
-    """
+    """Return each fold's excess loss: in standard deviations of the rest, and relative."""
     valid, deviations = smooth(curves), []
     # A few epochs around the best, because single epochs are noisy.
     reach = summary.n_epochs // 10

@@ -56,10 +56,7 @@ class LeakTable:
 
 
 def as_frame(X: Any) -> pd.DataFrame:
-    """Return data of any kind as a table with named columns.
-
-    Durations are seconds and infinite numbers missing, as for TablePreparer.
-    """
+    """Return data of any kind as a table with named columns, without infinite numbers."""
     if hasattr(X, "to_pandas"):
         X = X.to_pandas()
     if not isinstance(X, pd.DataFrame):
@@ -84,11 +81,7 @@ def as_frame(X: Any) -> pd.DataFrame:
 
 
 def holds_classes(y: Array) -> bool:
-    """Return whether targets may be classes: not numbers, or few different numbers.
-
-    Many different integers also count if each is frequent: equal targets are a sign of
-    copies for amounts, but not for classes.
-    """
+    """Return whether targets are classes: not numbers, or few or frequent integers."""
     if type_of_target(y).startswith("continuous"):
         return False
     n = len(np.unique(y))
@@ -201,11 +194,10 @@ def _are_of_one_case(neighbours: Ints, y: npt.NDArray[Any] | None) -> Bools:
 
 
 def _find_closed_groups(neighbours: Ints) -> tuple[Bools, int]:
-    """Find the group size at which most samples form closed groups.
+    """Return which samples form closed groups, (n_samples,), and the size of these groups.
 
-    `neighbours`, (n_samples, k), are the nearest samples, nearest first, without the sample
-    itself. Returns whether each sample is in such a group, (n_samples,), and the size; 0 if
-    no size fits most samples.
+    `neighbours`, (n_samples, k), are nearest first. The size is 0 if no size fits most
+    samples.
     """
     rows = np.arange(len(neighbours))[:, None]
     best, n_best = np.zeros(len(rows), dtype=bool), 0
@@ -224,21 +216,18 @@ def _find_closed_groups(neighbours: Ints) -> tuple[Bools, int]:
 def _has_like_targets(is_like: Bools) -> bool:
     """Return whether near neighbours share the target far more often than far neighbours.
 
-    `is_like`, (n_samples, 2 k), marks neighbours with the same target, nearest first. False
-    if a few values are common, because far neighbours share them, too.
+    `is_like`, (n_samples, 2 k), marks neighbours with the same target, nearest first.
     """
-    near_share, far_share = (
-        is_like[:, :K].any(axis=1).mean(),
-        is_like[:, K:].any(axis=1).mean(),
-    )
-    return bool(near_share - far_share >= 0.3)
+    # A few common values are also shared by far neighbours.
+    near, far = (part.any(axis=1).mean() for part in (is_like[:, :K], is_like[:, K:]))
+    return bool(near - far >= 0.3)
 
 
 def _nearness_limit(distances: Floats, chance: float = CHANCE) -> float:
     """Return the share of the k-th distance within which a neighbour counts as a copy.
 
-    `distances`, (n_samples, 2 k), ascend; `chance` is the false positive rate. The limit is
-    0 if most samples have k equal neighbours, or if the dimension is unknown.
+    `distances`, (n_samples, 2 k), ascend. The limit is 0 if most samples have k equal
+    neighbours, or if the dimension is unknown.
     """
     kth, far = distances[:, K - 1], distances[:, _NEIGHBOURS - 1]
     is_positive = kth > 0
@@ -262,8 +251,6 @@ def _scaled_numbers(numbers: pd.DataFrame) -> Floats:
 
 # Largest number of rows for the search of neighbours, drawn with a fixed seed.
 _MOST_ROWS = 5000
-
-
 # Least excess of equal rows over the expected number, as a share of the test rows.
 _LEAST_SHARE = 0.01
 # Least ratio of the number of equal rows to the expected number, and largest p-value.
@@ -360,8 +347,8 @@ _PRIOR_WEIGHTS = (0.01, 0.1, 1.0, 10.0)
 def _chances_of_twin(table: LeakTable, targets: Ints, cases: Ints) -> tuple[float, float]:
     """Return the chance of a test sample that is not a copy to equal a training sample.
 
-    The first value is the best estimate, the second an upper bound. With probability
-    ``p_i`` of row i, its chance among n rows is ``1 - exp(-n p_i)``.
+    The first value is the best estimate, the second an upper bound. A row of probability p
+    has the chance ``1 - exp(-n p)`` among n rows.
     """
     some = np.arange(len(cases))
     if len(some) > _MOST_ROWS:
@@ -380,8 +367,7 @@ def _local_probabilities(columns: Sequence[Ints], n_equal: Ints) -> Floats:
     """Return the probability of each row, estimated from rows that differ in one column.
 
     If L rows differ from a row only in a column, and its value there has the frequency f,
-    then ``L f / (1 - f)`` rows are expected to equal it.  The largest value over the
-    columns counts, because a value is more frequent among similar rows than overall.
+    then ``L f / (1 - f)`` rows are expected to equal it.
     """
     rng, n = np.random.default_rng(0), len(n_equal)
     hashes = [
@@ -397,10 +383,9 @@ def _local_probabilities(columns: Sequence[Ints], n_equal: Ints) -> Floats:
 
 
 def _row_probabilities(columns: Sequence[Ints], n_equal: Ints) -> Floats:
-    """Return the probability of each row, estimated from different rows.
+    """Return the probability of each row by a Bayesian network of the columns.
 
-    `n_equal` counts the rows equal to each row, with itself.  Columns form a Bayesian
-    network: each depends on the up to two preceding columns that best predict its left-out
+    Each column depends on the up to two preceding columns that best predict its left-out
     values, with frequencies that back off to one column less.
     """
     n = len(n_equal)
@@ -477,24 +462,15 @@ def check_near_duplicates(table: LeakTable) -> Finding:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Neighbours:
-    """The nearest training samples of R test samples.
+    """The nearest training samples of R test samples."""
 
-    `distances`, (R, k), ascend; `differences`, (R, k), of targets are absolute, or 1 for
-    another class. `in_groups`, (R,), marks samples in a closed group with training samples.
-    """
-
-    distances: Floats
-    differences: Floats
-    in_groups: Bools
+    distances: Floats  # (R, k), ascending
+    differences: Floats  # (R, k), of targets; 1 for another class
+    in_groups: Bools  # (R,), whether in a closed group with training samples
     is_classification: bool
 
     def noisy_copies(self, n_columns: int) -> Iterator[Bools]:
-        """Yield rows that are copies with more noise, by distances and by further signs.
-
-        In three columns or more, they are nearer to a training row than chance explains; or
-        they share an uncommon target with neighbours, or are in closed groups. Copies and
-        groups must have almost equal targets.
-        """
+        """Yield which test samples are noisy copies, by distances and by other signs."""
         if self.distances.shape[1] < _NEIGHBOURS:
             # There are too few rows to estimate usual distances.
             return

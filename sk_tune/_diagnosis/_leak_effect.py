@@ -7,9 +7,8 @@ samples, and on as many random training samples.  The difference of its errors o
 samples is the effect of the copies.
 """
 
-from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -31,24 +30,15 @@ Ints = npt.NDArray[np.intp]
 Floats = npt.NDArray[np.float64]
 
 
-class _Effect(NamedTuple):
-    """The rise of the error without copies, relative to it, and its p-value."""
-
-    rise: float
-    p_value: float
-
-
 def only_if_copies_matter(finding: Finding, table: Any, groups: Ints) -> Finding:
-    """Return an issue about copies with their effect, or a tip if they have none.
-
-    `groups`, (n_samples,), are equal for copies.
-    """
+    """Return an issue about copies with their effect, or a tip if they have none."""
     effect = _effect_of_copies(table, groups)
     if effect is None:
         return finding
-    evidence = {**finding.evidence, "error_rise": effect.rise, "p_value": effect.p_value}
-    if effect.rise >= _LEAST_RISE and effect.p_value < _SIGNIFICANCE:
-        said = f"Without them in training, a forest's error rises by {share(effect.rise)}."
+    rise, p_value = effect
+    evidence = {**finding.evidence, "error_rise": rise, "p_value": p_value}
+    if rise >= _LEAST_RISE and p_value < _SIGNIFICANCE:
+        said = f"Without them in training, a forest's error rises by {share(rise)}."
         message = f"{finding.message} {said}"
         return replace(finding, message=message, evidence=evidence)
     message = f"{finding.message} They do not change a forest's error measurably."
@@ -57,10 +47,10 @@ def only_if_copies_matter(finding: Finding, table: Any, groups: Ints) -> Finding
     )
 
 
-def _effect_of_copies(table: Any, groups: Ints) -> _Effect | None:
-    """Return the effect of copies.
+def _effect_of_copies(table: Any, groups: Ints) -> tuple[float, float] | None:
+    """Return the relative rise of the error without copies, and its p-value.
 
-    None if few training samples are left without them, or if all targets are equal.
+    None if all targets are equal, or too few training samples remain.
     """
     if (table.y == table.y[0]).all():
         return None
@@ -68,7 +58,7 @@ def _effect_of_copies(table: Any, groups: Ints) -> _Effect | None:
     order = rng.permutation(groups.max() + 1)
     n_first = np.cumsum(np.bincount(groups, minlength=len(order))[order])
     is_used = np.isin(groups, order[n_first <= max(_MOST_ROWS, n_first[0])])
-    X, rises, errors, of_group = _as_numbers(table.X), [], [], []
+    X, rises, errors, of_group = _numbers(table.X), [], [], []
     for train, test in ((a[is_used[a]], b[is_used[b]]) for a, b in table.folds):
         rest = train[~np.isin(groups[train], groups[test])]
         if len(rest) < _LEAST_LEFT * len(train) or not len(test):
@@ -86,23 +76,17 @@ def _effect_of_copies(table: Any, groups: Ints) -> _Effect | None:
     sums = np.bincount(np.concatenate(of_group), weights=np.concatenate(rises))
     level = float(np.concatenate(errors).sum())
     if not sums.any() or level == 0:
-        return _Effect(0.0, 1.0)
+        return 0.0, 1.0
     test = wilcoxon(sums[sums != 0], alternative="greater")
-    return _Effect(float(sums.sum()) / level, float(test.pvalue))
+    return float(sums.sum()) / level, float(test.pvalue)
 
 
-def _as_numbers(X: pd.DataFrame) -> Floats:
-    return np.column_stack(list(_numbers(X)))
-
-
-def _numbers(X: pd.DataFrame) -> Iterator[Floats]:
-    """Yield columns as numbers, with medians for missing values and codes for classes."""
-    for column in (X[name] for name in X):
-        if pd.api.types.is_numeric_dtype(column.dtype):
-            values = column.astype(np.float64)
-            yield np.asarray(values.fillna(values.median()).fillna(0.0))
-        else:
-            yield pd.factorize(column)[0].astype(np.float64)
+def _numbers(X: pd.DataFrame) -> Floats:
+    """Return a table as numbers, with medians for missing values and codes for classes."""
+    numbers = X.apply(
+        lambda c: c if pd.api.types.is_numeric_dtype(c.dtype) else pd.factorize(c)[0]
+    ).astype(np.float64)
+    return np.asarray(numbers.fillna(numbers.median()).fillna(0.0))
 
 
 def _errors(table: Any, X: Floats, train: Ints, test: Ints) -> Floats:

@@ -226,15 +226,11 @@ _MOST_NAMES = 3
 
 @dataclass(frozen=True, slots=True)
 class Outliers:
-    """The outliers of one column.
+    """The outliers of one column."""
 
-    `rows`, (n_samples,), marks them; `furthest` is the largest robust z score, `widened`
-    the ratio of the standard deviation to its robust estimate.
-    """
-
-    rows: npt.NDArray[np.bool_]
-    furthest: float
-    widened: float
+    rows: npt.NDArray[np.bool_]  # (n_samples,)
+    furthest: float  # largest robust z score
+    widened: float  # ratio of the standard deviation to its robust estimate
 
 
 def check_outliers(table: LeakTable) -> Finding:
@@ -280,10 +276,7 @@ def check_outliers(table: LeakTable) -> Finding:
 
 
 def outliers_of(column: "pd.Series[float]") -> Outliers | None:
-    """Return the outliers of a column; missing and infinite values are ignored.
-
-    None for columns without a scale: few samples, few different values, or one value in
-    over a quarter of the samples.
+    """Return the outliers of a column; None if its values do not define a scale.
 
     >>> ages = pd.Series([*range(20, 70), 999])
     >>> np.flatnonzero(outliers_of(ages).rows).tolist()

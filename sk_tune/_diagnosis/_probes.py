@@ -66,24 +66,23 @@ class Effect:
 
 
 def remedies(findings: Iterable[Finding]) -> list[Probe]:
-    """Return the remedies of issues, then of tips, in the order of importance.
-
-    Fewer epochs are a part of the remedies that follow them, which so take less time.
-    """
+    """Return the remedies of issues, then of tips, in the order of importance."""
     ordered = [f for f in ranked(findings) if f.outcome in {"issue", "tip"}]
     probes = []
     for finding in sorted(ordered, key=lambda f: f.outcome != "issue"):
-        fewer = tuple(c for c in finding.changes if _cuts_epochs(c))
+        # With fewer epochs, the alternatives take less time, too.
+        fewer = tuple(
+            c
+            for c in finding.changes
+            if c.parameter == "max_epochs" and c.action == "at most"
+        )
         for changes in (finding.changes, *finding.alternatives):
-            own = (*fewer, *(c for c in changes if c not in fewer))
-            if changes and all(_is_of_network(change) for change in own):
-                name = _described(own)
-                probes.append(Probe(name=name, finding=finding.name, changes=own))
+            combined = (*fewer, *(c for c in changes if c not in fewer))
+            # Ranges are extended in a space only.
+            if changes and not any(c.action.startswith("extend") for c in combined):
+                name = _described(combined)
+                probes.append(Probe(name=name, finding=finding.name, changes=combined))
     return probes
-
-
-def _cuts_epochs(change: Change) -> bool:
-    return change.parameter == "max_epochs" and change.action == "at most"
 
 
 def _described(changes: Iterable[Change]) -> str:
@@ -96,17 +95,12 @@ def _described(changes: Iterable[Change]) -> str:
     )
 
 
-def _is_of_network(change: Change) -> bool:
-    # Ranges are extended in a space only.
-    return not change.action.startswith("extend")
-
-
 def variations(params: Mapping[str, Any]) -> list[Probe]:
     """Return small changes of a network, which the checks of the curves do not suggest."""
     decay, dropout = (number(params, name) or 0.0 for name in ("weight_decay", "dropout"))
-    rate, n_epochs = number(params, rate_name(params)), number(params, "max_epochs")
-    n_layers, seed = number(params, "n_layers"), number(params, "random_state")
     of_rate = rate_name(params)
+    rate, n_epochs = number(params, of_rate), number(params, "max_epochs")
+    n_layers, seed = number(params, "n_layers"), number(params, "random_state")
     weaker = {"dropout": dropout / 2, "weight_decay": decay / 10, "l1": 0.0}
     stronger = {c.parameter: c.value for (c,) in regularise(params, 1, 1)}
     by_name: list[tuple[str, str, dict[str, Any]]] = [
@@ -136,7 +130,7 @@ def variations(params: Mapping[str, Any]) -> list[Probe]:
 
 
 def _like(value: Any, new: Any) -> Any:
-    """Return a number as an integer if the parameter's value is one, else rounded."""
+    """Return a number of the type of the parameter's value, rounded."""
     if isinstance(new, tuple):
         return new
     return int(new) if isinstance(value, int | None) else float(f"{new:.6g}")
@@ -145,12 +139,12 @@ def _like(value: Any, new: Any) -> Any:
 def effects(
     probes: Sequence[Probe], base: Curves, probed: Sequence[Curves | None]
 ) -> list[Effect]:
-    """Return the effects of probes that were trained; failed ones (None) have none.
-
-    The difference between seeds, if measured, is the usual spread of the other differences.
-    """
-    before = _end(base)
-    falls = [None if after is None else log_ratio(before, _end(after)) for after in probed]
+    """Return the effects of the probes that were trained (not None)."""
+    losses = _end(base)
+    falls = [
+        None if curves is None else log_ratio(losses, _end(curves)) for curves in probed
+    ]
+    # The difference between seeds is the usual spread of all differences.
     by_seed = [
         f for p, f in zip(probes, falls, strict=True) if f is not None and not p.finding
     ]
@@ -184,8 +178,8 @@ def measured(findings: Iterable[Finding], effects: Iterable[Effect]) -> list[Fin
     for effect in effects:
         by_name.setdefault(effect.probe.finding, []).append(effect)
     best = {
-        name: max(own, key=lambda e: e.gain.mean)
-        for name, own in by_name.items()
+        name: max(tested, key=lambda e: e.gain.mean)
+        for name, tested in by_name.items()
         if name in _OF_TRAINING
     }
     largest = max([e.gain.mean for e in best.values() if e.is_large], default=math.inf)
@@ -212,13 +206,7 @@ def _measured(finding: Finding, effect: Effect, largest: float) -> Finding:
             remedy=f"Change {_described(effect.probe.changes)}.",
             changes=effect.probe.changes,
         )
-    if finding.outcome != "issue":
-        message = f"{finding.message} {said}"
-        return replace(finding, message=message, evidence=evidence)
-    return replace(
-        finding,
-        outcome="tip",
-        severity="low",
-        message=f"{finding.message} {said}",
-        evidence=evidence,
-    )
+    finding = replace(finding, message=f"{finding.message} {said}", evidence=evidence)
+    if finding.outcome == "issue":
+        finding = replace(finding, outcome="tip", severity="low")
+    return finding

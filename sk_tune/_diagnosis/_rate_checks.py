@@ -21,8 +21,8 @@ from sk_tune._diagnosis._remedies import (
     restraints,
 )
 
-# Multiples of the optimizer's typical rate.  Above the first, large steps explain a network
-# that learns nothing; below the second, the low rate explains a slow start.
+# Multiples of the optimizer's typical rate.  Above the first, large steps explain that a
+# network does not learn; below the second, the low rate explains a slow start.
 _HIGH_RATE, _TINY_RATE = 7.0, 0.05
 
 
@@ -111,7 +111,7 @@ def _too_much(
     said = f"at {relative:.3g} times the usual rate"
     if not summary.has_valid:
         if relative >= _HIGH_RATE and summary.raw_train[:, -1].mean() > summary.reference:
-            yield f"the network learns nothing {said}"
+            yield f"the network does not learn {said}"
         return
     best = float(summary.valid_best.mean()) / summary.reference
     rise = float(np.median(log_ratio(summary.valid_end, summary.valid_best)))
@@ -127,7 +127,7 @@ def _too_much(
     if best > 0.985:
         # Without a learnable pattern, held-out losses rise at any rate.
         if relative >= _HIGH_RATE:
-            yield f"the network learns nothing {said}"
+            yield f"the network does not learn {said}"
     elif turns_early:
         yield f"the held-out loss rises from epoch {summary.best_epoch + 2} on {said}"
     elif best > 0.1 and relative >= (12 if is_rough else 50):
@@ -165,7 +165,7 @@ def check_rate_low(summary: Summary) -> Finding:
         is_slow = is_low and _still_falls(summary, relative)
         is_slow |= relative < _TINY_RATE and remaining > 0.9
     if not is_slow:
-        return rule.passed("There is no sign of too low a learning rate.", evidence)
+        return rule.passed("No sign of a learning rate that is too low.", evidence)
     return rule.issue(
         "high",
         f"The training loss is still {share(remaining)} of a constant prediction's, and "

@@ -134,11 +134,7 @@ def longer_training(
 
 
 def more_steps(params: Mapping[str, Any], n_epochs: int, n_rows: int) -> tuple[Change, ...]:
-    """Return the change to more steps if an epoch has few; empty otherwise.
-
-    Batches become smaller. SGD gets more epochs instead, because its steps are proportional
-    to the gradient, which smaller batches make noisier.
-    """
+    """Return the change to more steps if an epoch has few; empty otherwise."""
     batch = number(params, "batch_size")
     if batch is None or batch < 1 or math.ceil(n_rows / batch) >= _FEW_STEPS:
         return ()
@@ -152,10 +148,7 @@ def more_steps(params: Mapping[str, Any], n_epochs: int, n_rows: int) -> tuple[C
 
 
 def regularise(params: Mapping[str, Any], best_epoch: int, n_epochs: int) -> Steps:
-    """Return remedies against overfitting, one change each: epochs, dropout, decay.
-
-    `best_epoch`, counted from 1, has the least held-out loss.
-    """
+    """Return remedies against overfitting, one change each: epochs, dropout, decay."""
     reason = "the network memorises its training rows"
     # Shorter trainings have no reliable trend.
     fewer = max(best_epoch, FEWEST_EPOCHS)

@@ -66,8 +66,7 @@ def check_scale(
 ) -> Finding:
     """Check for features of different or unusual scale: an issue if training suffers.
 
-    `params` are the network's, `others` the findings on its curves. A network that
-    `may_normalise` its inputs gets an issue only if training failed.
+    A network that `may_normalise` its inputs gets an issue only if training failed.
     """
     rule = RULES["features not scaled"]
     if scale is None:
@@ -109,7 +108,10 @@ def check_scale(
     if not causes:
         return _check_tails(scale, tails, evidence)
     consequences = _FAILURES if may_normalise else _CONSEQUENCES
-    suffers = any(f.name in consequences for f in others if _is_serious(f))
+    to_explain = [
+        f for f in others if f.outcome in {"issue", "tip"} and f.severity != "low"
+    ]
+    suffers = any(f.name in consequences for f in to_explain)
     is_issue = suffers or (is_extreme and not may_normalise)
     return (rule.issue if is_issue else rule.tip)(
         "high" if is_issue else "low" if may_normalise else "medium",
@@ -118,11 +120,6 @@ def check_scale(
         _remedy(scale),
         *in_steps(_scalers(scale, has_tails=bool(_heavy(scale, tails).any()))),
     )
-
-
-def _is_serious(finding: Finding) -> bool:
-    is_tip = finding.outcome == "tip" and finding.severity != "low"
-    return is_tip or finding.outcome == "issue"
 
 
 def _check_tails(scale: InputScale, tails: Any, evidence: Mapping[str, float]) -> Finding:

@@ -37,18 +37,13 @@ class Samples(NamedTuple):
 
 
 class EncodedData(NamedTuple):
-    """Encoded data of an estimator, shared by fits with the same data parameters.
-
-    `y` holds targets before encoding, which determine splits and class weights. `X` and
-    `target` are on the device. With `places` they have further samples, of other folds:
-    sample i is at ``places[i]``, and so it is in ``rows.X``.
-    """
+    """Encoded data of an estimator, shared by fits with the same data parameters."""
 
     rows: Samples
-    y: Array
-    X: Tensor
+    y: Array  # targets before encoding, for splits and class weights
+    X: Tensor  # on the device, as `target`
     target: Tensor
-    places: Tensor | None = None
+    places: Tensor | None = None  # of `rows` in X and `target`
 
 
 def samples_that_count(weight: Array | None, index: Array | None) -> Array | None:
@@ -69,9 +64,7 @@ def samples_that_count(weight: Array | None, index: Array | None) -> Array | Non
 
 
 def merge_equal_samples(samples: Samples) -> Samples:
-    """Merge samples that are equal in X and target, adding their weights.
-
-    The result is in lexicographic order.
+    """Merge samples that are equal in X and target, adding their weights, in sorted order.
 
     >>> samples = Samples(np.array([[2.0], [1.0], [2.0]]), np.array([0, 1, 0]), None)
     >>> [a.tolist() for a in merge_equal_samples(samples)]
@@ -129,10 +122,7 @@ def to_set(
     index: Array | None,
     places: Tensor | None = None,
 ) -> TensorSet:
-    """Return the samples at `index`, all if None, for training; tensors are shared.
-
-    With `places` sample i is at ``places[i]`` of X and target.
-    """
+    """Return the samples at `index` (at ``places[index]`` of X) for training."""
     rows = None if index is None else torch.from_numpy(index).to(X.device)
     if places is not None:
         rows = places if rows is None else places[rows]

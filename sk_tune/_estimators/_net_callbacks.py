@@ -182,10 +182,7 @@ class CallbackCourse(SeededCourse):
 
 
 def callback_memory(net: Any) -> dict[str, Any]:
-    """Return the state of a net's optimizer and callbacks, as plain values.
-
-    Or, as "unstorable", why the state is not made of plain values.
-    """
+    """Return the state of optimizer and callbacks; under "unstorable" why not."""
     try:
         memory: dict[str, Any] = {
             "options": _options(net),

@@ -36,10 +36,7 @@ from sk_tune.exceptions import SavingWarning
 
 
 def add_network(graph: Graph, x: Any, estimator: Any) -> Any:
-    """Return the predictions of a fitted network, (B, C), for prepared samples.
-
-    They are probabilities, targets, or all quantiles of a single target.
-    """
+    """Return the predictions of a fitted network, (B, C), for prepared samples."""
     x = x.cast(estimator.net_.options.dtype).reshape(-1, *estimator.input_shape_)
     module, mark = estimator.net_.module_, graph.mark()
     try:

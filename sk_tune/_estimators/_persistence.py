@@ -174,8 +174,7 @@ def pack_network(
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Return a network as tensors and a JSON-compatible description.
 
-    Training can continue only if it was packed `for_training`. An unfitted network has
-    parameters only.
+    Training can continue only if it was packed `for_training`.
     """
     if not hasattr(estimator, "net_"):
         return {}, _describe_params(estimator, estimator.get_params(deep=False))
@@ -197,10 +196,7 @@ def pack_network(
 def unpack_network(
     cls: type, tensors: dict[str, Tensor], description: dict[str, Any], module: Any = None
 ) -> Any:
-    """Return the network of class `cls` that :func:`pack_network` packed.
-
-    `module` is the module of a ``NetClassifier`` or ``NetRegressor``.
-    """
+    """Return the network of class `cls` that :func:`pack_network` packed."""
     params = decode(description["params"], _unpacked)
     if description["needs_module"]:
         # A class of a user may have a module as its default.

@@ -48,23 +48,17 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PreparedFit:
-    """Everything that training for `n_epochs` needs.
+    """Everything that training for `n_epochs` needs."""
 
-    `estimator` has its parameters and attributes learnt from the data. `module` was
-    initialised with the seed of the fit, or has the weights of `state`, the state of an
-    earlier training. `valid` serves early stopping; `monitor` does not affect the training,
-    nor does `predicted`, which fleets predict at the end.
-    """
-
-    estimator: Any
-    module: nn.Module
+    estimator: Any  # with attributes learnt from the data
+    module: nn.Module  # with initial weights, or the weights of `state`
     options: TrainingOptions
     train: TensorSet
-    valid: TensorSet | None
-    monitor: TensorSet | None
-    state: TrainingState | None
+    valid: TensorSet | None  # for early stopping
+    monitor: TensorSet | None  # without effect on the training
+    state: TrainingState | None  # of an earlier training
     n_epochs: int
-    predicted: TensorSet | None = None
+    predicted: TensorSet | None = None  # by fleets, at the end
 
     @property
     def loss(self) -> Any:
@@ -128,10 +122,7 @@ class PreparedFit:
         )
 
     def recipe(self) -> tuple[Recipe, Any]:
-        """Return the settings shared by the fits of a fleet, and their hashable key.
-
-        The key decides which fits of a signature share a fleet, once networks are built.
-        """
+        """Return the settings shared by the fits of a fleet, and their hashable key."""
         estimator, options, module = self.estimator, self.options, self.module
         structure: Any = [tuple(p.shape) for p in module.parameters()]
         if isinstance(module, MLP) and module.inputs is not None:
@@ -180,11 +171,10 @@ def train_in_fleet(
     valid: TensorSet | None,
     n_epochs: int,
 ) -> bool:
-    """Train an estimator's net as a fleet of one; return whether that was possible.
+    """Train an estimator's net as a fleet of size 1; return whether that was possible.
 
-    The net's own loop is needed with callbacks, and for settings that the kernel lacks. The
-    parameters of `estimator` are those of the net. Raises TrainingDivergedError if the loss
-    or a weight becomes infinite or NaN; the net is then unchanged.
+    Raises TrainingDivergedError if the loss or a weight becomes infinite or NaN; the net is
+    then unchanged.
     """
     if not _is_as_made(estimator, net):
         return False

@@ -36,8 +36,8 @@ Array = npt.NDArray[Any]
 def as_sequences(X: Any, n_features: int | None = None) -> Any:
     """Return a list of sequences as an array, (N, T, F), padded with NaN at the end.
 
-    Only lists, tuples and arrays of objects are converted; sequences of equal length stay
-    as they are, unless they are numbers for a fitted network of `n_features` 1.
+    Sequences of equal length stay as they are, unless they are numbers for a fitted network
+    of `n_features` 1.
 
     >>> as_sequences([[1.0, 2.0, 3.0], [4.0]])[:, :, 0].tolist()
     [[1.0, 2.0, 3.0], [4.0, nan, nan]]

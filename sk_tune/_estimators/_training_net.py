@@ -72,30 +72,23 @@ _BATCH_HOOKS = ("on_batch_begin", "on_batch_end", "on_grad_computed")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingOptions:
-    """Options of training that skorch does not have.
-
-    The schedule spans `schedule_epochs`. `layout` names the axes of a sample; `codes` are
-    the columns of category codes. A `patience` of None disables early stopping. `score`
-    maps ``(y_pred, y_true, sample_weight)`` to the score of the history. `global_rng` says
-    that the module may draw from torch's global generator, which is then seeded for each
-    epoch and restored.
-    """
+    """Options of training that skorch does not have."""
 
     seed: int
     learning_rate: float
     lr_schedule: str
-    schedule_epochs: int
+    schedule_epochs: int  # length of the schedule
     gradient_clip: float | None
     l1: float
     augmentation: tuple[Augmentation, ...]
-    layout: Layout
-    codes: tuple[int, ...]
-    patience: int | None
+    layout: Layout  # names the axes of a sample
+    codes: tuple[int, ...]  # columns of category codes
+    patience: int | None  # None disables early stopping
     tol: float
     dtype: str
     n_outputs: int
-    score: Callable[[Tensor, Tensor, Tensor | None], Tensor]
-    global_rng: bool
+    score: Callable[[Tensor, Tensor, Tensor | None], Tensor]  # of the history
+    global_rng: bool  # the module may draw from torch's global generator
 
 
 def for_callbacks(rows: TensorSet) -> Dataset:

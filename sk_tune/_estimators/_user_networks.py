@@ -268,12 +268,10 @@ def _with_module_parameters(cls: _Class) -> _Class:
 
 
 class _LogProbabilities(nn.Module):
-    """Unnormalised scores of a module that returns probabilities.
+    """Logarithms of a module's probabilities, as its unnormalised scores.
 
-    The scores are logarithms: their softmax gives the same probabilities, and cross-entropy
-    is the negative log-likelihood. Without `one_class`, columns are independent labels with
-    log-odds as scores. `while_training` says whether the module returns probabilities in
-    training mode, too.
+    Without `one_class`, columns are independent labels with log-odds as scores.
+    `while_training` says whether the module returns probabilities in training mode, too.
     """
 
     def __init__(self, module: nn.Module, *, one_class: bool, while_training: bool) -> None:

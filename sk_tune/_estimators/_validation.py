@@ -100,10 +100,8 @@ def category_columns(X: Any) -> list[int]:
 def check_features(estimator: Any, X: Any, *, reset: bool) -> Array:
     """Return X as a C-contiguous array, or a CSR table, in the estimator's dtype.
 
-    The estimator's class says whether X may be sparse, hold NaN or codes of categories, or
-    have more than two dimensions. With `reset`, in a fresh fit, the number and names of the
-    features are recorded; otherwise they are compared. X is copied only if its form
-    changes. Raises ValueError naming the columns that are not numeric or hold NaN.
+    With `reset`, in a fresh fit, the number and names of the features are recorded;
+    otherwise they are compared. X is copied only if its form changes.
     """
     frame = _as_frame(X)
     codes = category_columns(X) if estimator._allow_codes else []
@@ -319,11 +317,7 @@ def requested_shape(
     most: int,
     completed: Callable[[tuple[int, ...]], tuple[int, ...]] = tuple,
 ) -> tuple[int, ...] | None:
-    """Return the completed parameter ``input_shape`` for samples of `shape`; None if unset.
-
-    Raises ValueError unless it holds 1 to `most` integers of at least 1, and the samples
-    have as many values, with their axes in this order.
-    """
+    """Return the completed parameter ``input_shape`` for samples of `shape`."""
     value, name = estimator.input_shape, type(estimator).__name__
     if value is None:
         return None

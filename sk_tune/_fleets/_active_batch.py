@@ -72,11 +72,7 @@ class ActiveNetwork:
         return min(next(upcoming, self.last_epoch), self.last_epoch) - self.epoch
 
     def note(self, prefix: str, loss: float, score: float) -> None:
-        """Record an epoch's "train", "valid" or "monitor" loss and score.
-
-        An infinite training or validation loss fails the network, an infinite monitor loss
-        does not.
-        """
+        """Record an epoch's loss and score; fail if a loss of the course is infinite."""
         if not self._record:
             self._record = {"batches": [], "epoch": self.epoch + 1}
         if not math.isfinite(loss) and prefix != "monitor" and not self.message:
@@ -196,11 +192,7 @@ class ActiveBatch:
         )
 
     def epochs_at_once(self, seconds: float) -> int:
-        """Return the number of epochs to train before the next stop.
-
-        1 unless the kernel trains the networks and no decision depends on the end of an
-        epoch; otherwise the epochs that take about `seconds` at most.
-        """
+        """Return the number of epochs, about `seconds` long, before the next decision."""
         compiled = self.compiled
         if compiled is None:
             return 1
@@ -237,10 +229,7 @@ class ActiveBatch:
         self.optimizer.step(networks, parameters, gradients, step)
 
     def end_epoch(self, seconds: float) -> None:
-        """Close the records of an epoch that took each network `seconds`.
-
-        Store the weights of networks that improved, and the requested checkpoints.
-        """
+        """Close the records of an epoch, and store best weights and checkpoints."""
         for active in self.networks:
             active.end_epoch(seconds)
         better = [i for i, active in enumerate(self.networks) if active.improved]

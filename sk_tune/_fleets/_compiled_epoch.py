@@ -66,17 +66,12 @@ _LossesAndScores = Sequence[Sequence[Sequence[float]]]
 
 
 class EpochResults(NamedTuple):
-    """Losses, scores and outputs of trained epochs.
+    """Losses, scores and outputs of trained epochs."""
 
-    `batch_losses`, (E S, K), holds the losses of a network's epochs one after the other,
-    then 0. `monitor_outputs`, (n, C) after the last epoch, is None for a monitor that was
-    not scored, and its `monitor` is meaningless.
-    """
-
-    batch_losses: Tensor
+    batch_losses: Tensor  # (E S, K), of a network's epochs in sequence, then 0
     train: _LossesAndScores
-    monitor: _LossesAndScores
-    monitor_outputs: list[Tensor | None]
+    monitor: _LossesAndScores  # meaningless without `monitor_outputs`
+    monitor_outputs: list[Tensor | None]  # (n, C) after the last epoch
 
 
 class CompiledEpoch:
@@ -150,9 +145,8 @@ class CompiledEpoch:
         """Train `n_epochs` and compute losses and scores.
 
         `places`, int64 of shape (E n,), are the sample indices of each network in the order
-        of its epochs; `sizes` are the batch sizes of an epoch, `rates` the learning rates
-        of all steps. Raises IndexError if a target is not a class or a sample does not
-        exist, ValueError if a batch is too small to be normalised, and MemoryError.
+        of its epochs. Raises IndexError for an invalid class or sample, ValueError if a
+        batch is too small to be normalised, and MemoryError.
         """
         k, networks = len(places), self._networks
         sums = np.zeros((k, n_epochs, 2, _SQUARES + self._n_outputs))

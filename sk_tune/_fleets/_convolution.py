@@ -76,18 +76,14 @@ def geometry_of(conv: nn.Module) -> Geometry | None:
 
 
 class Windows(NamedTuple):
-    """The windows of an output of some `sizes`, as documented in epoch.c.
-
-    `cells` and `inner`, int32, are positions in images; `counts`, float64, are the divisors
-    of sums.
-    """
+    """The windows of an output of some `sizes`, as documented in epoch.c."""
 
     sizes: tuple[int, ...]
-    cells: Any = None
+    cells: Any = None  # int32, positions in images, as `inner`
     n_run: int = 1
     n_around: int = 1
     inner: Any = None
-    counts: Any = None
+    counts: Any = None  # float64, divisors of sums
 
 
 def windows_of_convolution(geometry: Geometry, sizes: Sequence[int]) -> Windows:
@@ -152,11 +148,7 @@ def _cells(axes: Sequence[Any], sizes: Sequence[int]) -> Any:
 def convolution(
     x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry
 ) -> Tensor:
-    """Return the convolutions, (K, B, O, *S'), of images, (K, B, C, *S), of K networks.
-
-    Kernels are (K, O, C / groups, *k), biases (K, O). Raises RuntimeError if a kernel is
-    larger than the padded images.
-    """
+    """Return the convolutions, (K, B, O, *S'), of images, (K, B, C, *S), of K networks."""
     x, geometry = _with_zeros(x, geometry)
     images, kernels = _with_a_height(_merged(x), weight.flatten(0, 1))
     flat = None if bias is None else bias.flatten()
@@ -255,11 +247,7 @@ def pool_fits(pool: nn.Module, n_dims: int | None = None) -> bool:
 
 
 def channels_of_one(x: Tensor) -> tuple[Tensor, Form]:
-    """Return the images of all networks, (K, B, C, *S), as the channels of one network.
-
-    The second result restores the shape. The first is a view, (n, K * C, ...), if the
-    images have the memory order of the layers in this module.
-    """
+    """Return images, (K, B, C, *S), as the channels of one network, and their form."""
     if x.stride(1) == 1 and x.shape[1] > 1:
         # With the batch innermost, all numbers of a channel are contiguous.
         turned = x.movedim(1, -1).contiguous()

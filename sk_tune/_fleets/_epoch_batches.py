@@ -22,19 +22,14 @@ _Value = TypeVar("_Value")
 
 
 class StackedBatch(NamedTuple):
-    """One batch of k neighbouring networks.
+    """One batch of k neighbouring networks."""
 
-    `step` is the index of the batch in the epoch, `start` the index of its first sample.
-    Shapes: `X` (k, B, ...), `y` (k, B) or (k, B, C), `weight` (k, B), or None if no network
-    has weights.
-    """
-
-    step: int
+    step: int  # index of the batch in the epoch
     networks: slice
-    start: int
-    X: Tensor
-    y: Tensor
-    weight: Tensor | None
+    start: int  # index of its first sample
+    X: Tensor  # (k, B, ...)
+    y: Tensor  # (k, B) or (k, B, C)
+    weight: Tensor | None  # (k, B)
 
 
 def on_device(tensor: Any) -> bool:
@@ -55,10 +50,7 @@ def runs(keys: Sequence[object]) -> list[slice]:
 def places_of(
     sets: Sequence[TensorSet], orders: Sequence[Tensor]
 ) -> list[tuple[slice, Tensor]]:
-    """Return the sample indices of networks in their `orders`, (n,).
-
-    Shape (k, n) for each run of networks that share tensors; one copy to their device.
-    """
+    """Return the sample indices, (k, n), of each run of networks that share tensors."""
     device, runs_of_places = sets[0].X.device, []
     moved = torch.cat(list(orders)).to(device, non_blocking=True)
     start = 0
@@ -84,12 +76,7 @@ def epoch_batches(
     places: Sequence[tuple[slice, Tensor]],
     sizes: Sequence[list[int]],
 ) -> Iterator[StackedBatch]:
-    """Yield the batches of an epoch, step by step.
-
-    Networks with the same tensors in `sets` are neighbours; each takes its samples at its
-    `places`, in batches of `sizes`. A step in which batch sizes differ yields several
-    batches.
-    """
+    """Yield the batches of an epoch, step by step, for each run of equal batch sizes."""
     # Networks with equal sample counts, and the starts of their batches.
     groups = runs([len(s) for s in sets])
     starts = [[0, *accumulate(sizes[group.start])] for group in groups]
@@ -158,8 +145,7 @@ def evaluate(
 ) -> Iterator[tuple[int, Result]]:
     """Yield the position and the evaluation of each network that has samples.
 
-    `loss` and `score` map outputs (k, n, C), targets and weights to (k,). `predict` maps
-    ``(sets, networks)`` to outputs faster than `compute`, or to None.
+    `predict` maps ``(sets, networks)`` to outputs faster than `compute`, or to None.
     """
     for networks in runs([0 if s is None else len(s) for s in sets]):
         run_sets = [s for s in sets[networks] if s is not None]

@@ -218,10 +218,7 @@ def kernel_layers(program: Program, X: Tensor) -> list[KernelLayer]:
 def _chained(
     layers: Sequence[Layer], shape: Sequence[int], start: int, tensors: dict[str, Tensor]
 ) -> list[KernelLayer]:
-    """Return a chain of layers as layers of the kernel.
-
-    `shape` is the shape of a sample: its features, or channels and spatial sizes.
-    """
+    """Return a chain of layers for samples of a `shape` as layers of the kernel."""
     chain: list[KernelLayer] = []
     n_in, sizes = shape[0], tuple(shape[1:])
     if sizes and not isinstance(layers[0], Convolution):
@@ -335,10 +332,7 @@ def _norm(name: str, layer: Any, size: int, *, by_sample: bool) -> KernelLayer:
 def _recurrent(
     network: RNN, n_in: int, start: int, seeded: dict[str, int]
 ) -> list[KernelLayer]:
-    """Return the layers of a network that reads sequences in one direction.
-
-    `seeded` maps the names of its dropout layers to their numbers.
-    """
+    """Return the layers of a one-directional RNN; `seeded` numbers its dropout layers."""
     if network.tokens is not None:
         raise ValueError("the kernel does not embed tokens")
     if network.bidirectional:
@@ -416,10 +410,7 @@ def _table(inputs: TableInputs, n_in: int) -> KernelLayer:
 
 
 def is_plain_input(X: Tensor, dtype: torch.dtype, layers: Sequence[KernelLayer]) -> bool:
-    """Return whether inputs are contiguous, one sample after another.
-
-    A batch normalisation over steps needs sequences without padding.
-    """
+    """Return whether inputs are contiguous, and unpadded if steps are normalised."""
     has_features = X.ndim > 1 and X.shape[1:].numel() == layers[0].n_in
     is_plain = X.dtype == dtype and X.is_contiguous() and has_features
     needs_all = any(x.kind == "batch norm" and x.n_lines > 1 for x in layers)

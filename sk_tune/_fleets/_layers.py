@@ -34,22 +34,18 @@ _AMD = "AuthenticAMD"
 
 
 class Batch(NamedTuple):
-    """The current batch, as layers see it.
+    """The current batch, as layers see it."""
 
-    `tensors` are parameters and buffers, (k, ...), by name; layers store the gradients of
-    the parameters in `gradients`.
-    """
-
-    tensors: Tensors
+    tensors: Tensors  # parameters and buffers, (k, ...)
     networks: slice
-    gradients: Tensors
+    gradients: Tensors  # of parameters, stored by layers
 
 
 class Layer(ABC):
     """One layer of all networks, with the results of its last batch for the derivatives.
 
-    `in_place` says that the layer may overwrite its input, `reads_output` that the
-    derivative needs the output, which must then stay intact.
+    `in_place`: the layer may overwrite its input. `reads_output`: the derivative needs the
+    output.
     """
 
     in_place = False
@@ -64,10 +60,9 @@ class Layer(ABC):
 
     @abstractmethod
     def backward(self, dy: Tensor, batch: Batch, *, keep: bool) -> Tensor:
-        """Return the gradient of the last input, (k, B, D), from that of the output.
+        """Return the gradient of the last input, (k, B, D), from the output's.
 
-        `dy`, (k, B, H), may be overwritten unless `keep` is set. The result is undefined
-        for a layer whose input needs no gradient.
+        `dy`, (k, B, H), may be overwritten unless `keep` is set.
         """
 
     @abstractmethod
@@ -120,9 +115,9 @@ def networks_first(info: Any, in_dims: Sequence[Any], inputs: Sequence[Any]) -> 
 class Linear(Layer):
     """A linear map.
 
-    `first` says that the input needs no gradient. `last` says that there are few outputs,
-    which are then stored with the samples last: that halves the time of the product, the
-    loss and its derivative.
+    The input of the `first` layer needs no gradient. The few outputs of the `last` layer
+    are stored with the samples last: that halves the time of the product, the loss and its
+    derivative.
     """
 
     def __init__(
@@ -190,11 +185,9 @@ class Activation(Layer):
 
 
 class Dropout(Layer):
-    """Multiplication by a mask.
+    """Multiplication by factors, (k, B, D), of ``mask(x, batch)``; None for all 1.
 
-    `mask` maps ``(x, batch)`` to factors, (k, B, D), or to None if dropout is inactive.
-    `seeded` is the layer's number among the seeded layers; None if its mask comes from
-    elsewhere.
+    `seeded` is the layer's number among the seeded layers, if its mask comes from a seed.
     """
 
     # The output may share memory with the input, and the first layer's input is not ours.
@@ -374,10 +367,7 @@ class MemberLinear(Layer):
         return self.forward(x, Batch(tensors, slice(0), {}))
 
     def folded(self, tensors: Tensors) -> tuple[Tensor, Tensor]:
-        """Return matrices, (k m, H, D), that absorb the scales, and biases, (k m, H, 1).
-
-        Views of some networks remember them, because only constant weights are folded.
-        """
+        """Return matrices, (k m, H, D), that absorb the scales, and biases, (k m, H, 1)."""
         name = self.name + ".folded"
         r, s, b = self._vectors(tensors)
         if name not in tensors:
@@ -394,10 +384,7 @@ class MemberLinear(Layer):
 
 
 class MemberHead(Layer):
-    """A linear map for each member, (k, m B, H) to (k, B, m, C), as the last layer.
-
-    `link` converts outputs to predictions; evaluation averages the members' predictions.
-    """
+    """A linear map for each member, (k, m B, H) to (k, B, m, C), as the last layer."""
 
     def __init__(self, name: str, members: int, link: str) -> None:
         self.weight, self.bias = name + ".weight", name + ".bias"

@@ -57,13 +57,11 @@ def train_fleet(
     seconds_between: float = math.inf,
     n_threads: int = 1,
 ) -> Iterator[tuple[int, NetworkOutcome]]:
-    """Train networks of one recipe, `n_active` at a time.
+    """Train networks of one recipe, `n_active` at a time; yield outcomes by position.
 
-    Yields positions and outcomes as networks end. `networks` is consumed as places become
-    free, so that a generator can build them late. `progress` is called with the number of
-    networks that finished an epoch, about four times a second if the kernel trains them in
-    `n_threads` threads. `keep` is called with positions and states of unfinished networks,
-    at most every `seconds_between`.
+    `networks` is consumed as places become free. `progress` is called with the number of
+    networks that finished an epoch; `keep` with positions and states of unfinished
+    networks, at most every `seconds_between`.
     """
     waiting = enumerate(networks)
     fleet = ActiveBatch(recipe, n_threads)
@@ -100,10 +98,7 @@ def train_fleet(
 
 
 def _train_epochs(fleet: ActiveBatch, n_epochs: int) -> list[Tensor | None]:
-    """Train `n_epochs`; close all records but the last epoch's, which the caller closes.
-
-    Returns the outputs of the networks for their monitor samples.
-    """
+    """Train `n_epochs`, closing all records but the last; return monitors' outputs."""
     start = time.perf_counter()
     networks = [active.network for active in fleet.networks]
     sets, sizes = [network.train for network in networks], fleet.batch_sizes

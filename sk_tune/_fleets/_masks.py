@@ -115,10 +115,7 @@ class StackedDropout:
         self._columns = list(zip(*(n.unsqueeze(-1) for n in parts), strict=True))
 
     def mask(self, layer: int, x: Tensor, networks: slice) -> Tensor | None:
-        """Return factors, 0 and 1 / (1 - p), of activations (k, B, ...); None if all are 1.
-
-        The factors of images have the memory order of the images.
-        """
+        """Return factors of activations (k, B, ...); None if all are 1."""
         if not self.active:
             return None
         columns = self._columns[layer]
@@ -135,8 +132,7 @@ class StackedDropout:
     ) -> Tensor | None:
         """Return the factors of a torch layer, as each network alone draws them.
 
-        `order` lists the dimensions of one network's activations from the outermost to the
-        innermost in memory, the order in which torch draws; None if they are contiguous.
+        `order` lists the dimensions from the outermost to the innermost in memory.
         """
         probabilities = [p[layer] for p in self._drawn[networks]]
         if not any(probabilities):
@@ -190,8 +186,8 @@ def mask_of(
 ) -> tuple[Any, int | None]:
     """Return a dropout layer's function ``(x, batch)`` to factors, and its seed number.
 
-    None and None for other layers; the number is None unless the layer is seeded. `orders`
-    are as in ``drawn_mask``, by the number of dimensions of one network's activations.
+    Both are None for other layers. `orders` are as in ``drawn_mask``, by the number of
+    dimensions of one network's activations.
     """
     if isinstance(layer, SeededDropout):
         number = dropout.names.index(name)
@@ -222,21 +218,14 @@ def _fill_mask(
 
 
 def is_torch_dropout(layer: nn.Module) -> bool:
-    """Return whether ``StackedDropout.drawn_mask`` reproduces a layer.
-
-    False for a layer that works in place, whose effect on its input may be intended.
-    """
+    """Return whether ``StackedDropout.drawn_mask`` reproduces a layer."""
     return type(layer) is nn.Dropout and not layer.inplace
 
 
 def orders_in_memory(
     module: nn.Module, X: Tensor
 ) -> dict[str, dict[int, tuple[int, ...]]] | None:
-    """Return the memory order of the inputs of one network's dropout layers.
-
-    By the name of each layer, as :func:`mask_of` expects orders; None if one layer sees the
-    same number of dimensions in several orders. Two samples of X are tried.
-    """
+    """Return the memory orders of dropout layers' inputs, by name; None if they vary."""
     copied = copy.deepcopy(module).train()
     orders: dict[str, dict[int, tuple[int, ...]]] = {}
     is_clear = [True]

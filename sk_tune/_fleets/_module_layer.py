@@ -30,10 +30,7 @@ _BATCH_NORMS = frozenset({nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d})
 
 
 class ModuleLayer(Layer):
-    """The layer `name` of a network, or the whole network if that is empty; comes first.
-
-    X are inputs of the training shapes; None if the networks only predict.
-    """
+    """The layer `name` of a network, or the whole network if that is empty; comes first."""
 
     # Autograd owns the output.
     reads_output = True
@@ -114,10 +111,7 @@ class ModuleLayer(Layer):
 
 
 class _LayerTwin(nn.Module):
-    """A written-out layer under ``vmap``, named "twin", with the tensors of a module.
-
-    Inputs of fewer than `n_dims` axes are passed to the module itself.
-    """
+    """A written-out layer under ``vmap``, named "twin", with the tensors of a module."""
 
     def __init__(self, layer: Layer, module: nn.Module, n_dims: int = 0) -> None:
         super().__init__()

@@ -54,15 +54,13 @@ _WORDS = {
 class Plan:
     """How networks of a signature are trained, and why no faster way is possible.
 
-    `n_products`, set for the kernel only, are the forward multiplications by weights for
-    one sample.
     >>> print(Plan(way="alone", reason="its module has hooks"))
     alone, because its module has hooks
     """
 
     way: Literal["kernel", "layers", "vmap", "alone"]
     reason: str = ""
-    n_products: int = field(default=0, compare=False)
+    n_products: int = field(default=0, compare=False)  # of the kernel
 
     def __str__(self) -> str:
         because = f", because {self.reason}" if self.reason else ""
@@ -79,9 +77,8 @@ def plan(
 ) -> Plan:
     """Return the plan for networks with such a module and such inputs.
 
-    Whether the kernel trains them also depends on the data and settings of `network` and on
-    its `recipe`; without these, the plan ignores the kernel. With `predicts`, the networks
-    only predict. The module is tried on some samples, and is not changed.
+    Without `network` and `recipe`, the plan ignores the kernel. The module is tried on some
+    samples, and is not changed.
     """
     reason = _reason_alone(module, X, predicts=predicts)
     if reason is not None:

@@ -54,10 +54,7 @@ _MOST_SHAPES = 256
 
 
 def architecture(module: nn.Module) -> Any:
-    """Return a hashable key that networks must share to predict as one stack.
-
-    It is their structure and device, without dropout, which does nothing in predictions.
-    """
+    """Return a hashable key that networks must share to predict as one stack."""
     layers, tensors = module_structure(module)
     if _is_own(module):
         # sk_tune's networks have no dropout layers where the probability is 0.
@@ -72,10 +69,9 @@ def architecture(module: nn.Module) -> Any:
 class NetworkStack:
     """Networks of equal :func:`architecture`, with copies of their weights.
 
-    Some of the samples `X` are tried. `affine` are ``scale`` and ``shift`` of shape (k, D)
-    in float64: each network then takes its ``X * scale + shift`` of shared samples (n, D).
-    The weights of the first layer absorb them where possible. Raises ValueError with the
-    reason if the networks cannot run as one.
+    `affine` are ``scale`` and ``shift``, (k, D), float64: each network takes its ``X *
+    scale + shift`` of shared samples (n, D), absorbed by the first layer where possible.
+    Raises ValueError with the reason if the networks cannot predict together.
     """
 
     def __init__(

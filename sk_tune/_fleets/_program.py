@@ -47,9 +47,8 @@ from sk_tune._nets import MLP, SeparateHeads, SharedLinear, TableInputs
 class Program:
     """K networks of one architecture, dropout aside, as one program.
 
-    Tensors have the names of the modules', and are copies; frozen parameters are buffers. X
-    has the form of the inputs. `dropout_seeds` is None for networks that only predict.
-    `chain` is for tests.
+    Tensors have the names of the modules', and are copies; frozen parameters are buffers.
+    `dropout_seeds` is None for networks that only predict. `chain` is for tests.
     """
 
     def __init__(
@@ -101,11 +100,7 @@ class Program:
         return self._parts[key]
 
     def forward(self, X: Tensor, networks: slice) -> Tensor:
-        """Return the outputs for a training batch, and save the state for ``backward``.
-
-        X is (k, B, ...), outputs are (k, B, C) and unnormalised; (k, B, members, C) for
-        several members.
-        """
+        """Return the unnormalised outputs of a batch, (k, B, C) or (k, B, members, C)."""
         batch = self._batch = Batch(self.parts(networks), networks, {})
         h = X.flatten(2) if self._flattens else X
         for layer in self.layers:
@@ -131,11 +126,7 @@ class Program:
         n_steps: int,
         generators: Sequence[torch.Generator | None],
     ) -> None:
-        """Prepare the random numbers of an epoch; ``dropout.begin_step`` selects a step's.
-
-        `first_steps` are the updates that each network has made; its ``nn.Dropout`` layers
-        draw from its generator; `n_steps` are the steps of the longest epoch.
-        """
+        """Prepare random numbers for `n_steps` after each network's `first_steps`."""
         self.dropout.begin_epoch(first_steps, n_steps, generators)
         self._parts.clear()
 
@@ -146,10 +137,7 @@ class Program:
         self._parts.clear()
 
     def extend(self, other: "Program") -> None:
-        """Append the networks of another program of the same architecture.
-
-        `other` must not be used afterwards.
-        """
+        """Append the networks of a program, which is then unusable."""
         has_more = len(other.dropout.names) > len(self.dropout.names)
         self.parameters.extend(other.parameters)
         self.buffers.extend(other.buffers)

@@ -48,10 +48,7 @@ class TrainingCourse(Protocol):
     def improved(
         self, record: dict[str, Any], batch_losses: Tensor, valid_outputs: Tensor | None
     ) -> bool:
-        """Process a finished epoch, and update its `record` in the history.
-
-        Returns whether its weights are the best so far.
-        """
+        """Process an epoch and its `record`; return whether its weights are the best."""
 
     def memory(self) -> dict[str, Any]:
         """Return the state of the course, without `stopping`, as plain values."""
@@ -67,19 +64,14 @@ class TrainingCourse(Protocol):
 
 @dataclass
 class SeededCourse:
-    """The course of a network from one of sk_tune's estimators.
-
-    The learning rate schedule covers `schedule_epochs` from `first_epoch` on; training ends
-    after `patience` epochs in which the validation loss did not fall by `tol`, or never if
-    `patience` is None.
-    """
+    """The course of a network from one of sk_tune's estimators."""
 
     seed: int
     _: KW_ONLY
     learning_rate: float
     lr_schedule: str
-    schedule_epochs: int
-    patience: int | None
+    schedule_epochs: int  # length of the schedule from `first_epoch` on
+    patience: int | None  # epochs without a fall of the validation loss by `tol`
     tol: float
     stopping: StoppingState
     first_epoch: int
@@ -229,10 +221,7 @@ def _by_number(
 
 @cache
 def stacked_loss(name: str, options: tuple[float, ...] = ()) -> StackedLoss:
-    """Return a loss of sk_tune's estimators for K networks, the same for equal arguments.
-
-    `options` are the levels of a pinball loss, or the power of a deviance.
-    """
+    """Return a loss of sk_tune's estimators for K networks, cached."""
     if name == "cross_entropy":
         return StackedLoss(_cross_entropy, _mean_cross_entropy, name)
     return _by_number(name, options, partial(_DERIVATIVES[name], *options))
@@ -288,69 +277,50 @@ def loss_by_autograd(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """The settings that all networks of a fleet share, except for their architecture.
-
-    A `batch_size` of -1 takes all samples at once. `score` maps predictions (K, n, C),
-    targets and weights to scores (K,). With `draws_globally`, modules may draw from torch's
-    global generator, as ``nn.Dropout`` does. With `joins_last_sample`, a lone last sample
-    of an epoch joins the previous batch. `layout` is the meaning of a sample's axes for
-    augmentations, `codes` are the columns with codes of categories.
-    """
+    """The settings that all networks of a fleet share, except for their architecture."""
 
     optimizer: str
     nesterov: bool
-    batch_size: int
+    batch_size: int  # -1 for all samples
     loss: StackedLoss
-    score: Callable[[Tensor, Tensor, Tensor | None], Tensor]
-    draws_globally: bool
-    joins_last_sample: bool = True
-    layout: Layout = "other"
-    codes: tuple[int, ...] = ()
+    score: Callable[[Tensor, Tensor, Tensor | None], Tensor]  # by network
+    draws_globally: bool  # modules may draw from torch's generator
+    joins_last_sample: bool = True  # to the previous batch
+    layout: Layout = "other"  # of a sample, for augmentations
+    codes: tuple[int, ...] = ()  # columns of category codes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class FleetNetwork:
-    """One network to train, for at most `n_epochs` from `state`.
+    """One network to train, for at most `n_epochs` from `state`."""
 
-    `module` has the initial weights; `course` decides between epochs, and uses the samples
-    `valid`; the network is scored on `monitor` after each epoch, and predicts it and
-    `predicted` at the end. `learning_rate` is for messages. The networks of a fleet have
-    the same kinds of `augmentation`. `checkpoints` are the epochs after which to store the
-    state, counted from the start of the whole training.
-    """
-
-    module: nn.Module
-    course: TrainingCourse
+    module: nn.Module  # has the initial weights
+    course: TrainingCourse  # decides between epochs
     settings: Settings
     state: TrainingState
     n_epochs: int
     train: TensorSet
-    valid: TensorSet | None
-    monitor: TensorSet | None
-    learning_rate: float
+    valid: TensorSet | None  # used by the course
+    monitor: TensorSet | None  # scored after each epoch, predicted at the end
+    learning_rate: float  # for messages
     l1: float = 0.0
     label_smoothing: float = 0.0
     gradient_clip: float | None = None
     dropout_seed: int = 0
-    augmentation: tuple[Augmentation, ...] = ()
+    augmentation: tuple[Augmentation, ...] = ()  # equal kinds in a fleet
     augmentation_seed: int = 0
-    checkpoints: Sequence[int] = ()
-    predicted: TensorSet | None = None
+    checkpoints: Sequence[int] = ()  # epochs of the whole training
+    predicted: TensorSet | None = None  # at the end
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class NetworkOutcome:
-    """Result of a network; of fleets `predictions` are outputs (n_monitor, C).
-
-    `train_predictions` are on the training samples, if a fleet predicted them. `message`
-    says why the training failed, or is empty; `seconds` is the network's share of the
-    fleet's time; `is_cut` says that the time limit came before its last epoch.
-    """
+    """Result of a network."""
 
     state: TrainingState | None = None
-    predictions: npt.NDArray[Any] | None = None
+    predictions: npt.NDArray[Any] | None = None  # of a fleet, outputs (n_monitor, C)
     train_predictions: npt.NDArray[Any] | None = None
-    message: str = ""
-    seconds: float
-    is_cut: bool = False
+    message: str = ""  # reason of a failure
+    seconds: float  # share of the fleet's time
+    is_cut: bool = False  # by the time limit
     checkpoints: tuple[TrainingState, ...] = ()

@@ -54,8 +54,7 @@ class StackedRecurrence(nn.Module):
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Map sequences, (B, T, F), to the states of all steps, (B, T, H) or (B, T, 2H).
 
-        `lengths`, (B,), are the steps of each sequence, T if None. Values after the end of
-        a sequence are ignored, but must be finite; its states are zero. Do not change the
+        States after the end of a sequence, at `lengths`, (B,), are zero. Do not change the
         result in place: the backward pass reads it, too.
         """
         # The second direction is one more network, which reads its sequences backwards.
@@ -89,10 +88,10 @@ def _check_cell(recurrence: nn.RNNBase) -> "type[_Cell]":
 
 
 class _Recurrence(torch.autograd.Function):
-    """States of K networks.
+    """States (T, K, H, B) of K networks, and tensors for backward.
 
-    Takes a cell, x (K, B, T, F), a mask (K, B, T) of ones and zeros or None, and torch's
-    parameters with a leading K.  Returns states (T, K, H, B), and tensors for backward.
+    Takes a cell, x (K, B, T, F), a mask (K, B, T) or None, and torch's parameters with a
+    leading K.
     """
 
     @staticmethod
@@ -256,8 +255,8 @@ class _Cell:
     def backward(self, t: int, grad: Tensor, grad_before: Tensor) -> None:
         """Set `self.grad`, and add to `grad_before` the gradient that bypasses it.
 
-        Steps t run from the last to the first. `grad`, (K, H, B), is that of the state
-        after the step, and may be overwritten; `grad_before` that of the state before it.
+        Steps t run from the last to the first. `grad`, (K, H, B), is the gradient of the
+        state after the step, and may be overwritten; `grad_before` of the state before it.
         """
         raise NotImplementedError
 

@@ -68,16 +68,12 @@ class StackedTensors:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Constant hyperparameters of one network's optimizer.
+    """Constant hyperparameters of one network's optimizer."""
 
-    `momentum` is beta_1 in Adam and AdamW; `beta_2` decays their v, and is alpha in
-    RMSprop. AdamW decouples the weight decay from the gradient.
-    """
-
-    momentum: float
-    beta_2: float = 0.999
+    momentum: float  # beta_1 in Adam and AdamW
+    beta_2: float = 0.999  # decay of v; alpha in RMSprop
     eps: float = 1e-8
-    weight_decay: float = 0.0
+    weight_decay: float = 0.0  # decoupled in AdamW
 
 
 class StackedOptimizer:
@@ -108,7 +104,7 @@ class StackedOptimizer:
         """Add networks with their parameters, settings and optimizer states.
 
         A state is as in ``state_dict``, and empty at the start. `positions` are the numbers
-        of the trained parameters among all parameters of the module; 0, 1, … if None.
+        of the trained parameters among all parameters of the module.
         """
         self.positions = list(positions or range(len(parameters.tensors)))
         tensor = next(iter(parameters.tensors.values()))

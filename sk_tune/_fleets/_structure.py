@@ -17,10 +17,7 @@ _CACHE: dict[Any, Any] = {}
 def cached(
     make: Any, module: nn.Module, X: Tensor, *, predicts: bool, content: bytes = b""
 ) -> Any:
-    """Return ``make(module, X, predicts=...)``, computed once for each structure.
-
-    X counts by its shape, type and device, and by `content`.
-    """
+    """Return ``make(module, X, predicts=...)``, computed once for each structure."""
     like = (X.shape[1:], X.dtype, str(X.device), content)
     key = (make, type(module), module_structure(module), like, predicts)
     if key not in _CACHE:
@@ -33,10 +30,8 @@ def cached(
 def module_structure(module: nn.Module) -> tuple[Any, ...]:
     """Return a key that is equal for networks that differ only in weights and dropout.
 
-    Its purpose is to find networks that one program can train; the key of a recipe adds the
-    settings of the training. It has the types, attributes, shapes and strides of all
-    layers, and the values of layers in plain lists, which are neither trained nor copied
-    with the weights.
+    It has the types, attributes, shapes and strides of all layers, and the values of layers
+    in plain lists, which are neither trained nor copied with the weights.
     """
     layer_ids = frozenset(map(id, module.modules()))
     layers = []

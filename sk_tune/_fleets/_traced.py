@@ -35,14 +35,11 @@ class NoChainError(ValueError):
 
 
 class Link(NamedTuple):
-    """One layer of a chain: a named layer of the module, or the layer of a function.
-
-    `inside` are the layers of a block whose input is added to its output.
-    """
+    """One layer of a chain: a named layer of the module, or the layer of a function."""
 
     name: str
     function: nn.Module | None = None
-    inside: "tuple[Link, ...]" = ()
+    inside: "tuple[Link, ...]" = ()  # block whose input is added to its output
 
     def layer(self, module: nn.Module) -> nn.Module:
         """Return the layer of the chain's module."""
@@ -50,22 +47,18 @@ class Link(NamedTuple):
 
 
 class Chain(NamedTuple):
-    """The layers of a module, the first `n_images` of which process images.
-
-    A module that is not a chain is one layer of unknown kind; `reason` says why.
-    """
+    """The layers of a module; a module that is not a chain is one layer of unknown kind."""
 
     links: tuple[Link, ...]
-    n_images: int = 0
-    reason: str = ""
+    n_images: int = 0  # first layers, which process images
+    reason: str = ""  # why the module is not a chain
 
 
 def chain_of(module: nn.Module, X: Tensor, *, predicts: bool = False) -> Chain:
-    """Return the layers of a network, without layers that do nothing.
+    """Return the layers of a network, without identities.
 
     A module of another form, with a frozen parameter, or with a parameter that is used
-    twice or not at all, is one layer. `predicts` says that the network is not trained, so
-    that masks do not matter. The module is not changed.
+    twice or not at all, is one layer. With `predicts`, masks do not matter.
     """
     if isinstance(module, MLP):
         # Not cached: the key would take more time than the chain.
@@ -130,7 +123,7 @@ def _traced(module: nn.Module, X: Tensor, *, predicts: bool) -> Chain:
 
 
 def _check_served(layers: list[nn.Module], X: Tensor) -> int:
-    """Return the number of a chain's layers for images: those in front of a flatten.
+    """Return the number of a chain's layers for images: up to a flatten.
 
     Raises NoChainError unless all layers are written out: layers for samples, with a
     flatten at the start at most; or layers for images, a flatten, and layers for samples.
@@ -243,8 +236,8 @@ class _NumberOfSamples:
 def _values_far_out(module: nn.Module, sign: int) -> list[Tensor]:
     """Set a copied module's weights to values that any constraint would change.
 
-    Signs alternate from one parameter to the next, beginning with `sign`. Returns copies of
-    all parameters and buffers, and the state of torch's generator.
+    Signs alternate, beginning with `sign`. Returns copies of all parameters and buffers,
+    and the state of torch's generator.
     """
     for parameter in module.parameters():
         signs = torch.arange(parameter.numel(), device=parameter.device) % 2 * -2 + 1

@@ -35,8 +35,7 @@ _Numbers = TypeVar("_Numbers", int, Tensor)
 class SeededDropout(nn.Module):
     """Zero elements with probability `p` during training; divide all others by 1 - p.
 
-    `seed` is the key of the layer, see :func:`seed_dropout`; `step` counts the updates of
-    the network, each of which has a new mask.
+    `seed` is the key of the layer; `step` counts the updates of the network.
     """
 
     def __init__(self, p: float) -> None:

@@ -52,7 +52,7 @@ def normalized_units(normalization: str | None, n_units: int) -> nn.Module | Non
 class SharedLinear(nn.Module):
     """A linear layer of m members (each D inputs, H outputs) that share its matrix.
 
-    `chunks` belongs to the first layer: the number of neighbouring inputs of each table
+    `chunks`, of the first layer, are the numbers of neighbouring inputs of each table
     column. Each member then draws a scale for each column: -1 or 1, or normally distributed
     if a column has several inputs. Without `chunks` all scales begin at 1.
     """
@@ -107,8 +107,7 @@ class SeparateHeads(nn.Module):
 def mean_of_members(outputs: Tensor, link: str, dim: int) -> Tensor:
     """Return outputs, (..., C), that predict the mean of the members' predictions.
 
-    `outputs` has an axis `dim` of members, which the result lacks. `link`, "softmax",
-    "sigmoid", "exp" or "identity", maps outputs to predictions.
+    `link`, "softmax", "sigmoid", "exp" or "identity", maps outputs to predictions.
 
     >>> outputs = torch.tensor([[[0.0, 0.0]], [[0.0, 100.0]]])
     >>> mean = mean_of_members(outputs, "softmax", dim=0).softmax(dim=1)
@@ -126,10 +125,7 @@ def mean_of_members(outputs: Tensor, link: str, dim: int) -> Tensor:
 
 
 def by_member(outputs: Tensor, *targets: Tensor) -> tuple[Tensor, ...]:
-    """Return outputs of all members, (B, m, C), as (B m, C), and each target m times.
-
-    A mean loss over these is the mean of the members' losses.
-    """
+    """Return outputs of all members, (B, m, C), as (B m, C), and each target m times."""
     m = outputs.shape[1]
     return outputs.flatten(0, 1), *(t.repeat_interleave(m, dim=0) for t in targets)
 

@@ -31,10 +31,7 @@ _MOST_OBJECTS = 10_000
 
 
 def loose_state(module: nn.Module) -> tuple[Any, ...]:
-    """Return a key that is equal for modules with the same state outside their weights.
-
-    It covers the attributes of all layers and the values of non-persistent buffers.
-    """
+    """Return a key of the attributes and non-persistent buffers of all layers."""
     saved = module.state_dict(keep_vars=True)
     keyed_ids = frozenset(map(id, [*module.modules(), *saved.values()]))
     # Python warns that iterators will no longer be copyable.
@@ -56,8 +53,7 @@ def attributes_key(
 ) -> tuple[Any, ...]:
     """Return a key of the attributes that code has set on a layer, without its sublayers.
 
-    Objects with ids in `known` count by type only, because another key has their content;
-    attributes named in `without` are ignored.
+    Objects with ids in `known` count by type only, because another key has their content.
     """
     keys = []
     for name, value in sorted(vars(layer).items()):
@@ -81,10 +77,7 @@ def tensor_values(module: nn.Module) -> tuple[Any, ...]:
 
 
 def independent_copy(module: nn.Module) -> nn.Module:
-    """Return a copy on the CPU, in which results of the last call have no graph.
-
-    It lacks attributes that cannot be copied, such as locks and open files.
-    """
+    """Return a copy on the CPU, without graphs and uncopiable attributes."""
     results = {
         id(value): value.detach().clone()
         for value in added_attributes(module)
@@ -128,8 +121,8 @@ def unchanged_tensors(module: nn.Module) -> Iterator[None]:
 def with_parameters_of(fresh: nn.Module, trained: nn.Module) -> nn.Module:
     """Return a copy of a trained module that uses the parameter objects of a fresh module.
 
-    The parameters get the trained values, and an optimizer built for `fresh` still refers
-    to them. Attributes that could not be copied come from `fresh`, as does the device.
+    An optimizer built for `fresh` thus refers to the trained values. Attributes that could
+    not be copied come from `fresh`, as does the device.
     """
     parameters = dict(fresh.named_parameters())
     memo: dict[int, Any] = {}

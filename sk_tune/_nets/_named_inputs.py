@@ -19,14 +19,11 @@ from torch import Tensor, nn
 
 
 class NamedInput(NamedTuple):
-    """An input of a module: argument name, shape of a sample, and torch type.
+    """An input of a module."""
 
-    An empty `name` is a positional argument; an empty `dtype` keeps the tensor's type.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    dtype: str
+    name: str  # empty for a positional argument
+    shape: tuple[int, ...]  # of a sample
+    dtype: str  # of torch; empty keeps the tensor's
 
     @property
     def size(self) -> int:
@@ -37,10 +34,7 @@ class NamedInput(NamedTuple):
 def pack_inputs(
     X: Mapping[str, npt.NDArray[Any]], inputs: Sequence[NamedInput], dtype: str
 ) -> npt.NDArray[Any]:
-    """Return arrays (N, ...) as the columns of one array, (N, D).
-
-    Raises ValueError if it would round an integer.
-    """
+    """Return arrays (N, ...) as the columns of one array, (N, D)."""
     parts = []
     for name, shape, _ in inputs:
         values = X[name].reshape(len(X[name]), math.prod(shape))
@@ -64,10 +58,7 @@ def split_inputs(x: Tensor, inputs: Sequence[NamedInput]) -> dict[str, Tensor]:
 
 
 def reading_one_tensor(module: nn.Module, inputs: Sequence[NamedInput]) -> nn.Module:
-    """Return a module with the same parameters and layers that reads one tensor.
-
-    Its class is a subclass of the module's, so that the names of parameters are the same.
-    """
+    """Return a module of a derived class, with shared parameters, that reads one tensor."""
     reader: Any = copy.copy(module)
     cls: Any = type(module)
     reader.__class__ = _reading_class(cls)

@@ -197,7 +197,7 @@ class TableInputs(nn.Module):
     """Embedded numbers, then plain numbers, then the vectors of the categories.
 
     `embedded`, `plain` and `categorical` are positions of columns. `numbers` maps (B, N) to
-    (B, numbers.n_outputs); it is None if no number is embedded.
+    (B, numbers.n_outputs).
     """
 
     def __init__(

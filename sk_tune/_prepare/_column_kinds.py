@@ -152,20 +152,13 @@ _BESIDE_WORDS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ColumnKinds:
-    """The kind of each column.
+    """The kind of each column."""
 
-    `numbers` are columns of numbers, truth values or durations, `dates` columns of dates or
-    times, `categories` columns of text or categories; `dropped` maps columns that cannot
-    help to the reason. `formats` maps columns of text to the format of their numbers or
-    dates, if it is not 1234.5 or 2024-03-15, or if they are mixed with words for missing
-    values.
-    """
-
-    numbers: tuple[str, ...]
+    numbers: tuple[str, ...]  # also truth values and durations
     dates: tuple[str, ...]
     categories: tuple[str, ...]
-    dropped: dict[str, str]
-    formats: Mapping[str, TextFormat] = field(default_factory=dict)
+    dropped: dict[str, str]  # reasons, by column
+    formats: Mapping[str, TextFormat] = field(default_factory=dict)  # of text
 
     @property
     def used(self) -> tuple[str, ...]:
@@ -181,8 +174,6 @@ class ColumnKinds:
 
 def column_kinds(X: pd.DataFrame) -> ColumnKinds:
     """Return the kind of each column of the training rows.
-
-    Column names are unique strings. Raises TableError if no column is left.
 
     >>> X = pd.DataFrame({"age": [20, None, 40] * 9, "town": ["Bern", "Ulm", "Ulm"] * 9})
     >>> kinds = column_kinds(X.assign(country="CH"))
@@ -217,13 +208,11 @@ def kinds_and_values(
 ) -> tuple[ColumnKinds, pd.DataFrame]:
     """Return the kind of each column, and the values of the used columns.
 
-    Values of one kind have one form. `min_frequency` is the least frequency of the most
-    frequent category (``least_frequency`` if None); `drop_ids` drops whole numbers that
-    only identify rows; without `missing_counts` a number or date with one value and missing
-    cells is constant; `keeps_rare` keeps text without a frequent category if a fifth of the
-    rows share their text with other rows. Warns about a column of text with two possible
-    readings, and about a column of numbers or dates that is a category because of a few
-    words.
+    `min_frequency` is the least frequency of the most frequent category; `drop_ids` drops
+    whole numbers that only identify rows; without `missing_counts` a number or date with
+    one value and missing cells is constant; `keeps_rare` keeps text without a frequent
+    category if a fifth of the rows share their text with other rows. Warns about ambiguous
+    columns.
     """
     kinds: dict[str, list[str]] = {"number": [], "date": [], "category": []}
     values: dict[str, Array] = {}
@@ -296,9 +285,8 @@ def kind_of_column(column: "Column[Any]", least: int) -> tuple[str, TextFormat |
 def format_of_column(column: "Column[Any]", least: int | None = None) -> TextFormat | None:
     """Return the number or date format of a column of text if all of it fits; else None.
 
-    A plain number that recurs at least `least` times may be a code, and then the column has
-    no format, unless only a word for missing values made it text. With such a word the
-    format is not strict, because rows with another word would make the column a category.
+    A plain number that recurs at least `least` times may be a code, which has no format,
+    unless only a word for missing values made the column text.
     """
     cells, counts = different_cells(column)
     # The first text decides for nearly all columns.
@@ -429,9 +417,8 @@ def decide_columns(
 
     All samples decide here; ``read_text`` converts later samples with the formats. At most
     a tenth of the cells of a column of text may be of another kind and become missing; if
-    there are more, the column is a category and its format None. Plain numbers in text need
-    no format. Possibly no column is used. Warns about each column with two possible
-    readings.
+    there are more, the column is a category and its format None. Warns about ambiguous
+    columns.
     """
     least = max(2, least_frequency(len(X)))
     formats: dict[str, TextFormat | None] = {}

@@ -48,23 +48,17 @@ _STYLES = {
 class TextFormat:
     """Format of the numbers or dates in a column of text.
 
-    `kind` is "number" or "date". `style` of numbers is "plain" (Python's own format),
-    "decimal point" or "decimal comma"; of dates "year first", "day first" or "month first".
-    `unit` is a unit next to each number, such as "€" or "%", which is dropped, so that 5 %
-    is 5. `is_guess` marks a column with another possible reading; a cell in another format
-    is an error if the format `is_strict`, else missing.
-
     >>> from sk_tune._prepare import column_kinds
     >>> X = pd.DataFrame({"paid": ["1.234,50 €", "9,99 €"] * 9})
     >>> str(column_kinds(X).formats["paid"])
     'numbers with a decimal comma, in €'
     """
 
-    kind: str
-    style: str
-    unit: str = ""
-    is_guess: bool = False
-    is_strict: bool = True
+    kind: str  # "number" or "date"
+    style: str  # "plain", "decimal point", "decimal comma"; "year first", "day first", …
+    unit: str = ""  # dropped from each number, so that 5 % is 5
+    is_guess: bool = False  # another reading is possible
+    is_strict: bool = True  # a cell in another format is an error
 
     def __str__(self) -> str:
         """Return the format in words."""
@@ -80,10 +74,7 @@ class TextFormat:
         return self.style in {"plain", "year first"}
 
     def read(self, cells: "Column[Any]") -> "Column[Any]":
-        """Return numbers, or dates in UTC; missing where a cell has another format.
-
-        Cells that are numbers or dates already stay as they are.
-        """
+        """Return numbers, or dates in UTC; missing where a cell has another format."""
         # Each distinct text is converted once, not each cell.
         codes, values = pd.factorize(cells)
         read = self._read(pd.Series(values, dtype=object))
@@ -254,10 +245,9 @@ def read_values(
 ) -> Array:
     """Return a column's values in the form of a kind, "number", "date" or "category".
 
-    Numbers are float64, durations in seconds, NaN where missing or infinite; dates are days
-    since 1970-01-01 UTC, NaN where missing; categories are text, with ``MISSING`` where
-    missing. Text is converted by `text_format`. Raises TableError if a value is of another
-    kind, unless the format is not strict.
+    Numbers are float64, durations in seconds; dates are days since 1970-01-01 UTC; NaN
+    where missing. Categories are text, with ``MISSING`` where missing. Raises TableError if
+    a value is of another kind, unless the format is not strict.
     """
     is_strict = text_format is None or text_format.is_strict
     if may_be_text(column) and text_format is not None and not text_format.is_usual:

@@ -136,11 +136,8 @@ _DIGITS = 9  # A millisecond is about 2e-10 of a year on its circle, and 7e-8 of
 def circles(days: Any) -> Floats:
     """Return sines and cosines of positions in the year, the week and the day.
 
-    `days` are days since 1970-01-01, of shape (n_samples, n_dates); the result has shape
-    (n_samples, 6 * n_dates), for each date and each circle the sine and the cosine; NaN
-    stays.
-
-    A Monday at noon starts the week's circle and is halfway around the day's.
+    `days`, (n_samples, n_dates), are days since 1970-01-01; the result is (n_samples, 6 *
+    n_dates). A Monday at noon starts the week's circle and is halfway around the day's:
 
     >>> monday_noon = 4.5  # 1970-01-05 12:00
     >>> week_and_day = circles([[monday_noon]])[0, 2:]

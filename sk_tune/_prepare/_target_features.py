@@ -32,10 +32,7 @@ def target_means(y: Any) -> TargetEncoder:
 
 
 def order_by_correlation(X: Floats, y: Any) -> list[int]:
-    """Return the columns of X by their correlation with the target, largest first.
-
-    Of several classes, the class with the largest correlation counts.
-    """
+    """Return the columns of X by their correlation with the target (or any class)."""
     is_number = _target_type(y) == "continuous"
     targets = y[:, np.newaxis] if is_number else LabelBinarizer().fit_transform(y)
     # Not StandardScaler, whose output depends on scikit-learn's configuration.

@@ -52,45 +52,34 @@ _SHARE_OF_IMPORTANCE = 0.7
 
 
 class FoldModel(NamedTuple):
-    """A model, and the positions of rows that it was not trained on.
-
-    `predict` returns probabilities, (n, K), or numbers, (n,) or (n, K); `score` takes true
-    values and predictions.
-    """
+    """A model, and the positions of rows that it was not trained on."""
 
     rows: Rows
-    predict: Callable[[Any], Array]
-    score: Callable[[Array, Array], float]
+    predict: Callable[[Any], Array]  # probabilities (n, K), or numbers (n,) or (n, K)
+    score: Callable[[Array, Array], float]  # of true values and predictions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Dependence:
-    """Mean predictions of a fold's rows for each of G values of a column, (F, G).
-
-    `values` are numbers, or None for dates and categories, which show `texts`; numbers and
-    dates are ordered. `target` describes the prediction.
-    """
+    """Mean predictions of a fold's rows for each of G values of a column."""
 
     column: str
-    values: Floats | None
+    values: Floats | None  # None for dates and categories
     texts: tuple[str, ...]
-    means: Floats
-    target: str
-    is_ordered: bool
+    means: Floats  # (F, G)
+    target: str  # description of the prediction
+    is_ordered: bool  # numbers and dates
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ColumnEffects:
-    """Columns by falling importance, (C,), with standard deviations over the folds.
-
-    `note` states the number of permuted rows and repeats.
-    """
+    """Columns by falling importance, (C,), with standard deviations over the folds."""
 
     columns: tuple[str, ...]
     importance: Floats
     std: Floats
     dependence: tuple[Dependence, ...]
-    note: str
+    note: str  # number of permuted rows and repeats
 
     @property
     def table(self) -> pd.DataFrame:
@@ -287,10 +276,7 @@ _SECONDS_OF_PAGE = 10.0
 
 
 def search_effects(search: Any, X: Any, y: Any, row: int) -> ColumnEffects | None:
-    """Return the effects of columns by the models of a candidate in the folds.
-
-    None without models, rows, probabilities or a metric of predictions.
-    """
+    """Return the effects of columns by a candidate's models of the folds, if available."""
     models = getattr(search, "models_", {}).get(row, ())
     held_out_rows = search.held_out_rows_[row] if models else []
     table: Any = as_pandas(X)

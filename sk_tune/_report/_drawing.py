@@ -99,11 +99,7 @@ def score_axis(ax: Any, scores: Any) -> None:
 def finish(
     display: _Display, ax: Any, title: str, handles: Sequence[Any] | None = None
 ) -> _Display:
-    """Set a title above the axes and a legend between them, outside of the data.
-
-    Both are at most as wide as the axes. Axes and figure become `ax_` and `figure_` of the
-    display. `handles` are the artists in the legend; all with a label if None.
-    """
+    """Set a title above the axes and a legend of `handles` between them."""
     # The figure's layout gives the axes the width that labels leave them; a subfigure is
     # laid out with the figure around it.
     getattr(ax.figure, "draw_without_rendering", lambda: None)()

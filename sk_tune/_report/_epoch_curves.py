@@ -43,15 +43,11 @@ _LINES: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class FoldSummary:
-    """Curves of several folds as a line with a band, at T epochs, which count from 1.
+    """Curves of several folds as a line with a band, (T,) each, at T epochs."""
 
-    `mean`, (T,), is NaN from the first epoch that a fold did not reach, because the mean
-    over the rest would jump. `low` and `high`, (T,), are over the folds that reached it.
-    """
-
-    epochs: Floats
-    mean: Floats
-    low: Floats
+    epochs: Floats  # from 1
+    mean: Floats  # NaN once a fold has ended, because the mean over the rest would jump
+    low: Floats  # over the folds that reached the epoch
     high: Floats
 
     @property
@@ -63,8 +59,7 @@ class FoldSummary:
 def fold_summary(curves: Any, *, n_most: int | None = None) -> FoldSummary:
     """Return mean, lowest and highest fold of curves, (n_folds, n_epochs).
 
-    Folds without any value are left out, and a single fold has no range. More epochs than
-    `n_most` are thinned out evenly.
+    More epochs than `n_most` are thinned out evenly.
 
     >>> summary = fold_summary([[3.0, 1.0, 0.5], [5.0, 2.0, float("nan")]])
     >>> summary.mean.tolist(), summary.high.tolist()

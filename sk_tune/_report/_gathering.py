@@ -63,16 +63,12 @@ class PageColumn:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
-    """A cell of a table.
-
-    `key` is the number in full, None if the text is not a number; `details` are folded, and
-    the text of an `is_long` cell may wrap.
-    """
+    """A cell of a table."""
 
     text: str
-    key: str | None = None
-    details: str = ""
-    is_long: bool = False
+    key: str | None = None  # the number in full, if it is a number
+    details: str = ""  # folded
+    is_long: bool = False  # may wrap
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,25 +90,19 @@ def number_cells(values: Iterable[float], digits: int = 4) -> list[Cell]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CandidateRow:
-    """A row of ``cv_results_``, by the metric that decides; `others` are other means.
-
-    `rank` is None without a score; `reason` explains a missing score or ``error_score``.
-    `candidate` is equal for the rows of a candidate in several rungs.
-    `best_so_far` is the best score up to this row with as many resources; `seconds` is the
-    mean time of a fit.
-    """
+    """A row of ``cv_results_``, by the metric that decides."""
 
     result_row: int
-    rank: int | None
+    rank: int | None  # None without a score
     score: float
     std: float
     fold_scores: tuple[float, ...]
-    others: Mapping[str, float]
+    others: Mapping[str, float]  # means of other metrics
     params: Mapping[str, Any]
-    seconds: float
-    reason: str
-    candidate: int
-    best_so_far: float
+    seconds: float  # mean time of a fit
+    reason: str  # of a missing score or ``error_score``
+    candidate: int  # equal for the rows of a candidate in several rungs
+    best_so_far: float  # best score up to this row with equal resources
     rung: int | None = None
     bracket: int | None = None
     n_resources: int | None = None
@@ -132,43 +122,32 @@ SCORES_ARE_MEANS = (
 
 
 class ScoreLine(NamedTuple):
-    """A score (greater is better) with its uncertainty from `low` to `high`.
-
-    `what` explains the model or the uncertainty; `set_aside` is the score on samples set
-    aside. Unknown numbers are NaN.
-    """
+    """A score (greater is better) with its uncertainty; unknown numbers are NaN."""
 
     name: str
     score: float
     low: float
     high: float
-    what: str
-    set_aside: float = math.nan
+    what: str  # explains the model or the uncertainty
+    set_aside: float = math.nan  # score on samples set aside
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class SearchPart:
-    """The candidates of a search, learning curves of the best candidate, and the ledger.
-
-    `candidates` are in the order of ``cv_results_``; `parameters` vary. `importance` is
-    None without such parameters, or before `with_importance`. `best` is None if no
-    candidate has a score; `curves` and `best_epoch` are None unless it is a network.
-    `resource` is the resource of rungs. `ledger` is None for a search of scikit-learn.
-    `key` is the prefix of the names of pictures on a page with several searches.
-    """
+    """The candidates of a search, learning curves of the best candidate, and the ledger."""
 
     title: str
     metric: str
-    candidates: Sequence[CandidateRow]
-    parameters: Sequence[Parameter]
-    importance: Importance | None = None
-    best: CandidateRow | None
+    candidates: Sequence[CandidateRow]  # in the order of ``cv_results_``
+    parameters: Sequence[Parameter]  # that vary
+    importance: Importance | None = None  # set by `with_importance`
+    best: CandidateRow | None  # None without a score
     findings: Sequence[Finding]
-    curves: Curves | None
+    curves: Curves | None  # None unless the best candidate is a network
     best_epoch: int | None
-    resource: str | None
-    ledger: Ledger | None
-    key: str = ""
+    resource: str | None  # of rungs
+    ledger: Ledger | None  # None for scikit-learn's searches
+    key: str = ""  # prefix of pictures on a page with several searches
 
     @property
     def scored(self) -> list[CandidateRow]:
@@ -193,39 +172,29 @@ class SearchPart:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Page:
-    """The content of a page, of a search or of all searches of one call.
-
-    The first screen shows the last of `scores` (with `metric_reason` and the `summary`),
-    the `model` (a phrase and a sentence) with its `parts` (a title and values by name), and
-    the remedy of `next_step`, None if no remedy is urgent. `quality` is of predictions for
-    held-out samples; `usage` is code that predicts, empty without a model. `columns` are
-    the table's, `effects` their importance, `changes` were made because of findings,
-    `models` is the table of all models; `checks` concern leaks; `sections` are a user's, by
-    their headings. `expected` and `baselines` are the sources of `scores` for a single
-    search.
-    """
+    """The content of a page, of a search or of all searches of one call."""
 
     title: str
     subtitle: str
     metric: str
     metric_reason: str = ""
-    model: tuple[str, str] = ("", "")
-    parts: tuple[str, Mapping[str, Any]] = ("", {})
-    next_step: Finding | None = None
+    model: tuple[str, str] = ("", "")  # a phrase and a sentence
+    parts: tuple[str, Mapping[str, Any]] = ("", {})  # a title, and values by name
+    next_step: Finding | None = None  # None if no remedy is urgent
     summary: str
     notes: Sequence[str] = ()
-    scores: Sequence[ScoreLine]
-    quality: Quality | None = None
-    usage: str = ""
+    scores: Sequence[ScoreLine]  # the last is the main score
+    quality: Quality | None = None  # of predictions for held-out samples
+    usage: str = ""  # code that predicts
     columns: ColumnKinds | None = None
     effects: ColumnEffects | None = None
     searches: Sequence[SearchPart] = ()
-    changes: Sequence[str] = ()
-    models: PageTable | None = None
-    checks: Sequence[Finding] = ()
-    sections: Mapping[str, Any] = field(default_factory=dict)
+    changes: Sequence[str] = ()  # made because of findings
+    models: PageTable | None = None  # all of them
+    checks: Sequence[Finding] = ()  # for leaks
+    sections: Mapping[str, Any] = field(default_factory=dict)  # of users
     reproduction: Reproduction
-    expected: ScoreEstimate | None = None
+    expected: ScoreEstimate | None = None  # source of `scores` of a single search
     baselines: Sequence[Baseline] = ()
 
     @property
@@ -294,8 +263,8 @@ def comparison(
 ) -> str:
     """Return whether the best candidate beats the better baseline; "" without baselines.
 
-    A baseline is beaten if its mean is below the interval of the expected score. Without a
-    comparable interval, the best mean minus its standard deviation over the folds counts.
+    A baseline is beaten if its mean is below the interval of the expected score; without an
+    interval, if it is more than a standard deviation over the folds below the best mean.
     """
     if best is None:
         none = f"None of {n_candidates} candidates" if n_candidates > 1 else "No candidate"
@@ -385,10 +354,7 @@ def parameters_text(n: int) -> str:
 
 
 def gather(search: Any, X: Any = None, y: Any = None, *, extra_checks: Checks = ()) -> Page:
-    """Return the content of a report of a fitted search.
-
-    `X` and `y` are the data of the fit, to score baselines. Raises NotFittedError.
-    """
+    """Return the content of a report of a fitted search; `X` and `y` score baselines."""
     part = search_part(search, extra_checks)
     expected = getattr(search, "expected_score_", None)
     if expected is not None and expected.score != expected.score:
@@ -438,10 +404,7 @@ def gather(search: Any, X: Any = None, y: Any = None, *, extra_checks: Checks = 
 
 
 def search_part(search: Any, extra_checks: Checks = ()) -> SearchPart:
-    """Return the candidates of a fitted search, without the importance of parameters.
-
-    The record has neither models nor data. Raises NotFittedError.
-    """
+    """Return the candidates of a fitted search, without the importance of parameters."""
     check_is_fitted(search, "cv_results_")
     trials = trials_of(search)
     rows = candidate_rows(search, trials)

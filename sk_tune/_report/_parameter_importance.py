@@ -60,24 +60,17 @@ _QUANTILES = (0.1, 0.9)
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Importance:
-    """Shares of the score's variance over the space, (n_parameters,), means over trees.
-
-    `main` is the share of each parameter alone, `total` includes its interactions; `low`
-    and `high` are its 10 % and 90 % quantiles over trees. `noise` is the total of a column
-    of random numbers. `r2` is the share of variance that trees explain on unseen trials;
-    `p_value` is how often they do as well on permuted scores. `n_trials` counts
-    configurations with a score.
-    """
+    """Shares of the score's variance over the space, (n_parameters,), means over trees."""
 
     labels: tuple[str, ...]
-    main: Floats
-    total: Floats
-    low: Floats
-    high: Floats
-    noise: float
-    r2: float
-    p_value: float
-    n_trials: int
+    main: Floats  # of each parameter alone
+    total: Floats  # with its interactions
+    low: Floats  # 10 % quantile of the total over trees
+    high: Floats  # 90 % quantile
+    noise: float  # total of a column of random numbers
+    r2: float  # of the trees on unseen trials
+    p_value: float  # of `r2`, by permuted scores
+    n_trials: int  # configurations with a score
 
     @property
     def is_conclusive(self) -> bool:
@@ -117,13 +110,10 @@ def importance_of(
 ) -> Importance:
     """Return the share of the variance of scores, (n_rows,), that each parameter explains.
 
-    Trials without a score are left out; scores far below the rest are clipped.
-    `configurations` are equal for rows of a configuration, all different if None; shares
-    are for the largest of `n_resources`. With fewer than 5 configurations, or equal scores,
-    the p-value is 1 and shares are 0.
-
-    The p-value comes from a permutation test: if parameters do not matter, it is at most
-    0.05 in 5 % of searches, for any number of trials; that needs 19 permutations.
+    `configurations` are equal for rows of a configuration; shares are for the largest of
+    `n_resources`. With fewer than 5 configurations, or equal scores, the p-value is 1 and
+    shares are 0. If parameters do not matter, the p-value is at most 0.05 in 5 % of
+    searches, for any number of trials; that needs 19 permutations.
     """
     is_scored = np.isfinite(scores)
     if configurations is None:
@@ -170,11 +160,10 @@ def importance_of(
 def variance_shares(
     tree: DecisionTreeRegressor, supports: Sequence[Floats]
 ) -> tuple[Floats, Floats]:
-    """Return the share of a tree's variance that each column explains.
+    """Return each column's share of a tree's variance, alone and with interactions, (D,).
 
-    The columns vary independently over their equally likely values, `supports`. The result
-    is the share of each column alone and with its interactions, (D,) each; NaN if the
-    variance is 0. Exact, in O(D L (L + S)) for S values of a column.
+    The columns vary independently over their equally likely values, `supports`. Exact, in
+    O(D L (L + S)) for S values of a column; NaN if the variance is 0.
 
     >>> X = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
     >>> tree = DecisionTreeRegressor(random_state=0).fit(X, 3 * X[:, 0] + 4 * X[:, 1])
@@ -230,10 +219,7 @@ def _leaves(tree: DecisionTreeRegressor) -> tuple[Floats, Floats, Floats]:
 def _columns(
     parameters: Sequence[Parameter], is_scored: npt.NDArray[np.bool_], levels: Integers
 ) -> tuple[Floats, list[Floats]]:
-    """Return parameters and differing resources of scored trials, (N, D), as numbers.
-
-    The second result has the equally likely values of each column.
-    """
+    """Return scored trials as numbers, (N, D), and the likely values of each column."""
     columns, supports = [], []
     for parameter in parameters:
         # A missing parameter is the middle of the range, or a category of its own.
@@ -260,10 +246,7 @@ def _grown(
     n_trees: int,
     rng: np.random.Generator,
 ) -> tuple[list[DecisionTreeRegressor], float]:
-    """Return trees, and R^2 of their mean on unseen trials.
-
-    Trials of equal `levels` have equal resources.
-    """
+    """Return trees, and R^2 of their mean on unseen trials."""
     n_rows = len(scores)
     distinct, numbers = np.unique(configurations, return_inverse=True)
     sums, counts = np.zeros(n_rows), np.zeros(n_rows)

@@ -159,10 +159,7 @@ def _dots(
     y: AxisScale,
     only: str | None = None,
 ) -> Markup:
-    """Return a point for each candidate, hollow for fewer resources than the most.
-
-    Its text has all parameters, or just `only`, because texts in many pictures add up.
-    """
+    """Return a point for each candidate, hollow for fewer resources than the most."""
     most = max((row.n_resources or 0 for row in report.candidates), default=0)
     best = report.best.result_row if report.best is not None else None
     short = short_names(report.names)
@@ -217,10 +214,7 @@ def _row_picture(
     draw: Callable[[int, float], tuple[list[Markup], Markup]],
     **options: Any,
 ) -> Markup:
-    """Return a picture with a row for each label.
-
-    `draw` returns the parts and the point of the row with a position and a height.
-    """
+    """Return a picture with a row, drawn by `draw`, for each label."""
     frame = replace(_BAR_FRAME, height=46 + _BAR_HEIGHT * len(labels))
     rows, points = [], []
     for k, label in enumerate(labels):

@@ -48,21 +48,15 @@ class MetricLine(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Quality:
-    """Quality of predictions for samples that their models were not trained on.
+    """Quality of predictions for samples that their models were not trained on."""
 
-    `lines` are by the usual metrics. Of a classification, `labels` are the classes and
-    `counts`, (n_classes, n_classes), held-out samples by true and predicted class; of a
-    regression, `points`, (n_points, 2), are some pairs of predicted and true number.
-    `intervals` is a sentence on intervals or sets of labels.
-    """
-
-    lines: Sequence[MetricLine]
+    lines: Sequence[MetricLine]  # by the usual metrics
     n_rows: int
     n_set_aside: int
-    labels: tuple[str, ...] = ()
-    counts: Array | None = None
-    points: Array | None = None
-    intervals: str = ""
+    labels: tuple[str, ...] = ()  # classes
+    counts: Array | None = None  # (n_classes, n_classes), by true and predicted class
+    points: Array | None = None  # (n_points, 2), some pairs of true and predicted number
+    intervals: str = ""  # a sentence on intervals or sets of labels
 
 
 def quality_of(
@@ -75,11 +69,9 @@ def quality_of(
 ) -> Quality | None:
     """Return how good predictions of `y`, (n_samples,), are; None for other shapes.
 
-    `predictions` are probabilities, (n_samples, n_classes), by `classes`, or numbers,
-    (n_samples,), of models that lacked the sample; NaN where there are none. `set_aside`
-    are targets and predictions of samples that no fold had. `decide` changes
-    probabilities so that the predicted label has the largest; None keeps them. `intervals`
-    is the sentence of :func:`intervals_text`.
+    `predictions` are probabilities, (n_samples, n_classes), or numbers, (n_samples,); NaN
+    where missing. `set_aside` are targets and predictions of samples that no fold had.
+    `decide` changes probabilities so that the predicted label has the largest.
     """
     y = np.asarray(y)
     n_axes = 1 if classes is None else 2
@@ -120,11 +112,7 @@ def _some(y: Array, predictions: Array, most: int = _MOST_ROWS) -> tuple[Array, 
 
 
 def intervals_text(y: Array, predictions: Array, part: Array, classes: Array | None) -> str:
-    """Return coverage and size of intervals or sets, each fold's by the other folds.
-
-    Arguments are as for :func:`quality_of`; `part`, (n_samples,), is the fold of a sample.
-    The text is empty for several targets or a single sample.
-    """
+    """Return coverage and size of intervals or sets as text; "" for several targets."""
     n_axes = 1 if classes is None else 2
     if np.ndim(y) != 1 or predictions.ndim != n_axes:
         return ""
@@ -213,11 +201,7 @@ _REGRESSION: tuple[tuple[str, str, Callable[..., float]], ...] = (
 
 
 def confusion_table(quality: Quality) -> dict[str, Any] | None:
-    """Return true and predicted classes as a table, or the worst mistakes of many.
-
-    Rows ("rows") have a label, cells of a count and its share of the row, and the share
-    that is right; "mistakes" are pairs of classes with a count.  None for a regression.
-    """
+    """Return true and predicted classes as a table, or the worst mistakes of many."""
     if quality.counts is None:
         return None
     counts, labels = quality.counts, quality.labels
@@ -247,11 +231,7 @@ Answer = tuple[Any, str]
 
 
 def folds_of(search: Any, X: Any, y: Any, n_rows: int) -> tuple[list[Fold] | None, bool]:
-    """Return training and held-out samples of each fold, and whether these are certain.
-
-    The folds are None if they depend on `X` and it is None. They are uncertain if the
-    splitter draws other folds each time and a sample was not held out exactly once.
-    """
+    """Return the samples of each fold, if known, and whether they are certain."""
     remembered: list[Rows] = []
     # The last candidate that was scored on all folds; early rungs may use fewer samples.
     for tests in reversed(getattr(search, "held_out_rows_", ())):
@@ -341,10 +321,7 @@ _MOST_VALUES = 20_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Baseline:
-    """Mean and standard deviation of the score of a "dummy" or "linear" model.
-
-    Both are over the folds of a search; greater is better, NaN is unknown.
-    """
+    """Mean and standard deviation over folds of the score of a dummy or linear model."""
 
     name: str
     mean: float

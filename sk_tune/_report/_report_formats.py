@@ -245,10 +245,7 @@ def to_text(page: Page) -> str:
 
 
 def to_json(page: Page) -> str:
-    """Return the fields of a page as JSON.
-
-    Numbers that are not finite are null; objects that JSON does not have are text.
-    """
+    """Return the fields of a page as JSON."""
     sections = {title: str(content) for title, content in page.sections.items()}
     searches = [with_importance(part) for part in page.searches]
     content = plain(replace(page, searches=searches, sections=sections))

@@ -32,16 +32,12 @@ _HASH_DIGITS = 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reproduction:
-    """Text for the reproduction of a search.
-
-    `seeds` are the ``random_state`` parameters, `data` the fingerprints of X and y, if
-    available.
-    """
+    """Text for the reproduction of a search."""
 
     versions: Mapping[str, str]
-    seeds: Mapping[str, Any]
+    seeds: Mapping[str, Any]  # the ``random_state`` parameters
     cv: str
-    data: Mapping[str, str]
+    data: Mapping[str, str]  # fingerprints of X and y
     code: str
 
 

@@ -35,25 +35,18 @@ _QUANTITIES = {"score": "valid_score", "loss": "valid_loss"}
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class CandidateCurve:
-    """The curve of one configuration; `row` is its last row of ``cv_results_``.
+    """The curve of one configuration, as means over the folds."""
 
-    `values` are means over the folds at `resources`: epochs, or resources of
-    rungs. `survives` says that it reached the last rung of its bracket.
-    """
-
-    row: int
-    resources: Floats
+    row: int  # the last row of ``cv_results_``
+    resources: Floats  # epochs, or resources of rungs
     values: Floats
-    survives: bool
+    survives: bool  # to the last rung of its bracket
 
 
 def candidate_curves(
     search: Any, trials: Trials, quantity: str = "score"
 ) -> list[CandidateCurve]:
-    """Return the available curves of configurations, by their last result rows.
-
-    If rungs do not grant epochs, or no network is tuned, they show the score of each rung.
-    """
+    """Return the curves of configurations by epochs or rungs, by their last result rows."""
     granted = pd.Series(trials.n_resources)
     survives = granted == granted.groupby(trials.brackets).transform("max")
     table = curve_table(search)

@@ -29,18 +29,13 @@ _LEAST_LOG_RATIO = 8.0
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Parameter:
-    """A parameter of all configurations; `values` are (n_rows,).
-
-    They are numbers, or positions in `categories`, the texts of other values; NaN without
-    the parameter. `label` is the shortest unique end of the name; `is_log` says that
-    logarithms spread more evenly.
-    """
+    """A parameter of all configurations; `values` are (n_rows,)."""
 
     name: str
-    label: str
-    values: Floats
+    label: str  # the shortest unique end of the name
+    values: Floats  # numbers, or positions in `categories`; NaN if missing
     categories: tuple[str, ...] = ()
-    is_log: bool = False
+    is_log: bool = False  # logarithms spread more evenly
 
     @property
     def is_active(self) -> npt.NDArray[np.bool_]:
@@ -157,22 +152,16 @@ _MEAN = "mean_test_"
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Trials:
-    """Results of a search: arrays of shape (n_rows,), in the order of ``cv_results_``.
+    """Results of a search: arrays of shape (n_rows,), in the order of ``cv_results_``."""
 
-    `params` lack the `resource` of rungs. `scores` are means over the folds, greater is
-    better, NaN for failures; `spreads` are their standard deviations. `configurations` are
-    equal for the rows of a configuration in several rungs; `brackets` and `n_resources` are
-    0 without rungs. `best` is the row of the best candidate.
-    """
-
-    params: list[dict[str, Any]]
-    scores: Floats
-    spreads: Floats
-    configurations: Integers
-    brackets: Integers
-    n_resources: Integers
+    params: list[dict[str, Any]]  # without the `resource` of rungs
+    scores: Floats  # means over the folds, greater is better, NaN for failures
+    spreads: Floats  # standard deviations over the folds
+    configurations: Integers  # equal for the rows of a configuration
+    brackets: Integers  # 0 without rungs
+    n_resources: Integers  # 0 without rungs
     resource: str | None
-    best: int | None
+    best: int | None  # row of the best candidate
     score_name: str
 
     @property
@@ -194,11 +183,7 @@ class Trials:
         return f"{self.score_name[:1].upper()}{self.score_name[1:]} (mean over folds)"
 
     def running_best(self) -> Floats:
-        """Return the best score up to each row, (n_rows,), NaN before the first.
-
-        A rung with more resources starts again, because scores after few and many epochs
-        are not comparable.
-        """
+        """Return the best score so far with equal resources, (n_rows,), NaN without."""
         best, most, value = np.full(len(self.scores), np.nan), 0, np.nan
         for row, (score, n) in enumerate(zip(self.scores, self.n_resources, strict=True)):
             if np.isfinite(score) and n >= most:
@@ -308,8 +293,6 @@ _EXPONENT_FROM = 1e6
 
 def number_text(value: float, digits: int = 4) -> str:
     """Return a number in few significant digits, "n/a" for NaN.
-
-    Numbers from 0.0001 to a million have no exponent and all digits before the point.
 
     >>> [number_text(v) for v in (0.98765432, -12.0, float("nan"), 9999.7, 1e-7)]
     ['0.9877', '-12', 'n/a', '10000', '1e-07']

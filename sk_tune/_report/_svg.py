@@ -24,8 +24,8 @@ _MARGIN = 0.04
 def element(tag: str, *children: Any, **attributes: Any) -> Markup:
     """Return an element with all text in it escaped, but for Markup.
 
-    Attributes that are None are left out. Underscores in names become hyphens, and are
-    dropped at the end; numbers have one decimal.
+    Attributes that are None are left out; underscores become hyphens, or are dropped at the
+    end.
 
     >>> element("circle", element("title", "<b>"), cx=1.25, r=3, class_="dot")
     Markup('<circle cx="1.2" r="3" class="dot"><title>&lt;b&gt;</title></circle>')
@@ -42,17 +42,14 @@ def element(tag: str, *children: Any, **attributes: Any) -> Markup:
 
 @dataclass(frozen=True, slots=True)
 class AxisScale:
-    """An axis from the value `low` at position `first` to `high` at `last`.
-
-    With `is_count` only integers get a tick.
-    """
+    """An axis from the value `low` at position `first` to `high` at `last`."""
 
     low: float
     high: float
     first: float
     last: float
     is_log: bool = False
-    is_count: bool = False
+    is_count: bool = False  # only integers get a tick
 
     def __call__(self, value: float) -> float:
         """Return the position of a value, at the nearer end if it is outside."""
@@ -148,10 +145,7 @@ class Frame:
         n_x: int = 6,
         x_names: Sequence[tuple[float, str]] = (),
     ) -> Markup:
-        """Return the axes; without `x`, `x_names` are positions and names of categories.
-
-        Without `y`, for bars or lines with names, the grid follows `x`.
-        """
+        """Return the axes; without `x`, `x_names` are positions and names of categories."""
         (left, right), (bottom, top) = self.x_range, self.y_range
         parts = [text_at(x_label, (left + right) / 2, self.height - 6, class_="label")]
         marks = [(x(value), _tick_text(value)) for value in x.ticks(n_x)] if x else x_names

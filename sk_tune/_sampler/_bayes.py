@@ -275,11 +275,7 @@ ACQUISITIONS: dict[str, _Acquisition] = {
 def candidate_pool(
     space: Space, best: Array, judge: Callable[[Array], Array], rng: RandomState
 ) -> Array:
-    """Return codes, (P, D), that contain good candidates for evaluation.
-
-    They are random codes, and codes around the best by `judge` (codes to values, greater is
-    better), with decreasing steps; `best` has the codes of the best candidates, (n, D).
-    """
+    """Return codes, (P, D): random codes, and codes around the `best` by `judge`."""
     pool = [
         space.random_codes(_N_RANDOM, rng),
         neighbours(space, best, _N_PER_START, _STEPS[1], rng),
@@ -305,8 +301,8 @@ def greedy_batch(
     """Return up to `n` positions in a pool to evaluate together.
 
     `value` maps ``(mean, std, y_opt)`` to a value, greater is better; `y_opt` is the best
-    score so far, less is better. Positions with `is_taken`, which is called for the best
-    positions only, are excluded; points at `pending` positions are being evaluated.
+    score so far, less is better. Positions with `is_taken` are excluded; points at
+    `pending` positions are being evaluated.
     """
     factors = np.empty((0, len(belief.mean)))
     variance = belief.std**2
@@ -328,10 +324,7 @@ def greedy_batch(
 def _condition(
     belief: Belief, factors: Array, variance: Array, row: int
 ) -> tuple[Array, Array]:
-    """Return the Cholesky factors and variances after conditioning on a point's score.
-
-    `factors` are the rows of the Cholesky factor of the points so far.
-    """
+    """Return the Cholesky factors and variances after conditioning on a point's score."""
     covariance = belief.covariance(row) - factors[:, row] @ factors
     pivot = max(float(variance[row]), 0.0) + belief.noise
     factor = covariance / np.sqrt(max(pivot, _VARIANCE_FLOOR))
@@ -354,10 +347,9 @@ def _first_free(
 def neighbours(
     space: Space, centres: Array, n_each: int, step: float, rng: RandomState
 ) -> Array:
-    """Return codes that differ from the `centres`, (n, D), in a few parameters.
+    """Return `n_each` codes near each of the `centres`, (n, D), with few changes.
 
-    There are `n_each` for each centre; `step` is the standard deviation of a change, as a
-    share of a parameter's range. Parameters activated by a change are random.
+    `step` is the standard deviation of a change, as a share of a parameter's range.
     """
     codes = np.repeat(centres, n_each, axis=0)
     fresh = space.random_codes(len(codes), rng)
@@ -401,10 +393,6 @@ class Hedge:
     def nominate(
         self, features: Array, belief: Belief, value: Callable[[str, Belief], Array]
     ) -> None:
-        """Record the favourite point of each function in a pool.
-
-        `features` of the pool are (P, F); `value` maps ``(name, belief)`` to values, where
-        greater is better.
-        """
+        """Record the favourite point of each function in a pool of `features`, (P, F)."""
         best = [int(np.argmax(value(name, belief))) for name in _PORTFOLIO]
         self._nominees = features[best]

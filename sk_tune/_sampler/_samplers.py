@@ -210,13 +210,9 @@ _SEED_END = 2**31 - 1
 class FidelitySampler(Learner):
     """Makes a sampler learn from the highest resources with enough scored candidates.
 
-    `make_sampler`, called with a space and a seed, should make samplers without initial
-    points. A third of the candidates is always random; a model needs the number of
-    parameters + 3 points.
-
-    Each `ask` makes a new sampler and passes it the points of one level only, because
-    scores after different resources are not comparable. Candidates without a score are
-    announced as pending.
+    A third of the candidates is always random; a model needs the number of parameters + 3
+    points. Each `ask` makes a new sampler and passes it the points of one level only,
+    because scores after different resources are not comparable.
     """
 
     def __init__(

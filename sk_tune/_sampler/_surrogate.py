@@ -196,8 +196,8 @@ class _ForestBelief:
 def other(regressor: Any, rng: RandomState) -> Fitted:
     """Return a clone of a regressor that predicts deviations, too.
 
-    Its seed comes from `rng` unless it has a `random_state`; its covariances decrease with
-    distance. Raises ValueError if its ``predict`` does not take ``return_std``.
+    Its covariances decrease with distance. Raises ValueError if its ``predict`` does not
+    take ``return_std``.
     """
     is_estimator = isinstance(regressor, BaseEstimator) and is_regressor(regressor)
     if not is_estimator or "return_std" not in signature(regressor.predict).parameters:
@@ -258,11 +258,7 @@ class _OtherBelief:
 
 @contextmanager
 def quiet_and_single() -> Iterator[None]:
-    """Silence warnings and limit linear algebra to one thread within the block.
-
-    Threads cost more than they save with matrices this small, many times more if other
-    processes use the cores.
-    """
+    """Silence warnings, and use one thread, which is faster for small matrices."""
     with warnings.catch_warnings(), _controller().limit(limits=1, user_api="blas"):
         warnings.simplefilter("ignore")
         yield

@@ -13,10 +13,7 @@ _LAST = _FIRST / 1e4
 
 
 def learning_rate_factor(schedule: str, progress: float) -> float:
-    """Return the factor of the learning rate, between 0 and 1.
-
-    `progress` is the number of steps done as a share of the steps of ``max_epochs``; above
-    1 it counts as 1.
+    """Return the factor of the learning rate at a share of the steps of ``max_epochs``.
 
     >>> [learning_rate_factor("step", p) for p in (0.0, 0.5)]
     [1.0, 0.1]

@@ -28,14 +28,11 @@ from sk_tune._text import text_table
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rung:
-    """A rung of successive halving: candidates, and total resources of each at its end.
-
-    They get them on the first `n_folds` folds, or on all if None.
-    """
+    """A rung of successive halving."""
 
     n_candidates: int
-    n_resources: int
-    n_folds: int | None = None
+    n_resources: int  # of each candidate, in all
+    n_folds: int | None = None  # the first folds, all if None
 
     def folds_of(self, n_splits: int) -> int:
         """Return the number of folds of a candidate, of `n_splits` in all."""
@@ -67,10 +64,7 @@ Promotion = Callable[[int, Rung, Rung], int]
 def with_candidates(
     rungs: Sequence[Rung], n_candidates: int, promoted: Promotion
 ) -> list[Rung]:
-    """Return rungs for `n_candidates`, each promoting at least one.
-
-    A bracket with all of its candidates is unchanged.  With fewer candidates, a single
-    remaining candidate is promoted to the last rung at once.
+    """Return rungs for `n_candidates`; a single remaining one skips to the last rung.
 
     >>> rungs = hyperband_brackets(1, 81)[0].rungs
     >>> rungs = with_candidates(rungs, 14, lambda n, *_: n // 3)
@@ -98,19 +92,14 @@ def n_reductions(ratio: int, factor: float) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HalvingSchedule:
-    """The rungs of a halving search, with scikit-learn's attribute names.
+    """The rungs of a halving search, with scikit-learn's attribute names."""
 
-    Fewer than ``factor`` candidates are left after `n_required_iterations` rungs;
-    `n_possible_iterations` rungs fit between `min_resources` and `max_resources`; the last
-    rung would promote `n_remaining_candidates`.
-    """
-
-    n_required_iterations: int
-    n_possible_iterations: int
+    n_required_iterations: int  # leave fewer than ``factor`` candidates
+    n_possible_iterations: int  # fit between the resources
     n_iterations: int
     min_resources: int
     max_resources: int
-    n_remaining_candidates: int
+    n_remaining_candidates: int  # after the last rung
     rungs: tuple[Rung, ...]
 
 
@@ -125,12 +114,8 @@ def halving_schedule(
 ) -> HalvingSchedule:
     """Return the rungs of a halving search, at least one.
 
-    The first rung grants `min_resources`: a number, `smallest_resources`, or with "exhaust"
-    the largest number with which the last rung does not exceed `max_resources`. One
-    candidate in `factor` is promoted. With `aggressive_elimination` the first rung is
-    repeated until the remaining candidates suit the remaining resources. The numbers are
-    scikit-learn's, except that its floating-point logarithm loses the last rung of some
-    exact powers, such as 243 with a factor of 3.
+    The numbers are scikit-learn's, except that its floating-point logarithm loses the last
+    rung of some exact powers, such as 243 with a factor of 3.
 
     >>> schedule = halving_schedule(60, min_resources=20, max_resources=180)
     >>> [(rung.n_candidates, rung.n_resources) for rung in schedule.rungs]
@@ -211,13 +196,10 @@ def hyperband_brackets(
     """Return the ``s_max + 1`` brackets of one Hyperband pass, the most aggressive first.
 
     The first rung of the first bracket grants `min_resources`, or slightly more if
-    `max_resources` is not a multiple of it by a power of `factor`; the last rung of every
-    bracket grants `max_resources`. Raises ValueError unless ``1 <= min_resources <=
-    max_resources`` and ``factor >= 2``.
-
-    A bracket starts with ``n = ceil((s_max + 1) / (s + 1) * eta**s)`` candidates, as in
-    Algorithm 1 of the paper, whose Table 1 rounds down before it multiplies. Resources are
-    ``floor(R / eta**(s - i))`` in rung i, so that rounding does not accumulate.
+    `max_resources` is not a multiple of it by a power of `factor`. Rung i of bracket s
+    grants ``floor(R / eta**(s - i))``, so that rounding does not accumulate. As in
+    Algorithm 1 of the paper, a bracket starts with ``ceil((s_max + 1) / (s + 1) * eta**s)``
+    candidates.
 
     >>> for bracket in hyperband_brackets(1, 9):
     ...     print(bracket.index, [(r.n_candidates, r.n_resources) for r in bracket.rungs])
@@ -260,9 +242,8 @@ def one_fold_brackets(
 ) -> tuple[Bracket, ...]:
     """Return equal brackets on one fold up to their last rung, which has all folds.
 
-    A bracket has as many candidates as all `hyperband_brackets` with a factor of 3 and
-    spends a third of their epochs, because more epochs on one fold rank candidates better
-    than more folds.  Rungs without additional resources are left out.
+    A bracket has as many candidates as all `hyperband_brackets` with a factor of 3, and
+    spends a third of their epochs.
 
     >>> (bracket,) = one_fold_brackets(1, 27)
     >>> [(rung.n_candidates, rung.n_resources, rung.n_folds) for rung in bracket.rungs]
@@ -300,14 +281,11 @@ class RungJob:
 class AsynchronousBracket:
     """The state of a run of asynchronous halving.
 
-    The first rung starts all of its candidates. Each later rung gets at least as many
-    candidates as in synchronous halving, unless too many fail. One in `factor` is promoted;
-    if None, the ratio of the rungs.
-
     A rung promotes the best ``floor(n / factor)`` of its n results so far, and thus
     sometimes a candidate that is not among the best in the end. In the paper, rungs get
     results without end. Here candidates are finite: once a rung has all of its results, it
-    promotes up to the number of the synchronous rung.
+    promotes up to the number of the synchronous rung. Without `factor`, the ratio of the
+    rungs counts.
 
     >>> rungs = [Rung(n_candidates=4, n_resources=1), Rung(n_candidates=2, n_resources=2)]
     >>> bracket = AsynchronousBracket(rungs, factor=2)
@@ -335,11 +313,7 @@ class AsynchronousBracket:
         return self._n_first - self._n_started
 
     def next_job(self) -> RungJob | None:
-        """Return the next job for a free worker; None until a result arrives.
-
-        It is the best promotable candidate of the highest rung that has any, else a new
-        candidate.
-        """
+        """Return the best promotable candidate of the highest rung, or a new one."""
         for rung in range(len(self.rungs) - 2, -1, -1):
             candidate = next(self._promotable(rung), None)
             if candidate is not None:
@@ -362,10 +336,7 @@ class AsynchronousBracket:
         self._n_first = self._n_started
 
     def shrink(self, *, to_best: bool = False) -> None:
-        """Start no new candidates, and promote only as in a bracket of that size.
-
-        With `to_best` each rung promotes only one candidate.
-        """
+        """Start no new candidates, and promote as in a smaller bracket, or one each."""
         self.start_no_more()
         n, self._promotes_one = 1 if to_best else self._n_started, to_best
         rungs = [replace(self.rungs[0], n_candidates=self._n_started)]
@@ -386,11 +357,7 @@ class AsynchronousBracket:
         return [self.rungs[i] for c, i in last.items() if c in waiting]
 
     def waiting(self) -> frozenset[int]:
-        """Return candidates with a result that may still be promoted.
-
-        Candidates below the rung's limit are excluded: further results only lower their
-        rank.
-        """
+        """Return candidates that may still be promoted, whatever the remaining results."""
         return frozenset(
             candidate
             for rung, above in enumerate(self.rungs[1:])

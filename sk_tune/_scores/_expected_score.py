@@ -37,9 +37,7 @@ _MOST_CALLS, _LEAST_RESAMPLES = 1_000, 50
 class FoldScores:
     """The score of each of C candidates on each of F folds of N samples, or NaN.
 
-    `predictions`, (C, N) or (C, N, K), are in the form that the metric takes, or are
-    probabilities of `classes`, which are None for numbers.  `folds`, (F, N), marks the
-    held-out samples of each fold.
+    `predictions` are (C, N) or (C, N, K); `folds`, (F, N), marks the held-out samples.
     """
 
     def __init__(
@@ -67,10 +65,7 @@ class FoldScores:
     def on_resamples(
         self, n: int, rng: np.random.Generator, seconds: float | None = None
     ) -> Floats:
-        """Return means (B, C) over folds on the samples missed by bootstraps, 37 % of them.
-
-        It draws `n` resamples as `_draws` does.
-        """
+        """Return means (B, C) over folds on the samples missed by `n` bootstraps."""
         draws = _draws(rng, n, self._folds.shape[1], self._n_calls, seconds)
         # A resample may leave all folds without a score.
         with warnings.catch_warnings(action="ignore", category=RuntimeWarning):
@@ -88,16 +83,12 @@ class FoldScores:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _CalledMetric:
-    """Scores of C candidates on resamples of N samples, with one call per score.
-
-    `responses`, (C, N) or (C, N, K), are arguments of the metric; `weight`, (N,), are
-    sample weights if they differ.
-    """
+    """Scores of C candidates on resamples of N samples, with one call per score."""
 
     metric: Metric
     y: Array
-    responses: Array
-    weight: Array | None
+    responses: Array  # arguments of the metric, (C, N) or (C, N, K)
+    weight: Array | None  # (N,), of samples
 
     def of(self, candidates: Any) -> "_CalledMetric":
         return replace(self, responses=self.responses[candidates])
@@ -249,11 +240,7 @@ def expected_score(
 
 
 def cheapest_near_best(scores: Floats, tolerance: float, costs: Array) -> Array:
-    """Return the candidates, (B,), that are chosen by scores (B, C); -1 without scores.
-
-    A choice is at most `tolerance` below the best score. The cheapest of these candidates
-    by `costs`, (C,), is chosen, and among equal costs the best.
-    """
+    """Return the cheapest candidates, (B,), within `tolerance` of the best, or -1."""
     has_score = ~np.isnan(scores).all(axis=1)
     scores = np.where(np.isnan(scores), -np.inf, scores)
     is_near = scores >= scores.max(axis=1, keepdims=True) - tolerance
@@ -266,10 +253,7 @@ def cheapest_near_best(scores: Floats, tolerance: float, costs: Array) -> Array:
 def _outside(
     scores: _Scores, counts: Floats, w: Floats, tolerance: float, costs: Array
 ) -> Floats:
-    """Return the out-of-bag score of the candidate chosen on the samples drawn, (B,).
-
-    NaN if no candidate has a score on the samples drawn. `w` are the sample weights.
-    """
+    """Return the out-of-bag score of the candidate chosen on the samples drawn, (B,)."""
     missed = (counts == 0) * w
     if len(costs) == 1:
         return scores.of_all(missed)[:, 0]
@@ -286,9 +270,8 @@ def _draws(
 ) -> Iterator[Floats]:
     """Yield the number of draws of each sample, for some of `n` resamples at a time.
 
-    A metric that is called `n_calls` times per resample gets at most 1,000 calls, or 50
-    resamples if these need more calls. Drawing stops after `seconds`, but not before 50
-    resamples.
+    A metric with `n_calls` per resample gets at most 1,000 calls, but at least 50
+    resamples, also with a limit in `seconds`.
     """
     chunk = max(1, _CHUNK_BYTES // (8 * n_rows))
     if n_calls:

@@ -21,19 +21,13 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Metric:
-    """A function of true and predicted values; calling it returns a score.
-
-    `sign` is -1 if lower values of `function` are better; greater scores are always better.
-    `response_methods` are the methods of an estimator that return arguments of `function`,
-    the preferred method first. `pos_label` is the label of the probability that a binary
-    metric takes; None is the second class.
-    """
+    """A function of true and predicted values; calling it returns a score."""
 
     function: Callable[..., float]
-    sign: int = 1
+    sign: int = 1  # -1 if lower values of `function` are better
     options: Mapping[str, Any] = field(default_factory=dict)
-    response_methods: tuple[str, ...] = ("predict",)
-    pos_label: Any = None
+    response_methods: tuple[str, ...] = ("predict",)  # the preferred method first
+    pos_label: Any = None  # None is the second class
 
     def __call__(self, y_true: Array, response: Array, **weights: Array) -> float:
         options = {**self.options, **weights}
@@ -52,9 +46,8 @@ class Metric:
     def response(self, probabilities: Array, classes: Array | None) -> Array:
         """Return the argument of the metric for probabilities of shape (..., K).
 
-        `classes` is None if `y` is a multilabel indicator. For two classes one column is
-        returned. Raises ValueError if the metric needs another response, such as a decision
-        function.
+        `classes` is None if `y` is a multilabel indicator. Raises ValueError if the metric
+        needs another response, such as a decision function.
         """
         if "predict_proba" in self.response_methods:
             if classes is None or len(classes) != 2:
@@ -81,10 +74,7 @@ class Metric:
 
 
 def as_columns(probabilities: Any, classes: Any) -> Array:
-    """Return probabilities as an array; for multilabel y, of each label's presence.
-
-    `classes` then has the classes of each label.
-    """
+    """Return probabilities as an array; for multilabel y, of each label's presence."""
     if not isinstance(probabilities, list):
         return np.asarray(probabilities)
     # A label with one class, 0 or 1, has a single column.
@@ -109,8 +99,8 @@ def check_metric_names(scoring: Any, parameter: str) -> None:
 def scorer_metric(scorer: Any, estimator: Any = None) -> Metric | None:
     """Return the metric of a scorer or scorer name; None means the estimator's ``score``.
 
-    Returns None if there is no such metric: for callables other than scorers, and for a
-    ``score`` other than accuracy or R^2 of scikit-learn's mixins.
+    Returns None for callables other than scorers, and for a ``score`` other than accuracy
+    or R^2 of scikit-learn's mixins.
 
     >>> metric = scorer_metric("neg_mean_absolute_error")
     >>> metric([1.0, 2.0], [1.5, 2.0])

@@ -42,24 +42,17 @@ _MOST_COUNTED = 2**25
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class AucSums:
-    """The area under the ROC curve as a function of weights; see ``MetricSums``.
+    """The area under the ROC curve as a function of weights; see ``MetricSums``."""
 
-    `scores`, (C, N), are by candidate, greater for a more likely positive
-    sample; `is_positive`, (N,), marks positive samples; `sign` is -1 if less is better.
-    """
-
-    scores: npt.NDArray[Any]
-    is_positive: npt.NDArray[np.bool_]
-    sign: int = 1
+    scores: npt.NDArray[Any]  # (C, N), greater for a more likely positive sample
+    is_positive: npt.NDArray[np.bool_]  # (N,)
+    sign: int = 1  # -1 if less is better
 
     def of(self, candidates: Any) -> "AucSums":
         return replace(self, scores=self.scores[candidates])
 
     def of_all(self, weights: Floats) -> Floats:
-        """Return the area of every candidate under every weighting, (B, C).
-
-        Weights have the shape (B, N); the area is NaN where a class has no weight.
-        """
+        """Return the area of each candidate under each weighting, (B, C), by (B, N)."""
         # Rows are fast to reorder.
         by_row = np.ascontiguousarray(weights.T)
         positive, negative = by_row[self.is_positive], by_row[~self.is_positive]
@@ -106,10 +99,7 @@ class AucSums:
 
 
 def _weight_below(weight: Floats, starts: npt.NDArray[np.intp]) -> Floats:
-    """Return the share of the weight below each of the sorted samples, ties by half.
-
-    `starts` are the first samples of each run of ties.
-    """
+    """Return the share of the weight below each of the sorted samples, ties by half."""
     sums = np.concatenate([[0.0], np.cumsum(weight)])
     ends = np.append(starts[1:], len(weight))
     middle = (sums[starts] + sums[ends]) / (2 * sums[-1])
@@ -123,26 +113,18 @@ _Combine = Callable[[Sequence[Floats], Sequence[Floats]], Floats]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class MetricSums:
-    """A metric as a function of weighted sums.
+    """A metric as a function of weighted sums."""
 
-    `terms` are pairs of positions and values, (C, n), to sum for each candidate over these
-    samples; `row_terms`, (N,), are summed over all samples and do not depend on the
-    candidate; `combine` computes the metric from the sums; `sign` is -1 if less is better.
-    """
-
-    terms: Sequence[tuple[Any, Floats]]
-    row_terms: Sequence[Floats]
-    combine: _Combine
-    sign: int = 1
+    terms: Sequence[tuple[Any, Floats]]  # positions and values, (C, n), to sum
+    row_terms: Sequence[Floats]  # (N,), the same for each candidate
+    combine: _Combine  # computes the metric from the sums
+    sign: int = 1  # -1 if less is better
 
     def of(self, candidates: Any) -> "MetricSums":
         return replace(self, terms=[(r, values[candidates]) for r, values in self.terms])
 
     def of_all(self, weights: Floats) -> Floats:
-        """Return the score of every candidate under every weighting, (B, C).
-
-        Weights have the shape (B, N); the score is NaN where the metric is undefined.
-        """
+        """Return the score of each candidate under each weighting, (B, C), by (B, N)."""
         sums = [weights[:, rows] @ values.T for rows, values in self.terms]
         row_sums = [(weights @ values)[:, np.newaxis] for values in self.row_terms]
         # A weighting may exclude all samples, or all of a class.
@@ -174,8 +156,8 @@ def in_blocks(
 ) -> MetricSums | MeanOfSums:
     """Return sums over blocks of samples, for weightings of shape (B, n_blocks).
 
-    `weight` (N,) is each sample's weight within its block, `block` (N,) its block. The area
-    under the ROC curve is linearised in the weights, see ``AucSums.terms``.
+    `weight` (N,) is each sample's weight within its block. The area under the ROC curve is
+    linearised in the weights, see ``AucSums.terms``.
     """
 
     def summed(values: Floats, rows: Any = slice(None)) -> Floats:
@@ -207,12 +189,7 @@ def in_blocks(
 def metric_sums(
     metric: Metric, y: Array, responses: Array, classes: Array | None = None
 ) -> Sums | None:
-    """Return a metric as a function of sums, if possible.
-
-    `responses`, (C, N, ...), are the arguments of the metric; `classes` are all labels in
-    the order of probabilities, those in `y` if None. None for other metrics, for most
-    options, and for shapes that do not fit.
-    """
+    """Return a metric of responses, (C, N, ...), as a function of sums, if possible."""
     make = _MAKERS.get(metric.function)
     if metric.function in _RATIOS:
         make = partial(_ratio_of_counts, metric)

@@ -35,14 +35,8 @@ def as_space(
 ) -> Space:
     """Return the space of a user's description, without listing or drawing values.
 
-    A parameter may be a list or array of values, a distribution with ``rvs``, a dimension
-    of scikit-optimize, a tuple ``(low, high)`` or ``(low, high, prior)``, or a
-    :class:`~sk_tune.Choice`. Each candidate follows one element of a list of dicts; the
-    number in a pair (dict, int) is the dict's number of candidates. Without
-    `tuples_are_ranges` a tuple is a list of values, as in scikit-learn. An empty dict
-    leaves the estimator unchanged, if it `may_be_empty`.
-
-    Raises SpaceError, which names the parameter, and TypeError if there are no dicts, as
+    Without `tuples_are_ranges` a tuple is a list of values, as in scikit-learn. Raises
+    SpaceError, which names the parameter, and TypeError if there are no dicts, as
     scikit-learn and scikit-optimize do.
 
     >>> from sk_tune._space import as_space
@@ -217,10 +211,9 @@ def _unknown(name: str, described: Any) -> SpaceError:
 
 
 def skopt_space(space: Space, candidates: Sequence[Candidate]) -> list[Any] | None:
-    """Return a space as dimensions of scikit-optimize, sorted by name.
+    """Return a space as dimensions of scikit-optimize, sorted by name, if possible.
 
-    None if some parameters depend on others, which scikit-optimize cannot express. The
-    candidates bound distributions with infinite support.
+    The candidates bound distributions with infinite support.
 
     >>> from sk_tune._space import as_space, skopt_space
     >>> skopt_space(as_space({"rate": (1e-4, 1.0, "log-uniform")}), [])
@@ -238,10 +231,7 @@ def skopt_space(space: Space, candidates: Sequence[Candidate]) -> list[Any] | No
 def points_of(
     dimensions: Sequence[Any], candidates: Sequence[Mapping[str, Any]]
 ) -> list[Any]:
-    """Return candidates as lists of values in the order of scikit-optimize's dimensions.
-
-    Values that scikit-optimize cannot look up, such as tuples, become their ``repr``.
-    """
+    """Return candidates as lists of values in the order of scikit-optimize's dimensions."""
     kinds = [
         (d.name, _category if isinstance(d, skopt.space.Categorical) else plain)
         for d in dimensions

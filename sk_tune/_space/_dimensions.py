@@ -33,17 +33,12 @@ _ROUNDING = 1e-9
 
 
 class Dimension:
-    """The values of one parameter.
+    """The values of one parameter."""
 
-    `n_points` is the number of distinct values, None if infinite; `n_categories` the number
-    of values if they have no order, else 0; `is_listed` says whether all values are equally
-    likely and can be drawn by index, `has_codes` whether every value has a code.
-    """
-
-    n_points: int | None = None
-    n_categories: int = 0
-    is_listed: bool = False
-    has_codes: bool = True
+    n_points: int | None = None  # distinct values, None if infinite
+    n_categories: int = 0  # values without order
+    is_listed: bool = False  # equally likely, and drawn by index
+    has_codes: bool = True  # every value has a code
 
     def sample(self, rng: RandomState) -> Any:
         return self.decode(rng.uniform())
@@ -70,8 +65,7 @@ class Dimension:
 class Values(Dimension):
     """A list of values of any kind, returned unchanged (numpy scalars as Python's).
 
-    `weights` are relative probabilities. Models see numbers by rank, or as categories
-    unless `keeps_order`.
+    Models see numbers by rank, or as categories unless `keeps_order`.
     """
 
     def __init__(
@@ -175,10 +169,7 @@ class Range(Dimension):
 
 
 class Distribution(Dimension):
-    """Values drawn by an object with ``rvs``, such as a frozen distribution of scipy.
-
-    If it also has ``ppf`` and ``cdf``, its codes are quantiles.
-    """
+    """Values drawn by an object with ``rvs``; codes are quantiles by its ``cdf``."""
 
     def __init__(self, frozen: Any) -> None:
         self.frozen = frozen

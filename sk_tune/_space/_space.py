@@ -79,15 +79,11 @@ _INDEX_END = np.iinfo(np.int64).max
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A parameter and the groups of parameters that depend on its values.
+    """A parameter and the groups of parameters that depend on its values."""
 
-    `name` is None for a choice between groups that is not a parameter. There is one group
-    for each value, or none if no value has dependent parameters.
-    """
-
-    name: str | None
+    name: str | None  # None for a choice that is not a parameter
     dimension: Dimension
-    groups: tuple["Group", ...] = ()
+    groups: tuple["Group", ...] = ()  # one for each value, or none
 
     @property
     def n_points(self) -> int | None:
@@ -174,17 +170,12 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of the matrix that models learn from.
+    """A column of the matrix that models learn from."""
 
-    `name` is None for a choice between groups that is not a parameter. `parent` is the
-    column of the choice that the parameter depends on, `parent_value` the index of the
-    value for which it is active.
-    """
-
-    name: str | None
+    name: str | None  # None for a choice that is not a parameter
     dimension: Dimension
-    parent: int | None
-    parent_value: int
+    parent: int | None  # column of the choice that the parameter depends on
+    parent_value: int  # index of the value for which it is active
 
     @property
     def neutral(self) -> float:

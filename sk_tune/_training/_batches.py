@@ -36,10 +36,7 @@ class Stream(IntEnum):
 
 
 def derive_seed(seed: int, stream: Stream, counter: int = 0) -> int:
-    """Return a seed in [0, 2**63) for one stream at one point of a fit.
-
-    The counter is an epoch or a step. Different arguments give unrelated values.
-    """
+    """Return a seed in [0, 2**63) for one stream at an epoch or a step of a fit."""
     state = np.random.SeedSequence((seed, int(stream), counter))
     return int(state.generate_state(1, np.uint64)[0] >> np.uint64(1))
 
@@ -49,9 +46,8 @@ def forked_rng(seed: int | bytes, device: torch.device | str = "cpu") -> Iterato
     """Run a block with torch's global generators seeded, and restore them afterwards.
 
     For code that can only draw from them: torch's weight initialisation, a user's
-    ``nn.Dropout``. Blocks of several threads take turns. `seed` is below
-    2**63, or a state of torch's generator. The generator of a CUDA device is seeded and
-    restored, too.
+    ``nn.Dropout``. Blocks of several threads take turns. `seed` may be a state of the
+    generator.
     """
     device = torch.device(device)
     cuda = [device] if device.type == "cuda" else []
@@ -137,11 +133,7 @@ _DENSE_BYTES = 2**24
 
 
 class TensorSet(Dataset[Any]):
-    """Samples for training or scoring, with encoded targets and weights of the loss.
-
-    `index` selects the samples of the set, all if None, so that sets with different samples
-    share X.
-    """
+    """Samples at `index` for training or scoring, with encoded targets and loss weights."""
 
     def __init__(
         self,
@@ -189,11 +181,9 @@ class TensorSet(Dataset[Any]):
 class TensorBatches:
     """The batches of one epoch; suits skorch's ``iterator_train`` and ``iterator_valid``.
 
-    The order of an epoch depends only on the seed, the epoch's number and the number of
-    samples; without a seed samples are not shuffled. A last batch of one sample joins the
-    previous batch, because batch normalisation cannot train on one sample. `dataset` has
-    tensors or arrays ``X`` and ``y``. With `copy`, batches of unshuffled samples are
-    copies, for modules that may work in place; shuffled batches always are.
+    The order depends only on the seed, the epoch's number and the number of samples. A last
+    batch of one sample joins the previous batch, because batch normalisation cannot train
+    on one sample. With `copy`, all batches are copies, for modules that may work in place.
     """
 
     def __init__(
@@ -253,9 +243,7 @@ class TensorBatches:
 
 
 def batch_sizes(n_rows: int, batch_size: int, *, shuffled: bool) -> list[int]:
-    """Return the number of samples of each batch of an epoch.
-
-    A single last sample joins the previous batch if shuffled.
+    """Return the sizes of an epoch's batches; if shuffled, none is a single last sample.
 
     >>> batch_sizes(9, 4, shuffled=True), batch_sizes(9, 4, shuffled=False)
     ([4, 5], [4, 4, 1])

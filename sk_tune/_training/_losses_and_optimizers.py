@@ -41,16 +41,12 @@ class CrossEntropy(nn.Module):
 
 
 class _ElementwiseLoss(nn.Module):
-    """The mean of a function over samples and outputs.
+    """The mean of a function over samples and outputs."""
 
-    `name` and `options` identify the function in fleets; `link` maps outputs to
-    predictions, which are quantiles of `levels` or means.
-    """
-
-    name: str
+    name: str  # of the function in fleets, with `options`
     link = "identity"
     options: tuple[float, ...] = ()
-    levels: tuple[float, ...] = ()
+    levels: tuple[float, ...] = ()  # of quantiles; otherwise predictions are means
 
     def __init__(self, label_smoothing: float = 0.0) -> None:
         super().__init__()
@@ -268,12 +264,7 @@ def build_optimizer(
     momentum: float,
     weight_decay: float,
 ) -> Optimizer:
-    """Return a torch optimizer with one parameter group, fused if torch supports it.
-
-    AdamW decouples the weight decay from the gradient; the others add it to the gradient.
-    The momentum is beta_1 of Adam and AdamW; SGD uses Nesterov's form. Raises
-    ValueError for a name that is not in ``OPTIMIZERS``.
-    """
+    """Return a torch optimizer with one parameter group, fused if torch supports it."""
     rule = OPTIMIZERS.get(name)
     if rule is None:
         raise ValueError(f"optimizer must be one of {[*OPTIMIZERS]}. Got {name!r} instead.")

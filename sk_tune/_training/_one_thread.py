@@ -56,11 +56,7 @@ def n_weights(module: nn.Module) -> int:
 
 @contextmanager
 def count_multiplications(module: nn.Module) -> Iterator[list[float]]:
-    """Count the multiplications of each call of a module's layers in a block.
-
-    A layer applies its weights at each position of its output: an image's axes after the
-    channels, a sequence's axes before the features. Layers have hooks within the block.
-    """
+    """Count the multiplications of each call of a module's layers in a block, by hooks."""
     counts: list[float] = []
 
     def note(layer: nn.Module, _: Any, outputs: Any) -> None:
@@ -92,10 +88,7 @@ def set_threads(n_threads: int) -> None:
 
 @cache
 def _thread_setters() -> tuple[Callable[[int], Any], ...]:
-    """Return setters of the calling thread's number in torch's OpenMP and MKL.
-
-    Torch's own function if torch computes with another library, or hides MKL's.
-    """
+    """Return setters of the calling thread's number in torch's OpenMP and MKL, if found."""
     setters: list[Callable[[int], Any]] = []
     n_threads = torch.get_num_threads()
     for library in ThreadpoolController().select(user_api="openmp").lib_controllers:
@@ -114,11 +107,7 @@ def _thread_setters() -> tuple[Callable[[int], Any], ...]:
 
 @contextmanager
 def one_thread(*, wanted: bool = True) -> Iterator[None]:
-    """Let torch compute in one thread: sums have one order, and a worker uses one core.
-
-    Other Python threads keep their number. The number is restored at the end, unless code
-    in the block changed it.
-    """
+    """Let torch compute in one thread: sums have one order, and a worker uses one core."""
     n_threads = torch.get_num_threads()
     if not wanted or n_threads == 1:
         yield
@@ -132,10 +121,7 @@ def one_thread(*, wanted: bool = True) -> Iterator[None]:
 
 
 def slowdown() -> float:
-    """Return the seconds of this thread for a second of computation, at least 1.
-
-    It exceeds 1 if other programs or threads use the same processors.
-    """
+    """Return this thread's seconds for a second of computation; 1 on an idle machine."""
     return _slowdown_in(int(time.monotonic() / _SECONDS_OF_SLOWDOWN))
 
 

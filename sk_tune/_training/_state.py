@@ -67,27 +67,19 @@ Arrays = dict[str, npt.NDArray[np.generic]]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class TrainingState:
-    """Everything that a training needs to continue exactly.
-
-    `weights` is the module's ``state_dict`` in use, the best weights with early stopping;
-    training continues from `last_weights` if they differ. `moments` holds the optimizer's
-    state of each parameter, in the order of ``module.parameters()``. The schedule began at
-    `first_epoch`, from 0. `course` holds further plain values of skorch's callbacks and
-    nets; `modules`, by the attribute of the net, holds modules with a state outside their
-    weights of fits trained alone.
-    """
+    """Everything that a training needs to continue exactly."""
 
     seed: int
-    weights: Arrays
-    moments: dict[int, Arrays]
-    last_weights: Arrays | None = None
+    weights: Arrays  # ``state_dict`` in use; the best with early stopping
+    moments: dict[int, Arrays]  # of the optimizer, by parameter
+    last_weights: Arrays | None = None  # to continue from, if different
     best_weights: Arrays | None = None
     n_steps: int = 0
-    first_epoch: int = 0
+    first_epoch: int = 0  # of the schedule, from 0
     stopping: StoppingState = field(default_factory=StoppingState)
     history: tuple[dict[str, Any], ...] = ()
-    course: dict[str, Any] = field(default_factory=dict)
-    modules: dict[str, nn.Module] = field(default_factory=dict)
+    course: dict[str, Any] = field(default_factory=dict)  # of skorch's parts
+    modules: dict[str, nn.Module] = field(default_factory=dict)  # with other state
 
     @property
     def restart_reason(self) -> str:
@@ -104,11 +96,7 @@ _COUNTERS = ("n_steps", "first_epoch")
 
 
 def arrays_of_state(state: TrainingState) -> dict[str, npt.NDArray[np.generic]]:
-    """Return all arrays of a state under flat names.
-
-    Names begin with "module.", "last.", "best." or "optimizer.<position>.". Raises
-    ValueError if the state holds modules.
-    """
+    """Return all arrays of a state by names such as "optimizer.<position>.<name>"."""
     if state.modules:
         kinds = ", ".join(type(module).__name__ for module in state.modules.values())
         raise ValueError(f"{kinds} has state outside its state_dict")

@@ -58,10 +58,7 @@ _AS_IN_TAGS = str.maketrans("-.", "__")
 
 
 def build(*flags: str) -> list[Path]:
-    """Compile the libraries for this machine into this folder; return their paths.
-
-    Raises FileNotFoundError if there is no compiler, CalledProcessError if it fails.
-    """
+    """Compile the libraries for this machine into this folder; return their paths."""
     for path in FOLDER.glob("epoch_*.so"):
         path.unlink()
     compiler = _compiler()
