@@ -14,7 +14,7 @@ import numpy as np
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import QuantileTransformer, StandardScaler
 
-from sk_tune._diagnosis._findings import PUT_IN_FRONT, RULES, Change, Finding
+from sk_tune._diagnosis._findings import PUT_IN_FRONT, RULES, Change, Finding, to_act_on
 from sk_tune._diagnosis._remedies import Steps, in_steps
 from sk_tune._input_scale import InputScale, input_scale
 from sk_tune._nesting import nested
@@ -108,11 +108,8 @@ def check_scale(
     if not causes:
         return _check_tails(scale, tails, evidence)
     consequences = _FAILURES if may_normalise else _CONSEQUENCES
-    to_explain = [
-        f for f in others if f.outcome in {"issue", "tip"} and f.severity != "low"
-    ]
-    suffers = any(f.name in consequences for f in to_explain)
-    is_issue = suffers or (is_extreme and not may_normalise)
+    faults = {f.name for f in to_act_on(others) if f.severity != "low"}
+    is_issue = bool(faults & set(consequences)) or (is_extreme and not may_normalise)
     return (rule.issue if is_issue else rule.tip)(
         "high" if is_issue else "low" if may_normalise else "medium",
         f"The network's features are not scaled: {' and '.join(causes)}.",
