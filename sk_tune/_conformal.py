@@ -30,12 +30,9 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from sk_tune._text import is_number
-
-Array = npt.NDArray[Any]
-Floats = npt.NDArray[np.float64]
+from sk_tune._types import Array, Bools, Floats
 
 # Samples of a bin and most bins for the difficulty, and the share of the mean residual that
 # is added to it.  Chosen on the development tables of benchmarks/intervals.py.
@@ -71,13 +68,13 @@ class Calibration:
             bounds[:, 1, c] = _upper(column, scale, scores, coverage)
         return bounds[:, :, 0] if centers.ndim == 2 else bounds
 
-    def sets(self, probabilities: Array, coverage: float) -> npt.NDArray[np.bool_]:
+    def sets(self, probabilities: Array, coverage: float) -> Bools:
         """Return the classes in each set, (n, K), for probabilities, (F, n, K)."""
         shares = np.asarray(probabilities, dtype=np.float64)
         flat = shares.reshape(len(shares), -1)
         # A class is in the set if its score, 1 minus its probability, is at most the bound.
         upper = _upper(flat, np.ones(flat.shape[1]), self.scores[0], coverage)
-        members: npt.NDArray[np.bool_] = upper.reshape(shares.shape[1:]) >= 1 - 1e-12
+        members: Bools = upper.reshape(shares.shape[1:]) >= 1 - 1e-12
         mean = shares.mean(axis=0)
         members[np.arange(len(mean)), mean.argmax(axis=1)] = True
         return members

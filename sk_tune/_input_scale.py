@@ -12,13 +12,11 @@ from math import prod
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from scipy import sparse
 
 from sk_tune._numerical_embedding import PiecewiseLinear, as_embedding
-
-Floats = npt.NDArray[np.float64]
+from sk_tune._types import Array, Bools, Floats
 
 # Rows and values are sampled: quartiles of this many are accurate, and take milliseconds.
 _MOST_ROWS = 5_000
@@ -124,7 +122,7 @@ def _features(X: Any, network: Any) -> tuple[list[Any], Any]:
     return [f"{kind} {i}" for i in range(values.shape[1])], values
 
 
-def _channels_last(X: npt.NDArray[Any], network: Any) -> npt.NDArray[Any]:
+def _channels_last(X: Array, network: Any) -> Array:
     """Return samples with a column per channel and a row per position; tables unchanged."""
     has_time_last = getattr(network, "_time_is_last", True)
     if X.ndim == 2:
@@ -138,7 +136,7 @@ def _channels_last(X: npt.NDArray[Any], network: Any) -> npt.NDArray[Any]:
     return np.moveaxis(X, axis, -1).reshape(-1, X.shape[axis])
 
 
-def _codes(X: Any, names: list[Any], network: Any) -> npt.NDArray[np.bool_]:
+def _codes(X: Any, names: list[Any], network: Any) -> Bools:
     """Return the mask of category codes, by dtype or the network's parameter."""
     dtypes = X.dtypes if isinstance(X, pd.DataFrame) else names
     mask = np.array([isinstance(kind, pd.CategoricalDtype) for kind in dtypes], dtype=bool)

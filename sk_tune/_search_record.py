@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from sk_tune._input_scale import InputScale
 from sk_tune._text import counted
+from sk_tune._types import Array, Bools
 
 # Reasons why a candidate has no score.
 INTERRUPTED = "It was not trained, because the search was interrupted."
@@ -24,8 +24,6 @@ LEFT_OUT = "It was not trained to its end, because the time budget was up."
 NOT_TRAINED = frozenset({INTERRUPTED, LEFT_OUT})
 # Followed by the cause, if known.
 UNSCORED = "Its predictions could not be scored"
-
-Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -154,13 +152,13 @@ def fold_of_samples(held_out: Sequence[Array | None], n_rows: int) -> Array:
     return fold_of
 
 
-def rows_of_most(is_predicted: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+def rows_of_most(is_predicted: Bools) -> Bools:
     """Return a mask of the samples that all candidates with the most samples predict.
 
     `is_predicted` has shape (n_candidates, n_samples); candidates eliminated early predict
     fewer samples.
     """
     n_predicted = is_predicted.sum(axis=1)
-    mask: npt.NDArray[np.bool_]
+    mask: Bools
     mask = is_predicted[n_predicted == n_predicted.max(initial=0)].all(axis=0)
     return mask

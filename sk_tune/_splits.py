@@ -6,12 +6,10 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from sk_tune._types import Array
 from sk_tune.exceptions import TableError
-
-Array = npt.NDArray[Any]
 
 
 def are_classes(n_values: int, n_samples: int) -> bool:
@@ -44,7 +42,7 @@ def folds_among(
     return [(train[train >= 0], test[test >= 0]) for train, test in parts]
 
 
-def as_times(times: Any) -> npt.NDArray[Any]:
+def as_times(times: Any) -> Array:
     """Return times that can be sorted: numbers and dates unchanged, dates of text in UTC.
 
     Text must be dates that begin with the year: sorted as text, 12/01/2023 would be later

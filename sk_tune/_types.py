@@ -1,14 +1,21 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Types of the arguments that scikit-learn's interface has."""
+"""Types of arrays, and of the arguments that scikit-learn's interface has."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
+import numpy as np
 from numpy.random import RandomState
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
+Array = NDArray[Any]
+Bools = NDArray[np.bool_]
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+# Positions, as numpy returns them.
+Ints = NDArray[np.intp]
 Seed = int | RandomState | None
 # Samples: an array, a table, or a dict of arrays for networks with several inputs.
 Features = ArrayLike | sparse.sparray | sparse.spmatrix | Mapping[str, ArrayLike]

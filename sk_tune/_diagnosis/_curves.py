@@ -15,7 +15,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from scipy.ndimage import median_filter
 from scipy.special import huber
@@ -30,8 +29,7 @@ from sk_tune._epochs import epochs_of, stops_early
 from sk_tune._nesting import innermost, nested
 from sk_tune._schedule import LR_SCHEDULES, learning_rate_factor
 from sk_tune._search_record import fold_layout, granted_resource, search_record
-
-Floats = npt.NDArray[np.float64]
+from sk_tune._types import Floats
 
 _CURVES = ("train_loss", "valid_loss", "valid_score")
 

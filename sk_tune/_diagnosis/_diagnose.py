@@ -18,7 +18,6 @@ from numbers import Integral
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from numpy.typing import ArrayLike
 from scipy.stats import t as student
 from sklearn.base import is_classifier, is_regressor
@@ -75,9 +74,7 @@ from sk_tune._search_record import (
     search_record,
 )
 from sk_tune._space import as_space
-from sk_tune._types import Features
-
-Floats = npt.NDArray[np.float64]
+from sk_tune._types import Bools, Features, Floats, Ints
 
 # Failure reason of a training with too large steps.
 _RAN_AWAY = re.compile(r"became (nan|inf|infinite)\b")
@@ -242,7 +239,7 @@ def _is_table(X: Any) -> bool:
         return False
 
 
-def last_rows(search: Any) -> npt.NDArray[np.intp]:
+def last_rows(search: Any) -> Ints:
     """Return the result rows with the most resources; all rows without rungs."""
     results = search.cv_results_
     resources = np.asarray(results.get("n_resources", np.zeros(len(results["params"]))))
@@ -430,7 +427,7 @@ def check_edge(search: Any) -> Finding:
     )
 
 
-def _side(dimension: Any, codes: Floats, active: npt.NDArray[np.bool_]) -> int:
+def _side(dimension: Any, codes: Floats, active: Bools) -> int:
     """Return the end (-1 or 1) at which the best candidates cluster, else 0."""
     codes = codes[active]
     if not len(codes) or not active[0]:

@@ -7,12 +7,9 @@ from dataclasses import dataclass, field, replace
 from functools import partialmethod
 from typing import Any, Final, Literal
 
-import numpy as np
-import numpy.typing as npt
-
 from sk_tune._text import html_table, page
+from sk_tune._types import Floats
 
-Floats = npt.NDArray[np.float64]
 Outcome = Literal["issue", "tip", "passed", "by design", "not applicable"]
 Severity = Literal["low", "medium", "high"]
 # Codes of the leak guard begin with this.

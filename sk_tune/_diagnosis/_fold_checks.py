@@ -11,10 +11,8 @@ References
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from numpy.typing import ArrayLike
 from scipy.stats import t as student
 
@@ -28,8 +26,7 @@ from sk_tune._diagnosis._remedies import (
     more_steps,
     regularise,
 )
-
-Floats = npt.NDArray[np.float64]
+from sk_tune._types import Array, Floats
 
 
 def check_folds(summary: Summary) -> Finding:
@@ -200,7 +197,7 @@ class SampleCurve:
         Scores on training rows and on held-out rows; greater is better.
     """
 
-    train_sizes: npt.NDArray[Any]
+    train_sizes: Array
     train_scores: Floats
     test_scores: Floats
 

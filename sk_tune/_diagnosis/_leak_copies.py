@@ -22,7 +22,6 @@ from itertools import islice
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from numpy.typing import ArrayLike
 from pandas.util import hash_pandas_object
@@ -36,9 +35,7 @@ from sklearn.utils.multiclass import type_of_target
 
 from sk_tune._diagnosis._findings import RULES, Finding, share
 from sk_tune._diagnosis._leak_effect import only_if_copies_matter
-from sk_tune._types import Features
-
-Array = npt.NDArray[Any]
+from sk_tune._types import Array, Bools, Features, Floats, Ints
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -88,10 +85,6 @@ def holds_classes(y: Array) -> bool:
     is_often = y.dtype.kind != "f" and n <= len(y) / 10
     return y.dtype.kind not in "fiu" or n <= 20 or is_often
 
-
-Floats = npt.NDArray[np.float64]
-Bools = npt.NDArray[np.bool_]
-Ints = npt.NDArray[np.intp]
 
 # k: larger than the number of copies of a case.
 K = 10
@@ -175,7 +168,7 @@ def group_copies(X: Features, y: ArrayLike | None = None) -> Ints:
     return groups.astype(np.intp)
 
 
-def _are_of_one_case(neighbours: Ints, y: npt.NDArray[Any] | None) -> Bools:
+def _are_of_one_case(neighbours: Ints, y: Array | None) -> Bools:
     """Return which neighbours are copies of a row, by closed groups and by targets."""
     is_same = np.zeros(neighbours.shape, dtype=bool)
     closed, size = _find_closed_groups(neighbours)

@@ -11,12 +11,12 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from scipy.stats import wilcoxon
 from sklearn.ensemble import ExtraTreesRegressor
 
 from sk_tune._diagnosis._findings import Finding, share
+from sk_tune._types import Floats, Ints
 
 # Samples and trees of the forest.
 _MOST_ROWS, _N_TREES = 5000, 20
@@ -25,9 +25,6 @@ _MOST_ROWS, _N_TREES = 5000, 20
 _LEAST_RISE, _SIGNIFICANCE = 0.01, 0.01
 # Least share of the training samples that are not copies.
 _LEAST_LEFT = 0.2
-
-Ints = npt.NDArray[np.intp]
-Floats = npt.NDArray[np.float64]
 
 
 def only_if_copies_matter(finding: Finding, table: Any, groups: Ints) -> Finding:

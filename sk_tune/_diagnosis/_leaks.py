@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from numpy.typing import ArrayLike
 from scipy.stats import norm
@@ -26,8 +25,6 @@ from sklearn.utils import check_consistent_length
 
 from sk_tune._diagnosis._findings import RULES, Finding, Findings, share
 from sk_tune._diagnosis._leak_copies import (
-    Bools,
-    Floats,
     LeakTable,
     as_frame,
     check_duplicates,
@@ -36,9 +33,7 @@ from sk_tune._diagnosis._leak_copies import (
 )
 from sk_tune._splits import as_times
 from sk_tune._text import listed
-from sk_tune._types import Features, Folds
-
-Array = npt.NDArray[Any]
+from sk_tune._types import Array, Bools, Features, Floats, Folds
 
 
 def check_target(table: LeakTable) -> Finding:
@@ -228,7 +223,7 @@ _MOST_NAMES = 3
 class Outliers:
     """The outliers of one column."""
 
-    rows: npt.NDArray[np.bool_]  # (n_samples,)
+    rows: Bools  # (n_samples,)
     furthest: float  # largest robust z score
     widened: float  # ratio of the standard deviation to its robust estimate
 

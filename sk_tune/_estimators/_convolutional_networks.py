@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from math import prod
 from typing import Annotated, Any, ClassVar
 
-import numpy.typing as npt
 from torch import nn
 
 from sk_tune._compat import StrOptions
@@ -21,6 +20,7 @@ from sk_tune._estimators._tasks import NetworkClassifier, NetworkRegressor
 from sk_tune._estimators._validation import requested_shape
 from sk_tune._nets import CNN
 from sk_tune._training import n_weights
+from sk_tune._types import Array
 from sk_tune._warnings import warn_user
 from sk_tune.exceptions import DataWarning
 
@@ -93,7 +93,7 @@ class _CNNEstimator(ArchitectureParameters, NetworkEstimator):
             )
         return shape if len(shape) > 1 else (1, prod(shape))
 
-    def _check_X(self, X: Any, *, reset: bool) -> npt.NDArray[Any]:
+    def _check_X(self, X: Any, *, reset: bool) -> Array:
         shaped = super()._check_X(X, reset=reset)
         if reset and self.input_shape is None:
             _ask_for_channels(self, self.input_shape_)

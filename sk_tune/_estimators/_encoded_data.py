@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple, Self
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from scipy import sparse
 from skorch.helper import SliceDict
@@ -19,8 +18,7 @@ from torch import Tensor
 
 from sk_tune._compat import safe_indexing
 from sk_tune._training import TensorSet, rows_as_tensor
-
-Array = npt.NDArray[Any]
+from sk_tune._types import Array
 
 
 class Samples(NamedTuple):

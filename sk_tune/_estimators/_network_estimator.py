@@ -13,7 +13,6 @@ from functools import partial
 from typing import Any, ClassVar, Self
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from scipy import sparse
 from sklearn.base import BaseEstimator
@@ -60,8 +59,7 @@ from sk_tune._training import (
     forked_rng,
     n_weights,
 )
-
-Array = npt.NDArray[Any]
+from sk_tune._types import Array
 
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 _OPTIMIZER = ("learning_rate", "momentum", "weight_decay")

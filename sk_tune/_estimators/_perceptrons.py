@@ -38,8 +38,7 @@ from sk_tune._numerical_embedding import (
     as_embedding,
     with_params,
 )
-
-Array = npt.NDArray[Any]
+from sk_tune._types import Array, Bools
 
 _NESTED = "numerical_embedding__"
 _COPIES = 4  # The weights, their derivatives, and two moments.
@@ -199,7 +198,7 @@ class _TableParameters(NetworkEstimator):
 
 def _categorical_mask(
     features: Any, n_features: int, names: Sequence[str] | None, from_dtype: Sequence[int]
-) -> npt.NDArray[np.bool_]:
+) -> Bools:
     """Return the mask of category columns that ``categorical_features`` specifies.
 
     `from_dtype` are the positions of the columns with dtype category. Raises ValueError if
@@ -235,7 +234,7 @@ def _categorical_mask(
     return mask
 
 
-def _has_several_values(X: Any, weight: Array | None) -> npt.NDArray[np.bool_]:
+def _has_several_values(X: Any, weight: Array | None) -> Bools:
     """Return the mask of columns with at least three values in samples with a weight.
 
     >>> _has_several_values(np.array([[0, 0], [1, 1], [1, 2]]), None).tolist()

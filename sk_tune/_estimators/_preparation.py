@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from sklearn.base import clone, is_classifier
 from torch import Tensor
@@ -29,8 +28,7 @@ from sk_tune._estimators._network_estimator import NetworkEstimator
 from sk_tune._estimators._prepared_fit import PreparedFit
 from sk_tune._estimators._validation import LastSeen, check_parameters, resolve_device
 from sk_tune._training import TensorSet, TrainingState, seed_of_state
-
-Array = npt.NDArray[Any]
+from sk_tune._types import Array
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-import numpy.typing as npt
 import torch
 from sklearn.base import clone
 from torch import nn
@@ -41,9 +40,8 @@ from sk_tune._training import (
     derive_seed,
     one_thread,
 )
+from sk_tune._types import Array
 from sk_tune.exceptions import TrainingDivergedError
-
-Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
-import numpy.typing as npt
 from torch import nn
 
 from sk_tune._augment import TimeShift
@@ -27,10 +26,9 @@ from sk_tune._estimators._validation import (
 )
 from sk_tune._nets import RNN, CategoryEmbedding
 from sk_tune._training import n_weights, shape_of
+from sk_tune._types import Array, Bools
 from sk_tune._warnings import warn_user
 from sk_tune.exceptions import DataWarning
-
-Array = npt.NDArray[Any]
 
 
 def as_sequences(X: Any, n_features: int | None = None) -> Any:
@@ -175,7 +173,7 @@ class _RNNEstimator(ArchitectureParameters, NetworkEstimator):
             warn_of_tokens(X)
         return as_sequences(X, n_features)
 
-    def _check_X(self, X: Any, *, reset: bool) -> npt.NDArray[Any]:
+    def _check_X(self, X: Any, *, reset: bool) -> Array:
         X = self._sequences(X, None if reset else self.input_shape_[1])
         reader: Any = self
         shape = shape_of(X)
@@ -286,7 +284,7 @@ def _ask_for_time(estimator: Any, shape: tuple[int, ...]) -> None:
         warn_user(question, DataWarning)
 
 
-def _check_padding(missing: npt.NDArray[np.bool_]) -> None:
+def _check_padding(missing: Bools) -> None:
     """Raise ValueError for NaN before the end of a sequence; `missing` is (N, T, F)."""
     lengths = (~missing.any(axis=2)).sum(axis=1)
     padding = np.arange(missing.shape[1]) >= lengths[:, np.newaxis]

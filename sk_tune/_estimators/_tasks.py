@@ -5,7 +5,6 @@
 from typing import Any, Self
 
 import numpy as np
-import numpy.typing as npt
 from scipy import sparse
 from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.utils import assert_all_finite, check_array, column_or_1d, compute_class_weight
@@ -27,10 +26,9 @@ from sk_tune._training import (
     r2_by_network,
     r2_of_exponentials,
 )
+from sk_tune._types import Array
 from sk_tune._warnings import warn_user
 from sk_tune.exceptions import DataWarning
-
-Array = npt.NDArray[Any]
 
 
 @parameters

@@ -12,7 +12,6 @@ from itertools import takewhile
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from sklearn.utils.validation import check_array, check_consistent_length
 from torch import Tensor, nn
@@ -30,8 +29,7 @@ from sk_tune._estimators._validation import (
 from sk_tune._nets import NamedInput, pack_inputs, reading_one_tensor
 from sk_tune._text import did_you_mean
 from sk_tune._training import count_multiplications, n_weights
-
-Array = npt.NDArray[Any]
+from sk_tune._types import Array
 
 _PREFIX = "module__"
 # Types of arrays of integers or Booleans in a module's inputs, by numpy's kinds.

@@ -11,7 +11,6 @@ from typing import Any
 
 import narwhals as nw
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import torch
 from scipy import sparse
@@ -22,9 +21,8 @@ from sk_tune._compat import check_sample_weight, validate_parameter_constraints
 from sk_tune._declaration import COUNT, Number
 from sk_tune._numerical_embedding import as_embedding
 from sk_tune._text import listed
+from sk_tune._types import Array
 from sk_tune.exceptions import TableError
-
-Array = npt.NDArray[Any]
 
 _N_NAMED = 5  # Columns that an error message lists.
 # Advice in error messages about columns of text.

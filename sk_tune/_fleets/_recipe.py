@@ -7,7 +7,6 @@ from dataclasses import KW_ONLY, dataclass
 from functools import cache, lru_cache, partial
 from typing import Any, NamedTuple, Protocol
 
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -24,6 +23,7 @@ from sk_tune._training import (
     derive_seed,
     levels_above_half,
 )
+from sk_tune._types import Array
 
 
 class TrainingCourse(Protocol):
@@ -318,8 +318,8 @@ class NetworkOutcome:
     """Result of a network."""
 
     state: TrainingState | None = None
-    predictions: npt.NDArray[Any] | None = None  # of a fleet, outputs (n_monitor, C)
-    train_predictions: npt.NDArray[Any] | None = None
+    predictions: Array | None = None  # of a fleet, outputs (n_monitor, C)
+    train_predictions: Array | None = None
     message: str = ""  # reason of a failure
     seconds: float  # share of the fleet's time
     is_cut: bool = False  # by the time limit

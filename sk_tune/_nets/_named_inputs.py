@@ -13,9 +13,10 @@ from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
+
+from sk_tune._types import Array
 
 
 class NamedInput(NamedTuple):
@@ -31,9 +32,7 @@ class NamedInput(NamedTuple):
         return math.prod(self.shape)
 
 
-def pack_inputs(
-    X: Mapping[str, npt.NDArray[Any]], inputs: Sequence[NamedInput], dtype: str
-) -> npt.NDArray[Any]:
+def pack_inputs(X: Mapping[str, Array], inputs: Sequence[NamedInput], dtype: str) -> Array:
     """Return arrays (N, ...) as the columns of one array, (N, D)."""
     parts = []
     for name, shape, _ in inputs:

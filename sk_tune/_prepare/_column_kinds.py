@@ -15,7 +15,6 @@ from typing import Any
 
 import narwhals as nw
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from sk_tune._prepare._formats import (
@@ -30,6 +29,7 @@ from sk_tune._prepare._formats import (
     report_unread,
 )
 from sk_tune._text import counted, listed
+from sk_tune._types import Array, Bools
 from sk_tune._warnings import warn_user
 from sk_tune.exceptions import DataWarning, TableError
 
@@ -76,7 +76,7 @@ def check_table(table: pd.DataFrame, caller: str, least: int = 1) -> None:
         raise TableError(f"The table must have unique column names. Got {repeated} twice.")
 
 
-def header_rows(table: pd.DataFrame) -> npt.NDArray[np.bool_]:
+def header_rows(table: pd.DataFrame) -> Bools:
     """Return a mask of the rows that repeat the names of the columns."""
     is_header = np.full(len(table), table.shape[1] > 1)
     for name in table.columns:
@@ -112,7 +112,6 @@ def with_dropped(
     return table.reindex(columns=names) if absent and is_rest else table
 
 
-Array = npt.NDArray[Any]
 Column = pd.Series
 
 # A category gets a column of its own from this share of the rows, within these bounds on

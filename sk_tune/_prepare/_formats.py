@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from sk_tune._types import Array
 from sk_tune._warnings import warn_user
 from sk_tune.exceptions import DataWarning, TableError
 
-Array = npt.NDArray[Any]
 Column = pd.Series
 
 # Common words for a missing number or date, in any case.

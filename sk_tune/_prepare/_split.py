@@ -20,9 +20,7 @@ from sk_tune._compat import (
     validate_parameter_constraints,
 )
 from sk_tune._splits import as_times, order_of_times
-
-Array = npt.NDArray[Any]
-Indices = npt.NDArray[np.int64]
+from sk_tune._types import Array, Integers
 
 _SIZE = [
     Interval(RealNotInt, 0, 1, closed="neither"),
@@ -173,7 +171,7 @@ def _sizes(n_samples: int, values: dict[str, float | None]) -> tuple[int | None,
 
 def _at_random(
     stratify: Any, n_train: int | None, sizes: list[int], rng: Any
-) -> list[Indices]:
+) -> list[Integers]:
     _, n_valid, n_test = sizes
     rest, test = train_test_split(
         np.arange(sum(sizes)), test_size=n_test, stratify=stratify, random_state=rng
@@ -185,7 +183,7 @@ def _at_random(
     return [train, valid, test]
 
 
-def _by_time(times: Array, sizes: list[int]) -> list[Indices]:
+def _by_time(times: Array, sizes: list[int]) -> list[Integers]:
     # Cuts are possible only where a later time begins.
     order, starts = order_of_times(times)
     if len(starts) < 2:
@@ -201,7 +199,7 @@ def _by_time(times: Array, sizes: list[int]) -> list[Indices]:
 
 def _by_group(
     groups: Array, classes: Array | None, sizes: list[int], rng: Any
-) -> list[Indices]:
+) -> list[Integers]:
     codes, names = pd.factorize(groups)
     if len(names) < len(sizes):
         raise ValueError(
@@ -216,7 +214,7 @@ def _by_group(
     return [rows[part_of_group[codes[rows]] == part] for part in range(len(sizes))]
 
 
-def _assign(counts: Array, shares: Array, rng: Any) -> Indices:
+def _assign(counts: Array, shares: Array, rng: Any) -> Integers:
     """Return a part for each group, such that each gets about its share of each class.
 
     Groups come in random order.  Each goes to the part for which the chi-squared distance

@@ -14,7 +14,6 @@ from numbers import Integral
 from typing import Annotated, Any, Self
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.compose import ColumnTransformer
@@ -50,8 +49,7 @@ from sk_tune._prepare._target_features import (
     pair_crosses,
     target_means,
 )
-
-Floats = npt.NDArray[np.float64]
+from sk_tune._types import Array, Floats
 
 
 @with_inherited_docs
@@ -271,8 +269,6 @@ def _percentiles(X: Floats, orders: tuple[int, ...]) -> Floats:
     with warnings.catch_warnings(action="ignore"):
         return 4.0 * np.nanpercentile(X, orders, axis=0)
 
-
-Array = npt.NDArray[Any]
 
 # Maximum number of one-hot columns per categorical column: RealMLP's with embeddings for
 # larger ones, else a number that keeps a network's first layer small.

@@ -6,12 +6,11 @@ from itertools import combinations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from sklearn.model_selection import KFold
 from sklearn.preprocessing import LabelBinarizer, TargetEncoder
 from sklearn.utils.multiclass import type_of_target
 
-Floats = npt.NDArray[np.float64]
+from sk_tune._types import Floats
 
 _N_FOLDS = 5
 _TINY = np.finfo(np.float64).tiny

@@ -23,7 +23,6 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from scipy import sparse
 from sklearn.base import is_classifier
@@ -33,10 +32,7 @@ from sk_tune._scores import scorer_metric
 from sk_tune._search_record import deciding_scorer
 from sk_tune._splits import take
 from sk_tune._text import counted, number_texts
-
-Array = npt.NDArray[Any]
-Floats = npt.NDArray[np.float64]
-Rows = npt.NDArray[np.intp]
+from sk_tune._types import Array, Floats, Ints
 
 # Rows of a fold that are permuted or averaged at most, and at least if time is short.
 _MOST_ROWS, _ROWS_OF_DEPENDENCE, _FEWEST_ROWS = 1000, 200, 100
@@ -54,7 +50,7 @@ _SHARE_OF_IMPORTANCE = 0.7
 class FoldModel(NamedTuple):
     """A model, and the positions of rows that it was not trained on."""
 
-    rows: Rows
+    rows: Ints
     predict: Callable[[Any], Array]  # probabilities (n, K), or numbers (n,) or (n, K)
     score: Callable[[Array, Array], float]  # of true values and predictions
 
@@ -233,7 +229,7 @@ def _dependences(
     return dependences
 
 
-def _grid(values: pd.Series) -> tuple[Rows, Floats | None, tuple[str, ...], bool]:
+def _grid(values: pd.Series) -> tuple[Ints, Floats | None, tuple[str, ...], bool]:
     """Return rows with quantiles or frequent categories, their values, and if ordered."""
     is_date = pd.api.types.is_datetime64_any_dtype(values)
     is_number = pd.api.types.is_numeric_dtype(values) and values.nunique() > 2
@@ -252,7 +248,7 @@ def _grid(values: pd.Series) -> tuple[Rows, Floats | None, tuple[str, ...], bool
 
 
 def _predictions(
-    X: Any, fold: FoldModel, rows: Rows, variants: Sequence[tuple[int, Rows]]
+    X: Any, fold: FoldModel, rows: Ints, variants: Sequence[tuple[int, Ints]]
 ) -> Iterator[Array]:
     """Yield predictions of rows, with a column of each variant taken from other rows."""
     n = len(rows)

@@ -16,11 +16,8 @@ from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
 from sk_tune._compat import check_matplotlib_support
-
-Floats = npt.NDArray[np.float64]
 
 _Display = TypeVar("_Display", bound=Any)
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-import numpy.typing as npt
 from sklearn.base import is_classifier
 from sklearn.utils.validation import check_is_fitted
 
@@ -29,11 +28,11 @@ from sk_tune._report._drawing import (
     set_y_label,
 )
 from sk_tune._report._search_trials import curve_table, trials_of
+from sk_tune._types import Floats
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-Floats = npt.NDArray[np.float64]
 
 _LINES: dict[str, dict[str, Any]] = {
     "train": {"label": "Train", "color": COLORS["blue"], "linestyle": "--"},

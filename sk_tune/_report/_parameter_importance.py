@@ -24,7 +24,6 @@ from functools import partial, reduce
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-import numpy.typing as npt
 from sklearn.tree import DecisionTreeRegressor
 
 from sk_tune._report._drawing import (
@@ -37,12 +36,11 @@ from sk_tune._report._drawing import (
 )
 from sk_tune._report._search_trials import Parameter, parameters_of, trials_of
 from sk_tune._text import counted
+from sk_tune._types import Bools, Floats, Integers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-Floats = npt.NDArray[np.float64]
-Integers = npt.NDArray[np.int64]
 
 # Values of a column that fill the range from 0 to 1 evenly.
 _FILLED = (np.arange(128) + 0.5) / 128
@@ -217,7 +215,7 @@ def _leaves(tree: DecisionTreeRegressor) -> tuple[Floats, Floats, Floats]:
 
 
 def _columns(
-    parameters: Sequence[Parameter], is_scored: npt.NDArray[np.bool_], levels: Integers
+    parameters: Sequence[Parameter], is_scored: Bools, levels: Integers
 ) -> tuple[Floats, list[Floats]]:
     """Return scored trials as numbers, (N, D), and the likely values of each column."""
     columns, supports = [], []

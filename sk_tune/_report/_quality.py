@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from scipy import sparse
 from sklearn import metrics
@@ -24,9 +23,8 @@ from sk_tune._conformal import measured_coverage
 from sk_tune._diagnosis import Finding
 from sk_tune._prepare import TablePreparer, as_pandas, column_kinds
 from sk_tune._search_record import deciding_scorer, search_record
+from sk_tune._types import Array, Ints
 from sk_tune.exceptions import TableError
-
-Array = npt.NDArray[Any]
 
 # More samples add little precision, but make areas under curves slow.
 _MOST_ROWS = 50_000
@@ -224,15 +222,14 @@ def confusion_table(quality: Quality) -> dict[str, Any] | None:
     return {"labels": labels, "rows": [], "mistakes": mistakes}
 
 
-Rows = npt.NDArray[np.intp]
-Fold = tuple[Rows, Rows]
+Fold = tuple[Ints, Ints]
 # Outcome and message of a check.
 Answer = tuple[Any, str]
 
 
 def folds_of(search: Any, X: Any, y: Any, n_rows: int) -> tuple[list[Fold] | None, bool]:
     """Return the samples of each fold, if known, and whether they are certain."""
-    remembered: list[Rows] = []
+    remembered: list[Ints] = []
     # The last candidate that was scored on all folds; early rungs may use fewer samples.
     for tests in reversed(getattr(search, "held_out_rows_", ())):
         remembered = [test for test in tests if test is not None]

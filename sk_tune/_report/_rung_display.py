@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from sk_tune._report._drawing import (
@@ -22,11 +21,11 @@ from sk_tune._report._epoch_curves import fold_summary, loss_name, score_name
 from sk_tune._report._search_trials import Trials, curve_table, trials_of
 from sk_tune._search_record import grants_epochs
 from sk_tune._text import counted
+from sk_tune._types import Floats
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-Floats = npt.NDArray[np.float64]
 
 # Rungs that span more are drawn on a logarithmic axis.
 _LOG_SPAN = 8.0

@@ -13,15 +13,13 @@ from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from sklearn.base import BaseEstimator, is_classifier, is_regressor
 from sklearn.utils.validation import check_is_fitted
 
 from sk_tune._search_record import deciding_metric, granted_resource
 from sk_tune._text import is_number
-
-Floats = npt.NDArray[np.float64]
+from sk_tune._types import Bools, Floats, Integers
 
 # A range of values that spans less is legible on a linear axis.
 _LEAST_LOG_RATIO = 8.0
@@ -38,7 +36,7 @@ class Parameter:
     is_log: bool = False  # logarithms spread more evenly
 
     @property
-    def is_active(self) -> npt.NDArray[np.bool_]:
+    def is_active(self) -> Bools:
         """Whether a configuration has the parameter; shape (n_rows,)."""
         return ~np.isnan(self.values)
 
@@ -145,8 +143,6 @@ def _suits_log(values: Floats) -> bool:
     return bool(len(support) == 2 or logarithmic <= linear)
 
 
-Integers = npt.NDArray[np.int64]
-
 _MEAN = "mean_test_"
 
 
@@ -165,7 +161,7 @@ class Trials:
     score_name: str
 
     @property
-    def is_last(self) -> npt.NDArray[np.bool_]:
+    def is_last(self) -> Bools:
         """Whether no later row is of the same configuration; shape (n_rows,)."""
         is_earlier = pd.Series(self.configurations).duplicated(keep="last")
         return ~is_earlier.to_numpy(dtype=np.bool_)

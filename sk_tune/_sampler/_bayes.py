@@ -21,7 +21,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.random import RandomState
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.stats import norm
 from sklearn.base import BaseEstimator
 
@@ -33,9 +33,7 @@ from sk_tune._sampler._surrogate import (
     surrogate,
 )
 from sk_tune._space import AnySpace, Candidate, Space
-from sk_tune._types import Seed
-
-Array = NDArray[np.float64]
+from sk_tune._types import Bools, Floats, Seed
 
 # With more points, a Gaussian process costs more than trees.
 _MAX_PROCESS_POINTS = 100
@@ -117,9 +115,9 @@ class BayesSampler(Learner):
         self.kappa = kappa
         self.n_initial_points = n_initial_points
         self._hedge = Hedge(self._rng)
-        self._codes: list[Array] = []
+        self._codes: list[Floats] = []
         self._scores: list[float] = []
-        self._initial: list[Array] | None = None
+        self._initial: list[Floats] | None = None
         self._kind = ""
         self._model: Surrogate | None = None
         self._n_fitted = 0
@@ -150,9 +148,9 @@ class BayesSampler(Learner):
             self._codes.append(row)
             self._scores.append(score)
 
-    def _initial_rows(self, n_points: int) -> list[Array]:
+    def _initial_rows(self, n_points: int) -> list[Floats]:
         n_due = self.n_initial_points - len(self._scores) - len(self._pending)
-        rows: list[Array] = []
+        rows: list[Floats] = []
         if n_due <= 0:
             return rows
         if self._initial is None:
@@ -169,7 +167,7 @@ class BayesSampler(Learner):
                 rows.append(row)
         return rows + self._random_rows(n_due - len(rows))
 
-    def _model_rows(self, model: Surrogate, n: int, scores: Array) -> list[Array]:
+    def _model_rows(self, model: Surrogate, n: int, scores: Floats) -> list[Floats]:
         y = _standardised_losses(scores)
         if self._n_fitted != len(y):
             model.fit(self._features(np.array(self._codes)), y)
@@ -178,10 +176,12 @@ class BayesSampler(Learner):
         hedges = self.acq_func == "gp_hedge"
         acquisition = self._hedge.choose(model) if hedges else self.acq_func
 
-        def value(mean: Array, std: Array, y_opt: float, name: str = acquisition) -> Array:
+        def value(
+            mean: Floats, std: Floats, y_opt: float, name: str = acquisition
+        ) -> Floats:
             return ACQUISITIONS[name](mean, std, y_opt, self.xi, self.kappa)
 
-        def judge(codes: Array) -> Array:
+        def judge(codes: Floats) -> Floats:
             belief = model.believe(self._features(codes))
             return value(belief.mean, belief.std, y_opt)
 
@@ -215,7 +215,7 @@ class BayesSampler(Learner):
             self._kind, self._n_fitted = kind, 0
             self._model = surrogate(kind, model, self._rng)
 
-    def _features(self, codes: Array) -> Array:
+    def _features(self, codes: Floats) -> Floats:
         """Return codes with categories one-hot encoded."""
         parts = []
         for j, column in enumerate(self.space.columns):
@@ -227,7 +227,7 @@ class BayesSampler(Learner):
         return np.concatenate(parts, axis=1) if parts else np.empty((len(codes), 0))
 
 
-def _standardised_losses(scores: Array) -> Array:
+def _standardised_losses(scores: Floats) -> Floats:
     """Return losses of mean 0 and deviation 1, with outliers pulled in."""
     low, high = np.quantile(scores, [0.25, 0.75])
     if high > low:
@@ -238,7 +238,7 @@ def _standardised_losses(scores: Array) -> Array:
 
 # Acquisition functions of (means, deviations, best score so far, least improvement, number
 # of deviations in a bound); greater is better.
-_Acquisition = Callable[[Array, Array, float, float, float], Array]
+_Acquisition = Callable[[Floats, Floats, float, float, float], Floats]
 
 # Codes are in [0, 1]; the widest step leaves a basin, the narrowest refines within it.
 _STEPS = (0.2, 0.07, 0.02, 0.006)
@@ -250,14 +250,14 @@ _N_CHANGED = 2.0
 _VARIANCE_FLOOR = 1e-12
 
 
-def _gain(mean: Array, std: Array, y_opt: float, xi: float) -> Array:
+def _gain(mean: Floats, std: Floats, y_opt: float, xi: float) -> Floats:
     """Return the improvement in standard deviations."""
     return np.asarray((y_opt - xi - mean) / np.maximum(std, _VARIANCE_FLOOR))
 
 
 def _expected_improvement(
-    mean: Array, std: Array, y_opt: float, xi: float, kappa: float
-) -> Array:
+    mean: Floats, std: Floats, y_opt: float, xi: float, kappa: float
+) -> Floats:
     gain = _gain(mean, std, y_opt, xi)
     return np.asarray(std * (gain * norm.cdf(gain) + norm.pdf(gain)))
 
@@ -273,8 +273,8 @@ ACQUISITIONS: dict[str, _Acquisition] = {
 
 
 def candidate_pool(
-    space: Space, best: Array, judge: Callable[[Array], Array], rng: RandomState
-) -> Array:
+    space: Space, best: Floats, judge: Callable[[Floats], Floats], rng: RandomState
+) -> Floats:
     """Return codes, (P, D): random codes, and codes around the `best` by `judge`."""
     pool = [
         space.random_codes(_N_RANDOM, rng),
@@ -291,7 +291,7 @@ def candidate_pool(
 
 def greedy_batch(
     belief: Belief,
-    value: Callable[[Array, Array, float], Array],
+    value: Callable[[Floats, Floats, float], Floats],
     y_opt: float,
     n: int,
     *,
@@ -322,8 +322,8 @@ def greedy_batch(
 
 
 def _condition(
-    belief: Belief, factors: Array, variance: Array, row: int
-) -> tuple[Array, Array]:
+    belief: Belief, factors: Floats, variance: Floats, row: int
+) -> tuple[Floats, Floats]:
     """Return the Cholesky factors and variances after conditioning on a point's score."""
     covariance = belief.covariance(row) - factors[:, row] @ factors
     pivot = max(float(variance[row]), 0.0) + belief.noise
@@ -332,9 +332,7 @@ def _condition(
     return np.concatenate([factors, factor[None]]), variance
 
 
-def _first_free(
-    values: Array, free: NDArray[np.bool_], is_taken: Callable[[int], bool]
-) -> int | None:
+def _first_free(values: Floats, free: Bools, is_taken: Callable[[int], bool]) -> int | None:
     """Return the best free point; mark it and all better points as taken."""
     for row in np.argsort(-values, kind="stable"):
         if free[row]:
@@ -345,8 +343,8 @@ def _first_free(
 
 
 def neighbours(
-    space: Space, centres: Array, n_each: int, step: float, rng: RandomState
-) -> Array:
+    space: Space, centres: Floats, n_each: int, step: float, rng: RandomState
+) -> Floats:
     """Return `n_each` codes near each of the `centres`, (n, D), with few changes.
 
     `step` is the standard deviation of a change, as a share of a parameter's range.
@@ -375,7 +373,7 @@ class Hedge:
     def __init__(self, rng: RandomState) -> None:
         self._rng = rng
         self.gains = np.zeros(len(_PORTFOLIO))
-        self._nominees: Array | None = None
+        self._nominees: Floats | None = None
 
     def choose(self, model: Surrogate) -> str:
         """Draw the name of the next function, with odds that grow with its gain.
@@ -391,7 +389,7 @@ class Hedge:
         return _PORTFOLIO[int(np.argmax(self._rng.multinomial(1, odds / odds.sum())))]
 
     def nominate(
-        self, features: Array, belief: Belief, value: Callable[[str, Belief], Array]
+        self, features: Floats, belief: Belief, value: Callable[[str, Belief], Floats]
     ) -> None:
         """Record the favourite point of each function in a pool of `features`, (P, F)."""
         best = [int(np.argmax(value(name, belief))) for name in _PORTFOLIO]

@@ -17,14 +17,12 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.random import RandomState
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from sklearn.utils import check_random_state
 
 from sk_tune._space import AnySpace, Candidate, Space, as_space
-from sk_tune._types import Seed
+from sk_tune._types import Floats, Seed
 from sk_tune.exceptions import SpaceError
-
-Array = NDArray[np.float64]
 
 
 @runtime_checkable
@@ -84,7 +82,7 @@ def announce(sampler: Any, candidates: Sequence[Candidate]) -> None:
         expect(candidates)
 
 
-def fill_failed(scores: Array) -> Array | None:
+def fill_failed(scores: Floats) -> Floats | None:
     """Replace non-finite scores by the worst finite score; None if none is finite."""
     is_finite = np.isfinite(scores)
     if not is_finite.any():
@@ -158,14 +156,14 @@ class Learner:
         self._rng: RandomState = check_random_state(random_state)
         self._seen: set[bytes] = set()
         # Insertion order is the order of proposals.
-        self._pending: dict[bytes, Array] = {}
+        self._pending: dict[bytes, Floats] = {}
 
     def expect(self, candidates: Sequence[Candidate]) -> None:
         """Treat candidates that are evaluated elsewhere as pending."""
         for row in self.space.encode(candidates):
             self._take(row)
 
-    def _told(self, candidates: Sequence[Candidate]) -> Array:
+    def _told(self, candidates: Sequence[Candidate]) -> Floats:
         """Return the codes of evaluated candidates, which are no longer pending."""
         codes = self.space.encode(candidates)
         for key in self.space.keys(codes):
@@ -173,7 +171,7 @@ class Learner:
             self._pending.pop(key, None)
         return codes
 
-    def _take(self, row: Array) -> bool:
+    def _take(self, row: Floats) -> bool:
         """Record a point as proposed; return False if it was proposed before."""
         (key,) = self.space.keys(row[None])
         if key in self._seen:
@@ -182,9 +180,9 @@ class Learner:
         self._pending[key] = row
         return True
 
-    def _random_rows(self, n: int) -> list[Array]:
+    def _random_rows(self, n: int) -> list[Floats]:
         """Return up to `n` random points that were not proposed before."""
-        rows: list[Array] = []
+        rows: list[Floats] = []
         n_points, n_fruitless = self.space.n_points, 0
         while len(rows) < n and n_fruitless < _MAX_FRUITLESS:
             if n_points is not None and len(self._seen) >= n_points:

@@ -24,7 +24,6 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.random import RandomState
-from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
 from scipy.optimize import minimize
 from scipy.spatial.distance import cdist
@@ -39,7 +38,7 @@ from skopt.learning import (
 from skopt.learning.gaussian_process.kernels import ConstantKernel, Matern
 from threadpoolctl import ThreadpoolController
 
-Array = NDArray[np.float64]
+from sk_tune._types import Floats
 
 # Bounds and settings of scikit-optimize's default models.
 _LENGTH_SCALES = (0.01, 100.0)
@@ -57,11 +56,11 @@ _REACH = 0.2
 class Belief(Protocol):
     """Predictions of a fitted model for a pool."""
 
-    mean: Array
-    std: Array
+    mean: Floats
+    std: Floats
     noise: float
 
-    def covariance(self, row: int) -> Array:
+    def covariance(self, row: int) -> Floats:
         """Return the covariance of the pool's scores with one point's."""
 
 
@@ -71,10 +70,10 @@ class GaussianProcess:
     def __init__(self, rng: RandomState) -> None:
         self._rng = rng
         self._model: Any = None
-        self._theta: Array | None = None
+        self._theta: Floats | None = None
         self._n_at_restart = 0
 
-    def fit(self, X: Array, y: Array) -> None:
+    def fit(self, X: Floats, y: Floats) -> None:
         """Fit to features of shape (N, F) and standardised scores."""
         n_features = X.shape[1]
         kernel = ConstantKernel(1.0, _AMPLITUDES) * Matern(
@@ -86,9 +85,9 @@ class GaussianProcess:
         restarts = len(X) >= 2 * self._n_at_restart
         if restarts:
             self._n_at_restart = len(X)
-        ends: list[tuple[float, Array]] = []
+        ends: list[tuple[float, Floats]] = []
 
-        def optimize(objective: Any, start: Array, bounds: Array) -> tuple[Array, float]:
+        def optimize(objective: Any, start: Floats, bounds: Floats) -> tuple[Floats, float]:
             if self._theta is not None and not ends:
                 start = self._theta
             end = minimize(
@@ -113,13 +112,13 @@ class GaussianProcess:
         self._model = model.fit(X, y).set_params(optimizer=None)
         self._theta = min(ends, key=lambda end: end[0])[1]
 
-    def believe(self, X: Array) -> Belief:
+    def believe(self, X: Floats) -> Belief:
         """Return mean, deviation and covariance of points of shape (P, F)."""
         return _ProcessBelief(self._model, X)
 
 
 class _ProcessBelief:
-    def __init__(self, model: Any, X: Array) -> None:
+    def __init__(self, model: Any, X: Floats) -> None:
         self._model, self._X = model, X
         kernel = model.kernel_(X, model.X_train_)  # (P, N)
         self._half = solve_triangular(model.L_, kernel.T, lower=True, check_finite=False)
@@ -129,7 +128,7 @@ class _ProcessBelief:
         # scikit-optimize removes the noise from the kernel for noise-free predictions.
         self.noise = float(model.noise_)
 
-    def covariance(self, row: int) -> Array:
+    def covariance(self, row: int) -> Floats:
         prior = self._model.kernel_(self._X, self._X[row : row + 1])[:, 0]
         return np.asarray(prior - self._half[:, row] @ self._half)
 
@@ -137,14 +136,14 @@ class _ProcessBelief:
 class Fitted:
     """A regressor without hyperparameter fitting, and the class of its beliefs."""
 
-    def __init__(self, model: Any, belief: Callable[[Any, Array], Belief]) -> None:
+    def __init__(self, model: Any, belief: Callable[[Any, Floats], Belief]) -> None:
         self._model, self._belief = model, belief
 
-    def fit(self, X: Array, y: Array) -> None:
+    def fit(self, X: Floats, y: Floats) -> None:
         """Fit to features of shape (N, F) and standardised scores."""
         self._model.fit(X, y)
 
-    def believe(self, X: Array) -> Belief:
+    def believe(self, X: Floats) -> Belief:
         """Return mean, deviation and covariance of points of shape (P, F)."""
         return self._belief(self._model, X)
 
@@ -173,7 +172,7 @@ def trees(kind: str, rng: RandomState) -> Fitted:
 class _ForestBelief:
     noise = 0.0
 
-    def __init__(self, model: Any, X: Array) -> None:
+    def __init__(self, model: Any, X: Floats) -> None:
         X = np.ascontiguousarray(X, dtype=np.float32)
         trees = [tree.tree_ for tree in model.estimators_]
         self._leaves = np.stack([tree.apply(X) for tree in trees])  # (T, P)
@@ -187,7 +186,7 @@ class _ForestBelief:
         self.mean = means.mean(axis=0)
         self.std = np.sqrt(within.mean(axis=0) + means.var(axis=0))
 
-    def covariance(self, row: int) -> Array:
+    def covariance(self, row: int) -> Floats:
         # The share of trees in which two points share a leaf is a kernel with diagonal 1.
         proximity = (self._leaves == self._leaves[:, row : row + 1]).mean(axis=0)
         return np.asarray(proximity * self.std * self.std[row])
@@ -223,7 +222,7 @@ class BoostedQuantiles(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         self.n_estimators = n_estimators
         self.random_state = random_state
 
-    def fit(self, X: Array, y: Array) -> "BoostedQuantiles":
+    def fit(self, X: Floats, y: Floats) -> "BoostedQuantiles":
         """Fit to features of shape (N, F) and scores."""
         rng = check_random_state(self.random_state)
         self.regressors_ = [
@@ -237,7 +236,7 @@ class BoostedQuantiles(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         ]
         return self
 
-    def predict(self, X: Array, return_std: bool = False) -> Any:  # noqa: FBT001
+    def predict(self, X: Floats, return_std: bool = False) -> Any:  # noqa: FBT001
         """Return the median of points of shape (P, F), optionally with the deviation."""
         low, middle, high = (regressor.predict(X) for regressor in self.regressors_)
         return (middle, np.maximum(high - low, 0.0) / 2) if return_std else middle
@@ -246,11 +245,11 @@ class BoostedQuantiles(RegressorMixin, BaseEstimator):  # type: ignore[misc]
 class _OtherBelief:
     noise = 0.0
 
-    def __init__(self, model: Any, X: Array) -> None:
+    def __init__(self, model: Any, X: Floats) -> None:
         self._X = X
         self.mean, self.std = model.predict(X, return_std=True)
 
-    def covariance(self, row: int) -> Array:
+    def covariance(self, row: int) -> Floats:
         reach = _REACH**2 * self._X.shape[1]
         distance = cdist(self._X, self._X[row : row + 1], "sqeuclidean")[:, 0]
         return np.asarray(np.exp(-distance / (2 * reach)) * self.std * self.std[row])

@@ -11,14 +11,12 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from sk_tune._sampler._samplers import Learner, fill_failed
 from sk_tune._sampler._surrogate import quiet_and_single
 from sk_tune._space import AnySpace, Candidate
-from sk_tune._types import Seed
-
-Array = NDArray[np.float64]
+from sk_tune._types import Floats, Seed
 
 _SEED_END = 2**31 - 1
 # Optuna may repeat points; after this number of repeats a random point replaces it.
@@ -89,7 +87,7 @@ class TPESampler(Learner):
 
     def ask(self, n_points: int) -> list[Candidate]:
         """Return new candidates; fewer, or none, once a finite space is exhausted."""
-        rows: list[Array] = []
+        rows: list[Floats] = []
         with self._quiet():
             for _ in range(n_points):
                 row = self._next_row()
@@ -118,7 +116,7 @@ class TPESampler(Learner):
                 elif value is not None:
                     self._study.add_trial(self._finished(codes[index], value))
 
-    def _next_row(self) -> Array | None:
+    def _next_row(self) -> Floats | None:
         for _ in range(_MAX_REPEATS):
             trial = self._study.ask()
             row = self._suggest(trial)
@@ -128,8 +126,8 @@ class TPESampler(Learner):
             self._finish(trial, None)
         return next(iter(self._random_rows(1)), None)
 
-    def _suggest(self, trial: Any) -> Array:
-        row: Array = np.zeros((1, len(self.space.columns)))
+    def _suggest(self, trial: Any) -> Floats:
+        row: Floats = np.zeros((1, len(self.space.columns)))
         for j, column in enumerate(self.space.columns):
             if self.space.active(row)[0, j]:
                 n_categories = column.dimension.n_categories
@@ -138,14 +136,14 @@ class TPESampler(Learner):
                     if n_categories
                     else trial.suggest_float(_label(j), 0.0, 1.0)
                 )
-        snapped: Array = self.space.snap(row)[0]
+        snapped: Floats = self.space.snap(row)[0]
         return snapped
 
     def _finish(self, trial: Any, value: float | None) -> None:
         failed = self._optuna.trial.TrialState.FAIL
         self._study.tell(trial, value, state=None if value is not None else failed)
 
-    def _finished(self, row: Array, value: float) -> Any:
+    def _finished(self, row: Floats, value: float) -> Any:
         """Return a trial that was evaluated elsewhere."""
         active = np.flatnonzero(self.space.active(row[None])[0]).tolist()
         params: dict[str, Any] = {}

@@ -16,7 +16,6 @@ from os import PathLike
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import sklearn
 import torch
@@ -32,6 +31,7 @@ from sk_tune._estimators import (
     write_file,
 )
 from sk_tune._json_values import decode, encode
+from sk_tune._types import Array
 from sk_tune._warnings import warn_user
 from sk_tune.exceptions import ReleaseWarning
 
@@ -68,8 +68,6 @@ _TYPES = {"bool": bool, "float": float, "int": int, "object": object, "str": str
 _PLAIN = (bool, str, int, float, list, tuple, dict, np.ndarray, np.generic, type(None))
 _KEEP = "Write the whole model with joblib.dump instead."
 _NUMBERS = [np.dtype(c) for c in "?bBhHiIlLqQefd"]
-
-Array = npt.NDArray[Any]
 
 
 def is_known(value: Any) -> bool:

@@ -11,16 +11,3 @@ from sk_tune._scores._expected_score import (
 from sk_tune._scores._ledger import Ledger
 from sk_tune._scores._metric import Metric, as_columns, check_metric_names, scorer_metric
 from sk_tune._scores._score_estimate import ScoreEstimate
-
-__all__ = [
-    "FoldScores",
-    "Ledger",
-    "Metric",
-    "ScoreEstimate",
-    "as_columns",
-    "cheapest_near_best",
-    "check_metric_names",
-    "expected_score",
-    "metric_scores",
-    "scorer_metric",
-]

@@ -22,9 +22,7 @@ from sk_tune._scores._metric import Metric
 from sk_tune._scores._metric_sums import Sums, in_blocks, metric_sums
 from sk_tune._scores._score_estimate import ScoreEstimate
 from sk_tune._search_record import rows_of_most
-
-Array = npt.NDArray[Any]
-Floats = npt.NDArray[np.float64]
+from sk_tune._types import Array, Bools, Floats
 
 # Bytes of the weights of the resamples processed together.
 _CHUNK_BYTES = 32 * 2**20
@@ -43,11 +41,11 @@ class FoldScores:
     def __init__(
         self,
         metric: Metric,
-        predictions: npt.NDArray[np.float64],
+        predictions: Floats,
         y: npt.NDArray[np.generic],
         *,
         classes: npt.NDArray[np.generic] | None,
-        folds: npt.NDArray[np.bool_],
+        folds: Bools,
     ) -> None:
         self._folds = folds
         if classes is not None:
@@ -73,7 +71,7 @@ class FoldScores:
                 np.nanmean(self._on(counts == 0), axis=1) for counts in draws
             ])
 
-    def _on(self, weights: npt.NDArray[Any]) -> Floats:
+    def _on(self, weights: Array) -> Floats:
         """Return scores (B, F, C) on the samples with weight 1 in weights (B, N)."""
         # A metric may warn about samples that lack a class.
         with warnings.catch_warnings(action="ignore"):
@@ -291,7 +289,7 @@ def _draws(
 
 def _complete(
     predictions: Any, y: Any, metric: Metric, classes: Any
-) -> tuple[Array, Array, Array | None, npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+) -> tuple[Array, Array, Array | None, Bools, Bools]:
     """Return responses of complete candidates, true values, classes, and two masks.
 
     The masks mark the samples and the complete candidates. The samples come from the

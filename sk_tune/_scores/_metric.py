@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from sklearn.base import ClassifierMixin, RegressorMixin, is_classifier, is_regressor
 from sklearn.metrics import get_scorer, get_scorer_names
 from sklearn.pipeline import Pipeline
@@ -15,8 +14,7 @@ from sklearn.pipeline import Pipeline
 from sk_tune._compat import passed_through_estimator, scorer_parts
 from sk_tune._nesting import nested
 from sk_tune._text import did_you_mean
-
-Array = npt.NDArray[Any]
+from sk_tune._types import Array
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -15,7 +15,6 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from sklearn.metrics import (
     accuracy_score,
     balanced_accuracy_score,
@@ -33,8 +32,7 @@ from sklearn.metrics import (
 )
 
 from sk_tune._scores._metric import Metric
-
-Floats = npt.NDArray[np.float64]
+from sk_tune._types import Array, Bools, Floats, Ints
 
 # Largest number of classes times predictions for which counts fit into memory.
 _MOST_COUNTED = 2**25
@@ -44,8 +42,8 @@ _MOST_COUNTED = 2**25
 class AucSums:
     """The area under the ROC curve as a function of weights; see ``MetricSums``."""
 
-    scores: npt.NDArray[Any]  # (C, N), greater for a more likely positive sample
-    is_positive: npt.NDArray[np.bool_]  # (N,)
+    scores: Array  # (C, N), greater for a more likely positive sample
+    is_positive: Bools  # (N,)
     sign: int = 1  # -1 if less is better
 
     def of(self, candidates: Any) -> "AucSums":
@@ -98,7 +96,7 @@ class AucSums:
         return [np.stack(below), np.stack(above)]
 
 
-def _weight_below(weight: Floats, starts: npt.NDArray[np.intp]) -> Floats:
+def _weight_below(weight: Floats, starts: Ints) -> Floats:
     """Return the share of the weight below each of the sorted samples, ties by half."""
     sums = np.concatenate([[0.0], np.cumsum(weight)])
     ends = np.append(starts[1:], len(weight))
@@ -107,7 +105,6 @@ def _weight_below(weight: Floats, starts: npt.NDArray[np.intp]) -> Floats:
     return shares
 
 
-Array = npt.NDArray[Any]
 _Combine = Callable[[Sequence[Floats], Sequence[Floats]], Floats]
 
 
@@ -152,7 +149,7 @@ Sums = MetricSums | AucSums | MeanOfSums
 
 
 def in_blocks(
-    sums: Sums, weight: Floats, block: npt.NDArray[np.intp], n_blocks: int
+    sums: Sums, weight: Floats, block: Ints, n_blocks: int
 ) -> MetricSums | MeanOfSums:
     """Return sums over blocks of samples, for weightings of shape (B, n_blocks).
 

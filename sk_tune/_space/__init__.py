@@ -6,17 +6,3 @@ from sk_tune._space._conversion import AnySpace, as_space, points_of, skopt_spac
 from sk_tune._space._dimensions import Distribution, Range, Values
 from sk_tune._space._space import Candidate, Choice, Space
 from sk_tune._space._table_space import table_space
-
-__all__ = [
-    "AnySpace",
-    "Candidate",
-    "Choice",
-    "Distribution",
-    "Range",
-    "Space",
-    "Values",
-    "as_space",
-    "points_of",
-    "skopt_space",
-    "table_space",
-]

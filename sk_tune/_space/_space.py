@@ -17,10 +17,10 @@ from typing import Any
 
 import numpy as np
 from numpy.random import RandomState
-from numpy.typing import NDArray
 from sklearn.utils.random import sample_without_replacement
 
 from sk_tune._space._dimensions import Codes, Dimension
+from sk_tune._types import Bools
 from sk_tune.exceptions import SpaceError
 
 
@@ -348,7 +348,7 @@ class Space:
         neutral = np.array([column.neutral for column in self.columns])
         return np.where(self.active(snapped), snapped, neutral)
 
-    def active(self, codes: Codes) -> NDArray[np.bool_]:
+    def active(self, codes: Codes) -> Bools:
         """Return a mask, (N, D), of the parameters that each candidate has."""
         active = np.ones(codes.shape, dtype=bool)
         for j, column in enumerate(self.columns):

@@ -14,6 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from torch import nn
 
+from sk_tune._types import Floats
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoppingState:
@@ -87,7 +89,7 @@ class TrainingState:
         reason = self.course.get("unstorable")
         return f"the state of the callbacks cannot be stored ({reason})" if reason else ""
 
-    def curve(self, name: str) -> npt.NDArray[np.float64]:
+    def curve(self, name: str) -> Floats:
         """Return the values of a name by epoch, (n_epochs,); NaN where missing."""
         return np.array([row.get(name, np.nan) for row in self.history], dtype=np.float64)
 
