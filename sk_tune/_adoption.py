@@ -17,7 +17,7 @@ __all__ = ["Adopter", "FitRequested", "adopted_state", "adopter", "adoption", "d
 
 
 class FitRequested(BaseException):
-    """Leaves a task whose network requested a training that has not run yet.
+    """Leaves a task because its network requested a training that has not run yet.
 
     Derived from ``BaseException``, so that ``except Exception`` does not catch it.
     """
@@ -37,7 +37,7 @@ def adopter() -> Adopter | None:
 def adopted_state(
     estimator: Any, X: Any, y: Any, sample_weight: Any = None
 ) -> TrainingState | None:
-    """Return the finished training of exactly this fit, if the adopter has one."""
+    """Return the finished training of exactly this fit, if the adopter has it."""
     current = _ADOPTER.get()
     return None if current is None else current(estimator, X, y, sample_weight)
 

@@ -276,7 +276,7 @@ class PredictsIntervals:
         return _calibration_of(self).interval(predictions, coverage)
 
     def _predictions_of_models(self: Any, X: Any) -> Array:
-        """Return predictions of the calibrated models, (F, n, ...), by default of one."""
+        """Return predictions of the calibrated models, (F, n, ...); by default, F = 1."""
         return np.asarray(self.predict(X))[np.newaxis]
 
 
@@ -339,7 +339,7 @@ class PredictsSets:
         return _calibration_of(self).sets(probabilities, coverage)
 
     def _predictions_of_models(self: Any, X: Any) -> Array:
-        """Return probabilities of the calibrated models, (F, n, K), by default of one."""
+        """Return probabilities of the calibrated models, (F, n, K); by default, F = 1."""
         return np.asarray(self.predict_proba(X))[np.newaxis]
 
 

@@ -76,7 +76,7 @@ def parameters(definition: _Class) -> _Class:
     Parameters
     ----------
     definition : type
-        Class whose annotated fields have defaults.  An ``Annotated`` type holds constraints
+        Class; its annotated fields have defaults.  An ``Annotated`` type holds constraints
         of scikit-learn, which ``fit`` checks.  In its docstring, ``{parameters}``,
         ``{attributes}`` and ``{parameters and attributes}`` stand for inherited entries.
 

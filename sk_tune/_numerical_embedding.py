@@ -122,7 +122,7 @@ class Periodic(NumericalEmbedding, name="periodic"):
 
 
 def as_embedding(value: NumericalEmbedding | str | None) -> NumericalEmbedding | None:
-    """Return an embedding, also for a short form; ValueError if there is no such kind."""
+    """Return an embedding, also for a short form; ValueError for other values."""
     if value is None or isinstance(value, NumericalEmbedding):
         return value
     if value not in EMBEDDINGS:

@@ -144,7 +144,7 @@ def fold_layout(search: Any, candidate: int) -> FoldLayout:
 
 
 def fold_of_samples(held_out: Sequence[Array | None], n_rows: int) -> Array:
-    """Return the first fold that held out each sample, (n_rows,), -1 without one."""
+    """Return the first fold that held out each sample, (n_rows,), or -1."""
     fold_of = np.full(n_rows, -1)
     for fold, rows in reversed([*enumerate(held_out)]):
         if rows is not None:

@@ -226,7 +226,7 @@ _SECONDS_LOGGED = 10.0
 
 
 class LiveLine:
-    """Shows the newest text, in place of the last one on a screen.
+    """Shows the newest text, in place of the last text on a screen.
 
     A terminal has one line that is overwritten, a notebook one output that is updated; a
     file or pipe gets a line every ten seconds and the last line, without escape codes.
@@ -239,7 +239,7 @@ class LiveLine:
         self._handle: Any = None
 
     def show(self, text: str) -> None:
-        """Show a text of one line, unless the last one is too recent."""
+        """Show a text of one line, unless the last text is too recent."""
         is_watched = _display() is not None or _is_terminal()
         wait = _SECONDS_WATCHED if is_watched else _SECONDS_LOGGED
         now = time.monotonic()

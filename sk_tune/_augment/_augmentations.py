@@ -390,12 +390,12 @@ class TimeShift(Augmentation, name="time_shift", layouts=_IN_TIME):
 
 @dataclass(frozen=True)
 class Mixup(Augmentation, name="mixup", layouts=_ANY):
-    """Mix each sample and its target with another of its batch (Zhang et al. 2018).
+    """Mix each sample and its target with another sample of its batch (Zhang et al. 2018).
 
     Parameters
     ----------
     alpha : float, default=0.2
-        The share of the other sample is drawn from Beta(alpha, alpha), and replaced by its
+        The share of the second sample is drawn from Beta(alpha, alpha), and replaced by its
         complement if above 1/2.  alpha is above 0: small values leave most samples nearly
         unchanged; 1 is uniform.
 
@@ -508,7 +508,7 @@ def as_augmentations(value: Any) -> tuple[Augmentation, ...]:
     mixing = [change for change in augmentations if change.mixes]
     if len(mixing) > 1:
         raise ValueError(
-            f"augmentation must hold at most one that mixes rows. Got {mixing!r} instead."
+            f"augmentation must have at most one entry that mixes rows. Got {mixing!r} instead."
         )
     return tuple(augmentations)
 

@@ -267,7 +267,7 @@ def fleet(
 
 _IS_ASKING: ContextVar[bool] = ContextVar("sk_tune_is_asking", default=False)
 _LOCK = threading.Lock()
-# One entry for each open block, and skorch's methods while there is one.
+# An entry for each open block, and skorch's methods during blocks.
 _OPEN: list[None] = []
 _ORIGINALS: dict[str, Any] = {}
 

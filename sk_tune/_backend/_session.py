@@ -203,7 +203,7 @@ class Session:
         return [Replayer(self, r) for r in recordings]
 
     def _record_all(self, recordings: Iterable["_Recording"]) -> list["_Recording"]:
-        """Record tasks, each as after the earlier ones; return those with new requests."""
+        """Record tasks, each as after earlier tasks; return the tasks with new requests."""
         shared = self.shared_objects
         incomplete, draws = [], RemainingDraws(self.words, shared)
         with self.timed("recording"), kept_random_states(), shared.put_back():
@@ -404,7 +404,7 @@ class Replayer(_Answers):
     def __init__(self, session: Session, recording: _Recording) -> None:
         super().__init__(session, recording.trainings)
         self._reason, self._error = recording.reason, recording.error
-        # Networks whose fit matches no recorded training.
+        # Networks with fits that match no recorded training.
         self._n_unmatched = 0
 
     def decline(self, reason: str) -> None:

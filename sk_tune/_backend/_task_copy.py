@@ -180,7 +180,7 @@ class _Unpickler(pickle.Unpickler):
 
 
 class RemainingDraws:
-    """The remaining random draws of interrupted tasks, as many as in the first."""
+    """The remaining random draws of interrupted tasks: their number in the first task."""
 
     def __init__(self, words: dict[Any, int], shared: SharedObjects) -> None:
         self._words = words

@@ -17,7 +17,7 @@ from sklearn.callback import AutoPropagatedCallback
 from sklearn.metrics._scorer import _MultimetricScorer, _PassthroughScorer, _Scorer
 from sklearn.model_selection import _search
 
-# Unlike ``sklearn.experimental``, this module does not make them importable for everybody.
+# Unlike ``sklearn.experimental``, this module does not make them importable elsewhere.
 from sklearn.model_selection import _search_successive_halving as halving_searches
 from sklearn.model_selection._search import BaseSearchCV
 from sklearn.model_selection._search_successive_halving import (

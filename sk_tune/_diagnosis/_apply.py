@@ -131,7 +131,7 @@ def apply_remedies(findings: Iterable[Finding] | Finding, target: Any) -> Applie
         As from ``diagnose``.
     target : dict, list, estimator or search
         A space of a search; a network, also in a pipeline or a
-        TransformedTargetRegressor; or a search, whose space, estimator and resources
+        TransformedTargetRegressor; or a search: its space, estimator and resources
         change.
 
     Returns

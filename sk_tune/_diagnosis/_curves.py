@@ -534,7 +534,7 @@ def _filled(curves: Floats) -> Floats:
 
 
 def _breaks_off(curves: Floats) -> bool:
-    """Return whether a loss is infinite, or NaN before a later one."""
+    """Return whether a loss is infinite, or NaN before a later loss."""
     if np.isinf(curves).any():
         return True
     is_nan = np.isnan(curves)

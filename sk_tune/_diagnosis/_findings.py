@@ -124,7 +124,7 @@ class Finding:
         The remedy as changes of parameters or of a space, for ``apply_remedies``.
     alternatives : tuple of tuple of Change, default=()
         Further remedies, which ``apply_remedies`` tries in this order if earlier remedies
-        lower the score or change nothing.
+        lower the score or have no effect.
     other_issues : tuple of str, default=()
         For a verdict, the names of the remaining issues.
     result_row : int or None, default=None
@@ -376,7 +376,7 @@ def verdict(findings: Iterable[Finding]) -> Finding:
     Raises
     ------
     ValueError
-        If there are no findings.
+        If `findings` is empty.
 
     Examples
     --------

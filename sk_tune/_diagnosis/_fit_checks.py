@@ -156,7 +156,7 @@ def check_improving(summary: Summary) -> Finding:
 
 
 def check_converged(summary: Summary) -> Finding:
-    """Check for a long end of training without progress: a tip if there is one."""
+    """Check for a long end of training without progress: a tip if so."""
     rule = RULES["converged long ago"]
     if not summary.has_valid or summary.n_epochs < 15:
         return rule.not_applicable("This check needs a held-out loss and 15 epochs.")

@@ -30,7 +30,7 @@ from sk_tune._types import Array, Floats
 
 
 def check_folds(summary: Summary) -> Finding:
-    """Check for a fold with a higher loss than the rest: an issue if one is found."""
+    """Check for a fold with a higher loss than the rest: an issue if so."""
     rule = RULES["folds disagree"]
     if not summary.has_valid or len(summary.valid) < 3:
         return rule.not_applicable("This check needs a held-out loss on three folds.")

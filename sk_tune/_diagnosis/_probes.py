@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Probes: changed networks whose training on the same folds tests the findings.
+"""Probes: changed networks, trained on the same folds to test the findings.
 
 Curves suggest a fault; a probe measures the effect of its remedy.  Effects are relative
 falls of the held-out loss, averaged over folds as logarithms.

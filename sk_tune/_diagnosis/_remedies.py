@@ -119,7 +119,7 @@ def raise_rate(params: Mapping[str, Any]) -> tuple[Change, ...]:
 
 
 def clipped(params: Mapping[str, Any]) -> tuple[Change, ...]:
-    """Return the change to gradients whose norm is at most 1."""
+    """Return the change to gradients of norm 1 at most."""
     reason = "single steps are too large"
     return _known(params, _change("gradient_clip", "at most", 1.0, reason))
 

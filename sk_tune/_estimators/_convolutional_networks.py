@@ -56,7 +56,7 @@ class _CNNEstimator(ArchitectureParameters, NetworkEstimator):
 
     Notes
     -----
-    Defaults differ from the other networks, because convolutional networks train better
+    Defaults differ from other networks, because convolutional networks train better
     with batch normalisation and some dropout: ``normalization="batch"``, ``dropout=0.2``.
     """
 

@@ -107,7 +107,7 @@ def to_tensor(values: Array, dtype: str, device: str | torch.device) -> Tensor:
 
 
 def placed(values: Tensor, places: Tensor, n_samples: int) -> Tensor:
-    """Return `n_samples` values with the given ones at their places, and 0 elsewhere."""
+    """Return `n_samples` values: `values` at their places, and 0 elsewhere."""
     every = values.new_zeros((n_samples, *values.shape[1:]))
     every[places] = values
     return every

@@ -40,7 +40,7 @@ _CARRIED: dict[type, tuple[str, ...]] = {
 
 
 class NetCallbacks:
-    """The callbacks of an initialised net whose epochs a fleet trains."""
+    """The callbacks of an initialised net that trains in a fleet."""
 
     def __init__(self, net: Any, **datasets: Any) -> None:
         self._net = net

@@ -512,7 +512,7 @@ class NetworkEstimator(TrainingParameters, Persistence, Documented, EstimatorBas
 
     @property
     def best_epoch_(self) -> int:
-        """The epoch whose weights are used, counted from 1."""
+        """The epoch of the weights in use, counted from 1."""
         return self.net_.stopping_.best_epoch or self.n_epochs_
 
     def __sklearn_is_fitted__(self) -> bool:

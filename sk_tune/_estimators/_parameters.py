@@ -59,7 +59,7 @@ class AugmentationNames(StrOptions):  # type: ignore[misc]
     def __str__(self) -> str:
         return (
             f"{super().__str__()}, an instance of a class of sk_tune.augment, a list or "
-            "tuple of these with at most one that mixes rows"
+            "tuple of these with at most one entry that mixes rows"
         )
 
 
@@ -184,7 +184,7 @@ class RegressorParameters:
         with zeros.  "quantile" is the mean pinball loss of `quantiles`.
     quantiles : float or sequence of float, default=(0.1, 0.5, 0.9)
         Increasing levels, between 0 and 1, of ``loss="quantile"``.  One network predicts
-        them all.  ``predict`` returns the one nearest to 0.5, or all of them, sorted, with
+        them all.  ``predict`` returns the quantile nearest to 0.5, or all, sorted, with
         ``return_quantiles=True``.
     tweedie_power : float, default=1.5
         Power of ``loss="tweedie"``, between 1, as for "poisson", and 2, as for "gamma":

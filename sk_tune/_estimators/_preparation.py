@@ -121,7 +121,7 @@ class FitPreparer:
         # References to the objects keep their ids from being reused.
         self._cache: dict[Any, tuple[EncodedData, dict[str, Any], Any]] = {}
         self._monitors: dict[Any, tuple[TensorSet, Any]] = {}
-        # The samples of all folds, with the array of which they are a tensor.
+        # Tensors of the samples of all folds, with their arrays.
         self._wholes: dict[Any, tuple[Tensor, Any]] = {}
         # The last estimator that was checked, and its unfitted copy.
         self._last = LastSeen()

@@ -127,7 +127,7 @@ class PreparedFit:
             # The structure has the category columns and their numbers of codes.
             structure = (module_structure(module.inputs), structure[-1])
         elif isinstance(module, MLP | CNN | RNN):
-            # Hyperparameters in the key fix all sizes except those of the data.
+            # Hyperparameters in the key fix all sizes except the data's.
             structure = (structure[0], structure[-1])
         else:
             structure = module_structure(module)

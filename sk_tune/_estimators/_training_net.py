@@ -199,13 +199,13 @@ class TrainingNet(LateOptimizerNet):
         schedule, most = self.options.lr_schedule, self.options.schedule_epochs
         if self.stopped_early:
             text = (
-                "Early stopping has ended the training, so partial_fit changes nothing. "
+                "Early stopping has ended the training, so partial_fit has no effect. "
                 "Use early_stopping=False to train on a stream."
             )
         elif schedule != "constant" and len(self.history) - self.first_epoch_ >= most:
             text = (
                 f"lr_schedule={schedule!r} has ended after max_epochs={most}, so "
-                "partial_fit learns little or nothing, at a rate of "
+                "partial_fit hardly learns, at a rate of "
                 f"{self.optimizer_.param_groups[0]['lr']:.1g}. Use lr_schedule='constant' "
                 "to train on a stream."
             )
@@ -255,7 +255,7 @@ class TrainingNet(LateOptimizerNet):
                     done, rate = len(self.history), self.options.learning_rate
                     raise TrainingDivergedError(weights_message(name, done, rate))
             if self.options.patience is not None:
-                # The best weights predict; training would continue from the last ones.
+                # The best weights predict; training would continue from the last weights.
                 self.last_weights_ = cloned(self.module_.state_dict())
                 self.module_.load_state_dict(self.best_weights_ or self.last_weights_)
             self.notify("on_train_end", X=train.X, y=train.y)

@@ -233,7 +233,7 @@ class _NetEstimator(NetworkEstimator):
 
 
 def _outputs_for(module: nn.Module, samples: Tensor) -> tuple[Tensor, Any]:
-    """Call a module on samples of zeros, or of ones if zeros fail; return both."""
+    """Return samples and their outputs: zeros, or 1 everywhere if zeros fail."""
     try:
         return samples, module(samples)
     except Exception as error:  # noqa: BLE001 - any error of a user's module

@@ -60,7 +60,7 @@ class LastSeen:
         self._values: dict[str, Any] = {}
 
     def is_like(self, estimator: Any) -> bool:
-        """Return whether an estimator has the same attribute objects as the last one."""
+        """Return whether an estimator has the same attribute objects as before."""
         attributes, values = vars(estimator), self._values.values()
         return (
             type(estimator) is self._kind

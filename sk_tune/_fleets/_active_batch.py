@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""The networks in training: their tensors and what each has recorded."""
+"""The networks in training, with their tensors and records."""
 
 import math
 from collections.abc import Iterator, Sequence

@@ -155,7 +155,7 @@ def convolution(
     convolved = torch.convolution(images, kernels, flat, *_arguments(len(x), geometry))
     y = _parted(_without_height(convolved, x), len(x))
     # For one sample with channels innermost, torch's batch normalisation under vmap returns
-    # wrong derivatives if those of its outputs are in another memory order.
+    # wrong derivatives if its outputs' derivatives are in another memory order.
     return y.clone(memory_format=torch.contiguous_format) if x.shape[1] == 1 else y
 
 

@@ -119,7 +119,7 @@ def _concatenated(parts: list[Tensor]) -> Tensor:
 
 # Bytes evaluated at a time: enough to outweigh the calls, few enough for the cache.
 _CHUNK_BYTES = 2**20
-# On a device, calls cost more and small chunks gain nothing.
+# On a device, calls cost more and small chunks do not pay.
 _CHUNK_BYTES_DEVICE = 2**26
 _MOST_SAMPLES = 1024
 

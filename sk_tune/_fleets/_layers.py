@@ -70,7 +70,7 @@ class Layer(ABC):
         """Map (k, B, D) to (k, B, H) in evaluation mode."""
 
     def follow(self, previous: "Layer") -> None:
-        """Adapt to the layer whose output is the input."""
+        """Adapt to the previous layer."""
         self.in_place = not previous.reads_output
 
 
@@ -223,7 +223,7 @@ class Dropout(Layer):
 
 
 class Residual(Layer):
-    """Layers whose input is added to their output."""
+    """Layers with their input added to their output."""
 
     def __init__(self, layers: Sequence[Layer], *, first: bool) -> None:
         self.layers = layers

@@ -149,7 +149,7 @@ def _train_by_steps(
     # Losses and weights of batches, (S, K); outputs, targets and weights, (K, n, ...).
     sums = sets[0].X.new_zeros(2, max(map(len, sizes)), k, dtype=torch.float64)
     samples: list[Tensor | None] = [None, None, None]
-    # Nothing is copied to a device between the steps.
+    # Steps do not copy data to a device.
     fleet.optimizer.begin_steps()
     fleet.program.dropout.begin_step(0)
     for batch in epoch_batches(sets, places, sizes):

@@ -224,7 +224,7 @@ def _each(values: Tensor | None, like: Tensor) -> Any:
 
 
 class _StackedBatchNorm(nn.BatchNorm1d):
-    """Batch normalisation that is independent of the other networks of the fleet."""
+    """Batch normalisation of each network by itself."""
 
     def __init__(self, layer: Any) -> None:
         options = (layer.eps, layer.momentum, layer.affine, layer.track_running_stats)

@@ -191,7 +191,7 @@ def _difference(module: nn.Module, X: Tensor, *, predicts: bool) -> str | None:
     program.begin_epoch([0, 0], 1, [torch.Generator(), torch.Generator()])
     outputs = program.evaluate(X, slice(0, 2))
     if not torch.allclose(repeated[0], alone[0], rtol=1e-3, atol=1e-4, equal_nan=True):
-        return "its outputs depend on the other samples of a batch"
+        return "its outputs depend on further samples of a batch"
     is_of_shape = outputs[0].shape == alone.shape
     if not is_of_shape or not torch.allclose(
         outputs[0], alone, rtol=1e-3, atol=1e-4, equal_nan=True

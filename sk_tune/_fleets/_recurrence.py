@@ -76,7 +76,7 @@ class StackedRecurrence(nn.Module):
 
 
 def _check_cell(recurrence: nn.RNNBase) -> "type[_Cell]":
-    """Return the cell of a layer; raise ValueError if there is no equivalent here."""
+    """Return the cell of a layer; raise ValueError without an equivalent here."""
     required = {"num_layers": 1, "batch_first": True, "proj_size": 0, "bias": True}
     for name, value in {**required, "dropout": 0}.items():
         if getattr(recurrence, name) != value:
@@ -200,7 +200,7 @@ def _pack(
 
 
 def _unpack(cell: "type[_Cell]", grad: Tensor, n_features: int) -> tuple[Tensor, ...]:
-    """Return the gradients of the arguments of :func:`_pack` from that of its result."""
+    """Return the gradients of the arguments of :func:`_pack`, given its result's."""
     grad = grad.view(len(grad), cell.n_blocks, -1, grad.shape[2])
     by_input, by_hidden = grad[:, cell.input_blocks], grad[:, cell.hidden_blocks]
     return (

@@ -36,7 +36,7 @@ class StackedTensors:
         return StackedTensors({name: t.clone() for name, t in self.tensors.items()})
 
     def select(self, index: Tensor) -> None:
-        """Keep the networks at `index`, in that order, and free the others' memory."""
+        """Keep the networks at `index`, in that order, and free all other memory."""
         self.tensors = {name: t.index_select(0, index) for name, t in self.tensors.items()}
 
     def extend(self, other: "StackedTensors") -> None:

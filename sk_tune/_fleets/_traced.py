@@ -39,7 +39,7 @@ class Link(NamedTuple):
 
     name: str
     function: nn.Module | None = None
-    inside: "tuple[Link, ...]" = ()  # block whose input is added to its output
+    inside: "tuple[Link, ...]" = ()  # of a residual block
 
     def layer(self, module: nn.Module) -> nn.Module:
         """Return the layer of the chain's module."""
@@ -79,7 +79,7 @@ def _chain_or_reason(module: nn.Module, X: Tensor, *, predicts: bool) -> Chain:
     except NoChainError as error:
         reason = str(error)
     except Exception:  # noqa: BLE001 - a user's module may raise anything
-        reason = "its forward does more than call one layer after the other"
+        reason = "its forward does more than call its layers in sequence"
     return Chain((Link(""),), reason=reason)
 
 
@@ -192,7 +192,7 @@ def _is_by_number(layer: Any) -> bool:
 
 
 def _flatten(start_dim: int = 0, end_dim: int = -1) -> nn.Flatten:
-    """Return the layer of ``torch.flatten``, whose default differs."""
+    """Return the layer of ``torch.flatten``, which has another default."""
     return nn.Flatten(start_dim, end_dim)
 
 

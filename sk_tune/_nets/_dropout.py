@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Dropout whose mask is a function of (seed, step, layer, position).
+"""Dropout masks as functions of (seed, step, layer, position).
 
 No generator is involved: the mask of any step can be recomputed, alone or together with
 other networks, after a pause or on another machine, and global random state is unchanged.

@@ -68,7 +68,7 @@ def attributes_key(
 
 
 def tensor_values(module: nn.Module) -> tuple[Any, ...]:
-    """Return a key that is equal for modules whose buffers and parameters are equal."""
+    """Return a key that is equal for modules with equal buffers and parameters."""
     return tuple(
         (name, _tensor_key(tensor))
         for part in (module.named_parameters(), module.named_buffers())

@@ -91,7 +91,7 @@ class PiecewiseLinearEmbedding(nn.Module):
         self.bias = nn.Parameter(torch.empty(n_columns * size))
         self.weight = nn.Parameter(torch.zeros(n_columns, n_bins, size))
         self.register_buffer("start", torch.zeros(n_columns, n_bins))
-        # 0 for missing bins of a column, whose encoding is then always 0.
+        # 0 for missing bins of a column, which are always encoded as 0.
         self.register_buffer("slope", torch.zeros(n_columns, n_bins))
         for parameter in (self.scale, self.bias):
             _init_uniform(parameter, size)
@@ -163,7 +163,7 @@ class CategoryEmbedding(nn.Module):
         self.size = size
         vectors = torch.empty(sum(n_codes), size)
         nn.init.uniform_(vectors, -(size**-0.5), size**-0.5)
-        # Maps a code to its vector; unknown codes share one.
+        # Maps a code to its vector; unknown codes share a vector.
         self.register_buffer("known", torch.arange(sum(n_codes)))
         self.register_buffer("offsets", counts.cumsum(0) - counts)
         self.register_buffer("n_codes", counts)

@@ -23,7 +23,7 @@ _NETWORKS: dict[str, tuple[Any, dict[str, Any]]] = {
         MLPClassifier,
         {"learning_rate": 2e-3, "dropout": 0.2, "n_iter_no_change": 15},
     ),
-    # Smooth targets gain from long training; dropout limits overfitting to noisy ones.
+    # Smooth targets gain from long training; dropout limits overfitting to noisy targets.
     "regressor": (
         MLPRegressor,
         {"learning_rate": 0.01, "dropout": 0.2, "max_epochs": 40},

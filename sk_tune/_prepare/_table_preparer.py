@@ -119,7 +119,7 @@ class CategoryCodes(Documented, OneToOneFeatureMixin, TransformerMixin, BaseEsti
 
     def transform(self, X: Any) -> Floats:
         """Return codes, whole numbers from 0 on."""
-        # scikit-learn gives its infrequent categories the code after the frequent ones.
+        # scikit-learn gives its infrequent categories the code after all frequent categories.
         codes = self.encoder_.transform(X) + 1
         return np.where(codes < np.array(self.n_categories_), codes, 0.0)
 
@@ -367,7 +367,7 @@ class TablePreparer(Documented, TransformerMixin, BaseEstimator):  # type: ignor
     Categories: a missing value is a category of its own.  In columns of codes, 0 stands for
     all categories that are rare or unknown.  Only `target_encoding` and `crosses` use the
     target: text, truth values and at most 20 different whole numbers count as classes.
-    Nothing is drawn at random.
+    It does not use random numbers.
 
     With columns of codes, the output is a pandas DataFrame in which they have dtype
     category, so that estimators with ``categorical_features="from_dtype"`` recognise them.
@@ -559,7 +559,7 @@ class TablePreparer(Documented, TransformerMixin, BaseEstimator):  # type: ignor
         return [block for block in blocks if block[2]]
 
     def _crossed(self, numbers: pd.DataFrame, y: Any) -> list[str]:
-        """Return the columns to cross; none if there is no pair."""
+        """Return the columns to cross, at least a pair or none."""
         size = numbers.abs()
         # In some row, products and ratios of such columns are neither missing nor infinite.
         is_usual = (size > 1 / _MOST_FACTOR) & (size < _MOST_FACTOR)

@@ -25,7 +25,7 @@ COLORS = {"blue": "#0072B2", "vermilion": "#D55E00", "black": "#000000", "grey":
 # Losses that span more are drawn on a logarithmic axis.
 _LOG_SPAN = 30.0
 # Scores further below the middle than this many distances of the best above it would
-# squeeze the other scores into a line.
+# squeeze all other scores into a line.
 _OUTLYING = 20.0
 _SHOWN_BELOW = 8.0
 # Mean width of a character, in parts of the font's size.

@@ -329,7 +329,7 @@ def _held_out_quality(search: Any, row: int) -> Quality | None:
 
 
 _TWO_KINDS = (
-    "The expected score pools all held-out rows; the other scores are means over the "
+    "The expected score pools all held-out rows; all other scores are means over the "
     "folds. They differ much here, so do not compare the two kinds."
 )
 

@@ -60,7 +60,7 @@ class AxisScale:
         return self.first + share * (self.last - self.first)
 
     def ticks(self, n_most: int = 6) -> list[float]:
-        """Return about `n_most` round values for ticks, at least one, in rising order."""
+        """Return about `n_most` round values for ticks, in rising order."""
         if self.is_log:
             return self._log_ticks(n_most)
         rough = (self.high - self.low) / n_most

@@ -164,7 +164,7 @@ class Learner:
             self._take(row)
 
     def _told(self, candidates: Sequence[Candidate]) -> Floats:
-        """Return the codes of evaluated candidates, which are no longer pending."""
+        """Return the codes of evaluated candidates, and remove them from the pending."""
         codes = self.space.encode(candidates)
         for key in self.space.keys(codes):
             self._seen.add(key)

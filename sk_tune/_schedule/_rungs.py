@@ -57,7 +57,7 @@ def new_resources(
 
 
 # Returns the number of promoted candidates, given the number of candidates of a rung, the
-# planned rung and the next one.
+# planned rung and the next rung.
 Promotion = Callable[[int, Rung, Rung], int]
 
 

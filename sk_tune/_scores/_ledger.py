@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from sk_tune._text import html_table, seconds_text, text_table
 
-# Labels of the parts of a search whose seconds are counted.
+# Labels of the timed parts of a search.
 _PARTS = {
     **{name: name for name in ("preparing", "training", "scoring")},
     "sampling": "choosing candidates",
@@ -54,7 +54,7 @@ class Ledger:
     alone_reasons : mapping of str to int, default=empty
         Reasons for training fits alone, with their counts.
     remarks : mapping of str to int, default=empty
-        What other fits lack and why, such as a held-out curve, with their counts.
+        Missing results of other fits, such as a held-out curve, with their counts.
     seconds : mapping of str to float, default=empty
         Seconds by part: "preparing" (transformers and other work before training),
         "training", "scoring", "sampling" (the choice of candidates), "refit" (the best

@@ -36,7 +36,7 @@ def as_space(
     """Return the space of a user's description, without listing or drawing values.
 
     Without `tuples_are_ranges` a tuple is a list of values, as in scikit-learn. Raises
-    SpaceError, which names the parameter, and TypeError if there are no dicts, as
+    SpaceError, which names the parameter, and TypeError without dicts, as
     scikit-learn and scikit-optimize do.
 
     >>> from sk_tune._space import as_space

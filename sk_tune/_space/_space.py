@@ -69,7 +69,7 @@ Candidate = dict[str, Any]
 # A choice between groups that is not a parameter is named None.
 Drawn = dict[str | None, Any]
 
-# Candidates whose codes differ by less are equal.
+# Candidates with a smaller difference of codes are equal.
 _N_DIGITS = 9
 _NO_ORDER_NEUTRAL = 0.0
 _ORDER_NEUTRAL = 0.5
@@ -83,7 +83,7 @@ class Node:
 
     name: str | None  # None for a choice that is not a parameter
     dimension: Dimension
-    groups: tuple["Group", ...] = ()  # one for each value, or none
+    groups: tuple["Group", ...] = ()  # for each value, or empty
 
     @property
     def n_points(self) -> int | None:

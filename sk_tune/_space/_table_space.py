@@ -48,7 +48,7 @@ def table_space(estimator: BaseEstimator) -> dict[str, Any]:
     prefix = next((start for start, name, end in names if name and not end), None)
     if prefix is None:
         raise ValueError(
-            "The estimator must be an MLPClassifier or MLPRegressor or contain one. "
+            "The estimator must be or contain an MLPClassifier or MLPRegressor. "
             f"Got {estimator!r} instead."
         )
     net = {name.removeprefix(prefix): value for name, value in params.items()}

@@ -197,7 +197,7 @@ def r2_by_network(
 def r2_of_exponentials(
     y_pred: Tensor, y_true: Tensor, sample_weight: Tensor | None = None
 ) -> Tensor:
-    """Return the coefficient of determination of networks whose outputs are log means."""
+    """Return the coefficient of determination of networks that predict log means."""
     return r2_by_network(y_pred.exp(), y_true, sample_weight)
 
 

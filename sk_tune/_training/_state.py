@@ -43,7 +43,7 @@ _KINDS = frozenset({"train_loss", "valid_loss", "monitor_loss"})
 
 
 class LowestLosses:
-    """The lowest loss of each kind in a history, whose records may lack a kind.
+    """The lowest loss of each kind in a history; a record may lack kinds.
 
     >>> losses = LowestLosses([{"train_loss": 0.5}, {"train_loss": 0.6}])
     >>> [losses.is_lowest("train_loss", loss) for loss in (0.7, 0.4, 0.5)]

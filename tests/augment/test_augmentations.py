@@ -140,7 +140,9 @@ def test_anything_else_is_refused(value):
 
 def test_rows_are_mixed_at_most_once():
     """Targets of a row mixed twice are not defined."""
-    with pytest.raises(ValueError, match=r"at most one that mixes rows\. Got \[Mixup"):
+    with pytest.raises(
+        ValueError, match=r"at most one entry that mixes rows\. Got \[Mixup"
+    ):
         as_augmentations([Mixup(), "flip", CutMix()])
 
 

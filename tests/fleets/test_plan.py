@@ -641,7 +641,7 @@ def _hooked():
     ("make", "way", "why"),
     [
         (Plain, "layers", ""),
-        (Residual, "vmap", "its forward does more than call one layer after the other"),
+        (Residual, "vmap", "its forward does more than call its layers in sequence"),
         (Mode, "vmap", "its layers differ between training and evaluation"),
         (lambda: WithMembers(3), "layers", ""),
         (lambda: WithMembers(nn.ModuleList()), "layers", ""),
