@@ -136,10 +136,7 @@ def parameters(definition: _Class) -> _Class:
 
 
 def name_hint(cls: Any, name: str, names: Iterable[str]) -> str:
-    """Return advice for an unknown parameter, after a space; or "".
-
-    `_other_names` of the class has advice for names of other estimators' parameters.
-    """
+    """Return advice for an unknown parameter, by `_other_names` or similar names, or ""."""
     advice = getattr(cls, "_other_names", {}).get(name)
     return f" {advice}" if advice else did_you_mean(name, names)
 
@@ -222,7 +219,11 @@ _RESULTS = {
     "    In the order of ``classes_``.",
     "score": "float\n    Greater is better.",
 }
-_ERRORS = {"fit": "ValueError\n    If a parameter or the data are invalid."}
+_ERRORS = {
+    "fit": "ValueError\n    If a parameter or the data are invalid.",
+    "partial_fit": "ValueError\n    If X or y do not match the first call's.\n"
+    "TrainingDivergedError\n    If the loss or a weight becomes infinite or NaN.",
+}
 
 
 @cache

@@ -25,11 +25,7 @@ def stops_early(network: Any, n_samples: int) -> bool:
 
 
 def epochs_of(network: Any, n_samples: int, *, are_granted: bool = False) -> int:
-    """Return the largest number of epochs of a network on `n_samples` training samples.
-
-    `are_granted` says that a search will set the epochs, and so turn automatic early
-    stopping off.
-    """
+    """Return the epochs of a network on `n_samples`; `are_granted` by a search."""
     if network.max_epochs != "auto":
         return int(network.max_epochs)
     may_stop = stops_early(network, n_samples)

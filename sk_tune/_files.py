@@ -74,7 +74,7 @@ def sign(path: Path, *, instead_of: Path | None = None) -> None:
     """Write the signature of a file that will be moved to `instead_of`, or stays at `path`.
 
     It is stored next to the final path together with the signature of the file that is
-    there now, so that a signed file exists at any time.  Without a home folder it does nothing else.
+    there now, so that a signed file exists at any time; only if there is a home folder.
     """
     place = instead_of or path
     key = _key()

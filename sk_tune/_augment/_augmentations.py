@@ -508,7 +508,8 @@ def as_augmentations(value: Any) -> tuple[Augmentation, ...]:
     mixing = [change for change in augmentations if change.mixes]
     if len(mixing) > 1:
         raise ValueError(
-            f"augmentation must have at most one entry that mixes rows. Got {mixing!r} instead."
+            "augmentation must have at most one entry that mixes rows. "
+            f"Got {mixing!r} instead."
         )
     return tuple(augmentations)
 

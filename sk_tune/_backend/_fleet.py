@@ -62,11 +62,7 @@ class Job:
 
 
 class CollectingBackend(ParallelBackendBase):  # type: ignore[misc]
-    """Collects all tasks of a joblib call; derived classes run them.
-
-    `around` is the surrounding backend and its number of workers, for fits outside of
-    fleets.
-    """
+    """Collects all tasks of a joblib call; derived classes run them."""
 
     supports_retrieve_callback = True
     supports_sharedmem = False
@@ -74,6 +70,7 @@ class CollectingBackend(ParallelBackendBase):  # type: ignore[misc]
 
     def __init__(self, nesting_level: int = 0, **kwargs: Any) -> None:
         super().__init__(nesting_level=nesting_level, **kwargs)
+        # The surrounding backend and its number of workers, for fits outside of fleets.
         self.around = get_active_backend()
         self._jobs: list[Job] = []
         self._aborted = False

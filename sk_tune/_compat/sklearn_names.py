@@ -87,11 +87,7 @@ def passed_through_estimator(scorer: Any) -> Any:
 
 
 def weights_of_scorer(scorer: Any, given: Mapping[str, Any]) -> Any:
-    """Return the sample weights that a search passes to one of several scorers, if any.
-
-    With metadata routing a scorer gets its requests, otherwise weights if its metric takes
-    them.
-    """
+    """Return the sample weights that a search passes to one of several scorers, if any."""
     if get_config()["enable_metadata_routing"]:
         request = get_routing_for_object(scorer).score.requests.get("sample_weight")
         # A request is the name of the weights, or True; None and False request none.

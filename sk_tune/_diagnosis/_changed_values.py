@@ -50,11 +50,7 @@ class _Range(NamedTuple):
 
 
 def changed_range(described: Any, change: Change, *, tuples_are_ranges: bool = True) -> Any:
-    """Return the description of a parameter's values after a change, in the same form.
-
-    The result is `described` itself if the change does not apply. Without
-    `tuples_are_ranges`, two numbers are a list.
-    """
+    """Return the changed description of a parameter's values, or `described` itself."""
     if change.action == "set":
         return [change.value]
     ends = _range(described, change, tuples_are_ranges=tuples_are_ranges)

@@ -362,10 +362,7 @@ def estimate(
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Summary:
-    """Curves of F folds and T epochs without holes, and their levels.
-
-    Folds that ended early keep their last value; folds without a curve are left out.
-    """
+    """Curves of F folds and T epochs, with the last value in place of missing values."""
 
     train: Floats  # (F, T), losses at the end of each epoch, estimated
     valid: Floats  # (F, T)

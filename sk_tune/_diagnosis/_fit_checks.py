@@ -256,10 +256,7 @@ def _memorises_late(summary: Summary, train_at_best: float) -> bool:
 
 
 def check_underfitting(summary: Summary, larger: Summary | None = None) -> Finding:
-    """Check whether training and held-out losses both stay high.
-
-    `larger` summarises the best larger network on the same folds, if available.
-    """
+    """Check whether both losses stay high, or the best larger network does better."""
     rule = RULES["underfitting"]
     if not summary.has_valid:
         return rule.not_applicable("No held-out loss is available.")

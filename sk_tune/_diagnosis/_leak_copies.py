@@ -187,11 +187,7 @@ def _are_of_one_case(neighbours: Ints, y: Array | None) -> Bools:
 
 
 def _find_closed_groups(neighbours: Ints) -> tuple[Bools, int]:
-    """Return which samples form closed groups, (n_samples,), and the size of these groups.
-
-    `neighbours`, (n_samples, k), are nearest first. The size is 0 if no size fits most
-    samples.
-    """
+    """Return which samples, (n_samples,), form closed groups, and the usual size or 0."""
     rows = np.arange(len(neighbours))[:, None]
     best, n_best = np.zeros(len(rows), dtype=bool), 0
     for size in range(2, min(K, neighbours.shape[1]) + 1):
@@ -207,10 +203,7 @@ def _find_closed_groups(neighbours: Ints) -> tuple[Bools, int]:
 
 
 def _has_like_targets(is_like: Bools) -> bool:
-    """Return whether near neighbours share the target far more often than far neighbours.
-
-    `is_like`, (n_samples, 2 k), marks neighbours with the same target, nearest first.
-    """
+    """Return whether near neighbours share targets much more often than far neighbours."""
     # A few common values are also shared by far neighbours.
     near, far = (part.any(axis=1).mean() for part in (is_like[:, :K], is_like[:, K:]))
     return bool(near - far >= 0.3)

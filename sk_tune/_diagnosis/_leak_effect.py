@@ -45,10 +45,7 @@ def only_if_copies_matter(finding: Finding, table: Any, groups: Ints) -> Finding
 
 
 def _effect_of_copies(table: Any, groups: Ints) -> tuple[float, float] | None:
-    """Return the relative rise of the error without copies, and its p-value.
-
-    None if all targets are equal, or too few training samples remain.
-    """
+    """Return the relative rise of the error without copies and its p-value, if possible."""
     if (table.y == table.y[0]).all():
         return None
     rng = np.random.default_rng(0)

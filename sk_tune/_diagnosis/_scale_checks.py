@@ -64,10 +64,7 @@ def check_scale(
     *,
     may_normalise: bool = False,
 ) -> Finding:
-    """Check for features of different or unusual scale: an issue if training suffers.
-
-    A network that `may_normalise` its inputs gets an issue only if training failed.
-    """
+    """Check for features of different or unusual scale: an issue if training suffers."""
     rule = RULES["features not scaled"]
     if scale is None:
         return rule.not_applicable("The scale of the features is unknown. Pass X.")

@@ -83,17 +83,15 @@ class PreparedFit:
         )
         course = {name: getattr(options, name) for name in names}
         course |= {"stopping": state.stopping, "first_epoch": state.first_epoch}
-        settings = Settings(
-            momentum=float(estimator.momentum),
-            beta_2=OPTIMIZERS[estimator.optimizer].second_moment_decay,
-            weight_decay=float(estimator.weight_decay),
-        )
+        make = self._callback_course if estimator.callbacks else SeededCourse
         return FleetNetwork(
             module=self.module,
-            course=self._callback_course(course)
-            if estimator.callbacks
-            else SeededCourse(**course),
-            settings=settings,
+            course=make(**course),
+            settings=Settings(
+                momentum=float(estimator.momentum),
+                beta_2=OPTIMIZERS[estimator.optimizer].second_moment_decay,
+                weight_decay=float(estimator.weight_decay),
+            ),
             state=state,
             n_epochs=self.n_epochs,
             train=self.train,
@@ -109,7 +107,7 @@ class PreparedFit:
             augmentation_seed=derive_seed(options.seed, Stream.AUGMENTATION),
         )
 
-    def _callback_course(self, course: dict[str, Any]) -> CallbackCourse:
+    def _callback_course(self, **course: Any) -> CallbackCourse:
         # Networks of a fleet train at the same time, each with its own callbacks.
         twin = copy.copy(self.estimator)
         twin.callbacks = clone(list(twin.callbacks), safe=False)

@@ -62,13 +62,6 @@ class NetworkClassifier(ClassifierMixin, ClassifierParameters, NetworkEstimator)
         classes : array-like of shape (n_classes,), default=None
             All labels that can occur, in the first call or in each call; without it, the
             labels of the first call.
-
-        Raises
-        ------
-        ValueError
-            If X or y do not match the first call's.
-        TrainingDivergedError
-            If the loss or a weight becomes infinite or NaN.
         """
         is_later = hasattr(self, "net_") and not self._is_multilabel
         labels = self.classes_ if classes is None and is_later else as_array(classes)
@@ -271,13 +264,6 @@ class NetworkRegressor(RegressorMixin, RegressorParameters, NetworkEstimator):  
         state, batch order, dropout and schedule continue.  `lr_schedule` spans
         ``max_epochs``; use ``lr_schedule="constant"`` for a longer stream.  The target is
         standardised as in the first call.
-
-        Raises
-        ------
-        ValueError
-            If X or y do not match the first call's.
-        TrainingDivergedError
-            If the loss or a weight becomes infinite or NaN.
         """
         return self._fit(X, y, sample_weight, is_partial=True, n_epochs=n_epochs)
 

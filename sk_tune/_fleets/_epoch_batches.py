@@ -143,10 +143,7 @@ def evaluate(
     score: Callable[[Tensor, Tensor, Tensor | None], Tensor],
     predict: Predict | None = None,
 ) -> Iterator[tuple[int, Result]]:
-    """Yield the position and the evaluation of each network that has samples.
-
-    `predict` maps ``(sets, networks)`` to outputs faster than `compute`, or to None.
-    """
+    """Yield the position and the evaluation of each network that has samples."""
     for networks in runs([0 if s is None else len(s) for s in sets]):
         run_sets = [s for s in sets[networks] if s is not None]
         if not run_sets:

@@ -42,14 +42,10 @@ class Batch(NamedTuple):
 
 
 class Layer(ABC):
-    """One layer of all networks, with the results of its last batch for the derivatives.
+    """One layer of all networks, with the results of its last batch for the derivatives."""
 
-    `in_place`: the layer may overwrite its input. `reads_output`: the derivative needs the
-    output.
-    """
-
-    in_place = False
-    reads_output = False
+    in_place = False  # the layer may overwrite its input
+    reads_output = False  # the derivative needs the output
 
     _x: Tensor
 
@@ -185,10 +181,7 @@ class Activation(Layer):
 
 
 class Dropout(Layer):
-    """Multiplication by factors, (k, B, D), of ``mask(x, batch)``; None for all 1.
-
-    `seeded` is the layer's number among the seeded layers, if its mask comes from a seed.
-    """
+    """Multiplication by factors of ``mask(x, batch)``; `seeded` numbers masks of seeds."""
 
     # The output may share memory with the input, and the first layer's input is not ours.
     reads_output = True

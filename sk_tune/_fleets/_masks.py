@@ -130,10 +130,7 @@ class StackedDropout:
     def drawn_mask(
         self, layer: int, x: Tensor, networks: slice, order: Sequence[int] | None = None
     ) -> Tensor | None:
-        """Return the factors of a torch layer, as each network alone draws them.
-
-        `order` lists the dimensions from the outermost to the innermost in memory.
-        """
+        """Return a torch layer's factors as drawn alone, in the memory `order` of axes."""
         probabilities = [p[layer] for p in self._drawn[networks]]
         if not any(probabilities):
             return None
@@ -184,11 +181,7 @@ def mask_of(
     layer: nn.Module,
     orders: Mapping[int, Sequence[int]],
 ) -> tuple[Any, int | None]:
-    """Return a dropout layer's function ``(x, batch)`` to factors, and its seed number.
-
-    Both are None for other layers. `orders` are as in ``drawn_mask``, by the number of
-    dimensions of one network's activations.
-    """
+    """Return a dropout layer's function ``(x, batch)`` to factors, and its seed number."""
     if isinstance(layer, SeededDropout):
         number = dropout.names.index(name)
         return lambda x, batch: dropout.mask(number, x, batch.networks), number

@@ -240,10 +240,7 @@ def _is_own(module: nn.Module) -> bool:
 
 
 class _PredictingProgram(Program):
-    """A program of layers that only predict; ``fold_floors`` must be called once.
-
-    All shapes of a name share one memory: networks to predict vary in number.
-    """
+    """A program of layers that only predict; ``fold_floors`` must be called once."""
 
     def __init__(self, modules: Sequence[nn.Module], X: Tensor) -> None:
         self._store: dict[str, Tensor] = {}

@@ -28,11 +28,7 @@ def cached(
 
 
 def module_structure(module: nn.Module) -> tuple[Any, ...]:
-    """Return a key that is equal for networks that differ only in weights and dropout.
-
-    It has the types, attributes, shapes and strides of all layers, and the values of layers
-    in plain lists, which are neither trained nor copied with the weights.
-    """
+    """Return a key that is equal for networks that differ only in weights and dropout."""
     layer_ids = frozenset(map(id, module.modules()))
     layers = []
     for name, layer in module.named_modules():

@@ -234,11 +234,7 @@ class _NumberOfSamples:
 
 
 def _values_far_out(module: nn.Module, sign: int) -> list[Tensor]:
-    """Set a copied module's weights to values that any constraint would change.
-
-    Signs alternate, beginning with `sign`. Returns copies of all parameters and buffers,
-    and the state of torch's generator.
-    """
+    """Set a copy's weights to far values of alternating signs; return all values."""
     for parameter in module.parameters():
         signs = torch.arange(parameter.numel(), device=parameter.device) % 2 * -2 + 1
         parameter.copy_((sign * _FAR * signs).view(parameter.shape))

@@ -33,10 +33,7 @@ _Numbers = TypeVar("_Numbers", int, Tensor)
 
 
 class SeededDropout(nn.Module):
-    """Zero elements with probability `p` during training; divide all others by 1 - p.
-
-    `seed` is the key of the layer; `step` counts the updates of the network.
-    """
+    """Zero elements with probability `p` during training; divide all others by 1 - p."""
 
     def __init__(self, p: float) -> None:
         super().__init__()

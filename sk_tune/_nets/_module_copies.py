@@ -94,10 +94,7 @@ def independent_copy(module: nn.Module) -> nn.Module:
 
 @contextmanager
 def unchanged_tensors(module: nn.Module) -> Iterator[None]:
-    """Undo changes of parameters and buffers by forward passes in the block.
-
-    ``nn.Embedding(max_norm=...)`` and spectral normalisation write to their weights.
-    """
+    """Undo changes by forward passes, such as ``nn.Embedding(max_norm=...)`` makes."""
     if isinstance(module, MLP | CNN | RNN):
         # In evaluation mode their forward pass has no side effects.
         yield

@@ -194,11 +194,7 @@ class CategoryEmbedding(nn.Module):
 
 
 class TableInputs(nn.Module):
-    """Embedded numbers, then plain numbers, then the vectors of the categories.
-
-    `embedded`, `plain` and `categorical` are positions of columns. `numbers` maps (B, N) to
-    (B, numbers.n_outputs).
-    """
+    """Embedded numbers, then plain numbers, then the vectors of the categories."""
 
     def __init__(
         self,

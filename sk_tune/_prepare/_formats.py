@@ -163,10 +163,7 @@ def _number_formats(cells: "Column[Any]", counts: Array) -> Any:
 
 
 def _are_thousands(digits: "Column[Any]") -> bool:
-    """Return whether a point separates thousands, as in 345 next to 1.234 and 12.345.
-
-    Writers of fractions would have 345.000 or, now and then, 1.2.
-    """
+    """Return whether a point separates thousands, as in 345 next to 1.234 and 12.345."""
     has_point = digits.str.contains(".", regex=False)
     is_group = digits.str.fullmatch(r"[1-9]\d{0,2}\.\d{3}")
     return bool(is_group[has_point].all() and has_point.any() and not has_point.all())

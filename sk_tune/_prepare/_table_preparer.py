@@ -119,7 +119,7 @@ class CategoryCodes(Documented, OneToOneFeatureMixin, TransformerMixin, BaseEsti
 
     def transform(self, X: Any) -> Floats:
         """Return codes, whole numbers from 0 on."""
-        # scikit-learn gives its infrequent categories the code after all frequent categories.
+        # In scikit-learn, infrequent categories have the code after the frequent codes.
         codes = self.encoder_.transform(X) + 1
         return np.where(codes < np.array(self.n_categories_), codes, 0.0)
 
@@ -595,14 +595,10 @@ class TablePreparer(Documented, TransformerMixin, BaseEstimator):  # type: ignor
             max_categories=max_categories,
             sparse_output=False,
         )
+        # Without such columns, the target may be missing.
+        means = Pipeline([("encode", target_means(y)), ("scale", scaled)]) if many else None
         return [
-            (
-                "targets",
-                Pipeline([("encode", target_means(y)), ("scale", scaled)])
-                if many
-                else None,
-                many,
-            ),
+            ("targets", means, many),
             ("one_hot", encoder, one_hot),
             ("codes", CategoryCodes(min_frequency, self.max_codes), codes),
         ]

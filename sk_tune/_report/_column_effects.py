@@ -101,11 +101,7 @@ def column_effects(
     seconds: float = np.inf,
     seed: int = 0,
 ) -> ColumnEffects | None:
-    """Return how held-out predictions use the columns of a table or 2-D array.
-
-    Only `columns` are permuted, all of them if None. With `seconds` rows and repeats are
-    limited; the result is None if the time does not suffice for one fold.
-    """
+    """Return how held-out predictions use the `columns`, or None if time is too short."""
     start = time.monotonic()
     names = [*map(str, getattr(X, "columns", map("column {}".format, range(X.shape[1]))))]
     places = [k for k, name in enumerate(names) if columns is None or name in columns]

@@ -293,10 +293,8 @@ def comparison(
     return f"{start} is {relation} {what}. {advice}"
 
 
-def _are_two_kinds(best: CandidateRow, expected: ScoreEstimate | None) -> bool:
+def _are_two_kinds(best: CandidateRow, expected: ScoreEstimate) -> bool:
     """Return whether the mean over folds and the pooled score differ much."""
-    if expected is None:
-        return False
     return abs(expected.naive_score - best.score) > (expected.high - expected.low) / 2
 
 

@@ -122,16 +122,15 @@ def intervals_text(y: Array, predictions: Array, part: Array, classes: Array | N
     share, size = measured_coverage(
         target, predictions[rows], part, _COVERAGE, is_classification=is_classification
     )
-    level, rows_text = (
-        f"{100 * _COVERAGE:.0f} %",
-        f"{100 * share:.1f} % of the held-out rows",
-    )
+    rows_text = f"{100 * share:.1f} % of the held-out rows"
     if classes is None:
-        text = f"{level} intervals contain the target of {rows_text}"
-        return f"{text}; their median width is {size:.3g}."
+        return (
+            f"{100 * _COVERAGE:.0f} % intervals contain the target of {rows_text}; their "
+            f"median width is {size:.3g}."
+        )
     return (
-        f"{level} prediction sets contain the label of {rows_text}, and have {size:.3g} of "
-        f"{len(classes)} labels on average."
+        f"{100 * _COVERAGE:.0f} % prediction sets contain the label of {rows_text}, and "
+        f"have {size:.3g} of {len(classes)} labels on average."
     )
 
 

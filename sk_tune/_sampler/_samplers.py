@@ -208,9 +208,8 @@ _SEED_END = 2**31 - 1
 class FidelitySampler(Learner):
     """Makes a sampler learn from the highest resources with enough scored candidates.
 
-    A third of the candidates is always random; a model needs the number of parameters + 3
-    points. Each `ask` makes a new sampler and passes it the points of one level only,
-    because scores after different resources are not comparable.
+    A third of the candidates is random. Each `ask` makes a new sampler and passes it the
+    points of one level only, because scores after different resources are not comparable.
     """
 
     def __init__(

@@ -266,11 +266,8 @@ def _outside(
 def _draws(
     rng: np.random.Generator, n: int, n_rows: int, n_calls: int, seconds: float | None
 ) -> Iterator[Floats]:
-    """Yield the number of draws of each sample, for some of `n` resamples at a time.
-
-    A metric with `n_calls` per resample gets at most 1,000 calls, but at least 50
-    resamples, also with a limit in `seconds`.
-    """
+    """Yield the draws of each sample, for some of `n` resamples at a time."""
+    # A slow metric gets at most 1,000 calls, but at least 50 resamples.
     chunk = max(1, _CHUNK_BYTES // (8 * n_rows))
     if n_calls:
         n, chunk = min(n, max(_LEAST_RESAMPLES, _MOST_CALLS // n_calls)), 1

@@ -97,10 +97,8 @@ class Ledger:
             "fits": self.n_fits,
             "fits that failed": self.n_failed,
         }
-        if self.n_alone and not self.epochs_full:
-            return counts | {"fits trained alone": self.n_alone}
         if not self.epochs_full:
-            return counts
+            return counts | ({"fits trained alone": self.n_alone} if self.n_alone else {})
         return counts | {
             "fits trained in fleets": self.n_in_fleets,
             "fits trained alone": self.n_alone,

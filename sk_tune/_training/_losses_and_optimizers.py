@@ -16,32 +16,8 @@ from sk_tune._optimizers import OPTIMIZERS
 from sk_tune._processes import import_for_optimizers
 
 
-class CrossEntropy(nn.Module):
-    """Cross-entropy in nats per sample, with label smoothing in training."""
-
-    name, link = "cross_entropy", "softmax"
-    options: tuple[float, ...] = ()
-    levels: tuple[float, ...] = ()
-
-    def __init__(self, label_smoothing: float = 0.0) -> None:
-        super().__init__()
-        self.label_smoothing = label_smoothing
-
-    def forward(
-        self, y_pred: Tensor, y_true: Tensor, sample_weight: Tensor | None = None
-    ) -> Tensor:
-        """Return the mean loss of log-probabilities (B, C) for class indices (B,)."""
-        smoothing = self.label_smoothing if self.training else 0.0
-        if sample_weight is None:
-            return F.cross_entropy(y_pred, y_true, label_smoothing=smoothing)
-        losses = F.cross_entropy(
-            y_pred, y_true, label_smoothing=smoothing, reduction="none"
-        )
-        return _weighted(losses, sample_weight)
-
-
-class _ElementwiseLoss(nn.Module):
-    """The mean of a function over samples and outputs."""
+class _Loss(nn.Module):
+    """The mean of an elementwise function over samples and outputs."""
 
     name: str  # of the function in fleets, with `options`
     link = "identity"
@@ -62,31 +38,49 @@ class _ElementwiseLoss(nn.Module):
         return losses.mean() if sample_weight is None else _weighted(losses, sample_weight)
 
 
-class BinaryCrossEntropy(_ElementwiseLoss):
+class CrossEntropy(_Loss):
+    """Cross-entropy in nats per sample, with label smoothing in training."""
+
+    name, link = "cross_entropy", "softmax"
+
+    def forward(
+        self, y_pred: Tensor, y_true: Tensor, sample_weight: Tensor | None = None
+    ) -> Tensor:
+        """Return the mean loss of log-probabilities (B, C) for class indices (B,)."""
+        smoothing = self.label_smoothing if self.training else 0.0
+        if sample_weight is None:
+            return F.cross_entropy(y_pred, y_true, label_smoothing=smoothing)
+        losses = F.cross_entropy(
+            y_pred, y_true, label_smoothing=smoothing, reduction="none"
+        )
+        return _weighted(losses, sample_weight)
+
+
+class BinaryCrossEntropy(_Loss):
     """Cross-entropy in nats per label; smoothing moves targets towards 1/2 in training."""
 
     name, link = "binary_cross_entropy", "sigmoid"
 
 
-class SquaredError(_ElementwiseLoss):
+class SquaredError(_Loss):
     """Mean squared error."""
 
     name = "squared_error"
 
 
-class AbsoluteError(_ElementwiseLoss):
+class AbsoluteError(_Loss):
     """Mean absolute error."""
 
     name = "absolute_error"
 
 
-class HuberLoss(_ElementwiseLoss):
+class HuberLoss(_Loss):
     """Half the squared error up to 1, the absolute error less 1/2 beyond (Huber 1964)."""
 
     name = "huber"
 
 
-class PinballLoss(_ElementwiseLoss):
+class PinballLoss(_Loss):
     """Mean of the pinball losses of quantiles, one output for each level."""
 
     name = "pinball"
@@ -96,11 +90,8 @@ class PinballLoss(_ElementwiseLoss):
         self.options = self.levels = levels
 
 
-class TweedieDeviance(_ElementwiseLoss):
-    """Tweedie deviance of a power from 1, Poisson's, to 2, gamma's; outputs are log means.
-
-    See Jorgensen (1987), Exponential dispersion models.
-    """
+class TweedieDeviance(_Loss):
+    """Tweedie deviance (Jorgensen 1987) of a power from 1 to 2; outputs are log means."""
 
     name, link = "deviance", "exp"
 
@@ -148,7 +139,7 @@ ELEMENTWISE: dict[str, Callable[..., Tensor]] = {
 }
 
 # "tweedie" takes its power, "quantile" its levels.
-REGRESSION_LOSSES: dict[str, Callable[..., _ElementwiseLoss]] = {
+REGRESSION_LOSSES: dict[str, Callable[..., _Loss]] = {
     "squared_error": SquaredError,
     "absolute_error": AbsoluteError,
     "huber": HuberLoss,

@@ -106,10 +106,7 @@ def check_time() -> None:
 
 
 class EpochTimer:
-    """Tells before each epoch except the first whether it would end too late.
-
-    A continued fit of a fleet counts the epochs of this call only.
-    """
+    """Tells before each epoch except the first whether it would end too late."""
 
     def __init__(self) -> None:
         # The enclosing block, if its limit cuts.
