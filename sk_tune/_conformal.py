@@ -286,7 +286,7 @@ class PredictsSets:
     def predict_set(self, X: Any, coverage: float = 0.9) -> Array:
         """Return sets of labels that contain new labels with a given probability.
 
-        A set contains the classes whose probability exceeds a threshold, which out-of-fold
+        A set contains the classes with a probability above a threshold, which out-of-fold
         probabilities of the true classes give [1]_.
 
         Parameters

@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Epochs and early stopping of networks that leave them to the data.
 
-A step teaches about as much in a small table as in a large one, so the automatic number of
-epochs grants a number of steps.  Whether a table needs them all only held-out samples show,
-which small tables cannot spare.
+A step teaches a network about the same in small and large tables, so the automatic number
+of epochs grants a number of steps.  Only held-out samples, which small tables cannot spare,
+show whether a table needs all of them.
 """
 
 from typing import Any

@@ -12,7 +12,7 @@ def nested(estimator: Any) -> list[tuple[Any, str]]:
     """Return an estimator and its inner estimators, with the prefixes of their parameters.
 
     Inside of a pipeline is its last step, inside of a transformed target its regressor,
-    fitted if there is a fitted one.
+    fitted if available.
     """
     parts, prefix = [(estimator, "")], ""
     while True:

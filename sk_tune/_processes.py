@@ -25,7 +25,7 @@ class _SignalledError(BaseException):
 
 @contextmanager
 def passing_interrupts() -> Iterator[None]:
-    """Let Ctrl-C leave a block whose code catches ``KeyboardInterrupt``, such as skorch's.
+    """Let Ctrl-C leave code that catches ``KeyboardInterrupt``, such as skorch's.
 
     A KeyboardInterrupt raised by a callback to end a training is still caught there.
     """

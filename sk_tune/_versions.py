@@ -18,7 +18,7 @@ def show_versions() -> None:
     """Print details for bug reports: system, versions, and the kernel in use.
 
     The kernel is the compiled code that trains small networks.  Without it, torch trains
-    them more slowly, and the reason is printed.  The format is that of
+    them more slowly, and the reason is printed.  The format is the same as in
     :func:`sklearn.show_versions`.
 
     Examples

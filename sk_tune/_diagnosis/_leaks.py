@@ -293,7 +293,7 @@ def outliers_of(column: "pd.Series[float]") -> Outliers | None:
     z = np.full(len(values), 0.0)
     z[is_finite] = np.abs(finite - middle) / deviation
     # Skewed columns have a few values far from the median by nature. Outliers must also lie
-    # beyond a gap, or inflate the standard deviation so much that standardised values
+    # beyond a gap, or inflate the standard deviation until all standardised values
     # become nearly equal. Many such values are part of the distribution.
     far, ordered = 10.0, np.sort(z[is_finite])
     top = ordered[int(0.95 * len(ordered)) :]

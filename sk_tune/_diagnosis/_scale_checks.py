@@ -4,7 +4,7 @@
 
 Limits come from 18 public tables on which the default network was trained with and without
 a StandardScaler: scaling raised the score of all 14 tables with a level above 30, and of
-the others at most by 0.005 (at a level of 4.4).
+the remaining tables by 0.005 at most (at a level of 4.4).
 """
 
 from collections.abc import Iterable, Mapping

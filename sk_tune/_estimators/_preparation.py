@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Preparation of fits up to the start of training, from which any engine can continue.
 
-The steps are those of ``fit``.  Fits of the same data, such as the folds of a search, share
-the encoded data.
+The steps are the same as in ``fit``.  Fits of the same data, such as the folds of a search,
+share the encoded data.
 """
 
 import copy

@@ -186,7 +186,7 @@ class _RNNEstimator(ArchitectureParameters, NetworkEstimator):
                     f"X must have shape (n_samples, n_steps, {n_features}) for "
                     f"{type(self).__name__}, as in fit. Got X.shape={tuple(shape)} instead."
                 )
-            # A copy whose input_shape allows sequences of any length.
+            # A copy that allows sequences of any length.
             reader, reset = copy.copy(self), True
             reader.input_shape = None
         shaped = super(_RNNEstimator, reader)._check_X(X, reset=reset)

@@ -276,7 +276,7 @@ class NetworkRegressor(RegressorMixin, RegressorParameters, NetworkEstimator):  
         Parameters
         ----------
         return_quantiles : bool, default=False
-            Whether to return all quantiles of ``loss="quantile"``, not only the one
+            Whether to return all quantiles of ``loss="quantile"``, not only the quantile
             nearest to the median.  A pipeline passes it to its last step.
 
         Returns

@@ -340,7 +340,7 @@ class NetClassifier(_NetEstimator, NetworkClassifier):
             by = type(outputs.grad_fn).__name__
             return can_be(outputs) and (not self._is_multilabel or by.startswith("Sigmoid"))
 
-        # Without biases, outputs for zeros may sum to one by chance, so try ones as well.
+        # Without biases, outputs for zeros may sum to 1 by chance, so try other samples.
         if not can_be(outputs) or not are_probabilities(samples + 1, training=False):
             return module
         # Some modules return probabilities in evaluation mode only.

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """A module of any kind as one layer of K networks, by ``torch.func.vmap`` and autograd.
 
-One module serves as the pattern; layers for which vmap has no rule, or a slow one, are
-replaced by twins with parameters of the same names.
+One module serves as the pattern.  Layers without a (fast) rule of vmap are replaced by
+twins with parameters of the same names.
 
 Notation: K networks of the fleet, k of them in a batch; B samples, C outputs.
 """
@@ -60,7 +60,7 @@ class ModuleLayer(Layer):
         self._names = [n for part in named for n, _ in part]
         self._vmapped: Any = vmap(partial(functional_call, self.pattern))
         self._saved: Any = None
-        # Whether sequences end early; None if each batch has to be checked.
+        # Whether sequences end early; None to check each batch.
         self._is_padded: bool | None = None
 
     def look_ahead(self, inputs: Sequence[Tensor]) -> None:

@@ -208,7 +208,7 @@ class NetworkStack:
 
 
 def _check_stackable(module: nn.Module, X: Tensor, dtype: torch.dtype) -> None:
-    """Raise ValueError if networks with such a module cannot run as one."""
+    """Raise ValueError if networks with such a module cannot be stacked."""
     network_plan = plan(module, X, predicts=True)
     if network_plan.way != "alone" and dtype != X.dtype and not _is_own(module):
         # A user's module may choose its dtype by itself.

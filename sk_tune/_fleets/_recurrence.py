@@ -10,7 +10,7 @@ Forward and backward are loops over time without autograd, over buffers with
 - the batch innermost, so that a gate of all units is contiguous and one product,
   ``weight @ step``, computes all gates of a step.
 
-A step is ``[x; 1; h]``, with the state before the step, and a row of ones for the biases.
+A step is ``[x; 1; h]``, with the state before the step, and a row of 1 for the biases.
 After the end of its sequence, a state is multiplied by zero; that also makes a backward
 direction start at the last step of each sequence.
 

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Multi-layer perceptron, optionally an ensemble whose members share weight matrices.
+"""Multi-layer perceptron, optionally an ensemble with shared weight matrices.
 
 A linear layer of m members has one shared matrix W; member i has two vectors of scales and
 a bias: ``y_i = s_i * (W (r_i * x_i)) + b_i`` [1]_.  Each member has its own last layer.  As
@@ -239,7 +239,7 @@ class _HiddenLayer(nn.Module):
         dropout: float,
     ) -> None:
         super().__init__()
-        # Batch normalisation cancels a bias, whose derivative would be rounding noise that
+        # Batch normalisation cancels a bias: its derivative would be rounding noise, which
         # Adam and RMSprop scale up to full steps.  Members are normalised together, so
         # their biases matter.
         self.linear: nn.Module = (

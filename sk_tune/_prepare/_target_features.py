@@ -34,7 +34,7 @@ def order_by_correlation(X: Floats, y: Any) -> list[int]:
     """Return the columns of X by their correlation with the target (or any class)."""
     is_number = _target_type(y) == "continuous"
     targets = y[:, np.newaxis] if is_number else LabelBinarizer().fit_transform(y)
-    # Not StandardScaler, whose output depends on scikit-learn's configuration.
+    # Not StandardScaler: its output depends on scikit-learn's configuration.
     X, targets = (part - part.mean(axis=0) for part in (X, targets))
     norms = np.linalg.norm(X, axis=0)[:, np.newaxis] * np.linalg.norm(targets, axis=0)
     correlations = np.abs(X.T @ targets) / np.maximum(norms, _TINY)

@@ -48,7 +48,7 @@ class BayesSampler(Learner):
     """Proposes candidates by the acquisition function of a model of the score.
 
     The model is fitted once for each ``ask`` after a ``tell``, for any number of
-    candidates.  No candidate is proposed twice while new ones remain.  Pending candidates
+    candidates.  No candidate is repeated while new candidates remain.  Pending candidates
     are assumed to score the model's mean.
 
     Parameters

@@ -93,8 +93,8 @@ def fill_failed(scores: Floats) -> Floats | None:
 class RandomSampler:
     """Draws candidates at random, without repetition if all parameters are lists.
 
-    The first `n` candidates equal those of scikit-learn's ``ParameterSampler``, for a space
-    that it accepts; batch sizes do not matter unless all parameters are lists.
+    The first `n` candidates equal scikit-learn's ``ParameterSampler``, for a space that it
+    accepts; batch sizes do not matter unless all parameters are lists.
 
     Parameters
     ----------

@@ -321,12 +321,12 @@ def load(path: str | PathLike[str], *, module: Any = None) -> Any:
     path : str or path-like
         File to read.
     module : class, callable or torch.nn.Module, default=None
-        The module of a ``NetClassifier`` or ``NetRegressor`` in it.
+        The module of a ``NetClassifier`` or ``NetRegressor`` in the file.
 
     Returns
     -------
     estimator
-        Fitted; its predictions equal those of the saved estimator.
+        Fitted, with the predictions of the saved estimator.
 
     Raises
     ------

@@ -83,7 +83,7 @@ def with_candidates(
 
 def n_reductions(ratio: int, factor: float) -> int:
     """Return the largest k with ``factor**k <= ratio``, for a factor above 1."""
-    # Counted, because math.log(243, 3) is 4.999..., whose floor loses a rung.
+    # Counted, because math.log(243, 3) is 4.999..., which loses a rung.
     k = 0
     while factor ** (k + 1) <= ratio:
         k += 1
@@ -112,7 +112,7 @@ def halving_schedule(
     factor: float = 3,
     aggressive_elimination: bool = False,
 ) -> HalvingSchedule:
-    """Return the rungs of a halving search, at least one.
+    """Return the rungs of a halving search.
 
     The numbers are scikit-learn's, except that its floating-point logarithm loses the last
     rung of some exact powers, such as 243 with a factor of 3.
@@ -313,7 +313,7 @@ class AsynchronousBracket:
         return self._n_first - self._n_started
 
     def next_job(self) -> RungJob | None:
-        """Return the best promotable candidate of the highest rung, or a new one."""
+        """Return the job of the best promotable candidate, else of a new candidate."""
         for rung in range(len(self.rungs) - 2, -1, -1):
             candidate = next(self._promotable(rung), None)
             if candidate is not None:

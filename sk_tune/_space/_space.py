@@ -254,13 +254,13 @@ class Space:
         rng : RandomState
             Source of random numbers.
         drawn : set of int or None, default=None
-            Indices of candidates to omit if all parameters are listed; new ones are added.
+            Indices of candidates to omit if all parameters are listed; extended in place.
 
         Returns
         -------
         list of dict
             If all parameters are listed, distinct candidates, at most `n_points`; otherwise
-            independent ones.
+            independent candidates.
         """
         if self.is_listed:
             drawn = set() if drawn is None else drawn

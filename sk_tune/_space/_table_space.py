@@ -11,14 +11,14 @@ from sklearn.base import BaseEstimator
 def table_space(estimator: BaseEstimator) -> dict[str, Any]:
     """Return the space around an MLP for tables, for a search over an estimator.
 
-    The space surrounds the parameters of the network: depth, width and learning rate are
-    hardly below them, because a smaller network, or a slower one, would not finish its
-    training.  A random point of the space around :func:`table_pipeline` is nearly as good
-    as its centre, so that an average of several points is better than each of them.
+    The space surrounds the parameters of the network.  Depth, width and learning rate are
+    hardly smaller, because smaller or slower networks would not finish their training.  A
+    random point of the space around :func:`table_pipeline` is nearly as good as its centre,
+    so an average of several points is better than each point alone.
 
     Parameters
     ----------
-    estimator : MLPClassifier, MLPRegressor or an estimator that contains one
+    estimator : MLPClassifier, MLPRegressor or an estimator that contains such a network
         For example a pipeline, such as :func:`table_pipeline` returns.
 
     Returns

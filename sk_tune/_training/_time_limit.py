@@ -39,7 +39,7 @@ class TimeLimit:
     seconds_per_epoch : float, default=0.0
         Time to reserve for later work on each epoch, such as its scores.
     host : str, default=name of this machine
-        The machine whose clock `until` refers to.
+        The machine of the clock that `until` refers to.
 
     Examples
     --------
