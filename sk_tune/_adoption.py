@@ -13,14 +13,9 @@ from typing import Any
 
 from sk_tune._training import TrainingState
 
-__all__ = ["Adopter", "FitRequested", "adopted_state", "adopter", "adoption", "decline"]
-
 
 class FitRequested(BaseException):
-    """Leaves a task because its network requested a training that has not run yet.
-
-    Derived from ``BaseException``, so that ``except Exception`` does not catch it.
-    """
+    """Leaves a task, past any ``except Exception``, for a training that has not run yet."""
 
 
 # ``(estimator, X, y, sample_weight)`` of a network about to train -> its training; None

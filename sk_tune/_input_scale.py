@@ -29,23 +29,16 @@ _NORMAL_IQR = 1.349
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class InputScale:
-    """Statistics of D input features: columns of a table, or channels.
-
-    `mean`, `std`, `bulk` and `reach` have shape (D,). `bulk` is the interquartile range in
-    standard deviations of a normal distribution, 0 if most values are equal; `reach` is the
-    largest distance from the mean in standard deviations. `is_table` says that a column
-    scaler can precede the network, `has_codes` that further columns are codes of
-    categories.
-    """
+    """Statistics of input features, (D,): columns of a table, or channels."""
 
     names: tuple[str, ...]
     mean: Floats
     std: Floats
-    bulk: Floats
-    reach: Floats
-    is_table: bool
+    bulk: Floats  # interquartile range in standard deviations of a normal distribution
+    reach: Floats  # largest distance from the mean in standard deviations
+    is_table: bool  # a column scaler can precede the network
     is_sparse: bool = False
-    has_codes: bool = False
+    has_codes: bool = False  # further columns are codes of categories
 
 
 def input_scale(X: Any, network: Any, rows: Any = None) -> InputScale | None:

@@ -17,10 +17,7 @@ EMBEDDINGS: dict[str, type["NumericalEmbedding"]] = {}
 
 @dataclass(frozen=True)
 class NumericalEmbedding:
-    """Base of the embeddings of numbers, which are compared and hashed by their values.
-
-    Integers must be at least 1, and other numbers greater than 0.
-    """
+    """Base of the embeddings of numbers, which are compared and hashed by their values."""
 
     name: ClassVar[str]
 

@@ -24,26 +24,22 @@ if TYPE_CHECKING:
 class OptimizerRule:
     """An optimizer: the class of ``torch.optim``, and its update of K networks.
 
-    `options` maps ``(momentum, second_moment_decay, fused)`` to options of the
-    class. `moments` are the names of its moments in torch's state, which has a counter if
-    `counts_steps`. ``update(p, g, *moments, c, nesterov=...)`` takes a step of k networks.
-    c has "lr", "momentum", "beta_2", "eps", "decay", "step" from 1, "new_1" = 1 - momentum,
-    "new_2" = 1 - beta_2, and the results of ``numbers(c)``, all computed in double
-    precision. `second_moment_decay` is the decay of the mean squared gradient: beta_2 of
-    Adam (Kingma and Ba, 2015, Algorithm 1), alpha of RMSprop. `typical_rate` is a usual
-    learning rate for small networks on standardised data; with Adam and its relatives, the
-    step of each weight is about the rate itself, for any gradient. `kernel_number` is the
-    number in ``enum optimizer`` of epoch.c, None if the kernel lacks the optimizer.
+    ``update(p, g, *moments, c, nesterov=...)`` takes a step of k networks. c has "lr",
+    "momentum", "beta_2", "eps", "decay", "step" from 1, "new_1" = 1 - momentum, "new_2" =
+    1 - beta_2, and the results of ``numbers(c)``, all computed in double precision.
     """
 
     torch_name: str
+    # Arguments: momentum, second_moment_decay and fused.
     options: Callable[[float, float, bool], dict[str, Any]]
-    moments: tuple[str, ...]
+    moments: tuple[str, ...]  # in torch's state
     update: Callable[..., None]
-    typical_rate: float
-    kernel_number: int | None = None
+    typical_rate: float  # for small networks on standardised data
+    kernel_number: int | None = None  # in ``enum optimizer`` of epoch.c
+    # Of the mean squared gradient: beta_2 of Adam (Kingma and Ba, 2015, Algorithm 1),
+    # alpha of RMSprop.
     second_moment_decay: float = 0.0
-    counts_steps: bool = True
+    counts_steps: bool = True  # torch's state has a counter
     numbers: Callable[[Numbers], dict[str, Tensor]] = lambda c: {}
 
 

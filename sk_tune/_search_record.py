@@ -28,36 +28,24 @@ UNSCORED = "Its predictions could not be scored"
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class SearchRecord:
-    """Data and rungs of a fitted search.
+    """Data and rungs of a fitted search."""
 
-    `n_rows` is the number of samples in its ``fit``, `y` their targets, if any. `last_rows`
-    has the result row of each candidate with the most resources.
-    `resource` is the resource of the rungs, a parameter or "n_samples"; None without rungs.
-    `inputs` has the scale of the network's features for each result row. `rows_by_fold` has
-    the result row chosen by the scores on all other folds for each fold, none without a
-    choice.
-    """
-
-    n_rows: int
+    n_rows: int  # of the samples in ``fit``
     y: Array | None
-    last_rows: tuple[int, ...]
-    resource: str | None
-    inputs: tuple[InputScale | None, ...] = ()
+    last_rows: tuple[int, ...]  # result row of each candidate with the most resources
+    resource: str | None  # of the rungs, a parameter or "n_samples"
+    inputs: tuple[InputScale | None, ...] = ()  # by result row
+    # Result row with the best score on the remaining folds, for each fold.
     rows_by_fold: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoldLayout:
-    """How independent the folds of a search are.
+    """How independent the folds of a search are."""
 
-    `n_folds` counts the folds of all repetitions. `n_repeats` is the average number of
-    times that a held-out sample is held out, 1 for a partition. `test_by_train` is the
-    ratio of held-out samples to training samples of a fold.
-    """
-
-    n_folds: int
-    n_repeats: float
-    test_by_train: float
+    n_folds: int  # of all repetitions
+    n_repeats: float  # mean number of times that a sample is held out
+    test_by_train: float  # ratio of held-out samples to training samples of a fold
 
     @property
     def error_factor(self) -> float:
@@ -99,10 +87,7 @@ def resources_text(resource: str | None, n_resources: int) -> str:
 
 
 def deciding_metric(search: Any) -> str:
-    """Return the metric that ranks candidates, by its name in ``cv_results_``.
-
-    It is "score" for a single metric, and the first of several if none ranks candidates.
-    """
+    """Return the metric that ranks candidates, by default the first in ``cv_results_``."""
     means = [k for k in search.cv_results_ if k.startswith("mean_test_")]
     names = [name.removeprefix("mean_test_") for name in means]
     refit = getattr(search, "refit", True)

@@ -14,14 +14,6 @@ from pathlib import Path
 from sk_tune._text import CARRIED, page
 from sk_tune.exceptions import SkTuneWarning, TrainedAloneWarning
 
-__all__ = [
-    "collected_warnings",
-    "is_raised_by_code",
-    "one_warning_per_topic",
-    "warn_trained_alone",
-    "warn_user",
-]
-
 _PACKAGE = str(Path(__file__).parent)
 # A message and its category, by topic.
 Messages = dict[str, tuple[str, type[SkTuneWarning]]]

@@ -20,6 +20,7 @@ from skorch.callbacks import (
     PrintLog,
 )
 from skorch.history import History
+from skorch.utils import noop
 from torch import Tensor
 
 from sk_tune._estimators._training_net import TrainingNet, for_callbacks
@@ -274,12 +275,8 @@ def silenced(net: Any) -> Any:
     for entry in () if net.callbacks == "disable" else net.callbacks or ():
         callback = entry[1] if isinstance(entry, tuple) else entry
         if isinstance(callback, EarlyStopping | PrintLog):
-            callback.sink = _drop
+            callback.sink = noop
     return net
-
-
-def _drop(text: str) -> None:
-    pass
 
 
 def _print_epochs(net: Any) -> None:

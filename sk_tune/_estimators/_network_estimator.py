@@ -200,7 +200,7 @@ class NetworkEstimator(TrainingParameters, Persistence, Documented, EstimatorBas
     def _weigh_samples(
         self, y: Array, weight: Array | None, train: Array | slice
     ) -> Array | None:
-        """Return the weights of all samples; `index` holds the training samples."""
+        """Return the weights of all samples; `train` holds the training samples."""
         return weight
 
     def _check_target(self, X: Array, y: Any) -> Array:

@@ -172,10 +172,7 @@ def write_file(
 def pack_network(
     estimator: Any, *, for_training: bool = False
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return a network as tensors and a JSON-compatible description.
-
-    Training can continue only if it was packed `for_training`.
-    """
+    """Return a network, `for_training` or prediction, as tensors and a description."""
     if not hasattr(estimator, "net_"):
         return {}, _describe_params(estimator, estimator.get_params(deep=False))
     if for_training:
@@ -367,11 +364,9 @@ def _restore_net(
 
 
 def _check_size(estimator: Any, tensors: dict[str, Tensor]) -> None:
-    """Raise ValueError unless the parameters give the shapes of the weights.
-
-    Checked before the network is built: a tiny file must not allocate gigabytes.
-    """
-    # n_layers has no effect if the layer sizes are listed.
+    """Raise ValueError unless the parameters give the shapes of the weights."""
+    # Checked before the network is built: a tiny file must not allocate gigabytes.  The
+    # parameter n_layers has no effect if the layer sizes are listed.
     has_sizes = getattr(estimator, "hidden_layer_sizes", None) is not None
     if not has_sizes and getattr(estimator, "n_layers", 0) > len(tensors):
         raise ValueError(f"{len(tensors)} tensors are too few for n_layers.")

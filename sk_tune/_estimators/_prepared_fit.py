@@ -33,13 +33,7 @@ from sk_tune._fleets import (
 )
 from sk_tune._nets import CNN, MLP, RNN, unchanged_tensors
 from sk_tune._optimizers import OPTIMIZERS
-from sk_tune._training import (
-    Stream,
-    TensorSet,
-    TrainingState,
-    derive_seed,
-    one_thread,
-)
+from sk_tune._training import Stream, TensorSet, TrainingState, derive_seed, one_thread
 from sk_tune._types import Array
 from sk_tune.exceptions import TrainingDivergedError
 

@@ -20,10 +20,7 @@ from sk_tune._estimators._parameters import (
 )
 from sk_tune._estimators._tasks import NetworkClassifier, NetworkRegressor
 from sk_tune._estimators._training_net import TrainingOptions
-from sk_tune._estimators._validation import (
-    as_array,
-    requested_shape,
-)
+from sk_tune._estimators._validation import as_array, requested_shape
 from sk_tune._nets import RNN, CategoryEmbedding
 from sk_tune._training import n_weights, shape_of
 from sk_tune._types import Array, Bools

@@ -33,13 +33,7 @@ from sk_tune._estimators._net_state import (
     undone_on_failure,
 )
 from sk_tune._estimators._validation import has_device
-from sk_tune._nets import (
-    MLP,
-    by_member,
-    seed_dropout,
-    set_dropout_step,
-    unchanged_tensors,
-)
+from sk_tune._nets import MLP, by_member, seed_dropout, set_dropout_step, unchanged_tensors
 from sk_tune._schedule import learning_rate_factor
 from sk_tune._training import (
     BinaryCrossEntropy,

@@ -22,10 +22,7 @@ from sk_tune._estimators._encoded_data import is_dict
 from sk_tune._estimators._network_estimator import NetworkEstimator
 from sk_tune._estimators._parameters import OTHER_NAMES
 from sk_tune._estimators._tasks import NetworkClassifier, NetworkRegressor
-from sk_tune._estimators._validation import (
-    as_array,
-    requested_shape,
-)
+from sk_tune._estimators._validation import as_array, requested_shape
 from sk_tune._nets import NamedInput, pack_inputs, reading_one_tensor
 from sk_tune._text import did_you_mean
 from sk_tune._training import count_multiplications, n_weights

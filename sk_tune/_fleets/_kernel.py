@@ -33,12 +33,7 @@ from sk_tune._fleets._layers import (
 from sk_tune._fleets._module_layer import ModuleLayer
 from sk_tune._fleets._program import Program
 from sk_tune._fleets._recipe import FleetNetwork, Recipe
-from sk_tune._nets import (
-    RNN,
-    PeriodicEmbedding,
-    PiecewiseLinearEmbedding,
-    TableInputs,
-)
+from sk_tune._nets import RNN, PeriodicEmbedding, PiecewiseLinearEmbedding, TableInputs
 from sk_tune._optimizers import OPTIMIZERS
 from sk_tune._training import (
     R2OfOutput,

@@ -18,12 +18,7 @@ from torch import Tensor
 
 from sk_tune._fleets._active_batch import ActiveBatch
 from sk_tune._fleets._compiled_epoch import EpochResults
-from sk_tune._fleets._epoch_batches import (
-    StackedBatch,
-    epoch_batches,
-    places_of,
-    runs,
-)
+from sk_tune._fleets._epoch_batches import StackedBatch, epoch_batches, places_of, runs
 from sk_tune._fleets._recipe import FleetNetwork, NetworkOutcome, Recipe
 from sk_tune._nets import mean_of_members
 from sk_tune._training import (

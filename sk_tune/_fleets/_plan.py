@@ -30,13 +30,7 @@ from sk_tune._fleets._program import Program
 from sk_tune._fleets._recipe import FleetNetwork, Recipe
 from sk_tune._fleets._structure import cached, module_structure
 from sk_tune._fleets._traced import chain_of
-from sk_tune._nets import (
-    CNN,
-    MLP,
-    RNN,
-    added_attributes,
-    loose_state,
-)
+from sk_tune._nets import CNN, MLP, RNN, added_attributes, loose_state
 from sk_tune._training import forked_rng
 
 _LOGGER = logging.getLogger(__name__)

@@ -91,10 +91,7 @@ class RNN(nn.Module):
         self.padded: bool | None = None
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return unnormalised outputs, (B, C), of sequences (B, T, F).
-
-        Padding steps have NaN in all features.
-        """
+        """Return unnormalised outputs, (B, C), of sequences (B, T, F), padded with NaN."""
         padding = torch.isnan(x[:, :, 0])
         lengths = None
         is_padded = self.padded

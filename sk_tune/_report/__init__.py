@@ -22,12 +22,7 @@ from sk_tune._report._gathering import (
     search_part,
 )
 from sk_tune._report._parameter_importance import HyperparameterImportanceDisplay
-from sk_tune._report._quality import (
-    Baseline,
-    baseline_models,
-    intervals_text,
-    quality_of,
-)
+from sk_tune._report._quality import Baseline, baseline_models, intervals_text, quality_of
 from sk_tune._report._report_formats import to_text, write_page, writer_for
 from sk_tune._report._reproduction import (
     Reproduction,

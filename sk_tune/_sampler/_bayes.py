@@ -26,12 +26,7 @@ from scipy.stats import norm
 from sklearn.base import BaseEstimator
 
 from sk_tune._sampler._samplers import Learner, fill_failed
-from sk_tune._sampler._surrogate import (
-    Belief,
-    Surrogate,
-    quiet_and_single,
-    surrogate,
-)
+from sk_tune._sampler._surrogate import Belief, Surrogate, quiet_and_single, surrogate
 from sk_tune._space import AnySpace, Candidate, Space
 from sk_tune._types import Bools, Floats, Seed
 

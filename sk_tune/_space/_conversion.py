@@ -10,13 +10,7 @@ from typing import Any
 import numpy as np
 import skopt.space
 
-from sk_tune._space._dimensions import (
-    Dimension,
-    Distribution,
-    Range,
-    Values,
-    plain,
-)
+from sk_tune._space._dimensions import Dimension, Distribution, Range, Values, plain
 from sk_tune._space._space import Candidate, Choice, Group, Node, Space
 from sk_tune._text import is_number
 from sk_tune.exceptions import SpaceError

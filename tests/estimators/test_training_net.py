@@ -97,7 +97,7 @@ def test_a_training_that_stopped_early_remains_stopped(make_estimator, task_data
     stopped = make_estimator("MLPRegressor", **params).fit(X, y)
     initial = state_of(stopped)
 
-    with pytest.warns(SkTuneWarning, match="partial_fit changes nothing"):
+    with pytest.warns(SkTuneWarning, match="partial_fit has no effect"):
         stopped.partial_fit(X, y, n_epochs=3)
 
     assert len(initial["history"]) < 9
