@@ -27,7 +27,7 @@ def take(X: Any, rows: Array) -> Any:
 
 
 def folds_among(
-    kept: Array, folds: Iterable[tuple[Any, Any]], n_rows: int
+    retained: Array, folds: Iterable[tuple[Any, Any]], n_rows: int
 ) -> list[tuple[Array, Array]]:
     """Return folds of all samples as positions among the retained samples.
 
@@ -37,7 +37,7 @@ def folds_among(
     [(array([0]), array([1, 2]))]
     """
     place = np.full(n_rows, -1)
-    place[kept] = np.arange(len(kept))
+    place[retained] = np.arange(len(retained))
     parts = [[place[part] for part in fold] for fold in folds]
     return [(train[train >= 0], test[test >= 0]) for train, test in parts]
 

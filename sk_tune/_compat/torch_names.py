@@ -62,9 +62,9 @@ def _convolution_backward(
         inputs = (x, weight, x.new_zeros(bias_sizes))
         leaves: list[Any] = [tensor.detach().requires_grad_() for tensor in inputs]
         y = torch.convolution(*leaves, *settings)
-    requested = [leaf for leaf, wanted in zip(leaves, mask, strict=True) if wanted]
+    requested = [leaf for leaf, needed in zip(leaves, mask, strict=True) if needed]
     gradients = iter(torch.autograd.grad(y, requested, dy))
-    return [next(gradients) if wanted else None for wanted in mask]
+    return [next(gradients) if needed else None for needed in mask]
 
 
 _ONE = torch.ones(1, device="cpu")

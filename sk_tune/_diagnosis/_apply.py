@@ -70,9 +70,9 @@ class AppliedChange:
     subject: str = ""
 
     def __str__(self) -> str:
-        before, after = _text(self.before), _text(self.after)
+        old, new = _text(self.before), _text(self.after)
         name = f"{self.subject}, {self.parameter}" if self.subject else self.parameter
-        return f"{name}: {before} -> {after} ({self.reason})"
+        return f"{name}: {old} -> {new} ({self.reason})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -36,7 +36,7 @@ def changed_value(value: Any, change: Change) -> Any:
         # Extending a range does not change a single value in it.
         return value
     new = _ON_VALUES[change.action](value, change.value)
-    return _valid(change.parameter, new, whole=_is_whole(change, value))
+    return _valid(change.parameter, new, as_int=_is_whole(change, value))
 
 
 class _Range(NamedTuple):
@@ -45,7 +45,7 @@ class _Range(NamedTuple):
     low: Any
     high: Any
     is_log: bool
-    is_whole: bool
+    is_integer: bool
     described: Callable[[Any, Any], Any]
 
 
@@ -89,12 +89,12 @@ def _range(described: Any, change: Change, *, tuples_are_ranges: bool) -> _Range
         return _Range(low, high, is_log, kind is int, _DISTRIBUTIONS[name])
     if not isinstance(described, tuple) or not 2 <= len(described) <= 3:
         return None
-    low, high, *others = described
+    low, high, *options = described
     is_range = tuples_are_ranges or isinstance(described[-1], str)
     if not (is_range and is_number(low) and is_number(high)):
         return None
-    is_log, whole = others == ["log-uniform"], _is_whole(change, low, high)
-    return _Range(low, high, is_log, whole, lambda a, b: (a, b, *others))
+    is_log, is_integer = options == ["log-uniform"], _is_whole(change, low, high)
+    return _Range(low, high, is_log, is_integer, lambda a, b: (a, b, *options))
 
 
 _DISTRIBUTIONS: dict[str, Callable[[Any, Any], Any]] = {
@@ -112,7 +112,7 @@ def _changed_list(values: list[Any], change: Change) -> list[Any]:
     bound = change.value
     if change.action == "multiply":
         return list(dict.fromkeys(changed_value(v, change) for v in values))
-    value = _valid(change.parameter, bound, whole=_is_whole(change, *numbers))
+    value = _valid(change.parameter, bound, as_int=_is_whole(change, *numbers))
     if change.action == "at least":
         return [v for v in values if v >= bound] or [value]
     if change.action == "at most":
@@ -123,7 +123,7 @@ def _changed_list(values: list[Any], change: Change) -> list[Any]:
 
 
 def _moved(ends: _Range, change: Change) -> tuple[Any, Any]:
-    low, high, is_log, whole, _ = ends
+    low, high, is_log, as_int, _ = ends
     bound = change.value
     new_low, new_high = {
         "multiply": (low * bound, high * bound),
@@ -140,14 +140,14 @@ def _moved(ends: _Range, change: Change) -> tuple[Any, Any]:
         # The lower end stays above 0, where most parameters are defined.
         new_low = max(new_low, 0) if low >= 0 else new_low
     name = change.parameter
-    return _valid(name, new_low, whole=whole), _valid(name, new_high, whole=whole)
+    return _valid(name, new_low, as_int=as_int), _valid(name, new_high, as_int=as_int)
 
 
-def _valid(parameter: str, value: Any, *, whole: bool) -> Any:
-    """Return a number within the limits of a parameter, rounded if `whole`."""
+def _valid(parameter: str, value: Any, *, as_int: bool) -> Any:
+    """Return a number within the limits of a parameter, rounded if `as_int`."""
     low, high = NATURAL_BOUNDS.get(parameter.rpartition("__")[2], (-math.inf, math.inf))
     clipped = min(max(value, low), high)
-    return round(clipped) if whole else float(clipped)
+    return round(clipped) if as_int else float(clipped)
 
 
 def _is_whole(change: Change, *values: Any) -> bool:

@@ -491,10 +491,10 @@ def summarise(curves: Curves, *, keeps_best: bool = False) -> Summary | None:
     )
 
 
-def log_ratio(losses: Floats, others: Floats) -> Floats:
+def log_ratio(losses: Floats, references: Floats) -> Floats:
     """Return the logarithm of the ratio of losses, (F,), 0 if both are close to 0."""
-    floor = NOTHING * max(float(losses.max()), float(others.max()), NOTHING)
-    ratio: Floats = np.log(np.maximum(losses, floor) / np.maximum(others, floor))
+    floor = NOTHING * max(float(losses.max()), float(references.max()), NOTHING)
+    ratio: Floats = np.log(np.maximum(losses, floor) / np.maximum(references, floor))
     return ratio
 
 

@@ -324,18 +324,18 @@ def check_failures(search: Any, chosen: int, params: Mapping[str, Any]) -> Findi
     if not reasons:
         return rule.passed("No candidate failed.", {"n_failed": 0, "n_candidates": n})
     evidence = {"n_failed": len(reasons), "n_candidates": n}
-    said = f"{len(reasons)} of {n} candidates have no score. First reason: {reasons[0]}"
+    message = f"{len(reasons)} of {n} candidates have no score. First reason: {reasons[0]}"
     if np.isfinite(fold_scores(search)[chosen]).all():
         return rule.tip(
             "medium" if 2 * len(reasons) > n else "low",
-            said,
+            message,
             evidence,
             "Exclude their parameters from the space; high learning rates are the usual "
             "cause.",
         )
     # A failure names its remedy, except for diverged losses, which get theirs here.
     steps = (lower_rate(params), clipped(params)) if _RAN_AWAY.search(reasons[0]) else ()
-    return rule.issue("high", said, evidence, "", *in_steps(steps))
+    return rule.issue("high", message, evidence, "", *in_steps(steps))
 
 
 def fold_scores(search: Any) -> Floats:

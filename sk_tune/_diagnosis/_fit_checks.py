@@ -130,7 +130,7 @@ def check_improving(summary: Summary) -> Finding:
             longer_training(summary.params, summary.n_epochs, 2 * _TIMES),
         )
     is_sure = coming.gain.at_least(SURE) > 0
-    said = (
+    message = (
         f"{_TIMES:.0f} times the epochs would lower the held-out loss by about "
         f"{share(coming.gain.mean)}"
     )
@@ -139,7 +139,7 @@ def check_improving(summary: Summary) -> Finding:
     is_tip &= level > _SMALL_LOSS * summary.reference
     if not (is_issue or is_tip):
         return rule.passed(
-            f"{said}, which is not worth the time."
+            f"{message}, which is not worth the time."
             if is_sure
             else "The held-out loss no longer falls beyond the folds' noise.",
             evidence,
@@ -151,8 +151,8 @@ def check_improving(summary: Summary) -> Finding:
     if factor < _TIMES:
         remedy = f"Try {factor:.0f} times as many epochs, then diagnose again."
     if not is_issue:
-        return rule.tip("low", f"{said}.", evidence, remedy, changes)
-    return rule.issue("medium", f"{said}.", evidence, remedy, changes)
+        return rule.tip("low", f"{message}.", evidence, remedy, changes)
+    return rule.issue("medium", f"{message}.", evidence, remedy, changes)
 
 
 def check_converged(summary: Summary) -> Finding:
@@ -304,19 +304,19 @@ def check_underfitting(summary: Summary, larger: Summary | None = None) -> Findi
 _WORTH_TELLING = 0.01
 
 
-def _poor_fit(summary: Summary, left: float, relative_gap: float) -> str | None:
+def _poor_fit(summary: Summary, loss: float, relative_gap: float) -> str | None:
     """Return the evidence of underfitting in a network's curves, or None."""
-    held_back = restraints(summary.params)
+    settings = restraints(summary.params)
     # Tiny or heavily regularised networks are suspected at a lower loss.
-    if held_back and left > 0.03 and relative_gap < 0.3:
+    if settings and loss > 0.03 and relative_gap < 0.3:
         return (
-            f"The training loss is {share(left)} of a constant prediction's, and the "
-            f"network is restricted by {' and '.join(held_back)}."
+            f"The training loss is {share(loss)} of a constant prediction's, and the "
+            f"network is restricted by {' and '.join(settings)}."
         )
     learnt = 1 - float(summary.valid_best.mean()) / summary.reference
     # A network with spare capacity and no regularisation fits its training rows better than
     # held-out rows, so a gap this small shows a lack of capacity.
-    is_poor = left > 0.35 and relative_gap < 0.05 and learnt > _LEAST_LEARNT
+    is_poor = loss > 0.35 and relative_gap < 0.05 and learnt > _LEAST_LEARNT
     if not is_poor or is_improving(summary):
         return None
     coming = trend(summary).gain
@@ -324,7 +324,7 @@ def _poor_fit(summary: Summary, left: float, relative_gap: float) -> str | None:
     if coming.at_least(SURE) > 0 and coming.mean > _WORTH_TELLING:
         end = f"would fall by only {share(coming.mean)} with {_TIMES:.0f} times the epochs"
     return (
-        f"Even on the training rows, the loss is {share(left)} of a constant prediction's, "
+        f"Even on the training rows, the loss is {share(loss)} of a constant prediction's, "
         f"and the held-out loss {end}."
     )
 
@@ -393,7 +393,7 @@ def _not_there_yet(
     curve = summary.mean("raw_train")
     falls = bool(curve[-1] < 0.98 * curve[len(curve) // 2])
     is_fast = (relative_rate(summary.params) or 0.0) >= RAISED_RATE
-    said = f"The training loss is {above:.3g} times a constant prediction's"
+    message = f"The training loss is {above:.3g} times a constant prediction's"
     longer = longer_training(summary.params, summary.n_epochs, _TIMES)
     steps: Steps = (lower_rate(summary.params),)
     if falls and not is_fast:
@@ -403,7 +403,7 @@ def _not_there_yet(
     make = rule.tip if is_improving(summary) else rule.issue
     return make(
         "high",
-        f"{said}, and still falls." if falls else f"{said}.",
+        f"{message}, and still falls." if falls else f"{message}.",
         evidence,
         "Scale the features if they are not scaled, then train for longer."
         if falls and not is_fast

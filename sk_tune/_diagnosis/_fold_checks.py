@@ -234,14 +234,14 @@ def check_more_data(curve: SampleCurve) -> Finding:
         "gap": gap.mean,
         "gap_error": gap.error,
     }
-    said = f"Twice the rows would raise the score by about {gain.mean:.2g}"
+    message = f"Twice the rows would raise the score by about {gain.mean:.2g}"
     if gain.n > 1 and gain.at_least(SURE) <= 0:
         return rule.passed("The score no longer rises with the number of rows.", evidence)
     if gain.mean <= _WORTH_ROWS * max(gap.mean, 0.0) or gain.mean <= 0:
-        return rule.passed(f"{said}, which is not worth the effort.", evidence)
+        return rule.passed(f"{message}, which is not worth the effort.", evidence)
     return rule.tip(
         "medium" if gain.mean > 2 * _WORTH_ROWS * abs(gap.mean) else "low",
-        f"{said} (standard error {gain.error:.1g}).",
+        f"{message} (standard error {gain.error:.1g}).",
         evidence,
         "Get more rows before further tuning.",
     )

@@ -205,8 +205,8 @@ def _find_closed_groups(neighbours: Ints) -> tuple[Bools, int]:
 def _has_like_targets(is_like: Bools) -> bool:
     """Return whether near neighbours share targets much more often than far neighbours."""
     # A few common values are also shared by far neighbours.
-    near, far = (part.any(axis=1).mean() for part in (is_like[:, :K], is_like[:, K:]))
-    return bool(near - far >= 0.3)
+    close, far = (part.any(axis=1).mean() for part in (is_like[:, :K], is_like[:, K:]))
+    return bool(close - far >= 0.3)
 
 
 def _nearness_limit(distances: Floats, chance: float = CHANCE) -> float:
@@ -286,12 +286,12 @@ def check_duplicates(table: LeakTable) -> Finding:
             "row.",
         )
         return only_if_copies_matter(issue, table, cases)
-    said = f"{share(part)} of the test rows are equal to a training row"
+    message = f"{share(part)} of the test rows are equal to a training row"
     if kinds >= 0.5:
-        return rule.passed(f"{said}, which the values of the columns explain.", evidence)
+        return rule.passed(f"{message}, which the values of the columns explain.", evidence)
     return rule.tip(
         "low",
-        f"{said}. The table has few distinct rows, so this may be natural.",
+        f"{message}. The table has few distinct rows, so this may be natural.",
         evidence,
         "If equal rows are repeated records of one case, keep one row per case.",
     )

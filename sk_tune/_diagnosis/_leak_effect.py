@@ -35,8 +35,8 @@ def only_if_copies_matter(finding: Finding, table: Any, groups: Ints) -> Finding
     rise, p_value = effect
     evidence = {**finding.evidence, "error_rise": rise, "p_value": p_value}
     if rise >= _LEAST_RISE and p_value < _SIGNIFICANCE:
-        said = f"Without them in training, a forest's error rises by {share(rise)}."
-        message = f"{finding.message} {said}"
+        text = f"Without them in training, a forest's error rises by {share(rise)}."
+        message = f"{finding.message} {text}"
         return replace(finding, message=message, evidence=evidence)
     message = f"{finding.message} They do not change a forest's error measurably."
     return replace(
@@ -54,12 +54,12 @@ def _effect_of_copies(table: Any, groups: Ints) -> tuple[float, float] | None:
     is_used = np.isin(groups, order[n_first <= max(_MOST_ROWS, n_first[0])])
     X, rises, errors, of_group = _numbers(table.X), [], [], []
     for train, test in ((a[is_used[a]], b[is_used[b]]) for a, b in table.folds):
-        rest = train[~np.isin(groups[train], groups[test])]
-        if len(rest) < _LEAST_LEFT * len(train) or not len(test):
+        distinct = train[~np.isin(groups[train], groups[test])]
+        if len(distinct) < _LEAST_LEFT * len(train) or not len(test):
             return None
-        as_many = rng.choice(train, len(rest), replace=False)
+        sample = rng.choice(train, len(distinct), replace=False)
         with_copies, without = (
-            _errors(table, X, rows, test) for rows in (np.sort(as_many), rest)
+            _errors(table, X, rows, test) for rows in (np.sort(sample), distinct)
         )
         # Other differences are noise.
         is_copy = np.isin(groups[test], groups[train])

@@ -338,12 +338,12 @@ def check_groups(table: LeakTable, groups: Any = None) -> Finding:
     if part < LEAST_SHARE:
         return rule.passed("No group is on both sides of a split.", evidence)
     remedy = "Split by group: cv=GroupKFold() or StratifiedGroupKFold(), and groups=…"
-    said = f"{share(part)} of the test rows belong to a group that is also in the training"
+    text = f"{share(part)} of the test rows belong to a group that is also in the training"
     if name is None:
-        return rule.issue("high", f"{said} rows.", evidence, remedy)
+        return rule.issue("high", f"{text} rows.", evidence, remedy)
     return rule.tip(
         "medium",
-        f"The column {str(name)!r} looks like a group, and {said} rows.",
+        f"The column {str(name)!r} looks like a group, and {text} rows.",
         evidence,
         f"If new data will have new values of {str(name)!r}: {remedy}",
     )
@@ -373,12 +373,12 @@ def check_times(table: LeakTable, times: Any = None) -> Finding:
     if part < LEAST_SHARE:
         return rule.passed("Training rows precede the rows they are tested on.", evidence)
     remedy = "Sort the rows by time and split with cv=TimeSeriesSplit()."
-    said = f"{share(part)} of the test rows are older than a training row"
+    message = f"{share(part)} of the test rows are older than a training row"
     if name is None:
-        return rule.issue("high", f"{said}.", evidence, remedy)
-    said += f", according to the column {name!r}."
+        return rule.issue("high", f"{message}.", evidence, remedy)
+    message += f", according to the column {name!r}."
     return rule.tip(
-        "medium", said, evidence, f"If the model will predict the future: {remedy}"
+        "medium", message, evidence, f"If the model will predict the future: {remedy}"
     )
 
 

@@ -86,9 +86,9 @@ def remedies(findings: Iterable[Finding]) -> list[Probe]:
 
 
 def _described(changes: Iterable[Change]) -> str:
-    said = {"multiply": "times ", "at least": "", "at most": "", "set": ""}
+    text = {"multiply": "times ", "at least": "", "at most": "", "set": ""}
     return " and ".join(
-        f"{c.parameter}={said.get(c.action, '')}{c.value:.4g}"
+        f"{c.parameter}={text.get(c.action, '')}{c.value:.4g}"
         if isinstance(c.value, int | float)
         else f"{c.parameter}={c.value}"
         for c in changes
@@ -193,10 +193,10 @@ def _measured(finding: Finding, effect: Effect, largest: float) -> Finding:
         "probe_gain": -math.expm1(-effect.gain.mean),
         "probe_error": effect.gain.error,
     }
-    said = f"Measured: {effect}."
+    text = f"Measured: {effect}."
     is_fault = effect.is_large and effect.gain.mean >= _RIVAL * largest
     if is_fault:
-        message = said if finding.outcome != "issue" else f"{finding.message} {said}"
+        message = text if finding.outcome != "issue" else f"{finding.message} {text}"
         return replace(
             finding,
             outcome="issue",
@@ -206,7 +206,7 @@ def _measured(finding: Finding, effect: Effect, largest: float) -> Finding:
             remedy=f"Change {_described(effect.probe.changes)}.",
             changes=effect.probe.changes,
         )
-    finding = replace(finding, message=f"{finding.message} {said}", evidence=evidence)
+    finding = replace(finding, message=f"{finding.message} {text}", evidence=evidence)
     if finding.outcome == "issue":
         finding = replace(finding, outcome="tip", severity="low")
     return finding

@@ -108,10 +108,10 @@ def _too_much(
     """Yield signs that the rate, which is known to be high, explains."""
     if relative is None or relative < RAISED_RATE:
         return
-    said = f"at {relative:.3g} times the usual rate"
+    pace = f"at {relative:.3g} times the usual rate"
     if not summary.has_valid:
         if relative >= _HIGH_RATE and summary.raw_train[:, -1].mean() > summary.reference:
-            yield f"the network does not learn {said}"
+            yield f"the network does not learn {pace}"
         return
     best = float(summary.valid_best.mean()) / summary.reference
     rise = float(np.median(log_ratio(summary.valid_end, summary.valid_best)))
@@ -127,11 +127,11 @@ def _too_much(
     if best > 0.985:
         # Without a learnable pattern, held-out losses rise at any rate.
         if relative >= _HIGH_RATE:
-            yield f"the network does not learn {said}"
+            yield f"the network does not learn {pace}"
     elif turns_early:
-        yield f"the held-out loss rises from epoch {summary.best_epoch + 2} on {said}"
+        yield f"the held-out loss rises from epoch {summary.best_epoch + 2} on {pace}"
     elif best > 0.1 and relative >= (12 if is_rough else 50):
-        yield f"the held-out loss is still {share(best)} of a constant prediction's {said}"
+        yield f"the held-out loss is still {share(best)} of a constant prediction's {pace}"
 
 
 def check_rate_low(summary: Summary) -> Finding:

@@ -54,7 +54,7 @@ def described(changes: tuple[Change, ...]) -> str:
 
 def restraints(params: Mapping[str, Any]) -> list[str]:
     """Return the settings that restrict a network, such as "width=2"."""
-    return [said for _, said in _held_back(params)]
+    return [text for _, text in _restrictions(params)]
 
 
 def is_free(params: Mapping[str, Any]) -> bool:
@@ -172,7 +172,7 @@ def larger_network(params: Mapping[str, Any]) -> tuple[Change, ...]:
     """Return changes against underfitting: fewer restrictions, or wider layers."""
     changes = [
         _change(name, "at most", _MODERATE[name], reason)
-        for name, reason in _held_back(params)
+        for name, reason in _restrictions(params)
         if name in _MODERATE
     ]
     sizes, reason = _layer_sizes(params), "even the training rows are not fitted"
@@ -203,7 +203,7 @@ def number(params: Mapping[str, Any], name: str) -> float | None:
     return float(value) if is_number(value) else None
 
 
-def _held_back(params: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _restrictions(params: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return parameters that restrict a network, with their values as text."""
     # More dropout removes most of a network in every step.  AdamW shrinks each weight by
     # the share rate * weight_decay; other optimizers add decay to the gradient, where it

@@ -60,7 +60,7 @@ def can_normalise(network: Any, params: Mapping[str, Any]) -> bool:
 def check_scale(
     scale: InputScale | None,
     params: Mapping[str, Any],
-    others: Iterable[Finding],
+    findings: Iterable[Finding],
     *,
     may_normalise: bool = False,
 ) -> Finding:
@@ -93,8 +93,8 @@ def check_scale(
         causes.append(f"the largest root mean square is {level[largest]:.3g}")
     if ratio > _RATIO[0]:
         low, high = names[int(np.nanargmin(spread))], names[int(scale.std.argmax())]
-        said = f"the standard deviation of {high!r} is {ratio:.3g} times that of {low!r}"
-        causes.append(said)
+        text = f"the standard deviation of {high!r} is {ratio:.3g} times that of {low!r}"
+        causes.append(text)
         is_extreme |= ratio > _RATIO[1]
     if not causes and evidence["offset"] > _OFFSET:
         causes.append(
@@ -105,7 +105,7 @@ def check_scale(
     if not causes:
         return _check_tails(scale, tails, evidence)
     consequences = _FAILURES if may_normalise else _CONSEQUENCES
-    faults = {f.name for f in to_act_on(others) if f.severity != "low"}
+    faults = {f.name for f in to_act_on(findings) if f.severity != "low"}
     is_issue = bool(faults & set(consequences)) or (is_extreme and not may_normalise)
     return (rule.issue if is_issue else rule.tip)(
         "high" if is_issue else "low" if may_normalise else "medium",

@@ -205,8 +205,8 @@ class _NetEstimator(NetworkEstimator):
             raise ValueError(f"{requirement} Got {self.module!r} instead.") from error
         # Subclasses declare arguments of their module as parameters.
         classes = takewhile(lambda cls: cls.__module__ != __name__, type(self).__mro__)
-        own = {name for cls in classes for name in inspect.get_annotations(cls)}
-        arguments |= {n: getattr(self, n) for n in own.intersection(signature)}
+        declared = {name for cls in classes for name in inspect.get_annotations(cls)}
+        arguments |= {n: getattr(self, n) for n in declared.intersection(signature)}
         takes_all = any(p.kind is p.VAR_KEYWORD for p in signature.values())
         unknown = next((name for name in arguments if name not in signature), None)
         if unknown is not None and not takes_all:
@@ -254,9 +254,9 @@ def _with_module_parameters(cls: _Class) -> _Class:
 
     declared = inspect.signature(init)
     # With the prefix, so that a call with all names of the signature is valid.
-    others = inspect.Parameter("module__parameters", inspect.Parameter.VAR_KEYWORD)
+    extra = inspect.Parameter("module__parameters", inspect.Parameter.VAR_KEYWORD)
     __init__.__signature__ = declared.replace(  # type: ignore[attr-defined]
-        parameters=[*declared.parameters.values(), others]
+        parameters=[*declared.parameters.values(), extra]
     )
     cls.__init__ = __init__  # type: ignore[misc]
     return cls
@@ -318,15 +318,15 @@ class NetClassifier(_NetEstimator, NetworkClassifier):
     """
 
     def _as_scores(self, module: nn.Module, samples: Tensor, outputs: Tensor) -> nn.Module:
-        def can_be(found: Tensor) -> bool:
+        def can_be(values: Tensor) -> bool:
             # Independent sigmoids of exclusive classes sum to one only by chance.
             if self._is_multilabel:
-                return bool(((found >= 0) & (found <= 1)).all())
-            sums = found.sum(dim=1)
+                return bool(((values >= 0) & (values <= 1)).all())
+            sums = values.sum(dim=1)
             # Half precision rounds at 1e-3.
-            error = 1e-2 if found.element_size() < 4 else 1e-4
+            error = 1e-2 if values.element_size() < 4 else 1e-4
             is_one = torch.allclose(sums, torch.ones_like(sums), atol=error)
-            return is_one and bool((found >= 0).all())
+            return is_one and bool((values >= 0).all())
 
         def are_probabilities(inputs: Tensor, *, training: bool) -> bool:
             try:

@@ -325,17 +325,17 @@ def requested_shape(
             f"The 'input_shape' parameter of {name} must hold 1 to {most} integers of at "
             f"least 1. Got {value!r} instead."
         )
-    wanted = completed(tuple(int(size) for size in sizes))
-    if prod(shape) != prod(wanted):
+    target = completed(tuple(int(size) for size in sizes))
+    if prod(shape) != prod(target):
         raise ValueError(
-            f"X must have {prod(wanted)} values in each row for input_shape={value!r} of "
+            f"X must have {prod(target)} values in each row for input_shape={value!r} of "
             f"{name}. Got rows of shape {shape}, which hold {prod(shape)}."
         )
-    axes, wanted_axes = ([size for size in part if size != 1] for part in (shape, wanted))
-    if axes != wanted_axes and sorted(axes) == sorted(wanted_axes):
+    axes, target_axes = ([size for size in part if size != 1] for part in (shape, target))
+    if axes != target_axes and sorted(axes) == sorted(target_axes):
         raise ValueError(
             f"Rows of X must have their axes in the order of input_shape={value!r} of "
             f"{name}, or be flat. Got rows of shape {shape}. Transpose X, for example with "
             "numpy.moveaxis."
         )
-    return wanted
+    return target

@@ -339,7 +339,7 @@ class ImageNorm(Layer):
         if x[0].numel() == x.shape[2]:
             raise ValueError("Batch normalisation needs more than one number a channel.")
         images, back = channels_of_one(x)
-        weight, bias, mean, variance = self._own(batch.tensors)
+        weight, bias, mean, variance = self._layer_tensors(batch.tensors)
         with torch.enable_grad():
             leaves = [t.detach().requires_grad_() for t in (images, weight, bias)]
             images, weight, bias = leaves
@@ -364,11 +364,11 @@ class ImageNorm(Layer):
 
     def evaluate(self, x: Tensor, tensors: Tensors) -> Tensor:
         images, back = channels_of_one(x)
-        weight, bias, mean, variance = self._own(tensors)
+        weight, bias, mean, variance = self._layer_tensors(tensors)
         y = functional.batch_norm(images, mean, variance, weight, bias, eps=self.eps)
         return back(y)
 
-    def _own(self, tensors: Tensors) -> list[Tensor]:
+    def _layer_tensors(self, tensors: Tensors) -> list[Tensor]:
         """Return weight, bias, mean and variance of all networks' channels."""
         names = ("weight", "bias", "running_mean", "running_var")
         return [tensors[f"{self.name}.{name}"].flatten() for name in names]

@@ -53,7 +53,7 @@ class ModuleLayer(Layer):
                 twins[layer] = _LayerTwin(Dropout(mask), layer)
         self._twins = list(twins.values())
         # sk_tune's networks expect a twin to return outputs only, and to accept lengths.
-        _with_twins(self.pattern, twins, own=isinstance(module, RNN))
+        _with_twins(self.pattern, twins, stacks_cells=isinstance(module, RNN))
         self._prefix = prefix
         self._trained = [n for n, p in module.named_parameters() if p.requires_grad]
         named = (module.named_parameters(), module.named_buffers())
@@ -70,13 +70,13 @@ class ModuleLayer(Layer):
 
     def forward(self, x: Tensor, batch: Batch) -> Tensor:
         self.pattern.train()
-        own = self._own(batch.tensors)
-        leaves = {n: own[n].detach().requires_grad_() for n in self._trained}
+        tensors = self._layer_tensors(batch.tensors)
+        leaves = {n: tensors[n].detach().requires_grad_() for n in self._trained}
         # At once, not network by network through vmap: twins take all networks together.
         for twin in self._twins:
             twin.batch = batch
         with torch.enable_grad():
-            y = self._outputs(own | leaves, x)
+            y = self._outputs(tensors | leaves, x)
         self._saved = (y, leaves)
         return y.detach()
 
@@ -92,19 +92,19 @@ class ModuleLayer(Layer):
     @torch.no_grad()
     def evaluate(self, x: Tensor, tensors: Tensors) -> Tensor:
         self.pattern.eval()
-        return self._outputs(self._own(tensors), x)
+        return self._outputs(self._layer_tensors(tensors), x)
 
-    def _own(self, tensors: Tensors) -> Tensors:
+    def _layer_tensors(self, tensors: Tensors) -> Tensors:
         """Return the layer's tensors by their names in the module."""
         return {name: tensors[self._prefix + name] for name in self._names}
 
-    def _outputs(self, own: Tensors, x: Tensor) -> Tensor:
+    def _outputs(self, tensors: Tensors, x: Tensor) -> Tensor:
         if isinstance(self.pattern, RNN):
             # Under vmap, a network cannot check whether its sequences end early.
             self.pattern.padded = self._is_padded
             if self._is_padded is None:
                 self.pattern.padded = bool(torch.isnan(x[..., 0]).any())
-        y: Tensor = self._vmapped(own, (x,))
+        y: Tensor = self._vmapped(tensors, (x,))
         if isinstance(self.pattern, RNN):
             self.pattern.padded = None
         return y
@@ -309,26 +309,26 @@ class _StackedGroupNorm(nn.GroupNorm):
 
 
 def _with_twins(
-    module: nn.Module, twins: dict[nn.Module, "_LayerTwin"], *, own: bool
+    module: nn.Module, twins: dict[nn.Module, "_LayerTwin"], *, stacks_cells: bool
 ) -> None:
     """Replace layers of a module by their twins, in place."""
     for name, child in list(module.named_children()):
-        twin = twins.get(child) or _twin(child, own=own)
+        twin = twins.get(child) or _twin(child, stacks_cells=stacks_cells)
         if type(child).__module__ == _ACTIVATIONS and getattr(child, "inplace", False):
             # A twin returns a view, and torch forbids in-place operations on it.
             child.inplace = False  # type: ignore[assignment]
         if twin is child:
-            _with_twins(child, twins, own=own)
+            _with_twins(child, twins, stacks_cells=stacks_cells)
         else:
             setattr(module, name, twin)
 
 
-def _twin(layer: nn.Module, *, own: bool) -> nn.Module:
+def _twin(layer: nn.Module, *, stacks_cells: bool) -> nn.Module:
     on_cpu = all(p.device.type == "cpu" for p in layer.parameters())
     if isinstance(layer, nn.Embedding) and type(layer).forward is nn.Embedding.forward:
         return layer if layer.padding_idx is None else _PaddedEmbedding(layer)
     if isinstance(layer, nn.RNNBase):
-        return StackedRecurrence(layer) if own else _TorchRecurrence(layer)
+        return StackedRecurrence(layer) if stacks_cells else _TorchRecurrence(layer)
     geometry = geometry_of(layer)
     if on_cpu and geometry is not None:
         has_bias = layer.bias is not None

@@ -178,11 +178,11 @@ class Program:
                 layers.append(self._layer(link, layer, first=first, last=last))
         return chained(layers)
 
-    def _image_layer(self, link: Link, module: Any, before: Any, *, first: bool) -> Layer:
+    def _image_layer(self, link: Link, module: Any, previous: Any, *, first: bool) -> Layer:
         geometry = geometry_of(module)
         if geometry is not None:
-            if is_zero_pad(before):
-                around = before.padding
+            if is_zero_pad(previous):
+                around = previous.padding
                 added = zip(around[-2::-2], around[::-2], strict=True)
                 both = zip(geometry.padding, added, strict=True)
                 sides = tuple((a + more, b + after) for (a, b), (more, after) in both)

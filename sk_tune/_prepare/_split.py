@@ -127,12 +127,12 @@ def train_valid_test_split(
             "'groups', because these decide where a row belongs."
         )
     if times is not None:
-        train, *others = _by_time(as_times(_one_dimensional(times, "times")), sizes)
-        parts = [train[-(n_train or 0) :], *others]
+        train, *last = _by_time(as_times(_one_dimensional(times, "times")), sizes)
+        parts = [train[-(n_train or 0) :], *last]
     elif groups is not None:
         classes = None if stratify is None else _one_dimensional(stratify, "stratify")
-        train, *others = _by_group(_one_dimensional(groups, "groups"), classes, sizes, rng)
-        parts = [train[:n_train], *others]
+        train, *last = _by_group(_one_dimensional(groups, "groups"), classes, sizes, rng)
+        parts = [train[:n_train], *last]
     elif shuffle:
         parts = _at_random(stratify, n_train, sizes, rng)
     else:
@@ -173,12 +173,12 @@ def _at_random(
     stratify: Any, n_train: int | None, sizes: list[int], rng: Any
 ) -> list[Integers]:
     _, n_valid, n_test = sizes
-    rest, test = train_test_split(
+    remaining, test = train_test_split(
         np.arange(sum(sizes)), test_size=n_test, stratify=stratify, random_state=rng
     )
-    classes = None if stratify is None else safe_indexing(stratify, rest)
+    classes = None if stratify is None else safe_indexing(stratify, remaining)
     train, valid = train_test_split(
-        rest, train_size=n_train, test_size=n_valid, stratify=classes, random_state=rng
+        remaining, train_size=n_train, test_size=n_valid, stratify=classes, random_state=rng
     )
     return [train, valid, test]
 

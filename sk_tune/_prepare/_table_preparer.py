@@ -567,8 +567,8 @@ class TablePreparer(Documented, TransformerMixin, BaseEstimator):  # type: ignor
         if min(self.crosses, numbers.shape[1]) < 2:
             return []
         # Outliers must not decide, and a missing value is at the median.
-        near = np.nan_to_num(np.asarray(SmoothClipScaler().fit_transform(numbers)))
-        return [*numbers.columns[order_by_correlation(near, y)[: self.crosses]]]
+        clipped = np.nan_to_num(np.asarray(SmoothClipScaler().fit_transform(numbers)))
+        return [*numbers.columns[order_by_correlation(clipped, y)[: self.crosses]]]
 
     def _category_blocks(
         self, values: pd.DataFrame, y: Array | None, scaled: Any

@@ -465,12 +465,12 @@ def with_importance(part: SearchPart) -> SearchPart:
     """Return a search with the importance of its parameters."""
     if part.importance is not None or not part.parameters:
         return part
-    granted = [row.n_resources for row in part.candidates]
+    resources = [row.n_resources for row in part.candidates]
     importance = importance_of(
         part.parameters,
         np.array([row.score for row in part.candidates]),
         configurations=np.array([row.candidate for row in part.candidates]),
-        n_resources=None if None in granted else np.array(granted),
+        n_resources=None if None in resources else np.array(resources),
     )
     return replace(part, importance=importance)
 

@@ -79,8 +79,8 @@ def rung_picture(report: SearchPart) -> dict[str, Any] | None:
     lines = []
     # The best candidate is drawn last, on top.
     for rungs in sorted(by_candidate.values(), key=lambda rungs: report.best in rungs):
-        granted = [x(row.n_resources or 0) for row in rungs]
-        path = line_path(granted, [y(row.score) for row in rungs])
+        places = [x(row.n_resources or 0) for row in rungs]
+        path = line_path(places, [y(row.score) for row in rungs])
         kind = "line b strong" if report.best in rungs else "line thin"
         if len(rungs) > 1:
             lines.append(element("path", d=path, class_=kind))

@@ -46,8 +46,8 @@ def candidate_curves(
     search: Any, trials: Trials, quantity: str = "score"
 ) -> list[CandidateCurve]:
     """Return the curves of configurations by epochs or rungs, by their last result rows."""
-    granted = pd.Series(trials.n_resources)
-    survives = granted == granted.groupby(trials.brackets).transform("max")
+    n_resources = pd.Series(trials.n_resources)
+    survives = n_resources == n_resources.groupby(trials.brackets).transform("max")
     table = curve_table(search)
     points: dict[int, tuple[Floats, Floats]] = {}
     if counts_epochs(trials) and len(table):

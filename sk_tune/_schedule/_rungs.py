@@ -46,13 +46,13 @@ def new_resources(
 
     Candidates start from scratch if resources do not increase or without `goes_on`.
     """
-    new, before, n_before = [], 0, 0
+    new, previous, n_previous = [], 0, 0
     for rung in rungs:
         n_folds = rung.folds_of(n_splits)
-        if not goes_on or before >= rung.n_resources:
-            before = 0
-        new.append((rung.n_resources * n_folds - before * n_before) / n_splits)
-        before, n_before = rung.n_resources, n_folds
+        if not goes_on or previous >= rung.n_resources:
+            previous = 0
+        new.append((rung.n_resources * n_folds - previous * n_previous) / n_splits)
+        previous, n_previous = rung.n_resources, n_folds
     return new
 
 
@@ -74,8 +74,8 @@ def with_candidates(
     if n_candidates >= rungs[0].n_candidates:
         return list(rungs)
     shaped = [replace(rungs[0], n_candidates=n_candidates)]
-    for before, rung in pairwise(rungs):
-        n_candidates = max(1, promoted(n_candidates, before, rung))
+    for previous, rung in pairwise(rungs):
+        n_candidates = max(1, promoted(n_candidates, previous, rung))
         if n_candidates > 1 or rung is rungs[-1]:
             shaped.append(replace(rung, n_candidates=n_candidates))
     return shaped

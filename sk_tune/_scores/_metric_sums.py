@@ -279,31 +279,31 @@ def _ratio_of_counts(metric: Metric, y: Array, labels: Array) -> MetricSums | No
             return None
         classes = [options["pos_label"]]
     if is_multilabel:
-        true, said = [*(y.T == 1)], [*(np.moveaxis(labels, 2, 0) == 1)]
+        true, pred = [*(y.T == 1)], [*(np.moveaxis(labels, 2, 0) == 1)]
     else:
         true = [y == label for label in classes]
-        said = [labels == label for label in classes]
-    hits = [a & b for a, b in zip(true, said, strict=True)]
+        pred = [labels == label for label in classes]
+    hits = [a & b for a, b in zip(true, pred, strict=True)]
     ratio = partial(_RATIOS[metric.function], options["beta"] ** 2)
 
     def combine(sums: Sequence[Floats], row_sums: Sequence[Floats]) -> Floats:
         n, n_true = row_sums[0], np.stack(row_sums[1:])
         # Of shape (classes, B, C).
-        n_hits, n_said = np.split(np.stack(sums), 2)
-        counts = n_hits, n_true, n_said
+        n_hits, n_pred = np.split(np.stack(sums), 2)
+        counts = n_hits, n_true, n_pred
         if average == "micro":
             counts = tuple(each.sum(axis=0, keepdims=True) for each in counts)
         above, below = ratio(*counts)
         share = np.where(below > 0, above / below, of_none)
         if average in {"macro", "weighted"}:
             # Classes in neither targets nor predictions do not count; labels always do.
-            by = n_true if average == "weighted" else (n_true + n_said > 0) | is_multilabel
+            by = n_true if average == "weighted" else (n_true + n_pred > 0) | is_multilabel
             total, n_by = (share * by).sum(axis=0, keepdims=True), by.sum(axis=0)
             share = np.where(n_by > 0, total / n_by, of_none)
         return np.where(n > 0, share[0], np.nan)
 
     return MetricSums(
-        terms=[(slice(None), each.astype(np.float64)) for each in (*hits, *said)],
+        terms=[(slice(None), each.astype(np.float64)) for each in (*hits, *pred)],
         row_terms=[np.ones(len(y)), *(each.astype(np.float64) for each in true)],
         combine=combine,
     )
@@ -372,18 +372,18 @@ def _by_output(loss: Any, y: Array, predictions: Array) -> list[Floats]:
 
 
 def _f_score(
-    beta2: float, hits: Floats, true: Floats, said: Floats
+    beta2: float, hits: Floats, true: Floats, predicted: Floats
 ) -> tuple[Floats, Floats]:
-    return (1 + beta2) * hits, beta2 * true + said
+    return (1 + beta2) * hits, beta2 * true + predicted
 
 
 # Numerator and denominator; the first argument is the square of beta.
 _RATIOS: dict[Callable[..., Any], Callable[..., tuple[Floats, Floats]]] = {
     f1_score: _f_score,
     fbeta_score: _f_score,
-    precision_score: lambda _, hits, true, said: (hits, said),
-    recall_score: lambda _, hits, true, said: (hits, true),
-    jaccard_score: lambda _, hits, true, said: (hits, true + said - hits),
+    precision_score: lambda _, hits, true, predicted: (hits, predicted),
+    recall_score: lambda _, hits, true, predicted: (hits, true),
+    jaccard_score: lambda _, hits, true, predicted: (hits, true + predicted - hits),
 }
 _MAKERS: dict[Callable[..., Any], Callable[..., Sums | None]] = {
     accuracy_score: _accuracy,

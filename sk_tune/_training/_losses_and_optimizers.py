@@ -118,14 +118,14 @@ def _deviance(outputs: Tensor, targets: Tensor, power: float) -> Tensor:
     # Half the deviance without the terms of the targets alone, which follow.
     if power == 1:
         fit = outputs.exp() - targets * outputs
-        rest = torch.xlogy(targets, targets) - targets
+        constant = torch.xlogy(targets, targets) - targets
     elif power == 2:
-        fit, rest = outputs + targets * (-outputs).exp(), -targets.log() - 1
+        fit, constant = outputs + targets * (-outputs).exp(), -targets.log() - 1
     else:
         p, q = 1 - power, 2 - power
         fit = (q * outputs).exp() / q - targets * (p * outputs).exp() / p
-        rest = targets**q / (p * q)
-    return 2 * (fit + rest)
+        constant = targets**q / (p * q)
+    return 2 * (fit + constant)
 
 
 # Losses of outputs for targets, both (..., C), and the options of a loss.
