@@ -203,6 +203,9 @@ _ARGUMENTS = {
     "overwrite": "overwrite : bool, default=False\n    Whether to replace a file.",
     "**params": "**params : dict\n    Names and values.",
     "deep": "deep : bool, default=True\n    Whether to include nested parameters.",
+    "ax": "ax : matplotlib Axes or None, default=None\n"
+    "    Where to draw; a new figure if None.",
+    "**kwargs": "**kwargs : dict of str to object\n    Arguments of :meth:`plot`.",
 }
 _RESULTS = {
     "fit": "self\n    The fitted estimator.",
@@ -218,6 +221,10 @@ _RESULTS = {
     "predict_proba": "ndarray of shape (n_samples, n_classes)\n"
     "    In the order of ``classes_``.",
     "score": "float\n    Greater is better.",
+    **dict.fromkeys(
+        ("plot", "from_search", "from_estimator"),
+        "self\n    With the artists as attributes.",
+    ),
 }
 _ERRORS = {
     "fit": "ValueError\n    If a parameter or the data are invalid.",

@@ -251,7 +251,7 @@ class _StackedBatchNorm(nn.BatchNorm1d):
         if buffers[0] is None:
             return
         buffers[2].add_(1)
-        # 1 / kept[2] would be rounded to torch's default type.
+        # 1 / buffers[2] would be rounded to torch's default type.
         cumulative = buffers[2].to(mean.dtype).reciprocal()
         share = cumulative if self.momentum is None else self.momentum
         variance = (inverse.square().reciprocal() - self.eps) * (n / (n - 1))

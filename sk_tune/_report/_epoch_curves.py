@@ -10,6 +10,7 @@ import numpy as np
 from sklearn.base import is_classifier
 from sklearn.utils.validation import check_is_fitted
 
+from sk_tune._declaration import with_inherited_docs
 from sk_tune._diagnosis import (
     Curves,
     Finding,
@@ -79,6 +80,7 @@ def fold_summary(curves: Any, *, n_most: int | None = None) -> FoldSummary:
     return FoldSummary(epochs=(shown + 1).astype(np.float64), mean=mean, low=low, high=high)
 
 
+@with_inherited_docs
 @dataclass(kw_only=True, eq=False, repr=False)
 class EpochCurveDisplay:
     """Learning curves by epoch on training and held-out rows, with a band for the folds.
@@ -156,11 +158,6 @@ class EpochCurveDisplay:
         line_kw, band_kw : dict or None, default=None
             For ``ax.plot`` and ``ax.fill_between``.
 
-        Returns
-        -------
-        self
-            With the artists as attributes.
-
         Raises
         ------
         ValueError
@@ -223,15 +220,6 @@ class EpochCurveDisplay:
             A fitted search of sk_tune.
         result_row : int or None, default=None
             Row of ``cv_results_``; the best if None.
-        ax : matplotlib Axes or None, default=None
-            Where to draw; a new figure if None.
-        **kwargs : dict of str to object
-            Arguments of :meth:`plot`.
-
-        Returns
-        -------
-        self
-            With the artists as attributes.
 
         Raises
         ------
@@ -269,15 +257,6 @@ class EpochCurveDisplay:
         estimator : estimator
             A fitted network of sk_tune, or a pipeline with a network as its last step.
             Curves on held-out rows need ``early_stopping=True``.
-        ax : matplotlib Axes or None, default=None
-            Where to draw; a new figure if None.
-        **kwargs : dict of str to object
-            Arguments of :meth:`plot`.
-
-        Returns
-        -------
-        self
-            With the artists as attributes.
         """
         check_is_fitted(estimator)
         network = innermost(estimator)

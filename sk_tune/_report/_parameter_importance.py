@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from sklearn.tree import DecisionTreeRegressor
 
+from sk_tune._declaration import with_inherited_docs
 from sk_tune._report._drawing import (
     COLORS,
     finish,
@@ -277,6 +278,7 @@ def _grown(
     return trees, 1.0 - float(errors @ errors) / squares
 
 
+@with_inherited_docs
 @dataclass(kw_only=True, eq=False, repr=False)
 class HyperparameterImportanceDisplay:
     """Share of the score's variance that each hyperparameter explains.
@@ -338,19 +340,12 @@ class HyperparameterImportanceDisplay:
 
         Parameters
         ----------
-        ax : matplotlib Axes or None, default=None
-            Where to draw; a new figure if None.
         max_parameters : int, default=12
             Number of parameters to draw, the most important first.
         title : str or None, default=None
             Title in place of the conclusion.
         bar_kw : dict or None, default=None
             For ``ax.barh``.
-
-        Returns
-        -------
-        self
-            With the artists as attributes.
         """
         axes: Any = new_axes(self, ax)
         importance = self.importance
@@ -427,15 +422,6 @@ class HyperparameterImportanceDisplay:
             Metric of a search with several; the deciding metric if None.
         random_state : int, default=0
             Of the forest.
-        ax : matplotlib Axes or None, default=None
-            Where to draw; a new figure if None.
-        **kwargs : dict of str to object
-            Arguments of :meth:`plot`.
-
-        Returns
-        -------
-        self
-            With the artists as attributes.
         """
         trials = trials_of(search, metric)
         importance = importance_of(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import pandas as pd
 
+from sk_tune._declaration import with_inherited_docs
 from sk_tune._report._drawing import (
     COLORS,
     check_choice,
@@ -77,6 +78,7 @@ def counts_epochs(trials: Trials) -> bool:
     return trials.resource is None or grants_epochs(trials.resource)
 
 
+@with_inherited_docs
 @dataclass(kw_only=True, eq=False, repr=False)
 class RungDisplay:
     """Curves of all candidates, and the rungs at which they were dropped.
@@ -139,17 +141,10 @@ class RungDisplay:
 
         Parameters
         ----------
-        ax : matplotlib Axes or None, default=None
-            Where to draw; a new figure if None.
         title : str or None, default=None
             Title in place of the number of candidates trained to the end.
         line_kw : dict or None, default=None
             For ``ax.plot``.
-
-        Returns
-        -------
-        self
-            With the artists as attributes.
         """
         axes: Any = new_axes(self, ax)
         curves = self.curves
@@ -196,15 +191,6 @@ class RungDisplay:
         metric : str or None, default=None
             Metric that decides which candidate is best, and that is drawn without curves by
             epochs; the search's deciding metric if None.
-        ax : matplotlib Axes or None, default=None
-            Where to draw; a new figure if None.
-        **kwargs : dict of str to object
-            Arguments of :meth:`plot`.
-
-        Returns
-        -------
-        self
-            With the artists as attributes.
 
         Raises
         ------
