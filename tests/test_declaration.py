@@ -88,5 +88,5 @@ def test_a_users_subclass_may_have_its_own_constructor():
     described = ClassDoc(with_inherited_docs(Wide))["Parameters"]
 
     assert set(copy.get_params(deep=False)) == {"estimator", "n_iter"}
-    assert (copy.n_iter, copy.cv, copy.keep_predictions) == (2, None, "all")
+    assert (copy.n_iter, copy.cv, copy.keep_predictions) == (2, None, "auto")
     assert [p.type for p in described if p.name == "n_iter"] == ["int, default=3"]

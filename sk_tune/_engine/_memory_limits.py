@@ -2,7 +2,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Limits of memory: the number of networks in training and of checkpoints."""
 
+import ctypes
 import math
+import os
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -25,6 +27,9 @@ _LEAST_NETWORKS_CPU, _MOST_NETWORKS_CPU = 4, 64
 _ACTIVE_BYTES_IMAGES = 12 * 2**20
 _LEAST_NETWORKS_IMAGES = 2
 _NETWORKS_VMAP = 32
+# Bytes of samples from which on other memory is kept below them.
+_LARGE = 2**27
+_C_LIBRARY = ctypes.CDLL(None) if os.name == "posix" else None
 MOST_NETWORKS_CUDA = 4096
 # Within a factor of 2, on a core of 2020: seconds for the calls of a step of a network of a
 # fleet, and multiplications per second.
@@ -62,7 +67,9 @@ def networks_at_a_time(
     if network_plan.way == "vmap":
         return int(min(_NETWORKS_VMAP, fitting))
     if network_plan.way == "kernel":
-        return int(min(_MOST_NETWORKS_CPU, fitting))
+        # Each network has an order of the samples, as large as several columns.
+        orders = max(_LARGE, network.train.X.nbytes) // 2
+        return int(max(1, min(_MOST_NETWORKS_CPU, fitting, orders // need)))
     active, least = _ACTIVE_BYTES, _LEAST_NETWORKS_CPU
     if any(p.ndim > 2 for p in network.module.parameters()):
         active, least = _ACTIVE_BYTES_IMAGES, _LEAST_NETWORKS_IMAGES
@@ -118,6 +125,13 @@ def bytes_per_network(network: FleetNetwork, recipe: Recipe) -> int:
         + _COPIES_OF_WEIGHTS * n_weights * itemsize
         + epoch
     )
+
+
+def return_freed_memory(samples: torch.Tensor) -> None:
+    """Return freed memory, which glibc keeps between used blocks, if samples are large."""
+    trim = getattr(_C_LIBRARY, "malloc_trim", None)
+    if trim is not None and samples.nbytes >= _LARGE:
+        trim(0)
 
 
 def available_memory() -> int:

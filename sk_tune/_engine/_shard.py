@@ -13,7 +13,11 @@ import numpy as np
 import torch
 
 from sk_tune._engine._fits import Trained, failed, late
-from sk_tune._engine._memory_limits import epochs_to_keep, networks_at_a_time
+from sk_tune._engine._memory_limits import (
+    epochs_to_keep,
+    networks_at_a_time,
+    return_freed_memory,
+)
 from sk_tune._engine._skorch import NoFleetError, SkorchFit
 from sk_tune._engine._store import UnfinishedFits
 from sk_tune._estimators import (
@@ -217,6 +221,8 @@ class _Fleets:
                 fit = self.shard.fits[index]
                 trained = _to_trained(fit, prepared, outcome)
                 self._end(index, replace(trained, way=str(fleet_plan)))
+                if not in_training:
+                    return_freed_memory(prepared.network.train.X)
         except torch.cuda.OutOfMemoryError:
             raise
         except Exception as error:  # noqa: BLE001 - every fit has a result

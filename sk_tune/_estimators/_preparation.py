@@ -147,9 +147,7 @@ class FitPreparer:
         key = (type(twin), is_whole, *map(id, sources), *texts)
         if key not in self._cache:
             old_names = set(vars(twin))
-            parts = (twin._with_uniform_shape(fit.X), fit.y, fit.sample_weight)
-            X, y, weight = (take_rows(part, fit.rows) for part in parts)
-            data = twin._encode(X, y, weight, device, twin.dtype, fresh=True)
+            data = _encoded(twin, fit, device)
             if is_whole:
                 data = self._in_whole(data, fit)
             learnt = {n: v for n, v in vars(twin).items() if n not in old_names}
@@ -233,6 +231,14 @@ class FitPreparer:
                 target = placed(target, index, len(X))
             self._monitors[key] = (TensorSet(X, target, index=index), rows)
         return self._monitors[key][0]
+
+
+def _encoded(twin: Any, fit: Fit, device: str) -> EncodedData:
+    """Return the encoded training samples of a fit."""
+    parts = (twin._with_uniform_shape(fit.X), fit.y, fit.sample_weight)
+    X, y, weight = (take_rows(part, fit.rows) for part in parts)
+    data: EncodedData = twin._encode(X, y, weight, device, twin.dtype, fresh=True)
+    return data
 
 
 def _shares_whole(estimator: Any, fit: Fit) -> bool:

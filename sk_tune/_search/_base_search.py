@@ -131,10 +131,11 @@ class BaseSearch(  # type: ignore[misc]
         the epoch, by the score that the best candidate loses if the other folds choose the
         epoch of each fold; other metrics remain slightly optimistic.
         Repeated folds predict a sample several times; only the first prediction counts,
-        because the mean is the prediction of an ensemble.  None if `keep_predictions` is
-        not "all", or if no candidate has a score.  Also None for a metric that is not a
-        function of targets and predictions, that needs decision functions (which are not
-        kept), or that needs probabilities while a candidate has none.
+        because the mean is the prediction of an ensemble.  It compares the candidates with
+        predictions.  None if `keep_predictions` is neither "auto" nor "all", or if no
+        candidate has a score.  Also None for a metric that is not a function of targets and
+        predictions, that needs decision functions (which are not kept), or that needs
+        probabilities while a candidate has none.
     pooled_score_ : float or None
         Score of the best candidate's out-of-fold predictions of all samples together, for
         the metric that decides.  It differs from `best_score_`, the mean over folds, for
@@ -564,7 +565,7 @@ class BaseSearch(  # type: ignore[misc]
     def expected_score_(self) -> ScoreEstimate | None:
         """Expected score of the best candidate on new data, with its interval."""
         check_is_fitted(self, "_outcomes")
-        if self.keep_predictions != "all":
+        if self.keep_predictions not in {"all", "auto"}:
             return None
         # Cached, because some metrics take many seconds, and a report reads it repeatedly.
         if "_expected" not in self.__dict__:

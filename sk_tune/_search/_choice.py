@@ -181,6 +181,11 @@ def n_folds_of_dropped(outcomes: Outcomes) -> int:
     return max((n for n in n_used if n < most), default=0)
 
 
+def _is_dropped(folds: Sequence[FoldOutcome]) -> bool:
+    """Return whether predictions of a candidate were not kept."""
+    return any(o.held is not None and o.held.values is None for o in folds)
+
+
 def expected_score_of(
     search: Any,
     outcomes: Outcomes,
@@ -193,10 +198,10 @@ def expected_score_of(
     """Return the expected score of a fitted search's choice among result rows.
 
     `others` are further candidates on the same folds, from an earlier search.
-    By default these are all candidates, on the folds that dropped none of them. None if
-    there are no scores, or for a metric that is not a function of targets and predictions,
-    that needs decision functions, or that needs probabilities while a candidate has labels
-    only (ROC AUC of labels is a different metric).
+    By default these are all candidates with predictions, on the folds that dropped none of
+    them. None if there are no scores, or for a metric that is not a function of targets and
+    predictions, that needs decision functions, or that needs probabilities while a
+    candidate has labels only (ROC AUC of labels is a different metric).
     """
     scorer, name = deciding_scorer(search)
     metric = scorer_metric(scorer, search.estimator)
@@ -206,7 +211,7 @@ def expected_score_of(
     is_whole_search, n_unfair = not rows, 0
     if is_whole_search:
         n_unfair = n_folds_of_dropped([outcomes[row] for row in record.last_rows])
-    rows = rows or record.last_rows
+    rows = rows or [row for row in record.last_rows if not _is_dropped(outcomes[row])]
     scores = guiding_scores(results, name)[list(rows)]
     if not np.isfinite(scores).any():
         return None

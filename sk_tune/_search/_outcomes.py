@@ -164,6 +164,7 @@ class SearchOptions:
     """What follows from a search's parameters for the evaluation of its candidates.
 
     `n_models_kept` and `n_predictions_kept` count the best candidates; None means all.
+    `n_at_once` candidates have predictions that fit in memory; None means all.
     `resource` is the parameter of the networks' epochs if they are the resource, and
     `max_resources` the epochs that the learning-rate schedule spans in that case.
     """
@@ -171,6 +172,7 @@ class SearchOptions:
     search: Any
     n_models_kept: int | None = 0
     n_predictions_kept: int | None = None
+    n_at_once: int | None = None
     resource: str | None = None
     max_resources: int = 0
     progress: Callable[[Progress], object] | None = None

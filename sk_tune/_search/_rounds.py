@@ -359,7 +359,9 @@ class Rounds:
             began = time.monotonic() - budget.seconds_measuring
             with ExitStack() as stack:
                 context = callback_ctx
-                if context is not None and (budget.is_limited or self.stop_rule.is_active):
+                is_divided = self._n_in_call(len(candidates)) < len(candidates)
+                is_divided |= budget.is_limited or self.stop_rule.is_active
+                if context is not None and is_divided:
                     # Each part of a divided call is a task of callbacks.
                     n_tasks = (part.stop - part.start) * search.n_splits_
                     task_id = None if context.sequential_subtasks else part.start
@@ -503,6 +505,11 @@ class Rounds:
         preposition = "after" if grants_epochs(resource) else "with"
         return f"{text} {preposition} {resources_text(resource, n_resources)}"
 
+    def _n_in_call(self, n_candidates: int) -> int:
+        """Return the number of candidates of a call, at most as many as fit in memory."""
+        most = self.session.options.n_at_once
+        return n_candidates if most is None else min(n_candidates, most)
+
     def n_at_once(self) -> int:
         """Return the number of candidates after which scores can guide the search."""
         if network_of(self._search.estimator) is not None:
@@ -520,13 +527,13 @@ class Rounds:
     def _parts(
         self, n_candidates: int, ladder: Ladder | None, position: int
     ) -> Iterator[slice]:
-        """Divide candidates into calls, as large as the time budget allows."""
+        """Divide candidates into calls, as large as memory and the time budget allow."""
         budget, done = self._budget, 0
-        most = n_candidates
+        most = max(1, self._n_in_call(n_candidates))
         if ladder is None and self.stop_rule.is_active:
-            most = self.n_at_once()
+            most = min(most, self.n_at_once())
         if not budget.is_limited:
-            for done in range(0, n_candidates, max(1, most)):
+            for done in range(0, n_candidates, most):
                 yield slice(done, min(done + most, n_candidates))
             return
         while done < n_candidates:

@@ -84,11 +84,12 @@ class SearchParameters:
         Number of best candidates with estimators of the folds in ``models_``.  Candidates
         of the last rung, or with the most resources, come first.  "all" lets
         ``TrialEnsembleClassifier.from_search`` combine candidates without a refit.
-    keep_predictions : int, "best", "all" or None, default="all"
-        Number of best candidates with ``oof_predictions_``; all others have NaN.  Keeping
-        fewer than all saves memory, but ``expected_score_``, which needs all candidates,
-        is None.  With None, estimators that are not networks predict only for their
-        scores, which halves the time of nearest neighbours, for example.
+    keep_predictions : int, "best", "all", "auto" or None, default="auto"
+        Number of best candidates with ``oof_predictions_``; all others have NaN.  "auto"
+        is all, up to about 256 MiB of predictions; more candidates are then evaluated in
+        parts, and the best are kept.  With a number or "best", ``expected_score_`` is
+        None.  With None, estimators that are not networks predict only for their scores,
+        which halves the time of nearest neighbours, for example.
     store : str, path-like or None, default=None
         File for the finished trainings of networks, created if missing.  A repeated search
         loads them, and so continues after an interruption.  Needs an integer `random_state`
@@ -108,7 +109,7 @@ class SearchParameters:
     target_score: float | None = None
     select_epoch: Annotated[Literal["last", "best"], StrOptions({"last", "best"})] = "last"
     keep_models: Annotated[Kept, _KEPT, COUNT, None] = None
-    keep_predictions: Annotated[Kept, _KEPT, COUNT, None] = "all"
+    keep_predictions: Annotated[Kept, _KEPT, StrOptions({"auto"}), COUNT, None] = "auto"
     store: Annotated[str | os.PathLike[str] | None, str, os.PathLike, None] = None
 
 

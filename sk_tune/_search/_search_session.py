@@ -19,6 +19,7 @@ from typing import Any
 import joblib
 import numpy as np
 import sklearn
+from sklearn.base import is_classifier
 
 from sk_tune._backend import CollectingBackend, Job
 from sk_tune._compat import (
@@ -103,7 +104,7 @@ class SearchSession:
             refits, budget = search.refit is not False, search.time_budget
             self.line = SearchLine(plan, refits=refits, time_budget=budget)
         listener = call.verbose if callable(call.verbose) else self.line
-        self.options = _options_of(search, listener)
+        self.options = _options_of(search, call, listener)
         self.time = TimeBudget(
             search.time_budget,
             call.start,
@@ -237,7 +238,7 @@ class SearchSession:
             for models in self.models.values():
                 models[:] = [m() if isinstance(m, partial) else m for m in models]
         n_kept = self.options.n_predictions_kept
-        if n_kept is not None:
+        if n_kept is not None and n_rows > n_kept:
             for row in set(range(n_rows)).difference(best[:n_kept]):
                 self.outcomes[row] = [without_values(o) for o in self.outcomes[row]]
 
@@ -403,23 +404,40 @@ class SearchSession:
 
 
 _N_KEPT: dict[Any, int | None] = {None: 0, "best": 1, "all": None}
+# Bytes of the predictions of all candidates, of which float32 is assumed.
+_MOST_BYTES_OF_PREDICTIONS = 2**28
 
 
 def _options_of(
-    search: Any, progress: Callable[[Progress], object] | None
+    search: Any, call: SearchCall, progress: Callable[[Progress], object] | None
 ) -> SearchOptions:
-    """Return how a search evaluates its candidates, and who is told about progress."""
+    """Return how a search evaluates its candidates, and the listener to its progress."""
     resource = granted_resource(search)
     of_epochs = grants_epochs(resource) and network_of(search.estimator) is not None
+    n_predicted = None
+    if search.keep_predictions != "all":
+        n_predicted = _n_with_predictions(search.estimator, call)
+    n_kept = {**_N_KEPT, "auto": n_predicted}
     return SearchOptions(
         search=search,
         n_models_kept=_N_KEPT.get(search.keep_models, search.keep_models),
-        n_predictions_kept=_N_KEPT.get(search.keep_predictions, search.keep_predictions),
+        n_predictions_kept=n_kept.get(search.keep_predictions, search.keep_predictions),
+        n_at_once=n_predicted,
         resource=resource if of_epochs else None,
         # The learning-rate schedule ends with the last rung.
         max_resources=search._full_resources if of_epochs else 0,
         progress=progress,
     )
+
+
+def _n_with_predictions(estimator: Any, call: SearchCall) -> int | None:
+    """Return the number of candidates with predictions of all samples in memory."""
+    y = np.asarray(call.y)
+    n_outputs = y.size / max(1, len(y)) if y.ndim else 0
+    if y.ndim == 1 and is_classifier(estimator):
+        n_outputs = len(np.unique(y))
+    n_bytes = 4 * n_outputs * num_samples(call.X)
+    return max(1, int(_MOST_BYTES_OF_PREDICTIONS // n_bytes)) if n_bytes else None
 
 
 class SearchBackend(CollectingBackend):

@@ -190,6 +190,18 @@ def test_rows_that_compiled_code_trains_need_no_room_in_the_cache():
     assert networks_at_a_time(row, recipe, 1, KERNEL) == 1
 
 
+def test_orders_of_large_data_take_at_most_half_of_their_memory(monkeypatch):
+    """In compiled code, whose networks need little else; one network always trains."""
+    row, recipe = _mlp_row(300, 5000), _recipe(batch_size=100)
+    monkeypatch.setattr(_memory_limits, "_LARGE", 0)
+    need = _memory_limits.bytes_per_network(row, recipe)
+
+    n_networks = networks_at_a_time(row, recipe, 10**12, KERNEL)
+
+    assert n_networks == max(1, row.train.X.nbytes // 2 // need)
+    assert n_networks < _memory_limits._MOST_NETWORKS_CPU
+
+
 def test_steps_of_other_networks_are_measured(monkeypatch):
     """Under vmap they share their calls; alone each has skorch's loop around it."""
     row, recipe = _row(n_samples=100), _recipe(batch_size=32)

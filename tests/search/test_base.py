@@ -39,6 +39,7 @@ from sk_tune import (
     fleet,
 )
 from sk_tune._scores import expected_score, scorer_metric
+from sk_tune._search import _search_session
 from sk_tune.exceptions import TrainingDivergedError
 
 CV = StratifiedKFold(3, shuffle=True, random_state=1)
@@ -612,7 +613,9 @@ def test_invalid_epochs_fail_alone(net, iris, epochs):
 
 
 @pytest.mark.parametrize(
-    ("keep", "n_kept"), [(None, 0), ("best", 1), (2, 2), ("all", 3)], ids=str
+    ("keep", "n_kept"),
+    [(None, 0), ("best", 1), (2, 2), ("all", 3), ("auto", 3)],
+    ids=str,
 )
 @pytest.mark.parametrize("is_network", [True, False], ids=["network", "tree"])
 def test_the_requested_number_of_predictions_is_kept(net, iris, is_network, keep, n_kept):
@@ -633,6 +636,25 @@ def test_the_requested_number_of_predictions_is_kept(net, iris, is_network, keep
         np.hstack(search.held_out_rows_), np.hstack(reference.held_out_rows_)
     )
     assert search.expected_score_ == (reference.expected_score_ if n_kept == 3 else None)
+
+
+@pytest.mark.parametrize("callbacks", [[], [ProgressBar()]], ids=["plain", "callback"])
+def test_predictions_beyond_the_memory_limit_are_dropped(net, iris, monkeypatch, callbacks):
+    """Candidates are evaluated in parts with the same scores; the best keep predictions."""
+    grid = {"max_epochs": [1, 9, 3, 5, 2]}
+    whole = GridSearchCV(net, grid, cv=CV).fit(*iris)
+    two_candidates = 2 * 4 * 3 * len(iris.y)
+    monkeypatch.setattr(_search_session, "_MOST_BYTES_OF_PREDICTIONS", two_candidates)
+
+    search = GridSearchCV(net, grid, cv=CV).set_callbacks(*callbacks).fit(*iris)
+
+    scores = search.cv_results_["mean_test_score"]
+    assert_array_equal(scores, whole.cv_results_["mean_test_score"])
+    is_kept = ~np.isnan(search.oof_predictions_).any(axis=(1, 2))
+    assert_array_equal(np.flatnonzero(is_kept), np.sort(np.argsort(-scores)[:2]))
+    assert_array_equal(search.oof_predictions_[is_kept], whole.oof_predictions_[is_kept])
+    naive = whole.expected_score_.naive_score
+    assert search.expected_score_.naive_score == pytest.approx(naive)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
