@@ -105,7 +105,9 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
     Parameters
     ----------
     time_budget : float or None, default=60
-        Seconds for the whole ``fit``; None for no limit, which needs `n_rounds`.
+        Seconds for the whole ``fit``; None for no limit, which needs `n_rounds`.  Of a
+        table with more than 5,000 rows, or 400,000 values, per second, a random sample of
+        at least 10,000 rows is used, unless `cv` has custom folds.
     n_rounds : int or None, default=None
         Rounds of search after the default models; None continues until the time is up.
         Without a time budget the result depends only on the data and `random_state`.
@@ -320,7 +322,7 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         check_consistent_length(y, groups, times)
         memory = self._resumed_memory(folder, (X, y, sample_weight), (groups, times))
         split = self._split(X, y, (groups, times), memory)
-        held_out, rows = split.held_out, np.delete(np.arange(len(y)), split.held_out)
+        held_out, rows = split.held_out, split.trained_on(len(y))
         groups, times = (None if v is None else v[rows] for v in (groups, times))
         scoring = self._scoring(y[rows], split)
         problem = Problem(
@@ -332,6 +334,7 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
             scoring=scoring.scorer,
             sample_weight=None if sample_weight is None else sample_weight[rows],
             seed=memory.seed % 2**20,
+            n_left_out=len(split.left_out),
         )
         texts = take(left_out_texts(self, original_X), rows)
         self.findings_ = self._findings(problem, groups, times, texts)
@@ -418,6 +421,7 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
             time_budget=self.time_budget,
             seed=memory.seed,
             row_size=int(np.prod(X.shape[1:])),
+            is_table=kind_of(X) == "table",
         )
         if is_classifier(self):
             warn_of_rare_classes(np.delete(y, split.held_out))
@@ -488,7 +492,8 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
             with suppress(TableError):
                 if family in self._families():
                     models += makers[family](problem)
-        return models
+        # With little time, another package of boosting adds less than a network.
+        return sorted(models, key=lambda model: model.is_packaged)
 
     def _conclude(
         self,
@@ -521,6 +526,7 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         )
         self._searches = dict(course.memory.searches)
         self._labels = {trial.name: trial.label for trial in trials}
+        self._n_left_out = problem.n_left_out
         scores = self._set_blends(course, chosen, of_networks)
         refitted = {name for blend in self.blends_.values() for name in blend.refitted}
         # Plain values, which skops can save.
@@ -573,6 +579,7 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
             n_targets=1 if problem.y.ndim == 1 else problem.y.shape[1],
             members=list(dict.fromkeys(self.ensemble_.names)),
             n_leaks=len(serious_leaks(self.findings_)),
+            n_left_out=problem.n_left_out,
             intervals=intervals_text(targets, predictions, part, classes),
         )
 

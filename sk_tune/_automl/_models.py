@@ -259,6 +259,11 @@ class Model:
         return self if self.make is None else replace(self.make(problem), make=self.make)
 
     @property
+    def is_packaged(self) -> bool:
+        """Whether it is boosting of an installed package."""
+        return self.label in PACKAGES.values()
+
+    @property
     def is_network(self) -> bool:
         return self.family in NETWORK_FAMILIES
 

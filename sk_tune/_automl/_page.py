@@ -156,12 +156,13 @@ def model_texts(auto: Any) -> tuple[str, str, dict[str, str]]:
         text += f", {parameters_text(size)}"
     each = "Each member" if len(weights) > 1 else "It"
     n_refits, n_folds = len(blend.refitted), max(map(blend.names.count, weights))
-    folds = f"{each} was fitted on all rows." if n_refits else ""
+    rows = "all rows of the sample" if auto._n_left_out else "all rows"
+    folds = f"{each} was fitted on {rows}." if n_refits else ""
     if n_refits < len(weights) and n_folds > 1:
         average = f"the average of its {n_folds} fold models."
         folds = f"{each} is {average}"
         if n_refits:
-            folds = f"{n_refits} of them were fitted on all rows; each other is {average}"
+            folds = f"{n_refits} of them were fitted on {rows}; each other is {average}"
     ordered = {name: f"{100 * weight:.0f} %" for name, weight in weights.most_common()}
     return f"{text[0].upper()}{text[1:]}", folds, ordered
 

@@ -248,8 +248,14 @@ class Runner:
         return self.clock.left - writing - self.reserve - self._seconds_of_refits()
 
     def _seconds_of_refits(self) -> float:
-        """Return the expected seconds of refits of the best trials of each family."""
-        trials = [t for t in self.memory.trials if t.family != "dummy"]
+        """Return the expected seconds of refits of the best trials of each family.
+
+        Trials on samples are not fitted again; the dummy is on all rows.
+        """
+        n_rows = max((t.n_rows for t in self.memory.trials), default=0)
+        trials = [
+            t for t in self.memory.trials if t.family != "dummy" and t.n_rows == n_rows
+        ]
         seconds = sum(
             trial.seconds
             for family in {t.family for t in trials}

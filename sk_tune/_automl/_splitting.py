@@ -40,6 +40,10 @@ _N_FOLDS = 5
 _ROWS_PER_SECOND = 400
 # The same limit in values, for images and wide tables.
 _VALUES_PER_SECOND = 20_000
+# Rows and values of a table that are prepared in a fraction of each second of the budget;
+# models train on a sample of larger tables.
+_MOST_ROWS_PER_SECOND, _MOST_VALUES_PER_SECOND = 5_000, 400_000
+_LEAST_SAMPLE = 10_000
 # Least number of samples: two to train on and two to hold out.
 _LEAST_ROWS = 4
 # Samples above which there is one split without a time budget.
@@ -54,10 +58,15 @@ _N_NAMED = 5
 
 
 class Split(NamedTuple):
-    """Positions of samples that are set aside, and folds of positions among the rest."""
+    """Positions of samples: set aside, in folds among the rest, and left out of both."""
 
     held_out: Array
     folds: Sequence[Fold]
+    left_out: Array = np.empty(0, dtype=np.intp)
+
+    def trained_on(self, n_rows: int) -> Array:
+        """Return the positions that the folds divide."""
+        return np.delete(np.arange(n_rows), np.r_[self.held_out, self.left_out])
 
 
 def n_set_aside(test_size: float | str, n_rows: int) -> int:
@@ -104,11 +113,13 @@ def split_rows(
     time_budget: float | None,
     seed: int,
     row_size: int,
+    is_table: bool = False,
 ) -> Split:
     """Return the samples to set aside, and the folds of the other samples.
 
     `test_size` and `cv` are the estimator's. "auto" depends on the number of samples, for
-    `cv` also on the time budget and on the `row_size` values of a sample. `structure` are
+    `cv` also on the time budget and on the `row_size` values of a sample. Of tables too
+    large for the budget, `is_table`, a sample is divided into folds. `structure` are
     groups and times, which no part divides. `is_r2` says that folds are scored by R^2,
     which is undefined for one sample. Raises TableError for too few samples.
     """
@@ -119,6 +130,12 @@ def split_rows(
     held_out = samples.held_out(test_size)
     rows = np.setdiff1d(np.arange(len(y)), held_out)
     rest_samples = samples.take(rows)
+    left_out = np.empty(0, dtype=np.intp)
+    if is_table and time_budget is not None and not is_given:
+        left_out = rest_samples.beyond(_most_rows(time_budget, row_size))
+        if len(left_out):
+            left_out = rows[left_out]
+            rest_samples = samples.take(np.setdiff1d(rows, left_out))
     if is_given:
         # Custom folds refer to all samples.
         custom_folds = samples.given_folds(cv)
@@ -126,7 +143,13 @@ def split_rows(
     else:
         folds = rest_samples.folds(cv, time_budget, row_size)
     rest_samples.check(folds, is_r2=is_r2)
-    return Split(held_out, folds)
+    return Split(held_out, folds, left_out)
+
+
+def _most_rows(time_budget: float, row_size: int) -> int:
+    """Return the number of rows of a table that a budget has time to prepare."""
+    per_second = min(_MOST_ROWS_PER_SECOND, _MOST_VALUES_PER_SECOND / row_size)
+    return max(_LEAST_SAMPLE, int(per_second * time_budget))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -163,6 +186,12 @@ class _Samples:
         # A cut at the first start would leave only one time for the folds.
         nearest = np.abs(starts[1:] - (n - n_held)).argmin()
         return np.sort(order[starts[1:][nearest] :])
+
+    def beyond(self, most: int) -> Array:
+        """Return ascending positions outside of a random sample of `most`; maybe none."""
+        if len(self.y) <= most:
+            return np.empty(0, dtype=np.intp)
+        return np.sort(replace(self, times=None)._one_split(most)[0])
 
     def folds(self, cv: Any, time_budget: float | None, row_size: int) -> list[Fold]:
         """Return `cv` folds, or the default for "auto"."""

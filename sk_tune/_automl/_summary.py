@@ -44,13 +44,14 @@ def summary(
     n_targets: int = 1,
     members: Sequence[str] = (),
     n_leaks: int = 0,
+    n_left_out: int = 0,
     intervals: str = "",
 ) -> str:
     """Return a summary: whether the columns help, and which model to use.
 
     `n_rows` is the number of held-out rows; `labels` are classes, None in regression;
     `members` are the trials of the ensemble. Leaks come first. `intervals` is a sentence
-    for the end if the columns help.
+    for the end if the columns help. `n_left_out` rows were too many for the time budget.
     """
     best, loss = scores["ensemble"], "log loss" if labels is not None else "squared error"
     if n_targets > 1:
@@ -69,6 +70,11 @@ def summary(
         text = _of_models(scores, scoring, members)
     if best.beats_dummy and intervals:
         text = f"{text} {intervals}"
+    if n_left_out:
+        text += (
+            f" The models use a random sample of the rows: {n_left_out:,} rows are too "
+            "many for the time budget."
+        )
     if n_leaks:
         reasons = "a reason" if n_leaks == 1 else f"{n_leaks} reasons"
         warning = f"The leak guard found {reasons} why these scores may be too optimistic."

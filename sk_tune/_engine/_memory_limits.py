@@ -29,6 +29,8 @@ _LEAST_NETWORKS_IMAGES = 2
 _NETWORKS_VMAP = 32
 # Bytes of samples from which on other memory is kept below them.
 _LARGE = 2**27
+# An order is copied three times before an epoch.
+_BYTES_PER_PLACE = 4 * 8
 _C_LIBRARY = ctypes.CDLL(None) if os.name == "posix" else None
 MOST_NETWORKS_CUDA = 4096
 # Within a factor of 2, on a core of 2020: seconds for the calls of a step of a network of a
@@ -67,9 +69,10 @@ def networks_at_a_time(
     if network_plan.way == "vmap":
         return int(min(_NETWORKS_VMAP, fitting))
     if network_plan.way == "kernel":
-        # Each network has an order of the samples, as large as several columns.
-        orders = max(_LARGE, network.train.X.nbytes) // 2
-        return int(max(1, min(_MOST_NETWORKS_CPU, fitting, orders // need)))
+        # The orders of the samples of all networks take a quarter of the memory of X.
+        order = _BYTES_PER_PLACE * len(network.train)
+        most = max(_LARGE, network.train.X.nbytes) // 4 // max(1, order)
+        return int(max(1, min(_MOST_NETWORKS_CPU, fitting, most)))
     active, least = _ACTIVE_BYTES, _LEAST_NETWORKS_CPU
     if any(p.ndim > 2 for p in network.module.parameters()):
         active, least = _ACTIVE_BYTES_IMAGES, _LEAST_NETWORKS_IMAGES

@@ -109,7 +109,9 @@ class SearchParameters:
     target_score: float | None = None
     select_epoch: Annotated[Literal["last", "best"], StrOptions({"last", "best"})] = "last"
     keep_models: Annotated[Kept, _KEPT, COUNT, None] = None
-    keep_predictions: Annotated[Kept, _KEPT, StrOptions({"auto"}), COUNT, None] = "auto"
+    keep_predictions: Annotated[
+        Kept | Literal["auto"], _KEPT, StrOptions({"auto"}), COUNT, None
+    ] = "auto"
     store: Annotated[str | os.PathLike[str] | None, str, os.PathLike, None] = None
 
 

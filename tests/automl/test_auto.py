@@ -14,7 +14,7 @@ from sklearn.metrics import log_loss, r2_score
 from sklearn.model_selection import GroupKFold
 
 from sk_tune import AutoClassifier, AutoRegressor
-from sk_tune._automl import _runner
+from sk_tune._automl import _runner, _splitting
 from sk_tune.exceptions import SkTuneWarning, TableError
 
 FAST = {"time_budget": None, "n_rounds": 0, "random_state": 0}
@@ -239,6 +239,20 @@ def test_parameters_are_checked(params, message):
     """The message names the parameter."""
     with pytest.raises(ValueError, match=message):
         AutoClassifier(**params).fit([[0.0], [1.0]] * 10, [0, 1] * 10)
+
+
+def test_a_sample_of_a_large_table_is_named(monkeypatch):
+    """In the summary, because more time would use more rows."""
+    monkeypatch.setattr(_splitting, "_LEAST_SAMPLE", 1_000)
+    monkeypatch.setattr(_splitting, "_MOST_ROWS_PER_SECOND", 1)
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(3_000, 3))
+    y = np.where(X[:, 0] + X[:, 1] > 0, "up", "down").astype(object)
+
+    auto = AutoClassifier(time_budget=10, models=["linear"], random_state=0).fit(X, y)
+
+    assert "2,000 rows are too many for the time budget" in auto.summary_
+    assert (auto.predict(X) == y).mean() > 0.95
 
 
 def test_a_short_budget_still_gives_a_result(mixed):

@@ -315,3 +315,13 @@ def test_errors_name_the_network_for_other_data(values, words):
     """Dicts of arrays and token sequences need other estimators."""
     with pytest.raises(ValueError, match=words):
         as_features(AutoClassifier(), values, reset=True)
+
+
+def test_texts_become_strings_of_fixed_length():
+    """Numpy finds their different values faster than those of objects."""
+    labels = np.array(["b", "aa", "b", "c"], dtype=object)
+
+    targets = as_target(AutoClassifier(), np.zeros((4, 1)), labels, is_classification=True)
+
+    assert targets.dtype == "<U2"
+    assert targets.tolist() == labels.tolist()

@@ -56,6 +56,46 @@ def test_folds_hold_out_each_row_once(y):
         assert not set(train) & set(test)
 
 
+@pytest.mark.parametrize("row_size", [1, 100])
+def test_a_table_too_large_for_the_budget_is_sampled(row_size):
+    """5,000 rows, or 400,000 values, per second; the classes keep their shares."""
+    y = np.repeat([0, 1], [30_000, 10_000])
+    n_sampled = min(15_000, 1_200_000 // row_size)
+
+    split = _split(y, time_budget=3.0, row_size=row_size, is_table=True)
+
+    ((train, test),) = split.folds
+    rows = split.trained_on(len(y))
+    assert len(split.held_out) == 4_000
+    assert len(train) + len(test) == len(rows) == n_sampled
+    assert len(split.left_out) == len(y) - 4_000 - n_sampled
+    assert not set(split.left_out) & set(split.held_out)
+    assert y[rows].mean() == pytest.approx(0.25, abs=0.01)
+
+
+def test_a_sample_does_not_divide_groups():
+    """A group is trained on, set aside, or left out."""
+    groups = np.repeat(np.arange(900), 20)
+
+    split = _split(groups % 2, groups=groups, time_budget=0.5, test_size=0.1, is_table=True)
+
+    of_rows = groups[split.trained_on(len(groups))]
+    assert len(split.left_out) > 0
+    assert not set(of_rows) & set(groups[split.left_out])
+
+
+@pytest.mark.parametrize("changes", [{"time_budget": None}, {"cv": GroupKFold(2)}])
+def test_tables_are_not_sampled_without_a_budget_or_with_custom_folds(changes):
+    """Custom folds refer to all rows."""
+    groups = np.arange(24_000) % 7
+
+    split = _split(
+        groups % 2, groups=groups, is_table=True, **{"time_budget": 1.0, **changes}
+    )
+
+    assert len(split.left_out) == 0
+
+
 def test_many_rows_for_the_budget_are_split_once():
     """With more than 400 rows per second, five trainings per model take too long."""
     y = np.arange(5000) % 2

@@ -190,16 +190,15 @@ def test_rows_that_compiled_code_trains_need_no_room_in_the_cache():
     assert networks_at_a_time(row, recipe, 1, KERNEL) == 1
 
 
-def test_orders_of_large_data_take_at_most_half_of_their_memory(monkeypatch):
-    """In compiled code, whose networks need little else; one network always trains."""
-    row, recipe = _mlp_row(300, 5000), _recipe(batch_size=100)
+@pytest.mark.parametrize(("n_features", "n_networks"), [(4, 1), (50, 1), (128, 4)])
+def test_orders_of_large_data_take_a_quarter_of_their_memory(
+    monkeypatch, n_features, n_networks
+):
+    """An order takes four int64 per sample; X four bytes per feature and sample."""
     monkeypatch.setattr(_memory_limits, "_LARGE", 0)
-    need = _memory_limits.bytes_per_network(row, recipe)
+    row = _row(n_features=n_features)
 
-    n_networks = networks_at_a_time(row, recipe, 10**12, KERNEL)
-
-    assert n_networks == max(1, row.train.X.nbytes // 2 // need)
-    assert n_networks < _memory_limits._MOST_NETWORKS_CPU
+    assert networks_at_a_time(row, _recipe(), 10**12, KERNEL) == n_networks
 
 
 def test_steps_of_other_networks_are_measured(monkeypatch):
