@@ -549,7 +549,7 @@ def check_row_shape(
 
 def kinds_of(augmentations: Sequence[Augmentation]) -> tuple[str, ...]:
     """Return the names of augmentations; the fits of a fleet have the same."""
-    # Modules tell a user's augmentation from one of the same name here.
+    # The module distinguishes a user's augmentation from a namesake of sk_tune.
     return tuple(
         a.name if a._operation else f"{a.__module__}.{a.name}" for a in augmentations
     )

@@ -78,7 +78,6 @@ from sk_tune._types import Bools, Features, Floats, Ints
 
 # Failure reason of a training with too large steps.
 _RAN_AWAY = re.compile(r"became (nan|inf|infinite)\b")
-# Checks by the names of their rules.
 _Checks = dict[str, Callable[[Summary], Finding]]
 _CHECKS_OF_CURVES: _Checks = {
     "overfitting": check_overfitting,

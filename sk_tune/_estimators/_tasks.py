@@ -396,7 +396,7 @@ class NetworkRegressor(RegressorMixin, RegressorParameters, NetworkEstimator):  
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         positive = self.loss in {"poisson", "gamma", "tweedie"}
-        # Positive targets may be several, but scikit-learn's check of these has negatives.
+        # Several positive targets are supported, but scikit-learn checks negative ones.
         tags.target_tags.multi_output = not positive and self.loss != "quantile"
         tags.target_tags.positive_only = positive
         return tags

@@ -56,7 +56,7 @@ def geometry_of(conv: nn.Module) -> Geometry | None:
     """Return the settings of a layer, or None if :func:`convolution` differs from it."""
     if not isinstance(conv, _CONVS) or type(conv) not in _CONVS:
         return None
-    # Old-style weight normalisation replaces a tensor by one of other parameters.
+    # Old-style weight normalisation computes the weight from other parameters.
     is_real = isinstance(conv.weight, nn.Parameter) and conv.weight.is_floating_point()
     if not is_real or conv.padding_mode != "zeros":
         return None

@@ -174,7 +174,7 @@ class NetworkStack:
         evaluate = program.evaluate_shared if shared else program.evaluate
         if not self._is_chain or X.device.type != "cpu":
             return evaluate(X, slice(0, k))
-        # About equal, and none above the limit.
+        # Blocks of about equal size, within the limit.
         most = max(1, self._most // X.shape[-2])
         size = -(-k // -(-k // most))
         if size == k:

@@ -473,7 +473,6 @@ class TablePreparer(Documented, TransformerMixin, BaseEstimator):  # type: ignor
         check_feature_names_in(self, input_features)
         names: dict[str, None] = {}
         for name in self.columns_.get_feature_names_out():
-            # Repeated names are numbered.
             numbered = (f"{name}_{k}" if k > 1 else name for k in count(1))
             names[next(new for new in numbered if new not in names)] = None
         return np.array([*names], dtype=object)

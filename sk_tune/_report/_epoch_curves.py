@@ -233,7 +233,7 @@ class EpochCurveDisplay:
                 "it is not a network, or failed in all folds."
             )
         curves = curves_of(search, row)
-        # Findings about the whole search do not belong into the picture of a candidate.
+        # Findings about the whole search do not belong in the picture of a candidate.
         findings = [
             f for f in findings_of(search, result_row=row) if f.result_row is not None
         ]

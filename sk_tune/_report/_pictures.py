@@ -506,5 +506,5 @@ def residual_picture(quality: Quality) -> dict[str, Any] | None:
         "are equal on the line."
     )
     if len(predicted) < quality.n_rows:
-        caption += f" The picture has {len(predicted)} of the rows."
+        caption += f" The plot shows {len(predicted)} of the rows."
     return {"svg": svg, "caption": caption}

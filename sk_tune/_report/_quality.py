@@ -273,13 +273,13 @@ def leak_checks(search: Any, *, has_curves: bool, has_corrected: bool) -> list[F
             "held-out rows choose it. The expected score corrects for that choice if the "
             "metric is accuracy or R2, not with other metrics."
             if chooses_epoch
-            else "Each network is scored after its last epoch, whatever the held-out rows "
-            "say.",
+            else "Each network is scored after its last epoch; the held-out rows have no "
+            "influence on it.",
         )
     answers["Choice of the best candidate"] = (
         "passed" if has_corrected else "issue",
-        "The best of many scores is optimistic. The expected score resamples rows, and "
-        "scores the candidate that is best on the drawn rows on the remaining rows."
+        "The best of many scores is optimistic. The expected score resamples rows, chooses "
+        "the candidate that is best on the drawn rows, and scores it on the remaining rows."
         if has_corrected
         else "The best of many scores is optimistic, and this score is not corrected. "
         "Score the best estimator on rows that the search did not use.",

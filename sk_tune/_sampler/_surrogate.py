@@ -148,7 +148,6 @@ class Fitted:
         return self._belief(self._model, X)
 
 
-# A model of the score.
 Surrogate = GaussianProcess | Fitted
 
 

@@ -86,7 +86,7 @@ def test_numbers_are_drawn_against_their_predictions():
     across = [float(point.attrib["cx"]) for point in points]
     assert across == sorted(across)
     assert "off by 0.5" in points[0][0].text
-    assert "has 400 of the rows" in figure["caption"]
+    assert "shows 400 of the rows" in figure["caption"]
 
 
 def test_a_search_page_has_the_quality_of_its_best_candidate(iris, read_page):
@@ -100,7 +100,7 @@ def test_a_search_page_has_the_quality_of_its_best_candidate(iris, read_page):
     own = read_page(render(report))
     key = own.column("metrics-table", "held-out rows")[0][1]
     assert float(key) == metrics.accuracy_score(iris.y, labels)
-    assert own.column("confusion", "right")
+    assert own.column("confusion", "correct")
     assert "search.predict(X_new)" in "".join(own.texts)
     assert "joblib.dump(search.best_estimator_" in "".join(own.texts)
     sentence = "90 % prediction sets contain the label of "
