@@ -3,6 +3,7 @@
 """The dispatcher of shards, and a stream of fits requested during training."""
 
 import os
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
@@ -35,11 +36,15 @@ from sk_tune._engine._results import (
     ready_fits,
     warn_of_unstored,
 )
-from sk_tune._engine._shard import Shard
+from sk_tune._engine._shard import Shard, part_of
 from sk_tune._engine._signature import signature
 from sk_tune._engine._store import FitStore
 from sk_tune._estimators import Fit, FitPreparer, LastSeen
 from sk_tune._training import TimeLimit
+
+# Seconds between looks at fits that other processes train, which grow to a tenth of the
+# time waited.
+_LEAST_PAUSE, _MOST_PAUSE, _GROWTH = 0.02, 1.0, 1.1
 
 
 class Dispatcher:
@@ -47,7 +52,7 @@ class Dispatcher:
 
     Shards that may have started in a killed worker run again singly, which identifies the
     culprit. Shards that cannot be pickled are trained in this process, as are all shards if
-    `is_here`.
+    `is_here`. A shard waits while other processes with the same store train its fits.
     """
 
     def __init__(
@@ -73,6 +78,10 @@ class Dispatcher:
         self._running: list[int] = []
         self._lost: deque[int] = deque()
         self._suspects: set[int] = set()
+        # Positions of shards in training elsewhere; seconds until the next look at them.
+        self._elsewhere: list[int] = []
+        self._pause = _LEAST_PAUSE
+        self._next_look = 0.0
         self._executor: Executor | None = None
 
     @property
@@ -87,20 +96,25 @@ class Dispatcher:
 
     def put(self, shard: Shard, stored: StoredFits) -> None:
         """Add a shard, which starts at once if a worker is idle."""
-        self._shards[self._n_put] = shard, stored
-        self._waiting.append(self._n_put)
-        self._n_put += 1
+        self._waiting.append(self._add(shard, stored))
         self._hand_over()
 
-    def next(self, timeout: float | None = None) -> Shard | None:
-        """Wait for a shard and return it; None after `timeout` seconds, which stops all."""
+    def next(self, timeout: float | None = None) -> bool:
+        """Wait until a shard ends; False after `timeout` seconds, which stops all."""
+        n_done, end = len(self._results.trained), time.monotonic() + (timeout or 0.0)
         while True:
             executor = self._hand_over()
+            if len(self._results.trained) > n_done:
+                return True
+            left = None if timeout is None else max(0.0, end - time.monotonic())
             try:
-                position, out = executor.completed(timeout)
+                if not self._running:
+                    self._wait(left)
+                    continue
+                position, out = executor.completed(left)
             except Empty:
                 self.close()
-                return None
+                return False
             is_lost = isinstance(out, LOST)
             if is_lost and position not in self._suspects:
                 self._lose(position, executor)
@@ -108,7 +122,8 @@ class Dispatcher:
                 self._running.remove(position)
                 if is_lost and executor.is_one:
                     self._stop()
-                return self._end(position, out)
+                self._end(position, out)
+                return True
             elif is_unsendable(out):
                 self._is_here = True
                 self._stop()
@@ -118,8 +133,14 @@ class Dispatcher:
     def close(self) -> None:
         """Stop running shards and drop waiting shards."""
         self._stop()
-        for positions in (self._shards, self._waiting, self._lost):
+        for positions in (self._shards, self._waiting, self._lost, self._elsewhere):
             positions.clear()
+
+    def _add(self, shard: Shard, stored: StoredFits) -> int:
+        """Return the position of a new shard."""
+        self._n_put += 1
+        self._shards[self._n_put] = shard, stored
+        return self._n_put
 
     def _hand_over(self) -> Executor:
         """Submit shards up to the executor's limit."""
@@ -129,6 +150,7 @@ class Dispatcher:
                 ThisProcess(**self._here) if self._is_here else executor_of(self._n_jobs)
             )
             self._executor = executor
+        self._look_elsewhere()
         is_alone = bool(self._lost) or not self._suspects.isdisjoint(self._running)
         queue = self._lost if is_alone else self._waiting
         if queue:
@@ -136,9 +158,45 @@ class Dispatcher:
             most = 1 if is_alone else executor.n_at_once * self.n_workers
             while queue and len(self._running) < most:
                 position = queue.popleft()
-                self._running.append(position)
-                executor.submit(position, self._shards[position][0])
+                if self._claim(position):
+                    self._running.append(position)
+                    executor.submit(position, self._shards[position][0])
         return executor
+
+    def _claim(self, position: int) -> bool:
+        """Claim a shard's fits, and divide it; return whether there is a part to train."""
+        shard, stored = self._shards.pop(position)
+        own, elsewhere, loaded = stored.claim(shard)
+        if loaded:
+            self._results.add(loaded)
+            self._reporter.fits_done(loaded)
+        if elsewhere.fits:
+            self._elsewhere.append(self._add(elsewhere, stored))
+        if own.fits:
+            self._shards[position] = own, stored
+        return bool(own.fits)
+
+    def _look_elsewhere(self) -> None:
+        """Let shards wait for this process if others have finished or lost some fits."""
+        if not self._elsewhere or self._waiting or time.monotonic() < self._next_look:
+            return
+        free = [
+            i
+            for i in self._elsewhere
+            if not self._shards[i][1].are_busy(self._shards[i][0])
+        ]
+        self._elsewhere = [i for i in self._elsewhere if i not in free]
+        self._waiting.extend(free)
+        self._pause = _LEAST_PAUSE if free else min(_GROWTH * self._pause, _MOST_PAUSE)
+        self._next_look = time.monotonic() + self._pause
+
+    def _wait(self, seconds: float | None) -> None:
+        """Wait until the next look at shards elsewhere; ``Empty`` if no time is left."""
+        if seconds == 0.0:
+            raise Empty
+        time.sleep(self._pause if seconds is None else min(self._pause, seconds))
+        # The caller may show the time, or interrupt.
+        self._reporter.fits_done({})
 
     def _lose(self, position: int, executor: Executor) -> None:
         """Record the shards lost with a worker."""
@@ -158,7 +216,7 @@ class Dispatcher:
         if executor is not None:
             executor.close()
 
-    def _end(self, position: int, out: Any) -> Shard:
+    def _end(self, position: int, out: Any) -> None:
         shard, stored = self._shards.pop(position)
         if isinstance(out, LOST):
             message = f"its worker process died: {out}"
@@ -171,7 +229,6 @@ class Dispatcher:
         stored.save(done)
         self._results.tell(new)
         self._reporter.fits_done(done)
-        return shard
 
 
 class FitStream:
@@ -274,9 +331,9 @@ class FitStream:
         self._reporter.fits_asked(n_epochs)
         self._results.add(stored.loaded)
         for shard in self._cut(ready, n_pieces):
-            remaining = stored.remaining(shard)
-            if remaining.fits:
-                self._dispatcher.put(replace(remaining, limit=limit), stored)
+            left = part_of(shard, shard.fits.keys() - stored.loaded.keys())
+            if left.fits:
+                self._dispatcher.put(replace(left, limit=limit), stored)
         done = [i for i in positions if i in self._results.trained]
         if done:
             with raising_caller_errors():
@@ -289,7 +346,7 @@ class FitStream:
             raise ValueError("FitStream.next needs a request. Ask for fits first.")
         with raising_caller_errors():
             while not (ended := self._ended()):
-                if self._dispatcher.next(timeout) is None:
+                if not self._dispatcher.next(timeout):
                     return None
         positions = self._requests.pop(ended[0])
         return ended[0], [self._results.trained.pop(i) for i in positions]

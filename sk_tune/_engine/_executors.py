@@ -70,6 +70,9 @@ class Executor(ABC):
 class ThisProcess(Executor):
     """Trains shards in this process, in order, when a result is requested."""
 
+    # Other processes may train the next shard meanwhile.
+    n_at_once = 1
+
     def __init__(self, **options: Any) -> None:
         self._options = options
         self._waiting: deque[tuple[int, Shard]] = deque()

@@ -19,7 +19,7 @@ from torch.utils.data import Dataset
 import sk_tune
 from sk_tune._engine._digest import array_digest, sha256, value_digest
 from sk_tune._engine._fits import Trained, failed
-from sk_tune._engine._shard import Shard
+from sk_tune._engine._shard import Shard, part_of
 from sk_tune._engine._signature import reason_alone
 from sk_tune._engine._store import UNFINISHED, FitStore, UnfinishedFits, remaining_fit
 from sk_tune._estimators import (
@@ -43,6 +43,8 @@ _FORMAT = 10
 # is part of the fit.  A user's derived class may read them.
 _IGNORED = frozenset({"random_state", "verbose", "warm_start"})
 _KNOWN = ("sk_tune.", "skorch.")
+# Ends of the keys of finished and unfinished fits.
+_ENDS = ("", UNFINISHED)
 # Key of the duration in an epoch's record.
 _TIME = "dur"
 
@@ -136,33 +138,52 @@ class StoredFits:
                 continue
             earlier = fit.checkpoint or fit.state
             self._n_before[key] = 0 if earlier is None else len(earlier.history)
-        self.loaded = self._found(self._keys)
-        self.unfinished = self._found({
-            i: key + UNFINISHED for i, key in self._keys.items() if i not in self.loaded
-        })
+        keys = set(self._keys.values())
+        results = {} if store is None else store.load(keys)
+        self.loaded = {i: results[k] for i, k in self._keys.items() if k in results}
 
-    def _found(self, keys: Mapping[int, str]) -> dict[int, Trained]:
-        results = {} if self._store is None else self._store.load(set(keys.values()))
-        return {i: results[key] for i, key in keys.items() if key in results}
+    @property
+    def has_store(self) -> bool:
+        return self._store is not None
 
-    def remaining(self, shard: Shard) -> Shard:
-        """Return the fits of a shard that are not loaded, from their stored states on."""
-        states = {i: result.state for i, result in self.unfinished.items()}
-        fits = {
-            i: remaining_fit(fit, states.get(i) or fit.checkpoint)
-            for i, fit in shard.fits.items()
-            if i not in self.loaded
-        }
-        groups = [[i for i in group if i in fits] for group in shard.groups]
-        place = None
+    @property
+    def n_processes(self) -> int:
+        """Number of processes that use the store now, including this one."""
+        return 1 if self._store is None else self._store.claims.n_processes()
+
+    def claim(self, shard: Shard) -> tuple[Shard, Shard, dict[int, Trained]]:
+        """Claim the fits of a shard.
+
+        Returns the fits to train, from their stored states on, the fits that other
+        processes train, and results that were stored meanwhile.
+        """
+        keys = {i: self._keys[i] for i in shard.fits if i in self._keys}
+        busy, results, place = set[str](), dict[str, Trained](), None
         if self._store is not None:
-            keys = {i: self._keys[i] for i in fits if i in self._keys}
-            place = UnfinishedFits(path=str(self._store.path.absolute()), keys=keys)
-        groups = [group for group in groups if group]
-        return replace(shard, fits=fits, groups=groups, unfinished=place)
+            busy = self._store.claims.take(set(keys.values()))
+            free = {i: key for i, key in keys.items() if key not in busy}
+            results = self._store.load({k + end for k in free.values() for end in _ENDS})
+            self._store.claims.release(results)
+            place = UnfinishedFits(location=self._store.location, keys=free)
+        loaded = {i: results[key] for i, key in keys.items() if key in results}
+        elsewhere = part_of(shard, {i for i, key in keys.items() if key in busy})
+        fits = {}
+        for i in shard.fits:
+            if i in loaded or i in elsewhere.fits:
+                continue
+            unfinished = results.get(keys.get(i, "") + UNFINISHED)
+            state = shard.fits[i].checkpoint if unfinished is None else unfinished.state
+            fits[i] = remaining_fit(shard.fits[i], state)
+        own = replace(part_of(shard, fits), fits=fits, unfinished=place)
+        return own, elsewhere, loaded
+
+    def are_busy(self, shard: Shard) -> bool:
+        """Return whether other processes still train all fits of a shard."""
+        keys = [self._keys[i] for i in shard.fits]
+        return self._store is not None and self._store.claims.are_busy(keys)
 
     def save(self, trained: Mapping[int, Trained]) -> None:
-        """Write results; a complete shard then counts as trained."""
+        """Write the results of claimed fits; a complete shard then counts as trained."""
         if self._store is not None:
             rows = {
                 self._keys[i]: t
@@ -171,6 +192,7 @@ class StoredFits:
             }
             gone = [key + UNFINISHED for key in rows]
             self._store.save(rows, instead_of=gone, n_before=self._n_before)
+            self._store.claims.release(self._keys[i] for i in trained if i in self._keys)
 
 
 @contextmanager

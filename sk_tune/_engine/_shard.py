@@ -3,7 +3,7 @@
 """One shard: fits that one process trains, as fleets or alone, with the same results."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from functools import cache
@@ -89,6 +89,13 @@ class Shard:
     unfinished: UnfinishedFits | None = None
     checkpoint_bytes: int = 0
     limit: TimeLimit | None = None
+
+
+def part_of(shard: Shard, positions: Container[int]) -> Shard:
+    """Return the part of a shard with the fits at some positions."""
+    fits = {i: fit for i, fit in shard.fits.items() if i in positions}
+    groups = [[i for i in group if i in fits] for group in shard.groups]
+    return replace(shard, fits=fits, groups=[group for group in groups if group])
 
 
 # Receives results by position.

@@ -1,17 +1,16 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Results of fits in a SQLite file, from which an interrupted run continues.
+"""Results of fits in a database, from which an interrupted run continues.
 
 A row holds the result of one fit under the fit's key: compressed JSON, arrays in the
-safetensors format, and a digest of both.  Code in the file is never executed.  A row that
-does not match its digest counts as missing.
+safetensors format, and a digest of both.  Code in the database is never executed.  A row
+that does not match its digest counts as missing.
 """
 
 import hashlib
 import json
 import os
 import socket
-import sqlite3
 import time
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -23,9 +22,10 @@ from typing import Any, Self
 import numpy as np
 import safetensors.numpy
 
+from sk_tune._engine._claims import MOST_KEYS, Claims
+from sk_tune._engine._database import SCHEMA_VERSION, cannot, is_url, open_database
 from sk_tune._engine._fits import Trained
 from sk_tune._estimators import Fit
-from sk_tune._files import is_on_network
 from sk_tune._json_values import decode, encode
 from sk_tune._training import (
     TrainingState,
@@ -36,37 +36,17 @@ from sk_tune._training import (
 from sk_tune._warnings import warn_user
 from sk_tune.exceptions import StoreError, StoreWarning
 
-SCHEMA_VERSION = 1
-
-# "sktu", which distinguishes our files from other databases.
-_APPLICATION_ID = 0x736B7475
-# Seconds to wait for a lock of another process.
-_TIMEOUT = 60.0
-# Keys per query; old versions of SQLite take at most 999 variables.
-_N_KEYS = 500
-_TABLE = """
-CREATE TABLE IF NOT EXISTS fits (
-    key TEXT PRIMARY KEY,
-    meta BLOB NOT NULL,
-    arrays BLOB NOT NULL,
-    digest TEXT NOT NULL,
-    n_epochs INTEGER NOT NULL,
-    used REAL NOT NULL
-) WITHOUT ROWID
-"""
-# SQLite keeps the statement in this form, except for white space.
-_SCHEMA = " ".join(_TABLE.replace("IF NOT EXISTS ", "").split())
 # No key is equal to NULL.
 _INSERT = (
-    "INSERT OR REPLACE INTO fits SELECT ?, ?, ?, ?, ?, ? "
-    "WHERE NOT EXISTS (SELECT 1 FROM fits WHERE key = ?)"
+    "INSERT INTO fits SELECT ?, ?, ?, ?, ?, ? "
+    "WHERE NOT EXISTS (SELECT 1 FROM fits WHERE key = ?) "
+    "ON CONFLICT (key) DO UPDATE SET meta = excluded.meta, arrays = excluded.arrays, "
+    "digest = excluded.digest, n_epochs = excluded.n_epochs, used = excluded.used"
 )
 _DELETE = "DELETE FROM fits WHERE key = ?"
 _PREDICTIONS = "predictions"
 # Most bytes of JSON in a row, which may come from a stranger.
 _MOST_JSON = 2**28
-# sqlite3 decodes messages too, which may quote a damaged file.
-_DATABASE_ERRORS = (sqlite3.Error, UnicodeDecodeError, MemoryError)
 # End of the key of an unfinished fit, which no finished fit has.
 UNFINISHED = " underway"
 
@@ -78,15 +58,15 @@ class StoreInfo:
     Parameters
     ----------
     path : str
-        Path of the file.
+        Path of the file, or URL of the database without its password.
     schema_version : int
-        Version of the file format.
+        Version of the tables.
     n_fits : int
         Number of finished fits.
     n_epochs : int
         Total epochs of these fits.
     n_bytes : int
-        Size of the file.
+        Size of the file, or of the tables.
     """
 
     path: str
@@ -97,24 +77,26 @@ class StoreInfo:
 
 
 class FitStore:
-    """Results of fits in a file that several processes may use at once.
+    """Results of fits in a database that several processes may use at once.
 
     Parameters
     ----------
     path : str or path-like
-        File; created if missing.
+        File, created if missing, or the URL of a PostgreSQL database,
+        ``"postgresql://user@host/database"``, which needs the extra ``postgresql``.
 
     Raises
     ------
     StoreError
-        If the file is not a store, belongs to a newer sk_tune, or cannot be written.
+        If the file is not a store, belongs to a newer sk_tune, or cannot be written; if the
+        database cannot be reached, or its user cannot create a schema there.
 
     Notes
     -----
-    The file uses SQLite's write-ahead mode, and each result is on disk when :meth:`save`
+    A file uses SQLite's write-ahead mode, and each result is on disk when :meth:`save`
     returns.  That mode needs memory shared by all processes, so on a network file system,
     as far as Linux identifies it, the file has a rollback journal instead; file locks have
-    to work there.
+    to work there.  In PostgreSQL the tables are in the schema ``sk_tune_1``.
 
     Examples
     --------
@@ -133,20 +115,10 @@ class FitStore:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
         self._has_warned = False
-        _check_file(self.path)
-        try:
-            self._connection = sqlite3.connect(
-                self.path, timeout=_TIMEOUT, isolation_level=None
-            )
-        except _DATABASE_ERRORS as error:
-            raise StoreError(_cannot("opened", self.path, error)) from error
-        try:
-            self._set_up()
-        except BaseException:
-            self._connection.close()
-            raise
+        self._database = open_database(path)
+        self.location, self.name = self._database.location, self._database.name
+        self.claims = Claims(self._database)
 
     def __enter__(self) -> Self:
         return self
@@ -155,14 +127,15 @@ class FitStore:
         self.close()
 
     def close(self) -> None:
-        """Close the file."""
-        self._connection.close()
+        """Close the database."""
+        self.claims.close()
+        self._database.close()
 
     def load(self, keys: Iterable[str]) -> dict[str, Trained]:
         """Return the stored results by key, without damaged ones, which raise a warning."""
         requested, results, damaged = list(keys), {}, 0
-        for start in range(0, len(requested), _N_KEYS):
-            for key, *row in self._rows(requested[start : start + _N_KEYS]):
+        for start in range(0, len(requested), MOST_KEYS):
+            for key, *row in self._rows(requested[start : start + MOST_KEYS]):
                 trained = _read(key, *row)
                 if trained is None:
                     damaged += 1
@@ -172,10 +145,10 @@ class FitStore:
             self._warn(f"{damaged} fits in it are damaged, and are trained again")
         try:
             if results:
-                used = [(time.time(), key) for key in results]
-                with self._transaction() as connection:
-                    connection.executemany("UPDATE fits SET used = ? WHERE key = ?", used)
-        except _DATABASE_ERRORS as error:
+                used = [(time.time(), key) for key in _in_order(results)]
+                with self._database.transaction():
+                    self._database.execute("UPDATE fits SET used = ? WHERE key = ?", used)
+        except self._database.errors as error:
             self._warn(f"it cannot be written: {error}")
         return results
 
@@ -193,7 +166,8 @@ class FitStore:
         resumed fit.
         """
         rows, counts = [], n_before or {}
-        for key, result in trained.items():
+        for key in _in_order(trained):
+            result = trained[key]
             if result.state is None:
                 continue
             try:
@@ -204,11 +178,11 @@ class FitStore:
         if not rows:
             return
         try:
-            with self._transaction() as connection:
+            with self._database.transaction():
                 ended = unless or {}
-                connection.executemany(_INSERT, [(*row, ended.get(row[0])) for row in rows])
-                connection.executemany(_DELETE, [(key,) for key in instead_of])
-        except _DATABASE_ERRORS as error:
+                self._database.execute(_INSERT, [(*r, ended.get(r[0])) for r in rows])
+                self._database.execute(_DELETE, [(key,) for key in _in_order(instead_of)])
+        except self._database.errors as error:
             n_bytes = sum(len(row[2]) for row in rows)
             self._warn(
                 f"{len(rows)} fits ({n_bytes} bytes) could not be written to it: {error}. "
@@ -229,16 +203,15 @@ class FitStore:
             If the file is damaged.
         """
         query = "SELECT count(*), coalesce(sum(n_epochs), 0) FROM fits WHERE key NOT LIKE ?"
-        with self._reading() as connection:
-            n_fits, n_epochs = connection.execute(query, (f"%{UNFINISHED}",)).fetchone()
-        files = [self.path, self.path.with_name(f"{self.path.name}-wal")]
-        return StoreInfo(
-            path=str(self.path),
-            schema_version=SCHEMA_VERSION,
-            n_fits=n_fits,
-            n_epochs=n_epochs,
-            n_bytes=sum(file.stat().st_size for file in files if file.exists()),
-        )
+        with self._reading():
+            ((n_fits, n_epochs),) = self._database.query(query, (f"%{UNFINISHED}",))
+            return StoreInfo(
+                path=self.name,
+                schema_version=SCHEMA_VERSION,
+                n_fits=n_fits,
+                n_epochs=n_epochs,
+                n_bytes=self._database.n_bytes(),
+            )
 
     def verify(self) -> list[str]:
         """Read all results and check their digests.
@@ -253,11 +226,11 @@ class FitStore:
         StoreError
             If the file as a whole is damaged.
         """
-        with self._reading() as connection:
-            (verdict,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
-            if verdict != "ok":
-                raise StoreError(_cannot("read", self.path, verdict))
-            rows = connection.execute("SELECT key, meta, arrays, digest FROM fits")
+        with self._reading():
+            self._database.check()
+            keys = [key for (key,) in self._database.query("SELECT key FROM fits")]
+            parts = (keys[k : k + MOST_KEYS] for k in range(0, len(keys), MOST_KEYS))
+            rows = (row for part in parts for row in self._query(part))
             return [key for key, *row in rows if _read(key, *row) is None]
 
     def vacuum(self, max_bytes: float | None = None) -> int:
@@ -279,10 +252,10 @@ class FitStore:
             If the file is damaged, or cannot be written.
         """
         gone = self.verify()
-        with self._reading() as connection:
-            sizes = connection.execute(
+        with self._reading():
+            sizes = self._database.query(
                 "SELECT key, length(arrays) + length(meta) FROM fits ORDER BY used DESC"
-            ).fetchall()
+            )
         total = 0
         for key, size in sizes:
             if key not in gone:
@@ -290,117 +263,45 @@ class FitStore:
                 if max_bytes is not None and total > max_bytes:
                     gone.append(key)
         try:
-            with self._transaction() as connection:
-                connection.executemany(_DELETE, [(key,) for key in gone])
-            self._connection.execute("VACUUM")
-            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        except _DATABASE_ERRORS as error:
-            raise StoreError(_cannot("written", self.path, error)) from error
+            with self._database.transaction():
+                self._database.execute(_DELETE, [(key,) for key in _in_order(gone)])
+            self._database.compact()
+        except self._database.errors as error:
+            raise StoreError(cannot("written", self._database, error)) from error
         return len(gone)
-
-    def _set_up(self) -> None:
-        try:
-            self._connection.execute("PRAGMA trusted_schema = OFF")
-            tables = self._connection.execute("SELECT sql FROM sqlite_master").fetchall()
-            (application,) = self._one("PRAGMA application_id")
-            (version,) = self._one("PRAGMA user_version")
-            if tables and application != _APPLICATION_ID:
-                raise self._refusal("Got another SQLite database")
-            if version > SCHEMA_VERSION:
-                raise StoreError(
-                    f"{self.path} is of schema {version}, newer than this sk_tune reads, "
-                    f"which is {SCHEMA_VERSION}. Update sk_tune."
-                )
-            # A table of another form may contain a computation without end.
-            if tables and [" ".join(str(sql).split()) for (sql,) in tables] != [_SCHEMA]:
-                raise self._refusal("Its tables are of another form")
-            # SQLite falls back to DELETE where it cannot have a write-ahead log.
-            mode = "DELETE" if is_on_network(self.path) else "WAL"
-            self._connection.execute(f"PRAGMA journal_mode = {mode}")
-            self._connection.execute("PRAGMA synchronous = FULL")
-            # A search opens its store for each rung, which must not wait for a writer.
-            if tables:
-                return
-            with self._transaction() as connection:
-                connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
-                connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-                connection.execute(_TABLE)
-        except _DATABASE_ERRORS as error:
-            if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_NOTADB:
-                raise self._refusal("Got another file, or a damaged one") from error
-            raise StoreError(_cannot("used", self.path, error)) from error
-
-    def _one(self, query: str) -> Any:
-        return self._connection.execute(query).fetchone()
-
-    def _refusal(self, reason: str) -> StoreError:
-        return StoreError(
-            f"{self.path} must be a store of sk_tune. {reason}; it was left as it is. "
-            "Give another path."
-        )
 
     def _rows(self, keys: list[str]) -> list[tuple[Any, ...]]:
         """Return the rows of some keys; for a damaged file, all readable rows."""
-        marks = ", ".join("?" * len(keys))
-        query = f"SELECT key, meta, arrays, digest FROM fits WHERE key IN ({marks})"
         try:
-            return self._connection.execute(query, keys).fetchall()
-        except _DATABASE_ERRORS as error:
+            return self._query(keys)
+        except self._database.errors as error:
             if len(keys) == 1:
                 self._warn(f"it cannot be read everywhere: {error}")
                 return []
         return [row for key in keys for row in self._rows([key])]
 
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        connection = self._connection
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            yield connection
-            connection.execute("COMMIT")
-        except BaseException:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            raise
+    def _query(self, keys: list[str]) -> list[tuple[Any, ...]]:
+        marks = ", ".join("?" * len(keys))
+        query = f"SELECT key, meta, arrays, digest FROM fits WHERE key IN ({marks})"
+        return self._database.query(query, keys)
 
     @contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection]:
+    def _reading(self) -> Iterator[None]:
         try:
-            yield self._connection
-        except _DATABASE_ERRORS as error:
-            raise StoreError(_cannot("read", self.path, error)) from error
+            yield
+        except self._database.errors as error:
+            raise StoreError(cannot("read", self._database, error)) from error
 
     def _warn(self, what: str) -> None:
         # Only once, because a fault of the file concerns each of its fits.
         if not self._has_warned:
             self._has_warned = True
-            warn_user(f"Store {self.path}: {what}.", StoreWarning)
+            warn_user(f"Store {self.name}: {what}.", StoreWarning)
 
 
-def _check_file(path: Path) -> None:
-    """Raise StoreError if the path cannot be a store, without opening the file.
-
-    Closing a file releases the locks that SQLite has on it in the same process.
-    """
-    if path.is_dir():
-        raise StoreError(f"store must be a file. Got the folder {path}.")
-    if not path.absolute().parent.is_dir():
-        raise StoreError(f"The folder of the store {path} does not exist. Make it first.")
-    if path.exists():
-        # Another process may have just created it, and be about to write.
-        for _ in range(20):
-            if path.stat().st_size:
-                break
-            time.sleep(0.05)
-        else:
-            raise StoreError(
-                f"The store {path} is empty: its contents are lost, or were never written. "
-                "Delete the file to begin a new store there, or give another path."
-            )
-
-
-def _cannot(what: str, path: Path, error: object) -> str:
-    return f"The store {path} cannot be {what}: {error}. It was left as it is."
+def _in_order(keys: Iterable[str]) -> list[str]:
+    """Return keys in the order in which all processes write them, against deadlocks."""
+    return sorted(keys, key=lambda key: (key.endswith(UNFINISHED), key))
 
 
 def _write(
@@ -469,9 +370,9 @@ def remaining_fit(fit: Fit, state: TrainingState | None) -> Fit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnfinishedFits:
-    """Store for unfinished fits of a shard, for workers on the machine `host`."""
+    """Store for unfinished fits of a shard; a file only for workers on its `host`."""
 
-    path: str
+    location: str
     keys: Mapping[int, str]
     host: str = field(default_factory=socket.gethostname)
     seconds: float = field(default_factory=lambda: SECONDS_BETWEEN)
@@ -481,11 +382,14 @@ class UnfinishedFits:
         rows = {self.keys[i] + UNFINISHED: t for i, t in trained.items() if i in self.keys}
         # A fit that another process has finished needs no checkpoint.
         ended = {key + UNFINISHED: key for key in self.keys.values()}
-        if not rows or socket.gethostname() != self.host or not Path(self.path).exists():
+        if not rows or not (is_url(self.location) or self._has_file()):
             return
         try:
-            with FitStore(self.path) as store:
+            with FitStore(self.location) as store:
                 store.save(rows, unless=ended)
         except StoreError:
             # The process that opened the store warns when the fits have ended.
             return
+
+    def _has_file(self) -> bool:
+        return socket.gethostname() == self.host and Path(self.location).exists()

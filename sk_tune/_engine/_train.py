@@ -44,7 +44,7 @@ from sk_tune._engine._memory_limits import (
     seconds_per_epoch,
 )
 from sk_tune._engine._results import Results, StoredFits, ready_fits, stored_fits
-from sk_tune._engine._shard import AnyFit, Shard, prepare
+from sk_tune._engine._shard import AnyFit, Shard, part_of, prepare
 from sk_tune._engine._skorch import adopt_skorch
 from sk_tune._engine._store import remaining_fit
 from sk_tune._estimators import (
@@ -117,8 +117,10 @@ def train(
         Called once with each finished result, as a dict by position in `fits`.  After an
         interrupt, the caller still has these results.
     store : str, path-like or None, default=None
-        File that stores results, created if missing.  Stored fits (same parameters, data,
-        samples, seed, epochs, versions) are loaded instead of trained.
+        File that stores results, created if missing, or URL of a PostgreSQL database; see
+        ``FitStore``.  Stored fits (same parameters, data, samples, seed, epochs, versions)
+        are loaded instead of trained.  Fits that another process with this store trains
+        are loaded when it has finished.
     limit : TimeLimit or None, default=None
         Time limit of training.  Fits that it leaves untrained have failed; their
         ``is_cut`` is True, also for fits with fewer epochs than requested.
@@ -240,52 +242,71 @@ def _train(
 ) -> None:
     """Train fits, in this process or in workers; results are added as they come."""
     ready = ready_fits(dict(enumerate(fits)), results, engine)
+    n_epochs = dict.fromkeys(range(len(fits)), 0)
+    n_epochs |= {i: _epochs_left(fit) for i, fit in ready.items()}
+    reporter = ProgressReporter(progress, n_epochs)
+    with stored_fits(store, ready, engine) as stored:
+        cost_model = _CostModel(preparer or FitPreparer())
+        shards, n_workers = _cut(
+            ready, results, cost_model, memory_limit, n_jobs, engine, limit, stored
+        )
+        # Longest first.
+        shards.sort(key=lambda shard: -sum(n_epochs[i] for i in shard.fits))
+        here: dict[str, Any] = vars(cost_model).copy()
+        here["n_threads"] = min(joblib.effective_n_jobs(n_jobs), joblib.cpu_count())
+        # Workers prepare their own fits.
+        options = here if n_workers == 1 else {}
+        # Free its data before workers train.
+        del cost_model, here
+        is_here = n_workers == 1
+        dispatcher = Dispatcher(n_jobs, results, reporter, is_here=is_here, **options)
+        with closing(dispatcher):
+            # Stored results are dropped after the cut, so that the other fits are trained
+            # in the same fleets as without a store.
+            shards = [part_of(s, s.fits.keys() - stored.loaded.keys()) for s in shards]
+            results.add(stored.loaded)
+            if results.trained:
+                reporter.fits_done(results.trained)
+            _run(dispatcher, [s for s in shards if s.fits], stored, n_workers, limit)
+    # Fits of workers that ignore the limit or were late.
+    given_up = {i: late(f, engine) for i, f in ready.items() if i not in results.trained}
+    if given_up:
+        results.add(given_up)
+        reporter.fits_done(given_up)
+
+
+def _cut(
+    fits: dict[int, Fit],
+    results: Results,
+    cost_model: "_CostModel",
+    memory_limit: float | None,
+    n_jobs: int | None,
+    engine: str,
+    limit: TimeLimit | None,
+    stored: StoredFits,
+) -> tuple[list[Shard], int]:
+    """Cut fits into shards; return them and the number of workers that pay."""
     if memory_limit is None:
         memory_limit = SHARE_OF_MEMORY * available_memory()
-    cost_model = _CostModel(preparer or FitPreparer())
-    groups, alone = grouped(ready, results.reasons if engine == "fleet" else None)
-    parts = _parts_for_workers(ready, groups, alone, cost_model, memory_limit, n_jobs)
+    groups, alone = grouped(fits, results.reasons if engine == "fleet" else None)
+    parts = _parts_for_workers(fits, groups, alone, cost_model, memory_limit, n_jobs)
     if parts is not None and limit is not None and have_to_start(n_jobs):
         parts = None
         if not limit.cuts:
             start_meanwhile(n_jobs, limit.seconds_left)
     n_workers = 1
     if parts is not None:
-        n_workers = min(joblib.effective_n_jobs(n_jobs), len(ready))
+        n_workers = min(joblib.effective_n_jobs(n_jobs), len(fits))
     else:
-        # With a store, parts are stored separately.
-        most = len(fits) if store is None else _MOST_NETWORKS_PER_SHARD
+        # With a store, parts are stored separately, and processes share them.
+        most = _MOST_NETWORKS_PER_SHARD if stored.has_store else len(fits)
         parts = []
         for group in groups.values():
-            size = MOST_NETWORKS_CUDA if _is_on_gpu(ready[group[0]]) else most
-            parts += [[p] for p in _equal_parts(group, math.ceil(len(group) / size))]
-    n_bytes = bytes_per_fit(ready.values(), memory_limit)
-    shards = shards_of(ready, parts, alone, int(memory_limit / n_workers), n_bytes)
-    n_epochs = dict.fromkeys(range(len(fits)), 0)
-    n_epochs |= {i: _epochs_left(fit) for i, fit in ready.items()}
-    # Longest first.
-    shards.sort(key=lambda shard: -sum(n_epochs[i] for i in shard.fits))
-    here: dict[str, Any] = vars(cost_model).copy()
-    here["n_threads"] = min(joblib.effective_n_jobs(n_jobs), joblib.cpu_count())
-    # Workers prepare their own fits.
-    options = here if n_workers == 1 else {}
-    # Free its data before workers train.
-    del cost_model, here
-    reporter = ProgressReporter(progress, n_epochs)
-    dispatcher = Dispatcher(n_jobs, results, reporter, is_here=n_workers == 1, **options)
-    with stored_fits(store, ready, engine) as stored, closing(dispatcher):
-        # Stored results are loaded after the cut, so that the other fits are trained in the
-        # same fleets as without a store.
-        shards = [part for shard in shards if (part := stored.remaining(shard)).fits]
-        results.add(stored.loaded)
-        if results.trained:
-            reporter.fits_done(results.trained)
-        _run(dispatcher, shards, stored, n_workers, limit)
-    # Fits of workers that ignore the limit or were late.
-    given_up = {i: late(f, engine) for i, f in ready.items() if i not in results.trained}
-    if given_up:
-        results.add(given_up)
-        reporter.fits_done(given_up)
+            size = MOST_NETWORKS_CUDA if _is_on_gpu(fits[group[0]]) else most
+            n = max(math.ceil(len(group) / size), min(stored.n_processes, len(group)))
+            parts += [[p] for p in _equal_parts(group, n)]
+    n_bytes = bytes_per_fit(fits.values(), memory_limit)
+    return shards_of(fits, parts, alone, int(memory_limit / n_workers), n_bytes), n_workers
 
 
 def _run(

@@ -32,6 +32,7 @@ from sk_tune import (
     fleet,
 )
 from sk_tune._engine import Fit, FitStore, _store, train
+from sk_tune._engine._database import SQLite
 from sk_tune.exceptions import SkTuneWarning, StoreError
 
 CV = StratifiedKFold(3, shuffle=True, random_state=0)
@@ -239,13 +240,13 @@ def test_other_estimators_do_not_mind_a_store(iris, tmp_path):
 def test_a_search_with_a_store_that_fills_up_goes_on(iris, tmp_path, monkeypatch):
     """A full disk costs the store, not the search."""
     path = tmp_path / "fits.db"
-    set_up = FitStore._set_up
+    set_up = SQLite._set_up
 
-    def little(store):
-        set_up(store)
-        store._connection.execute("PRAGMA max_page_count = 8")
+    def little(database):
+        set_up(database)
+        database.query("PRAGMA max_page_count = 8")
 
-    monkeypatch.setattr(FitStore, "_set_up", little)
+    monkeypatch.setattr(SQLite, "_set_up", little)
     search = GridSearchCV(_net(), GRID, cv=CV, store=path)
 
     with warnings.catch_warnings(record=True) as caught:

@@ -321,5 +321,5 @@ def test_a_killed_run_goes_on_from_its_store(
     assert of_rest[0].n_epochs_done < 3 * 3
     assert len(of_rest) <= N_EPOCHS - 2
     with FitStore(path) as store:
-        (n_rows,) = store._one("SELECT count(*) FROM fits")
+        ((n_rows,),) = store._database.query("SELECT count(*) FROM fits")
         assert n_rows == store.info().n_fits == 3

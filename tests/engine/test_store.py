@@ -22,7 +22,7 @@ from skorch.callbacks import Callback
 from torch import nn
 
 from sk_tune import MLPClassifier, MLPRegressor, NetClassifier
-from sk_tune._engine import Fit, FitStore, Trained, _store, _train, train
+from sk_tune._engine import Fit, FitStore, Trained, _database, _store, _train, train
 from sk_tune._engine._results import stored_fits
 from sk_tune._engine._shard import Shard, train_shard
 from sk_tune._engine._store import (
@@ -124,7 +124,7 @@ def test_a_result_is_on_the_disk_when_it_is_saved(path, results):
 
         assert set(reader.load(["new"])) == {"new"}
         # FULL: a commit waits for the disk, so that not even a power cut takes it.
-        assert writer._one("PRAGMA synchronous") == (2,)
+        assert writer._database.query("PRAGMA synchronous") == [(2,)]
 
 
 def test_two_writers_take_turns(tmp_path, results):
@@ -147,24 +147,24 @@ def test_two_writers_take_turns(tmp_path, results):
 @pytest.mark.parametrize("is_on_network", [False, True])
 def test_reading_does_not_wait_for_a_writer(path, monkeypatch, is_on_network):
     """A search opens its store for each rung; the time of use is then not updated."""
-    monkeypatch.setattr(_store, "is_on_network", lambda _: is_on_network)
-    monkeypatch.setattr(_store, "_TIMEOUT", 0.0)
-    with FitStore(path) as writer, writer._transaction(), FitStore(path) as other:
+    monkeypatch.setattr(_database, "is_on_network", lambda _: is_on_network)
+    monkeypatch.setattr(_database, "_TIMEOUT", 0.0)
+    with FitStore(path) as writer, writer._database.transaction(), FitStore(path) as other:
         assert other.info().n_fits == 6
         assert other.load(["no key"]) == {}
 
 
 def test_on_a_network_the_file_has_a_rollback_journal(path, results, monkeypatch):
     """Write-ahead mode needs shared memory; a file that has it is changed, and back."""
-    monkeypatch.setattr(_store, "is_on_network", lambda _: True)
+    monkeypatch.setattr(_database, "is_on_network", lambda _: True)
     with FitStore(path) as store:
-        assert store._one("PRAGMA journal_mode") == ("delete",)
+        assert store._database.query("PRAGMA journal_mode") == [("delete",)]
         store.save({"new": results["key 0"]})
         assert [file.name for file in path.parent.iterdir()] == [path.name]
 
     monkeypatch.undo()
     with FitStore(path) as store:
-        assert store._one("PRAGMA journal_mode") == ("wal",)
+        assert store._database.query("PRAGMA journal_mode") == [("wal",)]
         assert store.info().n_fits == len(results) + 1
 
 
@@ -229,8 +229,8 @@ def test_a_path_must_be_a_file_in_a_folder(tmp_path):
 def test_a_full_disk_keeps_what_is_there(path, results):
     """The search goes on in memory, with one warning that names the file."""
     with FitStore(path) as store:
-        (n_pages,) = store._one("PRAGMA page_count")
-        store._connection.execute(f"PRAGMA max_page_count = {n_pages}")
+        ((n_pages,),) = store._database.query("PRAGMA page_count")
+        store._database.query(f"PRAGMA max_page_count = {n_pages}")
         new = {f"new {n}": results["key 0"] for n in range(9)}
         with pytest.warns(StoreWarning, match=f"{path}.*full"):
             store.save(new)
@@ -304,7 +304,7 @@ def test_vacuum_removes_the_least_recently_used_results(path, results, monkeypat
     with FitStore(path) as store:
         monkeypatch.setattr(_store.time, "time", lambda: 2.0**40)
         store.load(["key 4"])
-        (size,) = store._one(
+        ((size,),) = store._database.query(
             "SELECT length(arrays) + length(meta) FROM fits WHERE key = 'key 4'"
         )
         before = store.info().n_bytes
@@ -382,7 +382,10 @@ def two():
 def unfinished(tmp_path):
     """A store that is open, and its place for fits that have not ended."""
     with FitStore(tmp_path / "fits.db") as store:
-        yield store, UnfinishedFits(path=str(store.path), keys={0: KEY, 1: KEY[:-1] + "1"})
+        yield (
+            store,
+            UnfinishedFits(location=store.location, keys={0: KEY, 1: KEY[:-1] + "1"}),
+        )
 
 
 def test_a_resumed_fit_has_the_remaining_epochs(two):
@@ -428,7 +431,7 @@ def test_other_machines_do_not_store_unfinished_fits(two, unfinished, tmp_path):
     store, place = unfinished
 
     replace(place, host="elsewhere").keep({0: two})
-    replace(place, path=str(tmp_path / "gone.db")).keep({0: two})
+    replace(place, location=str(tmp_path / "gone.db")).keep({0: two})
 
     assert store.load([KEY + UNFINISHED]) == {}
     assert not (tmp_path / "gone.db").exists()
@@ -438,7 +441,7 @@ def test_a_file_that_was_replaced_meanwhile_disturbs_nothing(two, tmp_path):
     """Whoever opened the store says so."""
     path = tmp_path / "fits.db"
     with FitStore(path) as store:
-        place = UnfinishedFits(path=str(store.path), keys={0: KEY})
+        place = UnfinishedFits(location=store.location, keys={0: KEY})
     path.write_bytes(b"something else, of some length")
 
     place.keep({0: two})
@@ -550,7 +553,7 @@ def test_a_shard_that_was_cut_short_goes_on_from_its_last_epochs(
     # It is told of an epoch before it is kept.
     assert len(of_rest) == len(of_whole) - (end - 1)
     with FitStore(path) as store:
-        (n_rows,) = store._one("SELECT count(*) FROM fits")
+        ((n_rows,),) = store._database.query("SELECT count(*) FROM fits")
         assert n_rows == store.info().n_fits == 5
 
 
@@ -566,12 +569,13 @@ def test_workers_store_unfinished_fits(iris, tmp_path, monkeypatch):
         memory_limit=2**30,
     )
     with stored_fits(path, shard.fits) as stored:
-        train_shard(pickle.loads(pickle.dumps(stored.remaining(shard))))
+        claimed, *_ = stored.claim(shard)
+        train_shard(pickle.loads(pickle.dumps(claimed)))
 
     with stored_fits(path, shard.fits) as stored:
         assert stored.loaded == {}
-        assert [len(t.state.history) for t in stored.unfinished.values()] == [2] * 4
-        remaining = stored.remaining(shard)
+        remaining, *_ = stored.claim(shard)
+    assert [len(fit.state.history) for fit in remaining.fits.values()] == [2] * 4
     assert [fit.n_epochs for fit in remaining.fits.values()] == [1] * 4
 
 
