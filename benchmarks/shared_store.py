@@ -96,9 +96,10 @@ def ended(process: subprocess.Popen[str]) -> dict[str, Any]:
 
 def killed_search(
     store: str, epochs: int, n_kills: int, rng: random.Random
-) -> tuple[list[dict[str, Any]], int]:
-    """Return the results of two processes, and how often one of them was killed."""
+) -> tuple[list[dict[str, Any]], int, float]:
+    """Return the results of two processes, the kills, and seconds with later starts."""
     processes = begun(store, epochs, 2)
+    start = time.perf_counter()
     n_killed = 0
     while n_killed < n_kills:
         time.sleep(rng.expovariate(1.0))
@@ -109,7 +110,8 @@ def killed_search(
         processes[victim].wait()
         n_killed += 1
         (processes[victim],) = begun(store, epochs)
-    return [ended(process) for process in processes], n_killed
+    results = [ended(process) for process in processes]
+    return results, n_killed, time.perf_counter() - start
 
 
 @contextmanager
@@ -143,10 +145,9 @@ def main() -> None:
     for database in options.databases:
         for n_kills in (0, options.kills):
             with store_of(database) as store:
-                both, n_killed = killed_search(store, options.epochs, n_kills, rng)
+                both, n_killed, seconds = killed_search(store, options.epochs, n_kills, rng)
             texts = {json.dumps(run["columns"]) for run in [alone, *both]}
             shares = ", ".join("{} + {}".format(*run["counts"]) for run in both)
-            seconds = max(run["seconds"] for run in both)
             print(
                 f"{database}, {n_killed} kills: {seconds:.1f} s, "
                 f"epochs trained + loaded by each: {shares}; equal: {len(texts) == 1}",

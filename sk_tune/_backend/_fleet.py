@@ -222,8 +222,9 @@ def fleet(
     progress : callable or None, default=None
         Called with a ``Progress`` after networks have been trained.
     store : str, path-like or None, default=None
-        File that stores finished trainings, created if missing.  Stored trainings are
-        loaded, also in another run.
+        File that stores finished trainings, created if missing, or URL of a PostgreSQL
+        database, as in ``engine.FitStore``.  Stored trainings are loaded, also in another
+        run.
     monitor : callable or None, default=None
         Called with ``X, y, sample_weight`` of each training; returns the positions of
         monitor samples, or None.  The network is scored on them after each epoch, which

@@ -186,7 +186,7 @@ def export(folder: Path, output: Path, *, use: str | None = None) -> None:
     say("Written", f"{members} to {output}, its columns to {output.stem}.json")
 
 
-def store(action: str, path: Path, max_size: float | None) -> None:
+def store(action: str, path: str, max_size: float | None) -> None:
     """Show "info" of a store, "verify" it, or "vacuum" it to `max_size` bytes."""
     with FitStore(path) as opened:
         if action == "vacuum":
@@ -195,8 +195,8 @@ def store(action: str, path: Path, max_size: float | None) -> None:
             damaged = opened.verify()
             if damaged:
                 raise StoreError(
-                    f"{len(damaged)} of {opened.info().n_fits} fits in {path} are damaged. "
-                    "They will be trained again; vacuum removes them."
+                    f"{len(damaged)} of {opened.info().n_fits} fits in {opened.name} are "
+                    "damaged. They will be trained again; vacuum removes them."
                 )
             say("Verified", "every fit matches its checksum")
         info = opened.info()

@@ -59,8 +59,9 @@ def check_options(command: str, options: Mapping[str, Any]) -> None:
         check_trusted(path, is_trusted=is_trusted)
     if command == "resume":
         check_trusted(resume_file(options["folder"]), is_trusted=is_trusted)
-    if command == "store" and not options["path"].exists():
-        raise StoreError(f"The store must be a file that exists. Got {options['path']}.")
+    store = options.get("path")
+    if store is not None and "://" not in store and not Path(store).exists():
+        raise StoreError(f"The store must be a file that exists. Got {store}.")
     if options.get("data") is not None:
         is_text_table(options["data"])
 
@@ -214,7 +215,7 @@ _KEYWORDS: dict[str, dict[str, Any]] = {
     "model": _MODEL_DIR,
     "folder": _MODEL_DIR,
     "action": {"choices": ("info", "verify", "vacuum")},
-    "path": _FILE,
+    "path": {"metavar": "STORE"},
     "--trusted": _FLAG,
     "--data": _FILE,
     "--target": {"required": True, **_COLUMN},
@@ -246,7 +247,7 @@ _HELP = {
     "model": "Output folder of sk-tune fit",
     "folder": "Output folder of sk-tune fit",
     "action": "Describe the store, check it, or remove damaged and old fits",
-    "path": "File of the store",
+    "path": "File of the store, or postgresql://user@host/database",
     "--trusted": "Load a pickle that another account wrote",
     "--data": "Read the table from this file, if it was moved",
     "--target": "Predict this column",

@@ -94,6 +94,11 @@ class Dispatcher:
         """Shards without a result."""
         return len(self._shards)
 
+    @property
+    def n_here(self) -> int:
+        """Shards to train in this process or its workers."""
+        return len(self._shards) - len(self._elsewhere)
+
     def put(self, shard: Shard, stored: StoredFits) -> None:
         """Add a shard, which starts at once if a worker is idle."""
         self._waiting.append(self._add(shard, stored))
@@ -288,13 +293,13 @@ class FitStream:
     @property
     def n_idle(self) -> int:
         """Number of idle workers."""
-        return max(0, self.n_workers - self._dispatcher.n_shards)
+        return max(0, self.n_workers - self._dispatcher.n_here)
 
     @property
     def n_wanted(self) -> int:
         """Number of shards to request now: one for each idle worker, and one in reserve."""
         n_workers = self.n_workers
-        return max(0, n_workers + (n_workers > 1) - self._dispatcher.n_shards)
+        return max(0, n_workers + (n_workers > 1) - self._dispatcher.n_here)
 
     @property
     def n_requests(self) -> int:
@@ -330,13 +335,13 @@ class FitStream:
         n_epochs = {i: ready[i].n_epochs or 0 if i in ready else 0 for i in positions}
         self._reporter.fits_asked(n_epochs)
         self._results.add(stored.loaded)
-        for shard in self._cut(ready, n_pieces):
-            left = part_of(shard, shard.fits.keys() - stored.loaded.keys())
-            if left.fits:
-                self._dispatcher.put(replace(left, limit=limit), stored)
-        done = [i for i in positions if i in self._results.trained]
-        if done:
-            with raising_caller_errors():
+        with raising_caller_errors():
+            for shard in self._cut(ready, n_pieces):
+                left = part_of(shard, shard.fits.keys() - stored.loaded.keys())
+                if left.fits:
+                    self._dispatcher.put(replace(left, limit=limit), stored)
+            done = [i for i in positions if i in self._results.trained]
+            if done:
                 self._reporter.fits_done({i: self._results.trained[i] for i in done})
         return numbers
 

@@ -241,11 +241,12 @@ class BaseSearch(  # type: ignore[misc]
         for name in _OWN_STATE:
             self.__dict__.pop(name, None)
         if self.store is not None:
-            FitStore(self.store).close()
+            with FitStore(self.store) as store:
+                name = store.name
             if getattr(self, "random_state", 0) is None:
                 warn_user(
                     "With random_state=None each run has other candidates and finds little "
-                    f"in the store {self.store}. Set it to an integer.",
+                    f"in the store {name}. Set it to an integer.",
                     StoreWarning,
                 )
         try:

@@ -91,10 +91,12 @@ class SearchParameters:
         None.  With None, estimators that are not networks predict only for their scores,
         which halves the time of nearest neighbours, for example.
     store : str, path-like or None, default=None
-        File for the finished trainings of networks, created if missing.  A repeated search
-        loads them, and so continues after an interruption.  Needs an integer `random_state`
-        of the search, the splitter and the network; otherwise each run requests other
-        trainings.
+        File for the finished trainings of networks, created if missing, or URL of a
+        PostgreSQL database (``"postgresql://user@host/database"``, extra ``postgresql``).
+        A repeated search loads them, and so continues after an interruption; processes
+        that run the same search at the same time share its trainings.  Needs an integer
+        `random_state` of the search, the splitter and the network; otherwise each run
+        requests other trainings.
     """
 
     estimator: BaseEstimator = field(kw_only=False)

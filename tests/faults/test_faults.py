@@ -4,6 +4,7 @@ Slow; run with ``pytest -m slow tests/faults``.  SK_TUNE_FAULTS sets how many mo
 tried, 50 by default.
 """
 
+import itertools
 import json
 import os
 import random
@@ -16,6 +17,7 @@ from contextlib import closing
 from pathlib import Path
 
 import numpy as np
+import postgresql
 import pytest
 
 from sk_tune._engine import FitStore
@@ -45,7 +47,7 @@ def main(store, n_jobs, limit):
         {"mlpclassifier__learning_rate": loguniform(1e-4, 1e-1)},
         max_resources=9, cv=3, random_state=0, store=store, n_jobs=n_jobs,
     )
-    events = open(store + ".events", "wb", buffering=0)
+    events = open(os.devnull if "://" in store else store + ".events", "wb", buffering=0)
     search.set_params(verbose=lambda progress: events.write(b"."))
     print("begun", flush=True)
     if limit:
@@ -88,7 +90,11 @@ def _start(script, store, n_jobs=1, limit=0):
 
 def _begun(script, *arguments):
     """Start a script in a session, and wait until its search begins."""
-    process = subprocess.Popen(
+    return _begin(_opened(script, *arguments))
+
+
+def _opened(script, *arguments):
+    return subprocess.Popen(
         [sys.executable, str(script), *map(str, arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -96,6 +102,9 @@ def _begun(script, *arguments):
         start_new_session=True,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
     )
+
+
+def _begin(process):
     assert process.stdout.readline() == "begun\n", process.stderr.read()
     return process
 
@@ -258,14 +267,57 @@ def test_a_disk_that_fills_up_costs_the_store_and_not_the_search(script, whole, 
     assert min(n_left) < n_all
 
 
-def test_two_searches_at_once_share_a_store(script, whole, tmp_path):
-    """Both end with the same results."""
+@pytest.fixture(params=["sqlite", "postgresql"])
+def locations(request, tmp_path):
+    """Return a function that returns the location of an empty store."""
+    if request.param == "sqlite":
+        numbers = itertools.count()
+        yield lambda: tmp_path / f"{next(numbers)}.db"
+        return
+    if not postgresql.has_server():
+        pytest.skip("needs PostgreSQL and psycopg")
+
+    def empty():
+        with FitStore(url) as store:
+            store._database._connection.execute("DROP SCHEMA sk_tune_1 CASCADE")
+        return url
+
+    with postgresql.server() as url:
+        yield empty
+
+
+def _pair(script, store):
+    """Start a script twice at the same time."""
+    pair = [_opened(script, store, 1, 0) for _ in range(2)]
+    return [_begin(process) for process in pair]
+
+
+def test_two_searches_at_once_share_a_store(script, whole, locations):
+    """Both end with the results of one alone, and no epoch is trained twice."""
     expected, *_ = whole
-    for moment in range(max(1, N_MOMENTS // 10)):
-        pair = [_start(script, tmp_path / f"{moment}.db") for _ in range(2)]
+    for _ in range(max(1, N_MOMENTS // 10)):
+        ended = [_end(process) for process in _pair(script, locations())]
+
+        assert [each["results"] for each in ended] == [expected["results"]] * 2
+        counts = [each["counts"] for each in ended]
+        assert sum(c["trained"] for c in counts) == expected["counts"]["trained"]
+
+
+def test_a_process_that_shares_a_store_may_be_killed(script, whole, locations):
+    """Whenever that happens, it and the other one end with the same results."""
+    expected, seconds, _ = whole
+    rng, n_killed = random.Random(4), 0
+    for _ in range(max(2, N_MOMENTS // 5)):
+        store = locations()
+        pair = _pair(script, store)
+        time.sleep(rng.uniform(0, seconds))
+        n_killed += pair[0].poll() is None
+        _kill_group(pair[0])
+        pair[0] = _start(script, store)
 
         for process in pair:
             assert _end(process)["results"] == expected["results"]
+    assert n_killed >= 1
 
 
 # --- A kill at half time of a search without rungs, whose fits are one or two shards
