@@ -295,8 +295,8 @@ class PostgreSQL(Database):
                 if not self.query(name, [_SCHEMA]):
                     self._connection.execute(f"CREATE SCHEMA {_SCHEMA}")
                 for table in _TABLES:
-                    own = table.replace("BLOB", "BYTEA").replace("WITHOUT ROWID", "")
-                    self._connection.execute(own.replace("REAL", "DOUBLE PRECISION"))
+                    typed = table.replace("BLOB", "BYTEA").replace("WITHOUT ROWID", "")
+                    self._connection.execute(typed.replace("REAL", "DOUBLE PRECISION"))
 
     def _has_tables(self) -> bool:
         # Unlike "IF NOT EXISTS", a query sees what was created since this session began.

@@ -171,15 +171,15 @@ class Dispatcher:
     def _claim(self, position: int) -> bool:
         """Claim a shard's fits, and divide it; return whether there is a part to train."""
         shard, stored = self._shards.pop(position)
-        own, elsewhere, loaded = stored.claim(shard)
+        mine, elsewhere, loaded = stored.claim(shard)
         if loaded:
             self._results.add(loaded)
             self._reporter.fits_done(loaded)
         if elsewhere.fits:
             self._elsewhere.append(self._add(elsewhere, stored))
-        if own.fits:
-            self._shards[position] = own, stored
-        return bool(own.fits)
+        if mine.fits:
+            self._shards[position] = mine, stored
+        return bool(mine.fits)
 
     def _look_elsewhere(self) -> None:
         """Let shards wait for this process if others have finished or lost some fits."""

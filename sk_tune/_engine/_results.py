@@ -174,8 +174,8 @@ class StoredFits:
             unfinished = results.get(keys.get(i, "") + UNFINISHED)
             state = shard.fits[i].checkpoint if unfinished is None else unfinished.state
             fits[i] = remaining_fit(shard.fits[i], state)
-        own = replace(part_of(shard, fits), fits=fits, unfinished=place)
-        return own, elsewhere, loaded
+        mine = replace(part_of(shard, fits), fits=fits, unfinished=place)
+        return mine, elsewhere, loaded
 
     def are_busy(self, shard: Shard) -> bool:
         """Return whether other processes still train all fits of a shard."""

@@ -104,6 +104,33 @@ def test_dask_gives_what_local_workers_give(cluster, digits):
     np.testing.assert_array_equal(scores, _scores(digits, n_jobs=2))
 
 
+@pytest.mark.usefixtures("workers_for_little")
+def test_a_worker_of_dask_holds_the_samples_once_for_all_folds(cluster):
+    """Folds refer to rows of the same array, which is also released at the end."""
+    X = np.random.default_rng(0).standard_normal((20_000, 200), dtype=np.float32)
+    y = (X[:, 0] > 0).astype(int)
+    client, ended, held = cluster.get_client(), threading.Event(), [0]
+
+    def bytes_of_samples(dask_worker):
+        arrays = {id(v): v for v in dask_worker.data.values() if isinstance(v, np.ndarray)}
+        return sum(array.nbytes for array in arrays.values() if array.ndim == 2)
+
+    def watch():
+        while not ended.wait(0.05):
+            held.extend(client.run(bytes_of_samples).values())
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    net = MLPClassifier(width=32, max_epochs=3, random_state=0)
+    with joblib.parallel_config("dask"):
+        rates = {"learning_rate": list(np.logspace(-4, -2, 6))}
+        GridSearchCV(net, rates, cv=3, n_jobs=-1, refit=False).fit(X, y)
+    ended.set()
+    thread.join()
+
+    assert max(held) == X.nbytes
+
+
 def test_a_slow_worker_of_dask_stalls_no_asynchronous_search(cluster, digits):
     """The other one has trained a candidate to the end before the slow one is back."""
     rates = list(np.geomspace(1e-4, 1e-1, 9))
