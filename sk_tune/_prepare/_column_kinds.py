@@ -298,9 +298,9 @@ def format_of_column(column: "Column[Any]", least: int | None = None) -> TextFor
     words = {value.strip().lower() for value in values if isinstance(value, str)}
     is_strict = words.isdisjoint(MISSING_WORDS)
     may_be_codes = text_format[0].style == "plain" and least and counts.max() >= least
-    return (
-        None if may_be_codes and is_strict else replace(text_format[0], is_strict=is_strict)
-    )
+    if may_be_codes and is_strict:
+        return None
+    return replace(text_format[0], is_strict=is_strict)
 
 
 def warn_of_guess(column: "Column[Any]", text_format: TextFormat) -> None:

@@ -77,9 +77,8 @@ class TextFormat:
         # Each distinct text is converted once, not each cell.
         codes, values = pd.factorize(cells)
         read = self._read(pd.Series(values, dtype=object))
-        read = read.reindex(codes).set_axis(
-            cells.index
-        )  # The code of a missing cell is -1.
+        # The code of a missing cell is -1.
+        read = read.reindex(codes).set_axis(cells.index)
         read.name = cells.name
         return read
 

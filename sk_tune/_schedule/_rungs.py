@@ -223,10 +223,12 @@ def hyperband_brackets(
     for s in range(s_max, -1, -1):
         # n = ceil((s_max + 1) / (s + 1) * eta**s), in integers.
         n_first = -(-(s_max + 1) * factor**s // (s + 1))
-        granted = [max_resources // factor ** (s - i) for i in range(s + 1)]
         rungs = tuple(
-            Rung(n_candidates=n_first // factor**i, n_resources=n)
-            for i, n in enumerate(granted)
+            Rung(
+                n_candidates=n_first // factor**i,
+                n_resources=max_resources // factor ** (s - i),
+            )
+            for i in range(s + 1)
         )
         brackets.append(Bracket(index=s, rungs=rungs))
     return tuple(brackets)

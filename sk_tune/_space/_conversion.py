@@ -155,11 +155,9 @@ def _range(name: str, low: Any, high: Any, prior: str, is_integer: bool) -> Dime
         raise _error("bounds", name, "be > 0 for the prior 'log-uniform'", (low, high))
     kind = int if is_integer else float
     low, high = kind(low), kind(high)
-    return (
-        Values([low])
-        if low == high
-        else Range(low, high, is_log=is_log, is_integer=is_integer)
-    )
+    if low == high:
+        return Values([low])
+    return Range(low, high, is_log=is_log, is_integer=is_integer)
 
 
 def _from_distribution(name: str, frozen: Any) -> Dimension:

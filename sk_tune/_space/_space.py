@@ -71,8 +71,7 @@ Drawn = dict[str | None, Any]
 
 # Candidates with a smaller difference of codes are equal.
 _N_DIGITS = 9
-_NO_ORDER_NEUTRAL = 0.0
-_ORDER_NEUTRAL = 0.5
+
 # Below this size scikit-learn draws indices without replacement.
 _INDEX_END = np.iinfo(np.int64).max
 
@@ -180,7 +179,7 @@ class Column:
     @property
     def neutral(self) -> float:
         """Code of an inactive parameter."""
-        return _NO_ORDER_NEUTRAL if self.dimension.n_categories else _ORDER_NEUTRAL
+        return 0.0 if self.dimension.n_categories else 0.5
 
 
 class Space:
