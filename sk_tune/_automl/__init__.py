@@ -8,7 +8,7 @@ from sk_tune._automl._blend import Blend
 from sk_tune._automl._chosen import ModelScore
 from sk_tune._automl._page import auto_page, auto_step, model_texts
 from sk_tune._automl._runner import AutoProgress
-from sk_tune._automl._splitting import n_set_aside
+from sk_tune._automl._splitting import most_rows, n_set_aside
 from sk_tune._automl._summary import format_score, scale_of, threshold_text
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "auto_step",
     "format_score",
     "model_texts",
+    "most_rows",
     "n_set_aside",
     "scale_of",
     "threshold_text",

@@ -132,7 +132,7 @@ def split_rows(
     rest_samples = samples.take(rows)
     left_out = np.empty(0, dtype=np.intp)
     if is_table and time_budget is not None and not is_given:
-        left_out = rest_samples.beyond(_most_rows(time_budget, row_size))
+        left_out = rest_samples.beyond(most_rows(time_budget, row_size))
         if len(left_out):
             left_out = rows[left_out]
             rest_samples = samples.take(np.setdiff1d(rows, left_out))
@@ -146,7 +146,7 @@ def split_rows(
     return Split(held_out, folds, left_out)
 
 
-def _most_rows(time_budget: float, row_size: int) -> int:
+def most_rows(time_budget: float, row_size: int = 1) -> int:
     """Return the number of rows of a table that a budget has time to prepare."""
     per_second = min(_MOST_ROWS_PER_SECOND, _MOST_VALUES_PER_SECOND / row_size)
     return max(_LEAST_SAMPLE, int(per_second * time_budget))

@@ -110,6 +110,7 @@ def fit(
         name: value for name, value in asdict(options).items() if name not in left_out
     }
     config["data"] = None if source is None else str(source.absolute())
+    config["most_rows"] = table.most_rows
     with resumable_output(options.output, config, resumes=resumes) as folder:
         auto, was_interrupted = _train(X, target, options, structure, folder)
         summary = _summary(table, target, kinds, auto, options)
@@ -156,7 +157,7 @@ def resume(folder: Path, *, data: Path | None, **changes: Any) -> None:
     resume_file(folder)
     try:
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-        old_source = config.pop("data")
+        old_source, most_rows = config.pop("data"), config.pop("most_rows")
         options = FitOptions(**{**config, **changes, "output": folder, "overwrite": True})
     except (AttributeError, LookupError, TypeError, ValueError) as error:
         raise TableError(
@@ -169,7 +170,8 @@ def resume(folder: Path, *, data: Path | None, **changes: Any) -> None:
         )
         raise OptionError(f"--data must name the table of the fit: {fitted}.")
     try:
-        fit(read_table(Path(source)), options, source=Path(source), resumes=True)
+        table = read_table(Path(source), most_rows)
+        fit(table, options, source=Path(source), resumes=True)
     except ValueError as error:
         if "earlier fit" in str(error):
             raise OptionError(

@@ -110,6 +110,7 @@ def _run(args: argparse.Namespace) -> None:
         return
     from joblib import parallel_config
 
+    from sk_tune._automl import most_rows
     from sk_tune._cli._fit import FitOptions, demo, fit, resume
     from sk_tune._cli._tables import read_table
 
@@ -125,4 +126,5 @@ def _run(args: argparse.Namespace) -> None:
         if path is None:
             demo(fit_options)
         else:
-            fit(read_table(path), fit_options, source=path)
+            table = read_table(path, most_rows(fit_options.time_budget))
+            fit(table, fit_options, source=path)

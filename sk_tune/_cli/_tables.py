@@ -49,16 +49,31 @@ _AFTERWARDS = ["boat", "body"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadedTable:
-    """A table of one row or more, its name, and notes on guesses while reading it."""
+    """A table of one row or more, its name, and notes on guesses while reading it.
+
+    `most_rows` is the size of a sample of its rows, None if it has all.
+    """
 
     frame: pd.DataFrame
     name: str
     notes: tuple[str, ...] = ()
+    most_rows: int | None = None
 
 
-def read_table(path: Path) -> LoadedTable:
-    """Return the table in a file."""
-    frame, notes = _read_text(path) if is_text_table(path) else (_read_parquet(path), ())
+def read_table(path: Path, most_rows: int | None = None) -> LoadedTable:
+    """Return the table in a file; of a larger Parquet file a sample of `most_rows`."""
+    notes: tuple[str, ...] = ()
+    n_rows = None
+    if is_text_table(path):
+        frame, notes = _read_text(path)
+    else:
+        frame, n_rows = _read_parquet(path, most_rows)
+    is_sample = n_rows is not None and len(frame) < n_rows
+    if is_sample:
+        notes = (
+            f"Read a random sample of {len(frame):,} of its {n_rows:,} rows, for which the "
+            "time budget is long enough.",
+        )
     if frame.empty:
         raise _no_rows(path, frame)
     name, first = frame.columns[0], frame.iloc[:, 0]
@@ -68,7 +83,9 @@ def read_table(path: Path) -> LoadedTable:
         frame = frame.drop(columns=name)
         note = "Left out: the first column, which has no name and numbers the rows."
         notes = (*notes, note)
-    return LoadedTable(frame=frame, name=path.name, notes=notes)
+    return LoadedTable(
+        frame=frame, name=path.name, notes=notes, most_rows=most_rows if is_sample else None
+    )
 
 
 def read_parts(
@@ -143,22 +160,41 @@ def _text_parts(path: Path, texts: Collection[str], n_rows: int) -> Iterator[pd.
 
 
 def _parquet_parts(path: Path, n_rows: int) -> Iterator[pd.DataFrame]:
-    try:
-        from pyarrow.parquet import ParquetFile
-    except ImportError:
-        # Other Parquet packages of pandas read the file at once.
-        yield _read_parquet(path)
+    file = _parquet_file(path)
+    if file is None:
+        yield _read_parquet(path)[0]
         return
-    with _reading_parquet(path):
-        batches = ParquetFile(path).iter_batches(batch_size=n_rows)
-    for batch in batches:
+    for batch in file.iter_batches(batch_size=n_rows):
         yield _named(batch.to_pandas(), path)
 
 
-def _read_parquet(path: Path) -> pd.DataFrame:
+def _parquet_file(path: Path) -> Any:
+    """Return a file to read in parts; other packages of pandas read it at once: None."""
+    try:
+        from pyarrow.parquet import ParquetFile
+    except ImportError:
+        return None
     with _reading_parquet(path):
-        frame = pd.read_parquet(path)
-    return _named(frame, path)
+        return ParquetFile(path)
+
+
+def _read_parquet(path: Path, most_rows: int | None = None) -> tuple[pd.DataFrame, int]:
+    """Return a table, or a random sample of its rows in their order; and its rows.
+
+    For a sample the file is read in parts, so it may be larger than the memory.
+    """
+    file = None if most_rows is None else _parquet_file(path)
+    if file is None or most_rows is None or file.metadata.num_rows <= most_rows:
+        with _reading_parquet(path):
+            frame = pd.read_parquet(path)
+        return _named(frame, path), len(frame)
+    n_rows, start, parts = file.metadata.num_rows, 0, []
+    rows = np.sort(np.random.default_rng(0).choice(n_rows, most_rows, replace=False))
+    for batch in file.iter_batches(batch_size=_PART_ROWS):
+        first, last = np.searchsorted(rows, [start, start + len(batch)])
+        parts.append(batch.to_pandas().iloc[rows[first:last] - start])
+        start += len(batch)
+    return _named(pd.concat(parts, ignore_index=True), path), n_rows
 
 
 def _read_text(path: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:

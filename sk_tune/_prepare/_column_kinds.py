@@ -179,7 +179,7 @@ def column_kinds(X: pd.DataFrame) -> ColumnKinds:
     >>> kinds.numbers, kinds.categories, kinds.dropped
     (('age',), ('town',), {'country': 'constant'})
     """
-    kinds = kinds_and_values(X)[0]
+    kinds = kinds_and_values(X, keeps_values=False)[0]
     check_used(kinds, len(X))
     return kinds
 
@@ -204,14 +204,15 @@ def kinds_and_values(
     drop_ids: bool = True,
     missing_counts: bool = True,
     keeps_rare: bool = False,
+    keeps_values: bool = True,
 ) -> tuple[ColumnKinds, pd.DataFrame]:
     """Return the kind of each column, and the values of the used columns.
 
     `min_frequency` is the least frequency of the most frequent category; `drop_ids` drops
     whole numbers that only identify rows; without `missing_counts` a number or date with
     one value and missing cells is constant; `keeps_rare` keeps text without a frequent
-    category if a fifth of the rows share their text with other rows. Warns about ambiguous
-    columns.
+    category if a fifth of the rows share their text with other rows. Without
+    `keeps_values` the frame has no columns. Warns about ambiguous columns.
     """
     kinds: dict[str, list[str]] = {"number": [], "date": [], "category": []}
     values: dict[str, Array] = {}
@@ -241,7 +242,8 @@ def kinds_and_values(
         if kind == "category":
             _warn_of_words(X[name], least)
         kinds[kind].append(name)
-        values[name] = read
+        if keeps_values:
+            values[name] = read
         if text_format is not None and not (text_format.is_usual and text_format.is_strict):
             formats[name] = text_format
             warn_of_guess(X[name], text_format)
@@ -434,7 +436,7 @@ def decide_columns(
         if (text_format := formats.get(name)) is not None:
             warn_of_guess(column, text_format)
     read = read_text(X, formats)
-    kinds = kinds_and_values(read)[0]
+    kinds = kinds_and_values(read, keeps_values=False)[0]
     unusual = {
         name: its_format
         for name, its_format in formats.items()

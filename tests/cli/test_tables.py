@@ -351,3 +351,34 @@ def test_targets_that_cannot_be_predicted_are_refused(values, task, message):
         _target(values, task)
 
     assert "'y'" in str(caught.value) or "rows" in str(caught.value)
+
+
+def test_a_sample_of_a_parquet_file_keeps_the_order_of_its_rows(tmp_path, monkeypatch):
+    """The file is read in parts; each row is drawn at most once, with its cells."""
+    pytest.importorskip("pyarrow")
+    monkeypatch.setattr(sk_tune._cli._tables, "_PART_ROWS", 64)
+    frame = pd.DataFrame({"place": range(1000), "text": [f"row {i}" for i in range(1000)]})
+    frame.to_parquet(tmp_path / "t.parquet")
+
+    table = read_table(tmp_path / "t.parquet", 300)
+
+    places = table.frame["place"]
+    assert places.is_monotonic_increasing
+    assert places.is_unique
+    assert len(places) == table.most_rows == 300
+    assert table.frame["text"].tolist() == [f"row {i}" for i in places]
+    assert "sample of 300 of its 1,000 rows" in table.notes[0]
+    pd.testing.assert_frame_equal(
+        read_table(tmp_path / "t.parquet", 300).frame, table.frame
+    )
+
+
+@pytest.mark.parametrize("most_rows", [None, 1000, 2000])
+def test_a_parquet_file_within_the_limit_is_read_whole(tmp_path, most_rows):
+    """Without a note."""
+    pytest.importorskip("pyarrow")
+    pd.DataFrame({"place": range(1000)}).to_parquet(tmp_path / "t.parquet")
+
+    table = read_table(tmp_path / "t.parquet", most_rows)
+
+    assert (len(table.frame), table.notes, table.most_rows) == (1000, (), None)
