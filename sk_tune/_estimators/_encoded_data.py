@@ -7,6 +7,7 @@ a weight of 2 is written as two samples.  In float32, however, the order of a su
 its last bits.  The canonical form makes equivalent data sets give bit-identical networks.
 """
 
+import warnings
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Self
 
@@ -19,6 +20,9 @@ from torch import Tensor
 from sk_tune._compat import safe_indexing
 from sk_tune._training import TensorSet, rows_as_tensor
 from sk_tune._types import Array
+
+# Bytes of X from which on it is not copied, and shared by folds.
+LARGE = 2**24
 
 
 class Samples(NamedTuple):
@@ -100,10 +104,14 @@ def to_tensor(values: Array, dtype: str, device: str | torch.device) -> Tensor:
         return table
     if values.dtype.kind == "f":
         values = values.astype(dtype, copy=False)
-    if not values.flags.writeable:
-        # Torch warns about read-only arrays.
-        values = values.copy()
-    return torch.from_numpy(np.ascontiguousarray(values)).to(device)
+    values = np.ascontiguousarray(values)
+    if values.flags.writeable:
+        return torch.from_numpy(values).to(device)
+    # Torch warns about read-only arrays, but users' modules get copies of their batches.
+    if values.nbytes < LARGE:
+        return torch.from_numpy(values.copy()).to(device)
+    with warnings.catch_warnings(action="ignore"):
+        return torch.from_numpy(values).to(device)
 
 
 def placed(values: Tensor, places: Tensor, n_samples: int) -> Tensor:

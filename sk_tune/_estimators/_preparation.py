@@ -17,7 +17,13 @@ from torch import Tensor
 
 from sk_tune._compat import num_samples
 from sk_tune._epochs import epochs_of
-from sk_tune._estimators._encoded_data import EncodedData, placed, take_rows, to_tensor
+from sk_tune._estimators._encoded_data import (
+    LARGE,
+    EncodedData,
+    placed,
+    take_rows,
+    to_tensor,
+)
 from sk_tune._estimators._net_state import (
     changed_modules,
     module_keys,
@@ -108,10 +114,6 @@ DATA_PARAMETERS = (
     *("dtype", "device", "input_shape"),
     *("categorical_features", "numerical_embedding", "n_tokens", "loss", "quantiles"),
 )
-
-
-# Bytes of X from which on folds share it.
-_LARGE = 2**24
 
 
 class FitPreparer:
@@ -245,7 +247,7 @@ def _shares_whole(estimator: Any, fit: Fit) -> bool:
     """Return whether folds share X instead of copying samples: in batches of large X."""
     X, rows = fit.X, fit.rows
     is_plain = isinstance(X, np.ndarray) and X.dtype.kind == "f" and X.ndim > 1
-    if not is_plain or rows is None or X.nbytes < _LARGE:
+    if not is_plain or rows is None or X.nbytes < LARGE:
         return False
     is_same = estimator._with_uniform_shape(X) is X
     return is_same and 0 < int(estimator.batch_size) < len(rows)

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from numpy.testing import assert_array_equal
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from torch import nn
@@ -12,6 +13,7 @@ from sk_tune._estimators import (
     Fit,
     FitPreparer,
     NetworkEstimator,
+    _encoded_data,
     _preparation,
     adopt_training,
     is_unchanged,
@@ -244,7 +246,7 @@ def test_folds_that_share_a_large_X_train_as_on_copies(
     name, weighting, digits, monkeypatch
 ):
     """Weights and predictions are equal to the last bit."""
-    monkeypatch.setattr(_preparation, "_LARGE", 0)
+    monkeypatch.setattr(_preparation, "LARGE", 0)
     weight = None if weighting is None else np.arange(len(digits.y)) % 3
     weight = np.minimum(weight, 1) if weighting == "only 0 and 1" else weight
     folds = [(ROWS, MONITOR), (ROWS + 40, ROWS[:40])]
@@ -261,7 +263,7 @@ def test_folds_that_share_a_large_X_train_as_on_copies(
         for rows, monitor in folds
     ]
     shared = train(fits)
-    monkeypatch.setattr(_preparation, "_LARGE", np.inf)
+    monkeypatch.setattr(_preparation, "LARGE", np.inf)
 
     copied = train(fits)
 
@@ -274,7 +276,7 @@ def test_folds_that_share_a_large_X_train_as_on_copies(
 
 def test_folds_share_a_large_X_without_copying_it(digits, monkeypatch):
     """Float32 samples of all folds and their held-out samples stay where they are."""
-    monkeypatch.setattr(_preparation, "_LARGE", 0)
+    monkeypatch.setattr(_preparation, "LARGE", 0)
     X, preparer = digits.X.astype(np.float32), FitPreparer()
     net = MLPClassifier(batch_size=32, random_state=0)
     folds = [(ROWS, MONITOR), (ROWS + 40, ROWS[:40])]
@@ -288,3 +290,21 @@ def test_folds_share_a_large_X_without_copying_it(digits, monkeypatch):
     assert {part.X.data_ptr() for part in sets} == {X.ctypes.data}
     for part, rows in zip(sets, [ROWS, MONITOR, ROWS + 40, ROWS[:40]], strict=True):
         np.testing.assert_array_equal(part[:][0], X[rows])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_large_memory_map_is_not_copied(monkeypatch, tmp_path, dtype):
+    """A read-only file gives the network of an array in memory, without a warning."""
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(200, 3)).astype(dtype), rng.integers(2, size=200)
+    np.save(tmp_path / "X.npy", X)
+    mapped = np.load(tmp_path / "X.npy", mmap_mode="r")
+    monkeypatch.setattr(_encoded_data, "LARGE", 0)
+    net = MLPClassifier(max_epochs=2, batch_size=20, dtype=dtype, random_state=0)
+
+    tensor = _encoded_data.to_tensor(mapped, dtype, "cpu")
+
+    assert tensor.data_ptr() == mapped.ctypes.data
+    assert_array_equal(
+        clone(net).fit(mapped, y).predict_proba(mapped), net.fit(X, y).predict_proba(X)
+    )
