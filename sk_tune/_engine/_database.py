@@ -236,23 +236,23 @@ class PostgreSQL(Database):
     def __init__(self, url: str) -> None:
         super().__init__()
         self.location, self.name = url, _without_password(url)
-        psycopg = _psycopg()
-        self.errors = (psycopg.Error, MemoryError)
+        self._psycopg = _psycopg()
+        self.errors = (self._psycopg.Error, MemoryError)
         try:
-            options = psycopg.conninfo.conninfo_to_dict(url)
-        except psycopg.Error:
+            self._options = _CONNECTION | self._psycopg.conninfo.conninfo_to_dict(url)
+        except self._psycopg.Error:
             # Its message may quote the password.
             raise StoreError(
                 "store must be a path or a URL such as postgresql://user@host/database, "
                 f"with special characters as %XX. Got {self.name}."
             ) from None
         try:
-            self._connection = psycopg.connect(**_CONNECTION | options, autocommit=True)
-        except psycopg.Error as error:
+            self._connect()
+        except self._psycopg.Error as error:
             text = _masked(str(error).partition("\n")[0], url)
             raise StoreError(cannot("opened", self, text)) from None
         try:
-            self._set_up()
+            self._create_tables()
         except self.errors as error:
             self._connection.close()
             raise StoreError(cannot("used", self, error)) from error
@@ -272,6 +272,8 @@ class PostgreSQL(Database):
         return statement.replace("?", "%s")
 
     def _begin(self, *, of_claims: bool) -> None:
+        if self._connection.broken:
+            self._connect()
         self._connection.execute("BEGIN")
         if of_claims:
             self._exclude()
@@ -283,9 +285,12 @@ class PostgreSQL(Database):
         if not self._connection.closed:
             self._connection.execute("ROLLBACK")
 
-    def _set_up(self) -> None:
+    def _connect(self) -> None:
+        self._connection = self._psycopg.connect(**self._options, autocommit=True)
         for setting in _SETTINGS:
             self._connection.execute(setting)
+
+    def _create_tables(self) -> None:
         if self._has_tables():
             return
         with self.transaction():

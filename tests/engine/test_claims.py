@@ -243,6 +243,19 @@ def test_a_store_in_postgresql_has_everything(iris, location):
         assert store.info().n_fits == 0
 
 
+@has_server
+def test_a_lost_connection_is_opened_again(server):
+    """A restart of the server costs one statement."""
+    with FitStore(server) as store:
+        store.claims.take(KEYS)
+        with pytest.raises(store._database.errors):
+            store._database.query("SELECT pg_terminate_backend(pg_backend_pid())")
+        store.claims.take({"c"})
+        held = store._database.query("SELECT key FROM claims WHERE key <> owner")
+
+    assert sorted(held) == [("a",), ("b",), ("c",)]
+
+
 @needs_psycopg
 @pytest.mark.parametrize(
     "url",
