@@ -33,7 +33,7 @@ class Claims:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._owner = _process(os.getpid())
+        self._owner = _process(str(os.getpid()))
         now = database.now
         # A clock that is wrong by more than a lease must not make a claim eternal.
         self._is_live = f"expires BETWEEN {now} AND {now} + {2 * _LEASE}"
@@ -124,15 +124,17 @@ class Claims:
                 self._database.execute(update, rows)
 
 
-def _process(pid: int) -> str:
+def _process(pid: str) -> str:
     """Return the name of a process, which no other process ever has on Linux."""
     return f"{_machine()} {pid} {_start_of(pid)}"
 
 
 def _is_dead(owner: str) -> bool:
     """Return whether a process ran on this machine and has ended; False if unknown."""
-    machine, pid, start = owner.rsplit(" ", 2)
-    return machine == _machine() and start != "0" and _start_of(int(pid)) != start
+    # The file may come from a stranger.
+    machine, pid, start = (*str(owner).split(" "), "", "")[:3]
+    is_here = machine == _machine() and pid.isdecimal() and start != "0"
+    return is_here and _start_of(pid) != start
 
 
 @cache
@@ -145,7 +147,7 @@ def _machine() -> str:
     return "/".join(parts)
 
 
-def _start_of(pid: int) -> str:
+def _start_of(pid: str) -> str:
     """Return when a process of this machine started, in ticks; "0" if unknown or ended."""
     with suppress(OSError):
         text = Path(f"/proc/{pid}/stat").read_text(errors="replace")

@@ -291,7 +291,7 @@ def stored(tmp_path_factory):
     ]
     train(fits, store=path)
     with FitStore(path) as store:
-        keys = [key for (key,) in store._connection.execute("SELECT key FROM fits")]
+        keys = [key for (key,) in store._database.query("SELECT key FROM fits")]
         right = {k: arrays_of_state(t.state) for k, t in store.load(keys).items()}
         store.vacuum()
     return _Files((path.read_bytes(), keys, right))

@@ -116,6 +116,16 @@ def test_a_wrong_clock_makes_no_eternal_claims(two):
     assert ours.claims.take(KEYS) == set()
 
 
+@pytest.mark.parametrize("owner", ["", "one", "one two three four", "x" * 10_000])
+def test_claims_of_unknown_form_count_until_they_expire(location, owner):
+    """The store may come from a stranger."""
+    with FitStore(location) as store:
+        insert = f"INSERT INTO claims SELECT ?, ?, {store._database.now} + 30"
+        store._database.execute(insert, [("a", owner)])
+
+        assert store.claims.take(KEYS) == {"a"}
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_claims_of_a_killed_process_of_this_machine_are_free_at_once(location):
     """The lease is only for other machines."""
