@@ -7,8 +7,9 @@
 A process runs Hyperband alone.  Then two processes share the same search through a store;
 one of them, at random, is killed at random moments and started again.  All columns of
 ``cv_results_`` except times must be equal to the bit.  Prints the seconds, and the epochs
-that each process trained and loaded.  The PostgreSQL server is a temporary one of this
-machine, which needs the server's programs and the extra ``postgresql``.
+that the last start of each process trained and loaded.  The PostgreSQL server is a
+temporary one of this machine, which needs the server's programs and the extra
+``postgresql``.
 """
 
 import argparse
@@ -55,7 +56,7 @@ def search(store: str, epochs: int) -> None:
     )
     print("ready", flush=True)
     sys.stdin.readline()
-    start = time.perf_counter()
+    start = time.perf_counter(), time.process_time()
     search.fit(X, y)
     ledger = search.ledger_
     counts = [ledger.epochs_trained, ledger.epochs_loaded]
@@ -67,7 +68,7 @@ def search(store: str, epochs: int) -> None:
         for name, column in search.cv_results_.items()
         if "time" not in name
     }
-    seconds = time.perf_counter() - start
+    seconds = time.perf_counter() - start[0], time.process_time() - start[1]
     print(json.dumps({"seconds": seconds, "counts": counts, "columns": columns}))
 
 
@@ -140,7 +141,8 @@ def main() -> None:
     with store_of("sqlite") as store:
         (alone,) = map(ended, begun(store, options.epochs))
     n_epochs = alone["counts"][0]
-    print(f"alone: {alone['seconds']:.1f} s, {n_epochs} epochs")
+    seconds, processor = alone["seconds"]
+    print(f"alone: {seconds:.1f} s ({processor:.1f} of processor), {n_epochs} epochs")
     rng = random.Random(0)
     for database in options.databases:
         for n_kills in (0, options.kills):
@@ -148,9 +150,11 @@ def main() -> None:
                 both, n_killed, seconds = killed_search(store, options.epochs, n_kills, rng)
             texts = {json.dumps(run["columns"]) for run in [alone, *both]}
             shares = ", ".join("{} + {}".format(*run["counts"]) for run in both)
+            processor = " and ".join(f"{run['seconds'][1]:.1f}" for run in both)
             print(
-                f"{database}, {n_killed} kills: {seconds:.1f} s, "
-                f"epochs trained + loaded by each: {shares}; equal: {len(texts) == 1}",
+                f"{database}, {n_killed} kills: {seconds:.1f} s "
+                f"({processor} of processor), epochs trained + loaded by each: {shares}; "
+                f"equal: {len(texts) == 1}",
                 flush=True,
             )
             if len(texts) > 1 or n_killed < n_kills:
