@@ -28,7 +28,7 @@ _HOMES = {
         "BaggingClassifier", "BaggingRegressor", "BoostingClassifier",
         "BoostingRegressor", "CollapsedClassifier", "CollapsedRegressor",
         "GreedyOptions", "StackingClassifier", "StackingRegressor",
-        "TrialEnsembleClassifier", "TrialEnsembleRegressor", "collapse",
+        "TrialEnsembleClassifier", "TrialEnsembleRegressor", "collapse", "distill",
     ),
     "_estimators": (
         "CNNClassifier", "CNNRegressor", "MLPClassifier", "MLPRegressor",

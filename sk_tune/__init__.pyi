@@ -32,6 +32,7 @@ from sk_tune._ensemble import StackingRegressor as StackingRegressor
 from sk_tune._ensemble import TrialEnsembleClassifier as TrialEnsembleClassifier
 from sk_tune._ensemble import TrialEnsembleRegressor as TrialEnsembleRegressor
 from sk_tune._ensemble import collapse as collapse
+from sk_tune._ensemble import distill as distill
 from sk_tune._estimators import CNNClassifier as CNNClassifier
 from sk_tune._estimators import CNNRegressor as CNNRegressor
 from sk_tune._estimators import MLPClassifier as MLPClassifier

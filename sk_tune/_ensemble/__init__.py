@@ -10,6 +10,7 @@ from sk_tune._ensemble._collapsed import (
     collapse,
 )
 from sk_tune._ensemble._combination import Combination, Member, stackable_network
+from sk_tune._ensemble._distill import distill
 from sk_tune._ensemble._onnx_export import export_ensemble
 from sk_tune._ensemble._onnx_steps import step_rule
 from sk_tune._ensemble._parts import (
@@ -54,6 +55,7 @@ __all__ = [
     "TrialEnsembleClassifier",
     "TrialEnsembleRegressor",
     "collapse",
+    "distill",
     "export_ensemble",
     "read_library",
     "stackable_network",

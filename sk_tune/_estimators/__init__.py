@@ -46,6 +46,7 @@ from sk_tune._estimators._recurrent_networks import (
     as_sequences,
     warn_of_tokens,
 )
+from sk_tune._estimators._tasks import ClassProbabilities
 from sk_tune._estimators._user_networks import NetClassifier, NetRegressor
 from sk_tune._estimators._validation import (
     LastSeen,

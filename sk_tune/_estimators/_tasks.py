@@ -20,7 +20,9 @@ from sk_tune._training import (
     BinaryCrossEntropy,
     CrossEntropy,
     R2OfOutput,
+    SoftCrossEntropy,
     accuracy_by_network,
+    accuracy_of_probabilities,
     middle_of,
     one_thread,
     r2_by_network,
@@ -29,6 +31,10 @@ from sk_tune._training import (
 from sk_tune._types import Array
 from sk_tune._warnings import warn_user
 from sk_tune.exceptions import DataWarning
+
+
+class ClassProbabilities(np.ndarray):
+    """Probabilities of the classes 0 to C - 1, (n, C): soft targets of a classifier."""
 
 
 @parameters
@@ -41,6 +47,9 @@ class NetworkClassifier(ClassifierMixin, ClassifierParameters, NetworkEstimator)
         Labels in the order of the columns of ``predict_proba``; 0 to n_labels - 1 for
         multilabel y.
     """
+
+    # Learnt: whether the targets of the first fit were probabilities.
+    _is_soft = False
 
     def partial_fit(
         self,
@@ -110,6 +119,8 @@ class NetworkClassifier(ClassifierMixin, ClassifierParameters, NetworkEstimator)
             return outputs.softmax(dim=1).numpy()
 
     def _target_array(self, y: Any) -> Any:
+        if isinstance(y, ClassProbabilities):
+            return np.asarray(y, dtype=np.float64)
         if sparse.issparse(y):
             y = y.toarray()
         if getattr(y, "dtype", None) is not None and np.asarray(y).dtype.kind in "fO":
@@ -136,9 +147,11 @@ class NetworkClassifier(ClassifierMixin, ClassifierParameters, NetworkEstimator)
         return y
 
     def _start_target(self, y: Array, weight: Array | None, classes: Any) -> None:
-        self._is_multilabel = y.ndim == 2
+        # Indicators of labels are integers.
+        self._is_soft = y.ndim == 2 and y.dtype.kind == "f"
+        self._is_multilabel = y.ndim == 2 and not self._is_soft
         labels = y if classes is None else as_array(classes)
-        self.classes_ = np.arange(y.shape[1]) if self._is_multilabel else np.unique(labels)
+        self.classes_ = np.arange(y.shape[1]) if y.ndim == 2 else np.unique(labels)
         if len(self.classes_) < 2 and not self._is_multilabel:
             # scikit-learn's classifiers raise this error as well.
             weighted = "" if weight is None else " with positive sample_weight"
@@ -149,11 +162,12 @@ class NetworkClassifier(ClassifierMixin, ClassifierParameters, NetworkEstimator)
         self.n_outputs_ = len(self.classes_)
 
     def _encode_target(self, y: Array) -> Array:
-        if y.shape[1:] != ((self.n_outputs_,) if self._is_multilabel else ()):
+        has_columns = self._is_multilabel or (self._is_soft and y.ndim == 2)
+        if y.shape[1:] != ((self.n_outputs_,) if has_columns else ()):
             raise ValueError(
                 f"y must be of the type and width of the first fit. Got y.shape={y.shape}."
             )
-        if self._is_multilabel:
+        if has_columns:
             return y.astype(self.dtype)
         unknown = np.setdiff1d(y, self.classes_)
         if len(unknown):
@@ -161,9 +175,14 @@ class NetworkClassifier(ClassifierMixin, ClassifierParameters, NetworkEstimator)
                 f"y must hold labels of the first fit only, classes_={self.classes_}. Got "
                 f"{unknown[:5]}. Name all labels with classes in the first partial_fit."
             )
-        return np.searchsorted(self.classes_, y).astype(np.int64)
+        numbers = np.searchsorted(self.classes_, y).astype(np.int64)
+        return (
+            np.eye(self.n_outputs_, dtype=self.dtype)[numbers] if self._is_soft else numbers
+        )
 
     def _task_parts(self) -> tuple[Any, Any]:
+        if self._is_soft:
+            return SoftCrossEntropy(self.label_smoothing), accuracy_of_probabilities
         loss = BinaryCrossEntropy if self._is_multilabel else CrossEntropy
         return loss(self.label_smoothing), accuracy_by_network
 
@@ -172,6 +191,11 @@ class NetworkClassifier(ClassifierMixin, ClassifierParameters, NetworkEstimator)
     ) -> Array | None:
         if self.class_weight is None:
             return weight
+        if self._is_soft:
+            raise ValueError(
+                "class_weight must be None for probabilities as targets. Got "
+                f"{self.class_weight!r}."
+            )
         columns = y.reshape(len(y), -1).T
         by_column: Any = self.class_weight
         if not isinstance(by_column, list):
@@ -188,7 +212,7 @@ class NetworkClassifier(ClassifierMixin, ClassifierParameters, NetworkEstimator)
         return factors
 
     def _strata(self, y: Array) -> Array | None:
-        if self._is_multilabel:
+        if y.ndim == 2:
             return None
         counts = np.unique(y, return_counts=True)[1]
         n_valid = int(np.ceil(self.validation_fraction * len(y)))

@@ -98,7 +98,8 @@ class CompiledEpoch:
         n_dropped = (n_lines(x) * x.n_out for x in layers if x.kind == "dropout")
         self._n_dropped = program.members * max(n_dropped, default=0)
         self._loss = number_of_loss(recipe)
-        self._has_hits = self._loss == 0 or recipe.score is accuracy_by_network
+        by_class = recipe.loss.name in {"cross_entropy", "soft_cross_entropy"}
+        self._has_hits = by_class or recipe.score is accuracy_by_network
         self._options = np.array(recipe.loss.options)
         # Position of the only output that is scored, if not all are.
         self._scored = getattr(recipe.score, "output", slice(None))

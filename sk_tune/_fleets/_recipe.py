@@ -180,6 +180,23 @@ def _mean_cross_entropy(outputs: Tensor, targets: Tensor, weight: Tensor | None)
     return _mean(losses, weight)
 
 
+def _soft_cross_entropy(
+    outputs: Tensor, targets: Tensor, share: Tensor | None, smoothing: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    log_p, p = torch.log_softmax(outputs.mT, dim=1), targets.mT
+    if smoothing is not None:
+        p = torch.lerp(p, torch.full_like(p, 1 / p.shape[1]), smoothing.view(-1, 1, 1))
+    losses = (log_p * p).sum(dim=1).neg_()
+    return _weighted(losses, log_p.exp_().sub_(p).mT, share)
+
+
+def _mean_soft_cross_entropy(
+    outputs: Tensor, targets: Tensor, weight: Tensor | None
+) -> Tensor:
+    log_p = torch.log_softmax(outputs.mT, dim=1)
+    return _mean((log_p * targets.mT).sum(dim=1).neg_(), weight)
+
+
 def _mean(losses: Tensor, weight: Tensor | None) -> Tensor:
     if weight is None:
         return losses.mean(dim=1)
@@ -224,6 +241,8 @@ def stacked_loss(name: str, options: tuple[float, ...] = ()) -> StackedLoss:
     """Return a loss of sk_tune's estimators for K networks, cached."""
     if name == "cross_entropy":
         return StackedLoss(_cross_entropy, _mean_cross_entropy, name)
+    if name == "soft_cross_entropy":
+        return StackedLoss(_soft_cross_entropy, _mean_soft_cross_entropy, name)
     return _by_number(name, options, partial(_DERIVATIVES[name], *options))
 
 

@@ -46,7 +46,7 @@ class CrossEntropy(_Loss):
     def forward(
         self, y_pred: Tensor, y_true: Tensor, sample_weight: Tensor | None = None
     ) -> Tensor:
-        """Return the mean loss of log-probabilities (B, C) for class indices (B,)."""
+        """Return the mean loss of log-probabilities (B, C) for targets (B,) or (B, C)."""
         smoothing = self.label_smoothing if self.training else 0.0
         if sample_weight is None:
             return F.cross_entropy(y_pred, y_true, label_smoothing=smoothing)
@@ -54,6 +54,12 @@ class CrossEntropy(_Loss):
             y_pred, y_true, label_smoothing=smoothing, reduction="none"
         )
         return _weighted(losses, sample_weight)
+
+
+class SoftCrossEntropy(CrossEntropy):
+    """Cross-entropy in nats per sample for class probabilities (B, C) as targets."""
+
+    name = "soft_cross_entropy"
 
 
 class BinaryCrossEntropy(_Loss):
@@ -167,6 +173,13 @@ def accuracy_by_network(
     else:
         right = ((y_pred > 0) == (y_true > 0.5)).all(dim=2)
     return _mean_over_samples(right.to(y_pred.dtype), sample_weight)
+
+
+def accuracy_of_probabilities(
+    y_pred: Tensor, y_true: Tensor, sample_weight: Tensor | None = None
+) -> Tensor:
+    """Return the share of samples, (K,), with the target's most probable class."""
+    return accuracy_by_network(y_pred, y_true.argmax(dim=2), sample_weight)
 
 
 def r2_by_network(

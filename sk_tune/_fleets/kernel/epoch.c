@@ -57,7 +57,10 @@ enum function { RELU, LEAKY_RELU, TANH, LOGISTIC, ELU, SELU, SILU, GELU, MISH };
 enum cell { GRU, LSTM, RNN_TANH, RNN_RELU };
 /* Gates of each cell, and blocks saved for each state. */
 static const int64_t GATES[] = {3, 4, 1, 1}, BLOCKS[] = {4, 6, 1, 1};
-enum loss { CROSS_ENTROPY, BINARY_CROSS_ENTROPY, SQUARED, ABSOLUTE, HUBER, PINBALL, DEVIANCE };
+enum loss {
+    CROSS_ENTROPY, SOFT_CROSS_ENTROPY, BINARY_CROSS_ENTROPY,
+    SQUARED, ABSOLUTE, HUBER, PINBALL, DEVIANCE
+};
 enum optimizer { ADAM, ADAMW, SGD, RMSPROP };
 /* Sums over the samples of an epoch: weighted losses, weights, weights of correctly predicted
  * samples, and the weighted squared error of each output. */

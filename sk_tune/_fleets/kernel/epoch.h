@@ -33,22 +33,29 @@ static void NAME(transfer)(const NAME(Worker) *self, int n_parts, int is_back) {
     }
 }
 
-/* Cross-entropy of one sample with n outputs; writes the gradient times `share` to `dy`. */
-static REAL NAME(cross_entropy)(const REAL *x, int64_t target, int64_t n, REAL s, REAL share,
-                                REAL *dy) {
-    REAL highest = x[0], sum = 0, mean = 0;
+/* Position of the largest of n values. */
+static int64_t NAME(largest)(const REAL *x, int64_t n) {
+    int64_t best = 0;
     for (int64_t j = 1; j < n; j++)
-        if (x[j] > highest) highest = x[j];
+        if (x[j] > x[best]) best = j;
+    return best;
+}
+
+/* Cross-entropy of one sample with n outputs for a class, or for probabilities `t` unless it is
+ * NULL; writes the gradient times `share` to `dy`. */
+static REAL NAME(cross_entropy)(const REAL *x, int64_t target, const REAL *t, int64_t n, REAL s,
+                                REAL share, REAL *dy) {
+    REAL highest = x[NAME(largest)(x, n)], sum = 0, mean = 0, loss = 0;
     for (int64_t j = 0; j < n; j += LANES) AT(dy + j) = NAME(exp)(AT(x + j) - highest);
     NAME(clear_padding)(dy, 1, n);
     for (int64_t j = 0; j < n; j++) sum += dy[j];
     REAL log_sum = LOG(sum);
     for (int64_t j = 0; j < n; j++) {
-        mean += x[j] - highest - log_sum;
-        dy[j] = (dy[j] / sum - s / n) * share;
+        REAL hit = t ? t[j] : j == target, log_p = x[j] - highest - log_sum;
+        mean += log_p;
+        if (hit > 0) loss -= hit * log_p;
+        dy[j] = (dy[j] / sum - s / n - (1 - s) * hit) * share;
     }
-    dy[target] -= (1 - s) * share;
-    REAL loss = -(x[target] - highest - log_sum);
     /* Without smoothing, the mean may be infinite although the loss is finite. */
     return s > 0 ? loss + s * (-mean / n - loss) : loss;
 }
@@ -68,7 +75,8 @@ static REAL NAME(elementwise_loss)(const Fleet *fleet, const REAL *x, const REAL
     for (int64_t j = 0; j < n; j++) {
         REAL d = x[j] - t[j], size = FABS(d);
         switch ((enum loss)fleet->loss) {
-        case CROSS_ENTROPY: break; /* See cross_entropy. */
+        case CROSS_ENTROPY:
+        case SOFT_CROSS_ENTROPY: break; /* See cross_entropy. */
         case BINARY_CROSS_ENTROPY: {
             REAL target = t[j] * (1 - s) + s / 2, small = EXP(-FABS(x[j]));
             loss += (x[j] > 0 ? x[j] : 0) - x[j] * target + LOG1P(small);
@@ -203,7 +211,8 @@ static int NAME(loss_and_gradient)(const NAME(Worker) *self, const int64_t *orde
                                    const REAL *weight, REAL smoothing, double *sums, REAL *loss,
                                    REAL *predictions) {
     const Fleet *fleet = self->fleet;
-    int64_t n_outputs = fleet->layers[fleet->n_layers - 1].n_out, best;
+    int64_t n_outputs = fleet->layers[fleet->n_layers - 1].n_out;
+    int is_soft = fleet->loss == SOFT_CROSS_ENTROPY;
     int64_t n = self->n / fleet->n_members, padded = NAME(padded)(n_outputs);
     int64_t n_losses = self->step < 0 ? 1 : fleet->n_members;
     double total = 0;
@@ -221,16 +230,15 @@ static int NAME(loss_and_gradient)(const NAME(Worker) *self, const int64_t *orde
             const REAL *x = n_losses > 1 ? NAME(output)(self, k * n + i) : prediction;
             REAL *dy = self->dy + (k * n + i) * padded;
             NAME(clear_padding)(dy, 1, n_outputs);
-            total += share * (fleet->loss == CROSS_ENTROPY
-                                  ? NAME(cross_entropy)(x, target, n_outputs, smoothing, share, dy)
+            total += share * (fleet->loss == CROSS_ENTROPY || is_soft
+                                  ? NAME(cross_entropy)(x, target, is_soft ? targets : NULL, n_outputs,
+                                                        smoothing, share, dy)
                                   : NAME(elementwise_loss)(fleet, x, targets, n_outputs, smoothing,
                                                            share, dy));
         }
-        if (fleet->loss == CROSS_ENTROPY) {
-            best = 0;
-            for (int64_t j = 1; j < n_outputs; j++)
-                if (prediction[j] > prediction[best]) best = j;
-            if (best == target) sums[HITS] += sample_weight;
+        if (fleet->loss == CROSS_ENTROPY || is_soft) {
+            if (is_soft) target = NAME(largest)(targets, n_outputs);
+            if (NAME(largest)(prediction, n_outputs) == target) sums[HITS] += sample_weight;
             continue;
         }
         if (fleet->loss == BINARY_CROSS_ENTROPY && NAME(is_correct)(prediction, targets, n_outputs))
