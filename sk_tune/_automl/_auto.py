@@ -175,12 +175,13 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         "ensemble" averages all families, "networks" only networks.  Families that failed
         are missing.
     leaderboard_ : DataFrame
-        A row for each model: family, cv_score, cv_std, seconds, predict_seconds,
+        A row for each model: family, cv_score, cv_std, seconds, predict_ms, megabytes,
         in_ensemble, weight, params.  The row "ensemble of networks" averages only networks.
-        `predict_seconds` is the time of members and ensembles for 10,000 rows, NaN if it
-        was not measured.  With a time budget the ensemble has as many members as
-        predict within three times the time of boosting, unless it is clearly worse; the row
-        "larger ensemble" has score and time without this limit.
+        `predict_ms` is the time of members and ensembles for 1,000 rows, and `megabytes`
+        the size of their pickles, NaN if they were not measured.  With a time budget the
+        ensemble has as many members as predict within three times the time of boosting,
+        unless it is clearly worse; the row "larger ensemble" has score and time without
+        this limit.
     model_scores_ : dict of str to ScoreEstimate
         Expected scores of the models of `blends_`.  `score` is the mean over the folds;
         further fields are `std`, its standard deviation (NaN for a single held-out part),
@@ -212,6 +213,8 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         Models that could not be trained, with the reason.
     kinds_ : ColumnKinds or None
         Kinds of the columns of a table, and the dropped columns with the reason.
+    oof_predictions_ : ndarray of shape (n_held_out, ...)
+        Predictions behind `expected_score_`, of the rows that the folds hold out.
     column_importance_ : DataFrame or None
         Columns "column", "importance" and "std" of a table, the most important first.
         Importance is the drop of the ensemble's held-out score when a column is permuted:
@@ -348,6 +351,8 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
                 course.runner.keep()
                 course.runner.begin("ensemble")
                 self._conclude(course, problem, scoring, (take(X, held_out), y[held_out]))
+        self._is_held_out = np.zeros(len(y), dtype=bool)
+        self._is_held_out[rows[np.concatenate([test for _, test in split.folds])]] = True
         self.seconds_ = clock.seconds
         self._memory = memory.for_later_fit() if self.warm_start else None
         if course.was_interrupted:
@@ -568,6 +573,7 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         X, y = held_out
         set_aside = (y, predict(X)) if len(y) else None
         targets, predictions, part = chosen.held_out
+        self.oof_predictions_ = predictions.astype(np.float32)
         decide = self.ensemble_.threshold.decided
         self._quality = quality_of(targets, predictions, classes, set_aside, decide=decide)
         self.beats_baseline_ = self.model_scores_["ensemble"].beats_dummy
@@ -595,7 +601,7 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
 
     @property
     def pareto_front_(self) -> pd.DataFrame:
-        """Rows of `leaderboard_` with no better score in no more time, the fastest first.
+        """Rows of `leaderboard_` that no row beats in score, time and size, fastest first.
 
         Only models and ensembles with a measured time to predict are compared.
         """

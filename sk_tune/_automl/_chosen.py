@@ -118,8 +118,8 @@ class Chosen:
     and the "dummy", if they exist.  `held_out` are targets and predictions by choices made
     on other samples, and the parts of the samples; `calibrations` of single models and
     the ensemble follow from such predictions.  `larger` are the weights without a limit of
-    the time to predict, None if they are the same, and `seconds` the seconds in which
-    trials predict 10,000 rows, as far as measured.
+    the time to predict, None if they are the same, and `ms` and `megabytes` the time in
+    which trials predict 1,000 rows and the size of a model, as far as measured.
     """
 
     trials: Sequence[Trial]
@@ -130,7 +130,8 @@ class Chosen:
     held_out: tuple[Array, Array, Array]
     calibrations: dict[str, Calibration | None]
     larger: Array | None = None
-    seconds: Mapping[str, float] = field(default_factory=dict)
+    ms: Mapping[str, float] = field(default_factory=dict)
+    megabytes: Mapping[str, float] = field(default_factory=dict)
 
     def of_folds(self) -> Blend:
         """Return the average of the models of the folds."""
@@ -190,7 +191,8 @@ def choose(
         trials=candidates,
         weights=weights,
         larger=None if np.array_equal(weights > 0, larger > 0) else larger,
-        seconds={} if costs is None else costs.seconds,
+        ms={} if costs is None else costs.ms,
+        megabytes={} if costs is None else costs.megabytes,
         temperature=choice.temperature,
         scores=scores,
         thresholds={
@@ -218,9 +220,9 @@ def _choices(
         return choice, choice
     strict = costs.is_strict
     pairs = zip(trials, choice.weights, strict=True)
-    seconds = np.array([costs(t) if strict or weight > 0 else 0.0 for t, weight in pairs])
+    ms = np.array([costs(t) if strict or weight > 0 else 0.0 for t, weight in pairs])
     return (
-        selector.lighter(library, choice, seconds, costs.most, signs, is_strict=strict),
+        selector.lighter(library, choice, ms, costs.most, signs, is_strict=strict),
         choice,
     )
 
@@ -544,14 +546,13 @@ def leaderboard(
     names = ["model", "family", "cv_score", "cv_std", "seconds", "weight", "params"]
     table = pd.DataFrame(rows, columns=names).set_index("model")
     table.insert(names.index("weight") - 1, "in_ensemble", table["weight"] > 0)
-    predict = {
-        t.name: chosen.seconds.get(t.name, np.nan)
-        * (1 if t.name in refitted else max(len(t.models), 1))
-        for t in trials
-    }
-    of_members = np.array([predict[trial.name] for trial in chosen.trials])
-    for name, part in (("ensemble", chosen.weights), (LARGER, chosen.larger)):
-        if part is not None:
-            predict[name] = of_members[part > 0].sum()
-    table.insert(names.index("seconds"), "predict_seconds", pd.Series(predict))
+    n_models = {t.name: 1 if t.name in refitted else max(len(t.models), 1) for t in trials}
+    of_models = {"megabytes": chosen.megabytes, "predict_ms": chosen.ms}
+    for column, costs in of_models.items():
+        values = {name: costs.get(name, np.nan) * n for name, n in n_models.items()}
+        of_members = np.array([values[trial.name] for trial in chosen.trials])
+        for name, part in (("ensemble", chosen.weights), (LARGER, chosen.larger)):
+            if part is not None:
+                values[name] = of_members[part > 0].sum()
+        table.insert(names.index("seconds"), column, pd.Series(values))
     return table.sort_values("cv_score", ascending=False, kind="stable")

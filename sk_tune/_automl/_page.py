@@ -82,7 +82,15 @@ def auto_page(
         next_step=next_step((), [*filter(None, [auto_step(auto)]), *extra]),
         summary=auto.summary_,
         notes=[
-            *filter(None, [SCORES_ARE_MEANS, threshold_text(auto), _larger_text(auto)]),
+            *filter(
+                None,
+                [
+                    SCORES_ARE_MEANS,
+                    threshold_text(auto),
+                    front_text(auto),
+                    _larger_text(auto),
+                ],
+            ),
             *(f"{name} was not trained: {why}" for name, why in auto.failures_.items()),
         ],
         scores=lines,
@@ -167,17 +175,32 @@ def model_texts(auto: Any) -> tuple[str, str, dict[str, str]]:
     return f"{text[0].upper()}{text[1:]}", folds, ordered
 
 
+def front_text(auto: Any) -> str:
+    """Return score, time and size of the rows of the Pareto front, if there are several."""
+    front = auto.pareto_front_
+    if len(front) < 2:
+        return ""
+    scale = front["cv_score"].abs().max()
+    texts = [
+        f"{name} {format_score(score, scale)} in {ms:.2g} ms, {size:.2g} MB"
+        for name, score, ms, size in front[
+            ["cv_score", "predict_ms", "megabytes"]
+        ].itertuples()
+    ]
+    return f"No model is better in score, time for 1,000 rows and size: {'; '.join(texts)}."
+
+
 def _larger_text(auto: Any) -> str:
     """Return how fewer members change score and time to predict; maybe an empty text."""
     board = auto.leaderboard_
     if LARGER not in board.index:
         return ""
-    (score, seconds), (more, longer) = (
-        board.loc[name, ["cv_score", "predict_seconds"]] for name in ("ensemble", LARGER)
+    (score, ms), (more, longer) = (
+        board.loc[name, ["cv_score", "predict_ms"]] for name in ("ensemble", LARGER)
     )
     return (
-        f"Few members predict: 10,000 rows take about {seconds:.2g} s. A larger ensemble "
-        f"would take {longer:.2g} s and score {format_score(more, abs(score))} instead of "
+        f"Few members predict: 1,000 rows take about {ms:.2g} ms. A larger ensemble "
+        f"would take {longer:.2g} ms and score {format_score(more, abs(score))} instead of "
         f"{format_score(score, abs(score))}."
     )
 
@@ -187,7 +210,8 @@ def _models(board: pd.DataFrame, metric: str) -> PageTable:
         (metric, "cv_score", 4, "mean over the folds"),
         ("std", "cv_std", 2, "standard deviation over the folds"),
         ("seconds", "seconds", 2, "fits of all folds"),
-        ("predict", "predict_seconds", 2, "seconds for 10,000 rows"),
+        ("ms", "predict_ms", 2, "prediction of 1,000 rows"),
+        ("MB", "megabytes", 2, "size of the pickled models"),
         ("weight", "weight", 2, "in the ensemble"),
     ]
     columns = [

@@ -3,6 +3,7 @@
 """Measured times to predict, and the models that are best for their time."""
 
 import math
+import pickle
 import time
 from collections.abc import Sequence
 
@@ -21,10 +22,11 @@ _MOST_OF_BOOSTING, _ROWS_TO_MEASURE = 3.0, 2000
 
 
 class PredictionCosts:
-    """Seconds in which a trial predicts 10,000 rows, measured when needed.
+    """Milliseconds in which a trial predicts 1,000 rows, measured when needed.
 
-    `seconds` are of one model each.  `most` is the `limit`, which holds; without one it is
-    three times the cost of the best boosting, infinite without boosting.
+    `ms` and `megabytes`, the size of its pickle, are of one model each.  `most` is the
+    `limit`, which holds; without one it is three times the cost of the best boosting,
+    infinite without boosting.
     """
 
     def __init__(
@@ -35,7 +37,8 @@ class PredictionCosts:
         rows = np.concatenate([test for _, test in problem.folds])[:_ROWS_TO_MEASURE]
         self._X, self._n_rows = take(problem.X, rows), len(rows)
         self._classes = trials[0].library.classes
-        self.seconds: dict[str, float] = {}
+        self.ms: dict[str, float] = {}
+        self.megabytes: dict[str, float] = {}
         self._of_label: dict[str, float] = {}
         boosting = best_of([t for t in trials if t.family == "boosting"], 1)
         self.is_strict = limit is not None
@@ -45,19 +48,20 @@ class PredictionCosts:
             self.most = _MOST_OF_BOOSTING * self(boosting[0]) if boosting else math.inf
 
     def __call__(self, trial: Trial) -> float:
-        """Return the seconds of a trial; without models those of a similar trial."""
+        """Return the milliseconds of a trial; without models those of a similar trial."""
         if not trial.models:
             return self._n_models * self._of_label.get(trial.label, 0.0)
-        if trial.name not in self.seconds:
+        if trial.name not in self.ms:
             predict = Combination([Member(trial.models[0], 1.0)], self._classes)
             with few_threads(np.size(self._X)):
                 # Stacking networks takes time once.
                 predict(take(self._X, np.arange(1)))
                 start = time.perf_counter()
                 predict(self._X)
-            seconds = (time.perf_counter() - start) * 10_000 / self._n_rows
-            self.seconds[trial.name] = self._of_label[trial.label] = seconds
-        return self._n_models * self.seconds[trial.name]
+            ms = 1000 * (time.perf_counter() - start) * 1000 / self._n_rows
+            self.ms[trial.name] = self._of_label[trial.label] = ms
+            self.megabytes[trial.name] = len(pickle.dumps(trial.models[0])) / 1e6
+        return self._n_models * self.ms[trial.name]
 
 
 def limited_costs(
@@ -69,13 +73,13 @@ def limited_costs(
     budget: measured times would make fits differ.  None without limit.
     """
     if most_ms is not None:
-        return PredictionCosts(trials, problem, limit=most_ms / 100)
+        return PredictionCosts(trials, problem, limit=most_ms)
     is_limited = budget is not None and problem.kind == "table"
     return PredictionCosts(trials, problem) if is_limited else None
 
 
 def pareto_front(board: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of a leaderboard with no better score in no more time to predict."""
-    timed = board.dropna(subset=["cv_score", "predict_seconds"])
-    values = timed[["cv_score", "predict_seconds"]].to_numpy() * [1.0, -1.0]
-    return timed[~is_beaten(values)].sort_values("predict_seconds", kind="stable")
+    """Return the rows of a leaderboard that no row beats in score, time and size."""
+    timed = board.dropna(subset=["cv_score", "predict_ms"])
+    values = timed[["cv_score", "predict_ms", "megabytes"]].to_numpy() * [1.0, -1.0, -1.0]
+    return timed[~is_beaten(values)].sort_values("predict_ms", kind="stable")

@@ -70,6 +70,7 @@ class FitOptions:
     threshold: float | str
     models: list[str] | None
     use: str
+    max_predict_ms: float | None
     test_size: float | str
     output: Path
     overwrite: bool
@@ -218,6 +219,7 @@ def _train(
         test_size=options.test_size,
         models=options.models or "auto",
         use=options.use,
+        max_predict_ms=options.max_predict_ms,
         checkpoint_dir=folder,
         n_jobs=options.n_jobs,
         verbose=0 if options.json else verbose,
@@ -331,6 +333,10 @@ def _summary(
             for f in auto.findings_
             if f.outcome == "issue"
         ],
+        "pareto_front": auto
+        .pareto_front_[["cv_score", "predict_ms", "megabytes"]]
+        .reset_index()
+        .to_dict("records"),
         "n_trials": auto.n_trials_,
         "failures": auto.failures_,
         "time_budget": options.time_budget,

@@ -4,6 +4,7 @@
 
 import argparse
 import difflib
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -195,6 +196,7 @@ _threshold = _checked(
 _coverage = _checked(
     "a number between 0 and 1, such as 0.9", float, lambda coverage: 0 < coverage < 1
 )
+_ms = _checked("a number greater than 0", float, lambda ms: 0 < ms < math.inf)
 _seed = _checked(
     f"a whole number from 0 to {_MAX_SEED}", int, lambda seed: 0 <= seed <= _MAX_SEED
 )
@@ -228,6 +230,7 @@ _KEYWORDS: dict[str, dict[str, Any]] = {
     "--threshold": {"type": _threshold, "default": 0.5, "metavar": "VALUE"},
     "--models": {"type": _models, "metavar": "LIST"},
     "--use": {"choices": ("ensemble", "best", *_MODELS)},
+    "--max-predict-ms": {"type": _ms, "metavar": "MS"},
     "--test-size": {"type": _share, "default": "auto", "metavar": "SHARE"},
     "--output": _FILE,
     "--overwrite": _FLAG,
@@ -267,6 +270,8 @@ _HELP = {
     "--models": f"Train only these of {','.join(_MODELS)} (default: all of them)",
     "--use": "Predict with this model (default: the choice of fit)",
     "fit --use": "Predict with this model",
+    "--max-predict-ms": "Most milliseconds in which the ensemble predicts 1,000 rows on this "
+    "machine",
     "--test-size": "Set this share of the rows aside for a last check; auto is a tenth of "
     "tables with 5,000 rows or more",
     "fit --output": f"Write {_FILES} here",
@@ -288,8 +293,8 @@ _HELP = {
 }
 _RUN = "--n-jobs --json --verbose"
 _FIT = (
-    "--task --time-budget --scoring --positive --threshold --models --use --test-size "
-    f"--output --overwrite --random-state {_RUN}"
+    "--task --time-budget --scoring --positive --threshold --models --use "
+    f"--max-predict-ms --test-size --output --overwrite --random-state {_RUN}"
 )
 # ``--help``, its description, and the arguments of each command.
 _COMMANDS = {

@@ -18,6 +18,7 @@ from sk_tune._automl import (
     ModelScore,
     auto_step,
     format_score,
+    front_text,
     model_texts,
     scale_of,
     threshold_text,
@@ -119,6 +120,8 @@ def print_answer(auto: Any) -> None:
     if len(weights) > 1:
         members = [f"{name} {weight}" for name, weight in weights.items()]
         say("", listed(members, _N_NAMED))
+    if front := front_text(auto):
+        say("Speed", front)
     step = auto_step(auto)
     say("Next step", "nothing urgent" if step is None else step.remedy)
 

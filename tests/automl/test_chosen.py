@@ -1,5 +1,6 @@
 """The choice of members, and the leaderboard."""
 
+import pickle
 from dataclasses import replace
 
 import numpy as np
@@ -75,16 +76,17 @@ def test_members_whose_errors_cancel_are_averaged(regression):
 
 
 class _Costs:
-    """Costs by trial, of one second if not given; there is time for one second."""
+    """Costs by trial, 1 ms if not given, and a limit of 1 ms; models have 2 MB."""
 
     most = 1.0
 
-    def __init__(self, *, is_strict=False, **seconds):
-        self.is_strict = is_strict
-        self.seconds = {name.replace("_", " "): value for name, value in seconds.items()}
+    def __init__(self, *, is_strict=False, **ms):
+        self.is_strict, self.megabytes = is_strict, {}
+        self.ms = {name.replace("_", " "): value for name, value in ms.items()}
 
     def __call__(self, trial):
-        return self.seconds.setdefault(trial.name, 1.0)
+        self.megabytes[trial.name] = 2.0
+        return self.ms.setdefault(trial.name, 1.0)
 
 
 def test_fewer_members_predict_unless_they_are_clearly_worse(regression):
@@ -113,13 +115,14 @@ def test_fewer_members_predict_unless_they_are_clearly_worse(regression):
     assert np.count_nonzero(equal.weights) == 1
     assert np.count_nonzero(equal.larger) == 2
     table = leaderboard(equal.trials, equal, None, {t.name for t in equal.trials})
-    assert table.loc["ensemble", "predict_seconds"] == 1.0
-    assert table.loc["larger ensemble", "predict_seconds"] == 2.0
+    assert table.loc["ensemble", "predict_ms"] == 1.0
+    assert table.loc["larger ensemble", "predict_ms"] == 2.0
+    assert table.loc[["ensemble", "larger ensemble"], "megabytes"].tolist() == [2.0, 4.0]
     assert table["cv_score"].notna().all()
 
 
 @pytest.mark.parametrize(
-    ("seconds", "members"),
+    ("ms", "members"),
     [
         # Any of the two costs as much as the limit.
         ({}, {"MLP 1", "boosting 1"}),
@@ -128,10 +131,10 @@ def test_fewer_members_predict_unless_they_are_clearly_worse(regression):
         ({"MLP_1": 3, "boosting_1": 2, "linear_1": 4}, {"boosting 1"}),
     ],
 )
-def test_a_strict_limit_of_the_time_to_predict_holds(regression, seconds, members):
+def test_a_strict_limit_of_the_time_to_predict_holds(regression, ms, members):
     """One member remains, although the errors of two would cancel."""
     problem, trials = regression
-    costs = _Costs(is_strict=True, **seconds)
+    costs = _Costs(is_strict=True, **ms)
 
     chosen = choose(trials, problem, scorer_metric("r2"), calibrate=False, costs=costs)
 
@@ -154,8 +157,9 @@ def test_the_time_of_boosting_limits_the_time_to_predict(mixed, make_problem):
 
     costs = PredictionCosts([boosting], problem)
 
-    assert 0 < costs.seconds["boosting 1"] == costs.most / 3 == costs(boosting)
+    assert 0 < costs.ms["boosting 1"] == costs.most / 3 == costs(boosting)
     assert costs(replace(boosting, models=())) == costs.most / 3
+    assert costs.megabytes["boosting 1"] == len(pickle.dumps(model)) / 1e6
     other = replace(boosting, family="linear")
     assert PredictionCosts([other], problem).most == np.inf
 
