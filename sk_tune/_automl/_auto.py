@@ -326,6 +326,7 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         memory = self._resumed_memory(folder, (X, y, sample_weight), (groups, times))
         split = self._split(X, y, (groups, times), memory)
         held_out, rows = split.held_out, split.trained_on(len(y))
+        self._is_held_out = split.is_held_out(len(y))
         groups, times = (None if v is None else v[rows] for v in (groups, times))
         scoring = self._scoring(y[rows], split)
         problem = Problem(
@@ -351,8 +352,6 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
                 course.runner.keep()
                 course.runner.begin("ensemble")
                 self._conclude(course, problem, scoring, (take(X, held_out), y[held_out]))
-        self._is_held_out = np.zeros(len(y), dtype=bool)
-        self._is_held_out[rows[np.concatenate([test for _, test in split.folds])]] = True
         self.seconds_ = clock.seconds
         self._memory = memory.for_later_fit() if self.warm_start else None
         if course.was_interrupted:

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from sk_tune._automl._chosen import LARGER
+from sk_tune._automl._prediction_costs import FRONT
 from sk_tune._automl._scoring import metric_label
 from sk_tune._automl._summary import format_score, threshold_text
 from sk_tune._diagnosis import Finding
@@ -82,15 +83,8 @@ def auto_page(
         next_step=next_step((), [*filter(None, [auto_step(auto)]), *extra]),
         summary=auto.summary_,
         notes=[
-            *filter(
-                None,
-                [
-                    SCORES_ARE_MEANS,
-                    threshold_text(auto),
-                    front_text(auto),
-                    _larger_text(auto),
-                ],
-            ),
+            SCORES_ARE_MEANS,
+            *filter(None, (f(auto) for f in (threshold_text, front_text, _larger_text))),
             *(f"{name} was not trained: {why}" for name, why in auto.failures_.items()),
         ],
         scores=lines,
@@ -180,14 +174,12 @@ def front_text(auto: Any) -> str:
     front = auto.pareto_front_
     if len(front) < 2:
         return ""
-    scale = front["cv_score"].abs().max()
+    scale, rows = front["cv_score"].abs().max(), front[FRONT].itertuples()
     texts = [
         f"{name} {format_score(score, scale)} in {ms:.2g} ms, {size:.2g} MB"
-        for name, score, ms, size in front[
-            ["cv_score", "predict_ms", "megabytes"]
-        ].itertuples()
+        for name, score, ms, size in rows
     ]
-    return f"No model is better in score, time for 1,000 rows and size: {'; '.join(texts)}."
+    return f"Best scores for the time of 1,000 rows and the size: {'; '.join(texts)}."
 
 
 def _larger_text(auto: Any) -> str:

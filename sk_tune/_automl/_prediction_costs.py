@@ -17,6 +17,8 @@ from sk_tune._ensemble import Combination, Member
 from sk_tune._search import is_beaten
 from sk_tune._splits import take
 
+# Columns by which models of a leaderboard are compared.
+FRONT = ["cv_score", "predict_ms", "megabytes"]
 # Time to predict, as a multiple of boosting's, and rows on which it is measured.
 _MOST_OF_BOOSTING, _ROWS_TO_MEASURE = 3.0, 2000
 
@@ -80,6 +82,6 @@ def limited_costs(
 
 def pareto_front(board: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of a leaderboard that no row beats in score, time and size."""
-    timed = board.dropna(subset=["cv_score", "predict_ms"])
-    values = timed[["cv_score", "predict_ms", "megabytes"]].to_numpy() * [1.0, -1.0, -1.0]
+    timed = board.dropna(subset=FRONT)
+    values = timed[FRONT].to_numpy() * [1.0, -1.0, -1.0]
     return timed[~is_beaten(values)].sort_values("predict_ms", kind="stable")

@@ -68,6 +68,11 @@ class Split(NamedTuple):
         """Return the positions that the folds divide."""
         return np.delete(np.arange(n_rows), np.r_[self.held_out, self.left_out])
 
+    def is_held_out(self, n_rows: int) -> Array:
+        """Return the mask of the samples that a fold holds out."""
+        tests = np.concatenate([test for _, test in self.folds])
+        return np.isin(np.arange(n_rows), self.trained_on(n_rows)[tests])
+
 
 def n_set_aside(test_size: float | str, n_rows: int) -> int:
     """Return how many rows are set aside for a last check, by share or by default."""

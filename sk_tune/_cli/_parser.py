@@ -270,8 +270,8 @@ _HELP = {
     "--models": f"Train only these of {','.join(_MODELS)} (default: all of them)",
     "--use": "Predict with this model (default: the choice of fit)",
     "fit --use": "Predict with this model",
-    "--max-predict-ms": "Most milliseconds in which the ensemble predicts 1,000 rows on this "
-    "machine",
+    "--max-predict-ms": "Limit the ensemble's prediction of 1,000 rows to this time in "
+    "milliseconds, as measured on this machine",
     "--test-size": "Set this share of the rows aside for a last check; auto is a tenth of "
     "tables with 5,000 rows or more",
     "fit --output": f"Write {_FILES} here",

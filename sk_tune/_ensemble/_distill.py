@@ -95,8 +95,8 @@ def distill(
     Raises
     ------
     ValueError
-        If `estimator` does not end in a network of the same task, or the number of rows
-        differs from the ensemble's ``fit``.
+        If `estimator` does not end in a network of the same task, the number of rows
+        differs from the ensemble's ``fit``, or the ensemble predicts several labels.
 
     See Also
     --------
@@ -121,31 +121,37 @@ def distill(
     True
     """
     rng, X = check_random_state(random_state), _rows(X)
-    student = _student(estimator, is_classifier(ensemble), rng)
-    oof = _out_of_fold(ensemble, len(X), oof_predictions)
-    unseen = [] if unlabelled is None else [_rows(unlabelled)]
-    every = _joined([X, *unseen])
-    samples, targets = [], []
-    if oof is None:
-        unseen = [every]
-    else:
-        is_held_out = np.isfinite(oof.reshape(len(X), -1)).all(axis=1)
-        samples, targets = [take(X, is_held_out)], [oof[is_held_out]]
-        if y is not None:
-            labels = _as_predictions(ensemble, y)[is_held_out].reshape(targets[0].shape)
-            share = _SHARE_OF_LABELS[is_classifier(ensemble)]
-            targets = [share * labels + (1 - share) * targets[0]]
+    is_classification = is_classifier(ensemble)
+    student = _student(estimator, is_classification, rng)
+    predict = ensemble.predict_proba if is_classification else ensemble.predict
+    own = _out_of_fold(ensemble, len(X), oof_predictions)
+    own = np.asarray(predict(X) if own is None else own, dtype=np.float64)
+    is_multilabel = getattr(ensemble, "_is_multilabel", False)
+    if is_multilabel or (
+        is_classification and own.shape[1:] != np.shape(ensemble.classes_)
+    ):
+        raise ValueError(
+            "The ensemble must predict the probabilities of one label for each row. Got "
+            f"predictions of shape {own.shape}."
+        )
+    has_own = np.asarray(np.isfinite(own).reshape(len(X), -1).all(axis=1))
+    own = own[has_own]
+    if y is not None:
+        labels = _as_predictions(ensemble, y)[has_own].reshape(own.shape)
+        share = _SHARE_OF_LABELS[is_classification]
+        own = share * labels + (1 - share) * own
+    further = [] if unlabelled is None else [_rows(unlabelled)]
+    every = _joined([X, *further])
     if n_augmented is None:
         room = max(_MOST_ROWS - len(every), 0)
         n_augmented = min(_AUGMENTED_PER_ROW * len(every), room) if X.ndim == 2 else 0
     if n_augmented:
-        unseen.append(_augmented(every, n_augmented, rng))
-    predict = ensemble.predict_proba if is_classifier(ensemble) else ensemble.predict
-    target = np.concatenate([*targets, *map(predict, unseen)])
-    if is_classifier(ensemble):
+        further.append(_augmented(every, n_augmented, rng))
+    target = np.concatenate([own, *map(predict, further)])
+    if is_classification:
         target = target.view(ClassProbabilities)
-    student.fit(_joined([*samples, *unseen]), target)
-    if is_classifier(ensemble):
+    student.fit(_joined([take(X, has_own), *further]), target)
+    if is_classification:
         last_step(student).classes_ = np.asarray(ensemble.classes_)
     return student
 
@@ -205,7 +211,7 @@ def _as_predictions(ensemble: Any, y: Any) -> Array:
     """Return labels as probabilities, or targets."""
     if not is_classifier(ensemble):
         return np.asarray(y, dtype=np.float64)
-    return (np.asarray(y)[:, np.newaxis] == ensemble.classes_).astype(np.float64)
+    return np.asarray(np.asarray(y)[:, np.newaxis] == ensemble.classes_, np.float64)
 
 
 def _augmented(X: Any, n: int, rng: RandomState) -> Any:

@@ -230,7 +230,7 @@ class _TrialEnsemble(Combined, BaseEstimator):  # type: ignore[misc]
         self.expected_score_, self.best_candidate_score_ = estimates
         self._calibration = library.calibration_of(self.oof_predictions_)
         # Which samples of the search `oof_predictions_` has.
-        self._is_held_out = np.zeros(search_record(search).n_rows, dtype=bool)
+        self._is_held_out = np.zeros(search.oof_predictions_.shape[1], dtype=bool)
         self._is_held_out[library.rows] = True
         contributions = contribution_table(library, choice.weights, selector.reported)
         # skops can store plain values.

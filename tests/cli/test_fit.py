@@ -591,3 +591,15 @@ def test_a_longer_resume_keeps_the_one_held_out_part_of_a_short_fit(fitted, summ
     stds = [score["std"] for score in summary()["scores"]]
     assert stds == [None] * len(stds)
     assert "n/a" in (fitted / "report.html").read_text(encoding="utf-8")
+
+
+def test_the_time_to_predict_is_limited(fit, mixed_csv, summary, fails):
+    """The fastest model predicts if none is fast enough; the summary has time and size."""
+    options = ["--models", "linear,boosting", "--max-predict-ms"]
+
+    assert fit(mixed_csv, "label", *options, "1e-6", budget="2s") == 0
+
+    front = summary()["pareto_front"]
+    assert set(front[0]) == {"model", "cv_score", "predict_ms", "megabytes"}
+    assert front[0]["predict_ms"] > 0 < front[0]["megabytes"]
+    fails(["fit", mixed_csv, "--target", "label", *options, "0"], "a number greater than 0")
