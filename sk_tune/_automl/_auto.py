@@ -326,7 +326,6 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         memory = self._resumed_memory(folder, (X, y, sample_weight), (groups, times))
         split = self._split(X, y, (groups, times), memory)
         held_out, rows = split.held_out, split.trained_on(len(y))
-        self._is_held_out = split.is_held_out(len(y))
         groups, times = (None if v is None else v[rows] for v in (groups, times))
         scoring = self._scoring(y[rows], split)
         problem = Problem(
@@ -427,6 +426,7 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
             row_size=int(np.prod(X.shape[1:])),
             is_table=kind_of(X) == "table",
         )
+        self._is_held_out = split.is_held_out(len(y))
         if is_classifier(self):
             warn_of_rare_classes(np.delete(y, split.held_out))
         return split
@@ -534,8 +534,8 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         scores = self._set_blends(course, chosen, of_networks)
         refitted = {name for blend in self.blends_.values() for name in blend.refitted}
         # Plain values, which skops can save.
-        board = leaderboard(trials, chosen, of_networks, refitted).to_dict(orient="tight")
-        self._leaderboard = board
+        board = leaderboard(trials, chosen, of_networks, refitted)
+        self._leaderboard = board.to_dict(orient="tight")
         X, y = held_out
         self.model_scores_ = {
             name: replace(
@@ -565,15 +565,13 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         held_out: tuple[Any, Array],
     ) -> None:
         """Set the attributes on the quality of the models and the use of the columns."""
-        classes = getattr(self, "classes_", None)
-        predict = (
-            self.ensemble_.predict if classes is None else self.ensemble_.predict_proba
-        )
+        blend, classes = self.ensemble_, self.ensemble_.classes
+        predict = blend.predict if classes is None else blend.predict_proba
         X, y = held_out
         set_aside = (y, predict(X)) if len(y) else None
         targets, predictions, part = chosen.held_out
         self.oof_predictions_ = predictions.astype(np.float32)
-        decide = self.ensemble_.threshold.decided
+        decide = blend.threshold.decided
         self._quality = quality_of(targets, predictions, classes, set_aside, decide=decide)
         self.beats_baseline_ = self.model_scores_["ensemble"].beats_dummy
         self.summary_ = summary(

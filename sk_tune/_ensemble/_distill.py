@@ -22,9 +22,7 @@ from sk_tune._nesting import last_step
 from sk_tune._numerical_embedding import PiecewiseLinear
 from sk_tune._prepare import as_pandas, table_pipeline
 from sk_tune._splits import take
-from sk_tune._types import Seed
-
-Array = npt.NDArray[Any]
+from sk_tune._types import Array, Seed
 
 # Chosen on development tables, see benchmarks/distill.py.
 _NETWORK: dict[str, Any] = {
