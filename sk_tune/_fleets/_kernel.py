@@ -55,16 +55,17 @@ KINDS = (
 _CELLS = ("GRU", "LSTM", "RNN_TANH", "RNN_RELU")
 LINKS = ("identity", "sigmoid", "softmax", "exp")
 _LOSSES = (
-    *("cross_entropy", "soft_cross_entropy", "binary_cross_entropy"),
+    *("cross_entropy", "binary_cross_entropy"),
     *("squared_error", "absolute_error", "huber", "pinball", "deviance"),
+    "soft_cross_entropy",
 )
 # Scores that the kernel computes with each loss, next to R2OfOutput for quantiles.
 _SCORES = [
     (accuracy_by_network, usual_score),
-    (accuracy_of_probabilities,),
     (accuracy_by_network, r2_by_network, usual_score),
     *[(r2_by_network, usual_score)] * 4,
     (r2_of_exponentials,),
+    (accuracy_of_probabilities,),
 ]
 _FUNCTIONS: list[type[nn.Module]] = [
     *(nn.ReLU, nn.LeakyReLU, nn.Tanh, nn.Sigmoid, nn.ELU),

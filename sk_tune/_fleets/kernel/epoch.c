@@ -58,8 +58,8 @@ enum cell { GRU, LSTM, RNN_TANH, RNN_RELU };
 /* Gates of each cell, and blocks saved for each state. */
 static const int64_t GATES[] = {3, 4, 1, 1}, BLOCKS[] = {4, 6, 1, 1};
 enum loss {
-    CROSS_ENTROPY, SOFT_CROSS_ENTROPY, BINARY_CROSS_ENTROPY,
-    SQUARED, ABSOLUTE, HUBER, PINBALL, DEVIANCE
+    CROSS_ENTROPY, BINARY_CROSS_ENTROPY, SQUARED, ABSOLUTE, HUBER, PINBALL, DEVIANCE,
+    SOFT_CROSS_ENTROPY
 };
 enum optimizer { ADAM, ADAMW, SGD, RMSPROP };
 /* Sums over the samples of an epoch: weighted losses, weights, weights of correctly predicted
