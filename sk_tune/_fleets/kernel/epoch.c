@@ -311,7 +311,8 @@ static int is_below(int64_t number, int64_t end) { return number >= 0 && number 
 
 /* Whether all enum values of a fleet are defined; `update` checks the optimizer. */
 static int is_valid_fleet(const Fleet *fleet) {
-    int is_valid = is_below(fleet->loss, DEVIANCE + 1) && is_below(fleet->link, EXPONENTIAL + 1);
+    int is_valid = is_below(fleet->loss, SOFT_CROSS_ENTROPY + 1);
+    is_valid = is_valid && is_below(fleet->link, EXPONENTIAL + 1);
     for (int64_t l = 0; l < fleet->n_layers && is_valid; l++) {
         const Layer *layer = fleet->layers + l;
         int64_t n_options = layer->kind == ACTIVATION   ? MISH + 1
