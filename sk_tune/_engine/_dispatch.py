@@ -160,8 +160,13 @@ class Dispatcher:
         queue = self._lost if is_alone else self._waiting
         if queue:
             # Counting the workers of a cluster takes a request.
-            most = 1 if is_alone else executor.n_at_once * self.n_workers
+            n_workers = self.n_workers
+            most = 1 if is_alone else executor.n_at_once * n_workers
             while queue and len(self._running) < most:
+                is_reserve = len(self._running) >= n_workers
+                if is_reserve and self._shards[queue[0]][1].n_processes > 1:
+                    # Another process may have an idle worker.
+                    break
                 position = queue.popleft()
                 if self._claim(position):
                     self._running.append(position)

@@ -289,7 +289,10 @@ def _cut(
     if memory_limit is None:
         memory_limit = SHARE_OF_MEMORY * available_memory()
     groups, alone = grouped(fits, results.reasons if engine == "fleet" else None)
-    parts = _parts_for_workers(fits, groups, alone, cost_model, memory_limit, n_jobs)
+    n_processes = stored.n_processes
+    parts = _parts_for_workers(
+        fits, groups, alone, cost_model, memory_limit, n_jobs, n_processes
+    )
     if parts is not None and limit is not None and have_to_start(n_jobs):
         parts = None
         if not limit.cuts:
@@ -303,7 +306,7 @@ def _cut(
         parts = []
         for group in groups.values():
             size = MOST_NETWORKS_CUDA if _is_on_gpu(fits[group[0]]) else most
-            n = max(math.ceil(len(group) / size), min(stored.n_processes, len(group)))
+            n = max(math.ceil(len(group) / size), min(n_processes, len(group)))
             parts += [[p] for p in _equal_parts(group, n)]
     n_bytes = bytes_per_fit(fits.values(), memory_limit)
     return shards_of(fits, parts, alone, int(memory_limit / n_workers), n_bytes), n_workers
@@ -426,8 +429,12 @@ def _parts_for_workers(
     cost_model: "_CostModel",
     memory_limit: float,
     n_jobs: int | None,
+    n_processes: int,
 ) -> list[list[list[int]]] | None:
-    """Cut groups into pieces, and short ones into shards; None if workers do not pay."""
+    """Cut groups into pieces, and short ones into shards; None if workers do not pay.
+
+    `n_processes` with as many workers each share the work.
+    """
     n_workers = min(joblib.effective_n_jobs(n_jobs), len(fits))
     # Processes of one machine would have to share the GPU.
     if n_workers < 2 or (uses_loky() and any(map(_is_on_gpu, fits.values()))):
@@ -454,6 +461,7 @@ def _parts_for_workers(
         least = min(least, running)
     if seconds < least:
         return None
+    n_workers = min(n_workers * n_processes, len(fits))
     # A user's module may kill its worker, so its shard has no other modules.
     if seconds == math.inf or any(hasattr(f.estimator, "module") for f in fits.values()):
         return [[p] for p in _pieces(fits, groups, plans, costs, math.inf, n_workers)]

@@ -234,6 +234,25 @@ def test_processes_share_small_rounds(iris, location):
     assert max(shares) == 2
 
 
+@pytest.mark.usefixtures("workers_for_little")
+def test_workers_leave_a_share_to_other_processes(iris, location):
+    """A process claims no shards in reserve if another one is there."""
+    fits = _fits(iris, 8)
+    shares = []
+    with FitStore(location) as theirs:
+        theirs.claims._owner = "elsewhere 1 2"
+        theirs.claims.take(())
+
+        def note(part):
+            held = theirs._database.query("SELECT 1 FROM claims WHERE key <> owner")
+            shares.append(len(held))
+
+        results = train(fits, store=location, trained=note, n_jobs=2)
+
+    assert [result.status for result in results] == ["trained"] * 8
+    assert 0 < max(shares) <= 4
+
+
 def test_a_store_in_postgresql_has_everything(iris, location):
     """Results come back to the bit; damage is noticed; the space is freed."""
     fits = [replace(fit, monitor=np.arange(0, 150, 3)) for fit in _fits(iris)]
