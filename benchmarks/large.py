@@ -9,6 +9,7 @@ process of its own, with one thread:
 
 - "fit": ``MLPClassifier(max_epochs=1)``;
 - "search": ``RandomizedSearchCV`` over 30 candidates of it, three folds, without a refit;
+- "pipeline": the same search with a StandardScaler in front of the network;
 - "sklearn MLP": scikit-learn's MLPClassifier with the same units, batches and epochs;
 - "boosting": scikit-learn's HistGradientBoostingClassifier with defaults.
 
@@ -30,6 +31,8 @@ import torch
 from scipy.stats import loguniform
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.neural_network import MLPClassifier as SklearnClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from sk_tune import MLPClassifier, RandomizedSearchCV
 
@@ -46,6 +49,14 @@ SIDES = {
     "fit": network,
     "search": lambda: RandomizedSearchCV(
         network(), SPACE, n_iter=30, cv=3, refit=False, random_state=0
+    ),
+    "pipeline": lambda: RandomizedSearchCV(
+        make_pipeline(StandardScaler(), network()),
+        {"mlpclassifier__learning_rate": SPACE["learning_rate"]},
+        n_iter=30,
+        cv=3,
+        refit=False,
+        random_state=0,
     ),
     "sklearn MLP": lambda: SklearnClassifier(
         max_iter=1, hidden_layer_sizes=(64, 64), **SHARED

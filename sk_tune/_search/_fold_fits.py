@@ -90,12 +90,18 @@ class FittedTransformers:
         self._results[key] = result
         for position, rows in enumerate(result[:-1]):
             self._keys[id(rows)] = (key, position)
-            self._n_bytes += _n_bytes(rows)
+            self._n_bytes += n_bytes(rows)
         while self._n_bytes > self._most_bytes and len(self._results) > 1:
             _, dropped = self._results.popitem(last=False)
             for rows in dropped[:-1]:
                 self._keys.pop(id(rows), None)
-                self._n_bytes -= _n_bytes(rows)
+                self._n_bytes -= n_bytes(rows)
+
+    def clear(self) -> None:
+        """Drop all results."""
+        self._n_bytes = 0
+        self._results.clear()
+        self._keys.clear()
 
     def held_out(self, pipeline: Any, test: Any, X: Any) -> tuple[Any, bool]:
         """Return held-out samples as input of a fitted pipeline's last step.
@@ -179,7 +185,8 @@ class FoldCache:
         return result
 
 
-def _n_bytes(rows: Any) -> int:
+def n_bytes(rows: Any) -> int:
+    """Return the bytes of samples in any container."""
     if hasattr(rows, "memory_usage"):
         return int(np.sum(rows.memory_usage(deep=False)))
     if hasattr(rows, "estimated_size"):
@@ -250,6 +257,12 @@ class FitMaker:
     def end_round(self) -> None:
         """Drop joined samples, which only candidates of one round share."""
         self._joined.clear()
+
+    def end_fold(self) -> None:
+        """Drop all samples of a fold behind transformers."""
+        self.end_round()
+        self.transformers.clear()
+        self._scale = (None, None, None)
 
     def begin_candidate(self, task: FoldTask) -> None:
         """Drop earlier joined samples, unless all candidates share them."""

@@ -29,7 +29,7 @@ from sk_tune._compat import (
     warn_or_raise_about_failures,
 )
 from sk_tune._engine import FitStream, Progress, have_to_start
-from sk_tune._search._fold_fits import FoldRequest, network_of
+from sk_tune._search._fold_fits import FoldRequest, n_bytes, network_of
 from sk_tune._search._network_training import FoldTraining, Trainer
 from sk_tune._search._outcomes import (
     FoldOutcome,
@@ -46,6 +46,8 @@ from sk_tune._text import counted
 from sk_tune._warnings import warn_trained_alone, warn_user
 from sk_tune.exceptions import ReleaseWarning, SkTuneWarning
 
+# Bytes of X from which on only one fold has its own copy.
+_LARGE = 2**27
 # With less time than this, a stream does not wait for workers to start.
 _SECONDS_FOR_STREAM = 30.0
 
@@ -296,18 +298,45 @@ class SearchSession:
             self.seconds[what] = self.seconds.get(what, 0.0) + spent
 
     def _evaluate(self, places: Sequence[_Place], scored: dict[int, Scored]) -> None:
-        """Run tasks until Ctrl-C, or an error that joblib has to raise."""
+        """Run tasks until Ctrl-C, or an error that joblib has to raise.
+
+        Behind the transformers of a pipeline each fold has a copy of X. If X is large, the
+        folds are trained one after another, so that there is one copy at a time.
+        """
+        if not places:
+            return
+        task = places[0].task
+        network = network_of(task.estimator)
+        has_copies = network is not None and network is not task.estimator
+        is_large = has_copies and n_bytes(task.X) >= _LARGE
+        if not is_large or self._ahead or self.time.is_limited:
+            self._evaluate_at(range(len(places)), places, scored)
+            return
+        for fold in sorted({place.task.fold for place in places}):
+            if not self.trainer.is_interrupted:
+                positions = [n for n, p in enumerate(places) if p.task.fold == fold]
+                self._evaluate_at(positions, places, scored)
+                self.trainer.maker.end_fold()
+
+    def _evaluate_at(
+        self,
+        positions: Sequence[int],
+        places: Sequence[_Place],
+        scored: dict[int, Scored],
+    ) -> None:
         is_first = not self.has_complete_candidate
         is_needed = is_first or self.time.reserve.finishing_from is not None
-        trainings = self._train(places, is_first=is_first, is_needed=is_needed)
+        part = [places[n] for n in positions]
+        trained = self._train(part, is_first=is_first, is_needed=is_needed)
+        trainings = dict(zip(positions, trained, strict=True))
         with self.timed("scoring"):
-            for n, (place, training) in enumerate(zip(places, trainings, strict=True)):
+            for n, training in trainings.items():
                 if training.trained is not None:
                     with self.time.task("scoring", is_needed=is_needed):
                         scored[n] = self._runner.run_trained(
-                            place.job, training, training.trained
+                            places[n].job, training, training.trained
                         )
-        others = [n for n, t in enumerate(trainings) if t.request.fit is None]
+        others = [n for n, t in trainings.items() if t.request.fit is None]
         if self.trainer.is_interrupted or self.time.is_late or not others:
             return
         with self.timed("training"):

@@ -36,6 +36,7 @@ from sk_tune import (
     HalvingGridSearchCV,
     HalvingRandomSearchCV,
     HyperbandSearchCV,
+    RandomizedSearchCV,
     fleet,
 )
 from sk_tune._scores import expected_score, scorer_metric
@@ -636,6 +637,26 @@ def test_the_requested_number_of_predictions_is_kept(net, iris, is_network, keep
         np.hstack(search.held_out_rows_), np.hstack(reference.held_out_rows_)
     )
     assert search.expected_score_ == (reference.expected_score_ if n_kept == 3 else None)
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_folds_of_large_data_behind_transformers_are_trained_in_turn(
+    net, iris, monkeypatch, n_jobs
+):
+    """Which takes less memory and gives the same results."""
+    pipe = Pipeline([("scale", StandardScaler()), ("net", net)])
+    search = RandomizedSearchCV(
+        pipe, {"net__max_epochs": [1, 5, 3]}, n_iter=3, cv=CV, random_state=0, n_jobs=n_jobs
+    )
+    together = clone(search).fit(*iris)
+    monkeypatch.setattr(_search_session, "_LARGE", 0)
+
+    search.fit(*iris)
+
+    for name in ("mean_test_score", "std_test_score"):
+        assert_array_equal(search.cv_results_[name], together.cv_results_[name])
+    assert_array_equal(search.oof_predictions_, together.oof_predictions_)
+    assert search.ledger_.n_in_fleets == together.ledger_.n_in_fleets == 9
 
 
 @pytest.mark.parametrize("callbacks", [[], [ProgressBar()]], ids=["plain", "callback"])
