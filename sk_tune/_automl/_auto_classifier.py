@@ -82,7 +82,7 @@ class AutoClassifier(  # type: ignore[misc]
     >>> auto.scoring_, bool(auto.expected_score_.score > 0.98)
     ('roc_auc', True)
     >>> list(auto.leaderboard_)[:5]
-    ['family', 'cv_score', 'cv_std', 'seconds', 'megabytes']
+    ['family', 'cv_score', 'cv_std', 'seconds', 'predict_ms']
     """
 
     calibrate: Annotated[bool, "boolean"] = True
