@@ -122,22 +122,24 @@ def distill(
     is_classification = is_classifier(ensemble)
     student = _student(estimator, is_classification, rng)
     predict = ensemble.predict_proba if is_classification else ensemble.predict
-    own = _out_of_fold(ensemble, len(X), oof_predictions)
-    own = np.asarray(predict(X) if own is None else own, dtype=np.float64)
+    predictions = _out_of_fold(ensemble, len(X), oof_predictions)
+    predictions = np.asarray(
+        predict(X) if predictions is None else predictions, dtype=np.float64
+    )
     is_multilabel = getattr(ensemble, "_is_multilabel", False)
     if is_multilabel or (
-        is_classification and own.shape[1:] != np.shape(ensemble.classes_)
+        is_classification and predictions.shape[1:] != np.shape(ensemble.classes_)
     ):
         raise ValueError(
             "The ensemble must predict the probabilities of one label for each row. Got "
-            f"predictions of shape {own.shape}."
+            f"predictions of shape {predictions.shape}."
         )
-    has_own = np.asarray(np.isfinite(own).reshape(len(X), -1).all(axis=1))
-    own = own[has_own]
+    has_prediction = np.asarray(np.isfinite(predictions).reshape(len(X), -1).all(axis=1))
+    predictions = predictions[has_prediction]
     if y is not None:
-        labels = _as_predictions(ensemble, y)[has_own].reshape(own.shape)
+        labels = _as_predictions(ensemble, y)[has_prediction].reshape(predictions.shape)
         share = _SHARE_OF_LABELS[is_classification]
-        own = share * labels + (1 - share) * own
+        predictions = share * labels + (1 - share) * predictions
     further = [] if unlabelled is None else [_rows(unlabelled)]
     every = _joined([X, *further])
     if n_augmented is None:
@@ -145,10 +147,10 @@ def distill(
         n_augmented = min(_AUGMENTED_PER_ROW * len(every), room) if X.ndim == 2 else 0
     if n_augmented:
         further.append(_augmented(every, n_augmented, rng))
-    target = np.concatenate([own, *map(predict, further)])
+    target = np.concatenate([predictions, *map(predict, further)])
     if is_classification:
         target = target.view(ClassProbabilities)
-    student.fit(_joined([take(X, has_own), *further]), target)
+    student.fit(_joined([take(X, has_prediction), *further]), target)
     if is_classification:
         last_step(student).classes_ = np.asarray(ensemble.classes_)
     return student
