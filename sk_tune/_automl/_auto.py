@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Annotated, Any, Self
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from sklearn.base import BaseEstimator, RegressorMixin, is_classifier
 from sklearn.utils import check_random_state
@@ -25,12 +24,7 @@ from sk_tune._automl._blend import (
     column_effects_of,
     predictions_score,
 )
-from sk_tune._automl._chosen import (
-    Chosen,
-    ModelScore,
-    choose_with_networks,
-    leaderboard,
-)
+from sk_tune._automl._chosen import Chosen, ModelScore, choose_with_networks, leaderboard
 from sk_tune._automl._model_course import ModelCourse, share_of_refit
 from sk_tune._automl._models import (
     Model,
@@ -56,12 +50,7 @@ from sk_tune._automl._runner import (
     MemoryFolder,
     Runner,
 )
-from sk_tune._automl._scoring import (
-    ScoredAsJudged,
-    Scoring,
-    checked_metric,
-    scoring_of,
-)
+from sk_tune._automl._scoring import ScoredAsJudged, Scoring, checked_metric, scoring_of
 from sk_tune._automl._splitting import (
     Split,
     as_groups,
@@ -83,11 +72,9 @@ from sk_tune._report import Checks, Page, data_description, intervals_text, qual
 from sk_tune._reporting import report
 from sk_tune._sampler import Sampler
 from sk_tune._splits import as_times, take
-from sk_tune._types import Folds, Seed
+from sk_tune._types import Array, Folds, Seed
 from sk_tune._warnings import warn_user
 from sk_tune.exceptions import SearchError, TableError, VerdictWarning
-
-Array = npt.NDArray[Any]
 
 _FAMILIES = ("linear", "boosting", "networks")
 # Budgets in seconds below which starting workers takes longer than they save.

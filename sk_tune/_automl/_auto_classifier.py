@@ -8,7 +8,6 @@ from numbers import Real
 from typing import Annotated, Any
 
 import numpy as np
-import numpy.typing as npt
 from sklearn.base import ClassifierMixin
 
 from sk_tune._automl._auto import AutoEstimator
@@ -28,8 +27,7 @@ from sk_tune._declaration import parameters
 from sk_tune._diagnosis import Finding, check_classes
 from sk_tune._ensemble import CombinedClassifier
 from sk_tune._text import is_number
-
-Array = npt.NDArray[Any]
+from sk_tune._types import Array
 
 
 @parameters

@@ -12,7 +12,6 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from sk_tune._automl._models import NETWORK_FAMILIES, Model
 from sk_tune._automl._problem import Problem
@@ -22,8 +21,7 @@ from sk_tune._conformal import Calibration
 from sk_tune._ensemble import Combination, Library, Member, Parts, read_library
 from sk_tune._report import ColumnEffects, FoldModel, column_effects
 from sk_tune._scores import Metric
-
-Array = npt.NDArray[Any]
+from sk_tune._types import Array
 
 # Limits of the candidates without fitted models: their number, and bytes of predictions.
 _MOST_OTHERS, _BYTES_OF_OTHERS = 64, 2**25

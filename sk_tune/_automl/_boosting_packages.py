@@ -15,15 +15,13 @@ from importlib.util import find_spec
 from typing import Any, Self
 
 import numpy as np
-import numpy.typing as npt
 from scipy.stats import loguniform, uniform
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, is_classifier
 from sklearn.model_selection import train_test_split
 
 from sk_tune._automl._resources import end_of_fit, n_threads
 from sk_tune._splits import take
-
-Array = npt.NDArray[Any]
+from sk_tune._types import Array
 
 # Names for users by the names of the modules.
 PACKAGES = {"lightgbm": "LightGBM", "xgboost": "XGBoost", "catboost": "CatBoost"}

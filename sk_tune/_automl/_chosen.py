@@ -32,15 +32,10 @@ from sk_tune._automl._problem import Problem
 from sk_tune._automl._scoring import checked_metric
 from sk_tune._automl._threshold import Threshold, ThresholdChoice
 from sk_tune._conformal import Calibration
-from sk_tune._ensemble import (
-    CandidateWeights,
-    GreedyOptions,
-    Library,
-    Selector,
-)
+from sk_tune._ensemble import CandidateWeights, GreedyOptions, Library, Selector
 from sk_tune._scores import FoldScores, Metric, ScoreEstimate
+from sk_tune._types import Array
 
-Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
 
 # Members per family, so that weaker families can contribute.

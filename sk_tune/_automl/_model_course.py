@@ -36,13 +36,7 @@ from sk_tune._automl._runner import ERRORS, Memory, ModelKind, Runner
 from sk_tune._diagnosis import AppliedChange, Finding, apply_remedies
 from sk_tune._sampler import Sampler
 from sk_tune._search import GridSearchCV, HyperbandSearchCV, RandomizedSearchCV
-from sk_tune._training import (
-    TimeIsUpError,
-    TimeLimit,
-    one_thread,
-    slowdown,
-    time_limit,
-)
+from sk_tune._training import TimeIsUpError, TimeLimit, one_thread, slowdown, time_limit
 
 # Shares of the budget for a default model of each family.
 _FIRST_SHARES = {"linear": 0.08, "boosting": 0.2}

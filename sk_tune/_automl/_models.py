@@ -13,7 +13,6 @@ from functools import partial
 from typing import Any, Self
 
 import numpy as np
-import numpy.typing as npt
 from scipy.stats import loguniform, randint, uniform
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.dummy import DummyClassifier, DummyRegressor
@@ -54,8 +53,7 @@ from sk_tune._prepare import TablePreparer, table_pipeline
 from sk_tune._report import baseline_models
 from sk_tune._scores import scorer_metric
 from sk_tune._space import table_space
-
-Array = npt.NDArray[Any]
+from sk_tune._types import Array
 
 
 class ChannelScaler(TransformerMixin, BaseEstimator):  # type: ignore[misc]

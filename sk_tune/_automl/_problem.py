@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, Self
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import (
@@ -28,8 +27,8 @@ from sk_tune._prepare import (
     with_dropped,
     without_header_rows,
 )
+from sk_tune._types import Array
 
-Array = npt.NDArray[Any]
 DataKind = Literal["table", "image", "sequence"]
 
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from scipy.stats import skew
 from sklearn.metrics import (
     check_scoring,
@@ -24,9 +23,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from sk_tune._diagnosis import check_classes, share
 from sk_tune._scores import Metric, check_metric_names, scorer_metric
+from sk_tune._types import Array
 from sk_tune.exceptions import TableError
-
-Array = npt.NDArray[Any]
 
 # Fewest different values of counts; fewer are rather grades.
 _FEWEST_COUNTS = 6

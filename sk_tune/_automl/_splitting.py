@@ -10,7 +10,6 @@ from numbers import Integral
 from typing import Any, NamedTuple, Self
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from pandas.util import hash_pandas_object
 from sklearn.model_selection import (
@@ -28,10 +27,10 @@ from sk_tune._automl._problem import Problem
 from sk_tune._diagnosis import Finding, find_leaks
 from sk_tune._splits import folds_among, order_of_times, take
 from sk_tune._text import listed
+from sk_tune._types import Array
 from sk_tune._warnings import warn_user
 from sk_tune.exceptions import DataWarning, LeakWarning, TableError
 
-Array = npt.NDArray[Any]
 Fold = tuple[Array, Array]  # Positions of training and held-out samples.
 
 _N_FOLDS = 5

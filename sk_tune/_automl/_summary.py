@@ -7,12 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from sk_tune._automl._chosen import ModelScore
 from sk_tune._automl._scoring import Scoring
-
-Array = npt.NDArray[Any]
+from sk_tune._types import Array
 
 
 def format_score(score: float, scale: float = 1.0) -> str:

@@ -7,14 +7,11 @@ threshold that is best on the other parts.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from sk_tune._scores import FoldScores, Metric
-
-Array = npt.NDArray[Any]
+from sk_tune._types import Array
 
 # Numbers of candidate thresholds: usual, and for metrics that are called for each of them;
 # and the largest number of thresholds times samples.

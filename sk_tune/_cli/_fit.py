@@ -39,12 +39,7 @@ from sk_tune._prepare import ColumnKinds, check_used, decide_columns, format_of_
 from sk_tune._report import package_versions
 from sk_tune._splits import as_times
 from sk_tune._training import slowdown
-from sk_tune.exceptions import (
-    LeakWarning,
-    OptionError,
-    SkTuneWarning,
-    TableError,
-)
+from sk_tune.exceptions import LeakWarning, OptionError, SkTuneWarning, TableError
 
 # Least seconds for models, because at least one model is always tried.
 _LEAST_BUDGET = 1e-3

@@ -16,8 +16,6 @@ from sk_tune._estimators import Fit
 from sk_tune._fleets import NetworkOutcome
 from sk_tune.exceptions import SkTuneError
 
-Array = npt.NDArray[Any]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Trained(NetworkOutcome):

@@ -4,11 +4,7 @@
 
 from sk_tune._ensemble._bagging import BaggingClassifier, BaggingRegressor
 from sk_tune._ensemble._boosting import BoostingClassifier, BoostingRegressor
-from sk_tune._ensemble._collapsed import (
-    CollapsedClassifier,
-    CollapsedRegressor,
-    collapse,
-)
+from sk_tune._ensemble._collapsed import CollapsedClassifier, CollapsedRegressor, collapse
 from sk_tune._ensemble._combination import Combination, Member, stackable_network
 from sk_tune._ensemble._distill import distill
 from sk_tune._ensemble._onnx_export import export_ensemble
@@ -20,12 +16,7 @@ from sk_tune._ensemble._parts import (
     Parts,
     with_temperature,
 )
-from sk_tune._ensemble._selection import (
-    CandidateWeights,
-    Library,
-    Selector,
-    read_library,
-)
+from sk_tune._ensemble._selection import CandidateWeights, Library, Selector, read_library
 from sk_tune._ensemble._stacking import StackingClassifier, StackingRegressor
 from sk_tune._ensemble._trial_ensemble import (
     TrialEnsembleClassifier,

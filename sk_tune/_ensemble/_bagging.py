@@ -12,7 +12,6 @@ from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from joblib import effective_n_jobs
 from sklearn import ensemble
@@ -28,10 +27,9 @@ from sk_tune._ensemble._combination import stackable_network
 from sk_tune._ensemble._member_fits import asks_for_types, has_network, with_categories
 from sk_tune._ensemble._parts import parts_of
 from sk_tune._estimators import MLPClassifier, MLPRegressor, category_columns
+from sk_tune._types import Array
 from sk_tune._warnings import warn_user
 from sk_tune.exceptions import ParameterWarning
-
-Array = npt.NDArray[Any]
 
 _N_NAMED = 5  # Columns that a warning lists.
 # Samples that all members predict at one time.

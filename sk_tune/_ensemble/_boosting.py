@@ -51,7 +51,7 @@ from sk_tune._ensemble._parts import Combined, CombinedClassifier, CombinedRegre
 from sk_tune._estimators import MLPRegressor, category_columns, check_range
 from sk_tune._nesting import innermost
 from sk_tune._training import ELEMENTWISE
-from sk_tune._types import Seed
+from sk_tune._types import Array, Seed
 
 Floats = npt.NDArray[np.float64]
 
@@ -238,9 +238,6 @@ def _weighted_quantile(values: Floats, weights: Floats, level: float) -> float:
     total = np.cumsum(weights[order])
     position = np.searchsorted(total, level * total[-1])
     return float(values[order[min(int(position), len(values) - 1)]])
-
-
-Array = npt.NDArray[Any]
 
 
 class _BoostedSamples(NamedTuple):

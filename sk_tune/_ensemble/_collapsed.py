@@ -6,7 +6,6 @@ from os import PathLike
 from typing import Any, Self
 
 import numpy as np
-import numpy.typing as npt
 from scipy.sparse import issparse
 from sklearn.metrics import accuracy_score, r2_score
 
@@ -21,8 +20,6 @@ from sk_tune._ensemble._parts import (
     parts_of,
 )
 from sk_tune._saving import load_object, save_object
-
-Array = npt.NDArray[Any]
 
 
 class _Collapsed(Combined):

@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from sklearn.pipeline import Pipeline
 from torch import Tensor
@@ -30,8 +29,7 @@ from sk_tune._nesting import last_step
 from sk_tune._nets import MLP
 from sk_tune._scores import as_columns
 from sk_tune._training import middle_of, one_thread
-
-Array = npt.NDArray[Any]
+from sk_tune._types import Array
 
 # Methods that convert outputs to predictions.
 _PREDICTING = ("predict", "predict_proba", "_predictions", "_forward", "_check_X")

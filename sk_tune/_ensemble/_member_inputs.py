@@ -15,7 +15,6 @@ from numbers import Real
 from typing import Any, NamedTuple, Self
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from scipy.sparse import issparse
 from sklearn.impute import SimpleImputer
@@ -26,8 +25,7 @@ from torch import Tensor
 
 from sk_tune._engine import value_fingerprint
 from sk_tune._estimators import NetworkEstimator, network_inputs
-
-Array = npt.NDArray[Any]
+from sk_tune._types import Array
 
 # scikit-learn's scalers keep the precision of floats of these types.
 _FLOATS = (np.float64, np.float32, np.float16)

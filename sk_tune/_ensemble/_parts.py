@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
-import numpy.typing as npt
 from scipy.optimize import minimize_scalar
 from scipy.special import expit, log_expit, log_softmax, logit, softmax
 from sklearn import ensemble as sklearn_ensemble
@@ -22,8 +21,7 @@ from sklearn.utils.validation import check_is_fitted
 from sk_tune._conformal import Calibration
 from sk_tune._declaration import Documented
 from sk_tune._ensemble._combination import Combination, Member, stackable_network
-
-Array = npt.NDArray[Any]
+from sk_tune._types import Array
 
 _BAGGING = (sklearn_ensemble.BaggingClassifier, sklearn_ensemble.BaggingRegressor)
 _VOTING = (sklearn_ensemble.VotingClassifier, sklearn_ensemble.VotingRegressor)

@@ -27,8 +27,8 @@ from sk_tune._ensemble._weights import (
 from sk_tune._estimators import is_multilabel
 from sk_tune._scores import ScoreEstimate
 from sk_tune._search_record import fold_of_samples, rows_of_most, search_record
+from sk_tune._types import Array
 
-Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
 
 # Number of parts to hold out in turn where the folds do not partition the samples.

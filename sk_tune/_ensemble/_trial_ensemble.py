@@ -8,7 +8,6 @@ from numbers import Integral
 from typing import Annotated, Any, ClassVar, Self
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, clone
 from sklearn.utils import check_random_state, get_tags
@@ -22,9 +21,7 @@ from sk_tune._ensemble._selection import Method, Selector, contribution_table, r
 from sk_tune._ensemble._weights import GreedyOptions
 from sk_tune._scores import scorer_metric
 from sk_tune._search_record import deciding_scorer, grants_epochs, search_record
-from sk_tune._types import Seed
-
-Array = npt.NDArray[Any]
+from sk_tune._types import Array, Seed
 
 
 @parameters

@@ -30,8 +30,8 @@ from sklearn.metrics import (
 from sk_tune._compat import Interval, validate_parameter_constraints
 from sk_tune._declaration import COUNT
 from sk_tune._scores import Metric, metric_scores, scorer_metric
+from sk_tune._types import Array
 
-Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]
 MeanLoss = Literal["log_loss", "label_log_loss", "zero_one", "squared", "absolute"]

@@ -20,19 +20,14 @@ from typing import Any, ClassVar, Self
 import joblib
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from sklearn.base import clone, is_classifier
 from sklearn.model_selection import check_cv
 from sklearn.utils.validation import check_is_fitted
 
 from sk_tune._adoption import FitRequested, adopter, adoption
 from sk_tune._backend import Recorder, asking_nets
-from sk_tune._compat import (
-    BaseSearchCV,
-    get_active_backend,
-    num_samples,
-    weights_of_scorer,
-)
+from sk_tune._compat import BaseSearchCV, get_active_backend, num_samples, weights_of_scorer
 from sk_tune._declaration import Documented, parameters
 from sk_tune._engine import Fit, FitStore, outside_blocks, train_one
 from sk_tune._estimators import NetworkEstimator, as_sliceable, check_complete
@@ -76,7 +71,7 @@ from sk_tune._search_record import (
 )
 from sk_tune._space import Candidate
 from sk_tune._training import TrainingState
-from sk_tune._types import Features
+from sk_tune._types import Array, Features
 from sk_tune._warnings import one_warning_per_topic, warn_user
 from sk_tune.exceptions import StoreWarning
 
@@ -84,8 +79,6 @@ from sk_tune.exceptions import StoreWarning
 # not help, and slow down training on busy cores.
 _SECONDS_IN_ONE_THREAD = 5.0
 
-
-Array = NDArray[Any]
 
 # Attributes that a search learns in addition to scikit-learn's.
 _OWN_STATE: tuple[str, ...] = ("_outcomes", "_n_rows", "_y", "_scored_by", "_curves")

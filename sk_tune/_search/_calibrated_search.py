@@ -9,7 +9,6 @@ samples.  Therefore the candidate that is best on all other folds predicts each 
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from sklearn.base import is_classifier, is_regressor
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
@@ -19,8 +18,7 @@ from sk_tune._conformal import Calibration, PredictsIntervals, PredictsSets, cal
 from sk_tune._search._choice import rows_without_folds, top_rows
 from sk_tune._search._outcomes import FoldOutcome, hold, out_of_fold_predictions
 from sk_tune._search_record import deciding_metric, fold_of_samples
-
-Array = npt.NDArray[Any]
+from sk_tune._types import Array
 
 
 class CalibratedSearch(PredictsIntervals, PredictsSets):

@@ -12,12 +12,7 @@ import pandas as pd
 from sklearn.base import is_classifier
 
 from sk_tune._compat import BaseSearchCV
-from sk_tune._scores import (
-    ScoreEstimate,
-    cheapest_near_best,
-    expected_score,
-    scorer_metric,
-)
+from sk_tune._scores import ScoreEstimate, cheapest_near_best, expected_score, scorer_metric
 from sk_tune._search._outcomes import (
     FoldOutcome,
     best_first,

@@ -32,11 +32,7 @@ from sk_tune._search._asynchronous_rungs import (
 from sk_tune._search._base_search import BaseSearch
 from sk_tune._search._choice import best_of_most
 from sk_tune._search._fold_fits import full_name
-from sk_tune._search._rounds import (
-    Numbered,
-    Rounds,
-    refuse_searched,
-)
+from sk_tune._search._rounds import Numbered, Rounds, refuse_searched
 from sk_tune._search._search_parameters import (
     DispatchParameters,
     DistributionParameters,

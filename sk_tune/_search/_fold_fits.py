@@ -15,7 +15,6 @@ from typing import Any
 
 import joblib
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import torch
 from scipy import sparse
@@ -32,8 +31,6 @@ from sk_tune._input_scale import InputScale, input_scale
 from sk_tune._nesting import last_step, nested
 from sk_tune._search._outcomes import fit_name
 from sk_tune._text import error_text
-
-Array = npt.NDArray[Any]
 
 # Beyond this many bytes of transformed samples, the least recently used results are
 # dropped.

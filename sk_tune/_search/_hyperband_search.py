@@ -38,11 +38,7 @@ from sk_tune._search._base_search import BaseSearch
 from sk_tune._search._choice import best_of_most
 from sk_tune._search._fold_fits import full_name, network_of
 from sk_tune._search._outcomes import best_first
-from sk_tune._search._rounds import (
-    Numbered,
-    Rounds,
-    refuse_searched,
-)
+from sk_tune._search._rounds import Numbered, Rounds, refuse_searched
 from sk_tune._search._search_parameters import (
     DistributionParameters,
     LearningParameters,

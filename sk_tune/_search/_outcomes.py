@@ -17,8 +17,7 @@ from sk_tune._engine import Progress
 from sk_tune._input_scale import InputScale
 from sk_tune._scores import Ledger, as_columns
 from sk_tune._search_record import NOT_TRAINED, UNSCORED
-
-Array = npt.NDArray[Any]
+from sk_tune._types import Array
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -22,12 +22,7 @@ import sklearn
 from sklearn.base import is_classifier
 
 from sk_tune._backend import CollectingBackend, Job
-from sk_tune._compat import (
-    FoldTask,
-    fold_task,
-    num_samples,
-    warn_or_raise_about_failures,
-)
+from sk_tune._compat import FoldTask, fold_task, num_samples, warn_or_raise_about_failures
 from sk_tune._engine import FitStream, Progress, have_to_start
 from sk_tune._search._fold_fits import FoldRequest, n_bytes, network_of
 from sk_tune._search._network_training import FoldTraining, Trainer

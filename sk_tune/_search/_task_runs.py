@@ -20,7 +20,6 @@ from typing import Any, Self
 
 import joblib
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from scipy import sparse
 from sklearn.base import (
@@ -50,20 +49,13 @@ from sk_tune._estimators import NetworkEstimator, predicts_unchanged, take_rows
 from sk_tune._scores import scorer_metric
 from sk_tune._search._fold_fits import FoldCache, FoldRequest, network_of
 from sk_tune._search._network_training import FoldTraining, Trainer
-from sk_tune._search._outcomes import (
-    FoldOutcome,
-    HeldOut,
-    SearchOptions,
-    hold,
-    positions,
-)
+from sk_tune._search._outcomes import FoldOutcome, HeldOut, SearchOptions, hold, positions
 from sk_tune._search._time_budget import TimeBudget
 from sk_tune._text import error_line, error_text
 from sk_tune._training import TimeIsUpError, TrainingState, is_small, one_thread
+from sk_tune._types import Array
 from sk_tune._warnings import Messages, collected_warnings, warn_user
 from sk_tune.exceptions import TrainingFailedError
-
-Array = npt.NDArray[Any]
 
 # An outcome and the fitted estimator, if it may be kept; or a function that returns it.
 Scored = tuple[FoldOutcome, Any]

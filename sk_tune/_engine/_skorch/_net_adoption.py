@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from skorch.dataset import Dataset
 from skorch.utils import multi_indexing, to_tensor
@@ -18,11 +17,7 @@ from torch.utils.data import DataLoader, Subset
 
 from sk_tune._engine._digest import value_fingerprint
 from sk_tune._engine._skorch._net_reasons import named_inputs
-from sk_tune._estimators import (
-    adopt_callbacks,
-    callback_memory,
-    load_net_arrays,
-)
+from sk_tune._estimators import adopt_callbacks, callback_memory, load_net_arrays
 from sk_tune._training import (
     RNG_LOCK,
     TrainingState,
@@ -30,6 +25,7 @@ from sk_tune._training import (
     forked_rng,
     seed_of_state,
 )
+from sk_tune._types import Array
 
 
 def net_memory(
@@ -167,9 +163,6 @@ def _words_of_step(net: Any, X: Any) -> int:
         return 0
     finally:
         torch.set_rng_state(state)
-
-
-Array = npt.NDArray[Any]
 
 
 def cutting_iterator(get_iterator: Callable[..., Any]) -> Callable[..., Any]:

@@ -12,7 +12,6 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from sklearn.base import clone
 from skorch import NeuralNet
@@ -74,6 +73,7 @@ from sk_tune._training import (
     usual_score,
     weights_message,
 )
+from sk_tune._types import Array
 from sk_tune.exceptions import TrainingDivergedError
 
 
@@ -125,9 +125,6 @@ def check_weights(net: Any) -> None:
                 epoch = record["epoch"]
                 raise TrainingDivergedError(loss_message(prefix, loss, epoch, net.lr))
     raise TrainingDivergedError(weights_message(wrong, len(net.history), net.lr))
-
-
-Array = npt.NDArray[Any]
 
 
 class NoFleetError(ValueError):
