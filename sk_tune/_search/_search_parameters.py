@@ -86,7 +86,7 @@ class SearchParameters:
         ``TrialEnsembleClassifier.from_search`` combine candidates without a refit.
     keep_predictions : int, "best", "all", "auto" or None, default="auto"
         Number of best candidates with ``oof_predictions_``; all others have NaN.  "auto"
-        is all, up to about 256 MiB of predictions; more candidates are then evaluated in
+        is all, up to about 128 MiB of predictions; more candidates are then evaluated in
         parts, and the best are kept.  With a number or "best", ``expected_score_`` is
         None.  With None, estimators that are not networks predict only for their scores,
         which halves the time of nearest neighbours, for example.

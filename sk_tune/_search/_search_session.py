@@ -429,7 +429,7 @@ class SearchSession:
 
 _N_KEPT: dict[Any, int | None] = {None: 0, "best": 1, "all": None}
 # Bytes of the predictions of all candidates, of which float32 is assumed.
-_MOST_BYTES_OF_PREDICTIONS = 2**28
+_MOST_BYTES_OF_PREDICTIONS = 2**27
 
 
 def _options_of(
