@@ -176,10 +176,19 @@ def front_text(auto: Any) -> str:
         return ""
     scale, rows = front["cv_score"].abs().max(), front[FRONT].itertuples()
     texts = [
-        f"{name} {format_score(score, scale)} in {ms:.2g} ms, {size:.2g} MB"
+        f"{name} {format_score(score, scale)}, {_two_digits(ms)} ms, {_two_digits(size)} MB"
         for name, score, ms, size in rows
     ]
-    return f"Best scores for the time of 1,000 rows and the size: {'; '.join(texts)}."
+    return f"Best models by score, time for 1,000 rows and size: {'; '.join(texts)}."
+
+
+def _two_digits(value: float) -> str:
+    """Return a number with two significant digits, never as a power of ten.
+
+    >>> _two_digits(543.2), _two_digits(0.0213)
+    ('540', '0.021')
+    """
+    return f"{float(f'{value:.2g}'):,g}"
 
 
 def _larger_text(auto: Any) -> str:
@@ -191,9 +200,9 @@ def _larger_text(auto: Any) -> str:
         board.loc[name, ["cv_score", "predict_ms"]] for name in ("ensemble", LARGER)
     )
     return (
-        f"Few members predict: 1,000 rows take about {ms:.2g} ms. A larger ensemble "
-        f"would take {longer:.2g} ms and score {format_score(more, abs(score))} instead of "
-        f"{format_score(score, abs(score))}."
+        f"Few members predict: 1,000 rows take about {_two_digits(ms)} ms. A larger "
+        f"ensemble would take {_two_digits(longer)} ms and score "
+        f"{format_score(more, abs(score))} instead of {format_score(score, abs(score))}."
     )
 
 
