@@ -155,7 +155,7 @@ class SQLite(Database):
         except self.errors as error:
             raise StoreError(cannot("opened", self, error)) from error
         try:
-            self._set_up()
+            self._set_up_patiently()
         except BaseException:
             self._connection.close()
             raise
@@ -185,6 +185,19 @@ class SQLite(Database):
     def _roll_back(self) -> None:
         if self._connection.in_transaction:
             self._connection.execute("ROLLBACK")
+
+    def _set_up_patiently(self) -> None:
+        """Set up the file; SQLite does not wait while others close or recover it."""
+        end = time.monotonic() + _TIMEOUT
+        while True:
+            try:
+                self._set_up()
+                return
+            except StoreError as error:
+                code = getattr(error.__cause__, "sqlite_errorcode", None) or 0
+                if code & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > end:
+                    raise
+            time.sleep(0.05)
 
     def _set_up(self) -> None:
         try:

@@ -649,3 +649,23 @@ def test_unwritable_results_are_not_stored_and_disturb_no_other(iris, tmp_path):
     assert [result.status for result in results] == ["trained"] * 3
     with FitStore(path) as store:
         assert store.info().n_fits == 2
+
+
+def test_a_store_opens_while_another_process_recovers_it(tmp_path, monkeypatch):
+    """SQLite then reports a lock at once, instead of waiting for it."""
+    path = tmp_path / "fits.db"
+    FitStore(path).close()
+    query, errors = _database.SQLite.query, ["database is locked"] * 2
+
+    def busy(database, statement, values=()):
+        if "journal_mode" in statement and errors:
+            error = sqlite3.OperationalError(errors.pop())
+            error.sqlite_errorcode = sqlite3.SQLITE_BUSY_RECOVERY
+            raise error
+        return query(database, statement, values)
+
+    monkeypatch.setattr(_database.SQLite, "query", busy)
+
+    with FitStore(path) as store:
+        assert store.info().n_fits == 0
+    assert not errors
