@@ -265,7 +265,7 @@ def as_target(estimator: Any, X: Any, y: Any, *, is_classification: bool) -> Arr
         assert_all_finite(targets, input_name="y")
         return targets
     if pd.api.types.infer_dtype(targets, skipna=False) == "string":
-        # numpy finds the different texts of fixed length 20 times as fast as objects.
+        # numpy finds the different texts of fixed length faster than those of objects.
         targets = targets.astype(np.str_)
     check_classification_targets(targets)
     if len(np.unique(targets)) < 2:

@@ -18,6 +18,7 @@ from typing import Any
 
 import joblib
 import numpy as np
+import pandas as pd
 import sklearn
 from sklearn.base import is_classifier
 
@@ -459,7 +460,8 @@ def _n_with_predictions(estimator: Any, call: SearchCall) -> int | None:
     y = np.asarray(call.y)
     n_outputs = y.size / max(1, len(y)) if y.ndim else 0
     if y.ndim == 1 and is_classifier(estimator):
-        n_outputs = len(np.unique(y))
+        # Labels that cannot be sorted are refused later, with a reason.
+        n_outputs = len(pd.unique(y))
     n_bytes = 4 * n_outputs * num_samples(call.X)
     return max(1, int(_MOST_BYTES_OF_PREDICTIONS // n_bytes)) if n_bytes else None
 

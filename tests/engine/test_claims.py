@@ -217,9 +217,8 @@ def test_a_time_limit_ends_the_wait(iris, location):
     assert [result.is_cut for result in results] == [True, False, False, False]
 
 
-def test_processes_share_small_rounds(iris, location):
-    """A round is cut into as many parts as there are processes, if it has as many fits."""
-    fits = _fits(iris)
+def _train_next_to_another(fits, location, **options):
+    """Return results next to an idle process, and the numbers of claims at their ends."""
     shares = []
     with FitStore(location) as theirs:
         theirs.claims._owner = "elsewhere 1 2"
@@ -229,7 +228,13 @@ def test_processes_share_small_rounds(iris, location):
             held = theirs._database.query("SELECT 1 FROM claims WHERE key <> owner")
             shares.append(len(held))
 
-        train(fits, store=location, trained=note)
+        return train(fits, store=location, trained=note, **options), shares
+
+
+def test_processes_share_small_rounds(iris, location):
+    """A round is cut into as many parts as there are processes, if it has as many fits."""
+    fits = _fits(iris)
+    _, shares = _train_next_to_another(fits, location)
 
     assert max(shares) == 2
 
@@ -238,16 +243,7 @@ def test_processes_share_small_rounds(iris, location):
 def test_workers_leave_a_share_to_other_processes(iris, location):
     """A process claims no shards in reserve if another one is there."""
     fits = _fits(iris, 8)
-    shares = []
-    with FitStore(location) as theirs:
-        theirs.claims._owner = "elsewhere 1 2"
-        theirs.claims.take(())
-
-        def note(part):
-            held = theirs._database.query("SELECT 1 FROM claims WHERE key <> owner")
-            shares.append(len(held))
-
-        results = train(fits, store=location, trained=note, n_jobs=2)
+    results, shares = _train_next_to_another(fits, location, n_jobs=2)
 
     assert [result.status for result in results] == ["trained"] * 8
     assert 0 < max(shares) <= 4
