@@ -166,20 +166,23 @@ def test_networks_of_all_kinds_are_adopted(normalization, iris):
 
 
 _ADOPT_ONLY = """
+import pickle
 import sys
 from sklearn.datasets import load_iris
 from sklearn.model_selection import cross_val_score
 from sk_tune import MLPClassifier, fleet
 
 X, y = load_iris(return_X_y=True)
+net = MLPClassifier(width=4, max_epochs=1, random_state=0)
 with fleet(n_jobs=1) as report:
-    cross_val_score(MLPClassifier(width=4, max_epochs=1, random_state=0), X, y, cv=2)
+    cross_val_score(net, X, y, cv=2)
 assert report.n_adopted == 2
+pickle.loads(pickle.dumps(net.fit(X, y))).predict(X)
 assert "torch._dynamo" not in sys.modules
 """
 
 
 @pytest.mark.slow
-def test_networks_that_only_adopt_build_no_optimizer():
+def test_networks_that_only_adopt_or_predict_build_no_optimizer():
     """Torch's compiler, which optimizers import for a second or two, is not needed."""
     subprocess.run([sys.executable, "-c", _ADOPT_ONLY], check=True)

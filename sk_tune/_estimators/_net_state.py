@@ -5,9 +5,11 @@
 import copy
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from skorch.history import History
 from torch import Tensor, nn
@@ -31,7 +33,9 @@ def moved(state: dict[str, Any], device: str) -> dict[str, Any]:
     for name in ("module", "module_", "criterion", "criterion_"):
         if isinstance(copied.get(name), nn.Module):
             copied[name].to(device)
-    for moments in copied["optimizer_"].state.values() if "optimizer_" in copied else ():
+    # Moments of an optimizer that is not built yet are arrays, without a device.
+    optimizer = copied.get("optimizer_")
+    for moments in () if optimizer is None else optimizer.state.values():
         for name, value in moments.items():
             if isinstance(value, Tensor):
                 moments[name] = value.to(device)
@@ -101,12 +105,12 @@ def changed_modules(net: Any, before: Mapping[str, Any]) -> dict[str, nn.Module]
 def load_net_arrays(net: Any, state: TrainingState) -> None:
     """Give an initialised skorch net the weights, moments and history of a training."""
     _load_weights(net, state)
-    load_moments(net.optimizer_, state)
+    load_moments(net.optimizer_, state.moments)
 
 
-def load_moments(optimizer: Optimizer, state: TrainingState) -> None:
+def load_moments(optimizer: Optimizer, arrays: Mapping[int, Mapping[str, Any]]) -> None:
     """Give an optimizer the moments of a training of the same architecture."""
-    moments = {index: to_tensors(arrays) for index, arrays in state.moments.items()}
+    moments = {index: to_tensors(values) for index, values in arrays.items()}
     optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
 
 
@@ -162,10 +166,22 @@ def undone_on_failure(net: Any) -> Iterator[None]:
         raise
 
 
-class LateOptimizerNet(NetOfKnownParts):
-    """A skorch net that builds its optimizer at its first use."""
+@dataclass(frozen=True, slots=True)
+class _OptimizerStart:
+    """Moments by parameter, and the learning rate, of the training that went before."""
 
-    _optimizer_start: TrainingState | None
+    moments: dict[int, dict[str, npt.NDArray[np.generic]]]
+    lr: float | None
+
+
+class LateOptimizerNet(NetOfKnownParts):
+    """A skorch net that builds its optimizer at its first use.
+
+    A pickle or a copy of it does not build the optimizer either, because torch imports
+    modules for its first optimizer, which takes seconds.
+    """
+
+    _optimizer_start: _OptimizerStart | None
 
     def initialize_optimizer(
         self,
@@ -178,7 +194,10 @@ class LateOptimizerNet(NetOfKnownParts):
     def start_optimizer_from(self, state: TrainingState | None) -> None:
         """Let the optimizer, once built, start from the moments of another training."""
         self.__dict__["optimizer_"] = None
-        self._optimizer_start = state
+        self._optimizer_start = None
+        if state is not None:
+            lr = state.history[-1]["lr"] if state.history else None
+            self._optimizer_start = _OptimizerStart(state.moments, lr)
 
     @property
     def has_late_optimizer(self) -> bool:
@@ -196,11 +215,11 @@ class LateOptimizerNet(NetOfKnownParts):
             for group in optimizer.param_groups:
                 # Torch's schedulers read it when a training is resumed.
                 group.setdefault("initial_lr", group["lr"])
-            state = self._optimizer_start
-            if state is not None:
-                load_moments(optimizer, state)
-                for group in optimizer.param_groups if state.history else ():
-                    group["lr"] = state.history[-1]["lr"]
+            start = self._optimizer_start
+            if start is not None:
+                load_moments(optimizer, start.moments)
+                for group in optimizer.param_groups if start.lr is not None else ():
+                    group["lr"] = start.lr
             self.optimizer_ = optimizer
         return optimizer
 
@@ -213,8 +232,4 @@ class LateOptimizerNet(NetOfKnownParts):
         # skorch pickles the module separately, by reference to its class, which fails in
         # worker processes for a class from a notebook.  Left in the state, the module is
         # pickled with the net: in joblib's workers by cloudpickle.
-        if "optimizer_" in self.__dict__:
-            _ = self.optimizer_
-        state = self.__dict__.copy()
-        state.pop("_optimizer_start", None)
-        return state
+        return self.__dict__.copy()

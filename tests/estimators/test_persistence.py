@@ -305,6 +305,19 @@ FOREIGN = {
 }
 
 
+def test_a_pickle_builds_no_optimizer_and_continues_the_same_training():
+    """Torch needs seconds for its first optimizer, which predictions do not need."""
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(40, 3)), rng.integers(2, size=40)
+    net = sk_tune.MLPClassifier(max_epochs=3, lr_schedule="constant", random_state=0)
+    net.fit(X, y)
+    loaded = pickle.loads(pickle.dumps(net))
+    assert net.net_.has_late_optimizer
+    assert loaded.net_.has_late_optimizer
+    expected = net.partial_fit(X, y).predict_proba(X)
+    np.testing.assert_array_equal(loaded.partial_fit(X, y).predict_proba(X), expected)
+
+
 @pytest.mark.parametrize("content", FOREIGN.values(), ids=FOREIGN)
 def test_a_foreign_file_is_refused(content, tmp_path):
     """The message names the file; a folder or missing file raises its own exception."""
