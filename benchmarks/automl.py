@@ -35,10 +35,12 @@ missing numbers.  Results are stored in --results, a line for each case, seed, b
 side; stored runs are not repeated.  The report compares the --sides on data sets and seeds
 with results of all of them.
 
+With --untimed, for a busy machine, budgets of sk_tune count processor seconds, and no
+seconds are stored.
+
 --noise asks another question: the verdicts of AutoClassifier and AutoRegressor on 10
 columns without information on the target ("signal": with information), next to the score
-on 4,000 new rows.  These results are not stored.  With --untimed, budgets count processor
-seconds.
+on 4,000 new rows.  These results are not stored.
 """
 
 import argparse
@@ -451,7 +453,7 @@ def run(options, results):
                     timed = 0 if side in WITHOUT_BUDGET else budget
                     if results.has(name, side, timed, seed):
                         continue
-                    record = in_a_process(name, side, timed, seed)
+                    record = in_a_process(name, side, timed, seed, options.untimed)
                     if record is None:
                         continue
                     if options.untimed:
@@ -464,9 +466,10 @@ def run(options, results):
                     )
 
 
-def in_a_process(name, side, budget, seed):
+def in_a_process(name, side, budget, seed, untimed):
     """Run one side in its own process, without warm workers and with a free memory."""
     command = [sys.executable, __file__, name, "--one", side, str(budget), str(seed)]
+    command += ["--untimed"] if untimed else []
     limit = 10 * budget + 1800
     environment = os.environ | {"PYTHONWARNINGS": "ignore"}
     done = subprocess.run(
@@ -577,8 +580,6 @@ def count_processor_seconds():
 
 def run_on_noise(options):
     """Print a line for each fit, and means over all of them with standard errors."""
-    if options.untimed:
-        count_processor_seconds()
     from sk_tune import AutoClassifier, AutoRegressor
 
     warnings.simplefilter("ignore")
@@ -631,7 +632,7 @@ def main():
     parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES)[:3])
     parser.add_argument("--results", type=Path, default=HERE / "automl.jsonl")
     parser.add_argument(
-        "--untimed", action="store_true", help="on a busy machine: no seconds"
+        "--untimed", action="store_true", help="budgets of sk_tune in processor time"
     )
     parser.add_argument("--noise", nargs="+", choices=NOISE, help="verdicts on noise")
     parser.add_argument("--rows", type=int, default=200, help="of --noise")
@@ -645,6 +646,8 @@ def main():
     options.cases = options.cases or list(CASES)
     if unknown := set(options.cases) - set(CASES):
         parser.error(f"no such case: {', '.join(sorted(unknown))}")
+    if options.untimed:
+        count_processor_seconds()
     if options.one:
         side, budget, seed = options.one
         print(json.dumps(run_here(options.cases[0], side, int(budget), int(seed))))
