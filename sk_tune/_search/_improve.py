@@ -55,6 +55,8 @@ Floats = npt.NDArray[np.float64]
 _MOST, _MOST_CHEAP, _CHEAP = 3, 8, 40
 # Consecutive rounds without a gain beyond noise after which the network counts as good.
 _MOST_IDLE = 2
+# Between the findings whose remedies are tried together.
+_AND = " and "
 # Share of the epochs from which on the least held-out loss counts as late.
 _LATE = 0.8
 
@@ -90,7 +92,15 @@ class Improvement:
     search: Any
 
     def __str__(self) -> str:
-        return f"{self.table.to_string(index=False)}\n{self._summary()}"
+        lines = []
+        for row in self.table.to_dict("records"):
+            text = f"Round {row['round']}, {row['reason']}: {row['score']:.4g}"
+            if row["round"]:
+                text += f" ({row['gain']:+.2g} ± {row['error']:.2g})"
+                text += ", kept" if row["is_kept"] else ""
+            lines.append(text)
+            lines += [f"    {change}" for change in row["change"].split("; ") if change]
+        return "\n".join([*lines, self._summary()])
 
     def _repr_html_(self) -> str:
         return f"{self.table.to_html(index=False)}<p>{self._summary()}</p>"
@@ -345,7 +355,8 @@ def _together(probes: Sequence[Probe]) -> list[Probe]:
     changes: dict[str, Change] = {}
     for change in chain.from_iterable(probe.changes for probe in probes):
         changes.setdefault(change.parameter, change)
-    names = " and ".join(dict.fromkeys(probe.finding for probe in probes))
+    findings = (name for probe in probes for name in probe.finding.split(_AND))
+    names = _AND.join(dict.fromkeys(findings))
     together = Probe(name=names, finding=names, changes=tuple(changes.values()))
     return [together] if len(probes) > 1 else []
 

@@ -3,6 +3,7 @@
 import pickle
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_iris
@@ -10,7 +11,9 @@ from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sk_tune import GridSearchCV, MLPClassifier, RandomizedSearchCV, improve
+from sk_tune import GridSearchCV, Improvement, MLPClassifier, RandomizedSearchCV, improve
+from sk_tune._diagnosis import Change, Probe
+from sk_tune._search._improve import _together
 from sk_tune.exceptions import TimeBudgetWarning
 
 X, Y = load_iris(return_X_y=True)
@@ -52,6 +55,57 @@ def test_the_table_has_the_scores_of_each_change():
     assert better.table["score"][0] == pytest.approx(start.mean())
     assert better.score == pytest.approx(end.mean())
     assert better.table.loc[better.table["is_kept"], "score"].is_monotonic_increasing
+
+
+def test_the_text_has_a_line_for_each_training_and_change():
+    """Gains have their standard errors, and the kept training is marked."""
+    table = pd.DataFrame({
+        "round": [0, 1, 1],
+        "reason": ["start", "overfitting", "overfitting and rate too low"],
+        "change": ["", "dropout: 0.0 -> 0.2", "dropout: 0.0 -> 0.2; learning_rate: 1 -> 3"],
+        "score": [0.5, 0.6, 0.75],
+        "gain": [0.0, 0.1, 0.25],
+        "error": [0.0, 0.02, 0.05],
+        "is_kept": [True, False, True],
+    })
+    better = Improvement(
+        estimator=None,
+        score=0.75,
+        expected_score=None,
+        table=table,
+        findings=(),
+        search=None,
+    )
+
+    assert str(better).splitlines() == [
+        "Round 0, start: 0.5",
+        "Round 1, overfitting: 0.6 (+0.1 ± 0.02)",
+        "    dropout: 0.0 -> 0.2",
+        "Round 1, overfitting and rate too low: 0.75 (+0.25 ± 0.05), kept",
+        "    dropout: 0.0 -> 0.2",
+        "    learning_rate: 1 -> 3",
+        "Score 0.5 -> 0.75.",
+    ]
+
+
+def test_findings_are_named_once_when_their_remedies_are_tried_again():
+    """A round that repeats a joint change of an earlier round names its findings once."""
+    parts = [
+        ("rate too high and underfitting", "width"),
+        ("rate too high", "gradient_clip"),
+    ]
+    probes = [
+        Probe(
+            name=name,
+            finding=name,
+            changes=(Change(parameter=param, action="set", value=2, reason=""),),
+        )
+        for name, param in parts
+    ]
+
+    (joint,) = _together(probes)
+
+    assert joint.finding == "rate too high and underfitting"
 
 
 def test_a_diverged_network_is_repaired():
