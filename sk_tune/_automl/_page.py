@@ -138,8 +138,10 @@ def auto_step(auto: Any) -> Finding | None:
     if step is None:
         return None
     if not weights[step.subject]:
-        text = f"{step.subject} is not part of the model that predicts, so its finding "
-        return replace(step, remedy=f"{text}({step.name}) does not concern predictions.")
+        text = (
+            f"nothing urgent: a network that is not used ({step.subject}) has the finding "
+        )
+        return replace(step, remedy=f"{text}{step.name!r}.")
     share = f", weight {100 * weights[step.subject]:.0f} %" if len(weights) > 1 else ""
     return replace(step, remedy=f"{step.subject}{share}: {step.remedy}")
 

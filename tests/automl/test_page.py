@@ -225,8 +225,7 @@ def test_without_networks_the_next_step_is_not_a_remedy_of_a_network(faulty):
     step = auto_step(faulty.set_params(use="linear"))
 
     assert step.remedy == (
-        "CNN is not part of the model that predicts, so its finding (overfitting) does not "
-        "concern predictions."
+        "nothing urgent: a network that is not used (CNN) has the finding 'overfitting'."
     )
 
 
