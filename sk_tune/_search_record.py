@@ -37,6 +37,8 @@ class SearchRecord:
     inputs: tuple[InputScale | None, ...] = ()  # by result row
     # Result row with the best score on the remaining folds, for each fold.
     rows_by_fold: tuple[int, ...] = ()
+    omitted: str = ""  # by the time budget, in sentences that end with a remedy
+    cut_rows: tuple[int, ...] = ()  # networks that the time budget ended early
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

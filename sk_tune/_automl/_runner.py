@@ -350,7 +350,10 @@ class Runner:
             return None
         self.failures.pop(model.name, None)
         if model.is_network:
-            self.latest = search_part(search)
+            part = search_part(search)
+            # The budget of a search is this class's choice.
+            findings = [f for f in part.findings if f.name != "search cut short"]
+            self.latest = replace(part, findings=findings)
             best = self.memory.searches.get(model.name, self.latest)
             self.memory.searches[model.name] = max(best, self.latest, key=_rank)
         return search

@@ -166,6 +166,7 @@ def _of_search(
         check_edge(search),
         check_noise_ceiling(search),
         check_optimism(search),
+        check_cut_short(search),
         failures,
     ]
     return with_good_fit([*findings, *data, *search_findings], result_row=chosen)
@@ -309,6 +310,24 @@ def check_optimism(search: Any) -> Finding:
         f"Report the expected score: {expected.score:.4g} [{expected.low:.4g}, "
         f"{expected.high:.4g}].",
     )
+
+
+def check_cut_short(search: Any) -> Finding:
+    """Check for omitted parts: an issue if the best candidate was cut short, else a tip."""
+    rule = RULES["search cut short"]
+    record = search_record(search)
+    if record is None:
+        return rule.not_applicable("Only searches of sk_tune have a time budget.")
+    if not record.omitted:
+        return rule.passed("The time budget omitted nothing.")
+    row = best_candidate(search)
+    message, _, remedy = record.omitted.partition(" Give ")
+    n_epochs = (
+        {"n_epochs": curves_of(search, row).n_epochs} if is_trained(search, row) else {}
+    )
+    if row in record.cut_rows:
+        return rule.issue("high", message, n_epochs, f"Give {remedy}")
+    return rule.tip("low", message, n_epochs, f"Give {remedy}")
 
 
 def check_failures(search: Any, chosen: int, params: Mapping[str, Any]) -> Finding:

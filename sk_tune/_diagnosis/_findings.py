@@ -234,6 +234,7 @@ _NAMES = {
         "fold that does harm",
         "failed candidates",
         "features not scaled",
+        "search cut short",
     ),
     201: (
         "duplicates across folds",
@@ -305,6 +306,7 @@ def to_act_on(findings: Iterable[Finding]) -> list[Finding]:
 _CAUSES_FIRST = (
     "features not scaled",
     "failed candidates",
+    "search cut short",
     "diverged",
     "too few rows",
     "learning rate too high",

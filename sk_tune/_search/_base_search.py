@@ -273,6 +273,7 @@ class BaseSearch(  # type: ignore[misc]
         self._keep(self._rounds)
         late = session.time.warn_if_cut(shortfall(self, self._rounds))
         self.cut_short_ = " ".join(filter(None, [stopped_text(self, self._rounds), late]))
+        self._omitted = late, tuple(session.time.cut_epochs)
         if session.trainer.is_interrupted:
             raise KeyboardInterrupt
 
@@ -594,6 +595,7 @@ class BaseSearch(  # type: ignore[misc]
         resource = granted_resource(self)
         rows = last_rows(self.candidates_, self.cv_results_.get("failure_reason"))
         scales = ([f.inputs for f in folds if f.inputs] for folds in self._outcomes)
+        omitted, cut_rows = vars(self).get("_omitted", ("", ()))
         return SearchRecord(
             n_rows=self._n_rows,
             y=self._y,
@@ -601,6 +603,8 @@ class BaseSearch(  # type: ignore[misc]
             resource=resource,
             inputs=tuple(next(iter(of_row), None) for of_row in scales),
             rows_by_fold=self._rows_by_fold(),
+            omitted=omitted,
+            cut_rows=cut_rows,
         )
 
     report = report

@@ -75,6 +75,12 @@ class FoldOutcome:
     is_planned: bool = True
 
     @property
+    def n_reached(self) -> int:
+        """Epochs granted, or more if other folds were cut and have fewer in common."""
+        trained = self.n_resumed + self.n_epochs + self.n_loaded
+        return max(self.n_granted, trained) if self.n_granted else 0
+
+    @property
     def was_stopped(self) -> bool:
         """Whether Ctrl-C or the time budget ended it, which is not a failure."""
         return self.reason in NOT_TRAINED
@@ -380,7 +386,7 @@ def search_ledger(
             n_missing = sum(outcome.reason in NOT_TRAINED for outcome in folds)
             n_epochs_left_out += n_missing * networks[0].n_granted
         for outcome in networks:
-            key = (outcome.n_granted_before, outcome.n_granted)
+            key = (outcome.n_granted_before, outcome.n_reached)
             rungs.setdefault(key, []).append(outcome)
     granted = advanced = cut = 0
     for (n_before, n_after), fits in rungs.items():

@@ -314,7 +314,7 @@ class Rounds:
         """
         granted = list(before)
         for fold, outcome in enumerate(folds):
-            granted[fold] = outcome.n_granted or granted[fold]
+            granted[fold] = outcome.n_reached or granted[fold]
         if self.session.options.resource is None or not any(granted):
             return 0
         return int(len(granted) * self.session.options.max_resources - sum(granted))

@@ -215,6 +215,7 @@ def test_findings_of_a_search_as_a_whole_name_no_candidate(noisy_rows):
         "optimum at the edge",
         "noise ceiling",
         "optimistic best score",
+        "search cut short",
         "failed candidates",
     ]
     assert {f.result_row for f in findings} == {None, search.best_index_}
@@ -274,6 +275,7 @@ PUBLISHED = {
     "SKT116": "fold that does harm",
     "SKT117": "failed candidates",
     "SKT118": "features not scaled",
+    "SKT119": "search cut short",
     "SKT201": "duplicates across folds",
     "SKT202": "near duplicates across folds",
     "SKT203": "groups across folds",

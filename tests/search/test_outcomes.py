@@ -64,6 +64,19 @@ def test_epochs_cut_by_failures_are_counted():
     assert spent.n_failed == 1
 
 
+def test_epochs_beyond_the_common_ones_of_a_cut_candidate_count_as_trained():
+    """The folds of a cut candidate keep 3 epochs; the first fold had trained 4."""
+    first, second = net(3, 3, before=1, resumed=1), net(3, 3)
+    unused = FoldOutcome(is_planned=False)
+
+    spent = ledger([[net(1, 1), unused], [first, second]], max_epochs=20)
+
+    assert first.n_reached == 4
+    assert spent.epochs_trained == 7
+    assert spent.epochs_saved_by_early_stopping == 0
+    assert spent.epochs_full == spent.epochs_trained + spent.epochs_saved_by_pruning
+
+
 def play(rungs, ends, n_folds, *, is_warm=True):
     """Train every fit to the epoch in `ends` at most; the first ones are promoted."""
     behind, outcomes, previous = {}, [], 0

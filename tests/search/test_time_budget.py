@@ -15,6 +15,7 @@ from sk_tune import (
     HyperbandSearchCV,
     MLPClassifier,
     RandomizedSearchCV,
+    diagnose,
 )
 from sk_tune._search import _base_search, _rounds, _time_budget
 from sk_tune._training import _time_limit
@@ -96,6 +97,10 @@ def test_a_search_without_time_for_a_candidate_has_one_with_fewer_epochs(net, ir
     assert 1 <= n_epochs_of(search) < ENDLESS
     assert 1 <= len(search.best_estimator_.net_.history) <= n_epochs_of(search)
     assert "too short for a single candidate" in search.cut_short_
+    (finding,) = [f for f in diagnose(search) if f.name == "search cut short"]
+    assert (finding.outcome, finding.evidence["n_epochs"]) == ("issue", n_epochs_of(search))
+    assert finding.remedy.startswith("Give more time, or fewer epochs.")
+    assert search.cut_short_ == f"{finding.message} {finding.remedy}"
 
 
 def test_a_candidate_left_out_for_time_has_no_score(net, iris):
@@ -112,6 +117,8 @@ def test_a_candidate_left_out_for_time_has_no_score(net, iris):
     assert search.ledger_.n_failed == 0
     assert len(search.best_estimator_[-1].net_.history) == 3
     assert "planned 2 candidates" in search.cut_short_
+    (finding,) = [f for f in diagnose(search) if f.name == "search cut short"]
+    assert (finding.outcome, finding.severity) == ("tip", "low")
 
 
 class SlowWithAll(FunctionTransformer):
