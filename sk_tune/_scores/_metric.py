@@ -4,6 +4,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -123,7 +124,13 @@ def _metric_of_score(estimator: Any) -> Metric | None:
     last = next(part for part, _ in nested(estimator) if not isinstance(part, Pipeline))
     score = getattr(type(last), "score", None)
     if score is ClassifierMixin.score and is_classifier(last):
-        return scorer_metric("accuracy")
+        return _metric_named("accuracy")
     if score is RegressorMixin.score and is_regressor(last):
-        return scorer_metric("r2")
+        return _metric_named("r2")
     return None
+
+
+# scikit-learn copies a scorer at each request, and searches ask once for each fit.
+@cache
+def _metric_named(name: str) -> Metric | None:
+    return scorer_metric(name)

@@ -1,6 +1,7 @@
 """Scores of the engine's predictions equal scores of the networks."""
 
 import functools
+import re
 
 import numpy as np
 import pytest
@@ -8,13 +9,14 @@ import sklearn
 from sklearn import model_selection
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris
-from sklearn.metrics import f1_score, get_scorer, make_scorer
+from sklearn.metrics import accuracy_score, f1_score, get_scorer, make_scorer
 from sklearn.model_selection import KFold, StratifiedKFold
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sk_tune import GridSearchCV, HyperbandSearchCV, MLPClassifier, MLPRegressor
 from sk_tune._estimators import NetworkEstimator
+from sk_tune._search._task_runs import PredictedClassifier
 
 RATES = [1e-3, 1e-2, 1e-1]
 NET = MLPClassifier(width=8, max_epochs=3, dtype="float64", random_state=0)
@@ -113,6 +115,35 @@ def test_scores_build_no_network(adopted, iris):
     search = searched(net, *iris, kind=HyperbandSearchCV, **rungs)
     assert len(search.cv_results_["params"]) == 4
     assert len(adopted) == 0
+
+
+@pytest.mark.parametrize("n_rows", [1, 7, 360])
+@pytest.mark.parametrize("kind", [int, np.uint8, bool, float, str])
+@pytest.mark.parametrize("is_weighted", [False, True])
+def test_the_default_score_is_the_accuracy(n_rows, kind, is_weighted):
+    """To the last bit, for labels of all types."""
+    rng = np.random.default_rng(n_rows)
+    classes = np.unique(np.arange(2).astype(kind))
+    labels = classes[rng.integers(2, size=n_rows)]
+    weight = rng.random(n_rows) if is_weighted else None
+    stand_in = PredictedClassifier(rng.random((n_rows, 2)), False, classes)
+    X = np.arange(n_rows)[:, np.newaxis]
+
+    score = stand_in.score(X, labels, weight)
+
+    assert score == accuracy_score(labels, stand_in.predict(X), sample_weight=weight)
+
+
+def test_the_default_score_rejects_what_the_accuracy_rejects():
+    """Targets of another length or type."""
+    stand_in = PredictedClassifier(np.eye(2), False, np.arange(2))
+    X = np.arange(2)[:, np.newaxis]
+
+    for labels in (np.array([0, 1, 1]), np.array([0.5, 0.7]), np.array(["0", "1"])):
+        with pytest.raises(ValueError, match=r".") as error:
+            accuracy_score(labels, stand_in.predict(X))
+        with pytest.raises(ValueError, match=re.escape(str(error.value))):
+            stand_in.score(X, labels)
 
 
 @pytest.mark.parametrize(
