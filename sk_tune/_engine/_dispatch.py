@@ -206,7 +206,8 @@ class Dispatcher:
             raise Empty
         time.sleep(self._pause if seconds is None else min(self._pause, seconds))
         # The caller may show the time, or interrupt.
-        self._reporter.fits_done({})
+        shards = (self._shards[i][0] for i in self._elsewhere)
+        self._reporter.tell(sum(len(shard.fits) for shard in shards))
 
     def _lose(self, position: int, executor: Executor) -> None:
         """Record the shards lost with a worker."""

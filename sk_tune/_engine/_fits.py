@@ -99,6 +99,9 @@ class Progress:
         Time since the start.
     seconds_left : float
         Remaining time, estimated from the epochs done; NaN before the first.
+    n_fits_elsewhere : int, default=0
+        Number of fits of other processes with the same store that this process waits
+        for; 0 while it trains.
     """
 
     n_fits: int
@@ -108,6 +111,7 @@ class Progress:
     best_score: float
     seconds: float
     seconds_left: float
+    n_fits_elsewhere: int = 0
 
 
 def late(fit: Fit, engine: str) -> Trained:
@@ -180,7 +184,7 @@ class ProgressReporter:
     def epoch_done(self, n_networks: int) -> None:
         """Count networks of this process that finished an epoch."""
         self._running += n_networks
-        self._tell()
+        self.tell()
 
     def fits_done(self, trained: dict[int, Trained]) -> None:
         """Count fits that ended, by position."""
@@ -189,9 +193,10 @@ class ProgressReporter:
             self._ended[index] = float(scores[-1]) if len(scores) else np.nan
         # Epochs of ended fits count in full, even if early stopping skipped some.
         self._running = 0
-        self._tell()
+        self.tell()
 
-    def _tell(self) -> None:
+    def tell(self, n_fits_elsewhere: int = 0) -> None:
+        """Report the state, with the fits of other processes that this one waits for."""
         if self._report is None:
             return
         total = sum(self._n_epochs.values()) + sum(self._expected.elements())
@@ -207,5 +212,6 @@ class ProgressReporter:
                 best_score=max(scores, default=np.nan),
                 seconds=seconds,
                 seconds_left=seconds * (total - done) / done if done else np.nan,
+                n_fits_elsewhere=n_fits_elsewhere,
             )
         )

@@ -53,6 +53,8 @@ from sk_tune._search._shaped_rungs import Ladder
 from sk_tune._search._warm_start import tell_earlier
 from sk_tune._search_record import grants_epochs
 from sk_tune._space import Candidate, Space
+from sk_tune._warnings import warn_user
+from sk_tune.exceptions import SkTuneWarning
 
 # Brackets on one fold within a time budget: together they train about as many epochs as
 # Hyperband's.
@@ -230,6 +232,14 @@ class HyperbandSearchCV(
             rungs = self.max_resources_, self.resource_
             with rounds.session.timed("sampling"):
                 [first] = tell_earlier(self.warm_start_from, [(sampler, space)], *rungs)
+        is_checked = len(self.brackets_) > 1 and not is_asynchronous
+        if self.n_iter_no_change is not None and not is_checked:
+            warn_user(
+                "'n_iter_no_change' has no effect here, because a plateau can end the "
+                "search only between brackets, one after another. Give factor=3, which "
+                "makes several brackets, and asynchronous=False.",
+                SkTuneWarning,
+            )
         n_rungs = None if is_asynchronous else sum(len(b.rungs) for b in self.brackets_)
         with rounds.task(context, "search", n_rungs) as ctx:
             if is_asynchronous:

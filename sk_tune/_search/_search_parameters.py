@@ -126,8 +126,9 @@ class PlateauParameters:
     n_iter_no_change : int or None, default=None
         Number of consecutive candidates without an improvement beyond the noise after
         which the search ends: an improvement is more than one standard error of the
-        difference over folds.  Hyperband ends before a bracket only, and not with
-        asynchronous rungs.  `cut_short_` describes the omitted parts.
+        difference over folds.  Hyperband ends before a bracket only, so not in its
+        default plan of a single bracket, and not with asynchronous rungs.
+        `cut_short_` describes the omitted parts.
     """
 
     n_iter_no_change: Annotated[int | None, COUNT, None] = None

@@ -497,6 +497,9 @@ class SearchLine:
             parts.append(f"best fold {self._call.best_score:.4g}")
         if self._stage:
             return ", ".join([*parts, self._stage])
+        if self._call is not None and self._call.n_fits_elsewhere:
+            fits = counted(self._call.n_fits_elsewhere, "fit")
+            parts.append(f"waiting for {fits} of other processes")
         seconds = self._seconds_left()
         if math.isfinite(seconds):
             parts.append(f"{seconds_text(seconds)} left")

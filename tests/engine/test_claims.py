@@ -163,7 +163,7 @@ def test_finished_fits_are_not_claimed(iris, location):
 
 @pytest.mark.parametrize("is_stored", [True, False])
 def test_fits_of_another_process_are_awaited(iris, location, is_stored):
-    """They are loaded or, if they failed there, trained here."""
+    """They are loaded or, if they failed there, trained here; the progress counts them."""
     fits = _fits(iris)
     keys = _keys_of(location, fits[:2])
     expected = train(fits)
@@ -180,9 +180,11 @@ def test_fits_of_another_process_are_awaited(iris, location, is_stored):
 
         thread = threading.Thread(target=finish)
         thread.start()
-        results = train(fits, store=location)
+        reports = []
+        results = train(fits, store=location, progress=reports.append)
         thread.join()
 
+    assert {report.n_fits_elsewhere for report in reports} == {0, 2}
     assert [r.is_loaded for r in results] == [is_stored, is_stored, False, False]
     for ours, other in zip(results, expected, strict=True):
         np.testing.assert_array_equal(ours.train_loss, other.train_loss)

@@ -142,6 +142,20 @@ def test_candidates_on_one_fold_count_as_their_fits_end(net, iris, every_text):
     line(Progress(n_fits=17, n_fits_done=8, seconds=1.0, seconds_left=1.0, **counts))
 
     assert every_text[-1].startswith("candidates 8/17, epochs 8/")
+    assert "waiting" not in every_text[-1]
+
+
+def test_the_line_says_that_other_processes_train(net, iris, every_text):
+    """They share the store, and this process has nothing else to train."""
+    search = HyperbandSearchCV(net, RATES, cv=3, max_resources=9)
+    line = SearchLine(search.plan(), refits=True, time_budget=None)
+
+    line.begin_round(17, is_streaming=False)
+    counts = {"n_epochs": 17, "n_epochs_done": 15, "best_score": 0.5}
+    times = {"seconds": 1.0, "seconds_left": 1.0}
+    line(Progress(n_fits=17, n_fits_done=15, n_fits_elsewhere=2, **times, **counts))
+
+    assert ", waiting for 2 fits of other processes, " in every_text[-1]
 
 
 KINDS = {

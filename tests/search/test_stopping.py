@@ -17,6 +17,7 @@ from sk_tune import (
     MLPClassifier,
     RandomizedSearchCV,
 )
+from sk_tune.exceptions import SkTuneWarning
 
 CV = StratifiedKFold(3, shuffle=True, random_state=1)
 SPACE = {"learning_rate": loguniform(1e-4, 0.1)}
@@ -104,6 +105,15 @@ def test_hyperband_ends_before_a_bracket(net, iris):
     # The first bracket has rungs of 9, 3 and 1 candidates, the second of 5 and 1.
     assert rungs == [13, 6, 0]
     assert search.best_params_["max_epochs"] == 9
+
+
+@pytest.mark.parametrize("options", [{}, {"factor": 3, "asynchronous": True}])
+def test_hyperband_warns_if_it_cannot_end_on_a_plateau(net, iris, options):
+    """The default plan is one bracket, and asynchronous brackets run together."""
+    search = HyperbandSearchCV(net, SPACE, max_resources=3, n_iter_no_change=3, **options)
+
+    with pytest.warns(SkTuneWarning, match="'n_iter_no_change' has no effect here"):
+        search.fit(*iris)
 
 
 def test_a_target_counts_with_the_most_resources(net, iris):
