@@ -11,7 +11,7 @@ import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -67,6 +67,8 @@ class AutoProgress(Progress):
         Seconds since the start.
     seconds_left : float
         Seconds left of the budget; infinite without a budget.
+    n_fits_elsewhere : int
+        Fits of other processes with the same store that the search waits for.
     stage : str
         The model in training.
     n_trials : int
@@ -422,7 +424,7 @@ class Runner:
         if self.tell is None or is_soon:
             return
         self._last_report = now
-        counts = ("n_fits", "n_fits_done", "n_epochs", "n_epochs_done")
+        counts = [f.name for f in fields(Progress) if f.name.startswith("n_")]
         best = self.best
         self.tell(
             AutoProgress(
