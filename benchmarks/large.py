@@ -14,11 +14,13 @@ process of its own, with one thread:
 - "boosting": scikit-learn's HistGradientBoostingClassifier with defaults.
 
 Printed are processor seconds, and the peak of the resident memory above the memory before,
-as a multiple of X.  Imports and a fit of 1,000 rows come first.
+as a multiple of X.  Imports and a fit of 1,000 rows come first.  The last column is the
+peak that a search's ``plan(X, y)`` forecasts.
 """
 
 import argparse
 import json
+import math
 import subprocess
 import sys
 import threading
@@ -80,6 +82,9 @@ def measure(side, n_rows):
     X = rng.standard_normal((n_rows, N_COLUMNS), dtype=np.float32)
     y = (X[:, 0] + X[:, 1] * X[:, 2] > rng.standard_normal(n_rows)).astype(int)
     SIDES[side]().fit(X[:1000], y[:1000])
+    forecast = math.nan
+    if hasattr(model := SIDES[side](), "plan"):
+        forecast = model.plan(X, y).memory / X.nbytes
     before, peak, is_done = resident(), [0], threading.Event()
 
     def watch():
@@ -93,7 +98,8 @@ def measure(side, n_rows):
     seconds = time.process_time() - start
     is_done.set()
     watcher.join()
-    return {"seconds": seconds, "memory": (peak[0] - before) / X.nbytes}
+    memory = (peak[0] - before) / X.nbytes
+    return {"seconds": seconds, "memory": memory, "forecast": forecast}
 
 
 def main():
@@ -108,12 +114,13 @@ def main():
     if args.one:
         print(json.dumps(measure(args.one[0], int(args.one[1]))))
         return
-    print("| rows | side | processor seconds | memory / X |\n| ---: | --- | ---: | ---: |")
+    print("| rows | side | processor seconds | memory / X | forecast / X |")
+    print("| ---: | --- | ---: | ---: | ---: |")
     for n_rows in args.rows:
         for side in args.sides:
             command = [sys.executable, __file__, "--one", side, str(n_rows)]
             result = json.loads(subprocess.check_output(command))
-            figures = f"{result['seconds']:.2f} | {result['memory']:.2f}"
+            figures = " | ".join(f"{value:.2f}" for value in result.values())
             print(f"| {n_rows:,} | {side} | {figures} |", flush=True)
 
 

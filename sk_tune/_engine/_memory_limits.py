@@ -27,8 +27,8 @@ _LEAST_NETWORKS_CPU, _MOST_NETWORKS_CPU = 4, 64
 _ACTIVE_BYTES_IMAGES = 12 * 2**20
 _LEAST_NETWORKS_IMAGES = 2
 _NETWORKS_VMAP = 32
-# Bytes of samples from which on other memory is kept below them.
-_LARGE = 2**27
+# Bytes of samples from which on other memory is kept below them, and forecast.
+LARGE_SAMPLES = 2**27
 # An order is copied three times before an epoch.
 _BYTES_PER_PLACE = 4 * 8
 _C_LIBRARY = ctypes.CDLL(None) if os.name == "posix" else None
@@ -71,7 +71,7 @@ def networks_at_a_time(
     if network_plan.way == "kernel":
         # The orders of the samples of all networks take a quarter of the memory of X.
         order = _BYTES_PER_PLACE * len(network.train)
-        most = max(_LARGE, network.train.X.nbytes) // 4 // max(1, order)
+        most = max(LARGE_SAMPLES, network.train.X.nbytes) // 4 // max(1, order)
         return int(max(1, min(_MOST_NETWORKS_CPU, fitting, most)))
     active, least = _ACTIVE_BYTES, _LEAST_NETWORKS_CPU
     if any(p.ndim > 2 for p in network.module.parameters()):
@@ -133,7 +133,7 @@ def bytes_per_network(network: FleetNetwork, recipe: Recipe) -> int:
 def return_freed_memory(samples: torch.Tensor) -> None:
     """Return freed memory, which glibc keeps between used blocks, if samples are large."""
     trim = getattr(_C_LIBRARY, "malloc_trim", None)
-    if trim is not None and samples.nbytes >= _LARGE:
+    if trim is not None and samples.nbytes >= LARGE_SAMPLES:
         trim(0)
 
 

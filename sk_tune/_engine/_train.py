@@ -57,7 +57,7 @@ from sk_tune._estimators import (
     take_rows,
 )
 from sk_tune._fleets import Plan, plan
-from sk_tune._training import TimeLimit
+from sk_tune._training import TensorSet, TimeLimit
 from sk_tune._warnings import warn_trained_alone
 
 # Networks of a shard: about the number that trains side by side, so that each worker gets
@@ -212,21 +212,24 @@ def fitted_estimator(fit: Fit, trained: Trained) -> Any:
     return adopt_training(replace(fit, estimator=estimator), trained.state)
 
 
-def expected_memory(fit: Fit, *, n_workers: int, n_folds: int) -> int:
-    """Return the estimated bytes of fits like one, with `n_folds` for each worker."""
+def expected_memory(
+    fit: Fit, *, n_train: int, n_fits: int, n_workers: int
+) -> tuple[int, float]:
+    """Return the estimated bytes of networks in training, and of a sample in their dtype.
+
+    `n_fits` fits like one, which has a few samples, train on `n_train` samples each.
+    """
     prepared = prepare(replace(fit, seed=0, n_epochs=1), FitPreparer())
     network, (recipe, _) = prepared.network, prepared.recipe()
+    X = network.train.X
+    network_plan = plan(network.module, X, network, recipe)
+    # All samples are views of the first one, without memory.
+    samples = X[:1].expand(n_train, *X.shape[1:])
+    network = replace(network, train=TensorSet(samples))
     limit = int(SHARE_OF_MEMORY * available_memory() / n_workers)
-    network_plan = plan(network.module, network.train.X, network, recipe)
-    networks = networks_at_a_time(network, recipe, limit, network_plan)
-    networks *= bytes_per_network(network, recipe)
-    sets = [part for part in (network.train, network.monitor) if part is not None]
-    samples = {id(part.X): part.X.nbytes for part in sets}
-    targets = sum(int(part.y.nbytes) for part in sets if part.y is not None)
-    # Folds share a large X.
-    n_copies = 1 if len(samples) < len(sets) else n_folds
-    data = n_copies * sum(samples.values()) + n_folds * targets
-    return n_workers * (networks + data)
+    n_at_once = networks_at_a_time(network, recipe, limit, network_plan)
+    n_networks = min(n_workers * n_at_once, n_fits)
+    return n_networks * bytes_per_network(network, recipe), X.nbytes / len(X)
 
 
 def _train(

@@ -38,6 +38,7 @@ from sk_tune._estimators._preparation import (
     adopt_training,
     fit_as_overridden,
     network_inputs,
+    shares_samples,
 )
 from sk_tune._estimators._prepared_fit import PreparedFit
 from sk_tune._estimators._recurrent_networks import (

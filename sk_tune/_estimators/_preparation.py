@@ -145,7 +145,7 @@ class FitPreparer:
         # Lists, because numpy abbreviates the text of long arrays.
         texts = [repr(v.tolist() if isinstance(v, np.ndarray) else v) for v in values]
         sources = (fit.X, fit.y, fit.rows, fit.sample_weight)
-        is_whole = _shares_whole(twin, fit)
+        is_whole = shares_samples(twin, fit)
         key = (type(twin), is_whole, *map(id, sources), *texts)
         if key not in self._cache:
             old_names = set(vars(twin))
@@ -227,7 +227,7 @@ class FitPreparer:
                 target = twin._encode_target(y)
             X, target = (to_tensor(array, twin.dtype, device) for array in (X, target))
             index = None
-            if _shares_whole(twin, fit):
+            if shares_samples(twin, fit):
                 index = torch.from_numpy(np.ascontiguousarray(rows)).to(X.device)
                 X = self._whole(fit, X)
                 target = placed(target, index, len(X))
@@ -243,7 +243,7 @@ def _encoded(twin: Any, fit: Fit, device: str) -> EncodedData:
     return data
 
 
-def _shares_whole(estimator: Any, fit: Fit) -> bool:
+def shares_samples(estimator: Any, fit: Fit) -> bool:
     """Return whether folds share X instead of copying samples: in batches of large X."""
     X, rows = fit.X, fit.rows
     is_plain = isinstance(X, np.ndarray) and X.dtype.kind == "f" and X.ndim > 1

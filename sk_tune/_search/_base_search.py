@@ -475,6 +475,8 @@ class BaseSearch(  # type: ignore[misc]
             rule = partial(near_best, self._level, session.outcomes)
             self.__dict__["_select_best_index"] = rule
 
+    # Whether a plan has forecast the memory.
+    _is_planned: ClassVar[bool] = False
     # The column of ``cv_results_`` with the rungs, in which the best candidate is highest.
     _level: ClassVar[str | None] = None
 
@@ -618,9 +620,10 @@ class BaseSearch(  # type: ignore[misc]
 
 @parameters
 class _Trial(BaseSearch):
-    """A search over given candidates."""
+    """A search over given candidates, for a plan."""
 
     candidates: Sequence[Candidate]
+    _is_planned = True
 
     def _propose(self, rounds: Rounds, context: Any) -> None:
         rounds.evaluate(self.candidates)

@@ -21,12 +21,12 @@ import joblib
 import numpy as np
 from sklearn.base import clone
 
-from sk_tune._compat import FoldTask
-from sk_tune._engine import Progress, expected_memory, outside_blocks
+from sk_tune._engine import Progress, outside_blocks
 from sk_tune._epochs import epochs_of
 from sk_tune._sampler import RandomSampler
 from sk_tune._schedule import Promotion, Rung, new_resources, with_candidates
-from sk_tune._search._fold_fits import FitMaker, name_in_network, network_of
+from sk_tune._search._fold_fits import name_in_network, network_of
+from sk_tune._search._memory_forecast import expected_peak
 from sk_tune._search._outcomes import positions
 from sk_tune._search._search_parameters import space_of
 from sk_tune._search_record import grants_epochs
@@ -74,7 +74,7 @@ class SearchPlan:
     seconds : float or None, default=None
         Expected time of the search; None if it was not measured.
     memory : int or None, default=None
-        Largest number of bytes in training; None if unknown.
+        Expected peak of the memory on top of X, in bytes; None if unknown.
     is_asynchronous : bool, default=False
         Whether rungs do not wait for each other, so that all rungs except the first may
         have more candidates than listed.
@@ -132,7 +132,7 @@ class SearchPlan:
         if self.seconds is not None:
             total += f", about {seconds_text(self.seconds)}"
         if self.memory is not None:
-            total += f", at most {bytes_text(self.memory)} of memory"
+            total += f", {bytes_text(self.memory)} of memory on top of X"
         return f"{total}. {self.measured}".rstrip()
 
 
@@ -321,7 +321,8 @@ def probe(
             epochs = slope * n_used * (_MORE - _FEW) / _FEW
             measured += f", trained for {_FEW} epoch"
         long = short + epochs * n_rows / n_used
-        memory = _memory(search, tried[0], data, folds[0], plan)
+        X, y, _ = data
+        memory = expected_peak(search, X, y, plan, n_workers=_n_processes(search))
     seconds = _expected_seconds(
         short,
         long,
@@ -396,32 +397,6 @@ def _some(rows: Any, share: float) -> Any:
     if n >= len(rows):
         return rows
     return np.sort(np.random.default_rng(0).choice(rows, n, replace=False))
-
-
-def _memory(
-    search: Any, candidate: Candidate, data: Data, fold: tuple[Any, Any], plan: SearchPlan
-) -> int | None:
-    """Return the bytes of networks like a candidate's on a fold, if known."""
-    X, y, _ = data
-    train, test = fold
-    task = FoldTask(
-        estimator=search.estimator,
-        X=X,
-        y=y,
-        train=train,
-        test=test,
-        parameters=candidate,
-        fit_params={},
-        candidate=0,
-        fold=0,
-    )
-    fit = FitMaker().make(task, 0).fit
-    if fit is None:
-        return None
-    try:
-        return expected_memory(fit, n_workers=_n_processes(search), n_folds=plan.n_folds)
-    except Exception:  # noqa: BLE001 - not a network of a fleet; the search will raise
-        return None
 
 
 class SearchLine:

@@ -24,8 +24,14 @@ from sklearn.base import is_classifier
 
 from sk_tune._backend import CollectingBackend, Job
 from sk_tune._compat import FoldTask, fold_task, num_samples, warn_or_raise_about_failures
-from sk_tune._engine import FitStream, Progress, have_to_start
+from sk_tune._engine import LARGE_SAMPLES, FitStream, Progress, have_to_start
 from sk_tune._search._fold_fits import FoldRequest, n_bytes, network_of
+from sk_tune._search._memory_forecast import (
+    MOST_BYTES_OF_PREDICTIONS,
+    expected_peak,
+    report_memory,
+    takes_folds_in_turn,
+)
 from sk_tune._search._network_training import FoldTraining, Trainer
 from sk_tune._search._outcomes import (
     FoldOutcome,
@@ -42,8 +48,6 @@ from sk_tune._text import counted
 from sk_tune._warnings import warn_trained_alone, warn_user
 from sk_tune.exceptions import ReleaseWarning, SkTuneWarning
 
-# Bytes of X from which on only one fold has its own copy.
-_LARGE = 2**27
 # With less time than this, a stream does not wait for workers to start.
 _SECONDS_FOR_STREAM = 30.0
 
@@ -96,9 +100,11 @@ class SearchSession:
         # Other backends run tasks on other machines, with other devices.
         self.stays_here = type(call.ambient[0]).__module__ == "joblib._parallel_backends"
         self.line: SearchLine | None = None
+        is_forecast = n_bytes(call.X) >= LARGE_SAMPLES and not search._is_planned
+        if search.verbose == 1 or is_forecast:
+            plan = search._plan(search.n_splits_, num_samples(call.X))
         # If verbose is more than 1, scikit-learn prints lines for every fit itself.
         if search.verbose == 1:
-            plan = search._plan(search.n_splits_, num_samples(call.X))
             refits, budget = search.refit is not False, search.time_budget
             self.line = SearchLine(plan, refits=refits, time_budget=budget)
         listener = call.verbose if callable(call.verbose) else self.line
@@ -110,6 +116,9 @@ class SearchSession:
             n_steps=2 if search.select_epoch == "best" else 1,
         )
         self.trainer = Trainer(call.ambient, self.options)
+        if is_forecast:
+            need = expected_peak(search, call.X, call.y, plan, n_workers=self.n_workers())
+            report_memory(need, prints=call.verbose == 1)
         self.outcomes: list[list[FoldOutcome]] = []
         self.candidates: list[int] = []
         self.models: dict[int, list[Any]] = {}
@@ -302,10 +311,8 @@ class SearchSession:
         if not places:
             return
         task = places[0].task
-        network = network_of(task.estimator)
-        has_copies = network is not None and network is not task.estimator
-        is_large = has_copies and n_bytes(task.X) >= _LARGE
-        if not is_large or self._ahead or self.time.is_limited:
+        in_turn = takes_folds_in_turn(self.options.search, task.X)
+        if not in_turn or self._ahead:
             self._evaluate_at(range(len(places)), places, scored)
             return
         for fold in sorted({place.task.fold for place in places}):
@@ -429,8 +436,6 @@ class SearchSession:
 
 
 _N_KEPT: dict[Any, int | None] = {None: 0, "best": 1, "all": None}
-# Bytes of the predictions of all candidates, of which float32 is assumed.
-_MOST_BYTES_OF_PREDICTIONS = 2**27
 
 
 def _options_of(
@@ -463,7 +468,7 @@ def _n_with_predictions(estimator: Any, call: SearchCall) -> int | None:
         # Labels that cannot be sorted are refused later, with a reason.
         n_outputs = len(pd.unique(y))
     n_bytes = 4 * n_outputs * num_samples(call.X)
-    return max(1, int(_MOST_BYTES_OF_PREDICTIONS // n_bytes)) if n_bytes else None
+    return max(1, int(MOST_BYTES_OF_PREDICTIONS // n_bytes)) if n_bytes else None
 
 
 class SearchBackend(CollectingBackend):

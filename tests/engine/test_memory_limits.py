@@ -195,7 +195,7 @@ def test_orders_of_large_data_take_a_quarter_of_their_memory(
     monkeypatch, n_features, n_networks
 ):
     """An order takes four int64 per sample; X four bytes per feature and sample."""
-    monkeypatch.setattr(_memory_limits, "_LARGE", 0)
+    monkeypatch.setattr(_memory_limits, "LARGE_SAMPLES", 0)
     row = _row(n_features=n_features)
 
     assert networks_at_a_time(row, _recipe(), 10**12, KERNEL) == n_networks

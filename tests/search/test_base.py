@@ -40,7 +40,7 @@ from sk_tune import (
     fleet,
 )
 from sk_tune._scores import expected_score, scorer_metric
-from sk_tune._search import _search_session
+from sk_tune._search import _memory_forecast, _search_session
 from sk_tune.exceptions import TrainingDivergedError
 
 CV = StratifiedKFold(3, shuffle=True, random_state=1)
@@ -649,7 +649,7 @@ def test_folds_of_large_data_behind_transformers_are_trained_in_turn(
         pipe, {"net__max_epochs": [1, 5, 3]}, n_iter=3, cv=CV, random_state=0, n_jobs=n_jobs
     )
     together = clone(search).fit(*iris)
-    monkeypatch.setattr(_search_session, "_LARGE", 0)
+    monkeypatch.setattr(_memory_forecast, "LARGE_SAMPLES", 0)
 
     search.fit(*iris)
 
@@ -665,7 +665,7 @@ def test_predictions_beyond_the_memory_limit_are_dropped(net, iris, monkeypatch,
     grid = {"max_epochs": [1, 9, 3, 5, 2]}
     whole = GridSearchCV(net, grid, cv=CV).fit(*iris)
     two_candidates = 2 * 4 * 3 * len(iris.y)
-    monkeypatch.setattr(_search_session, "_MOST_BYTES_OF_PREDICTIONS", two_candidates)
+    monkeypatch.setattr(_search_session, "MOST_BYTES_OF_PREDICTIONS", two_candidates)
 
     search = GridSearchCV(net, grid, cv=CV).set_callbacks(*callbacks).fit(*iris)
 

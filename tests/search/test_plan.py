@@ -1,5 +1,6 @@
 """Plans of searches, and estimates of their time."""
 
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -15,6 +16,7 @@ from skorch import NeuralNetClassifier
 
 from sk_tune import GridSearchCV, HalvingGridSearchCV, HyperbandSearchCV, MLPClassifier
 from sk_tune._search._search_plan import _expected_seconds, mean_epochs, plan_in_time
+from sk_tune._text import bytes_text
 
 
 def test_a_plan_prints_brackets_rungs_and_sums():
@@ -32,7 +34,7 @@ def test_a_plan_prints_brackets_rungs_and_sums():
     assert lines[0].split()[:4] == ["bracket", "rung", "candidates", "max_epochs"]
     assert lines[-1] == (
         "In all 5 candidates on 2 folds: 12 fits, 22 epochs, about 1 min 15 s, "
-        "at most 3.0 MiB of memory."
+        "3.0 MiB of memory on top of X."
     )
 
 
@@ -84,7 +86,8 @@ def test_data_give_seconds_and_memory(pipeline, iris):
     plan = search.plan(*iris)
 
     assert plan.seconds > 0
-    assert plan.memory > 150 * 4 * 4
+    # Three folds with their samples, transformed and joined.
+    assert plan.memory > 3 * 3 * 150 * 4 * 4
     assert "about" in str(plan)
     assert "memory" in str(plan)
     assert not hasattr(search, "cv_results_")
@@ -105,6 +108,54 @@ def test_many_rows_are_estimated_from_some(kind, n_rows, make_estimator, monkeyp
     assert plan.seconds > 0
     assert str(plan).endswith(f" on {n_rows} of 4000 samples of each fold.")
     assert "Estimated from" in str(plan)
+
+
+def _large(monkeypatch, n_rows=4000):
+    """Return samples that count as large, with as little memory as a sample takes."""
+    for module in ("_search_session", "_memory_forecast"):
+        monkeypatch.setattr(f"sk_tune._search.{module}.LARGE_SAMPLES", 1000)
+    X = np.random.default_rng(0).normal(size=(n_rows, 25)).astype(np.float32)
+    return X, (X[:, 0] > 0).astype(int)
+
+
+def test_the_forecast_counts_the_copies_of_samples(pipeline, monkeypatch):
+    """Behind a transformer a fold has its samples, their transformed and joined form."""
+    X, y = _large(monkeypatch)
+    grid = {"net__dropout": [0.0, 0.1]}
+
+    in_turn, together = (
+        GridSearchCV(pipeline, grid, cv=CV, time_budget=seconds).plan(X, y).memory
+        for seconds in (None, 60)
+    )
+
+    # The places of a fold's samples are 24 bytes of each sample.
+    assert together - in_turn == 2 * (3 * X.nbytes + 24 * len(X))
+
+
+def test_the_forecast_grows_with_the_samples(pipeline, monkeypatch):
+    """A plan of ten times the samples has about ten times the memory."""
+    search = GridSearchCV(pipeline, {"net__dropout": [0.0, 0.1]}, cv=CV)
+    few, many = (search.plan(*_large(monkeypatch, n)).memory for n in (4000, 40_000))
+
+    assert many / few == pytest.approx(10, rel=0.1)
+
+
+@pytest.mark.parametrize("free", [10**5, 10**10])
+def test_a_large_search_forecasts_its_memory(pipeline, monkeypatch, capsys, free):
+    """The search prints the memory before it trains, and warns if there is too little."""
+    X, y = _large(monkeypatch)
+    search = GridSearchCV(pipeline, {"net__dropout": [0.0, 0.1]}, cv=CV, verbose=1)
+    expected = bytes_text(search.plan(X, y).memory)
+    name = "sk_tune._search._memory_forecast.available_memory"
+    monkeypatch.setattr(name, lambda: free)
+
+    with warnings.catch_warnings(record=True, action="always") as caught:
+        search.fit(X, y)
+
+    line = f"Expected memory: {expected} on top of X, {bytes_text(free)} free"
+    assert line in capsys.readouterr().out.splitlines()
+    text = f"The search needs about {expected} of memory on top of X. Got "
+    assert any(str(w.message).startswith(text) for w in caught) == (free == 10**5)
 
 
 def test_a_notebook_shows_a_plan_as_a_table(iris):

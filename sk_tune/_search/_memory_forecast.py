@@ -1,0 +1,110 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""The forecast of a search's memory, from a few samples and before any training.
+
+Notation: N samples in k folds, of which m have their own samples in memory at a time.
+"""
+
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from sk_tune._compat import FoldTask, num_samples
+from sk_tune._engine import LARGE_SAMPLES, available_memory, expected_memory
+from sk_tune._estimators import NetworkEstimator, shares_samples, take_rows
+from sk_tune._sampler import RandomSampler
+from sk_tune._search._fold_fits import FitMaker, n_bytes, network_of
+from sk_tune._search._search_parameters import space_of
+from sk_tune._text import LiveLine, bytes_text
+from sk_tune._warnings import warn_user
+from sk_tune.exceptions import SkTuneWarning, SpaceError
+
+# Samples that show the size of transformed samples and of a network.
+_N_SAMPLES = 1000
+# An encoded target and places in the samples, twice.
+_BYTES_OF_PLACES = 24
+# Probabilities of two classes.
+_BYTES_PREDICTED = 8
+# Bytes of the predictions of all candidates, of which float32 is assumed.
+MOST_BYTES_OF_PREDICTIONS = 2**27
+
+
+def takes_folds_in_turn(search: Any, X: Any) -> bool:
+    """Return whether one fold at a time has its own samples, behind transformers."""
+    network = network_of(search.estimator)
+    has_copies = network is not None and network is not search.estimator
+    return has_copies and search.time_budget is None and n_bytes(X) >= LARGE_SAMPLES
+
+
+def expected_peak(search: Any, X: Any, y: Any, plan: Any, *, n_workers: int) -> int | None:
+    """Return the expected peak of a search's memory on top of X, in bytes.
+
+    None if the search has no network. `plan` is its SearchPlan.
+    """
+    n, n_folds = int(num_samples(X)), int(plan.n_folds)
+    n_fits = max(int(r.n_fits) for r in plan.rounds)
+    rows = np.random.default_rng(0).permutation(n)[:_N_SAMPLES]
+    n_train = n - n // n_folds
+    n_tried = max(1, len(rows) - len(rows) // n_folds)
+    try:
+        candidate = RandomSampler(space_of(search), 0).ask(1)[0]
+    except SpaceError:
+        candidate = {}
+    task = FoldTask(
+        estimator=search.estimator,
+        X=take_rows(X, rows),
+        y=take_rows(y, rows),
+        train=np.arange(n_tried),
+        test=np.arange(n_tried, len(rows)),
+        parameters=candidate,
+        fit_params={},
+        candidate=0,
+        fold=0,
+    )
+    # Whatever fails here will fail in the search, with its reason.
+    with suppress(Exception):
+        fit = FitMaker().make(task, 0).fit
+        if fit is None:
+            return None
+        networks, per_sample = expected_memory(
+            fit, n_train=n_train, n_fits=n_fits, n_workers=n_workers
+        )
+        size, own = n_bytes(X), n * per_sample
+        m = 1 if takes_folds_in_turn(search, X) else n_folds
+        places = n_workers * m * n * _BYTES_OF_PLACES
+        if network_of(search.estimator) is not search.estimator:
+            # Samples of a fold, transformed, and both parts of them joined.
+            return round(networks + m * (size + own + n_workers * own) + places)
+        is_other = own != size
+        whole = replace(fit, X=X, rows=np.arange(n_train))
+        is_net = not isinstance(fit.estimator, NetworkEstimator)
+        if is_net or not shares_samples(fit.estimator, whole):
+            each = own + size * (is_other or is_net)
+            return round(networks + n_workers * m * each + places)
+        # A fold's samples are copied while they are checked.
+        checked = n_train / n * (size + own * is_other)
+        data = n_workers * own * is_other + places
+        predictions = min(
+            MOST_BYTES_OF_PREDICTIONS, _BYTES_PREDICTED * n * n_fits / n_folds
+        )
+        return round(data + networks + max(n_workers * checked, predictions))
+    return None
+
+
+def report_memory(need: int | None, *, prints: bool) -> None:
+    """Print the expected memory of a search; warn if it is more than the free memory."""
+    if need is None:
+        return
+    free = available_memory()
+    if prints:
+        text = f"Expected memory: {bytes_text(need)} on top of X, {bytes_text(free)} free"
+        LiveLine().end(text)
+    if need > free:
+        warn_user(
+            f"The search needs about {bytes_text(need)} of memory on top of X. Got "
+            f"{bytes_text(free)} of free memory: use fewer rows or folds, or a network "
+            "without transformers on an array or memory map of its dtype.",
+            SkTuneWarning,
+        )
