@@ -13,7 +13,7 @@ import json
 import math
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -112,8 +112,9 @@ def act_on_all(
     n_jobs: int,
     known: Path | None = None,
     seconds: float = math.inf,
+    work: Callable[[Sequence[Record]], list[Record]] | None = None,
 ) -> list[Record]:
-    """Return the results of the treatments of all runs.
+    """Return the results of `work` on the runs of each problem; by default, `act`.
 
     Problems in the file are read from it, other problems are added to it.  Problems that do
     not begin in time are left for the next call.
@@ -133,7 +134,7 @@ def act_on_all(
             raise SystemExit(f"{len(missing) - first} problems are left: run this again.")
         keys = missing[first : first + n_jobs]
         batches = joblib.Parallel(n_jobs=n_jobs)(
-            joblib.delayed(act)(groups[k]) for k in keys
+            joblib.delayed(work or act)(groups[k]) for k in keys
         )
         results |= dict(zip(keys, batches, strict=True))
         if known is not None:

@@ -22,7 +22,7 @@ _HOMES = {
     "_diagnosis": (
         "Applied", "AppliedChange", "Change", "Curves", "Finding", "SampleCurve",
         "apply_remedies", "check_classes", "curves_of", "find_leaks",
-        "group_copies", "verdict",
+        "group_copies", "skore_checks", "verdict",
     ),
     "_ensemble": (
         "BaggingClassifier", "BaggingRegressor", "BoostingClassifier",

@@ -19,6 +19,7 @@ from sk_tune._diagnosis import check_classes as check_classes
 from sk_tune._diagnosis import curves_of as curves_of
 from sk_tune._diagnosis import find_leaks as find_leaks
 from sk_tune._diagnosis import group_copies as group_copies
+from sk_tune._diagnosis import skore_checks as skore_checks
 from sk_tune._diagnosis import verdict as verdict
 from sk_tune._ensemble import BaggingClassifier as BaggingClassifier
 from sk_tune._ensemble import BaggingRegressor as BaggingRegressor

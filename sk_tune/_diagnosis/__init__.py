@@ -36,9 +36,11 @@ from sk_tune._diagnosis._probes import (
     Effect,
     Probe,
     check_half,
+    decisive,
     effects,
     measured,
     remedies,
     variations,
 )
 from sk_tune._diagnosis._scale_checks import check_scale
+from sk_tune._diagnosis._skore import skore_checks

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.stats import norm
 from scipy.stats import t as student
 
 from sk_tune._diagnosis._curves import USUAL_FOLDS, Summary, estimate, log_ratio, smooth
@@ -54,11 +55,14 @@ def check_folds(summary: Summary) -> Finding:
         return rule.not_applicable(
             "The network learns hardly anything, so folds differ by their targets only."
         )
-    z, relative = deviations[fold]
+    t, relative = deviations[fold]
+    # As a standard normal value of equal probability.
+    z = float(norm.isf(student.sf(t, n - 2 + USUAL_FOLDS)))
+    if (errors := _excess_errors(summary, fold)) is not None:
+        # A mean of two such values varies by 1 at most, whatever their correlation.
+        z = (z + errors) / 2
     # Chance that one of several equal folds is called different, or is mentioned.
-    limit, mentioned = (
-        float(student.ppf(1 - chance / n, n - 2 + USUAL_FOLDS)) for chance in (0.02, 0.04)
-    )
+    limit, mentioned = (float(norm.isf(chance / n)) for chance in (0.02, 0.04))
     evidence = {"fold": fold, "deviation": z, "limit": limit, "difference": relative}
     if z > mentioned and relative > 0.3:
         trained = summary.train_end
@@ -81,6 +85,29 @@ def check_folds(summary: Summary) -> Finding:
             return rule.tip("low", f"{message}, which may be chance.", evidence, remedy)
         return rule.issue("medium", f"{message}.", evidence, remedy)
     return rule.passed("No fold has a clearly higher loss than the rest.", evidence)
+
+
+def _excess_errors(summary: Summary, fold: int) -> float | None:
+    """Return the excess errors of a fold in standard deviations; None without accuracies.
+
+    Errors are those at the epoch that is best for the remaining folds.
+    """
+    if summary.n_samples is None or summary.n_repeats != 1:
+        return None
+    n_folds, scores = len(summary.score), summary.score
+    n_rows = summary.n_samples / n_folds
+    # Accuracies are whole numbers of rows; folds differ by one row at most.
+    sizes = np.array([math.floor(n_rows), math.ceil(n_rows)])[:, None, None]
+    if not (np.abs(scores * sizes - np.rint(scores * sizes)).min(axis=0) < 0.01).all():
+        return None
+    rest = np.delete(np.arange(n_folds), fold)
+    best = int(np.argmin(smooth(summary.valid)[rest].mean(axis=0)))
+    own, others = 1 - scores[fold, best], 1 - float(scores[rest, best].mean())
+    if not 0 <= others < own <= 1:
+        return 0.0
+    share_of_errors = (own + others * len(rest)) / n_folds
+    variance = share_of_errors * (1 - share_of_errors) / n_rows
+    return float((own - others) / math.sqrt(variance * (1 + 1 / len(rest))))
 
 
 def _target_variances(summary: Summary) -> Floats | None:

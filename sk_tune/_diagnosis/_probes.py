@@ -16,22 +16,45 @@ import numpy as np
 from sk_tune._diagnosis._curves import Curves, Estimate, estimate, log_ratio, summarise
 from sk_tune._diagnosis._findings import Change, Finding, ranked, share
 from sk_tune._diagnosis._fold_checks import SampleCurve, check_more_data
-from sk_tune._diagnosis._remedies import number, rate_name, regularise, scaled_widths
+from sk_tune._diagnosis._remedies import (
+    lower_rate,
+    number,
+    raise_rate,
+    rate_name,
+    regularise,
+    relative_rate,
+    scaled_widths,
+)
+from sk_tune._types import Floats
 
-# A remedy that lowers the held-out loss by this share, at this confidence, shows a fault.
+# A remedy that lowers the held-out loss by this share, at this confidence, confirms a
+# fault.  It disproves the fault if, at the same confidence, its effect is smaller.
 _LEAST_GAIN, _CONFIDENCE = 0.05, 0.95
+# Fall of the held-out loss that shows a fault which the curves do not suggest.  The best of
+# several probes is optimistic, so its confidence is corrected for their number.
+_LEAST_NEW_GAIN = 0.2
 # A fault with a smaller share of the largest gain is another description of that fault.
 _RIVAL = 0.9
-# Findings that a probe can confirm or withdraw; no change of a network disproves a fault of
-# the data.
-_OF_TRAINING = frozenset({
-    "overfitting",
+# Rise of the held-out loss with a third of the epochs, about its error, below which the
+# other epochs had no effect.
+_WASTED = 0.03
+# Faults whose remedies make the network fit its training rows better.
+_OF_FIT = frozenset({
     "underfitting",
     "still improving",
     "learning rate too high",
     "learning rate too low",
     "features not scaled",
 })
+# Findings that a probe can confirm or withdraw; no change of a network disproves a fault of
+# the data.
+_OF_TRAINING = _OF_FIT | {"overfitting"}
+_BASELINE, _CONVERGED = "no better than the baseline", "converged long ago"
+# Factor between a learning rate and the typical rate from which on a third and three times
+# the rate show little.
+_FAR = 10.0
+# Share of a constant prediction's loss below which a network has learnt a pattern.
+_USEFUL = 0.985
 # Usual deviation over folds of the difference between two networks.
 _USUAL_SPREAD = 0.05
 
@@ -47,16 +70,35 @@ class Probe:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Effect:
-    """The measured fall of the logarithm of the held-out loss by a probe."""
+    """The measured falls of logarithms of losses by a probe."""
 
     probe: Probe
-    gain: Estimate
+    gain: Estimate  # of the held-out loss
+    fitted: float  # mean fall of the logarithm of the training loss
+    is_useful: bool  # The changed network is better than a constant prediction.
 
     @property
-    def is_large(self) -> bool:
-        """Whether the fall is worth a change and more than noise."""
-        is_sure = self.gain.at_least(_CONFIDENCE) > 0
-        return is_sure and self.gain.mean > -math.log1p(-_LEAST_GAIN)
+    def finding(self) -> str:
+        """Name of the fault that an improvement would show, "" if none.
+
+        A remedy that makes the training loss rise is a regularisation.  A lower learning
+        rate can be one, too.
+        """
+        is_fit, name = self.fitted > 0, self.probe.finding
+        if name == "learning rate too high" and not is_fit:
+            return "overfitting"
+        is_expected = name not in _OF_TRAINING or is_fit == (name in _OF_FIT)
+        return name if is_expected else ""
+
+    def exceeds(self, share: float, confidence: float = _CONFIDENCE) -> bool:
+        """Return whether the held-out loss falls by a share, and by more than noise."""
+        is_sure = self.gain.at_least(confidence) > 0
+        return is_sure and self.gain.mean > -math.log1p(-share)
+
+    @property
+    def is_small(self) -> bool:
+        """Whether the fall is surely smaller than a fault's."""
+        return self.gain.at_least(1 - _CONFIDENCE) < -math.log1p(-_LEAST_GAIN)
 
     def __str__(self) -> str:
         fall, error = -math.expm1(-self.gain.mean), self.gain.error
@@ -114,6 +156,25 @@ def variations(params: Mapping[str, Any]) -> list[Probe]:
         ("overfitting", "half the width", scaled_widths(params, 0.5)),
         ("", "another seed", {"random_state": 1 + (seed or 0)}),
     ]
+    return _probes(params, by_name)
+
+
+def decisive(params: Mapping[str, Any]) -> list[Probe]:
+    """Return changes that decide about the rate and the number of epochs."""
+    n_epochs, relative = number(params, "max_epochs"), relative_rate(params)
+    fewer = {"max_epochs": n_epochs and n_epochs / 3}
+    probes = _probes(params, [(_CONVERGED, "a third of the epochs", fewer)])
+    if relative is not None and not 1 / _FAR < relative < _FAR:
+        name = f"learning rate too {'low' if relative < 1 else 'high'}"
+        changes = (raise_rate if relative < 1 else lower_rate)(params)
+        probes.append(Probe(name=_described(changes), finding=name, changes=changes))
+    return probes
+
+
+def _probes(
+    params: Mapping[str, Any], by_name: Iterable[tuple[str, str, Mapping[str, Any]]]
+) -> list[Probe]:
+    """Return probes that set values, without values that the network has."""
     probes = [
         Probe(
             name=name,
@@ -133,80 +194,144 @@ def _like(value: Any, new: Any) -> Any:
     """Return a number of the type of the parameter's value, rounded."""
     if isinstance(new, tuple):
         return new
-    return int(new) if isinstance(value, int | None) else float(f"{new:.6g}")
+    return math.ceil(new) if isinstance(value, int | None) else float(f"{new:.6g}")
 
 
 def effects(
     probes: Sequence[Probe], base: Curves, probed: Sequence[Curves | None]
 ) -> list[Effect]:
     """Return the effects of the probes that were trained (not None)."""
-    losses = _end(base)
-    falls = [
-        None if curves is None else log_ratio(losses, _end(curves)) for curves in probed
-    ]
+    train, valid = _ends(base)
+    ends = [None if curves is None else _ends(curves) for curves in probed]
+    falls = [None if end is None else log_ratio(valid, end[1]) for end in ends]
     # The difference between seeds is the usual spread of all differences.
     by_seed = [
         f for p, f in zip(probes, falls, strict=True) if f is not None and not p.finding
     ]
     spread = max([_USUAL_SPREAD, *(float(np.sqrt(np.mean(f**2))) for f in by_seed)])
+    constant = base.baseline_loss
     return [
-        Effect(probe=probe, gain=estimate(fall, usual=spread, n_repeats=base.n_repeats))
-        for probe, fall in zip(probes, falls, strict=True)
-        if fall is not None
+        Effect(
+            probe=probe,
+            gain=estimate(fall, usual=spread, n_repeats=base.n_repeats),
+            fitted=float(np.mean(log_ratio(train, end[0]))),
+            is_useful=constant is None or bool(end[1].mean() < _USEFUL * constant),
+        )
+        for probe, fall, end in zip(probes, falls, ends, strict=True)
+        if fall is not None and end is not None
     ]
 
 
-def _end(curves: Curves) -> Any:
-    """Return the held-out loss of each fold at the end, (F,); NaN without losses."""
+def _ends(curves: Curves) -> tuple[Floats, Floats]:
+    """Return training and held-out loss of each fold at the end, (F,); NaN if unknown."""
     keeps_best = curves.params.get("early_stopping") is True
     summary = summarise(curves, keeps_best=keeps_best)
     if summary is None:
-        return np.full(curves.n_folds, np.nan)
-    return summary.valid_best if keeps_best else summary.valid_end
+        unknown = np.full(curves.n_folds, np.nan)
+        return unknown, unknown
+    valid = summary.valid_best if keeps_best else summary.valid_end
+    return summary.train_end, valid
 
 
 def check_half(half: Curves, base: Curves, n_rows: float) -> Finding:
     """Check for a lack of samples by a network trained on half of them, `n_rows`."""
-    losses = -np.stack([_end(half), _end(base)])
+    losses = -np.stack([_ends(half)[1], _ends(base)[1]])
     train = -np.stack([c.train_loss[:, -1] for c in (half, base)])
     return check_more_data(SampleCurve(np.array([1.0, 2.0]) * n_rows, train, losses))
 
 
 def measured(findings: Iterable[Finding], effects: Iterable[Effect]) -> list[Finding]:
     """Return findings with the effects of probes: confirmed, withdrawn or new issues."""
-    by_name: dict[str, list[Effect]] = {}
-    for effect in effects:
-        by_name.setdefault(effect.probe.finding, []).append(effect)
-    best = {
-        name: max(tested, key=lambda e: e.gain.mean)
-        for name, tested in by_name.items()
-        if name in _OF_TRAINING
+    findings, effects = list(findings), list(effects)
+    issues = {f.name for f in findings if f.outcome == "issue"}
+    best: dict[str, Effect] = {}
+    for effect in sorted(effects, key=lambda e: e.gain.mean):
+        best[effect.finding] = effect
+    of_training = {name: effect for name, effect in best.items() if name in _OF_TRAINING}
+    faults = {n for n, e in of_training.items() if n in issues and e.exceeds(_LEAST_GAIN)}
+    if not faults:
+        faults = _new_faults(of_training, len(effects), needs_pattern=_BASELINE in issues)
+    result = []
+    for finding in findings:
+        name = finding.name
+        if name == _CONVERGED and name in best:
+            finding = _measured_end(finding, best[name])
+        elif name in faults:
+            finding = _confirmed(finding, best[name])
+        elif name in of_training:
+            finding = _unconfirmed(finding, best[name])
+        result.append(finding)
+    return result
+
+
+def _new_faults(
+    best: Mapping[str, Effect], n_probes: int, *, needs_pattern: bool
+) -> set[str]:
+    """Return the faults that only probes show.
+
+    Without a pattern (`needs_pattern`), regularisation lowers a loss that stays above the
+    constant prediction's.
+    """
+    confidence = 1 - (1 - _CONFIDENCE) / max(n_probes, 1)
+    new = {
+        name: effect.gain.mean
+        for name, effect in best.items()
+        if effect.exceeds(_LEAST_NEW_GAIN, confidence)
+        and (effect.is_useful or not needs_pattern)
     }
-    largest = max([e.gain.mean for e in best.values() if e.is_large], default=math.inf)
-    return [_measured(f, best[f.name], largest) if f.name in best else f for f in findings]
+    largest = max(new.values(), default=0.0)
+    return {name for name, gain in new.items() if gain >= _RIVAL * largest}
 
 
-def _measured(finding: Finding, effect: Effect, largest: float) -> Finding:
-    """Return a finding that rests on a probe; `largest` is the largest gain of all."""
-    evidence = {
+def _evidence(finding: Finding, effect: Effect) -> dict[str, float]:
+    return {
         **finding.evidence,
         "probe_gain": -math.expm1(-effect.gain.mean),
         "probe_error": effect.gain.error,
     }
-    text = f"Measured: {effect}."
-    is_fault = effect.is_large and effect.gain.mean >= _RIVAL * largest
-    if is_fault:
-        message = text if finding.outcome != "issue" else f"{finding.message} {text}"
+
+
+def _measured_end(finding: Finding, effect: Effect) -> Finding:
+    """Return the finding on the end of the training, by a network trained for a third."""
+    evidence, message = _evidence(finding, effect), f"Measured: {effect}."
+    if -effect.gain.mean >= _WASTED:
         return replace(
             finding,
-            outcome="issue",
-            severity="high" if effect.gain.mean > math.log(1.5) else "medium",
+            outcome="passed",
+            severity=None,
             message=message,
             evidence=evidence,
-            remedy=f"Change {_described(effect.probe.changes)}.",
-            changes=effect.probe.changes,
+            remedy="",
         )
-    finding = replace(finding, message=f"{finding.message} {text}", evidence=evidence)
-    if finding.outcome == "issue":
-        finding = replace(finding, outcome="tip", severity="low")
+    remedy = "Train for a third of the epochs, or use early stopping."
+    return replace(
+        finding,
+        outcome="tip",
+        severity="low",
+        message=message,
+        evidence=evidence,
+        remedy=remedy,
+    )
+
+
+def _confirmed(finding: Finding, effect: Effect) -> Finding:
+    """Return an issue that rests on a probe."""
+    text = f"Measured: {effect}."
+    return replace(
+        finding,
+        outcome="issue",
+        severity="high" if effect.gain.mean > math.log(1.5) else "medium",
+        message=text if finding.outcome != "issue" else f"{finding.message} {text}",
+        evidence=_evidence(finding, effect),
+        remedy=f"Change {_described(effect.probe.changes)}.",
+        changes=effect.probe.changes,
+    )
+
+
+def _unconfirmed(finding: Finding, effect: Effect) -> Finding:
+    """Return a finding that no probe confirms; a disproved issue becomes a tip."""
+    message, evidence = f"{finding.message} Measured: {effect}.", _evidence(finding, effect)
+    finding = replace(finding, message=message, evidence=evidence)
+    if finding.outcome == "issue" and effect.is_small:
+        return replace(finding, outcome="tip", severity="low")
     return finding

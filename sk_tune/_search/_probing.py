@@ -22,6 +22,7 @@ from sk_tune._diagnosis import (
     check_half,
     configured,
     curves_of,
+    decisive,
     effects,
     findings_of,
     is_search,
@@ -212,7 +213,8 @@ class _Probing:
         _, params = configured(search, 0)
         n_epochs = curves_of(search, 0).n_epochs
         candidates: list[Candidate] = []
-        for probe in (*remedies(findings_of(search)), *variations(params)):
+        suspected = remedies(findings_of(search))
+        for probe in (*suspected, *decisive(params), *variations(params)):
             changes = changes_of(search.estimator, probe.changes, self._scaler_step)
             candidate = {change.parameter: change.after for change in changes}
             cost = max_epochs_of(changes, n_epochs) / n_epochs

@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from scipy.stats import norm
+from scipy.stats import t as student
 from sklearn.datasets import make_classification
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import (
@@ -102,7 +104,8 @@ def test_squares_of_few_rows_spread_more_than_cross_entropies(shapes, apart):
     deviation = apart(_times(curves, 2, 1.3)).evidence["deviation"]
 
     spread = np.sqrt(1.25 * 4 / 7 * (0.01 + 2 / 30))
-    assert deviation == pytest.approx(np.log(1.3) / spread)
+    p_value = student.sf(np.log(1.3) / spread, df=7)
+    assert deviation == pytest.approx(norm.isf(p_value))
 
 
 def test_a_fold_with_failed_training_is_not_a_shift(shapes, apart):
