@@ -94,7 +94,7 @@ def probe(problem: Problem, record: Record) -> Record:
     seen = measured(findings, effects([p for p, _ in networks], base, curves))
     probed = tuple(with_good_fit([f for f in seen if f.name != "good fit"]))
     seconds = time.process_time() - start
-    losses = [lambda p=pairs: test_loss(problem, p) for pairs in by_probe]
+    losses = [lambda own=pairs: test_loss(problem, own) for pairs in by_probe]
     random = drawn(networks, record)
     return {
         "data": record["data"],

@@ -36,20 +36,8 @@ def check_folds(summary: Summary) -> Finding:
     if not summary.has_valid or len(summary.valid) < 3:
         return rule.not_applicable("This check needs a held-out loss on three folds.")
     n = len(summary.valid)
-    variances = _target_variances(summary)
-    # The relative variance of one sample's loss is 2 for squares of normal errors, and less
-    # for most cross entropies.
-    if variances is None:
-        deviations = _deviations(summary, summary.valid, 1.0)
-    else:
-        # Unpredictable extreme targets raise a fold's loss and the variance of its targets
-        # alike; a truly different fold also has more of its variance unexplained.
-        unexplained = summary.valid / variances[:, np.newaxis]
-        several = (
-            _deviations(summary, curves, 2.0) for curves in (summary.valid, unexplained)
-        )
-        deviations = [min(pair) for pair in zip(*several, strict=True)]
-    fold = int(np.argmax([z for z, _ in deviations]))
+    deviations = _deviations_of_folds(summary)
+    fold = int(np.argmax([t for t, _ in deviations]))
     learnt = smooth(np.delete(summary.valid, fold, axis=0)).mean(axis=0).min()
     if summary.has_baseline and learnt > 0.95 * summary.reference:
         return rule.not_applicable(
@@ -85,6 +73,20 @@ def check_folds(summary: Summary) -> Finding:
             return rule.tip("low", f"{message}, which may be chance.", evidence, remedy)
         return rule.issue("medium", f"{message}.", evidence, remedy)
     return rule.passed("No fold has a clearly higher loss than the rest.", evidence)
+
+
+def _deviations_of_folds(summary: Summary) -> list[tuple[float, float]]:
+    """Return each fold's t-value and relative excess of the held-out loss."""
+    variances = _target_variances(summary)
+    # The relative variance of one sample's loss is 2 for squares of normal errors, and less
+    # for most cross entropies.
+    if variances is None:
+        return _deviations(summary, summary.valid, 1.0)
+    # Unpredictable extreme targets raise a fold's loss and the variance of its targets
+    # alike; a truly different fold also has more of its variance unexplained.
+    unexplained = summary.valid / variances[:, np.newaxis]
+    several = (_deviations(summary, curves, 2.0) for curves in (summary.valid, unexplained))
+    return [min(pair) for pair in zip(*several, strict=True)]
 
 
 def _excess_errors(summary: Summary, fold: int) -> float | None:

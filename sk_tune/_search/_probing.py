@@ -178,8 +178,11 @@ def _probed(
         for k in range(len(search.cv_results_["params"]))
     )
     if not is_search(source):
-        # The folds have held-out losses, which a single fit lacks.
+        # The folds have held-out losses, which a single fit lacks; issues of the fit stay
+        # until a probe disproves them.
         of_folds = [f for f in findings_of(search, X) if f.result_row is not None]
+        issues = {f.name for f in findings if f.outcome == "issue"}
+        of_folds = [f for f in of_folds if f.name not in issues]
         names = {f.name for f in of_folds}
         findings = [*of_folds, *(f for f in findings if f.name not in names)]
     if base is None or not others:

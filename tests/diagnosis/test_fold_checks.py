@@ -92,6 +92,25 @@ def test_a_fold_is_detected_with_other_scores_and_an_affected_mean(shapes, apart
         assert (finding.outcome, finding.evidence["fold"]) == ("issue", 3)
 
 
+@pytest.mark.parametrize(("accuracy", "outcome"), [(0.55, "issue"), (0.8, "passed")])
+def test_accuracies_decide_about_a_doubtful_loss(shapes, apart, accuracy, outcome):
+    """With 40 rows a fold, 22 and 32 right differ as z values of binomials do."""
+    falling = np.linspace(0.8, 0.6, 30)
+    curves = shapes.of_folds(np.full(30, 0.6), falling, spread=0.0, n_samples=200)
+    curves.valid_score[:] = 0.8
+    curves.valid_loss[2] *= 1.6
+    curves.valid_score[2] = accuracy
+
+    finding = apart(curves)
+
+    error = (1 - accuracy + 4 * 0.2) / 5
+    z = (0.8 - accuracy) / np.sqrt(error * (1 - error) * (1 + 1 / 4) / 40)
+    spread = np.sqrt(1.25 * 4 / 7 * (0.01 + 1 / 40))
+    of_loss = norm.isf(student.sf(np.log(1.6) / spread, df=7))
+    assert finding.outcome == outcome
+    assert finding.evidence["deviation"] == pytest.approx((z + of_loss) / 2)
+
+
 def test_squares_of_few_rows_spread_more_than_cross_entropies(shapes, apart):
     """The relative variance of a row's loss is 2 for squares of normal errors, not 1.
 

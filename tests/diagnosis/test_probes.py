@@ -1,0 +1,112 @@
+# SPDX-FileCopyrightText: sk_tune contributors
+# SPDX-License-Identifier: BSD-3-Clause
+"""Findings that rest on probes."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from sk_tune import Change, Curves, Finding
+from sk_tune._diagnosis import Probe, effects, measured
+from sk_tune._diagnosis._findings import RULES
+
+
+def _curves(train, valid, **params):
+    """Return flat curves of three folds."""
+    losses = [np.full((3, 20), value) for value in (train, valid)]
+    return Curves(
+        train_loss=losses[0],
+        valid_loss=losses[1],
+        valid_score=-losses[1],
+        params=params,
+        baseline_loss=1.0,
+    )
+
+
+def _probe(finding):
+    change = Change(parameter="learning_rate", action="set", value=0.1, reason="")
+    return Probe(name="a change", finding=finding, changes=(change,))
+
+
+def _measured(before, finding, train, valid):
+    """Return the findings after a probe of a network with losses of 0.4 and 0.6."""
+    effect = effects([_probe(finding)], _curves(0.4, 0.6), [_curves(train, valid)])
+    return {f.name: f for f in measured(before, effect)}
+
+
+@pytest.fixture
+def passed():
+    """Return passed checks of the training."""
+    names = ("overfitting", "underfitting", "learning rate too high", "converged long ago")
+    return [RULES[name].passed("Fine.", {}) for name in names]
+
+
+def test_a_suspicion_is_confirmed_by_a_small_effect(passed):
+    """A remedy that lowers the loss by 10 % confirms an issue, with its changes."""
+    issue = RULES["underfitting"].issue("medium", "Both losses are high.")
+
+    finding = _measured([issue], "underfitting", 0.3, 0.54)["underfitting"]
+
+    assert finding.outcome == "issue"
+    assert finding.message.endswith("lowers the held-out loss by 10 % ± 2 %.")
+    assert finding.evidence["probe_gain"] == pytest.approx(0.1)
+    assert [change.parameter for change in finding.changes] == ["learning_rate"]
+
+
+def test_an_ineffective_remedy_withdraws_an_issue(passed):
+    """The issue becomes a tip, which names the effect."""
+    issue = RULES["underfitting"].issue("medium", "Both losses are high.")
+
+    finding = _measured([issue], "underfitting", 0.39, 0.6)["underfitting"]
+
+    assert (finding.outcome, finding.severity) == ("tip", "low")
+    assert "Measured" in finding.message
+
+
+@pytest.mark.parametrize(("valid", "outcome"), [(0.54, "passed"), (0.42, "issue")])
+def test_a_new_fault_needs_a_large_effect(passed, valid, outcome):
+    """Without a suspicion, 10 % are not enough, 30 % are."""
+    finding = _measured(passed, "underfitting", 0.3, valid)["underfitting"]
+
+    assert finding.outcome == outcome
+
+
+@pytest.mark.parametrize(
+    ("train", "name"), [(0.5, "overfitting"), (0.3, "learning rate too high")]
+)
+def test_the_training_loss_tells_a_regularisation_from_a_better_fit(passed, train, name):
+    """A lower rate that raises the training loss shows overfitting."""
+    findings = _measured(passed, "learning rate too high", train, 0.3)
+
+    assert [f.name for f in findings.values() if f.outcome == "issue"] == [name]
+
+
+def test_without_a_pattern_no_new_fault_is_named(passed):
+    """A smaller loss that stays above a constant prediction's is only regularised."""
+    issue = RULES["no better than the baseline"].issue("medium", "No better.")
+    base, probed = _curves(0.5, 2.0), _curves(0.9, 1.1)
+
+    effect = effects([_probe("overfitting")], base, [probed])
+    findings = measured([issue, *passed], effect)
+
+    assert [f.name for f in findings if f.outcome == "issue"] == [issue.name]
+
+
+@pytest.mark.parametrize(("valid", "outcome"), [(0.601, "tip"), (0.7, "passed")])
+def test_a_third_of_the_epochs_decides_whether_the_training_was_too_long(
+    passed, valid, outcome
+):
+    """The others had no effect if the loss hardly rises without them."""
+    findings = _measured(passed, "converged long ago", 0.45, valid)
+
+    assert findings["converged long ago"].outcome == outcome
+
+
+def test_findings_of_the_data_stay(passed):
+    """No probe tests them."""
+    issue = Finding(
+        code="", name="own", outcome="issue", severity="high", message="Wrong rows."
+    )
+
+    assert _measured([issue], "underfitting", 0.3, 0.3)["own"] == replace(issue)
