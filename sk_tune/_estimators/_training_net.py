@@ -23,6 +23,7 @@ from sklearn.utils import ClassifierTags
 from skorch.callbacks import Callback, PrintLog
 from skorch.dataset import Dataset
 from skorch.history import History
+from skorch.utils import to_device
 from torch import Tensor, nn
 
 from sk_tune._augment import Augmentation, Layout, RowAugmenter
@@ -258,6 +259,15 @@ class TrainingNet(LateOptimizerNet):
         """Return the outputs of samples."""
         with self._threads(min(len(X), self.iterator_valid__batch_size)):
             return super().forward(X, *args, **kwargs)
+
+    def forward_iter(self, X: Any, training: bool = False, device: str = "cpu") -> Any:  # noqa: FBT001 - skorch's
+        """Yield the outputs of batches; unlike in skorch, all batches share one mode."""
+        self.check_is_fitted()
+        self._set_training(training)
+        for batch in self.get_iterator(self.get_dataset(X), training=training):
+            with torch.set_grad_enabled(training):
+                outputs = self.infer(batch[0])
+            yield to_device(outputs, device)
 
     def _threads(self, n_samples: int) -> Any:
         """Return a context with a suitable number of threads for passes over samples."""
