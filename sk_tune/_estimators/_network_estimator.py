@@ -58,6 +58,7 @@ from sk_tune._training import (
     derive_seed,
     forked_rng,
     n_weights,
+    samples_in_block,
 )
 from sk_tune._types import Array
 
@@ -451,6 +452,8 @@ class NetworkEstimator(TrainingParameters, Persistence, Documented, EstimatorBas
         rows = data.rows._replace(weight=weight)
         train_rows = samples_that_count(weight, train_rows)
         n_samples = len(data.y) if train_rows is None else len(train_rows)
+        if train_rows is not None and samples_in_block(n_samples, data.X) > 1:
+            train_rows = np.sort(train_rows)
         # Whether the output of a sample depends on its batch.
         looks_across = any(isinstance(layer, _BATCH_NORMS) for layer in module.modules())
         if batch_size == -1 or n_samples <= batch_size:

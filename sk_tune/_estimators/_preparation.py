@@ -20,6 +20,7 @@ from sk_tune._epochs import epochs_of
 from sk_tune._estimators._encoded_data import (
     LARGE,
     EncodedData,
+    Samples,
     placed,
     take_rows,
     to_tensor,
@@ -114,6 +115,8 @@ DATA_PARAMETERS = (
     *("dtype", "device", "input_shape"),
     *("categorical_features", "numerical_embedding", "n_tokens", "loss", "quantiles"),
 )
+# Parameters with which a network learns from the values of columns.
+_OF_COLUMNS = ("categorical_features", "numerical_embedding", "n_tokens")
 
 
 class FitPreparer:
@@ -149,7 +152,7 @@ class FitPreparer:
         key = (type(twin), is_whole, *map(id, sources), *texts)
         if key not in self._cache:
             old_names = set(vars(twin))
-            data = _encoded(twin, fit, device)
+            data = _encoded(twin, fit, device, is_whole=is_whole)
             if is_whole:
                 data = self._in_whole(data, fit)
             learnt = {n: v for n, v in vars(twin).items() if n not in old_names}
@@ -215,7 +218,9 @@ class FitPreparer:
         """Return samples of a fit that its network predicts."""
         key = (key, id(rows))
         if key not in self._monitors:
-            X = twin._check_X(take_rows(twin._with_uniform_shape(fit.X), rows), reset=False)
+            is_whole = shares_samples(twin, fit)
+            X = _checked(twin, fit, rows, reset=False, is_whole=is_whole)
+            X = twin._check_X(X, reset=False)
             y = twin._check_target(X, take_rows(fit.y, rows))
             if is_classifier(twin) and not twin._is_multilabel:
                 has_class = np.isin(y, twin.classes_)
@@ -225,9 +230,10 @@ class FitPreparer:
                 target = np.where(has_class, target, -100)
             else:
                 target = twin._encode_target(y)
+            X = X[:1] if is_whole else X
             X, target = (to_tensor(array, twin.dtype, device) for array in (X, target))
             index = None
-            if shares_samples(twin, fit):
+            if is_whole:
                 index = torch.from_numpy(np.ascontiguousarray(rows)).to(X.device)
                 X = self._whole(fit, X)
                 target = placed(target, index, len(X))
@@ -235,12 +241,33 @@ class FitPreparer:
         return self._monitors[key][0]
 
 
-def _encoded(twin: Any, fit: Fit, device: str) -> EncodedData:
-    """Return the encoded training samples of a fit."""
-    parts = (twin._with_uniform_shape(fit.X), fit.y, fit.sample_weight)
-    X, y, weight = (take_rows(part, fit.rows) for part in parts)
-    data: EncodedData = twin._encode(X, y, weight, device, twin.dtype, fresh=True)
-    return data
+def _encoded(twin: Any, fit: Fit, device: str, *, is_whole: bool) -> EncodedData:
+    """Return the encoded training samples of a fit; without X if folds share it."""
+    y, weight = (take_rows(part, fit.rows) for part in (fit.y, fit.sample_weight))
+    X = _checked(twin, fit, fit.rows, reset=True, is_whole=is_whole)
+    if not is_whole:
+        data: EncodedData = twin._encode(X, y, weight, device, twin.dtype, fresh=True)
+        return data
+    X, y, weight = twin._learn(X, y, weight, fresh=True, classes=None)
+    rows = Samples(X, twin._encode_target(y), weight)
+    tensors = (to_tensor(a, twin.dtype, device) for a in (X[:1], rows.target))
+    return EncodedData(rows, y, *tensors)
+
+
+def _checked(
+    twin: Any, fit: Fit, rows: Array | None, *, reset: bool, is_whole: bool
+) -> Any:
+    """Return samples of a fit; if folds share them, checked in parts, as views of one.
+
+    Without embeddings a network learns nothing from the values of columns.
+    """
+    if not is_whole or any(getattr(twin, name, None) is not None for name in _OF_COLUMNS):
+        return take_rows(twin._with_uniform_shape(fit.X), rows)
+    rows = np.ascontiguousarray(rows)
+    n_in_part = max(1, LARGE // max(1, fit.X[:1].nbytes))
+    for start in range(0, len(rows), n_in_part):
+        twin._check_X(fit.X[rows[start : start + n_in_part]], reset=reset)
+    return np.broadcast_to(fit.X[rows[:1]], (len(rows), *fit.X.shape[1:]))
 
 
 def shares_samples(estimator: Any, fit: Fit) -> bool:

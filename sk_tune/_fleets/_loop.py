@@ -100,7 +100,7 @@ def _train_epochs(fleet: ActiveBatch, n_epochs: int) -> list[Tensor | None]:
     epochs = [range(a.epoch, a.epoch + n_epochs) for a in fleet.networks]
     # Epoch by epoch, because networks with one seed share the order of each epoch.
     by_epoch = [
-        [n.course.order(e, len(n.train)) for n, e in zip(networks, epoch, strict=True)]
+        [n.course.order(e, n.train) for n, e in zip(networks, epoch, strict=True)]
         for epoch in zip(*epochs, strict=True)
     ]
     orders = [torch.cat(of_network) for of_network in zip(*by_epoch, strict=True)]

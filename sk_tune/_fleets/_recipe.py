@@ -36,7 +36,7 @@ class TrainingCourse(Protocol):
     def is_foreseen(self) -> bool:
         """Whether the next epochs are independent of the results of earlier epochs."""
 
-    def order(self, epoch: int, n_samples: int) -> Tensor:
+    def order(self, epoch: int, train: TensorSet) -> Tensor:
         """Return a permutation of the samples for an epoch, from 0, on the CPU."""
 
     def generator(self, epoch: int) -> torch.Generator | None:
@@ -80,8 +80,8 @@ class SeededCourse:
     def is_foreseen(self) -> bool:
         return self.patience is None
 
-    def order(self, epoch: int, n_samples: int) -> Tensor:
-        return batch_order(n_samples, self.seed, epoch)
+    def order(self, epoch: int, train: TensorSet) -> Tensor:
+        return batch_order(len(train), self.seed, epoch, train.n_in_block)
 
     def generator(self, epoch: int) -> torch.Generator:
         seed = derive_seed(self.seed, Stream.MODULE, epoch)

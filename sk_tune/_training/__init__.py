@@ -16,6 +16,7 @@ from sk_tune._training._batches import (
     derive_seed,
     forked_rng,
     rows_as_tensor,
+    samples_in_block,
     seed_of_state,
 )
 from sk_tune._training._losses_and_optimizers import (

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import IntEnum
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -148,6 +148,7 @@ class TensorSet(Dataset[Any]):
         self.index = index
         # Cached, because fleets read it several times an epoch and len(tensor) is slow.
         self._n_samples = len(X if index is None else index)
+        self.n_in_block = samples_in_block(self._n_samples, X)
 
     def __len__(self) -> int:
         return self._n_samples
@@ -201,6 +202,7 @@ class TensorBatches:
             for c in columns
         ]
         self.n_rows = len(dataset)
+        self.n_in_block = dataset.n_in_block if is_set else 1
         self.batch_size = batch_size
         X = self.columns[0]
         if isinstance(X, SparseRows) and seed is None:
@@ -218,7 +220,7 @@ class TensorBatches:
         sizes = self._sizes()
         order = None
         if self.seed is not None:
-            order = batch_order(self.n_rows, self.seed, self.epoch)
+            order = batch_order(self.n_rows, self.seed, self.epoch, self.n_in_block)
             order = order if self.columns[0] is None else order.to(self.columns[0].device)
         start = 0
         # At most one batch of sparse samples is dense at a time.
@@ -257,13 +259,39 @@ def batch_sizes(n_rows: int, batch_size: int, *, shuffled: bool) -> list[int]:
     return sizes
 
 
+# Samples of this many bytes may be a map of a file larger than the memory. Their size
+# decides, because workers get arrays in memory as maps, and folds of maps are arrays.
+_BYTES_READ_IN_BLOCKS = 2**32
+# A disk reads this many consecutive bytes quickly; so many blocks are in memory at a time.
+_BYTES_OF_BLOCK, _BLOCKS_AT_ONCE = 2**20, 256
+
+
+def samples_in_block(n_samples: int, X: Any) -> int:
+    """Return the number of consecutive samples that an epoch reads together."""
+    if not isinstance(X, Tensor) or not n_samples:
+        return 1
+    n_bytes = max(1, X[0].nbytes)
+    is_large = n_samples * n_bytes >= _BYTES_READ_IN_BLOCKS
+    return max(1, _BYTES_OF_BLOCK // n_bytes) if is_large else 1
+
+
 # Networks of a fleet with the same seed request an epoch in succession.
 @lru_cache(maxsize=1)
-def batch_order(n_rows: int, seed: int, epoch: int) -> Tensor:
-    """Return a permutation of the samples in one epoch, from 0, on the CPU."""
+def batch_order(n_rows: int, seed: int, epoch: int, n_in_block: int = 1) -> Tensor:
+    """Return a permutation of the samples in one epoch, from 0, on the CPU.
+
+    Blocks of consecutive samples come in random order, and the samples of some successive
+    blocks are shuffled.
+    """
     generator = torch.Generator()
     generator.manual_seed(derive_seed(seed, Stream.BATCH_ORDER, epoch))
-    return torch.randperm(n_rows, generator=generator, device="cpu")
+    shuffled = partial(torch.randperm, generator=generator, device="cpu")
+    if n_in_block == 1:
+        return shuffled(n_rows)
+    starts = n_in_block * shuffled(-(-n_rows // n_in_block))
+    order = (starts[:, None] + torch.arange(n_in_block)).flatten()
+    parts = torch.split(order[order < n_rows], _BLOCKS_AT_ONCE * n_in_block)
+    return torch.cat([part[shuffled(len(part))] for part in parts])
 
 
 def _pack(X: Any, y: Any, sample_weight: Any) -> tuple[Any, Any]:

@@ -1,5 +1,7 @@
 """Fits prepared for training, and estimators that adopt trainings that ran elsewhere."""
 
+from contextlib import nullcontext
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -308,3 +310,18 @@ def test_a_large_memory_map_is_not_copied(monkeypatch, tmp_path, dtype):
     assert_array_equal(
         clone(net).fit(mapped, y).predict_proba(mapped), net.fit(X, y).predict_proba(X)
     )
+
+
+@pytest.mark.parametrize("bad", [None, 7, 190])
+def test_folds_of_large_samples_are_checked_in_parts(monkeypatch, bad):
+    """Only the samples of the fit must be finite; the last part is checked, too."""
+    monkeypatch.setattr(_preparation, "LARGE", 100)
+    X = np.random.default_rng(0).normal(size=(200, 3)).astype(np.float32)
+    X[100] = np.nan
+    if bad is not None:
+        X[bad] = np.nan
+    rows = np.delete(np.arange(200), 100)
+    fit = Fit(estimator=MLPClassifier(batch_size=20), X=X, y=np.arange(200) % 2, rows=rows)
+
+    with pytest.raises(ValueError, match="NaN") if bad else nullcontext():
+        assert FitPreparer().prepare(fit).train.X.data_ptr() == X.ctypes.data

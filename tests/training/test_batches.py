@@ -16,6 +16,7 @@ from sklearn.model_selection import GridSearchCV as PlainSearchCV
 from sklearn.model_selection import cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
+from skorch.callbacks import Callback
 
 from sk_tune import (
     CNNClassifier,
@@ -25,17 +26,20 @@ from sk_tune import (
     RNNClassifier,
     fleet,
 )
+from sk_tune._estimators import _preparation
 from sk_tune._training import (
     SparseRows,
     Stream,
     TensorBatches,
     TensorSet,
     _batches,
+    batch_order,
     batch_sizes,
     derive_seed,
     forked_rng,
     rows_as_tensor,
 )
+from sk_tune.engine import Fit, train
 
 SEEDS = st.integers(0, 2**32 - 1)
 COUNTERS = st.integers(0, 10**6)
@@ -378,3 +382,45 @@ def test_taken_rows_are_independent_tensors(index):
 def test_single_last_row_joins_the_previous_batch(n_rows, batch_size, shuffled, expected):
     """Only in training, and only if there is a previous batch."""
     assert batch_sizes(n_rows, batch_size, shuffled=shuffled) == expected
+
+
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_blocks_are_equal_in_a_fleet_and_in_the_loop_of_skorch(monkeypatch, early_stopping):
+    """A fold in a fleet has places in X, the loop a copy of its samples."""
+    X = np.random.default_rng(0).normal(size=(240, 5)).astype(np.float32)
+    y = (X[:, 0] > 0).astype(int)
+    train_rows, monitor = np.arange(0, 240, 2), np.arange(1, 240, 2)
+    net = MLPClassifier(
+        (8,), batch_size=16, max_epochs=4, early_stopping=early_stopping, random_state=0
+    )
+    fit = Fit(estimator=net, X=X, y=y, rows=train_rows, monitor=monitor)
+    (shuffled,) = train([fit])
+    monkeypatch.setattr(_preparation, "LARGE", 0)
+    monkeypatch.setattr(_batches, "_BYTES_READ_IN_BLOCKS", 1)
+    monkeypatch.setattr(_batches, "_BYTES_OF_BLOCK", 4 * X[0].nbytes)
+    monkeypatch.setattr(_batches, "_BLOCKS_AT_ONCE", 3)
+
+    (in_fleet,) = train([fit])
+    loop = clone(net).set_params(callbacks=[Callback()]).fit(X[train_rows], y[train_rows])
+
+    assert_allclose(in_fleet.predictions, loop.predict_proba(X[monitor]), rtol=1e-5)
+    assert np.abs(in_fleet.predictions - shuffled.predictions).max() > 1e-3
+
+
+def test_large_samples_are_read_in_blocks(monkeypatch):
+    """Blocks come in random order, and the samples of two blocks at a time are shuffled."""
+    monkeypatch.setattr(_batches, "_BLOCKS_AT_ONCE", 2)
+    order = batch_order(16, seed=0, epoch=0, n_in_block=4)
+
+    first, second = ({*(part // 4).tolist()} for part in order.split(8))
+    assert (len(first), first | second) == (2, {0, 1, 2, 3})
+    assert not torch.equal(order, batch_order(16, seed=0, epoch=1, n_in_block=4))
+    assert sorted(batch_order(17, seed=0, epoch=0, n_in_block=4)) == list(range(17))
+
+
+@pytest.mark.parametrize(("n_rows", "n_in_block"), [(2**22 - 1, 1), (2**22, 1024)])
+def test_samples_of_4_gib_have_blocks_of_1_mib(n_rows, n_in_block):
+    """Smaller samples, and sparse tables, are shuffled as a whole."""
+    rows = torch.zeros(1, 256).expand(n_rows, 256)
+
+    assert TensorSet(rows).n_in_block == n_in_block

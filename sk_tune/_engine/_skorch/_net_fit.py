@@ -323,14 +323,14 @@ class _SkorchCourse:
         recall_callbacks(net, memory)
         return True
 
-    def order(self, epoch: int, n_samples: int) -> Tensor:
+    def order(self, epoch: int, train: TensorSet) -> Tensor:
         """Return the order of the samples, drawn like a DataLoader."""
         self._draw()
         if not self.net.get_params_for("iterator_train").get("shuffle", False):
-            return torch.arange(n_samples)
+            return torch.arange(len(train))
         generator = torch.Generator()
         generator.manual_seed(self._draw())
-        return torch.randperm(n_samples, generator=generator)
+        return torch.randperm(len(train), generator=generator)
 
     def generator(self, epoch: int) -> torch.Generator:
         """Return the generator of ``nn.Dropout``: one stream for the whole fit."""
