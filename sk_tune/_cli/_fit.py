@@ -166,7 +166,7 @@ def resume(folder: Path, *, data: Path | None, **changes: Any) -> None:
         )
         raise OptionError(f"--data must name the table of the fit: {fitted}.")
     try:
-        table = read_table(Path(source), most_rows)
+        table = read_table(Path(source), most_rows, options.groups)
         fit(table, options, source=Path(source), resumes=True)
     except ValueError as error:
         if "earlier fit" in str(error):

@@ -127,5 +127,6 @@ def _run(args: argparse.Namespace) -> None:
             demo(fit_options)
         else:
             # Reading takes part of the budget.
-            table = read_table(path, most_rows(0.8 * fit_options.time_budget))
+            most = most_rows(0.8 * fit_options.time_budget)
+            table = read_table(path, most, fit_options.groups)
             fit(table, fit_options, source=path)

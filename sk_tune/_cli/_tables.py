@@ -32,8 +32,10 @@ NO_NAME = "Unnamed: "
 
 _SEPARATORS = ",;\t|"
 _SNIFFED_CHARACTERS = 100_000
-# Rows predicted at a time.
+# Rows predicted, or read for a sample, at a time.
 _PART_ROWS = 50_000
+# Bytes of text from which on only a sample may be in memory; packed bytes count tenfold.
+_LARGE_TEXT, _MOST_PACKED = 2**26, 10
 # Prefix of pandas' parser errors.
 _C_PARSER = "Error tokenizing data. C error: "
 # Marks a missing cell in any column, in addition to pandas' marks such as the empty cell
@@ -60,19 +62,25 @@ class LoadedTable:
     most_rows: int | None = None
 
 
-def read_table(path: Path, most_rows: int | None = None) -> LoadedTable:
-    """Return the table in a file; of a larger Parquet file a sample of `most_rows`."""
+def read_table(
+    path: Path, most_rows: int | None = None, groups: str | None = None
+) -> LoadedTable:
+    """Return the table in a file; of a larger one a sample of at most `most_rows`.
+
+    The sample has all rows of its values of the column `groups`.
+    """
     notes: tuple[str, ...] = ()
-    n_rows = None
     if is_text_table(path):
-        frame, notes = _read_text(path)
+        frame, notes, n_rows = _read_text(path, most_rows, groups)
     else:
-        frame, n_rows = _read_parquet(path, most_rows)
-    is_sample = n_rows is not None and len(frame) < n_rows
+        frame, n_rows = _read_parquet(path, most_rows, groups)
+    is_sample = len(frame) < n_rows
     if is_sample:
+        whole = "" if groups is None else f", all of their {groups!r}"
         notes = (
-            f"Read a random sample of {len(frame):,} of its {n_rows:,} rows, for which the "
-            "time budget is long enough.",
+            *notes,
+            f"Read a random sample of {len(frame):,} of its {n_rows:,} rows{whole}, for "
+            "which the time budget is long enough.",
         )
     if frame.empty:
         raise _no_rows(path, frame)
@@ -178,7 +186,9 @@ def _parquet_file(path: Path) -> Any:
         return ParquetFile(path)
 
 
-def _read_parquet(path: Path, most_rows: int | None = None) -> tuple[pd.DataFrame, int]:
+def _read_parquet(
+    path: Path, most_rows: int | None = None, groups: str | None = None
+) -> tuple[pd.DataFrame, int]:
     """Return a table, or a random sample of its rows in their order; and its rows.
 
     For a sample the file is read in parts, so it may be larger than the memory.
@@ -189,7 +199,11 @@ def _read_parquet(path: Path, most_rows: int | None = None) -> tuple[pd.DataFram
             frame = pd.read_parquet(path)
         return _named(frame, path), len(frame)
     n_rows, start, parts = file.metadata.num_rows, 0, []
-    rows = np.sort(np.random.default_rng(0).choice(n_rows, most_rows, replace=False))
+    if groups in file.schema_arrow.names:
+        column = file.read([groups]).to_pandas().reset_index()[groups]
+        rows = np.flatnonzero(_below(_group_keys(column), most_rows)[0])
+    else:
+        rows = np.sort(np.random.default_rng(0).choice(n_rows, most_rows, replace=False))
     for batch in file.iter_batches(batch_size=_PART_ROWS):
         first, last = np.searchsorted(rows, [start, start + len(batch)])
         parts.append(batch.to_pandas().iloc[rows[first:last] - start])
@@ -197,11 +211,60 @@ def _read_parquet(path: Path, most_rows: int | None = None) -> tuple[pd.DataFram
     return _named(pd.concat(parts, ignore_index=True), path), n_rows
 
 
-def _read_text(path: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
+def _group_keys(column: "pd.Series[Any]") -> npt.NDArray[np.uint64]:
+    """Return random numbers that are equal for equal values."""
+    return np.asarray(pd.util.hash_pandas_object(column, index=False), dtype=np.uint64)
+
+
+def _below(keys: npt.NDArray[Any], most_rows: int) -> tuple[npt.NDArray[np.bool_], Any]:
+    """Return which of at most `most_rows` rows have the least keys, and their limit.
+
+    Rows of one key are in or out; those of the least key are always in.
+    """
+    limit = np.partition(keys, most_rows)[most_rows]
+    limit = max(limit, keys.min() + 1)
+    return keys < limit, limit
+
+
+def _text_sample(
+    read: Any, path: Path, most_rows: int, groups: str | None
+) -> tuple[pd.DataFrame, int]:
+    """Return a sample of a table as text, in the order of the file, and its rows."""
+    rng, n_rows, limit = np.random.default_rng(0), 0, 2**64 - 1
+    sample, keys = pd.DataFrame(), np.empty(0, dtype=np.uint64)
+    with _strictly(path):
+        for part in read(path, dtype="str", na_filter=False, chunksize=_PART_ROWS):
+            n_rows += len(part)
+            is_grouped = groups in part.columns
+            new = _group_keys(part[groups]) if is_grouped else None
+            new = (
+                rng.integers(2**63, size=len(part), dtype=np.uint64) if new is None else new
+            )
+            keys = np.concatenate([keys, new])
+            chosen = keys < limit
+            if chosen.sum() > most_rows:
+                chosen, limit = _below(keys, most_rows)
+            sample, keys = pd.concat([sample, part])[chosen], keys[chosen]
+    return sample, n_rows
+
+
+def _read_text(
+    path: Path, most_rows: int | None, groups: str | None
+) -> tuple[pd.DataFrame, tuple[str, ...], int]:
     read = _reader(path)
     encoding, separator = read.keywords["encoding"], read.keywords["sep"]
+    source: Any = path
+    n_rows = None
+    is_packed = path.name.lower().endswith(".gz")
+    n_bytes = path.stat().st_size * (_MOST_PACKED if is_packed else 1)
+    if most_rows is not None and n_bytes >= _LARGE_TEXT:
+        sample, n_rows = _text_sample(read, path, most_rows, groups)
+        # Read again, because parts of a column may have different types.
+        source = io.StringIO(sample.to_csv(index=False, sep=separator))
+        del sample
     with _strictly(path):
-        frame = read(path)
+        frame = read(source)
+    n_rows = len(frame) if n_rows is None else n_rows
     repeated = header_rows(frame)
     if repeated.any():
         # Read the table again without these lines, so that numeric columns are numbers.
@@ -221,7 +284,8 @@ def _read_text(path: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
             for name in header[header.duplicated()]
         },
     }
-    return frame, tuple(note for note, applies in notes.items() if applies)
+    n_rows = n_rows - n
+    return frame, tuple(note for note, applies in notes.items() if applies), n_rows
 
 
 def _encoding(path: Path) -> str:

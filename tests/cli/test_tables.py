@@ -382,3 +382,44 @@ def test_a_parquet_file_within_the_limit_is_read_whole(tmp_path, most_rows):
     table = read_table(tmp_path / "t.parquet", most_rows)
 
     assert (len(table.frame), table.notes, table.most_rows) == (1000, (), None)
+
+
+def _grouped(n_rows=1000, n_groups=50):
+    """Return a table of groups of different sizes."""
+    rng = np.random.default_rng(0)
+    groups = np.sort(rng.integers(n_groups, size=n_rows) ** 2 // n_groups)
+    return pd.DataFrame({"group": groups, "row": np.arange(n_rows)})
+
+
+@pytest.mark.parametrize("ending", ["csv", "csv.gz", "parquet"])
+def test_a_sample_of_a_large_file_has_whole_groups(tmp_path, monkeypatch, ending):
+    """It has nearly as many rows as the limit, in their order, as in the file."""
+    for name, value in (("_LARGE_TEXT", 0), ("_PART_ROWS", 70)):
+        monkeypatch.setattr(sk_tune._cli._tables, name, value)
+    frame, path = _grouped(), tmp_path / f"t.{ending}"
+    frame.to_parquet(path) if ending == "parquet" else frame.to_csv(path, index=False)
+
+    table = read_table(path, 300, "group")
+
+    chosen = table.frame["group"].unique()
+    expected = frame[frame["group"].isin(chosen)]
+    pd.testing.assert_frame_equal(table.frame, expected.reset_index(drop=True))
+    assert 200 < len(table.frame) <= table.most_rows == 300
+    assert "of its 1,000 rows, all of their 'group', for" in table.notes[-1]
+
+
+def test_a_sample_of_a_large_csv_file_has_single_rows_in_order(tmp_path, monkeypatch):
+    """A quoted line break does not end a row, and missing cells stay missing."""
+    for name, value in (("_LARGE_TEXT", 0), ("_PART_ROWS", 70)):
+        monkeypatch.setattr(sk_tune._cli._tables, name, value)
+    frame = _grouped().assign(text="two\nlines", part=[1.5, None] * 500)
+    frame.to_csv(tmp_path / "t.csv", index=False, na_rep="NA")
+
+    table = read_table(tmp_path / "t.csv", 300)
+
+    rows = table.frame["row"].to_numpy()
+    assert (len(rows), table.most_rows) == (300, 300)
+    assert (np.diff(rows) > 0).all()
+    assert abs(rows.mean() - 500) < 50
+    assert set(table.frame["text"]) == {"two\nlines"}
+    assert (table.frame["part"].isna() == rows % 2).all()
