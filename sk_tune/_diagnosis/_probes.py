@@ -203,34 +203,45 @@ def effects(
     """Return the effects of the probes that were trained (not None)."""
     train, valid = _ends(base)
     ends = [None if curves is None else _ends(curves) for curves in probed]
-    falls = [None if end is None else log_ratio(valid, end[1]) for end in ends]
+    falls = [None if end is None else _falls(valid, end[1]) for end in ends]
     # The difference between seeds is the usual spread of all differences.
     by_seed = [
         f for p, f in zip(probes, falls, strict=True) if f is not None and not p.finding
     ]
-    spread = max([_USUAL_SPREAD, *(float(np.sqrt(np.mean(f**2))) for f in by_seed)])
+    spread = max([
+        _USUAL_SPREAD,
+        *(float(np.sqrt(np.mean(f**2))) for f in by_seed if len(f)),
+    ])
     constant = base.baseline_loss
     return [
         Effect(
             probe=probe,
             gain=estimate(fall, usual=spread, n_repeats=base.n_repeats),
-            fitted=float(np.mean(log_ratio(train, end[0]))),
-            is_useful=constant is None or bool(end[1].mean() < _USEFUL * constant),
+            fitted=float(np.mean(_falls(train, end[0]))),
+            is_useful=constant is None or bool(np.nanmean(end[1]) < _USEFUL * constant),
         )
         for probe, fall, end in zip(probes, falls, ends, strict=True)
-        if fall is not None and end is not None
+        if fall is not None and len(fall) and end is not None
     ]
+
+
+def _falls(before: Floats, after: Floats) -> Floats:
+    """Return the falls of the logarithm of a loss on folds where both are finite."""
+    both = np.isfinite(before) & np.isfinite(after)
+    return log_ratio(before[both], after[both]) if both.any() else np.empty(0)
 
 
 def _ends(curves: Curves) -> tuple[Floats, Floats]:
     """Return training and held-out loss of each fold at the end, (F,); NaN if unknown."""
     keeps_best = curves.params.get("early_stopping") is True
     summary = summarise(curves, keeps_best=keeps_best)
-    if summary is None:
-        unknown = np.full(curves.n_folds, np.nan)
-        return unknown, unknown
-    valid = summary.valid_best if keeps_best else summary.valid_end
-    return summary.train_end, valid
+    train, valid = np.full((2, curves.n_folds), np.nan)
+    if summary is not None:
+        # The summary has no folds that failed.
+        folds = np.isfinite(curves.train_loss).any(axis=1)
+        train[folds] = summary.train_end
+        valid[folds] = summary.valid_best if keeps_best else summary.valid_end
+    return train, valid
 
 
 def check_half(half: Curves, base: Curves, n_rows: float) -> Finding:
@@ -317,21 +328,31 @@ def _measured_end(finding: Finding, effect: Effect) -> Finding:
 def _confirmed(finding: Finding, effect: Effect) -> Finding:
     """Return an issue that rests on a probe."""
     text = f"Measured: {effect}."
-    return replace(
+    issue = replace(
         finding,
         outcome="issue",
         severity="high" if effect.gain.mean > math.log(1.5) else "medium",
         message=text if finding.outcome != "issue" else f"{finding.message} {text}",
         evidence=_evidence(finding, effect),
-        remedy=f"Change {_described(effect.probe.changes)}.",
-        changes=effect.probe.changes,
     )
+    return _with_remedy(issue, effect)
 
 
 def _unconfirmed(finding: Finding, effect: Effect) -> Finding:
-    """Return a finding that no probe confirms; a disproved issue becomes a tip."""
+    """Return a finding that no probe confirms.
+
+    An issue becomes a tip if its best remedy surely has a small effect, or does not lower
+    the loss at all; otherwise it has this remedy.
+    """
     message, evidence = f"{finding.message} Measured: {effect}.", _evidence(finding, effect)
     finding = replace(finding, message=message, evidence=evidence)
-    if finding.outcome == "issue" and effect.is_small:
+    if finding.outcome != "issue":
+        return finding
+    if effect.is_small or effect.gain.mean <= 0:
         return replace(finding, outcome="tip", severity="low")
-    return finding
+    return _with_remedy(finding, effect)
+
+
+def _with_remedy(finding: Finding, effect: Effect) -> Finding:
+    changes = effect.probe.changes
+    return replace(finding, remedy=f"Change {_described(changes)}.", changes=changes)

@@ -2,8 +2,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Findings that rest on probes."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
@@ -42,7 +40,7 @@ def passed():
     return [RULES[name].passed("Fine.", {}) for name in names]
 
 
-def test_a_suspicion_is_confirmed_by_a_small_effect(passed):
+def test_a_suspicion_is_confirmed_by_a_small_effect():
     """A remedy that lowers the loss by 10 % confirms an issue, with its changes."""
     issue = RULES["underfitting"].issue("medium", "Both losses are high.")
 
@@ -54,7 +52,7 @@ def test_a_suspicion_is_confirmed_by_a_small_effect(passed):
     assert [change.parameter for change in finding.changes] == ["learning_rate"]
 
 
-def test_an_ineffective_remedy_withdraws_an_issue(passed):
+def test_an_ineffective_remedy_withdraws_an_issue():
     """The issue becomes a tip, which names the effect."""
     issue = RULES["underfitting"].issue("medium", "Both losses are high.")
 
@@ -62,6 +60,25 @@ def test_an_ineffective_remedy_withdraws_an_issue(passed):
 
     assert (finding.outcome, finding.severity) == ("tip", "low")
     assert "Measured" in finding.message
+
+
+@pytest.mark.parametrize(
+    ("factors", "outcome"), [((1.3, 0.9, 0.7), "issue"), ((1.5, 1, 1), "tip")]
+)
+def test_a_doubtful_issue_has_the_best_remedy_measured(factors, outcome):
+    """It stays an issue only if the remedy lowers the loss on average."""
+    issue = RULES["underfitting"].issue("medium", "Both losses are high.")
+    probed = _curves(0.3, 0.6)
+    probed.valid_loss[:] *= np.array(factors)[:, None]
+
+    (finding,) = measured(
+        [issue], effects([_probe("underfitting")], _curves(0.4, 0.6), [probed])
+    )
+
+    assert finding.outcome == outcome
+    assert [c.parameter for c in finding.changes] == ["learning_rate"] * (
+        outcome == "issue"
+    )
 
 
 @pytest.mark.parametrize(("valid", "outcome"), [(0.54, "passed"), (0.42, "issue")])
@@ -103,10 +120,21 @@ def test_a_third_of_the_epochs_decides_whether_the_training_was_too_long(
     assert findings["converged long ago"].outcome == outcome
 
 
-def test_findings_of_the_data_stay(passed):
+def test_a_failed_fold_does_not_count():
+    """Effects are measured on the folds that were trained with and without the change."""
+    base, probed = _curves(0.4, 0.6), _curves(0.3, 0.54)
+    base.train_loss[1] = base.valid_loss[1] = np.nan
+    probed.train_loss[2] = probed.valid_loss[2] = np.nan
+
+    (effect,) = effects([_probe("underfitting")], base, [probed])
+
+    assert (effect.gain.n, effect.gain.mean) == (1, pytest.approx(np.log(0.6 / 0.54)))
+
+
+def test_findings_of_the_data_stay():
     """No probe tests them."""
     issue = Finding(
         code="", name="own", outcome="issue", severity="high", message="Wrong rows."
     )
 
-    assert _measured([issue], "underfitting", 0.3, 0.3)["own"] == replace(issue)
+    assert _measured([issue], "underfitting", 0.3, 0.3)["own"] == issue
