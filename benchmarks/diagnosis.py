@@ -243,9 +243,10 @@ def leaks_found(acted: Sequence[Record]) -> str:
     lines = []
     for title, runs in parts.items():
         alarms = [a for a in runs if a["leaks"]]
+        names = f": {by_data(alarms)}" if title == "without" and alarms else ""
         lines.append(
             "- `find_leaks` finds copies across the folds in "
-            f"{counted(len(alarms), len(runs))} runs {title}: {by_data(alarms) or 'none'}."
+            f"{counted(len(alarms), len(runs))} runs {title}{names}."
         )
     told = [a for a in parts["with a group leak"] if "told_before" in a]
     if told:
@@ -279,21 +280,17 @@ def goals(
     records: Sequence[Record],
     findings: Sequence[tuple[Finding, ...]],
     acted: Sequence[Record],
-    probed: Sequence[tuple[Record, Record, Record]],
+    probed: Sequence[tuple[Record, Record]],
 ) -> str:
-    """Return goals and results without and with probes, as a Markdown table.
-
-    `probed` has records with their results without and with probes.
-    """
+    """Return goals and results without and with probes, as a Markdown table."""
     said = [
         (r["truth"], predicted(f), has_issue(f))
         for r, f in zip(records, findings, strict=True)
     ]
-    with_probes = [(r["truth"], p["said"], p["has_issue"]) for r, _, p in probed]
+    with_probes = [(r["truth"], p["said"], p["has_issue"]) for r, p in probed]
     gains = [(a["truth"], a["gain"]) for a in acted]
-    probed_gains = [(r["truth"], p["gain"]) for r, _, p in probed]
-    plain_gains = [(r["truth"], a["by_apply"]) for r, a, _ in probed]
-    random_gains = [(r["truth"], p["random_gain"]) for r, _, p in probed]
+    probed_gains = [(r["truth"], p["gain"]) for r, p in probed]
+    random_gains = [(r["truth"], p["random_gain"]) for r, p in probed]
     titles = ["goal", "curves", "probes", "random"]
     rows = [
         [
@@ -319,17 +316,14 @@ def goals(
             rows.append([f"the loss falls, at least 90 %: {title}", *cells])
     lines = [f"| {' | '.join(titles)} |", "| --- | --- | --- | --- |"]
     lines += [f"| {' | '.join(row)} |" for row in rows]
-    names = [*CURES, "no signal", "tiny data"]
-    same = fell_text(plain_gains, names), fell_text(probed_gains, names)
     epochs, seconds = (
-        statistics.median(p[name] for _, _, p in probed) for name in ("epochs", "seconds")
+        statistics.median(p[name] for _, p in probed) for name in ("epochs", "seconds")
     )
     lines += [
         "",
-        f"On the runs with probes, parameters changed by curves alone lower the loss of "
-        f"{same[0]} runs with faults of parameters, no signal or tiny data, and with "
-        f"probes of {same[1]}. Probes take {epochs:.0f} times the epochs of the network, "
-        f"{seconds:.1f} s of processor time (medians).",
+        f"Probes take {epochs:.0f} times the epochs of the network, {seconds:.1f} s of "
+        "processor time (medians). Their column has no runs with a group leak and changes "
+        "parameters only; acting by curves also repairs rows and folds.",
     ]
     return "\n".join(lines)
 
@@ -391,7 +385,7 @@ def write_doc(path: Path, bank: Sequence[Record], options) -> None:
     page = put_between_marks(page, "confusion", text)
     acted = acted_by(options, records)
     page = put_between_marks(page, "act", act_table(acted))
-    probed = probed_by(options, records, acted)
+    probed = probed_by(options, records)
     page = put_between_marks(page, "probes", verdicts_with_probes(probed))
     page = put_between_marks(page, "goals", goals(records, findings, acted, probed))
     dev_records = [r for r in bank if half_of(r["seed"]) == "dev"]
@@ -405,29 +399,23 @@ def acted_by(options, records: Sequence[Record]) -> list[Record]:
     return act_on_all(records, options.jobs, options.acted, options.seconds)
 
 
-def probed_by(
-    options, records: Sequence[Record], acted: Sequence[Record]
-) -> list[tuple[Record, Record, Record]]:
-    """Return runs of every `options.every`-th problem, without and with probes.
+def probed_by(options, records: Sequence[Record]) -> list[tuple[Record, Record]]:
+    """Return runs of every `options.every`-th problem, with their results with probes.
 
     Runs with a group leak, which no probe shows, are left out.
     """
-    pairs = [
-        (r, a) for r, a in zip(records, acted, strict=True) if r["truth"] != "group leak"
-    ]
-    problems = list(dict.fromkeys(problem_of(r) for r, _ in pairs))[:: options.every]
-    pairs = [(r, a) for r, a in pairs if problem_of(r) in set(problems)]
-    probed = act_on_all(
-        [r for r, _ in pairs], options.jobs, options.probed, options.seconds, probe_all
-    )
-    return [(r, a, p) for (r, a), p in zip(pairs, probed, strict=True)]
+    own = [r for r in records if r["truth"] != "group leak"]
+    problems = list(dict.fromkeys(map(problem_of, own)))[:: options.every]
+    own = [r for r in own if problem_of(r) in set(problems)]
+    probed = act_on_all(own, options.jobs, options.probed, options.seconds, probe_all)
+    return list(zip(own, probed, strict=True))
 
 
-def verdicts_with_probes(probed: Sequence[tuple[Record, Record, Record]]) -> str:
+def verdicts_with_probes(probed: Sequence[tuple[Record, Record]]) -> str:
     return verdicts(
-        [r for r, _, _ in probed],
-        [p["said"] for _, _, p in probed],
-        [p["has_issue"] for _, _, p in probed],
+        [r for r, _ in probed],
+        [p["said"] for _, p in probed],
+        [p["has_issue"] for _, p in probed],
     )
 
 
@@ -503,7 +491,7 @@ def main() -> None:
         acted = acted_by(options, records)
         print(act_table(acted))
     if options.probe:
-        probed = probed_by(options, records, acted)
+        probed = probed_by(options, records)
         print(f"{verdicts_with_probes(probed)}\n")
         print(goals(records, findings, acted, probed))
 

@@ -90,11 +90,11 @@ def diagnose(
     probes : bool, default=False
         Whether to train small changes of the network on the same folds (of five for a
         network), together as one fleet: the remedies of the findings, a third and three
-        times the learning rate, another width, depth, regularisation and seed, twice the
-        epochs, and half the samples.  Their effects on the held-out loss confirm, withdraw
-        or add findings.  Needs X and y.  A line tells the number of epochs before; for a
-        search it is at most a fifth of the search's own, so only as many probes as this
-        allows.
+        times the learning rate, another width, depth, regularisation and seed, twice and a
+        third of the epochs, and half the samples.  Their effects on the held-out loss
+        confirm, withdraw or add findings.  Needs X and y.  A line tells the number of
+        epochs before; for a search it is at most a fifth of the search's own, so only as
+        many probes as this allows.
 
     Returns
     -------
