@@ -37,6 +37,7 @@ from sk_tune._estimators._preparation import (
     FitPreparer,
     adopt_training,
     fit_as_overridden,
+    learns_columns,
     network_inputs,
     shares_samples,
 )

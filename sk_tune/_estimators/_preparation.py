@@ -257,17 +257,19 @@ def _encoded(twin: Any, fit: Fit, device: str, *, is_whole: bool) -> EncodedData
 def _checked(
     twin: Any, fit: Fit, rows: Array | None, *, reset: bool, is_whole: bool
 ) -> Any:
-    """Return samples of a fit; if folds share them, checked in parts, as views of one.
-
-    Without embeddings a network learns nothing from the values of columns.
-    """
-    if not is_whole or any(getattr(twin, name, None) is not None for name in _OF_COLUMNS):
+    """Return samples of a fit; if folds share them, checked in parts, as views of one."""
+    if not is_whole or learns_columns(twin):
         return take_rows(twin._with_uniform_shape(fit.X), rows)
     rows = np.ascontiguousarray(rows)
     n_in_part = max(1, LARGE // max(1, fit.X[:1].nbytes))
     for start in range(0, len(rows), n_in_part):
         twin._check_X(fit.X[rows[start : start + n_in_part]], reset=reset)
     return np.broadcast_to(fit.X[rows[:1]], (len(rows), *fit.X.shape[1:]))
+
+
+def learns_columns(estimator: Any) -> bool:
+    """Return whether a network learns from values of columns before it is trained."""
+    return any(getattr(estimator, name, None) is not None for name in _OF_COLUMNS)
 
 
 def shares_samples(estimator: Any, fit: Fit) -> bool:

@@ -13,7 +13,7 @@ import numpy as np
 
 from sk_tune._compat import FoldTask, num_samples
 from sk_tune._engine import LARGE_SAMPLES, available_memory, expected_memory
-from sk_tune._estimators import NetworkEstimator, shares_samples, take_rows
+from sk_tune._estimators import NetworkEstimator, learns_columns, shares_samples, take_rows
 from sk_tune._sampler import RandomSampler
 from sk_tune._search._fold_fits import FitMaker, n_bytes, network_of
 from sk_tune._search._search_parameters import space_of
@@ -83,13 +83,12 @@ def expected_peak(search: Any, X: Any, y: Any, plan: Any, *, n_workers: int) -> 
         if is_net or not shares_samples(fit.estimator, whole):
             each = own + size * (is_other or is_net)
             return round(networks + n_workers * m * each + places)
-        # A fold's samples are copied while they are checked.
-        checked = n_train / n * (size + own * is_other)
+        copied = n_train / n * size * learns_columns(fit.estimator)
         data = n_workers * own * is_other + places
         predictions = min(
             MOST_BYTES_OF_PREDICTIONS, _BYTES_PREDICTED * n * n_fits / n_folds
         )
-        return round(data + networks + max(n_workers * checked, predictions))
+        return round(data + networks + max(n_workers * copied, predictions))
     return None
 
 
