@@ -22,6 +22,7 @@ def print_report(results, cases):
     for case in cases:
         if results.of(case, "random"):
             print_case(results, case)
+    print_default(results, [c for c in cases if results.of(c, "one fold")])
     print_verdicts(results, [c for c in cases if results.of(c, "random")])
 
 
@@ -80,6 +81,41 @@ def print_ends(results, case):
             mean_and_deviation(records, "final"),
             mean_and_deviation(records, "test"),
         ])
+
+
+def print_default(results, cases):
+    """Print how one default search compares with one search of each other side."""
+    others = ("random", "skorch random", "optuna")
+    print("\n### Default of HyperbandSearchCV: one search\n")
+    print_row([
+        "data set", "seeds", "epochs", "times fewer than random search",
+        "score in CV less random's", "on test rows less random's", "seconds",
+        *(f"times fewer than {SIDES[side][1]}" for side in others),
+    ])  # fmt: skip
+    print("|---|" + "---:|" * 9)
+    for case in cases:
+        ours, random = results.of(case, "one fold"), results.of(case, "random")
+        epochs = statistics.median(r["epochs"] for r in ours.values())
+        budget = next(iter(ours.values()))["budget"]
+        timed = results.timed(case, "one fold")
+        pairs = [
+            [
+                r[seed]["seconds"] / timed[seed]["seconds"]
+                for seed in r.keys() & timed.keys()
+            ]
+            for r in (results.timed(case, side) for side in others)
+        ]
+        differences = [difference(ours, random, name) for name in ("final", "test")]
+        print_row([
+            CASES[case].title,
+            str(len(ours)),
+            f"{epochs:,.0f}",
+            f"{budget / epochs:.1f}",
+            *(f"{mean:+.4f} ± {error:.4f}".removesuffix(" ± nan")
+              for mean, error in differences),
+            f"{statistics.median(r['seconds'] for r in timed.values()):.1f}",
+            *(spread(ratios, 1, count=True) for ratios in pairs),
+        ])  # fmt: skip
 
 
 def print_row(cells):
