@@ -173,7 +173,8 @@ class Finding:
         """Address of its documentation; empty for other codes than sk_tune's."""
         if not self.code.startswith("SKT"):
             return ""
-        return page("how-to/leaks" if self.is_of_leaks else "how-to/diagnosis#the-checks")
+        place = "leaks" if self.is_of_leaks else f"diagnosis#{self.code.lower()}"
+        return page(f"how-to/{place}")
 
 
 @dataclass(frozen=True, slots=True)
