@@ -24,6 +24,8 @@ from sk_tune._diagnosis._remedies import (
 # Multiples of the optimizer's typical rate.  Above the first, large steps explain that a
 # network does not learn; below the second, the low rate explains a slow start.
 _HIGH_RATE, _TINY_RATE = 7.0, 0.05
+# From this ratio on, slow networks are as often healthy as at too low a rate.
+_LOW_RATE = 0.1
 
 
 def check_diverged(summary: Summary) -> Finding:
@@ -135,7 +137,7 @@ def _too_much(
 
 
 def check_rate_low(summary: Summary) -> Finding:
-    """Check whether the loss hardly falls: an issue if the learning rate is too low."""
+    """Check whether the loss hardly falls: an issue, or a tip near the typical rate."""
     rule = RULES["learning rate too low"]
     if summary.n_epochs < 4:
         return rule.not_applicable("This check needs 4 epochs.")
@@ -166,14 +168,14 @@ def check_rate_low(summary: Summary) -> Finding:
         is_slow |= relative < _TINY_RATE and remaining > 0.9
     if not is_slow:
         return rule.passed("No sign of a learning rate that is too low.", evidence)
-    return rule.issue(
-        "high",
+    message = (
         f"The training loss is still {share(remaining)} of a constant prediction's, and "
-        "falls slowly.",
-        evidence,
-        "Raise the learning rate.",
-        raise_rate(summary.params),
+        "falls slowly."
     )
+    remedy, changes = "Raise the learning rate.", raise_rate(summary.params)
+    if relative is not None and relative >= _LOW_RATE:
+        return rule.tip("medium", message, evidence, remedy, changes)
+    return rule.issue("high", message, evidence, remedy, changes)
 
 
 def _still_falls(summary: Summary, relative: float = 0.0) -> bool:

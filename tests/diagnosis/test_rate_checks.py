@@ -8,6 +8,8 @@ USUAL = {"dropout": 0.1, "weight_decay": 0.01}
 FREE = {"dropout": 0.0, "weight_decay": 0.0}
 TURNS = np.interp(T, [1, 3, 30], [0.7, 0.6, 0.9])
 SMOOTH = 0.5 + 0.4 * np.exp(-T / 5)
+# Typical rate of AdamW.
+TYPICAL = 3e-3
 SLOW = {"optimizer": "sgd", "learning_rate": 0.2 * 3e-2}
 
 
@@ -41,7 +43,7 @@ def _gone(bends_after):
             "issue",
         ),
         # At a fifth of the usual rate, a falling curve that bends will converge.
-        ("too low", [1 - 0.3 * _gone(1e3), 1 - 0.28 * _gone(1e3)], SLOW, "issue"),
+        ("too low", [1 - 0.3 * _gone(1e3), 1 - 0.28 * _gone(1e3)], SLOW, "tip"),
         ("too low", [1 - 0.3 * _gone(15), 1 - 0.28 * _gone(15)], SLOW, "passed"),
     ],
 )
@@ -90,3 +92,18 @@ def test_a_straight_fall_needs_a_higher_rate(shapes):
     assert finding.changes[0].action == "multiply"
     assert finding.changes[0].value > 1
     assert (low.outcome, usual.outcome) == ("issue", "passed")
+
+
+def test_a_slow_fall_near_the_typical_rate_is_a_tip(shapes):
+    """Healthy networks fall slowly, too, from a tenth of the typical rate on."""
+    rates = (0.09 * TYPICAL, 0.11 * TYPICAL)
+    below, above = (
+        shapes.found(
+            "learning rate too low", shapes.creeping(params={"learning_rate": rate})
+        )
+        for rate in rates
+    )
+
+    assert below.outcome == "issue"
+    assert (above.outcome, above.severity) == ("tip", "medium")
+    assert above.changes[0].value > rates[1]
