@@ -263,7 +263,7 @@ def batch_sizes(n_rows: int, batch_size: int, *, shuffled: bool) -> list[int]:
 # decides, because workers get arrays in memory as maps, and folds of maps are arrays.
 _BYTES_READ_IN_BLOCKS = 2**32
 # A disk reads this many consecutive bytes quickly; so many blocks are in memory at a time.
-_BYTES_OF_BLOCK, _BLOCKS_AT_ONCE = 2**20, 256
+_BYTES_OF_BLOCK, _BLOCKS_AT_ONCE = 2**20, 32
 
 
 def samples_in_block(n_samples: int, X: Any) -> int:
