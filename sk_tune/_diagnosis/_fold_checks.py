@@ -102,14 +102,17 @@ def _excess_errors(summary: Summary, fold: int) -> float | None:
     sizes = np.array([math.floor(n_rows), math.ceil(n_rows)])[:, None, None]
     if not (np.abs(scores * sizes - np.rint(scores * sizes)).min(axis=0) < 0.01).all():
         return None
-    rest = np.delete(np.arange(n_folds), fold)
-    best = int(np.argmin(smooth(summary.valid)[rest].mean(axis=0)))
-    own, others = 1 - scores[fold, best], 1 - float(scores[rest, best].mean())
-    if not 0 <= others < own <= 1:
+    other_folds = np.delete(np.arange(n_folds), fold)
+    best = int(np.argmin(smooth(summary.valid)[other_folds].mean(axis=0)))
+    error, error_of_rest = (
+        1 - scores[fold, best],
+        1 - float(scores[other_folds, best].mean()),
+    )
+    if not 0 <= error_of_rest < error <= 1:
         return 0.0
-    share_of_errors = (own + others * len(rest)) / n_folds
+    share_of_errors = (error + error_of_rest * len(other_folds)) / n_folds
     variance = share_of_errors * (1 - share_of_errors) / n_rows
-    return float((own - others) / math.sqrt(variance * (1 + 1 / len(rest))))
+    return float((error - error_of_rest) / math.sqrt(variance * (1 + 1 / len(other_folds))))
 
 
 def _target_variances(summary: Summary) -> Floats | None:

@@ -71,20 +71,20 @@ def expected_peak(search: Any, X: Any, y: Any, plan: Any, *, n_workers: int) -> 
         networks, per_sample = expected_memory(
             fit, n_train=n_train, n_fits=n_fits, n_workers=n_workers
         )
-        size, own = n_bytes(X), n * per_sample
+        size, encoded = n_bytes(X), n * per_sample
         m = 1 if takes_folds_in_turn(search, X) else n_folds
         places = n_workers * m * n * _BYTES_OF_PLACES
         if network_of(search.estimator) is not search.estimator:
             # Samples of a fold, transformed, and both parts of them joined.
-            return round(networks + m * (size + own + n_workers * own) + places)
-        is_other = own != size
+            return round(networks + m * (size + encoded + n_workers * encoded) + places)
+        is_other = encoded != size
         whole = replace(fit, X=X, rows=np.arange(n_train))
         is_net = not isinstance(fit.estimator, NetworkEstimator)
         if is_net or not shares_samples(fit.estimator, whole):
-            each = own + size * (is_other or is_net)
+            each = encoded + size * (is_other or is_net)
             return round(networks + n_workers * m * each + places)
         copied = n_train / n * size * learns_columns(fit.estimator)
-        data = n_workers * own * is_other + places
+        data = n_workers * encoded * is_other + places
         predictions = min(
             MOST_BYTES_OF_PREDICTIONS, _BYTES_PREDICTED * n * n_fits / n_folds
         )
