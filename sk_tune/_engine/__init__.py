@@ -13,11 +13,7 @@ from sk_tune._engine._digest import (
 from sk_tune._engine._dispatch import FitStream
 from sk_tune._engine._executors import have_to_start, outside_blocks, start_meanwhile
 from sk_tune._engine._fits import Progress, Trained
-from sk_tune._engine._memory_limits import (
-    LARGE_SAMPLES,
-    available_memory,
-    checkpoint_before,
-)
+from sk_tune._engine._memory_limits import checkpoint_before
 from sk_tune._engine._signature import signature
 from sk_tune._engine._skorch import (
     adopt_skorch,

@@ -28,7 +28,7 @@ from sk_tune._engine._fits import (
     passing_errors,
     raising_caller_errors,
 )
-from sk_tune._engine._memory_limits import SHARE_OF_MEMORY, available_memory, bytes_per_fit
+from sk_tune._engine._memory_limits import SHARE_OF_MEMORY, bytes_per_fit
 from sk_tune._engine._results import (
     FitKeys,
     Results,
@@ -40,7 +40,7 @@ from sk_tune._engine._shard import Shard, part_of
 from sk_tune._engine._signature import signature
 from sk_tune._engine._store import FitStore
 from sk_tune._estimators import Fit, FitPreparer, LastSeen
-from sk_tune._training import TimeLimit
+from sk_tune._training import TimeLimit, available_memory
 
 # Seconds between looks at fits that other processes train, which grow to a tenth of the
 # time waited.

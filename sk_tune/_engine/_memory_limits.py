@@ -8,14 +8,13 @@ import os
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from pathlib import Path
 
 import torch
 
 from sk_tune._estimators import Fit
 from sk_tune._fleets import FleetNetwork, Plan, Recipe, kernel_seconds
 from sk_tune._nets import MLP, independent_copy
-from sk_tune._training import TrainingState, forked_rng, one_thread
+from sk_tune._training import LARGE_SAMPLES, TrainingState, forked_rng, one_thread
 
 # Share of the free memory at the start that all workers together may take.
 SHARE_OF_MEMORY = 0.5
@@ -27,8 +26,6 @@ _LEAST_NETWORKS_CPU, _MOST_NETWORKS_CPU = 4, 64
 _ACTIVE_BYTES_IMAGES = 12 * 2**20
 _LEAST_NETWORKS_IMAGES = 2
 _NETWORKS_VMAP = 32
-# Bytes of samples from which on other memory is kept below them, and forecast.
-LARGE_SAMPLES = 2**27
 # An order is copied three times before an epoch.
 _BYTES_PER_PLACE = 4 * 8
 _C_LIBRARY = ctypes.CDLL(None) if os.name == "posix" else None
@@ -45,13 +42,6 @@ _COPIES_OF_ACTIVATIONS = 4
 # Weights, gradients, two moments, and the best weights.
 _COPIES_OF_WEIGHTS = 5
 _N_GATES: dict[type, int] = {torch.nn.GRU: 3, torch.nn.LSTM: 4}
-_OF_A_SMALL_MACHINE = 4 * 2**30
-# Linux control groups, versions 2 and 1: folder, and files with a container's memory limit
-# and usage.
-_GROUPS = (
-    ("/sys/fs/cgroup", "memory.max", "memory.current"),
-    ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
-)
 
 
 def networks_at_a_time(
@@ -135,33 +125,6 @@ def return_freed_memory(samples: torch.Tensor) -> None:
     trim = getattr(_C_LIBRARY, "malloc_trim", None)
     if trim is not None and samples.nbytes >= LARGE_SAMPLES:
         trim(0)
-
-
-def available_memory() -> int:
-    """Return the free bytes of this machine's memory, file caches included."""
-    limits = [_left_in_group()]
-    with suppress(OSError, ValueError, LookupError):
-        _, _, text = Path("/proc/meminfo").read_text("ascii").partition("MemAvailable:")
-        limits.append(int(text.split()[0]) * 1024)
-    # Unknown on Windows and macOS, so a small machine is assumed.
-    return min((free for free in limits if free is not None), default=_OF_A_SMALL_MACHINE)
-
-
-def _left_in_group() -> int | None:
-    """Return the remaining bytes of a container's control group; None without a limit."""
-    for folder, limit, used in _GROUPS:
-        try:
-            most = int(Path(folder, limit).read_text(encoding="ascii"))
-            now = int(Path(folder, used).read_text(encoding="ascii"))
-            stat = Path(folder, "memory.stat").read_text(encoding="ascii").split()
-        except (OSError, ValueError):
-            # The limit "max" means unlimited.
-            continue
-        values = dict(zip(stat[::2], stat[1::2], strict=False))
-        # File caches can be freed, including active files.
-        cached = sum(int(values.get(name, 0)) for name in ("inactive_file", "active_file"))
-        return max(most - now + cached, 0)
-    return None
 
 
 def _batch_bytes(network: FleetNetwork, recipe: Recipe) -> int:

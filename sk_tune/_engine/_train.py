@@ -37,7 +37,6 @@ from sk_tune._engine._fits import (
 from sk_tune._engine._memory_limits import (
     MOST_NETWORKS_CUDA,
     SHARE_OF_MEMORY,
-    available_memory,
     bytes_per_fit,
     bytes_per_network,
     networks_at_a_time,
@@ -57,7 +56,7 @@ from sk_tune._estimators import (
     take_rows,
 )
 from sk_tune._fleets import Plan, plan
-from sk_tune._training import TensorSet, TimeLimit
+from sk_tune._training import TensorSet, TimeLimit, available_memory
 from sk_tune._warnings import warn_trained_alone
 
 # Networks of a shard: about the number that trains side by side, so that each worker gets

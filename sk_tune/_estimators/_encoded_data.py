@@ -7,6 +7,7 @@ a weight of 2 is written as two samples.  In float32, however, the order of a su
 its last bits.  The canonical form makes equivalent data sets give bit-identical networks.
 """
 
+import math
 import warnings
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Self
@@ -18,11 +19,13 @@ from skorch.helper import SliceDict
 from torch import Tensor
 
 from sk_tune._compat import safe_indexing
-from sk_tune._training import TensorSet, rows_as_tensor
+from sk_tune._training import LARGE_SAMPLES, TensorSet, rows_as_tensor
 from sk_tune._types import Array
 
 # Bytes of X from which on it is not copied, and shared by folds.
 LARGE = 2**24
+# Targets, orders and parts of the samples, for each sample; measured.
+_BYTES_OF_PLACES = 100
 
 
 class Samples(NamedTuple):
@@ -46,6 +49,17 @@ class EncodedData(NamedTuple):
     X: Tensor  # on the device, as `target`
     target: Tensor
     places: Tensor | None = None  # of `rows` in X and `target`
+
+
+def memory_of_fit(X: Any, dtype: str) -> int | None:
+    """Return the bytes that a fit needs on top of X; None if X is small or has none."""
+    is_frame = hasattr(X, "memory_usage")
+    size = X.memory_usage(deep=False).sum() if is_frame else getattr(X, "nbytes", 0)
+    if size < LARGE_SAMPLES:
+        return None
+    is_shared = isinstance(X, np.ndarray) and X.dtype == dtype and X.flags.c_contiguous
+    encoded = 0 if is_shared else math.prod(X.shape) * getattr(torch, dtype).itemsize
+    return int(encoded + _BYTES_OF_PLACES * len(X))
 
 
 def samples_that_count(weight: Array | None, index: Array | None) -> Array | None:

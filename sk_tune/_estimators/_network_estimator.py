@@ -28,6 +28,7 @@ from sk_tune._epochs import epochs_of, stops_early
 from sk_tune._estimators._encoded_data import (
     EncodedData,
     Samples,
+    memory_of_fit,
     merge_equal_samples,
     repeat_by_weight,
     samples_that_count,
@@ -58,6 +59,7 @@ from sk_tune._training import (
     derive_seed,
     forked_rng,
     n_weights,
+    report_memory,
     samples_in_block,
 )
 from sk_tune._types import Array
@@ -282,6 +284,9 @@ class NetworkEstimator(TrainingParameters, Persistence, Documented, EstimatorBas
         # A warm start builds a network from the current parameters.
         device = self.net_.device if continues else resolve_device(self)
         dtype = self.net_.options.dtype if continues else self.dtype
+        if not is_partial:
+            need, remedy = memory_of_fit(X, dtype), "use fewer rows, or X in its dtype."
+            report_memory("The fit", need, prints=bool(self.verbose), remedy=remedy)
         data = self._encode(
             X, y, sample_weight, device, dtype, fresh=fresh, classes=classes
         )

@@ -12,14 +12,13 @@ from typing import Any
 import numpy as np
 
 from sk_tune._compat import FoldTask, num_samples
-from sk_tune._engine import LARGE_SAMPLES, available_memory, expected_memory
+from sk_tune._engine import expected_memory
 from sk_tune._estimators import NetworkEstimator, learns_columns, shares_samples, take_rows
 from sk_tune._sampler import RandomSampler
 from sk_tune._search._fold_fits import FitMaker, n_bytes, network_of
 from sk_tune._search._search_parameters import space_of
-from sk_tune._text import LiveLine, bytes_text
-from sk_tune._warnings import warn_user
-from sk_tune.exceptions import SkTuneWarning, SpaceError
+from sk_tune._training import LARGE_SAMPLES
+from sk_tune.exceptions import SpaceError
 
 # Samples that show the size of transformed samples and of a network.
 _N_SAMPLES = 1000
@@ -36,6 +35,12 @@ def takes_folds_in_turn(search: Any, X: Any) -> bool:
     network = network_of(search.estimator)
     has_copies = network is not None and network is not search.estimator
     return has_copies and search.time_budget is None and n_bytes(X) >= LARGE_SAMPLES
+
+
+REMEDY = (
+    "use fewer rows or folds, or a network without transformers on an array or memory map "
+    "of its dtype."
+)
 
 
 def expected_peak(search: Any, X: Any, y: Any, plan: Any, *, n_workers: int) -> int | None:
@@ -90,20 +95,3 @@ def expected_peak(search: Any, X: Any, y: Any, plan: Any, *, n_workers: int) -> 
         )
         return round(data + networks + max(n_workers * copied, predictions))
     return None
-
-
-def report_memory(need: int | None, *, prints: bool) -> None:
-    """Print the expected memory of a search; warn if it is more than the free memory."""
-    if need is None:
-        return
-    free = available_memory()
-    if prints:
-        text = f"Expected memory: {bytes_text(need)} on top of X, {bytes_text(free)} free"
-        LiveLine().end(text)
-    if need > free:
-        warn_user(
-            f"The search needs about {bytes_text(need)} of memory on top of X. Got "
-            f"{bytes_text(free)} of free memory: use fewer rows or folds, or a network "
-            "without transformers on an array or memory map of its dtype.",
-            SkTuneWarning,
-        )

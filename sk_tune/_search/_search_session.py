@@ -24,12 +24,12 @@ from sklearn.base import is_classifier
 
 from sk_tune._backend import CollectingBackend, Job
 from sk_tune._compat import FoldTask, fold_task, num_samples, warn_or_raise_about_failures
-from sk_tune._engine import LARGE_SAMPLES, FitStream, Progress, have_to_start
+from sk_tune._engine import FitStream, Progress, have_to_start
 from sk_tune._search._fold_fits import FoldRequest, n_bytes, network_of
 from sk_tune._search._memory_forecast import (
     MOST_BYTES_OF_PREDICTIONS,
+    REMEDY,
     expected_peak,
-    report_memory,
     takes_folds_in_turn,
 )
 from sk_tune._search._network_training import FoldTraining, Trainer
@@ -45,6 +45,7 @@ from sk_tune._search._task_runs import Scored, TaskRunner
 from sk_tune._search._time_budget import TimeBudget
 from sk_tune._search_record import INTERRUPTED, LEFT_OUT, granted_resource, grants_epochs
 from sk_tune._text import counted
+from sk_tune._training import LARGE_SAMPLES, report_memory
 from sk_tune._warnings import warn_trained_alone, warn_user
 from sk_tune.exceptions import ReleaseWarning, SkTuneWarning
 
@@ -118,7 +119,7 @@ class SearchSession:
         self.trainer = Trainer(call.ambient, self.options)
         if is_forecast:
             need = expected_peak(search, call.X, call.y, plan, n_workers=self.n_workers())
-            report_memory(need, prints=call.verbose == 1)
+            report_memory("The search", need, prints=call.verbose == 1, remedy=REMEDY)
         self.outcomes: list[list[FoldOutcome]] = []
         self.candidates: list[int] = []
         self.models: dict[int, list[Any]] = {}

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +17,6 @@ from torch import nn
 from sk_tune import CNNClassifier, MLPClassifier, RNNClassifier
 from sk_tune._engine import Fit, _memory_limits, checkpoint_before, train
 from sk_tune._engine._memory_limits import (
-    available_memory,
     checkpoint_epochs,
     networks_at_a_time,
     seconds_per_epoch,
@@ -24,7 +24,7 @@ from sk_tune._engine._memory_limits import (
 from sk_tune._engine._results import FitKeys
 from sk_tune._fleets import FleetNetwork, Plan, Recipe, SeededCourse, Settings
 from sk_tune._nets import MLP
-from sk_tune._training import StoppingState, TensorSet, TrainingState
+from sk_tune._training import StoppingState, TensorSet, TrainingState, available_memory
 
 KERNEL, LAYERS = Plan(way="kernel"), Plan(way="layers")
 
@@ -115,7 +115,7 @@ def _files(monkeypatch, texts):
         return texts[str(path)]
 
     monkeypatch.setattr(_memory_limits.torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(_memory_limits.Path, "read_text", read_text)
+    monkeypatch.setattr(Path, "read_text", read_text)
 
 
 MEMINFO = "MemTotal: 32000 kB\nMemFree: 300 kB\nMemAvailable: 25000 kB\n"

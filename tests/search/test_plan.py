@@ -146,7 +146,7 @@ def test_a_large_search_forecasts_its_memory(pipeline, monkeypatch, capsys, free
     X, y = _large(monkeypatch)
     search = GridSearchCV(pipeline, {"net__dropout": [0.0, 0.1]}, cv=CV, verbose=1)
     expected = bytes_text(search.plan(X, y).memory)
-    name = "sk_tune._search._memory_forecast.available_memory"
+    name = "sk_tune._training._free_memory.available_memory"
     monkeypatch.setattr(name, lambda: free)
 
     with warnings.catch_warnings(record=True, action="always") as caught:
