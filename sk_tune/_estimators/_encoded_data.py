@@ -9,7 +9,7 @@ its last bits.  The canonical form makes equivalent data sets give bit-identical
 
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -51,15 +51,21 @@ class EncodedData(NamedTuple):
     places: Tensor | None = None  # of `rows` in X and `target`
 
 
-def memory_of_fit(X: Any, dtype: str) -> int | None:
-    """Return the bytes that a fit needs on top of X; None if X is small or has none."""
+def memory_of_fit(
+    X: Any, dtype: str, is_copied: Callable[[int], bool] = lambda n: False
+) -> int | None:
+    """Return the bytes that a fit needs on top of X; None if X is small or has none.
+
+    `is_copied` returns whether a fit on a number of samples copies the encoded samples.
+    """
     is_frame = hasattr(X, "memory_usage")
     size = X.memory_usage(deep=False).sum() if is_frame else getattr(X, "nbytes", 0)
     if size < LARGE_SAMPLES:
         return None
     is_shared = isinstance(X, np.ndarray) and X.dtype == dtype and X.flags.c_contiguous
-    encoded = 0 if is_shared else math.prod(X.shape) * getattr(torch, dtype).itemsize
-    return int(encoded + _BYTES_OF_PLACES * len(X))
+    n_copies = (not is_shared) + is_copied(len(X))
+    encoded = math.prod(X.shape) * getattr(torch, dtype).itemsize
+    return int(n_copies * encoded + _BYTES_OF_PLACES * len(X))
 
 
 def samples_that_count(weight: Array | None, index: Array | None) -> Array | None:

@@ -285,7 +285,12 @@ class NetworkEstimator(TrainingParameters, Persistence, Documented, EstimatorBas
         device = self.net_.device if continues else resolve_device(self)
         dtype = self.net_.options.dtype if continues else self.dtype
         if not is_partial:
-            need, remedy = memory_of_fit(X, dtype), "use fewer rows, or X in its dtype."
+            # The loop of nets with callbacks copies the rows that are not held out.
+            has_callbacks = bool(self.verbose or self.callbacks)
+            need = memory_of_fit(
+                X, dtype, is_copied=lambda n: has_callbacks and stops_early(self, n)
+            )
+            remedy = "use fewer rows, or X in the dtype of the network."
             report_memory("The fit", need, prints=bool(self.verbose), remedy=remedy)
         data = self._encode(
             X, y, sample_weight, device, dtype, fresh=fresh, classes=classes

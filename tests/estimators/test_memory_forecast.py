@@ -36,6 +36,15 @@ def test_a_fit_needs_its_own_copy_of_other_samples(samples, n_bytes):
     assert _encoded_data.memory_of_fit(samples, "float32") == n_bytes
 
 
+def test_a_net_with_callbacks_copies_the_rows_that_are_not_held_out(monkeypatch, capsys):
+    """Early stopping and a printed line for each epoch take another copy of X."""
+    monkeypatch.setattr(_free_memory, "available_memory", lambda: 10**9)
+    net = MLPClassifier(max_epochs=1, verbose=1, early_stopping=True, random_state=0)
+    net.fit(X, Y)
+
+    assert f"Expected memory: {bytes_text(120_000)} " in capsys.readouterr().out
+
+
 def test_a_large_fit_prints_its_memory_and_warns_if_there_is_less(monkeypatch, capsys):
     """With verbose=1 the line comes before the first epoch."""
     net = MLPClassifier(max_epochs=1, verbose=1, random_state=0)
