@@ -42,7 +42,7 @@ from diagnosis_bank import (
     read_bank,
     write_bank,
 )
-from diagnosis_probes import probe_all
+from diagnosis_probes import probe
 from diagnosis_problems import SOURCES, half_of
 from scipy.stats import binomtest
 
@@ -407,7 +407,7 @@ def probed_by(options, records: Sequence[Record]) -> list[tuple[Record, Record]]
     own = [r for r in records if r["truth"] != "group leak"]
     problems = list(dict.fromkeys(map(problem_of, own)))[:: options.every]
     own = [r for r in own if problem_of(r) in set(problems)]
-    probed = act_on_all(own, options.jobs, options.probed, options.seconds, probe_all)
+    probed = act_on_all(own, options.jobs, options.probed, options.seconds, probe)
     return list(zip(own, probed, strict=True))
 
 

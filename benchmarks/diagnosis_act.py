@@ -63,6 +63,7 @@ OTHER = "other"
 COPIES = ("duplicates across folds", "near duplicates across folds")
 
 Record = dict[str, Any]
+Work = Callable[[Problem, Record], Record]
 
 
 def curves_of(record: Record) -> Curves:
@@ -112,9 +113,9 @@ def act_on_all(
     n_jobs: int,
     known: Path | None = None,
     seconds: float = math.inf,
-    work: Callable[[Sequence[Record]], list[Record]] | None = None,
+    work: Work | None = None,
 ) -> list[Record]:
-    """Return the results of `work` on the runs of each problem; by default, `act`.
+    """Return the results of `work` on the runs; by default, `acted_on`.
 
     Problems in the file are read from it, other problems are added to it.  Problems that do
     not begin in time are left for the next call.
@@ -134,7 +135,7 @@ def act_on_all(
             raise SystemExit(f"{len(missing) - first} problems are left: run this again.")
         keys = missing[first : first + n_jobs]
         batches = joblib.Parallel(n_jobs=n_jobs)(
-            joblib.delayed(work or act)(groups[k]) for k in keys
+            joblib.delayed(on_each)(work or acted_on, groups[k]) for k in keys
         )
         results |= dict(zip(keys, batches, strict=True))
         if known is not None:
@@ -143,12 +144,12 @@ def act_on_all(
     return [own for key in groups for own in results[key]]
 
 
-def act(records: Sequence[Record]) -> list[Record]:
-    """Return the results of the runs of one problem after one remedy."""
+def on_each(work: Work, records: Sequence[Record]) -> list[Record]:
+    """Return the results of `work` on the runs of one problem."""
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     problem = make_problem(*problem_of(records[0]))
-    return [acted_on(problem, record) for record in records]
+    return [work(problem, record) for record in records]
 
 
 def acted_on(problem: Problem, record: Record) -> Record:

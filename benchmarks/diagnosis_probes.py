@@ -8,12 +8,10 @@ changes, drawn for each run, without a diagnosis (Kim et al., arXiv 2301.11568).
 """
 
 import time
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from diagnosis_act import (
     as_curves,
     compared,
@@ -22,10 +20,9 @@ from diagnosis_act import (
     estimator_of,
     mean_loss,
     predicted,
-    problem_of,
 )
 from diagnosis_bank import Data, fold_curves, fold_fit, row_losses
-from diagnosis_problems import Problem, make_problem
+from diagnosis_problems import Problem
 from sklearn.base import clone
 
 from sk_tune import Finding, apply_remedies, diagnose
@@ -58,14 +55,6 @@ def networks_of(estimator: Any, findings: Sequence[Finding]) -> Networks:
             several.append(values)
             networks.append((probe, clone(estimator).set_params(**values)))
     return networks
-
-
-def probe_all(records: Sequence[Record]) -> list[Record]:
-    """Return the verdicts on the runs of one problem with probes, and their effects."""
-    torch.set_num_threads(1)
-    warnings.simplefilter("ignore")
-    problem = make_problem(*problem_of(records[0]))
-    return [probe(problem, record) for record in records]
 
 
 def probe(problem: Problem, record: Record) -> Record:
