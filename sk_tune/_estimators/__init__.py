@@ -3,7 +3,7 @@
 """Networks as scikit-learn estimators, each holding a skorch net."""
 
 from sk_tune._estimators._convolutional_networks import CNNClassifier, CNNRegressor
-from sk_tune._estimators._encoded_data import as_sliceable, is_dict, take_rows
+from sk_tune._estimators._encoded_data import as_sliceable, is_dict, n_bytes, take_rows
 from sk_tune._estimators._net_callbacks import (
     NetCallbacks,
     adopt_callbacks,

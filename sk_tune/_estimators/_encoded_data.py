@@ -9,7 +9,7 @@ its last bits.  The canonical form makes equivalent data sets give bit-identical
 
 import math
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -19,6 +19,7 @@ from skorch.helper import SliceDict
 from torch import Tensor
 
 from sk_tune._compat import safe_indexing
+from sk_tune._epochs import stops_early
 from sk_tune._training import LARGE_SAMPLES, TensorSet, rows_as_tensor
 from sk_tune._types import Array
 
@@ -51,19 +52,25 @@ class EncodedData(NamedTuple):
     places: Tensor | None = None  # of `rows` in X and `target`
 
 
-def memory_of_fit(
-    X: Any, dtype: str, is_copied: Callable[[int], bool] = lambda n: False
-) -> int | None:
-    """Return the bytes that a fit needs on top of X; None if X is small or has none.
+def n_bytes(rows: Any) -> int:
+    """Return the bytes of samples in any container."""
+    if hasattr(rows, "memory_usage"):
+        return int(np.sum(rows.memory_usage(deep=False)))
+    if hasattr(rows, "estimated_size"):
+        return int(rows.estimated_size())
+    # The buffer of an array of dates has no view.
+    holder = rows if hasattr(rows, "nbytes") else getattr(rows, "data", rows)
+    return int(getattr(holder, "nbytes", 0))
 
-    `is_copied` returns whether a fit on a number of samples copies the encoded samples.
-    """
-    is_frame = hasattr(X, "memory_usage")
-    size = X.memory_usage(deep=False).sum() if is_frame else getattr(X, "nbytes", 0)
-    if size < LARGE_SAMPLES:
+
+def memory_of_fit(network: Any, X: Any, dtype: str) -> int | None:
+    """Return the bytes that a fit needs on top of X; None if X is small or sparse."""
+    if sparse.issparse(X) or n_bytes(X) < LARGE_SAMPLES:
         return None
     is_shared = isinstance(X, np.ndarray) and X.dtype == dtype and X.flags.c_contiguous
-    n_copies = (not is_shared) + is_copied(len(X))
+    # The loop of nets with callbacks copies the samples that are not held out.
+    has_callbacks = bool(network.verbose or network.callbacks)
+    n_copies = (not is_shared) + (has_callbacks and stops_early(network, len(X)))
     encoded = math.prod(X.shape) * getattr(torch, dtype).itemsize
     return int(n_copies * encoded + _BYTES_OF_PLACES * len(X))
 

@@ -285,11 +285,7 @@ class NetworkEstimator(TrainingParameters, Persistence, Documented, EstimatorBas
         device = self.net_.device if continues else resolve_device(self)
         dtype = self.net_.options.dtype if continues else self.dtype
         if not is_partial:
-            # The loop of nets with callbacks copies the rows that are not held out.
-            has_callbacks = bool(self.verbose or self.callbacks)
-            need = memory_of_fit(
-                X, dtype, is_copied=lambda n: has_callbacks and stops_early(self, n)
-            )
+            need = memory_of_fit(self, X, dtype)
             remedy = "use fewer rows, or X in the dtype of the network."
             report_memory("The fit", need, prints=bool(self.verbose), remedy=remedy)
         data = self._encode(

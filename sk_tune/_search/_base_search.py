@@ -85,6 +85,7 @@ _OWN_STATE: tuple[str, ...] = ("_outcomes", "_n_rows", "_y", "_scored_by", "_cur
 _OWN_STATE += (
     "_calibrated",
     "_expected",
+    "_omitted",
     "best_epochs_",
     "models_",
     "ledger_",

@@ -26,7 +26,7 @@ from skorch import NeuralNet
 from sk_tune._adoption import FitRequested, adoption
 from sk_tune._compat import FoldTask, method_params, num_samples
 from sk_tune._engine import Fit, data_fingerprint, params_fingerprint, reason_against_net
-from sk_tune._estimators import NetworkEstimator, is_unchanged
+from sk_tune._estimators import NetworkEstimator, is_unchanged, n_bytes
 from sk_tune._input_scale import InputScale, input_scale
 from sk_tune._nesting import last_step, nested
 from sk_tune._search._outcomes import fit_name
@@ -180,15 +180,6 @@ class FoldCache:
             context.call_on_fit_task_begin(estimator=options["caller"], X=X, y=y)
             context.call_on_fit_task_end(estimator=options["caller"], X=result[0], y=y)
         return result
-
-
-def n_bytes(rows: Any) -> int:
-    """Return the bytes of samples in any container."""
-    if hasattr(rows, "memory_usage"):
-        return int(np.sum(rows.memory_usage(deep=False)))
-    if hasattr(rows, "estimated_size"):
-        return int(rows.estimated_size())
-    return int(getattr(getattr(rows, "data", rows), "nbytes", 0))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

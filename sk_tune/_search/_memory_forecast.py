@@ -5,7 +5,6 @@
 Notation: N samples in k folds, of which m have their own samples in memory at a time.
 """
 
-from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -13,9 +12,15 @@ import numpy as np
 
 from sk_tune._compat import FoldTask, num_samples
 from sk_tune._engine import expected_memory
-from sk_tune._estimators import NetworkEstimator, learns_columns, shares_samples, take_rows
+from sk_tune._estimators import (
+    NetworkEstimator,
+    learns_columns,
+    n_bytes,
+    shares_samples,
+    take_rows,
+)
 from sk_tune._sampler import RandomSampler
-from sk_tune._search._fold_fits import FitMaker, n_bytes, network_of
+from sk_tune._search._fold_fits import FitMaker, network_of
 from sk_tune._search._search_parameters import space_of
 from sk_tune._training import LARGE_SAMPLES
 from sk_tune.exceptions import SpaceError
@@ -68,30 +73,28 @@ def expected_peak(search: Any, X: Any, y: Any, plan: Any, *, n_workers: int) -> 
         candidate=0,
         fold=0,
     )
-    # Whatever fails here will fail in the search, with its reason.
-    with suppress(Exception):
+    try:
         fit = FitMaker().make(task, 0).fit
         if fit is None:
             return None
         networks, per_sample = expected_memory(
             fit, n_train=n_train, n_fits=n_fits, n_workers=n_workers
         )
-        size, encoded = n_bytes(X), n * per_sample
-        m = 1 if takes_folds_in_turn(search, X) else n_folds
-        places = n_workers * m * n * _BYTES_OF_PLACES
-        if network_of(search.estimator) is not search.estimator:
-            # Samples of a fold, transformed, and both parts of them joined.
-            return round(networks + m * (size + encoded + n_workers * encoded) + places)
-        is_other = encoded != size
-        whole = replace(fit, X=X, rows=np.arange(n_train))
-        is_net = not isinstance(fit.estimator, NetworkEstimator)
-        if is_net or not shares_samples(fit.estimator, whole):
-            each = encoded + size * (is_other or is_net)
-            return round(networks + n_workers * m * each + places)
-        copied = n_train / n * size * learns_columns(fit.estimator)
-        data = n_workers * encoded * is_other + places
-        predictions = min(
-            MOST_BYTES_OF_PREDICTIONS, _BYTES_PREDICTED * n * n_fits / n_folds
-        )
-        return round(data + networks + max(n_workers * copied, predictions))
-    return None
+    except Exception:  # noqa: BLE001 - the search will fail, too, and give the reason
+        return None
+    size, encoded = n_bytes(X), n * per_sample
+    m = 1 if takes_folds_in_turn(search, X) else n_folds
+    places = n_workers * m * n * _BYTES_OF_PLACES
+    if network_of(search.estimator) is not search.estimator:
+        # Samples of a fold, transformed, and both parts of them joined.
+        return round(networks + m * (size + encoded + n_workers * encoded) + places)
+    is_other = encoded != size
+    whole = replace(fit, X=X, rows=np.arange(n_train))
+    is_net = not isinstance(fit.estimator, NetworkEstimator)
+    if is_net or not shares_samples(fit.estimator, whole):
+        each = encoded + size * (is_other or is_net)
+        return round(networks + n_workers * m * each + places)
+    copied = n_train / n * size * learns_columns(fit.estimator)
+    data = n_workers * encoded * is_other + places
+    predictions = min(MOST_BYTES_OF_PREDICTIONS, _BYTES_PREDICTED * n * n_fits / n_folds)
+    return round(data + networks + max(n_workers * copied, predictions))

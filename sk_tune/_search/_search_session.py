@@ -25,7 +25,8 @@ from sklearn.base import is_classifier
 from sk_tune._backend import CollectingBackend, Job
 from sk_tune._compat import FoldTask, fold_task, num_samples, warn_or_raise_about_failures
 from sk_tune._engine import FitStream, Progress, have_to_start
-from sk_tune._search._fold_fits import FoldRequest, n_bytes, network_of
+from sk_tune._estimators import n_bytes
+from sk_tune._search._fold_fits import FoldRequest, network_of
 from sk_tune._search._memory_forecast import (
     MOST_BYTES_OF_PREDICTIONS,
     REMEDY,

@@ -33,7 +33,7 @@ def _small_is_large(monkeypatch):
 )
 def test_a_fit_needs_its_own_copy_of_other_samples(samples, n_bytes):
     """An array in the dtype of the network is not copied."""
-    assert _encoded_data.memory_of_fit(samples, "float32") == n_bytes
+    assert _encoded_data.memory_of_fit(MLPClassifier(), samples, "float32") == n_bytes
 
 
 def test_a_net_with_callbacks_copies_the_rows_that_are_not_held_out(monkeypatch, capsys):

@@ -132,6 +132,20 @@ def test_the_forecast_counts_the_copies_of_samples(pipeline, monkeypatch):
     assert together - in_turn == 2 * (3 * X.nbytes + 24 * len(X))
 
 
+def test_the_forecast_of_a_network_alone_has_one_x_for_all_folds(monkeypatch):
+    """Folds that share X have predictions instead of copies of X."""
+    X, y = _large(monkeypatch)
+    net = MLPClassifier(categorical_features=None, random_state=0)
+    search = GridSearchCV(net, {"dropout": [0.0, 0.1]}, cv=CV)
+
+    copied = search.plan(X, y).memory
+    monkeypatch.setattr("sk_tune._estimators._preparation.LARGE", X.nbytes)
+    shared = search.plan(X, y).memory
+
+    # Two candidates predict two classes in float32.
+    assert copied - shared == 3 * X.nbytes - 2 * 2 * 4 * len(X)
+
+
 def test_the_forecast_grows_with_the_samples(pipeline, monkeypatch):
     """A plan of ten times the samples has about ten times the memory."""
     search = GridSearchCV(pipeline, {"net__dropout": [0.0, 0.1]}, cv=CV)
