@@ -18,6 +18,7 @@ seconds for `fit` and --processors, in its own process:
 - "FLAML": AutoML of flaml with defaults (LightGBM, XGBoost, forests, extra trees, linear);
 - "AutoGluon": TabularPredictor with presets="best_quality", in an environment of its own:
   start this script with the Python of that environment and --sides AutoGluon;
+- "AutoGluon networks": the same without its trees, linear models and neighbours;
 - "networks": AutoClassifier or AutoRegressor with models=["networks"];
 - "table_pipeline": one table_pipeline network on all rows, without a limit of its time;
 - "RealMLP-TD": pytabkit's tuned default network, once, with its authors' advice for these
@@ -261,7 +262,10 @@ def our_network(case, X, y, budget, seed, **structure):
     return table_pipeline(kind, random_state=seed).fit(X, y), {}
 
 
-def autogluon(case, X, y, budget, seed, groups=None, times=None):
+NO_NETWORKS = ["CAT", "GBM", "KNN", "LR", "RF", "XGB", "XT"]
+
+
+def autogluon(case, X, y, budget, seed, groups=None, times=None, excluded=None):
     from autogluon.tabular import TabularPredictor
 
     metric = {"binary": "roc_auc", "multiclass": "log_loss", "regression": "rmse"}
@@ -286,6 +290,7 @@ def autogluon(case, X, y, budget, seed, groups=None, times=None):
         presets="best_quality",
         dynamic_stacking="auto" if groups is None else False,
         num_cpus=joblib.cpu_count(),
+        excluded_model_types=excluded,
     )
     return AutoGluonModel(predictor), {"chosen": predictor.model_best}
 
@@ -387,6 +392,7 @@ SIDES = {
     "boosting": boosting,
     "FLAML": flaml,
     "AutoGluon": autogluon,
+    "AutoGluon networks": partial(autogluon, excluded=NO_NETWORKS),
     "RealMLP-TD": realmlp,
     "networks": partial(ours, models=["networks"]),
     "table_pipeline": our_network,
@@ -398,6 +404,7 @@ PACKAGES = {
     "boosting": "scikit-learn",
     "FLAML": "flaml",
     "AutoGluon": "autogluon.tabular",
+    "AutoGluon networks": "autogluon.tabular",
     "RealMLP-TD": "pytabkit",
     "networks": "sk-tune",
     "table_pipeline": "sk-tune",
