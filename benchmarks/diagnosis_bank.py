@@ -322,7 +322,7 @@ def fold_fit(data: Data, estimator, fold, *, monitored=False, n_epochs=None) -> 
         y=data.y,
         rows=data.train_rows(fold),
         monitor=np.sort(data.folds[fold]) if monitored else None,
-        seed=fold,
+        seed=fold + 100 * estimator.random_state,
         n_epochs=n_epochs,
     )
 

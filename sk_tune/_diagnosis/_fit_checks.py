@@ -43,6 +43,8 @@ SURE = 0.9
 # Share of the constant prediction's loss below which a further fall has little value and
 # depends on a few samples.
 _SMALL_LOSS = 0.06
+# Smaller relative gains are not mentioned.
+_WORTH_TELLING = 0.01
 # The last doubling of a curve extrapolates it by two doublings at most.
 _TIMES = 4.0
 # Share of the cumulative learning rate before a schedule has halved the rate.  Later falls
@@ -101,6 +103,7 @@ def is_improving(summary: Summary) -> bool:
     is_much = coming.gain.mean > worth or coming.of_learnt > much
     return (
         is_much
+        and coming.gain.mean > _WORTH_TELLING
         and summary.is_least_late
         and (is_brief or summary.carries_over)
         and coming.gain.at_least(SURE) > 0
@@ -221,8 +224,10 @@ def check_overfitting(summary: Summary) -> Finding:
         "gap_error": gap.error,
         "relative_gap": relative_gap,
     }
-    # Hardly any training loss, but much held-out loss compared with a constant prediction.
+    # Hardly any training loss, but much held-out loss compared with a constant prediction,
+    # which no longer falls.
     memorises = relative_gap > 0.97 and summary.valid_end.mean() > 0.3 * summary.reference
+    memorises &= not summary.is_least_late
     # Smaller relative rises occur on any curve by chance.
     if falls and rise.at_least(_CONFIDENCE) > 0 and relative > 0.05:
         message = (
@@ -298,10 +303,6 @@ def check_underfitting(summary: Summary, larger: Summary | None = None) -> Findi
         # The remaining loss may also be noise.
         return rule.tip("medium", reason, evidence, remedy, changes)
     return rule.issue("medium", reason, evidence, remedy, changes)
-
-
-# Smaller relative gains are not mentioned.
-_WORTH_TELLING = 0.01
 
 
 def _poor_fit(summary: Summary, loss: float, relative_gap: float) -> str | None:

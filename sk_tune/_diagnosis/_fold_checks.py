@@ -29,6 +29,9 @@ from sk_tune._diagnosis._remedies import (
 )
 from sk_tune._types import Array, Floats
 
+# A standard normal value exceeds this number with a probability of 5 %.
+_UNUSUAL = 1.645
+
 
 def check_folds(summary: Summary) -> Finding:
     """Check for a fold with a higher loss than the rest: an issue if so."""
@@ -83,10 +86,15 @@ def _deviations_of_folds(summary: Summary) -> list[tuple[float, float]]:
     if variances is None:
         return _deviations(summary, summary.valid, 1.0)
     # Unpredictable extreme targets raise a fold's loss and the variance of its targets
-    # alike; a truly different fold also has more of its variance unexplained.
+    # alike; a truly different fold also has more of its variance unexplained.  If both
+    # values are unusual, their mean varies by no more than one of them.
     unexplained = summary.valid / variances[:, np.newaxis]
     several = (_deviations(summary, curves, 2.0) for curves in (summary.valid, unexplained))
-    return [min(pair) for pair in zip(*several, strict=True)]
+    pairs = [sorted(pair) for pair in zip(*several, strict=True)]
+    return [
+        ((t + other) / 2 if t > _UNUSUAL else t, excess)
+        for (t, excess), (other, _) in pairs
+    ]
 
 
 def _excess_errors(summary: Summary, fold: int) -> float | None:

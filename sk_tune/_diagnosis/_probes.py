@@ -50,6 +50,7 @@ _OF_FIT = frozenset({
 # the data.
 _OF_TRAINING = _OF_FIT | {"overfitting"}
 _BASELINE, _CONVERGED = "no better than the baseline", "converged long ago"
+_TOO_HIGH = "learning rate too high"
 # Factor between a learning rate and the typical rate from which on a third and three times
 # the rate show little.
 _FAR = 10.0
@@ -85,7 +86,7 @@ class Effect:
         rate can be one, too.
         """
         is_fit, name = self.fitted > 0, self.probe.finding
-        if name == "learning rate too high" and not is_fit:
+        if name == _TOO_HIGH and not is_fit:
             return "overfitting"
         is_expected = name not in _OF_TRAINING or is_fit == (name in _OF_FIT)
         return name if is_expected else ""
@@ -257,7 +258,10 @@ def measured(findings: Iterable[Finding], effects: Iterable[Effect]) -> list[Fin
     issues = {f.name for f in findings if f.outcome == "issue"}
     best: dict[str, Effect] = {}
     for effect in sorted(effects, key=lambda e: e.gain.mean):
-        best[effect.finding] = effect
+        # The remedy of an issue tests it, whatever happens to the training loss.
+        is_lower_rate = effect.probe.finding == _TOO_HIGH
+        is_suspected = is_lower_rate and _TOO_HIGH in issues
+        best[_TOO_HIGH if is_suspected else effect.finding] = effect
     of_training = {name: effect for name, effect in best.items() if name in _OF_TRAINING}
     faults = {n for n, e in of_training.items() if n in issues and e.exceeds(_LEAST_GAIN)}
     if not faults:

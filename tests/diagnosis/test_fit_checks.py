@@ -187,6 +187,29 @@ def test_a_training_loss_that_falls_alone_is_memorisation(shapes):
     assert (found.outcome, calm.outcome) == ("issue", "passed")
 
 
+def test_memorised_rows_are_no_fault_while_the_held_out_loss_falls(shapes):
+    """The training loss is 1 % of the held-out loss, which is least at the end."""
+    t = np.arange(1.0, 31.0)
+    valid = np.array([0.5 + 0.5 / t, 0.5 + 0.01 * t])
+
+    outcomes = [
+        shapes.found("overfitting", shapes.of_folds(0.005 + 0.9 * 0.5**t, curve)).outcome
+        for curve in valid
+    ]
+
+    assert outcomes == ["passed", "issue"]
+
+
+def test_a_tiny_gain_is_not_worth_more_epochs(shapes):
+    """A short training that gained 0.2 % of the loss is not continued."""
+    found = shapes.found(
+        "still improving",
+        shapes.of_folds(np.linspace(1.0, 0.99, 8), np.linspace(1.0, 0.998, 8), spread=0.0),
+    )
+
+    assert found.outcome == "passed"
+
+
 def test_overfitting_with_the_best_weights_is_a_tip(shapes, make_search):
     """Early stopping does not use weights after the best epoch."""
     free = {"dropout": 0.0, "weight_decay": 0.0}

@@ -79,6 +79,22 @@ def test_a_fold_with_more_unexplained_variance_is_reported(shapes, apart):
     assert finding.evidence["difference"] == pytest.approx(2.0, abs=0.1)
 
 
+def test_loss_and_unexplained_variance_decide_together(shapes, apart):
+    """If both are unusual, the t-values of the loss and of 1 - R2 are averaged."""
+    falling = np.linspace(0.8, 0.6, 30)
+    curves = shapes.of_folds(np.full(30, 0.6), falling, spread=0.0, n_samples=150)
+    curves.valid_score[:] = 1 - curves.valid_loss
+    # Twice the variance of the targets, and 2.5 times the unexplained share of it.
+    curves.valid_loss[2] *= 5
+    curves.valid_score[2] = 1 - curves.valid_loss[2] / 2
+
+    deviation = apart(curves).evidence["deviation"]
+
+    spread = np.sqrt(1.25 * 4 / 7 * (0.01 + 2 / 30))
+    t = (np.log(5) + np.log(2.5)) / 2 / spread
+    assert deviation == pytest.approx(norm.isf(student.sf(t, df=7)))
+
+
 def test_a_fold_is_detected_with_other_scores_and_an_affected_mean(shapes, apart):
     """Accuracy moves independently of the loss; a rising fold hides the best epoch."""
     scored = shapes.healthy()

@@ -99,6 +99,23 @@ def test_the_training_loss_tells_a_regularisation_from_a_better_fit(passed, trai
     assert [f.name for f in findings.values() if f.outcome == "issue"] == [name]
 
 
+def test_a_lower_rate_confirms_a_suspicion_whatever_the_training_loss():
+    """It lowers the held-out loss, while clipping the gradient, the other remedy, fails."""
+    issue = RULES["learning rate too high"].issue("high", "The training loss jumps.")
+    clipped = Change(parameter="gradient_clip", action="set", value=1.0, reason="")
+    probes = [
+        _probe("learning rate too high"),
+        Probe(name="clipped", finding="learning rate too high", changes=(clipped,)),
+    ]
+
+    (finding,) = measured(
+        [issue], effects(probes, _curves(0.4, 0.6), [_curves(0.5, 0.5), _curves(0.4, 0.6)])
+    )
+
+    assert finding.outcome == "issue"
+    assert [change.parameter for change in finding.changes] == ["learning_rate"]
+
+
 def test_without_a_pattern_no_new_fault_is_named(passed):
     """A smaller loss that stays above a constant prediction's is only regularised."""
     issue = RULES["no better than the baseline"].issue("medium", "No better.")
