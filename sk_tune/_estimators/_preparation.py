@@ -268,8 +268,11 @@ def _checked(
 
 
 def learns_columns(estimator: Any) -> bool:
-    """Return whether a network learns from values of columns before it is trained."""
-    return any(getattr(estimator, name, None) is not None for name in _OF_COLUMNS)
+    """Return whether a network learns from values of an array's columns before training."""
+    # The dtype of an array names no categories.
+    nothing = (None, "from_dtype")
+    values = (getattr(estimator, name, None) for name in _OF_COLUMNS)
+    return any(not isinstance(v, str | None) or v not in nothing for v in values)
 
 
 def shares_samples(estimator: Any, fit: Fit) -> bool:

@@ -99,7 +99,8 @@ def check_features(estimator: Any, X: Any, *, reset: bool) -> Array:
     """Return X as a C-contiguous array, or a CSR table, in the estimator's dtype.
 
     With `reset`, in a fresh fit, the number and names of the features are recorded;
-    otherwise they are compared. X is copied only if its form changes.
+    otherwise they are compared. X is copied only if its form changes; a view that repeats
+    one sample remains a view.
     """
     frame = _as_frame(X)
     codes = category_columns(X) if estimator._allow_codes else []
@@ -111,6 +112,7 @@ def check_features(estimator: Any, X: Any, *, reset: bool) -> Array:
                 f"All columns of X must be numeric for {type(estimator).__name__}. Got "
                 f"column {name!r} of type {dtype} instead. {_ENCODE}"
             )
+    repeats = isinstance(X, np.ndarray) and X.ndim > 1 and X.strides[0] == 0
     try:
         # Numbers that overflow in the cast become infinite, which is refused.
         with np.errstate(over="ignore"):
@@ -119,7 +121,7 @@ def check_features(estimator: Any, X: Any, *, reset: bool) -> Array:
                 np.asarray(X) if isinstance(X, list) else as_array(X),
                 reset=reset,
                 dtype=np.dtype(estimator.dtype),
-                order="C",
+                order=None if repeats else "C",
                 accept_sparse="csr" if estimator._allow_sparse else False,
                 allow_nd=estimator._allow_nd,
                 ensure_all_finite="allow-nan" if estimator._allow_nan else True,

@@ -340,6 +340,20 @@ static int NAME(score_monitor)(NAME(Worker) *self, double *sums) {
     return 0;
 }
 
+/* Request the rows and targets of a batch, which are rarely in the cache if X is large. */
+static void NAME(prefetch)(const NAME(Worker) *self, const int64_t *order, int64_t n) {
+    const Network *network = self->network;
+    int64_t n_in = self->fleet->layers[0].n_in, line = 64 / sizeof(REAL);
+    int64_t target = self->fleet->loss == CROSS_ENTROPY
+                         ? sizeof(int64_t)
+                         : self->fleet->layers[self->fleet->n_layers - 1].n_out * sizeof(REAL);
+    for (int64_t i = 0; i < n; i++) {
+        __builtin_prefetch((const char *)network->y + order[i] * target);
+        for (int64_t j = 0; j < n_in; j += line)
+            __builtin_prefetch((const REAL *)network->X + order[i] * n_in + j, 0, 2);
+    }
+}
+
 /* Train on one batch.  Returns 0 or an error code. */
 static int NAME(train_batch)(NAME(Worker) *self, const int64_t *order, int64_t n, int64_t step) {
     const Network *network = self->network;
@@ -368,6 +382,8 @@ static int NAME(train)(NAME(Worker) *self) {
     memset(self->g, 0, (size_t)self->n_numbers * sizeof(REAL));
     for (int64_t step = 0; step < self->network->n_batches; step++) {
         int64_t n = self->network->batches[step];
+        if (step + 1 < self->network->n_batches)
+            NAME(prefetch)(self, self->network->order + start + n, self->network->batches[step + 1]);
         int failed = NAME(train_batch)(self, self->network->order + start, n, step);
         if (failed) return failed;
         start += n;
