@@ -21,6 +21,7 @@ import joblib
 import numpy as np
 from sklearn.base import clone
 
+from sk_tune._compat import num_samples
 from sk_tune._engine import Progress, outside_blocks
 from sk_tune._epochs import epochs_of
 from sk_tune._sampler import RandomSampler
@@ -265,7 +266,7 @@ def mean_epochs(search: Any, n_samples: int) -> float:
 
 
 def _expected_seconds(
-    short: float, long: float, *, n_fits: int, plan_fits: int, plan_epochs: int
+    short: float, long: float, *, n_fits: int, plan_fits: float, plan_epochs: float
 ) -> float:
     """Return the seconds of a search, from the seconds of few and of more epochs."""
     per_epoch = max(0.0, long - short) / (n_fits * (_MORE - _FEW))
@@ -312,7 +313,10 @@ def probe(
     short = few + slope * (n_rows - n_used)
     measured = f"Estimated from {len(tried)} of the candidates"
     memory, long = None, short
+    X, y, _ = data
+    n_epochs, n_fits = _of_all_samples(plan, num_samples(X))
     if name is not None:
+        n_fits = plan.n_fits
         if trials.seconds_left() > few * _MORE:
             epochs = max(0.0, trials.seconds(n_used, _MORE) - few)
             measured += f", trained for {_FEW} and {_MORE} epochs"
@@ -321,17 +325,24 @@ def probe(
             epochs = slope * n_used * (_MORE - _FEW) / _FEW
             measured += f", trained for {_FEW} epoch"
         long = short + epochs * n_rows / n_used
-        X, y, _ = data
         memory = expected_peak(search, X, y, plan, n_workers=_n_processes(search))
     seconds = _expected_seconds(
         short,
         long,
         n_fits=len(tried) * len(folds),
-        plan_fits=plan.n_fits,
-        plan_epochs=plan.n_epochs,
+        plan_fits=n_fits,
+        plan_epochs=n_epochs,
     )
     measured += f" on {n_used} of {n_rows} samples of each fold."
     return replace(plan, seconds=seconds, memory=memory, measured=measured)
+
+
+def _of_all_samples(plan: SearchPlan, n_samples: int) -> tuple[float, float]:
+    """Return the epochs and fits of a plan; those on a share of the samples count less."""
+    of_samples = plan.resource == "n_samples"
+    shares = [r.n_resources / n_samples if of_samples else 1.0 for r in plan.rounds]
+    rounds = list(zip(plan.rounds, shares, strict=True))
+    return sum(r.n_epochs * s for r, s in rounds), sum(r.n_fits * s for r, s in rounds)
 
 
 class _Trials:

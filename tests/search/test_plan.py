@@ -110,6 +110,25 @@ def test_many_rows_are_estimated_from_some(kind, n_rows, make_estimator, monkeyp
     assert "Estimated from" in str(plan)
 
 
+@pytest.mark.parametrize("kind", ["network", "other"])
+def test_rungs_of_few_samples_take_little_time(kind, iris, make_estimator, monkeypatch):
+    """A share of the samples costs this share of the time, if time grows with samples."""
+    estimator = SVC() if kind == "other" else make_estimator("MLPClassifier", max_epochs=1)
+    grid = {"C": [1, 2, 4, 8]} if kind == "other" else {"dropout": [0.0, 0.1, 0.2, 0.3]}
+
+    def seconds(trials, n_rows, n_epochs):
+        n_candidates, (_, folds) = len(trials._candidates), trials._splits
+        return 0.01 * n_rows * n_epochs * n_candidates * len(folds)
+
+    monkeypatch.setattr("sk_tune._search._search_plan._Trials.seconds", seconds)
+    options = {"min_resources": 50, "max_resources": 150, "factor": 3, "cv": CV}
+    plan = HalvingGridSearchCV(estimator, grid, **options).plan(*iris)
+
+    # Four candidates have a third of the 100 training samples of a fold, two have all.
+    assert [r.n_candidates for r in plan.rounds] == [4, 2]
+    assert plan.seconds == pytest.approx(0.01 * 100 * 3 * (4 / 3 + 2))
+
+
 def _large(monkeypatch, n_rows=4000):
     """Return samples that count as large, with as little memory as a sample takes."""
     for module in ("_search_session", "_memory_forecast"):
