@@ -9,7 +9,8 @@ process of its own, with one thread:
 
 - "fit": ``MLPClassifier(max_epochs=1)``;
 - "search": ``RandomizedSearchCV`` over 30 candidates of it, three folds, without a refit;
-- "pipeline": the same search with a StandardScaler in front of the network;
+- "rows": ``HyperbandSearchCV`` over 98 candidates, which meet a 64th of the rows first;
+- "pipeline": the random search with a StandardScaler in front of the network;
 - "sklearn MLP": scikit-learn's MLPClassifier with the same units, batches and epochs;
 - "boosting": scikit-learn's HistGradientBoostingClassifier with defaults.
 
@@ -36,7 +37,7 @@ from sklearn.neural_network import MLPClassifier as SklearnClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sk_tune import MLPClassifier, RandomizedSearchCV
+from sk_tune import HyperbandSearchCV, MLPClassifier, RandomizedSearchCV
 
 N_COLUMNS = 50
 SHARED = {"batch_size": 200, "random_state": 0}
@@ -48,11 +49,21 @@ def network():
 
 
 SIDES = {
-    "fit": network,
-    "search": lambda: RandomizedSearchCV(
+    "fit": lambda n_rows: network(),
+    "search": lambda n_rows: RandomizedSearchCV(
         network(), SPACE, n_iter=30, cv=3, refit=False, random_state=0
     ),
-    "pipeline": lambda: RandomizedSearchCV(
+    "rows": lambda n_rows: HyperbandSearchCV(
+        network(),
+        SPACE,
+        resource="n_samples",
+        min_resources=n_rows // 64,
+        factor=4,
+        cv=3,
+        refit=False,
+        random_state=0,
+    ),
+    "pipeline": lambda n_rows: RandomizedSearchCV(
         make_pipeline(StandardScaler(), network()),
         {"mlpclassifier__learning_rate": SPACE["learning_rate"]},
         n_iter=30,
@@ -60,10 +71,10 @@ SIDES = {
         refit=False,
         random_state=0,
     ),
-    "sklearn MLP": lambda: SklearnClassifier(
+    "sklearn MLP": lambda n_rows: SklearnClassifier(
         max_iter=1, hidden_layer_sizes=(64, 64), **SHARED
     ),
-    "boosting": lambda: HistGradientBoostingClassifier(random_state=0),
+    "boosting": lambda n_rows: HistGradientBoostingClassifier(random_state=0),
 }
 
 
@@ -81,9 +92,9 @@ def measure(side, n_rows):
     rng = np.random.default_rng(0)
     X = rng.standard_normal((n_rows, N_COLUMNS), dtype=np.float32)
     y = (X[:, 0] + X[:, 1] * X[:, 2] > rng.standard_normal(n_rows)).astype(int)
-    SIDES[side]().fit(X[:1000], y[:1000])
+    SIDES[side](1000).fit(X[:1000], y[:1000])
     forecast = math.nan
-    if hasattr(model := SIDES[side](), "plan"):
+    if hasattr(model := SIDES[side](n_rows), "plan"):
         forecast = model.plan(X, y).memory / X.nbytes
     before, peak, is_done = resident(), [0], threading.Event()
 
@@ -94,7 +105,7 @@ def measure(side, n_rows):
     watcher = threading.Thread(target=watch)
     watcher.start()
     start = time.process_time()
-    SIDES[side]().fit(X, y)
+    SIDES[side](n_rows).fit(X, y)
     seconds = time.process_time() - start
     is_done.set()
     watcher.join()
