@@ -74,6 +74,10 @@ def trend(summary: Summary) -> Trend:
         shares = (0.5 * end, 0.5**0.5 * end, end)
         first, middle, last = (summary.at_share(curves, s) for s in shares)
     falls = middle - last
+    if summary.is_annealed and summary.n_epochs >= FEWEST_EPOCHS:
+        # Smaller steps lower the loss further, so the trend is at most the fall after this.
+        after = last - curves[:, -1]
+        falls = np.minimum(falls, after * math.log(0.5) / (2 * math.log(_STEADY)))
     earlier, recent = float(np.sort(first - middle).mean()), float(np.sort(falls).mean())
     if earlier > 0:
         ratio = float(np.clip(recent / earlier, 0.0, 1.0))
@@ -154,6 +158,7 @@ def check_improving(summary: Summary) -> Finding:
     if factor < _TIMES:
         remedy = f"Try {factor:.0f} times as many epochs, then diagnose again."
     if not is_issue:
+        message += ", if its trend continued"
         return rule.tip("low", f"{message}.", evidence, remedy, changes)
     return rule.issue("medium", f"{message}.", evidence, remedy, changes)
 

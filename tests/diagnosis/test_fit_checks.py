@@ -35,7 +35,13 @@ def _same(losses):
         # A steep fall before the rate decreases does not mean that epochs are missing.
         ("still improving", _annealed("constant", np.exp(-T30 / 12)), "issue"),
         ("still improving", _annealed("cosine", np.exp(-T30 / 12)), "tip"),
-        # Neither does a late half of the total fall.
+        # A curve that is flat while the rate decreases, which usually lowers it, has ended.
+        (
+            "still improving",
+            _annealed("cosine", 0.5 ** (np.minimum(T30, 12) / 6)),
+            "passed",
+        ),
+        # A late half of the total fall does not mean that epochs are missing, either.
         ("still improving", _annealed("constant", 0.7 + 1.3 * np.exp(-T30 / 12)), "issue"),
         ("still improving", _annealed("cosine", 0.7 + 1.3 * np.exp(-T30 / 12)), "tip"),
         # 4 % of the baseline's loss comes from a few rows.

@@ -141,11 +141,11 @@ def test_overfitting_is_treated_by_one_moderate_change_at_a_time(shapes, params,
     [
         ({"l1": 0.1}, "restricted by l1=0.1."),
         ({"hidden_layer_sizes": (2, 64)}, "restricted by hidden_layer_sizes=(2, 64)."),
-        ({"hidden_layer_sizes": (64,), "width": 1}, "with 4 times the epochs."),
-        ({}, "with 4 times the epochs."),
+        ({"hidden_layer_sizes": (64,), "width": 1}, "the held-out loss no longer falls."),
+        ({}, "the held-out loss no longer falls."),
         # In the gradient, decay competes with the loss, so its limit is lower than for
         # AdamW.
-        ({"weight_decay": 0.1}, "with 4 times the epochs."),
+        ({"weight_decay": 0.1}, "the held-out loss no longer falls."),
         ({"weight_decay": 0.1, "optimizer": "sgd"}, "restricted by weight_decay=0.1."),
     ],
 )
