@@ -103,6 +103,17 @@ def searches(net, seed):
     }
 
 
+def sample_scores(estimator, X, y, is_loss):
+    """Return scores of samples, whose mean is the estimator's score."""
+    if is_classifier(estimator):
+        if not is_loss:
+            return estimator.predict(X) == y
+        columns = np.searchsorted(estimator.classes_, y)
+        return np.log(estimator.predict_proba(X)[np.arange(len(y)), columns])
+    error = y - estimator.predict(X)
+    return -np.abs(error) if is_loss else 1 - error**2 / y.var()
+
+
 def measure(table, frame, kind, seed):
     """Return the scores of a draw."""
     rng = np.random.default_rng(seed)
@@ -118,6 +129,11 @@ def measure(table, frame, kind, seed):
     scores = pd.DataFrame(search.cv_results_).filter(regex=r"^split\d+_test")
     folds = scores.iloc[search.best_index_]
     expected = search.expected_score_
+    is_loss = kind == "random, loss"
+    of_search, of_default = (
+        np.asarray(sample_scores(each, frame[n:], y[n:], is_loss), np.float64)
+        for each in (search, default)
+    )
     return {
         "table": table,
         "kind": kind,
@@ -130,6 +146,7 @@ def measure(table, frame, kind, seed):
         "error": folds.std(ddof=1) / len(folds) ** 0.5,
         "new": search.score(frame[n:], y[n:]),
         "default": search.scorer_(default, frame[n:], y[n:]),
+        "gain_error": (of_search - of_default).std(ddof=1) / N_NEW**0.5,
     }
 
 
