@@ -13,9 +13,10 @@ score was developed on others.  Stored draws are not repeated.
 
 Printed for each kind of search, in standard errors of a score (of a mean over folds, of all
 draws of the table): the bias and the mean absolute error of ``best_score_`` and of
-``expected_score_``; and the share of intervals that contain the score on new samples, and
-of searches that are worse on these than the default parameters.  Searches of one seed share
-their rows.
+``expected_score_``, and the difference of these errors with its standard error; the share
+of intervals that contain the score on new samples; and the shares of searches that are
+worse on these than the default parameters, at all and by two standard errors of the paired
+difference.  Searches of one seed share their rows.
 """
 
 import argparse
@@ -166,17 +167,24 @@ def report(draws):
         is_covered=draws["new"].between(draws["low"], draws["high"]),
         # On coin tosses every difference is noise.
         is_worse=(draws["new"] < draws["default"]) * 1.0,
+        is_clear=(draws["new"] < draws["default"] - 2 * draws["gain_error"]) * 1.0,
     )
-    draws["is_worse"] = draws["is_worse"].where(draws["table"] != "coin")
+    shares = ["is_worse", "is_clear"]
+    draws[shares] = draws[shares].where(draws["table"] != "coin")
     print(f"{len(draws)} searches; bias and absolute error in standard errors")
-    print("kind           draws   best_score_   expected_score_   covered   worse")
+    print(
+        "kind           draws   best_score_   expected_score_   difference"
+        "      covered   worse   by two errors"
+    )
     for kind, of_kind in [*draws.groupby("kind", sort=False), ("all", draws)]:
         best, expected = of_kind["best"], of_kind["expected"]
+        by_seed = (expected.abs() - best.abs()).groupby(of_kind["seed"]).mean()
         print(
             f"{kind:14} {len(of_kind):5}  {best.mean():+.2f}  {best.abs().mean():.2f}"
             f"      {expected.mean():+.2f}  {expected.abs().mean():.2f}"
-            f"        {of_kind['is_covered'].mean():4.0%}"
-            f"     {of_kind['is_worse'].mean():4.0%}"
+            f"       {by_seed.mean():+.2f} ± {by_seed.std() / len(by_seed) ** 0.5:.2f}"
+            f"      {of_kind['is_covered'].mean():4.0%}"
+            f"     {of_kind['is_worse'].mean():4.0%}      {of_kind['is_clear'].mean():4.1%}"
         )
 
 

@@ -2,13 +2,14 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """scikit-learn: checks, scorers, tasks of searches, and fitted trees."""
 
+import copy
 import functools
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from sklearn import get_config
@@ -44,18 +45,30 @@ from sklearn.utils.validation import _check_method_params as method_params
 from sklearn.utils.validation import _check_sample_weight as check_sample_weight
 from sklearn.utils.validation import _num_samples as num_samples
 
+_IMMUTABLE = {bool, float, int, str, type(None)}
+
 
 class EstimatorBase(BaseEstimator):  # type: ignore[misc]
-    """A scikit-learn estimator that looks up its parameters' names once per class.
+    """A scikit-learn estimator that is quickly cloned.
 
-    scikit-learn inspects the signature of ``__init__`` in every ``get_params``, which
-    dominates the time of ``clone``.
+    scikit-learn inspects the signature of ``__init__`` in every ``get_params``, and copies
+    each parameter.
     """
 
     @classmethod
     def _get_param_names(cls) -> list[str]:
         hashable: Any = cls  # mypy considers classes unhashable.
         return list(_parameter_names(hashable))
+
+    def __sklearn_clone__(self) -> Self:
+        params = self.get_params(deep=False)
+        is_plain = all(type(value) in _IMMUTABLE for value in params.values())
+        # Other attributes, such as callbacks, are scikit-learn's case.
+        if is_plain and vars(self) == params:
+            twin = type(self)(**params)
+            if vars(twin) == params:
+                return twin
+        return super().__sklearn_clone__()  # type: ignore[no-any-return]
 
 
 @functools.cache
@@ -102,6 +115,17 @@ def scorers_in(scorer: Any) -> list[Any] | None:
         scorers = list(scorer._scorers.values())
         return scorers if all(type(each) is _Scorer for each in scorers) else None
     return [scorer] if type(scorer) in {_Scorer, _PassthroughScorer} else None
+
+
+def with_metrics(scorer: Any, change: Callable[[Any], Any]) -> Any:
+    """Return a copy of a scorer of ``scorers_in``, with its metrics changed."""
+    changed = copy.copy(scorer)
+    if isinstance(scorer, _MultimetricScorer):
+        scorers = scorer._scorers.items()
+        changed._scorers = {name: with_metrics(each, change) for name, each in scorers}
+    elif isinstance(scorer, _Scorer):
+        changed._score_func = change(scorer._score_func)
+    return changed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -172,16 +196,11 @@ def knows_fold_tasks() -> bool:
     return _FOLD_OPTIONS.issubset(options)
 
 
-@contextmanager
-def fitted_by(task: Any, estimator: Any, X: Any) -> Iterator[None]:
-    """Let a search's task fit and score another estimator on another X in a block."""
-    item = task.items[0]
-    function, (_, _, y), options = item
-    task.items[0] = (function, (estimator, X, y), options)
-    try:
-        yield
-    finally:
-        task.items[0] = item
+def run_fitted_by(task: Any, estimator: Any, X: Any, scorer: Any) -> list[Any]:
+    """Return the results of a search's task for another estimator, X and scorer."""
+    # Without joblib's settings of the task, which are for estimators with parallel parts.
+    function, (_, _, y), options = task.items[0]
+    return [function(estimator, X, y, **{**options, "scorer": scorer})]
 
 
 def callbacks_see_fits(task: FoldTask) -> bool:

@@ -39,9 +39,13 @@ def is_whole(value: Any, low: int) -> bool:
 
 
 def check_parameters(estimator: Any) -> None:
-    """Check all parameters of an estimator by the constraints that its classes declare."""
-    declared = estimator._parameter_constraints
+    """Check an estimator's parameters by the constraints that its classes declare.
+
+    Defaults, which are attributes of the class, are valid.
+    """
+    declared, kind = estimator._parameter_constraints, type(estimator)
     values = {name: getattr(estimator, name) for name in declared}
+    values = {n: v for n, v in values.items() if v is not getattr(kind, n, ...)}
     validate_parameter_constraints(declared, values, caller_name=type(estimator).__name__)
     if (embedding := as_embedding(values.get("numerical_embedding"))) is not None:
         kinds: dict[Any, Any] = {int: [COUNT], float: [Number(0, closed="neither")]}

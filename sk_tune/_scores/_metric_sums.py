@@ -212,15 +212,22 @@ def _log_loss(y: Array, probabilities: Array, classes: Array | None) -> MetricSu
     classes = np.unique(y) if classes is None else classes
     if y.ndim != 1 or not np.isin(y, classes).all():
         return None
-    column = np.argmax(y[:, np.newaxis] == classes, axis=1)
-    if probabilities.ndim == 2 and len(classes) == 2:
-        true = np.where(column == 1, probabilities, 1 - probabilities)
-    elif probabilities.shape[1:] == (len(y), len(classes)):
-        true = probabilities[:, np.arange(len(y)), column]
-    else:
+    is_of_second = probabilities.ndim == 2 and len(classes) == 2
+    if not is_of_second and probabilities.shape[1:] != (len(y), len(classes)):
         return None
+    return _mean(losses_of_classes(y, probabilities, classes))
+
+
+def losses_of_classes(y: Array, probabilities: Array, classes: Array) -> Array:
+    """Return log losses, (C, N), by probabilities of all or the second of two classes."""
+    column = np.argmax(y[:, np.newaxis] == classes, axis=1)
+    if probabilities.ndim == 2:
+        true = np.where(column == 1, probabilities, 1 - probabilities)
+    else:
+        true = probabilities[:, np.arange(len(y)), column]
     eps = np.finfo(probabilities.dtype).eps
-    return _mean(-np.log(np.clip(true, eps, 1 - eps)).astype(np.float64))
+    losses: Array = -np.log(np.clip(true, eps, 1 - eps))
+    return losses
 
 
 def _accuracy(y: Array, labels: Array) -> MetricSums:

@@ -7,6 +7,7 @@ their scores.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -173,7 +174,10 @@ class AsynchronousRungs:
 
     def climb(self) -> None:
         """Train and evaluate all candidates, or until the time is up."""
-        self._climb_all()
+        # A callable reveals the names of its scores only after a success.
+        has_names = not callable(self._search.scoring)
+        with self._rounds.columns.appending() if has_names else nullcontext():
+            self._climb_all()
         if not (self._rounds.is_over or self._session.time.is_shortened):
             return
         n_splits = self._search.n_splits_

@@ -485,6 +485,10 @@ class BaseSearch(  # type: ignore[misc]
         """Evaluate the candidates of the strategy; scikit-learn's if not overridden."""
         super()._run_search(rounds.evaluate, callback_ctx=context)  # type: ignore[misc]
 
+    def _format_results(self, *args: Any) -> dict[str, Any]:
+        """Return ``cv_results_``, for scikit-learn's ``fit``."""
+        return self._rounds.columns.format(super()._format_results, *args)  # type: ignore[misc]
+
     def _keep_without_refit(self, rounds: Rounds) -> None:
         self.__dict__.pop("best_estimator_", None)
         scorers, _ = self._get_scorers()

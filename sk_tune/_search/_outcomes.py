@@ -10,7 +10,6 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy.stats import rankdata
 from sklearn.base import is_classifier
 
 from sk_tune._engine import Progress
@@ -255,38 +254,6 @@ def guiding_scores(results: Mapping[str, Any], refit: Any) -> npt.NDArray[np.flo
     """Return each candidate's mean score that decides; greater is better."""
     name = guiding_name(results, refit)
     return np.asarray(results[name]) if name else np.empty(0)
-
-
-def average_used_folds(results: Mapping[str, Any], n_splits: int) -> None:
-    """Let means, deviations and ranks ignore folds that a row's rung did not use.
-
-    scikit-learn has averaged over all folds, of which unused ones have no score and took no
-    time.  Rows with fewer folds rank below rows with all.
-    """
-    n_folds = np.asarray(results.get("n_folds", n_splits))
-    if np.all(n_folds == n_splits):
-        return
-    partial = np.flatnonzero(n_folds < n_splits)
-    share = n_folds[partial] / n_splits
-    for name in ("fit_time", "score_time"):
-        mean, std = results[f"mean_{name}"], results[f"std_{name}"]
-        square = (std[partial] ** 2 + mean[partial] ** 2) / share
-        mean[partial] /= share
-        std[partial] = np.sqrt(np.maximum(0.0, square - mean[partial] ** 2))
-    for key in [name for name in results if name.startswith("mean_t")]:
-        name = key.removeprefix("mean_")
-        scores = np.stack([results[f"split{k}_{name}"] for k in range(n_splits)], axis=1)
-        for n in np.unique(n_folds[partial]):
-            rows = np.flatnonzero(n_folds == n)
-            used = scores[rows, :n]
-            results[key][rows] = used.mean(axis=1)
-            results[f"std_{name}"][rows] = used.std(axis=1)
-        if f"rank_{name}" in results:
-            losses = np.where(np.isnan(results[key]), np.inf, -results[key])
-            ranks, n_better = results[f"rank_{name}"], 0
-            for rows in (np.flatnonzero(n_folds == n_splits), partial):
-                ranks[rows] = n_better + rankdata(losses[rows], method="min")
-                n_better += len(rows)
 
 
 def best_first(scores: Any, levels: Any = None) -> list[int]:

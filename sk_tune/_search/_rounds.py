@@ -24,11 +24,11 @@ from sk_tune._search._fold_fits import name_in_network, network_of
 from sk_tune._search._network_training import FoldTraining
 from sk_tune._search._outcomes import (
     FoldOutcome,
-    average_used_folds,
     best_first,
     guiding_scores,
     n_whole_rows,
 )
+from sk_tune._search._result_columns import NOT_FINITE, ResultColumns
 from sk_tune._search._search_plan import FixedFolds
 from sk_tune._search._search_session import SearchSession
 from sk_tune._search._shaped_rungs import Ladder, was_left_out
@@ -103,13 +103,13 @@ Numbered = tuple[int, Candidate]
 class Rounds:
     """Evaluates candidates in calls of scikit-learn's ``evaluate_candidates``.
 
-    `folds` is the search's splitter with fixed folds; `results` are ``cv_results_`` so far.
+    `folds` is the search's splitter with fixed folds.
     `n_epochs_left_out` counts the epochs that unfinished candidates lack.
     """
 
     def __init__(
         self,
-        evaluate_candidates: Callable[..., Mapping[str, Any]],
+        evaluate_candidates: Callable[..., dict[str, Any]],
         search: Any,
         session: SearchSession,
     ) -> None:
@@ -119,12 +119,17 @@ class Rounds:
         self._budget = session.time
         self.folds = FixedFolds(search._checked_cv_orig)
         self._first_of_call = self._n_numbered = 0
-        self.results: Mapping[str, Any] = {}
+        self.columns = ResultColumns()
         self.was_stopped = False
         self.stop_rule = StopRule(search)
         self.n_epochs_left_out = 0
         # Whether the time budget left out all candidates of the latest rung.
         self.lost_all = False
+
+    @property
+    def results(self) -> Mapping[str, Any]:
+        """``cv_results_`` so far."""
+        return self.columns.results
 
     @property
     def n_candidates(self) -> int:
@@ -469,13 +474,11 @@ class Rounds:
         n_new = sum(rung == 0 for rung in more.get("iter", [0] * len(candidates)))
         n_folds = more.get("n_folds", [n_splits] * len(candidates))
         with session.round(numbers, n_new, ahead, n_folds), warnings.catch_warnings():
-            if "n_folds" in more or ahead:
-                # Unused folds have no score; one warning at the end counts all failures.
-                warnings.filterwarnings("ignore", "One or more of the .* non-finite")
-            self.results = self._evaluate_candidates(
+            if ("n_folds" in more or ahead) and not self.columns.are_appended:
+                warnings.filterwarnings("ignore", NOT_FINITE)
+            self.columns.results = self._evaluate_candidates(
                 params, cv=folds, more_results=more or None, callback_ctx=context
             )
-        average_used_folds(self.results, n_splits)
         session.add_unknown(self.n_candidates, n_splits)
         scores, level = self.scores, self._search._level
         self.stop_rule.note(self.results, len(scores) - len(candidates))

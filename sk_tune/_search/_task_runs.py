@@ -16,16 +16,13 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from multiprocessing import TimeoutError as NothingYetError
-from typing import Any, Self
+from typing import Any
 
 import joblib
 import numpy as np
 import pandas as pd
 from scipy import sparse
 from sklearn.base import (
-    BaseEstimator,
-    ClassifierMixin,
-    RegressorMixin,
     clone,
     is_classifier,
 )
@@ -38,18 +35,23 @@ from sk_tune._compat import (
     FoldTask,
     callbacks_of,
     callbacks_see_fits,
-    fitted_by,
     fold_task,
     method_params,
-    num_samples,
+    run_fitted_by,
     scorers_in,
+    with_metrics,
 )
 from sk_tune._engine import Fit, Trained, have_to_start, start_meanwhile
 from sk_tune._estimators import NetworkEstimator, predicts_unchanged, take_rows
-from sk_tune._scores import scorer_metric
+from sk_tune._scores import quick_metric, scorer_metric
 from sk_tune._search._fold_fits import FoldCache, FoldRequest, network_of
 from sk_tune._search._network_training import FoldTraining, Trainer
 from sk_tune._search._outcomes import FoldOutcome, HeldOut, SearchOptions, hold, positions
+from sk_tune._search._stand_ins import (
+    PredictedClassifier,
+    PredictedRegressor,
+    prediction_positions,
+)
 from sk_tune._search._time_budget import TimeBudget
 from sk_tune._text import error_line, error_text
 from sk_tune._training import TimeIsUpError, TrainingState, is_small, one_thread
@@ -96,10 +98,9 @@ class TaskRunner:
                 job.end(result=job.task())
         else:
             # An estimator that ignores X saves the time of slicing a fold.
-            n_rows = num_samples(task.X)
-            X = task.X if callbacks_of(task) else np.arange(n_rows)[:, np.newaxis]
-            with fitted_by(job.task, stand_in, X):
-                job.end(result=job.task())
+            X = task.X if callbacks_of(task) else prediction_positions(task)
+            scorer = with_metrics(task.scorer, quick_metric)
+            job.end(result=run_fitted_by(job.task, stand_in, X, scorer))
         result, model = job.result[0], task.estimator
         if stand_in is not None:
             model = partial(self._fitted, training) if keeps_model else None
@@ -126,7 +127,7 @@ class TaskRunner:
 
     def _stand_in(
         self, training: FoldTraining
-    ) -> "PredictedClassifier | PredictedRegressor | None":
+    ) -> PredictedClassifier | PredictedRegressor | None:
         """Return a stand-in with the predictions of a task's trained network.
 
         None if the task has to fit its network: a scorer may need more than predictions,
@@ -159,7 +160,7 @@ class TaskRunner:
     def _predictions(training: FoldTraining) -> Array | None:
         """Return predictions of the samples that a task scores, None if some are missing.
 
-        With training scores they are in the order of all samples, others are 0.
+        With training scores, those of the training samples precede the others.
         """
         task, trained = training.request.task, training.trained
         held_out = None if trained is None else trained.predictions
@@ -171,9 +172,7 @@ class TaskRunner:
         of_train = None if trained is None else trained.train_predictions
         if of_train is None or len(of_train) != len(task.train) or callbacks_of(task):
             return None
-        every = np.zeros((num_samples(task.X), *held_out.shape[1:]), held_out.dtype)
-        every[task.train], every[task.test] = of_train, held_out
-        return every
+        return np.concatenate([of_train, held_out])
 
     @contextmanager
     def _lent_memory(self, task: FoldTask) -> Iterator[None]:
@@ -457,72 +456,6 @@ def _held_out(task: FoldTask, predicts: bool) -> HeldOut:  # noqa: FBT001
         if is_fixed:
             estimator, X = estimator.steps[-1][1], transformed
     return hold(estimator, X, task.test)
-
-
-class _Predicted(BaseEstimator):  # type: ignore[misc]
-    """Accepts any parameters and returns known predictions.
-
-    They are of the held-out samples, or of all samples if X has their positions.
-    """
-
-    def __init__(self, predictions: Array, takes_positions: bool) -> None:  # noqa: FBT001
-        self.predictions, self.takes_positions = predictions, takes_positions
-
-    def _of(self, X: Any) -> Array:
-        # A copy, because a metric may work in place.
-        values: Array = self.predictions
-        return values[X[:, 0]] if self.takes_positions else values.copy()
-
-    def set_params(self, **params: Any) -> Self:
-        """Ignore the parameters of a candidate, which belong to its network."""
-        return self
-
-    def fit(self, X: Any, y: Any = None, **params: Any) -> Self:
-        return self
-
-    def __sklearn_is_fitted__(self) -> bool:
-        return True
-
-
-class PredictedClassifier(ClassifierMixin, _Predicted):  # type: ignore[misc]
-    """A classifier with known probabilities, (n_samples, C)."""
-
-    def __init__(
-        self,
-        predictions: Array,
-        takes_positions: bool,  # noqa: FBT001
-        classes: Array,
-    ) -> None:
-        super().__init__(predictions, takes_positions)
-        self.classes = self.classes_ = classes
-
-    def predict_proba(self, X: Any) -> Array:
-        return self._of(X)
-
-    def predict(self, X: Any) -> Array:
-        labels: Array = self.classes[self._of(X).argmax(axis=1)]
-        return labels
-
-    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """Return the accuracy.
-
-        scikit-learn validates labels in ten times the time of counting them, so plain
-        labels of one type are compared here.
-        """
-        labels = self.predict(X)
-        is_plain = isinstance(y, np.ndarray) and y.shape == labels.shape and len(y) > 0
-        if not is_plain or sample_weight is not None or y.dtype.kind not in "biuU":
-            return float(super().score(X, y, sample_weight))
-        if y.dtype.kind != labels.dtype.kind:
-            return float(super().score(X, y, sample_weight))
-        return float(np.mean(y == labels))
-
-
-class PredictedRegressor(RegressorMixin, _Predicted):  # type: ignore[misc]
-    """A regressor with known predictions."""
-
-    def predict(self, X: Any) -> Array:
-        return self._of(X)
 
 
 def _classes_of_fold(task: FoldTask) -> Array | None:

@@ -9,7 +9,9 @@ import re
 
 import numpy as np
 import pytest
+import sklearn
 import torch
+from sklearn.base import clone
 from sklearn.neural_network import MLPClassifier as SklearnMLP
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -129,6 +131,21 @@ def test_the_constructor_takes_keywords_and_stores_them(name):
     assert all(getattr(estimator, key) is value for key, value in given.items())
     first = {"Net": ["module"], "MLP": ["hidden_layer_sizes"]}
     assert positional == first.get(name[:3], [])
+
+
+def test_a_clone_has_equal_parameters_of_its_own(name, make_estimator, task_data):
+    """As scikit-learn's clones: unfitted, with copies of lists, and requests of weights."""
+    net = make_estimator(name)
+    fitted = clone(net).fit(*task_data(name))
+    assert clone(fitted).get_params() == clone(net).get_params() == net.get_params()
+    assert vars(clone(fitted)).keys() == vars(net).keys()
+
+    callbacks = [Callback()]
+    assert clone(net.set_params(callbacks=callbacks)).callbacks[0] is not callbacks[0]
+
+    with sklearn.config_context(enable_metadata_routing=True):
+        net = make_estimator(name).set_fit_request(sample_weight=True)
+        assert clone(net).get_metadata_routing().fit.requests["sample_weight"] is True
 
 
 def test_names_of_scikit_learns_mlp_get_advice(name):

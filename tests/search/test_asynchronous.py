@@ -11,6 +11,7 @@ from scipy.stats import loguniform
 from sklearn.exceptions import FitFailedWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
+from sklearn.model_selection._search import BaseSearchCV
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -217,6 +218,45 @@ def test_ctrl_c_keeps_evaluated_candidates(net, iris, n_jobs):
 
     assert 1 <= len(search.cv_results_["params"]) < 9
     assert search.predict(iris.X).shape == (150,)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"factor": 3}, {"factor": "auto", "scoring": ["accuracy", "r2"], "refit": "accuracy"}],
+)
+def test_results_are_formatted_once(net, iris, monkeypatch, options):
+    """At the end of the search, with the columns and means of synchronous rungs."""
+    calls = []
+    format_all = BaseSearchCV._format_results
+
+    def counting(*args):
+        calls.append(args)
+        return format_all(*args)
+
+    monkeypatch.setattr(BaseSearchCV, "_format_results", counting)
+    search = hyperband(net, **options).fit(*iris)
+    assert len(calls) == 1
+    expected = hyperband(net, asynchronous=False, **options).fit(*iris)
+    assert list(search.cv_results_) == list(expected.cv_results_)
+    table = _table(search)
+    for name in [name for name in table if name.startswith("mean_test")]:
+        folds = table.filter(regex=name.replace("mean", r"^split\d"))
+        assert_allclose(table[name], folds.mean(axis=1), rtol=1e-12)
+
+
+def test_a_callable_names_the_scores_of_failed_candidates(net, iris):
+    """Also of candidates that failed before the first success."""
+
+    def own(estimator, X, y):
+        return {"own": estimator.score(X, y)}
+
+    search = hyperband(net, scoring=own, refit="own")
+    search.set_params(param_distributions={"learning_rate": [-1.0, 1e-3, 1e-2]})
+    with pytest.warns(FitFailedWarning):
+        search.fit(*iris)
+
+    is_invalid = search.cv_results_["param_learning_rate"].astype(float) < 0
+    assert_array_equal(np.isnan(search.cv_results_["mean_test_own"]), is_invalid)
 
 
 def test_repeated_rungs_train_their_epochs_again(net, iris):

@@ -16,7 +16,7 @@ from sklearn.preprocessing import StandardScaler
 
 from sk_tune import GridSearchCV, HyperbandSearchCV, MLPClassifier, MLPRegressor
 from sk_tune._estimators import NetworkEstimator
-from sk_tune._search._task_runs import PredictedClassifier
+from sk_tune._search._stand_ins import PredictedClassifier
 
 RATES = [1e-3, 1e-2, 1e-1]
 NET = MLPClassifier(width=8, max_epochs=3, dtype="float64", random_state=0)
