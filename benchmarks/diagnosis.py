@@ -396,17 +396,23 @@ def write_doc(path: Path, bank: Sequence[Record], options) -> None:
 
 
 def acted_by(options, records: Sequence[Record]) -> list[Record]:
+    records = of_every(records, options.every)
     return act_on_all(records, options.jobs, options.acted, options.seconds)
 
 
+def of_every(records: Sequence[Record], every: int) -> list[Record]:
+    """Return the runs of each `every`-th problem."""
+    problems = set(list(dict.fromkeys(map(problem_of, records)))[::every])
+    return [r for r in records if problem_of(r) in problems]
+
+
 def probed_by(options, records: Sequence[Record]) -> list[tuple[Record, Record]]:
-    """Return runs of every `options.every`-th problem, with their results with probes.
+    """Return runs with their results with probes.
 
     Runs with a group leak, which no probe shows, are left out.
     """
+    records = of_every(records, options.every)
     own = [r for r in records if r["truth"] != "group leak"]
-    problems = list(dict.fromkeys(map(problem_of, own)))[:: options.every]
-    own = [r for r in own if problem_of(r) in set(problems)]
     probed = act_on_all(own, options.jobs, options.probed, options.seconds, probe)
     return list(zip(own, probed, strict=True))
 
@@ -466,7 +472,9 @@ def main() -> None:
     parser.add_argument("--probe", action="store_true", help="train probes, too")
     parser.add_argument("--acted", type=Path, help="file with results of --act")
     parser.add_argument("--probed", type=Path, help="file with results of --probe")
-    parser.add_argument("--every", type=int, default=1, help="problems with probes")
+    parser.add_argument(
+        "--every", type=int, default=1, help="step of the problems that are trained"
+    )
     parser.add_argument("--data", type=lambda text: text.split(","), metavar="NAMES")
     parser.add_argument("--seeds", type=seeds_of, default=seeds_of("0-3"))
     parser.add_argument("--seconds", type=float, default=math.inf)
