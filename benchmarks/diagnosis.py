@@ -418,11 +418,14 @@ def probed_by(options, records: Sequence[Record]) -> list[tuple[Record, Record]]
 
 
 def verdicts_with_probes(probed: Sequence[tuple[Record, Record]]) -> str:
-    return verdicts(
-        [r for r, _ in probed],
-        [p["said"] for _, p in probed],
-        [p["has_issue"] for _, p in probed],
+    """Return the quality of verdicts with probes, and that of curves on the same runs."""
+    records = [r for r, _ in probed]
+    text = verdicts(
+        records, [p["said"] for _, p in probed], [p["has_issue"] for _, p in probed]
     )
+    pairs = [(r["truth"], predicted(diagnose(curves_of(r)))) for r in records]
+    rates = ", ".join(f"{SHORT[name]} {rate:.2f}" for name, rate in recalls(pairs).items())
+    return f"{text}\n- Curves of the same runs: {macro_recall(pairs):.3f} ({rates})."
 
 
 def again(options) -> None:

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """How much of a planted fault `improve` repairs, compared with a full random search.
 
-    python benchmarks/improve.py RESULTS [--seconds 500] [--part dev] [--without-random]
-        [--report]
+    python benchmarks/improve.py RESULTS [--part dev|fifth|sixth] [--seconds 500]
+        [--without-random] [--report]
 
 A random search of 49 candidates on three folds finds a good network for a data set of the
 diagnosis bank.  Faults are planted in it, and `improve` repairs each on the same folds in
