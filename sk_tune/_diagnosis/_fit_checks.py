@@ -229,10 +229,6 @@ def check_overfitting(summary: Summary) -> Finding:
         "gap_error": gap.error,
         "relative_gap": relative_gap,
     }
-    # Hardly any training loss, but much held-out loss compared with a constant prediction,
-    # which no longer falls.
-    memorises = relative_gap > 0.97 and summary.valid_end.mean() > 0.3 * summary.reference
-    memorises &= not summary.is_least_late
     # Smaller relative rises occur on any curve by chance.
     if falls and rise.at_least(_CONFIDENCE) > 0 and relative > 0.05:
         message = (
@@ -245,7 +241,7 @@ def check_overfitting(summary: Summary) -> Finding:
             return rule.tip("low", message, evidence, remedy, *steps)
         severity: Severity = "high" if relative > 0.5 else "medium"
         return rule.issue(severity, message, evidence, remedy, *steps)
-    memorises |= _memorises_late(summary, float(train[best]))
+    memorises = _memorises(summary, relative_gap, float(train[best]))
     if memorises and not summary.keeps_best:
         return rule.issue(
             "medium",
@@ -258,8 +254,13 @@ def check_overfitting(summary: Summary) -> Finding:
     return rule.passed("The held-out loss does not rise beyond its noise.", evidence)
 
 
-def _memorises_late(summary: Summary, train_at_best: float) -> bool:
-    """Return whether the training loss falls much after an early best epoch."""
+def _memorises(summary: Summary, relative_gap: float, train_at_best: float) -> bool:
+    """Return whether the training loss is tiny, or fell much after an early best epoch."""
+    # Hardly any training loss, but much held-out loss compared with a constant prediction,
+    # which no longer falls.
+    is_large = summary.valid_end.mean() > 0.3 * summary.reference
+    if relative_gap > 0.97 and is_large and not summary.is_least_late:
+        return True
     since = 1 - float(summary.train_end.mean()) / max(train_at_best, 1e-12)
     is_early = summary.best_epoch + 1 < summary.n_epochs / 2
     return is_free(summary.params) and is_early and since > 0.3
