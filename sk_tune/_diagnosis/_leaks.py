@@ -117,6 +117,10 @@ def _is_target(table: LeakTable, column: "pd.Series[Any]") -> bool:
     return bool(abs(np.corrcoef(values, y)[0, 1]) > 1 - 1e-6)
 
 
+# Samples outside of the most frequent class that no column separates by chance.
+_FEWEST_SEPARATED = 10
+
+
 def _score_alone(column: "pd.Series[Any]", y: Array, is_classification: bool) -> float:  # noqa: FBT001
     """Return the cross-validated score of a small tree on one column."""
     if not pd.api.types.is_numeric_dtype(column):
@@ -137,7 +141,22 @@ def _score_alone(column: "pd.Series[Any]", y: Array, is_classification: bool) ->
         tree.fit(values[train], y[train]).score(values[test], y[test])
         for train, test in folds.split(values, y)
     ]
-    return float(np.mean(scores))
+    score = float(np.mean(scores))
+    if is_classification and score > 0.95 and _separates(values, y):
+        return 1.0
+    return score
+
+
+def _separates(values: Floats, y: Array) -> bool:
+    """Return whether a column determines the classes: with one interval for each of them.
+
+    Near the ends of intervals a cross-validated tree errs, in small tables too often.
+    """
+    counts = np.unique(y, return_counts=True)[1]
+    if len(y) - counts.max() < _FEWEST_SEPARATED:
+        return False
+    tree = DecisionTreeClassifier(max_leaf_nodes=len(counts), random_state=0)
+    return bool(tree.fit(values, y).score(values, y) == 1)
 
 
 # Tolerance for a statistic to be 0 or 1 by construction.

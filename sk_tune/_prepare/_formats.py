@@ -21,7 +21,8 @@ from sk_tune.exceptions import DataWarning, TableError
 Column = pd.Series
 
 # Common words for a missing number or date, in any case.
-MISSING_WORDS = frozenset({"?", "-", "na", "n/a", "nan", "null", "none", "unknown"})
+# SAS and Stata write a dot.
+MISSING_WORDS = frozenset({"?", "-", ".", "na", "n/a", "nan", "null", "none", "unknown"})
 _NO_VALUE = MISSING_WORDS | {""}
 
 _YEAR_FIRST = re.compile(r"\s*\d{4}[-/]\d{1,2}[-/]\d{1,2}([ T]\d{1,2}:\d{2}.*)?\s*")

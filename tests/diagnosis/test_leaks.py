@@ -319,6 +319,18 @@ def test_the_target_under_another_name_is_found(column, y, outcome):
     assert _found(TARGET, pd.DataFrame({"a": column}), y).outcome == outcome
 
 
+@pytest.mark.parametrize(("n_wrong", "outcome"), [(0, "issue"), (5, "passed")])
+@pytest.mark.parametrize("seed", range(5))
+def test_a_column_that_separates_the_classes_is_found(seed, n_wrong, outcome):
+    """Cross-validated trees err near the limit, so they find it in large tables only."""
+    rng = np.random.default_rng(seed)
+    days = rng.normal(270, 20, size=100)
+    preterm = (days < 259).astype(int)
+    preterm[rng.choice(100, n_wrong, replace=False)] ^= 1
+
+    assert _found(GIVEAWAY, pd.DataFrame({"days": days}), preterm).outcome == outcome
+
+
 def test_a_column_that_predicts_alone_is_found():
     """Among many columns, and with a rare class."""
     many = {f"c{i}": RNG.normal(size=120) for i in range(150)}
