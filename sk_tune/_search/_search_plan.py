@@ -313,10 +313,8 @@ def probe(
     short = few + slope * (n_rows - n_used)
     measured = f"Estimated from {len(tried)} of the candidates"
     memory, long = None, short
-    X, y, _ = data
-    n_epochs, n_fits = _of_all_samples(plan, num_samples(X))
+    n_epochs, n_fits = _of_all_samples(plan, num_samples(data[0]))
     if name is not None:
-        n_fits = plan.n_fits
         if trials.seconds_left() > few * _MORE:
             epochs = max(0.0, trials.seconds(n_used, _MORE) - few)
             measured += f", trained for {_FEW} and {_MORE} epochs"
@@ -325,12 +323,12 @@ def probe(
             epochs = slope * n_used * (_MORE - _FEW) / _FEW
             measured += f", trained for {_FEW} epoch"
         long = short + epochs * n_rows / n_used
-        memory = expected_peak(search, X, y, plan, n_workers=_n_processes(search))
+        memory = expected_peak(search, *data[:2], plan, n_workers=_n_processes(search))
     seconds = _expected_seconds(
         short,
         long,
         n_fits=len(tried) * len(folds),
-        plan_fits=n_fits,
+        plan_fits=n_fits if name is None else plan.n_fits,
         plan_epochs=n_epochs,
     )
     measured += f" on {n_used} of {n_rows} samples of each fold."
