@@ -16,6 +16,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import joblib
+import torch
 from sklearn.base import clone
 
 from sk_tune._engine._dispatch import Dispatcher, grouped, shards_of
@@ -212,19 +213,20 @@ def fitted_estimator(fit: Fit, trained: Trained) -> Any:
 
 
 def expected_memory(
-    fit: Fit, *, n_train: int, n_fits: int, n_workers: int
+    fit: Fit, *, n_samples: int, n_train: int, n_fits: int, n_workers: int
 ) -> tuple[int, float]:
     """Return the estimated bytes of networks in training, and of a sample in their dtype.
 
-    `n_fits` fits like one, which has a few samples, train on `n_train` samples each.
+    `n_fits` fits like `fit`, which has a few samples, train on `n_train` of `n_samples`.
     """
     prepared = prepare(replace(fit, seed=0, n_epochs=1), FitPreparer())
     network, (recipe, _) = prepared.network, prepared.recipe()
     X = network.train.X
     network_plan = plan(network.module, X, network, recipe)
     # All samples are views of the first one, without memory.
-    samples = X[:1].expand(n_train, *X.shape[1:])
-    network = replace(network, train=TensorSet(samples))
+    samples = X[:1].expand(n_samples, *X.shape[1:])
+    index = torch.zeros(1, dtype=torch.int64).expand(n_train)
+    network = replace(network, train=TensorSet(samples, index=index))
     limit = int(SHARE_OF_MEMORY * available_memory() / n_workers)
     n_at_once = networks_at_a_time(network, recipe, limit, network_plan)
     n_networks = min(n_workers * n_at_once, n_fits)

@@ -10,7 +10,7 @@ Notation: K networks of the fleet, n samples of a network, B samples of a batch.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from itertools import accumulate, groupby, pairwise
+from itertools import accumulate, chain, groupby, pairwise
 from typing import Any, NamedTuple, TypeVar
 
 import torch
@@ -48,15 +48,18 @@ def runs(keys: Sequence[object]) -> list[slice]:
 
 
 def places_of(
-    sets: Sequence[TensorSet], orders: Sequence[Tensor]
+    sets: Sequence[TensorSet], orders: Sequence[Sequence[Tensor]]
 ) -> list[tuple[slice, Tensor]]:
-    """Return the sample indices, (k, n), of each run of networks that share tensors."""
+    """Return the sample indices, (k, n), of each run of networks that share tensors.
+
+    `orders` has the order of each epoch, for each network.
+    """
     device, runs_of_places = sets[0].X.device, []
-    moved = torch.cat(list(orders)).to(device, non_blocking=True)
+    moved = torch.cat(list(chain.from_iterable(orders))).to(device, non_blocking=True)
     start = 0
     keys = [(id(s.X), id(s.y), id(s.sample_weight), len(s)) for s in sets]
     for networks in runs(keys):
-        members, n = sets[networks], len(orders[networks.start])
+        members, n = sets[networks], sum(map(len, orders[networks.start]))
         stop = start + len(members) * n
         places = moved[start:stop].view(-1, n)
         index = members[0].index

@@ -103,8 +103,8 @@ def _train_epochs(fleet: ActiveBatch, n_epochs: int) -> list[Tensor | None]:
         [n.course.order(e, n.train) for n, e in zip(networks, epoch, strict=True)]
         for epoch in zip(*epochs, strict=True)
     ]
-    orders = [torch.cat(of_network) for of_network in zip(*by_epoch, strict=True)]
-    places = places_of(sets, orders)
+    places = places_of(sets, list(zip(*by_epoch, strict=True)))
+    del by_epoch  # As large as the places.
     rates = [
         [network.course.rates(epoch, len(s)) for epoch in network_epochs]
         for network, s, network_epochs in zip(networks, sizes, epochs, strict=True)

@@ -78,7 +78,7 @@ def expected_peak(search: Any, X: Any, y: Any, plan: Any, *, n_workers: int) -> 
         if fit is None:
             return None
         networks, per_sample = expected_memory(
-            fit, n_train=n_train, n_fits=n_fits, n_workers=n_workers
+            fit, n_samples=n, n_train=n_train, n_fits=n_fits, n_workers=n_workers
         )
     except Exception:  # noqa: BLE001 - the search will fail, too, and give the reason
         return None

@@ -15,6 +15,7 @@ from sklearn.svm import SVC
 from skorch import NeuralNetClassifier
 
 from sk_tune import GridSearchCV, HalvingGridSearchCV, HyperbandSearchCV, MLPClassifier
+from sk_tune._engine._memory_limits import networks_at_a_time
 from sk_tune._search._search_plan import _expected_seconds, mean_epochs, plan_in_time
 from sk_tune._text import bytes_text
 
@@ -163,6 +164,33 @@ def test_the_forecast_of_a_network_alone_has_one_x_for_all_folds(monkeypatch):
 
     # Two candidates predict two classes in float32.
     assert copied - shared == 3 * X.nbytes - 2 * 2 * 4 * len(X)
+
+
+def test_the_forecast_trains_as_many_networks_at_once_as_the_search(monkeypatch):
+    """Networks whose folds share X are limited by all of X, not by their part of it."""
+    X, y = _large(monkeypatch)
+    X = np.hstack([X, X])
+    numbers = {"_train": [], "_shard": []}
+    for module, of_module in numbers.items():
+
+        def counted(*arguments, of_module=of_module):
+            of_module.append(networks_at_a_time(*arguments))
+            return of_module[-1]
+
+        monkeypatch.setattr(f"sk_tune._engine.{module}.networks_at_a_time", counted)
+    monkeypatch.setattr("sk_tune._estimators._preparation.LARGE", X.nbytes)
+    monkeypatch.setattr("sk_tune._engine._memory_limits.LARGE_SAMPLES", 1)
+    net = MLPClassifier(categorical_features=None, max_epochs=1, random_state=0)
+    search = GridSearchCV(net, {"dropout": [0.0, 0.1]}, cv=CV, refit=False)
+
+    search.plan(X, y)
+    forecast = numbers["_train"][:]
+    numbers["_shard"].clear()
+    search.fit(X, y)
+
+    # A quarter of the 200 bytes of a sample, 32 bytes for each place of two thirds of them.
+    assert forecast == [2]
+    assert numbers["_shard"][-1] == 2
 
 
 def test_the_forecast_grows_with_the_samples(pipeline, monkeypatch):
