@@ -8,7 +8,6 @@ import statistics
 import numpy as np
 from search_quality import CASES, FACTOR, QUIET, SIDES, cost_to, first_at
 
-WANTED = {"epochs": 3, "seconds": 10, "optuna": 5}
 # Candidates of the additional, smaller random search.
 FEW = FACTOR**3
 # Searches with goals.
@@ -23,7 +22,6 @@ def print_report(results, cases):
         if results.of(case, "random"):
             print_case(results, case)
     print_default(results, [c for c in cases if results.of(c, "one fold")])
-    print_verdicts(results, [c for c in cases if results.of(c, "random")])
 
 
 def print_case(results, case):
@@ -238,52 +236,6 @@ def mean_and_deviation(records, name):
     values = [r[name] for r in records.values()]
     deviation = statistics.stdev(values) if len(values) > 1 else 0.0
     return f"{statistics.mean(values):.4f} ± {deviation:.4f}"
-
-
-def print_verdicts(results, cases):
-    print("\n### Goals of the searches\n")
-    for case in cases:
-        targets = results.targets(case)
-        random, optuna = (results.timed(case, side) for side in ("skorch random", "optuna"))
-        print(f"- {CASES[case].title}")
-        for side in HYPERBANDS:
-            records, timed = results.of(case, side), results.timed(case, side)
-            if not records:
-                continue
-            verdicts = [
-                verdict("epochs", epoch_ratios(records, targets), "epochs than random"),
-                verdict("seconds", ratios(timed, random, targets), "seconds than skorch's"),
-                verdict("optuna", ratios(timed, optuna, targets), "seconds than Optuna"),
-            ]
-            print(f"  - {SIDES[side][1]}: {'; '.join(verdicts)}")
-        for end in ("", " best"):
-            pair = [results.of(case, name + end) for name in ("hyperband", "bohb")]
-            if not all(pair):
-                continue
-            print(f"  - {'with best epochs, ' if end else ''}{bohb_verdict(*pair)}")
-
-
-def verdict(name, values, text):
-    if not values:
-        return f"fewer {text}: not measured"
-    middle = statistics.median(values)
-    met = "met" if middle >= WANTED[name] else "MISSED"
-    return f"{middle:.1f} times fewer {text} (goal {WANTED[name]}, {met})"
-
-
-def bohb_verdict(hyperband, bohb):
-    seeds = sorted(hyperband.keys() & bohb.keys())
-    if len(seeds) < 2:
-        return "BOHB: not measured"
-    texts, is_worse = [], False
-    for name, where in (("final", "in CV"), ("test", "on test rows")):
-        mean, error = difference(bohb, hyperband, name)
-        is_worse |= name == "final" and mean < -2 * error
-        texts.append(f"{mean:+.4f} ± {error:.4f} {where}")
-    return (
-        f"BOHB less Hyperband at the end of one search {', '.join(texts)} "
-        f"(goal: not worse by two standard errors, {'MISSED' if is_worse else 'met'})"
-    )
 
 
 def draw(results, cases, path):

@@ -165,7 +165,7 @@ def improve(
     -----
     Each round trains the remedies of all findings on the best network so far, and small
     variations of it (learning rate, epochs, size, regularisation), together on the same
-    folds: three, or up to eight with 40 epochs in all.  The best score of all rounds is
+    folds: three, or up to eight with 40 epochs in total.  The best score of all rounds is
     kept, so the score never falls.  Two consecutive rounds that improve it by less than one
     standard error of the difference over folds, corrected for overlapping training samples
     [1]_, are the last.

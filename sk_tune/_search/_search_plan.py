@@ -113,7 +113,7 @@ class SearchPlan:
         return f"{html_table(*self._table())}<p>{escape(self._summary())}</p>"
 
     def _table(self) -> tuple[list[str], list[list[object]]]:
-        header = ["rung", "candidates", self.resource, "fits", "epochs in all"]
+        header = ["rung", "candidates", self.resource, "fits", "total epochs"]
         rows: list[list[object]] = [
             [r.rung, r.n_candidates, r.n_resources, r.n_fits, r.n_epochs]
             for r in self.rounds
@@ -126,7 +126,7 @@ class SearchPlan:
 
     def _summary(self) -> str:
         total = (
-            f"In all {self.n_candidates} candidates on {self.n_folds} folds: "
+            f"Total: {self.n_candidates} candidates on {self.n_folds} folds, "
             f"{'at least ' if self.is_asynchronous else ''}{self.n_fits} fits, "
             f"{self.n_epochs} epochs"
         )
@@ -154,10 +154,10 @@ def planned_rounds(
     >>> rungs = [Rung(n_candidates=9, n_resources=1), Rung(n_candidates=3, n_resources=3)]
     >>> rounds = planned_rounds(rungs, n_folds=5)
     >>> print(SearchPlan(rounds=rounds, resource="epochs", n_folds=5))
-    rung  candidates  epochs  fits  epochs in all
-       0           9       1    45             45
-       1           3       3    15             30
-    In all 9 candidates on 5 folds: 60 fits, 75 epochs.
+    rung  candidates  epochs  fits  total epochs
+       0           9       1    45            45
+       1           3       3    15            30
+    Total: 9 candidates on 5 folds, 60 fits, 75 epochs.
     """
     epochs: Sequence[float] = new_resources(rungs, goes_on=goes_on, n_splits=n_folds)
     if epochs_per_fit is not None:

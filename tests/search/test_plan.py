@@ -34,7 +34,7 @@ def test_a_plan_prints_brackets_rungs_and_sums():
     ]
     assert lines[0].split()[:4] == ["bracket", "rung", "candidates", "max_epochs"]
     assert lines[-1] == (
-        "In all 5 candidates on 2 folds: 12 fits, 22 epochs, about 1 min 15 s, "
+        "Total: 5 candidates on 2 folds, 12 fits, 22 epochs, about 1 min 15 s, "
         "3.0 MiB of memory on top of X."
     )
 
@@ -55,7 +55,7 @@ def test_a_plan_of_one_bracket_has_no_column_for_it(asynchronous, words):
     ).splitlines()
 
     assert lines[0].split()[:3] == ["rung", "candidates", "max_epochs"]
-    assert lines[-1] == f"In all 4 candidates on 3 folds: {words}18 fits, 18 epochs."
+    assert lines[-1] == f"Total: 4 candidates on 3 folds, {words}18 fits, 18 epochs."
 
 
 DROPOUT = {"dropout": uniform(0, 0.5)}
@@ -228,7 +228,7 @@ def test_a_notebook_shows_a_plan_as_a_table(iris):
     assert plan.memory is None
     assert html.count("<tr>") == 1 + len(plan.rounds)
     assert "<th>candidates</th>" in html
-    assert "<p>In all 3 candidates on 3 folds: 9 fits, 0 epochs, about " in html
+    assert "<p>Total: 3 candidates on 3 folds, 9 fits, 0 epochs, about " in html
     assert html.endswith(
         "Estimated from 1 of the candidates on 100 of 100 samples of each fold.</p>"
     )

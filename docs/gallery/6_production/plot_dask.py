@@ -76,7 +76,7 @@ right.set(
 bars = left.barh(list(seconds), list(seconds.values()), color=["tab:gray", "tab:blue"])
 left.bar_label(bars, fmt="%.1f s", padding=4)
 left.set(
-    xlabel="Seconds of the search", title=f"{alone.ledger_.epochs_trained} epochs in all"
+    xlabel="Seconds of the search", title=f"{alone.ledger_.epochs_trained} epochs in total"
 )
 left.set_xlim(right=1.2 * max(seconds.values()))
 left.invert_yaxis()
