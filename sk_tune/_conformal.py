@@ -222,8 +222,8 @@ class PredictsIntervals:
     def predict_interval(self, X: Any, coverage: float = 0.9) -> Array:
         """Return intervals that contain new targets with a given probability.
 
-        The residuals of out-of-fold predictions give the width [1]_.  Intervals are wider
-        where similar predictions had larger residuals [2]_.
+        The width comes from the residuals of out-of-fold predictions [1]_.  Intervals are
+        wider where similar predictions had larger residuals [2]_.
 
         Parameters
         ----------
@@ -233,7 +233,7 @@ class PredictsIntervals:
         Returns
         -------
         ndarray of shape (n_samples, 2) or (n_samples, 2, n_outputs)
-            Lower and upper bounds in the units of y, for each target by itself.  They are
+            Lower and upper bounds in the units of y, separately for each target.  They are
             infinite with fewer than coverage / (1 - coverage) residuals: 9 for 0.9.
 
         Raises
@@ -245,14 +245,14 @@ class PredictsIntervals:
         -----
         The share is an average over new samples that are exchangeable with the samples of
         ``fit``; it may be lower for a part of them.  Intervals of a search with
-        ``keep_models`` are CV+ intervals around the models of the folds.  Of one
-        candidate, with equal widths, they contain at least 1 - 2 (1 - coverage) of the
-        targets for each distribution, less a term that vanishes with the number of samples,
-        and usually `coverage` (Theorem 4 of [1]_).  Other intervals are centred at
-        ``predict``, and have no guarantee for each distribution; neither do the choice of
-        the candidate and the widths.  With groups or times in the folds the residuals are
-        of new groups or later times.  With few groups the share varies between them; if
-        errors grow with time it is too low.
+        ``keep_models`` are CV+ intervals around the models of the folds.  For a single
+        candidate and equal widths, they contain at least 1 - 2 (1 - coverage) of the
+        targets under any distribution, less a term that vanishes with the number of
+        samples, and usually `coverage` (Theorem 4 of [1]_).  Other intervals are centred
+        at ``predict`` and have no such guarantee; choosing a candidate and varying the
+        widths also lose it.  If folds respect groups or times, residuals are from unseen
+        groups or later times.  With few groups the share varies between them; if errors
+        grow with time it is too low.
 
         References
         ----------
@@ -286,8 +286,8 @@ class PredictsSets:
     def predict_set(self, X: Any, coverage: float = 0.9) -> Array:
         """Return sets of labels that contain new labels with a given probability.
 
-        A set contains the classes with a probability above a threshold, which out-of-fold
-        probabilities of the true classes give [1]_.
+        A set contains the classes with a probability above a threshold, which is a quantile
+        of the out-of-fold probabilities of the true classes [1]_.
 
         Parameters
         ----------
@@ -311,11 +311,11 @@ class PredictsSets:
         -----
         The share is an average over new samples that are exchangeable with the samples of
         ``fit``; it may be lower for a class.  Sets of a search with ``keep_models`` are
-        CV+ sets of the models of the folds: of one candidate they contain at least
-        1 - 2 (1 - coverage) of the labels for each distribution, less a term that vanishes
-        with the number of samples, and usually `coverage` [2]_.  Other sets have no
-        guarantee for each distribution, and neither does the choice of the candidate.  With
-        groups or times in the folds the probabilities are of new groups or later times.
+        CV+ sets of the models of the folds.  For a single candidate they contain at least
+        1 - 2 (1 - coverage) of the labels under any distribution, less a term that vanishes
+        with the number of samples, and usually `coverage` [2]_.  Other sets have no such
+        guarantee, and choosing a candidate loses it.  If folds respect groups or times,
+        the probabilities are for unseen groups or later times.
 
         References
         ----------

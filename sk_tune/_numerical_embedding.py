@@ -35,7 +35,7 @@ class NumericalEmbedding:
         Parameters
         ----------
         deep : bool, default=True
-            Without effect, since the values are numbers.
+            Has no effect, because the values are numbers.
 
         Returns
         -------

@@ -61,16 +61,15 @@ def report(
     Parameters
     ----------
     search : estimator
-        Fitted search, also scikit-learn's own, or AutoClassifier or AutoRegressor; the
-        object itself for the method.
+        Fitted search of sk_tune or scikit-learn, AutoClassifier or AutoRegressor.
     path : str, Path or None, default=None
-        File to write, completely or not at all.  Its suffix decides the format: ``.html``
+        File to write, completely or not at all.  Its suffix selects the format: ``.html``
         is a page that works offline, ``.txt`` and ``.md`` are text for a terminal, and
         ``.json`` holds all fields of the page.  If None, the text is returned.
     X, y : array-like, default=None
-        Data of a search's fit.  They add baselines on the same folds, a fingerprint of the
-        data and, if the search kept models, the importance of columns.  A report of AutoML
-        has all but the fingerprint without them.
+        Data of the fit.  They add baselines on the same folds, a fingerprint of the data
+        and, if the search kept models, the importance of columns.  A report of AutoML needs
+        them only for the fingerprint.
     title : str, default=""
         Heading; describes the search if empty.
     extra_checks : sequence of callable, default=()

@@ -92,9 +92,9 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
     Parameters
     ----------
     time_budget : float or None, default=60
-        Seconds for the whole ``fit``; None for no limit, which needs `n_rounds`.  Of a
-        table with more than 5,000 rows, or 400,000 values, per second, a random sample of
-        at least 10,000 rows is used, unless `cv` has custom folds.
+        Seconds for the whole ``fit``; None for no limit, which needs `n_rounds`.  A table
+        with more than 5,000 rows, or 400,000 values, per second is reduced to a random
+        sample of at least 10,000 rows, unless `cv` has custom folds.
     n_rounds : int or None, default=None
         Rounds of search after the default models; None continues until the time is up.
         Without a time budget the result depends only on the data and `random_state`.
@@ -124,9 +124,9 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         as ``sampler(space, random_state)`` in each round and for each kind of network,
         whose spaces differ, and returns a :class:`sk_tune.sampler.Sampler`.
     max_predict_ms : float or None, default=None
-        Most milliseconds of a prediction of 1,000 rows by the ensemble, as measured at the
-        end of ``fit``; if no model is that fast, the fastest predicts.  None limits tables
-        to three times the time of boosting, unless the score would be clearly worse.
+        Largest time in milliseconds in which the ensemble predicts 1,000 rows, measured at
+        the end of ``fit``; if no model is that fast, the fastest predicts.  None limits
+        tables to three times the time of boosting, unless the score would be clearly worse.
     use : {"ensemble", "best", "networks", "linear", "boosting"}, default="ensemble"
         Model that predicts, see `blends_`.  It may be changed on a fitted estimator.
     leak_guard : bool, default=True
@@ -166,9 +166,8 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         in_ensemble, weight, params.  The row "ensemble of networks" averages only networks.
         `predict_ms` is the time of members and ensembles for 1,000 rows, and `megabytes`
         the size of their pickles, NaN if they were not measured.  With a time budget the
-        ensemble has as many members as predict within three times the time of boosting,
-        unless it is clearly worse; the row "larger ensemble" has score and time without
-        this limit.
+        ensemble predicts within three times the time of boosting, unless it would be
+        clearly worse; the row "larger ensemble" has the score and time without this limit.
     model_scores_ : dict of str to ScoreEstimate
         Expected scores of the models of `blends_`.  `score` is the mean over the folds;
         further fields are `std`, its standard deviation (NaN for a single held-out part),
@@ -188,9 +187,9 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         The result in a few sentences.
     beats_baseline_ : bool
         Whether the columns clearly help, independent of `scoring`: the ensemble has a lower
-        log loss (squared error in regression) than the dummy, or a ROC AUC above 0.5.  The
-        low end of the 95 % interval of the difference, `loss_lead` or `auc_lead` in
-        `model_scores_`, is above 0.
+        log loss (squared error in regression) than the dummy, or a ROC AUC above 0.5.
+        "Clearly" means that the 95 % interval of the difference is above 0; its low end is
+        `loss_lead` or `auc_lead` in `model_scores_`.
     findings_ : tuple of Finding
         Findings about the classes, from the leak guard, and from the diagnosis of the best
         search of each network model, which `subject` names.
@@ -284,7 +283,7 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         SearchError
             If no model could be trained.
         KeyboardInterrupt
-            On Ctrl-C, after the trials so far were combined into an ensemble.
+            On Ctrl-C, after combining the trials so far into an ensemble.
 
         Warns
         -----
@@ -642,7 +641,7 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         path : str or Path
             File to write; an existing file is replaced when the new file is complete.
         progress : callable, default=None
-            Called before each model is written, with a text such as "MLP 2, 5 folds".
+            Called before writing each model, with a text such as "MLP 2, 5 folds".
 
         Returns
         -------

@@ -48,9 +48,9 @@ class AutoClassifier(  # type: ignore[misc]
         "average_precision" or "f1".  None chooses 1 if that is a class, as in
         scikit-learn's metrics, and the rarer class otherwise.
     threshold : float, str or callable, default=0.5
-        Least probability for which ``predict`` returns `positive`.  Or a scorer of labels,
-        such as "balanced_accuracy", for which the best threshold is chosen on out-of-fold
-        predictions.  Only for two classes.  A number may be set on a fitted estimator.
+        ``predict`` returns `positive` from this probability on.  A scorer of labels, such
+        as "balanced_accuracy", chooses its best threshold on out-of-fold predictions.  Only
+        for two classes.  A number may be set on a fitted estimator.
     {parameters}
 
     Attributes
@@ -61,7 +61,7 @@ class AutoClassifier(  # type: ignore[misc]
         Positive class of metrics of one class and of the threshold; None unless there are
         two classes.
     threshold_ : float
-        Least probability for which ``predict`` returns `positive_`.
+        Smallest probability for which ``predict`` returns `positive_`.
     {attributes}
 
     See Also

@@ -191,10 +191,10 @@ def fleet(
 
     scikit-learn's searches, validation functions and ensembles, scikit-optimize's
     ``BayesSearchCV(n_points=k)`` and a user's ``joblib.Parallel`` all send their work to
-    joblib.  In the block each of their tasks runs twice: first on a copy, to record which
-    networks it would train, then for real, after all of these have been trained side by
-    side.  The results are the same as without the block if the code runs its tasks in
-    order (``n_jobs=None``).
+    joblib.  In the block each of their tasks runs twice: first on a copy, to record the
+    networks that it trains, and then for real, after these networks have been trained side
+    by side.  If the code runs its tasks in order (``n_jobs=None``), the results are the
+    same as without the block.
 
     A plain skorch net draws its weights, batches and dropout from torch's global generator.
     In the block it draws the same numbers, and leaves the generator in the same state.
@@ -213,18 +213,17 @@ def fleet(
     ----------
     n_jobs : int or None, default=None
         Workers for training; -1 uses all cores.  None takes the ``n_jobs`` of the code in
-        the block, such as a search's; if that is None or 1, the number of the
-        ``joblib.parallel_config`` around the block, otherwise 1.  The backend of this
+        the block, such as a search; if that is None or 1, the number of a
+        ``joblib.parallel_config`` around the block; otherwise 1.  The backend of this
         ``parallel_config`` runs the workers: processes by default, a Dask or Ray cluster,
-        or a registered backend.  This process trains short work.
+        or a registered backend.  Short trainings run in the calling process.
     memory_limit : float or None, default=None
         Bytes that networks in training may take; half of the free memory if None.
     progress : callable or None, default=None
         Called with a ``Progress`` after networks have been trained.
     store : str, path-like or None, default=None
         File that stores finished trainings, created if missing, or URL of a PostgreSQL
-        database, as in ``engine.FitStore``.  Stored trainings are loaded, also in another
-        run.
+        database, as in ``engine.FitStore``.  Later runs load the stored trainings.
     monitor : callable or None, default=None
         Called with ``X, y, sample_weight`` of each training; returns the positions of
         monitor samples, or None.  The network is scored on them after each epoch, which

@@ -64,14 +64,14 @@ class FleetReport:
     Parameters
     ----------
     n_requested : int
-        Trainings requested by networks of the block, carried by a fleet or not.
+        Trainings requested by networks of the block, in fleets or alone.
     n_in_fleets : int
         Requested trainings that were networks of a fleet.
     n_calls : int
         Calls of the engine; each trains all new requests.
     n_fleets : int
-        Kinds of networks in the fleets of each call, summed up; networks of one kind train
-        as one tensor program, which is cut into shards for several workers.
+        Number of different kinds of networks in fleets, summed over the calls; networks of
+        one kind train as one tensor program, cut into shards for several workers.
     n_continued : int
         Trainings that continued a shorter training of the same fit.
     n_loaded : int
@@ -87,9 +87,9 @@ class FleetReport:
     alone_reasons : dict of str to int
         Number of networks that were trained alone, by reason.
     ways : dict of str to int
-        Number of networks of fleets by way of training: by the kernel, by layers with
-        derivatives written out, or by ``torch.func.vmap``; with the reason why no faster
-        way could carry them.
+        Number of networks in fleets by way of training: by the kernel, by layers with
+        derivatives written out, or by ``torch.func.vmap``; with the reason why a faster
+        way was not possible.
     seconds_recording, seconds_training, seconds_replaying : float
         Wall-clock time.
     """

@@ -143,15 +143,16 @@ def apply_remedies(findings: Iterable[Finding] | Finding, target: Any) -> Applie
     -----
     Each call applies one remedy, for the most important issue.  Then fit the target and
     diagnose it again.  If folds differ or leak into each other, only feature scaling is
-    applied.  Of tips, only "optimum at the edge" is followed; pass any other tip alone.
+    applied.  The only tip that is followed is "optimum at the edge"; to follow another
+    tip, pass it alone.
 
     The target remembers its origin until it is cloned.  If its score after fitting is lower
     than before (``best_score_``, or the held-out loss of a network with early stopping),
     the next call reverts the remedy and applies the next one to the same original.
 
-    A scaler in front of a network makes it a pipeline, and parameters of a space are
-    renamed.  Parameters that a space lacks are added with one value if its names reveal the
-    prefix.  Distributions other than uniform and log-uniform stay unchanged.
+    Inserting a scaler turns a network into a pipeline and renames the parameters of a
+    space.  Parameters missing in a space are added with a single value if the other names
+    reveal the prefix.  Distributions other than uniform and log-uniform stay unchanged.
 
     Examples
     --------

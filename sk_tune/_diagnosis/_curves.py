@@ -62,7 +62,7 @@ def curves_of(search: Any, candidate: int) -> Curves:
     Returns
     -------
     Curves
-        Curves over all epochs of the configuration, which may have a row for each rung.
+        Curves over all epochs of the configuration, from all of its rungs.
 
     Raises
     ------

@@ -110,8 +110,8 @@ class Finding:
     name : str
         Name of the check, such as "overfitting".
     outcome : {"issue", "tip", "passed", "by design", "not applicable"}
-        A fault; a possible improvement; no fault found; no fault possible by the design of
-        searches; check not possible.
+        A fault; a possible improvement; no fault found; a fault that the design of searches
+        excludes; a check that was not possible.
     severity : {"low", "medium", "high"} or None
         Severity of an issue or a tip.
     message : str

@@ -47,8 +47,8 @@ def skore_checks(findings: Iterable[Finding]) -> list[_SkoreCheck]:
     -------
     list
         One check for each code, for ``checks.add`` of an ``EstimatorReport`` or
-        ``CrossValidationReport`` of skore [1]_.  Its summary has our codes, messages,
-        remedies and the addresses of their documentation next to its own.
+        ``CrossValidationReport`` of skore [1]_.  The summary of the report then includes
+        the codes, messages, remedies and documentation links of these checks.
 
     References
     ----------

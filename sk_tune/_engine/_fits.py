@@ -46,10 +46,11 @@ class Trained(NetworkOutcome):
     engine : {"fleet", "alone"}
         Which engine trained it.
     alone_reason : str, default=""
-        Why no fleet could carry the fit; empty if one did or none was requested.
+        Why the fit was trained alone; empty if a fleet trained it, or if training alone was
+        requested.
     way : str, default=""
-        How a fleet trained it, such as "by the kernel", and why no faster way could carry
-        it. Empty for fits trained alone or loaded from a store.
+        How a fleet trained it, such as "by the kernel", and why a faster way was not
+        possible. Empty for fits trained alone or loaded from a store.
     is_lost : bool, default=False
         Whether the fit failed because its worker process died.
     is_loaded : bool, default=False

@@ -103,9 +103,9 @@ def train(
     n_jobs : int or None, default=None
         Worker processes, as in scikit-learn: None is 1 unless
         ``joblib.parallel_config`` says otherwise, -1 uses all cores.  Each computes in one
-        thread.  This process trains all fits if workers would not save more time than
-        their start takes, or if some fits use a GPU of this machine.  The kernel then uses
-        `n_jobs` threads.
+        thread.  All fits train in the calling process, with `n_jobs` threads of the kernel,
+        if starting workers would take longer than they save, or if some fits use a GPU of
+        this machine.
     engine : {"fleet", "alone"}, default="fleet"
         "alone" trains each fit alone.
     memory_limit : float or None, default=None
@@ -119,11 +119,11 @@ def train(
     store : str, path-like or None, default=None
         File that stores results, created if missing, or URL of a PostgreSQL database; see
         ``FitStore``.  Stored fits (same parameters, data, samples, seed, epochs, versions)
-        are loaded instead of trained.  Fits that another process with this store trains
-        are loaded when it has finished.
+        are loaded instead of trained.  If another process is training a fit for this store,
+        its result is loaded when it has finished.
     limit : TimeLimit or None, default=None
-        Time limit of training.  Fits that it leaves untrained have failed; their
-        ``is_cut`` is True, also for fits with fewer epochs than requested.
+        Time limit of training.  Fits that were not started in time count as failed.
+        ``is_cut`` is True for these fits, and for fits with fewer epochs than requested.
 
     Returns
     -------

@@ -57,8 +57,8 @@ class _Bagging(Documented):
     max_features : int or float, default=1.0
         Number of columns to draw for each member, or their share.
     bootstrap : bool, default=True
-        Whether samples are drawn with replacement.  With False and `max_samples` of None,
-        networks differ by their seeds only: a deep ensemble [1]_.
+        Whether samples are drawn with replacement.  If False and `max_samples` is None,
+        networks differ only by their seeds: a deep ensemble [1]_.
     bootstrap_features : bool, default=False
         Whether columns are drawn with replacement.
     oob_score : bool, default=False

@@ -280,13 +280,13 @@ class _Boosting(Combined, BaseEnsemble):  # type: ignore[misc]
     Parameters
     ----------
     estimator : regressor, default=None
-        Template of the stages: a regressor that supports as many targets as y has columns,
-        or as there are classes if there are more than two.
+        Template of the stages: a regressor that supports several targets if y has several
+        columns or more than two classes.
         ``MLPRegressor(n_layers=1, width=64, max_epochs=10)`` if None.
     n_estimators : int, default=50
         Maximum number of stages.
     learning_rate : float, default=0.3
-        Factor of every stage; smaller values need more stages.
+        Factor applied to every stage; smaller values need more stages.
     subsample : float, default=1.0
         Share of the samples that each stage is trained on, drawn without replacement.
     validation_fraction : float, default=0.1
@@ -302,11 +302,11 @@ class _Boosting(Combined, BaseEnsemble):  # type: ignore[misc]
     random_state : int, RandomState instance or None, default=None
         Seed of the stages' seeds, of subsamples and of the samples set aside.
     verbose : int, default=0
-        1 prints the losses of the first ten stages, then of every tenth, from the hundredth
-        on of every hundredth; greater values print each stage.
+        1 prints the losses of the first ten stages, then of every tenth, and from 100 on of
+        every hundredth; greater values print each stage.
     warm_start : bool, default=False
-        Whether ``fit`` continues after the existing stages.  10 stages and then 20 equal 20
-        at once.
+        Whether ``fit`` adds to the existing stages.  Fitting 10 stages and then 20 equals
+        fitting 20 at once.
 
     Attributes
     ----------

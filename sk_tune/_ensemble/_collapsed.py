@@ -39,7 +39,7 @@ class _Collapsed(Combined):
     weights_ : ndarray of shape (n_members,)
         Their weights.
     n_features_in_ : int
-        Number of features, if the ensemble has it.
+        Number of features, if the ensemble has this attribute.
     n_stacks_ : int
         Stacks of several networks that the last prediction used.
     """

@@ -66,16 +66,16 @@ def distill(
         The rows of the ensemble's ``fit``, in the same order.  For a model that has neither
         ``oof_predictions_`` nor out-of-bag predictions, rows that it was not trained on.
     y : array-like of shape (n_samples,), default=None
-        Targets of the rows of X.  A quarter of the target of a row is its label; in a
-        regression a half.  None learns the predictions alone.
+        Targets of the rows of X.  Their weight is a quarter, in a regression a half; the
+        rest is the prediction.  None trains on the predictions alone.
     estimator : estimator, default=None
-        Network of sk_tune to train, maybe at the end of a pipeline; it is cloned.  None is
-        a pipeline for tables, as from :func:`table_pipeline`, with a network of two layers
-        of 256 units and without `members`.
+        Network of sk_tune to clone and train, alone or at the end of a pipeline.  None is
+        :func:`table_pipeline` with a network of two layers of 256 units and without
+        `members`.
     oof_predictions : array-like of shape (n_samples, ...), default=None
-        Probabilities or targets of the rows of X by models that were not trained on them,
-        for example by ``cross_val_predict``; rows with NaN have none.  None takes the
-        predictions stored in the ensemble.
+        Predicted probabilities or targets of the rows of X, from models that were not
+        trained on them, for example by ``cross_val_predict``; NaN where missing.  None
+        takes the predictions stored in the ensemble.
     unlabelled : frame or array-like, default=None
         Further rows, which the ensemble was not trained on.
     n_augmented : int, default=None

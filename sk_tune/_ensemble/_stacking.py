@@ -27,8 +27,8 @@ class _Stacking(Documented):
     estimators : list of (str, estimator)
         Base estimators.
     final_estimator : estimator, default=None
-        Combines their predictions; None is a logistic regression, or RidgeCV in a
-        regression.  Another stack, with ``passthrough=True``, is a second layer.
+        Combines their predictions; None is logistic regression for classes and RidgeCV for
+        numbers.  Another stack, with ``passthrough=True``, is a second layer.
     cv : int, splitter, iterable or "prefit", default=None
         Folds of the base estimators' predictions, as in scikit-learn.
     n_jobs : int or None, default=None
@@ -51,7 +51,7 @@ class _Stacking(Documented):
     n_features_in_ : int
         Number of features.
     feature_names_in_ : ndarray of shape (n_features_in_,)
-        Their names, if they have some.
+        Names of the features, if X had any.
     """
 
     def fit(self, X: Any, y: Any, **fit_params: Any) -> Self:

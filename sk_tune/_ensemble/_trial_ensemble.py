@@ -37,8 +37,8 @@ class _TrialEnsemble(Combined, BaseEstimator):  # type: ignore[misc]
         A search of sk_tune, over any estimator.
     method : {"greedy", "average"} or GreedyOptions, default="greedy"
         "greedy" repeatedly adds the candidate that helps most, with replacement, by the
-        default `GreedyOptions`; "average" is the mean of the best candidates, up to the
-        number that is best.
+        default `GreedyOptions`; "average" is the mean of the best candidates, with the
+        number of candidates that is best.
     refit : bool, default=False
         Whether members are fitted again on all samples, as one fleet.  Otherwise they are
         the estimators of the search's folds, and no training is needed.
@@ -80,8 +80,8 @@ class _TrialEnsemble(Combined, BaseEstimator):  # type: ignore[misc]
 
     Notes
     -----
-    `expected_score_` is the score of one model per candidate.  The ensemble averages the
-    models of all folds, or models of more samples, so it is a little better.
+    `expected_score_` is computed with one model per candidate.  The ensemble averages the
+    models of all folds, or models fitted on more samples, so it is slightly better.
 
     """
 

@@ -229,8 +229,8 @@ class GreedyOptions:
     max_rounds : int, default=50
         Maximum number of additions; 0 averages the start.
     n_start : int, default=5
-        Selection starts from the best candidates, up to the number that is best together,
-        and at most this number.
+        Selection starts from the average of the best candidates, with the number of
+        candidates that is best, at most `n_start`.
     min_gain : float, default=0.0
         Least gain of an addition, in standard errors of the paired difference of losses.
         1 gives fewer members with nearly the same loss.

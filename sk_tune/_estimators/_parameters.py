@@ -79,8 +79,8 @@ class TrainingParameters:
     batch_size : int, default=64
         Samples in a mini-batch; -1 for all samples.
     max_epochs : int or "auto", default=20
-        Passes over the training samples.  "auto" takes 20 to 200 passes, as many as give
-        3,000 steps, or 400 without early stopping.
+        Passes over the training samples.  "auto" aims at 3,000 steps (400 without early
+        stopping), within 20 to 200 passes.
     lr_schedule : {"constant", "cosine", "one_cycle", "step"}, default="cosine"
         Learning rate over `max_epochs`: "cosine" falls along half a cosine to 0;
         "one_cycle" rises for 30 % of the steps and then falls; "step" divides by 10 at half
@@ -104,7 +104,7 @@ class TrainingParameters:
     validation_fraction : float, default=0.1
         Share of samples held out for early stopping; stratified in classification.
     n_iter_no_change : int, default=10
-        Number of epochs without progress after which early stopping ends the training.
+        Number of epochs without progress after which early stopping ends training.
     tol : float, default=1e-4
         Decrease of the validation loss that counts as progress.
     warm_start : bool, default=False
@@ -120,7 +120,7 @@ class TrainingParameters:
         Type of weights, probabilities and real-valued predictions.
     callbacks : list of skorch callbacks, default=None
         Called with the skorch net during training, as in skorch.  ``clone`` copies them,
-        ``fit`` does not.  A callback that sets the learning rate needs
+        ``fit`` does not.  A callback that changes the learning rate needs
         ``lr_schedule="constant"``.  Networks with callbacks other than ``EarlyStopping``,
         ``EpochScoring``, ``LRScheduler``, ``GradientNormClipping``, ``PrintLog`` and
         ``EpochTimer`` train outside of fleets.

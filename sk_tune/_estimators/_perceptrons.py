@@ -57,7 +57,7 @@ class _TableParameters(NetworkEstimator):
     ----------
     categorical_features : array-like, "from_dtype" or None, default="from_dtype"
         Columns of categories: a mask, positions, or column names of a frame.  "from_dtype"
-        takes the columns of a pandas frame with dtype category; None takes no columns.
+        selects the columns of a pandas frame with dtype category; None selects no columns.
         They must hold codes, integers of at least 0 as from ``TablePreparer`` and
         ``OrdinalEncoder``; each code gets a learned vector (embedding).  Code 0 and codes
         that did not occur in the first fit are unknown; all unknown codes share one vector.
@@ -70,7 +70,7 @@ class _TableParameters(NetworkEstimator):
         knots at quantiles of the first samples; :class:`Periodic` passes cosines and sines
         of trained frequencies through a small layer for each column, and requires scaled
         numbers.  Both help shallow networks fit jumps and bends, and cost time.  Columns
-        with at most two values, such as one-hot columns, have neither and stay numbers.
+        with at most two values, such as one-hot columns, are not embedded.
         Parameters of embeddings are searched as ``numerical_embedding__n_bins``.
 
     Attributes
@@ -302,10 +302,10 @@ class _MLPEstimator(ArchitectureParameters, _TableParameters, NetworkEstimator):
         Number of networks that share the weight matrices and are averaged (TabM).  Each has
         its own scales, biases, last layer and loss; predictions are means of probabilities
         or targets.  8 to 32 members often predict better than one network, and train
-        faster than as many separate networks.
+        faster than the same number of separate networks.
     max_epochs : int or "auto", default="auto"
-        Passes over the training samples.  "auto" takes 20 to 200 passes, as many as give
-        3,000 steps, or 400 without early stopping.
+        Passes over the training samples.  "auto" aims at 3,000 steps (400 without early
+        stopping), within 20 to 200 passes.
     """
 
     n_layers: Annotated[int, WholeNumber(0)] = 2

@@ -284,7 +284,7 @@ class TablePreparer(Documented, TransformerMixin, BaseEstimator):  # type: ignor
     """Turn a table of numbers, dates and categories into numbers for a network.
 
     ``fit`` determines the kind of each column from the training rows; columns need not
-    be named.  In a pipeline every fold does so for itself.
+    be listed.  In a pipeline this happens separately in each fold.
 
     Parameters
     ----------
@@ -315,18 +315,18 @@ class TablePreparer(Documented, TransformerMixin, BaseEstimator):  # type: ignor
     target_encoding : bool, default=False
         Add the mean of the target in each category of columns with more than 9 categories,
         shrunk to the mean of all rows in small categories; for more than two classes, the
-        share of each class.  Text without frequent categories is then used as well, if a
-        fifth of the rows share theirs with other rows, such as numbers of tickets.
+        share of each class.  Text without frequent categories, such as ticket numbers, is
+        then used as well, if a fifth of the rows share their category with other rows.
         ``fit_transform`` computes the means of a row's categories from other rows, see
         :class:`~sklearn.preprocessing.TargetEncoder`, so that ``fit(X, y).transform(X)``
         differs from ``fit_transform(X, y)``.
     crosses : int, default=0
-        Number of columns of numbers to cross: the products and ratios of each two of the
-        columns that correlate most with the target, or with one of its classes, are added.
-        3 adds six columns.  Columns that are missing or zero in most rows are not crossed.
+        Number of numeric columns to cross.  Adds the products and ratios of all pairs of
+        the columns that correlate most with the target, or with one of its classes; 3 adds
+        six columns.  Columns that are missing or zero in most rows are not crossed.
     drop_ids : bool, default=True
-        Leave out whole numbers that are all different, if they are nearly consecutive (and
-        not named like a time, such as year), or if their column is named like an id.
+        Drop columns of integers that are all different, if they are nearly consecutive (and
+        not named like a time, such as year), or if the column is named like an id.
 
     Attributes
     ----------

@@ -154,14 +154,14 @@ class EpochCurveDisplay:
         quantity : {"loss", "score"}, default="loss"
             Quantity to draw; scores exist for held-out rows only.
         title : str or None, default=None
-            Instead of the verdict.
+            Title in place of the verdict.
         line_kw, band_kw : dict or None, default=None
             For ``ax.plot`` and ``ax.fill_between``.
 
         Raises
         ------
         ValueError
-            If `quantity` is another.
+            If `quantity` is neither "loss" nor "score".
         """
         check_choice("quantity", quantity, ("loss", "score"))
         axes: Any = new_axes(self, ax)

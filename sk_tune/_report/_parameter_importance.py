@@ -421,7 +421,7 @@ class HyperparameterImportanceDisplay:
         metric : str or None, default=None
             Metric of a search with several; the deciding metric if None.
         random_state : int, default=0
-            Of the forest.
+            Seed of the forest.
         """
         trials = trials_of(search, metric)
         importance = importance_of(

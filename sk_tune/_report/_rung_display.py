@@ -189,8 +189,8 @@ class RungDisplay:
         quantity : {"score", "loss"}, default="score"
             Accuracy or R^2 on held-out rows after each epoch, or their loss.
         metric : str or None, default=None
-            Metric that decides which candidate is best, and that is drawn without curves by
-            epochs; the search's deciding metric if None.
+            Metric that decides which candidate is best; it is also drawn if the search has
+            no curves by epochs.  The search's deciding metric if None.
 
         Raises
         ------

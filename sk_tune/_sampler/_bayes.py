@@ -64,7 +64,7 @@ class BayesSampler(Learner):
     kappa : float, default=1.96
         Standard deviations between mean and confidence bound.
     n_initial_points : int, default=10
-        Number of first candidates, which are a Latin hypercube.
+        Number of initial candidates, from a Latin hypercube.
 
     Raises
     ------

@@ -37,7 +37,7 @@ class TPESampler(Learner):
     random_state : int, RandomState or None, default=None
         Seed of the candidates.
     n_initial_points : int, default=10
-        Number of first candidates, which are random.
+        Number of initial candidates, which are random.
 
     Raises
     ------

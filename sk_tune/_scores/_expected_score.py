@@ -175,8 +175,8 @@ def expected_score(
 
     Notes
     -----
-    Algorithm BBC-CV of [1]_; the interval is its percentile interval of the scores on
-    samples not drawn, which are 37 % of the samples, so it is wider than it needs to be.
+    Algorithm BBC-CV of [1]_.  The interval is a percentile interval of the scores on the
+    samples not drawn, 37 % of all samples, so it is wider than necessary.
 
     Accuracy, balanced accuracy, precision, recall, F and Jaccard scores, log loss, squared,
     root mean squared and absolute error and R^2 take matrix products of O(B N C), in chunks

@@ -125,11 +125,10 @@ class BaseSearch(  # type: ignore[misc]
         the epoch, by the score that the best candidate loses if the other folds choose the
         epoch of each fold; other metrics remain slightly optimistic.
         Repeated folds predict a sample several times; only the first prediction counts,
-        because the mean is the prediction of an ensemble.  It compares the candidates with
-        predictions.  None if `keep_predictions` is neither "auto" nor "all", or if no
-        candidate has a score.  Also None for a metric that is not a function of targets and
-        predictions, that needs decision functions (which are not kept), or that needs
-        probabilities while a candidate has none.
+        because the mean would be the prediction of an ensemble.  None if `keep_predictions`
+        is neither "auto" nor "all", or if no candidate has a score.  Also None for a metric
+        that is not a function of targets and predictions, that needs decision functions
+        (which are not kept), or that needs probabilities while a candidate has none.
     pooled_score_ : float or None
         Score of the best candidate's out-of-fold predictions of all samples together, for
         the metric that decides.  It differs from `best_score_`, the mean over folds, for
@@ -213,7 +212,7 @@ class BaseSearch(  # type: ignore[misc]
         ValueError
             If a parameter is invalid, or all fits failed.
         KeyboardInterrupt
-            On Ctrl-C, after a fit of the best candidate so far, if there is one.
+            On Ctrl-C, after refitting the best candidate so far, if there is one.
 
         Notes
         -----
@@ -366,7 +365,7 @@ class BaseSearch(  # type: ignore[misc]
         ----------
         X, y : array-like, default=None
             Data for estimates of time and memory.  A few candidates train for a few epochs,
-            on as many samples as ten seconds allow, but for one fit at least.
+            within ten seconds if that suffices for one fit on few samples.
         **params : dict of str to object
             As in ``fit``, for example ``groups``.
 
@@ -375,7 +374,7 @@ class BaseSearch(  # type: ignore[misc]
         SearchPlan
             Rounds with candidates, resources, fits and epochs; with data also seconds and
             bytes.  If the search would exceed `time_budget`, only the rounds that are
-            expected to end in time.  Prints as a table, also in notebooks.
+            expected to end in time.  Printed as a table, also in notebooks.
 
         Raises
         ------

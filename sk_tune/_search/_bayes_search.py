@@ -58,8 +58,8 @@ _WITHOUT_EFFECT = {
 class BayesSearchCV(PlateauParameters, LearningParameters, DispatchParameters, BaseSearch):
     """Search by a model of the score, a Gaussian process or trees.
 
-    The models are scikit-optimize's; a round has as many candidates as train well together.
-    A candidate that fails counts as the worst so far, and the search continues.
+    The models are scikit-optimize's.  Each round proposes several candidates, which train
+    together.  A failed candidate counts as the worst so far, and the search continues.
 
     Parameters
     ----------
@@ -99,8 +99,8 @@ class BayesSearchCV(PlateauParameters, LearningParameters, DispatchParameters, B
         One for each dict of the space.
     optimizer_results_ : list of OptimizeResult
         One for each dict, as in scikit-optimize, for ``skopt.plots``; computed on first
-        access, with one model fitted to all scores (None for a dict whose parameters depend
-        on others).  Scores are negated, and failed candidates count as the worst.
+        access, with one model fitted to all scores (None for a dict with dependent
+        parameters).  Scores are negated, and failed candidates count as the worst.
     {attributes}
 
     See Also
@@ -156,7 +156,7 @@ class BayesSearchCV(PlateauParameters, LearningParameters, DispatchParameters, B
         ValueError
             If a parameter is invalid, or all fits failed.
         KeyboardInterrupt
-            On Ctrl-C, after a fit of the best candidate so far, if there is one.
+            On Ctrl-C, after refitting the best candidate so far, if there is one.
         """
         self.__dict__.pop("_optimizer_results", None)
         self._callbacks = list(check_callback(callback) or [])

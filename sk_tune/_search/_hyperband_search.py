@@ -71,10 +71,10 @@ class HyperbandSearchCV(
 ):
     """Hyperband: few epochs for many candidates, many epochs for the few best.
 
-    By default one bracket of successive halving in which candidates train on the first fold
-    up to the last rung; one in 24 (at least two) gets all folds and all epochs.  With an
-    integer `factor` these are the brackets of Hyperband, from many candidates with few
-    epochs to few candidates with all epochs [1]_.  A promoted candidate continues its
+    By default there is one bracket of successive halving: candidates train on the first
+    fold, and one in 24 (at least two) reaches the last rung with all folds and all epochs.
+    With an integer `factor` there are the brackets of Hyperband, from many candidates with
+    few epochs to few candidates with all epochs [1]_.  A promoted candidate continues its
     training in every fold exactly where it stopped; its learning-rate schedule spans
     `max_resources` from the start.
 
@@ -88,16 +88,16 @@ class HyperbandSearchCV(
         Resource of the last rung of every bracket; "auto" is the estimator's value of
         `resource`, or the number of samples.
     min_resources : int, default=1
-        Least resource of the first rung of the first bracket; for samples, as in
+        Resource of the first rung of the first bracket; for samples, as in
         scikit-learn's halving, at least 2 for each fold and class.
     factor : int or "auto", default="auto"
         With an integer, one candidate in `factor` is promoted, and all rungs use all folds.
-        "auto" is the bracket on one fold, with as many candidates as Hyperband, if the
-        resource is the epochs of a network and `sampler` is "random", else 3.  A
-        `time_budget` chooses the number of candidates: up to three of these brackets are
+        "auto" is the bracket on one fold, with as many candidates as Hyperband starts, if
+        the resource is the epochs of a network and `sampler` is "random"; otherwise it is
+        3.  A `time_budget` sets the number of candidates: up to three of these brackets are
         trained, the last one with as many candidates as the time allows (`asynchronous`
-        rungs then have a factor of 3).  An ensemble of the candidates, whose members need
-        all folds, has more choice with 3.
+        rungs then have a factor of 3).  For an ensemble of the candidates, whose members
+        need all folds, 3 gives more candidates to choose from.
     sampler : {"random", "bayes", "tpe"} or callable, default="random"
         Source of candidates.  "bayes" makes the search BOHB [2]_: a model learns from the
         highest rung with enough candidates.  "tpe" does the same with Optuna's

@@ -127,8 +127,8 @@ def improve(
     Parameters
     ----------
     source : estimator or search
-        A network, alone or as the last step of a pipeline; or a search, which is fitted if
-        it is not, and whose best candidate is improved on the folds and by the score of the
+        A network, alone or as the last step of a pipeline; or a search, fitted here if
+        necessary: its best candidate is improved, with the folds and the score of the
         search.
     X : array-like of shape (n_samples, ...)
         Features.
@@ -141,7 +141,7 @@ def improve(
     scoring : str or callable, default=None
         Score for an estimator; its ``score`` if None.
     time_budget : float or None, default=None
-        Seconds for everything.
+        Seconds in total.
     **params : dict of str to object
         For ``fit`` of the search, such as ``groups`` and ``sample_weight``.
 

@@ -88,13 +88,13 @@ def diagnose(
         Further checks, which take `source` and return a ``Finding``.  Their findings are
         ranked by severity.
     probes : bool, default=False
-        Whether to train small changes of the network on the same folds (of five for a
+        Whether to train changed copies of the network on the same folds (five for a single
         network), together as one fleet: the remedies of the findings, a third and three
         times the learning rate, another width, depth, regularisation and seed, twice and a
         third of the epochs, and half the samples.  Their effects on the held-out loss
-        confirm, withdraw or add findings.  Needs X and y.  A line tells the number of
-        epochs before; for a search it is at most a fifth of the search's own, so only as
-        many probes as this allows.
+        confirm, withdraw or add findings.  Needs X and y.  A line announces the number of
+        epochs; for a search it is at most a fifth of the epochs of the search, which may
+        reduce the number of probes.
 
     Returns
     -------
@@ -105,8 +105,8 @@ def diagnose(
     Raises
     ------
     ValueError
-        If the candidate does not exist or is not a network, or if X, y, groups and times
-        differ in length, or if `probes` lack X or y.
+        If the candidate does not exist or is not a network, if X, y, groups and times
+        differ in length, or if X or y are missing for `probes`.
     TypeError
         If `source` has another type, or `probes` cannot train it.
 

@@ -63,31 +63,30 @@ class SearchParameters:
         Whether ``cv_results_`` has scores on the training samples too.
     time_budget : float or None, default=None
         Seconds for ``fit``, including the refit.  The search tries fewer candidates if the
-        time is too short for all; halving and Hyperband promote the best candidates first,
-        and do not start brackets without enough expected time.  If no candidate has time
-        for all epochs, the best one trains as long as possible.  `cut_short_` and a warning
-        describe the omitted parts.  Candidates interrupted at the end of the time have NaN
-        as scores; the first candidate and the refit have at least one epoch.  Fits of
-        estimators that are not networks cannot be interrupted: they start only if they are
-        expected to end in time.
+        time is too short for all; halving and Hyperband promote the best candidates before
+        they start a new bracket.  If no candidate has time for all epochs, the best one
+        trains as long as possible.  `cut_short_` and a warning describe the omitted parts.
+        Candidates interrupted at the end of the time have NaN as scores; the first
+        candidate and the refit have at least one epoch.  Fits of estimators that are not
+        networks cannot be interrupted: they start only if they are expected to end in time.
     target_score : float or None, default=None
-        Score at which the search ends and refits: the mean over folds of a candidate, or
-        with rungs of one with the most resources so far.  Candidates are then evaluated
-        in rounds, of 8 networks or one candidate for each worker; a rung is completed.
-        `cut_short_` describes the omitted parts.  The score is selected, so new data score
-        lower, see `expected_score_`.
+        Mean score over folds at which the search ends and refits; with rungs, only
+        candidates with the most resources so far count.  Candidates are then evaluated in
+        rounds, of 8 networks or one candidate for each worker; a rung is completed.
+        `cut_short_` describes the omitted parts.  Because of the selection, the score on
+        new data is lower, see `expected_score_`.
     select_epoch : {"last", "best"}, default="last"
         Epoch of a network to score: the last, or the best of its mean curve over the
         folds (of the score for accuracy and R^2, else of the loss), which the refit uses
         too.  Folds do not choose epochs individually.
     keep_models : int, "best", "all" or None, default=None
-        Number of best candidates with estimators of the folds in ``models_``.  Candidates
-        of the last rung, or with the most resources, come first.  "all" lets
+        Number of best candidates that keep the estimators of their folds, in ``models_``.
+        Candidates of the last rung, or with the most resources, come first.  "all" lets
         ``TrialEnsembleClassifier.from_search`` combine candidates without a refit.
     keep_predictions : int, "best", "all", "auto" or None, default="auto"
         Number of best candidates with ``oof_predictions_``; all others have NaN.  "auto"
-        is all, up to about 128 MiB of predictions; more candidates are then evaluated in
-        parts, and the best are kept.  With a number or "best", ``expected_score_`` is
+        is all, up to about 128 MiB of predictions; beyond that, candidates are evaluated in
+        parts, and only the best are kept.  With a number or "best", ``expected_score_`` is
         None.  With None, estimators that are not networks predict only for their scores,
         which halves the time of nearest neighbours, for example.
     store : str, path-like or None, default=None
@@ -124,11 +123,10 @@ class PlateauParameters:
     Parameters
     ----------
     n_iter_no_change : int or None, default=None
-        Number of consecutive candidates without an improvement beyond the noise after
-        which the search ends: an improvement is more than one standard error of the
-        difference over folds.  Hyperband ends before a bracket only, so not in its
-        default plan of a single bracket, and not with asynchronous rungs.
-        `cut_short_` describes the omitted parts.
+        The search ends after this number of consecutive candidates without an improvement
+        of more than one standard error of the difference over folds.  Hyperband can end
+        only between brackets, so not in its default plan of a single bracket, nor with
+        asynchronous rungs.  `cut_short_` describes the omitted parts.
     """
 
     n_iter_no_change: Annotated[int | None, COUNT, None] = None
@@ -204,11 +202,11 @@ class WaitingParameters:
     Parameters
     ----------
     asynchronous : bool, default=False
-        Whether rungs do not wait for all of their results (ASHA [Li et al. 2020]).  A free
-        worker trains the best candidate that is among the best 1 / `factor` of its rung's
-        present results, else a new candidate.  Useful with workers of different speed.  The
-        resource must be the epochs of a network; with several workers, promotions depend
-        on the order in which results arrive.
+        Whether to promote candidates before their rung is complete (ASHA [Li et al. 2020]).
+        A free worker continues the best candidate among the best 1 / `factor` of its rung
+        so far, or else starts a new candidate.  Useful with workers of different speed.
+        The resource must be the epochs of a network; with several workers, promotions
+        depend on the order in which results arrive.
     """
 
     asynchronous: Annotated[bool, "boolean"] = False
@@ -231,8 +229,8 @@ class RungParameters(WaitingParameters):
     min_resources : int, "smallest" or "exhaust", default="exhaust"
         Resource of the first rung, as in scikit-learn.
     aggressive_elimination : bool, default=False
-        Whether the first rung is repeated, from the start, until the candidates suit the
-        resources.
+        Whether to repeat the first rung until the remaining candidates fit the resources,
+        as in scikit-learn.
 
     Attributes
     ----------

@@ -12,9 +12,9 @@ def table_space(estimator: BaseEstimator) -> dict[str, Any]:
     """Return the space around an MLP for tables, for a search over an estimator.
 
     The space surrounds the parameters of the network.  Depth, width and learning rate are
-    hardly smaller, because smaller or slower networks would not finish their training.  A
-    random point of the space around :func:`table_pipeline` is nearly as good as its centre,
-    so an average of several points is better than each point alone.
+    hardly smaller than those parameters, because smaller or slower networks would not
+    finish training.  A random point of the space around :func:`table_pipeline` is nearly as
+    good as its centre, so averaging several points is better than any single point.
 
     Parameters
     ----------

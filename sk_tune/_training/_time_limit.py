@@ -27,7 +27,7 @@ class TimeIsUpError(BaseException):
 class TimeLimit:
     """End of training for a call of the engine.
 
-    A late fit ends at once, without a result.
+    A fit that is late is stopped at once, without a result.
 
     Parameters
     ----------
