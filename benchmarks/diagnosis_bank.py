@@ -420,16 +420,22 @@ def train_planted(problem: Problem, planted: list[Planted]) -> list[Run]:
 
 def note_shift(problem: Problem, run: Run, pairs) -> None:
     """Note how much harder each fold's rows are than test rows for the same net."""
+    folds = zip(pairs, run.data.folds, strict=True)
+    inside = [row_losses(problem, *pair, fold) for pair, fold in folds]
+    run.notes = shift_notes(inside, run.losses["own"], 0)
+
+
+def shift_notes(inside, outside, shifted: int) -> dict[str, float]:
+    """Compare losses on the rows of each fold with losses on other rows."""
     gaps, ratios = [], []
-    for fold, outside, pair in zip(run.data.folds, run.losses["own"], pairs, strict=True):
-        inside = row_losses(problem, *pair, fold)
-        error = math.hypot(standard_error(inside), standard_error(outside))
-        gaps.append((inside.mean() - outside.mean()) / error)
-        ratios.append(inside.mean() / outside.mean())
-    run.notes = {
-        "errors of the shifted fold": float(gaps[0]),
-        "ratio of the shifted fold": float(ratios[0]),
-        "errors of another": float(max(gaps[1:])),
+    for own, other in zip(inside, outside, strict=True):
+        error = math.hypot(standard_error(own), standard_error(other))
+        gaps.append((own.mean() - other.mean()) / error)
+        ratios.append(own.mean() / other.mean())
+    return {
+        "errors of the shifted fold": float(gaps.pop(shifted)),
+        "ratio of the shifted fold": float(ratios[shifted]),
+        "errors of another": float(max(gaps)),
     }
 
 
@@ -453,13 +459,15 @@ def train_variants(problem: Problem, runs: list[Run], best: Params) -> None:
         runs[number].losses[name] = np.array(losses)
 
 
-def variant_jobs(problem: Problem, number: int, run: Run, best: Params) -> Iterator[Job]:
+def variant_jobs(
+    problem: Problem, number: int, run: Run, best: Params, n_folds: int = N_COMPARED
+) -> Iterator[Job]:
     params = run.planted.params
     several = [(name, p, None) for name, p in variants(params, best).items()]
     epoch = best_epoch(run.curves["valid_loss"])
     if epoch and epoch < params["max_epochs"]:
         several.append(("best epoch", params, epoch))
-    for fold in range(N_COMPARED):
+    for fold in range(n_folds):
         for name, changed, n_epochs in several:
             estimator = net(changed, is_regression=problem.is_regression)
             fit = fold_fit(run.data, estimator, fold, n_epochs=n_epochs)
@@ -611,16 +619,17 @@ def has_no_signal(problem: Problem, run: Run) -> bool:
 
 def constant_losses(problem: Problem, run: Run) -> np.ndarray:
     """Return the losses on test rows of each fold's best constant prediction."""
-    y, losses = run.data.y, []
-    for fold in range(len(run.data.folds)):
-        rows = run.data.train_rows(fold)
-        if problem.is_regression:
-            own = (y[problem.test_rows] - y[rows].mean()) ** 2 / y[rows].var()
-        else:
-            p = np.bincount(y[rows], minlength=int(problem.y.max()) + 1) / len(rows)
-            own = -np.log(np.maximum(p[y[problem.test_rows]], LEAST_P))
-        losses.append(own)
-    return np.array(losses)
+    folds = range(len(run.data.folds))
+    return np.array([constant_loss(problem, run.data, i, problem.test_rows) for i in folds])
+
+
+def constant_loss(problem: Problem, data: Data, fold: int, rows) -> np.ndarray:
+    """Return the loss on each of some rows of a fold's best constant prediction."""
+    y, train_rows = data.y, data.train_rows(fold)
+    if problem.is_regression:
+        return (y[rows] - y[train_rows].mean()) ** 2 / y[train_rows].var()
+    p = np.bincount(y[train_rows], minlength=int(problem.y.max()) + 1) / len(train_rows)
+    return -np.log(np.maximum(p[y[rows]], LEAST_P))
 
 
 def baseline_loss(problem: Problem, run: Run) -> float:
