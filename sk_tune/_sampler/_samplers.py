@@ -121,10 +121,25 @@ class RandomSampler:
         self.space = as_space(space)
         self._rng: RandomState = check_random_state(random_state)
         self._drawn: set[int] = set()
+        self._expected: set[bytes] = set()
+
+    def expect(self, candidates: Sequence[Candidate]) -> None:
+        """Do not draw these candidates, if all parameters are lists."""
+        if self.space.is_listed:
+            self._expected |= {row.tobytes() for row in self.space.encode(candidates)}
 
     def ask(self, n_points: int) -> list[Candidate]:
         """Return new candidates; fewer, or none, once a space of lists is exhausted."""
-        return self.space.sample(n_points, self._rng, self._drawn)
+        asked: list[Candidate] = []
+        while len(asked) < n_points:
+            n = n_points - len(asked)
+            if not (drawn := self.space.sample(n, self._rng, self._drawn)):
+                break
+            if self._expected:
+                pairs = zip(drawn, self.space.encode(drawn), strict=True)
+                drawn = [c for c, row in pairs if row.tobytes() not in self._expected]
+            asked += drawn
+        return asked
 
     def tell(
         self,

@@ -20,6 +20,7 @@ from sk_tune._sampler import (
     RandomSampler,
     Sampler,
     TPESampler,
+    announce,
 )
 from sk_tune._schedule import (
     AsynchronousBracket,
@@ -126,6 +127,9 @@ class HyperbandSearchCV(
 
     Notes
     -----
+    The first candidate has the estimator's own values of the searched parameters, if the
+    space contains all of them, unless a callable or an earlier search proposes candidates.
+
     ``cv_results_["n_folds"]`` is the number of folds of a row; scores of the other folds
     are NaN, and means and deviations are over the folds with a score.  Rows with all folds
     rank before others.  ``expected_score_`` compares the candidates with all folds on the
@@ -232,6 +236,10 @@ class HyperbandSearchCV(
             rungs = self.max_resources_, self.resource_
             with rounds.session.timed("sampling"):
                 [first] = tell_earlier(self.warm_start_from, [(sampler, space)], *rungs)
+        elif isinstance(self.sampler, str):
+            own = space.candidate_of(self.estimator.get_params())
+            first = [] if own is None else [own]
+            announce(sampler, first)
         is_checked = len(self.brackets_) > 1 and not is_asynchronous
         if self.n_iter_no_change is not None and not is_checked:
             warn_user(

@@ -272,6 +272,30 @@ class Space:
             for params in candidates
         ]
 
+    def candidate_of(self, params: Mapping[str, Any]) -> Candidate | None:
+        """Return the candidate that an estimator's parameters make.
+
+        Parameters
+        ----------
+        params : mapping of str to object
+            Values by name, for example from ``get_params``; others are left out.
+
+        Returns
+        -------
+        dict or None
+            None if the space lacks one of the values.
+        """
+        if not all(column.dimension.has_codes for column in self.columns):
+            return None
+        for space, _ in self.parts():
+            unused = dict(params)
+            try:
+                space.root.encode(unused)
+            except SpaceError:
+                continue
+            return {name: params[name] for name in space.names if name not in unused}
+        return None
+
     def encode(self, candidates: Sequence[Mapping[str, Any]]) -> Codes:
         """Return candidates as numbers.
 

@@ -350,3 +350,12 @@ def test_candidates_asked_for_one_by_one_are_as_spread_as_in_a_batch():
         return np.std([[c["x"], c["y"]] for c in asked], axis=0).sum()
 
     assert spread(1) > 0.5 * spread(8)
+
+
+def test_random_candidates_leave_out_expected_candidates():
+    """A listed space has each candidate once, whoever evaluates it."""
+    sampler = RandomSampler({"a": [1, 2, 3]}, random_state=0)
+    sampler.expect([{"a": 2}])
+
+    assert sorted(c["a"] for c in sampler.ask(2)) == [1, 3]
+    assert sampler.ask(1) == []

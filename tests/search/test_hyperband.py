@@ -8,10 +8,11 @@ import pytest
 from scipy.stats import loguniform, uniform
 from search.test_bayes import fit_with_failures
 from search.test_halving import OneFit
+from sklearn.base import clone
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score
-from sklearn.model_selection import KFold, StratifiedKFold
+from sklearn.model_selection import KFold, ParameterSampler, StratifiedKFold
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -134,6 +135,31 @@ def test_a_space_of_few_candidates_fills_the_rungs(net, iris):
 
     assert rungs(search) == {2: [(4, 1), (3, 3), (1, 9)]}
     assert search.plan().n_epochs == search.ledger_.epochs_trained
+
+
+@pytest.mark.parametrize("sampler", ["random", "bayes", "tpe"])
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_one_candidate_has_the_parameters_of_the_estimator(
+    net, iris, sampler, asynchronous
+):
+    """A search whose space contains them cannot overlook what there is already."""
+    estimator = clone(net).set_params(learning_rate=0.02, dropout=0.3)
+    options = {"sampler": sampler, "asynchronous": asynchronous, "max_resources": 3}
+
+    search = hyperband(estimator, **options).fit(*iris)
+
+    values = [(p["learning_rate"], p["dropout"]) for p in search.cv_results_["params"]]
+    # Once on each rung that it reaches.
+    assert 1 <= values.count((0.02, 0.3)) <= 2
+
+
+def test_values_outside_of_the_space_make_no_candidate(net, iris):
+    """All candidates are then the sampler's."""
+    estimator = clone(net).set_params(learning_rate=0.02, dropout=0.5)
+    search = hyperband(estimator, max_resources=3).fit(*iris)
+
+    drawn = next(iter(ParameterSampler(SPACE, 1, random_state=0)))
+    assert search.cv_results_["params"][0] == {**drawn, "max_epochs": 1}
 
 
 def test_the_winner_has_all_epochs(searched):

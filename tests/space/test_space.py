@@ -293,3 +293,27 @@ def test_uniform_points_are_spread_by_the_weights_of_categories():
 
     values = [candidate["p"] for candidate in drawn]
     assert [values.count(value) for value in "abc"] == [75, 25, 0]
+
+
+OPTIMIZERS = Choice({"sgd": {"momentum": [0.0, 0.9]}, "adamw": {"beta": [0.9]}})
+
+
+@pytest.mark.parametrize(
+    ("space", "params", "candidate"),
+    [
+        ({"a": stats.uniform(0, 1), "b": ["x", None]}, {"a": 0.1, "b": None}, {"a", "b"}),
+        ({"a": stats.loguniform(1e-3, 1)}, {"a": 0.1, "b": 3}, {"a"}),
+        ({"a": stats.loguniform(1e-3, 1)}, {"a": 2.0}, None),
+        ({"a": [1, 2]}, {"b": 1}, None),
+        ({"optimizer": OPTIMIZERS}, {"optimizer": "sgd", "momentum": 0.9, "beta": 0.9},
+         {"optimizer", "momentum"}),
+        ([{"a": [1]}, {"b": [3]}], {"a": 2, "b": 3}, {"b"}),
+        ({"a": OnlyRvs()}, {"a": 0.5}, None),
+    ],
+    ids=["inside", "others", "outside", "missing", "choice", "list", "no codes"],
+)  # fmt: skip
+def test_parameters_of_an_estimator_make_a_candidate(space, params, candidate):
+    """Of the parameters that the space has for these values; None if one is outside."""
+    expected = candidate and {name: params[name] for name in candidate}
+
+    assert as_space(space).candidate_of(params) == expected
