@@ -30,7 +30,8 @@ Seconds exclude the refit and the start of workers; sides take turns.  With --pr
 for a busy machine, they are processor time and sides have one worker.  A run without it,
 during which other processes took a fifth of the processors, reports epochs and scores only.
 Results are stored in --results, a line for each case, seed and side, and replace
-older lines.
+older lines.  --schedule cosine gives sk_tune's networks the default schedule of its
+estimators, which skorch's do not have.
 
 The other sides: scikit-learn's searches run over a pipeline with a plain skorch net.
 Optuna's trials are a user's loop in two processes that share a study in a journal file,
@@ -121,10 +122,11 @@ HERE = Path(__file__).parent
 
 @dataclass
 class Measure:
-    """The clock of all seconds, of all processes, and the workers of each side."""
+    """The clock of all seconds, the workers of each side, and the schedule of our rates."""
 
     clock: Callable[[], float] = time.perf_counter
     n_jobs: int = 2
+    schedule: str = "constant"
 
     @property
     def of_processor(self):
@@ -302,7 +304,7 @@ class Task:
         ending = "Regressor" if self.case.is_regression else "Classifier"
         net = getattr(sk_tune, f"{self.case.kind}{ending}")(
             max_epochs=self.max_epochs,
-            lr_schedule="constant",
+            lr_schedule=MEASURE.schedule,
             device="cpu",
             **OPTIONS[self.case.kind],
         )
@@ -895,6 +897,7 @@ def main():
     parser.add_argument(
         "--processor", action="store_true", help="processor time, for a busy machine"
     )
+    parser.add_argument("--schedule", default="constant", help="of sk_tune's networks only")
     parser.add_argument("--report", action="store_true", help="only stored results")
     parser.add_argument("--results", type=Path, default=HERE / "search_quality.jsonl")
     parser.add_argument("--figure", type=Path)
@@ -907,6 +910,7 @@ def main():
         parser.error(f"no such case: {', '.join(sorted(unknown))}")
     if options.processor:
         MEASURE.clock, MEASURE.n_jobs = time.process_time, 1
+    MEASURE.schedule = options.schedule
     without_pinned_kernels()
     warnings.simplefilter("ignore")
     results = Results(options.results)
