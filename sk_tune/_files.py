@@ -37,7 +37,7 @@ def replaced_file(path: Path) -> Iterator[Path]:
         return
     target = Path(os.path.realpath(path))
     if not target.parent.is_dir():
-        message = "The folder does not exist, make it first"
+        message = "The folder does not exist, create it first"
         raise FileNotFoundError(errno.ENOENT, message, str(target.parent))
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:

@@ -44,7 +44,7 @@ def encode(value: Any, special: Callable[[Any], Any] | None = None) -> Any:
             "dtype": value.dtype.str,
         }
     raise TypeError(
-        f"It must be made of numbers, strings, lists, tuples and dicts. Got {value!r} of "
+        f"It must consist of numbers, strings, lists, tuples and dicts. Got {value!r} of "
         f"type {type(value).__name__}."
     )
 

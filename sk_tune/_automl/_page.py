@@ -139,9 +139,10 @@ def auto_step(auto: Any) -> Finding | None:
         return None
     if not weights[step.subject]:
         text = (
-            f"nothing urgent: a network that is not used ({step.subject}) has the finding "
+            f"nothing urgent: the finding {step.name!r} concerns a network that is not "
+            f"used ({step.subject})."
         )
-        return replace(step, remedy=f"{text}{step.name!r}.")
+        return replace(step, remedy=text)
     share = f", weight {100 * weights[step.subject]:.0f} %" if len(weights) > 1 else ""
     return replace(step, remedy=f"{step.subject}{share}: {step.remedy}")
 
@@ -202,8 +203,8 @@ def _larger_text(auto: Any) -> str:
         board.loc[name, ["cv_score", "predict_ms"]] for name in ("ensemble", LARGER)
     )
     return (
-        f"Few members predict: 1,000 rows take about {_two_digits(ms)} ms. A larger "
-        f"ensemble would take {_two_digits(longer)} ms and score "
+        f"The ensemble was kept small: 1,000 rows take about {_two_digits(ms)} ms. A "
+        f"larger ensemble would take {_two_digits(longer)} ms and score "
         f"{format_score(more, abs(score))} instead of {format_score(score, abs(score))}."
     )
 

@@ -178,12 +178,12 @@ _size = _checked(
     lambda size: True,
 )
 _models = _checked(
-    f"some of {', '.join(_MODELS)}, with commas between them",
+    f"some of {', '.join(_MODELS)}, separated by commas",
     lambda text: [name.strip() for name in text.split(",")],
     lambda models: set(models) <= set(_MODELS),
 )
 _share = _checked(
-    "a number from 0 to below 1, such as 0.2, or auto",
+    "a number >= 0 and < 1, such as 0.2, or auto",
     _number_or_name,
     lambda share: share == "auto" or 0 <= float(share) < 1,
 )

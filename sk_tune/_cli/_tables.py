@@ -79,8 +79,8 @@ def read_table(
         whole = "" if groups is None else f", all of their {groups!r}"
         notes = (
             *notes,
-            f"Read a random sample of {len(frame):,} of its {n_rows:,} rows{whole}, for "
-            "which the time budget is long enough.",
+            f"Read a random sample of {len(frame):,} of its {n_rows:,} rows{whole}: the "
+            "time budget is too short for more.",
         )
     if frame.empty:
         raise _no_rows(path, frame)

@@ -72,8 +72,8 @@ def _pool_works() -> bool:
         pool.close(abort=False)
     except (AttributeError, TypeError, ValueError, Empty) as error:
         warn_user(
-            f"joblib {joblib.__version__} submits tasks in a way that sk_tune does not "
-            f"know ({error}). Results of workers come later, all at once.",
+            f"sk_tune does not support how joblib {joblib.__version__} submits tasks "
+            f"({error}). Results of workers arrive later, all at once.",
             ReleaseWarning,
         )
         return False

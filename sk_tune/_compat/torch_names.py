@@ -45,8 +45,8 @@ def _found(
         operator(*args, **options)
     except (RuntimeError, TypeError) as error:
         warn_user(
-            f"torch {torch.__version__} has another form of {name} ({error}). "
-            "Some networks train more slowly.",
+            f"torch {torch.__version__} changed {name} ({error}). Some networks train "
+            "more slowly.",
             ReleaseWarning,
         )
         return instead

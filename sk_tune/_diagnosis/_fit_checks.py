@@ -302,7 +302,7 @@ def check_underfitting(summary: Summary, larger: Summary | None = None) -> Findi
         )
     reason = reason or _poor_fit(summary, remaining, relative_gap)
     if reason is None:
-        return rule.passed("The training rows are fitted.", evidence)
+        return rule.passed("The network fits the training rows.", evidence)
     remedy = "Use a larger network, less regularisation, or better features."
     changes = larger_network(summary.params)
     if "ahead" not in evidence and summary.params and not restraints(summary.params):

@@ -44,7 +44,7 @@ def check_folds(summary: Summary) -> Finding:
     learnt = smooth(np.delete(summary.valid, fold, axis=0)).mean(axis=0).min()
     if summary.has_baseline and learnt > 0.95 * summary.reference:
         return rule.not_applicable(
-            "The network learns hardly anything, so folds differ by their targets only."
+            "The network learns almost nothing, so folds differ only in their targets."
         )
     t, relative = deviations[fold]
     # As a standard normal value of equal probability.

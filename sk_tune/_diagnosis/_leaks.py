@@ -43,7 +43,7 @@ def check_target(table: LeakTable) -> Finding:
         return rule.not_applicable("This check needs a single target.")
     same = [name for name in table.X.columns if _is_target(table, table.X[name])]
     if not same:
-        return rule.passed("No column is the target.", {"columns": table.X.shape[1]})
+        return rule.passed("No column equals the target.", {"columns": table.X.shape[1]})
     return rule.issue(
         "high",
         f"The column {same[0]!r} is the target in another encoding.",
@@ -201,7 +201,7 @@ def check_scaling(table: LeakTable) -> Finding:
     return rule.issue(
         "low",
         f"{share(part)} of the numeric columns have the same {scaling} over all rows, so "
-        "test rows had a part in their scaling.",
+        "test rows took part in the scaling.",
         evidence,
         "Start from unscaled data, and put the scaler in the pipeline.",
     )

@@ -209,13 +209,13 @@ class SQLite(Database):
                 raise self._refusal("Got another SQLite database")
             if version > SCHEMA_VERSION:
                 raise StoreError(
-                    f"{self.name} is of schema {version}, newer than this sk_tune reads, "
-                    f"which is {SCHEMA_VERSION}. Update sk_tune."
+                    f"{self.name} has schema {version}. This version of sk_tune reads "
+                    f"schemas up to {SCHEMA_VERSION}. Update sk_tune."
                 )
             # A table of another form may contain a computation without end.
             form = [" ".join(str(sql).split()) for (sql,) in tables]
             if tables and form != [" ".join(table.split()) for table in _TABLES]:
-                raise self._refusal("Its tables are of another form")
+                raise self._refusal("Its tables have an unknown layout")
             # SQLite falls back to DELETE where it cannot have a write-ahead log.
             mode = "DELETE" if is_on_network(self._path) else "WAL"
             self.query(f"PRAGMA journal_mode = {mode}")
@@ -231,13 +231,15 @@ class SQLite(Database):
                         self._connection.execute(table)
         except self.errors as error:
             if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_NOTADB:
-                raise self._refusal("Got another file, or a damaged one") from error
+                raise self._refusal(
+                    "Got another kind of file, or a damaged store"
+                ) from error
             raise StoreError(cannot("used", self, error)) from error
 
     def _refusal(self, reason: str) -> StoreError:
         return StoreError(
             f"{self.name} must be a store of sk_tune. {reason}; it was left as it is. "
-            "Give another path."
+            "Use another path."
         )
 
 
@@ -340,7 +342,7 @@ def _check_file(path: Path) -> None:
     if path.is_dir():
         raise StoreError(f"store must be a file. Got the folder {path}.")
     if not path.absolute().parent.is_dir():
-        raise StoreError(f"The folder of the store {path} does not exist. Make it first.")
+        raise StoreError(f"The folder of the store {path} does not exist. Create it first.")
     if path.exists():
         # Another process may have just created it, and be about to write.
         for _ in range(20):
@@ -359,7 +361,7 @@ def _psycopg() -> Any:
         return importlib.import_module("psycopg")
     except ImportError as error:
         raise StoreError(
-            "A store in PostgreSQL needs psycopg. Install it by: "
+            "A store in PostgreSQL needs psycopg. Install it with: "
             "pip install 'sk-tune[postgresql]'"
         ) from error
 

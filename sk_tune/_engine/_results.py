@@ -84,7 +84,7 @@ class FitKeys:
     def _shared(self, value: Any) -> str:
         if isinstance(value, Dataset):
             raise TypeError(
-                f"what {type(value).__name__} returns is known only when it is asked"
+                f"the samples of {type(value).__name__} are unknown before it is read"
             )
         entry = self._digests.get(id(value))
         if entry is None:

@@ -338,7 +338,7 @@ def read_file(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str
         ) from error
     if version > FORMAT_VERSION:
         raise ValueError(
-            f"{path} is of format {version}, newer than this sk_tune reads, which is "
+            f"{path} has format {version}. This version of sk_tune reads formats up to "
             f"{FORMAT_VERSION}. Update sk_tune."
         )
     if checksum != _checksum(tensors, description):

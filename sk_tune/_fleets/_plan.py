@@ -120,7 +120,7 @@ def _reason_alone(module: nn.Module, X: Tensor, *, predicts: bool) -> str | None
     if has_hooks(module):
         return "its module has hooks"
     if any("forward" in vars(layer) for layer in module.modules()):
-        return "a layer of its module has a forward that its class does not have"
+        return "the forward of a layer of its module was replaced"
     if type(module) is CNN and not chain_of(module, X, predicts=predicts).reason:
         return None
     X = X[:N_TRIED]
@@ -172,9 +172,9 @@ def _difference(module: nn.Module, X: Tensor, *, predicts: bool) -> str | None:
             copied.train()(X[0])
         after = dict(copied.named_buffers())
         if any(after.get(name) is not tensor for name, tensor in buffers.items()):
-            return "its module replaces a buffer when it is called, instead of changing it"
+            return "its module replaces a buffer instead of changing it in place"
     if not is_own and loose_state(copied) != state:
-        return "its module changes itself when it is called"
+        return "its module changes its state when it is called"
     seeds = None if predicts else [0, 0]
     program = Program([module, module], X[0], seeds)
     first = program.layers[0]
@@ -185,18 +185,18 @@ def _difference(module: nn.Module, X: Tensor, *, predicts: bool) -> str | None:
     program.begin_epoch([0, 0], 1, [torch.Generator(), torch.Generator()])
     outputs = program.evaluate(X, slice(0, 2))
     if not torch.allclose(repeated[0], alone[0], rtol=1e-3, atol=1e-4, equal_nan=True):
-        return "its outputs depend on further samples of a batch"
+        return "its outputs depend on other samples of a batch"
     is_of_shape = outputs[0].shape == alone.shape
     if not is_of_shape or not torch.allclose(
         outputs[0], alone, rtol=1e-3, atol=1e-4, equal_nan=True
     ):
-        return "its module gives other outputs when it is batched over networks"
+        return "its module has different outputs when batched over networks"
     program.dropout.begin_step(0)
     gradients = program.backward(torch.ones_like(program.forward(X, slice(0, 2))))
     if not all(map(_are_alike, gradients)):
-        return "its module gives other derivatives when it is batched over networks"
+        return "its module has different derivatives when batched over networks"
     if module_structure(pattern) != structure:
-        return "its module changes itself when it is called"
+        return "its module changes its state when it is called"
     return None
 
 

@@ -370,7 +370,7 @@ def gather(search: Any, X: Any = None, y: Any = None, *, extra_checks: Checks = 
     baselines, more = search_baselines(search, X, y)
     notes += more
     n, best = part.n_configurations, part.best
-    rows = f" in {len(part.candidates)} rows of results" if part.resource else ""
+    rows = f" in {len(part.candidates)} result rows" if part.resource else ""
     params = None if best is None else best.params
     reason = "the default" if search.scoring is None else "as requested"
     return Page(

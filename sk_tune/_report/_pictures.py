@@ -49,14 +49,14 @@ def history_picture(report: SearchPart) -> dict[str, Any] | None:
     steps = line_path(np.repeat(across, 2)[1:], np.repeat(best, 2)[:-1])
     svg = picture(
         f"{report.key}history",
-        f"Scores of {len(report.candidates)} rows of results in their order, and the best "
-        "score so far.",
+        f"Scores of {len(report.candidates)} result rows in order, and the best score so "
+        "far.",
         frame,
         frame.axes(x, y, x_label="row of cv_results_", y_label=report.metric),
         element("path", d=steps, class_="line b"),
         _dots(report, rows, across, y),
     )
-    among = "" if report.resource is None else " among candidates with as many resources"
+    among = "" if report.resource is None else " among candidates with the same resources"
     text = (
         "Scores in the order of the candidates; greater is better. The line is the best "
         f"score so far{among}.{_left_out(report, y)}"

@@ -342,7 +342,7 @@ def search_baselines(search: Any, X: Any, y: Any) -> tuple[list[Baseline], list[
     record = search_record(search)
     y = record.y if y is None and record is not None else y
     if y is None:
-        return [], ["Baselines need the data: give X and y to the report."]
+        return [], ["Baselines need the data: pass X and y to `report`."]
     y = np.asarray(y)
     folds, are_same = folds_of(search, X, y, len(y))
     if folds is None:
@@ -365,7 +365,7 @@ def search_baselines(search: Any, X: Any, y: Any) -> tuple[list[Baseline], list[
         notes.append(f"The linear baseline is missing. {error}")
     if X is None:
         models = models[:1]
-        notes.append("A linear baseline needs the data: give X and y to the report.")
+        notes.append("A linear baseline needs the data: pass X and y to `report`.")
     elif getattr(table, "size", 0) > _MOST_VALUES:
         models = models[:1]
         notes.append("The linear baseline is missing, because the data are too large.")

@@ -180,6 +180,6 @@ def import_optuna(user: str) -> Any:
         import optuna
     except ImportError as error:
         raise ImportError(
-            f"{user} needs Optuna. Install it by: pip install 'sk-tune[tpe]'"
+            f"{user} needs Optuna. Install it with: pip install 'sk-tune[tpe]'"
         ) from error
     return optuna

@@ -104,7 +104,7 @@ class Ledger:
             "fits trained alone": self.n_alone,
             "epochs trained": self.epochs_trained,
             "epochs of an earlier run": self.epochs_loaded,
-            "epochs trained again to the best one": self.epochs_trained_again,
+            "epochs trained again to reach the best epoch": self.epochs_trained_again,
             "epochs if all were trained to the end": self.epochs_full,
             "epochs saved by pruning": self.epochs_saved_by_pruning,
             "epochs saved by early stopping": self.epochs_saved_by_early_stopping,

@@ -221,9 +221,9 @@ class SearchSession:
         n_unknown = n_rows - len(self.outcomes)
         if n_unknown > 0 and not self.outcomes:
             warn_user(
-                "This sk_tune does not know how the searches of scikit-learn "
-                f"{sklearn.__version__} fit candidates, so that networks train one by "
-                "one, without curves. Update sk_tune.",
+                "This version of sk_tune does not support the searches of scikit-learn "
+                f"{sklearn.__version__}: networks train one by one, without curves. "
+                "Update sk_tune.",
                 ReleaseWarning,
             )
         self.outcomes += [[FoldOutcome()] * n_folds for _ in range(n_unknown)]

@@ -45,7 +45,7 @@ def _earlier_results(source: Any) -> list[_Earlier]:
     if hasattr(source, "get_params"):
         raise ValueError(
             f"warm_start_from must be a fitted search. This {type(source).__name__} is not "
-            "fitted, maybe because it was cloned. Give its cv_results_ instead."
+            "fitted, maybe because it was cloned. Pass its cv_results_ instead."
         )
     if hasattr(source, "trials") and hasattr(source, "directions"):
         return _of_study(source)

@@ -225,7 +225,8 @@ def test_without_networks_the_next_step_is_not_a_remedy_of_a_network(faulty):
     step = auto_step(faulty.set_params(use="linear"))
 
     assert step.remedy == (
-        "nothing urgent: a network that is not used (CNN) has the finding 'overfitting'."
+        "nothing urgent: the finding 'overfitting' concerns a network that is not used "
+        "(CNN)."
     )
 
 

@@ -516,7 +516,7 @@ def test_state_beside_the_weights_is_adopted(kind, make):
     assert report.n_adopted == 2
     assert list(report.alone_reasons.values()) == [2]
     (reason,) = report.alone_reasons
-    assert re.search("changes itself when it is called|cannot pickle", reason)
+    assert re.search("changes its state when it is called|cannot pickle", reason)
     for own, other in zip(inside, outside, strict=True):
         np.testing.assert_array_equal(own, other)
 

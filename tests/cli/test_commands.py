@@ -59,7 +59,7 @@ def test_wrong_arguments_and_missing_files_need_no_slow_imports(arguments):
 
 
 BAD_VALUES = {
-    "--test-size": (["1.5", "1", "few"], "from 0 to below 1"),
+    "--test-size": (["1.5", "1", "few"], ">= 0 and < 1"),
     "--random-state": (["-1", "one", str(2**32)], "whole number"),
     "--n-jobs": (["0", "two"], "at least 1"),
     "--time-budget": (

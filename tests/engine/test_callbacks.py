@@ -131,7 +131,7 @@ class Observed(ExponentialLR):
 
 
 OBSERVED = _net(LRScheduler(Observed))
-UNSTORABLE = "the state of the callbacks cannot be stored (TypeError: It must be made of"
+UNSTORABLE = "the state of the callbacks cannot be stored (TypeError: It must consist of"
 
 
 def test_a_scheduler_without_plain_state_starts_from_the_first_epoch(iris):

@@ -212,7 +212,7 @@ def test_a_newer_store_is_refused(path):
     """Its rows may mean something else."""
     _execute(path, "PRAGMA user_version = 2")
 
-    with pytest.raises(StoreError, match="schema 2, newer than this sk_tune"):
+    with pytest.raises(StoreError, match="schema 2. This version of sk_tune reads"):
         FitStore(path)
 
 
@@ -220,7 +220,7 @@ def test_a_path_must_be_a_file_in_a_folder(tmp_path):
     """Folders are named, and none is made."""
     with pytest.raises(StoreError, match=f"Got the folder {tmp_path}"):
         FitStore(tmp_path)
-    with pytest.raises(StoreError, match="does not exist. Make it first"):
+    with pytest.raises(StoreError, match="does not exist. Create it first"):
         FitStore(tmp_path / "none" / "fits.db")
 
     assert list(tmp_path.iterdir()) == []
@@ -643,7 +643,7 @@ def test_unwritable_results_are_not_stored_and_disturb_no_other(iris, tmp_path):
     path = tmp_path / "fits.db"
     odd = _fits(iris, 1, callbacks=[_RecordsAnObject()])
 
-    with pytest.warns(StoreWarning, match="a fit is not kept in it: It must be made of"):
+    with pytest.warns(StoreWarning, match="a fit is not kept in it: It must consist of"):
         results = train([*odd, *_fits(iris, 2)], store=path)
 
     assert [result.status for result in results] == ["trained"] * 3

@@ -106,7 +106,7 @@ def test_outputs_that_depend_on_other_samples_are_a_reason():
     norm = nn.BatchNorm1d(8, track_running_stats=False)
     module = nn.Sequential(nn.Linear(64, 8), norm, nn.Linear(8, 3))
 
-    assert _reason(module) == "its outputs depend on further samples of a batch"
+    assert _reason(module) == "its outputs depend on other samples of a batch"
 
 
 class Frozen(Users):

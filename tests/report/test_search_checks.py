@@ -139,7 +139,7 @@ def test_missing_baselines_are_explained(grid, iris):
     anew = GridSearchCV(model, {"C": [1.0]}, cv=ShuffleSplit(2)).fit(*iris)
 
     assert dummy.mean == pytest.approx(1 / 3, abs=0.02)
-    assert "give X and y" in notes[0]
+    assert "pass X and y" in notes[0]
     assert "other folds than the candidates" in search_baselines(anew, *iris)[1][0]
 
 

@@ -247,7 +247,7 @@ def test_a_cloned_search_is_refused(iris):
     earlier = RandomizedSearchCV(NET, SPACE, n_iter=2, cv=3, refit=False).fit(*iris)
     search = clone(BayesSearchCV(NET, SPACE, warm_start_from=earlier))
 
-    with pytest.raises(ValueError, match="must be a fitted search.*Give its cv_results_"):
+    with pytest.raises(ValueError, match="must be a fitted search.*Pass its cv_results_"):
         search.fit(*iris)
 
 

@@ -112,7 +112,7 @@ def _reasons_in_settings(net: Any) -> Iterator[str]:
 def _reasons_in_callbacks(net: Any) -> Iterator[str]:
     if net.callbacks != "disable":
         if net.use_caching is False:
-            yield "its scores are predicted again (use_caching=False)"
+            yield "its scores need new predictions (use_caching=False)"
         entries = net.callbacks or []
         callbacks = [e[1] if isinstance(e, tuple) else e for e in entries]
         if reason := reason_against_callbacks(callbacks):
@@ -147,7 +147,7 @@ def _reasons_against(kind: type, callback: Any) -> Iterator[str]:
     is_score, is_rate = kind is EpochScoring, kind is LRScheduler
     checks = {
         f"it has callbacks ({kind.__name__})": kind not in _CALLBACKS,
-        "GradientNormClipping has another norm than 2": kind is GradientNormClipping
+        "GradientNormClipping uses a norm other than 2": kind is GradientNormClipping
         and getattr(callback, "gradient_clip_norm_type", 2) != 2,
         "EpochScoring scores the training samples": is_score
         and getattr(callback, "on_train", False),
@@ -189,7 +189,7 @@ def reason_in_criterion(net: Any, X: Any, y: Any) -> str | None:
     finally:
         vars(net)["criterion_"] = criterion
     changed = (loose_state(called), tensor_values(called)) != state
-    return "its criterion changes itself when it is called" if changed else None
+    return "its criterion changes its state when it is called" if changed else None
 
 
 def _looks_inside(scoring: Any, asked: frozenset[CodeType] = frozenset()) -> bool:
