@@ -42,10 +42,7 @@ class InputScale:
 
 
 def input_scale(X: Any, network: Any, rows: Any = None) -> InputScale | None:
-    """Return the scale of a network's inputs X at positions `rows`, all if None.
-
-    None if the network bins its inputs, or X has no numbers.
-    """
+    """Return the scale of X at `rows`; None if the network bins X, or X has no numbers."""
     if isinstance(
         as_embedding(getattr(network, "numerical_embedding", None)), PiecewiseLinear
     ):

@@ -9,11 +9,7 @@ from sklearn.pipeline import Pipeline
 
 
 def nested(estimator: Any) -> list[tuple[Any, str]]:
-    """Return an estimator and its inner estimators, with the prefixes of their parameters.
-
-    Inside of a pipeline is its last step, inside of a transformed target its regressor,
-    fitted if available.
-    """
+    """Return an estimator and its inner estimators, with their parameter prefixes."""
     parts, prefix = [(estimator, "")], ""
     while True:
         if isinstance(estimator, Pipeline):

@@ -25,10 +25,7 @@ class _SignalledError(BaseException):
 
 @contextmanager
 def passing_interrupts() -> Iterator[None]:
-    """Let Ctrl-C leave code that catches ``KeyboardInterrupt``, such as skorch's.
-
-    A KeyboardInterrupt raised by a callback to end a training is still caught there.
-    """
+    """Let Ctrl-C end code that catches ``KeyboardInterrupt``, such as skorch's."""
     handlers = _handlers()
     if any(isinstance(handler, _Interrupt) for handler in handlers.values()):
         # The outer block converts back, because code between the blocks may catch, too.
@@ -97,10 +94,7 @@ _SECONDS_BETWEEN_CHECKS = 0.5
 
 @cache
 def end_with_parent(pid: int) -> None:
-    """Let this process end soon after process `pid`, if `pid` is its parent.
-
-    Workers of a cluster have another parent; the cluster manages them.
-    """
+    """Let this process end soon after process `pid`, if `pid` is its parent."""
     parent = parent_process()
     if parent is not None and parent.pid == pid:
         threading.Thread(target=_watch, args=(pid,), daemon=True).start()

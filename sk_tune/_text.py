@@ -79,10 +79,7 @@ def error_line(traceback: str) -> str:
 
 
 def error_text(error: BaseException | None) -> str:
-    """Return the type of an error and the first line of its text.
-
-    Without addresses of objects and the full stop, so that equal reasons count together.
-    """
+    """Return type and first line of an error, without addresses and full stop."""
     first_line = str(error).strip().partition("\n")[0].removesuffix(".")
     first_line = re.sub(r" at 0x[0-9a-fA-F]+", "", first_line)
     return f"{type(error).__name__}: {first_line}" if first_line else type(error).__name__

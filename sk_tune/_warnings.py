@@ -48,10 +48,7 @@ def collected_warnings() -> Iterator[Messages]:
 
 
 def warn_user(message: str, category: type[SkTuneWarning], *, about: str = "") -> None:
-    """Issue a warning that points at the user's line.
-
-    That is the innermost line outside of sk_tune and of packages that call sk_tune.
-    """
+    """Issue a warning at the innermost line outside of sk_tune and of its callers."""
     topics, pending = _WARNED_TOPICS.get(), _PENDING.get()
     if about and pending is not None:
         pending.setdefault(about, (message, category))
@@ -77,10 +74,7 @@ def _skipped() -> tuple[str, ...]:
 
 
 def warn_trained_alone(reasons: Mapping[str, int]) -> None:
-    """Warn of networks trained alone, if any, with counts by reason.
-
-    A reason is a clause that continues "was trained alone because".
-    """
+    """Warn of networks trained alone, with counts by reason ("..., because <reason>")."""
     counts = Counter(reasons)
     n = counts.total()
     if n:

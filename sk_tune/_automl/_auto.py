@@ -584,10 +584,7 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
 
     @property
     def pareto_front_(self) -> pd.DataFrame:
-        """Rows of `leaderboard_` that no row beats in score, time and size, fastest first.
-
-        Only models and ensembles with a measured time to predict are compared.
-        """
+        """Measured rows of `leaderboard_` that no row beats in score, time and size."""
         return pareto_front(self.leaderboard_)
 
     def _set_blends(

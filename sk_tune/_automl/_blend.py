@@ -198,10 +198,7 @@ def blend_of(
     classes: Array | None,
     refits: Mapping[str, Any] | None = None,
 ) -> Blend:
-    """Return the average of trials with positive weight: of their folds, or their refits.
-
-    `refits` are models that were fitted on all rows, by the names of their trials.
-    """
+    """Return the average of trials with positive weight, of folds or of `refits`."""
     refits = refits or {}
     members = []
     for trial, weight in zip(trials, weights, strict=True):
@@ -234,10 +231,7 @@ def predictions_score(blend: Blend, metric: Metric, y: Array, predictions: Array
 def column_effects_of(
     auto: Any, ensemble: Blend, problem: Problem, metric: Metric, clock: Clock
 ) -> ColumnEffects | None:
-    """Return the importance of a table's columns to the ensemble; None for other data.
-
-    The `ensemble` has the models of the folds.
-    """
+    """Return the importance of a table's columns to an ensemble; None for other data."""
     if problem.kind != "table" or auto.kinds_ is None:
         return None
     n_folds = len(problem.folds)

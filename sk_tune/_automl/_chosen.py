@@ -230,10 +230,7 @@ def _without_light(weights: Floats) -> Floats:
 def choose_with_networks(
     trials: Sequence[Trial], *args: Any, others: Sequence[Trial], **options: Any
 ) -> tuple[Chosen, Chosen | None]:
-    """Choose among all trials, and among the networks alone; None without a network.
-
-    The time of the networks to predict is not limited.
-    """
+    """Choose among all trials, and among the networks alone; None without a network."""
     options["dummy"] = next((t for t in trials if t.family == "dummy"), None)
     candidates = [t for t in trials if t is not options["dummy"]] or trials
     chosen = choose(candidates, *args, others=others, **options)

@@ -125,10 +125,7 @@ class ModelCourse:
             self.was_interrupted = True
 
     def refits(self, trials: Iterable[Trial]) -> dict[str, Any]:
-        """Return models fitted on all rows, by the names of trials, while there is time.
-
-        The first trials come first. A model whose time is up is left out.
-        """
+        """Return models fitted on all rows, first trials first, while there is time."""
         runner, problem = self.runner, self.problem
         models: dict[str, Any] = {}
         has_refits = runner.share_of_refit > 0 and not self.was_interrupted

@@ -139,10 +139,7 @@ class TimedBoostingClassifier(_Timed, HistGradientBoostingClassifier):  # type: 
 
 
 class TimedBoostingRegressor(_Timed, HistGradientBoostingRegressor):  # type: ignore[misc]
-    """scikit-learn's regressor, with a time limit inside ``fits_within``.
-
-    For several targets, ``targets_`` has one model each.
-    """
+    """scikit-learn's regressor, timed by ``fits_within``, one model for each target."""
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Fit; several targets share the time equally."""
@@ -496,10 +493,7 @@ def _boosting_losses(problem: Problem) -> list[str]:
 
 
 def _losses(problem: Problem) -> list[str]:
-    """Return losses for the metric of a regression, the nearest first.
-
-    The time may be too short for all. Deviances need positive predictions.
-    """
+    """Return losses for the metric of a regression, nearest first, until time is up."""
     power = deviance_power(problem.scoring)
     if power is not None:
         return [{1.0: "poisson", 2.0: "gamma"}.get(power, "tweedie")]

@@ -239,10 +239,7 @@ def _reshaped(X: Array, shape: tuple[int, ...]) -> Array:
 
 
 def as_target(estimator: Any, X: Any, y: Any, *, is_classification: bool) -> Array:
-    """Return checked labels, (n,), or float64 targets, (n,) or (n, n_targets).
-
-    Raises ValueError for invalid targets.
-    """
+    """Return labels, (n,), or float64 targets, (n,) or (n, n_targets), or ValueError."""
     if y is None:
         raise ValueError(
             f"{type(estimator).__name__} requires y to be passed, but the target y is None."

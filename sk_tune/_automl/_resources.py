@@ -72,10 +72,7 @@ _limits: ContextVar[tuple[float, float]] = ContextVar(
 
 @contextmanager
 def fits_within(seconds: float, end: float) -> Iterator[None]:
-    """Limit each fit of boosting inside to `seconds`, but not its first iterations.
-
-    All fits stop at `end`, by ``time.monotonic``.
-    """
+    """Limit each boosting fit inside to `seconds` and to `end` (``time.monotonic``)."""
     token = _limits.set((seconds, end))
     try:
         yield

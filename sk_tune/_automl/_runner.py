@@ -157,10 +157,7 @@ class Memory:
 
 
 class MemoryFolder:
-    """A folder for the memory of a fit and the networks of the running search.
-
-    `seconds` is the time of the latest write.
-    """
+    """A folder for the memory of a fit and the networks of the running search."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

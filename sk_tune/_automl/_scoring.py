@@ -255,10 +255,7 @@ def check_scores(
     classes: Array | None,
     parameter: str = "scoring",
 ) -> None:
-    """Raise TableError if a fold's constant and true predictions both have no score.
-
-    `classes` is None in regression.
-    """
+    """Raise TableError if a fold's constant and true predictions both have no score."""
     metric = checked_metric(scorer)
     truth = y if classes is None else (y[:, np.newaxis] == classes).astype(np.float64)
     for number, (train, test) in enumerate(folds, start=1):

@@ -52,10 +52,7 @@ class ThresholdChoice:
     column: int = 1
 
     def best(self, probabilities: Array, y: Array, classes: Array | None) -> Threshold:
-        """Return the best threshold for predictions (n, 2); of ties the nearest to 0.5.
-
-        Candidates are midpoints between quantiles of the predictions.
-        """
+        """Return the best threshold for probabilities; of ties the nearest to 0.5."""
         if self.metric is None or classes is None:
             return Threshold(value=self.value, column=self.column)
         levels = np.unique(probabilities[:, self.column])
@@ -89,10 +86,7 @@ class ThresholdChoice:
     def crossed(
         self, probabilities: Array, y: Array, classes: Array | None, parts: Array
     ) -> Array:
-        """Return decided predictions of each part by the threshold of the other parts.
-
-        `parts`, (P, n), marks the samples of each part.
-        """
+        """Decide each of `parts`, (P, n), by the best threshold on the other parts."""
         decided = np.empty_like(probabilities)
         for part in parts:
             rows = ~part if self.metric is not None and not part.all() else part

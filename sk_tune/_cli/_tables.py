@@ -65,10 +65,7 @@ class LoadedTable:
 def read_table(
     path: Path, most_rows: int | None = None, groups: str | None = None
 ) -> LoadedTable:
-    """Return the table in a file; of a larger one a sample of at most `most_rows`.
-
-    The sample has all rows of its values of the column `groups`.
-    """
+    """Return a table of at most `most_rows` rows, with all rows of sampled `groups`."""
     notes: tuple[str, ...] = ()
     if is_text_table(path):
         frame, notes, n_rows = _read_text(path, most_rows, groups)

@@ -101,10 +101,7 @@ class Database(ABC):
 
     @contextmanager
     def transaction(self, *, of_claims: bool = False) -> Iterator[None]:
-        """Execute all statements of a block or none.
-
-        Transactions `of_claims` exclude each other and may be lost in a power cut.
-        """
+        """Execute a block or none of it; `of_claims` may be lost in a power cut."""
         with self._lock:
             self._begin(of_claims=of_claims)
             try:

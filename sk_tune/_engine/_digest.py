@@ -280,10 +280,7 @@ def value_digest(value: Any, *, by_name: bool = False) -> str:
 
 
 def value_fingerprint(value: Any) -> Any:
-    """Return a key that is equal, within this process, for equal parameter values.
-
-    Functions and classes equal only themselves; an unreadable value has no equal.
-    """
+    """Return a key that is equal, within this process, for equal parameter values."""
     if value is None or isinstance(value, bool | int | float | str | type):
         return (type(value), value)
     if isinstance(value, FunctionType | BuiltinFunctionType):
@@ -301,10 +298,7 @@ def data_fingerprint(data: Any) -> Any:
 
 
 def params_fingerprint(estimator: Any, *, without: str | None = None) -> Any:
-    """Return a key that is equal, within this process, for equal parameters except one.
-
-    The key's purpose is to recognise a requested fit or a transformer.
-    """
+    """Return a key that is equal, within this process, for equal parameters except one."""
     # skorch treats every attribute as a parameter, even those of scikit-learn's callbacks.
     params = sorted(estimator.get_params(deep=False).items())
     return type(estimator), tuple(

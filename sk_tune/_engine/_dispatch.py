@@ -382,11 +382,7 @@ class FitStream:
 def grouped(
     fits: Mapping[int, Fit], reasons: Mapping[int, str | None] | None
 ) -> tuple[dict[Any, list[int]], list[int]]:
-    """Return positions of fits by signature, and positions of fits to train alone.
-
-    `reasons` are the reasons for training alone, by position; None means a fleet.  Without
-    `reasons` all fits train alone.
-    """
+    """Return fits by signature, and fits to train alone (all if `reasons` is None)."""
     if reasons is None:
         return {}, list(fits)
     groups: dict[Any, list[int]] = {}

@@ -71,10 +71,7 @@ def networks_at_a_time(
 
 
 def seconds_per_epoch(network: FleetNetwork, recipe: Recipe, network_plan: Plan) -> float:
-    """Return the estimated seconds of an epoch on a CPU, trained as `network_plan` says.
-
-    A step of a module that is not a chain is measured. Infinity for other devices.
-    """
+    """Return the estimated or measured seconds of an epoch; infinite off the CPU."""
     module, X, n_samples = network.module, network.train.X, len(network.train)
     n_steps = math.ceil(n_samples / _batch_size(network, recipe))
     # One forward product, and two backward: for the weights and for the inputs.

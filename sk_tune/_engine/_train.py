@@ -435,10 +435,7 @@ def _parts_for_workers(
     n_jobs: int | None,
     n_processes: int,
 ) -> list[list[list[int]]] | None:
-    """Cut groups into pieces, and short ones into shards; None if workers do not pay.
-
-    `n_processes` with as many workers each share the work.
-    """
+    """Cut groups into pieces and shards for workers; None if workers do not pay."""
     n_workers = min(joblib.effective_n_jobs(n_jobs), len(fits))
     # Processes of one machine would have to share the GPU.
     if n_workers < 2 or (uses_loky() and any(map(_is_on_gpu, fits.values()))):

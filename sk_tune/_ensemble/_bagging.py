@@ -138,10 +138,7 @@ class _Bagging(Documented):
         self.estimator_ = with_categories(self.estimator_, self._categories)
 
     def _set_oob_score(self: Any, X: Any, y: Any) -> None:
-        """Compute out-of-bag scores by epoch and of all members.
-
-        Unlike scikit-learn's method it allows members that lack a class.
-        """
+        """Compute out-of-bag scores; unlike scikit-learn's, members may lack a class."""
         networks = map(stackable_network, self.estimators_)
         epochs = [
             (number, epoch, *(record[name] for name in _COLUMNS))

@@ -109,10 +109,7 @@ class Combination:
         self._forget()
 
     def __call__(self, X: Any, *, quantiles: bool = False) -> Array:
-        """Return the weighted sum, (n, C), float64, with one column for a single target.
-
-        With `quantiles` there is a column for each quantile; ValueError if members differ.
-        """
+        """Return the weighted sum, (n, C), float64; ValueError if quantiles differ."""
         if quantiles and not quantiles_of(self.members):
             raise ValueError(
                 "return_quantiles=True needs networks with loss='quantile' and equal "

@@ -88,10 +88,7 @@ def step_rule(*kinds: Any) -> Callable[[Rule], Rule]:
 def add_steps(
     graph: Graph, x: Any, steps: Sequence[Any], columns: TableColumns | None, member: str
 ) -> Any:
-    """Return the output of the fitted steps in front of a member's model.
-
-    `columns` are the columns of a table X.  Raises TypeError for a step without a rule.
-    """
+    """Return the output of fitted steps in front of a model; TypeError without a rule."""
     for step in steps:
         if isinstance(step, TablePreparer) and columns is not None:
             x = _table(graph, x, step, columns, member)

@@ -62,11 +62,7 @@ class SampleObjective:
     kind: MeanLoss
 
     def statistics(self, predictions: Array, y: Array) -> Array:
-        """Return sufficient statistics of predictions, (M, N, ...), linear in them.
-
-        Predictions are probabilities, (M, N, K), or targets, (M, N); log loss needs
-        only the probability of the true class.
-        """
+        """Return sufficient statistics, (M, N, ...), linear in the predictions."""
         if self.kind == "log_loss":
             return np.ascontiguousarray(predictions[:, np.arange(len(y)), y])
         return predictions
@@ -86,10 +82,7 @@ class SampleObjective:
         return np.asarray(losses.mean(axis=-1) if y.ndim == 2 else losses)
 
     def losses(self, statistics: Array, y: Array, signs: Array | None = None) -> Floats:
-        """Return the loss of each of M candidates, (M,), from their statistics.
-
-        Losses of samples with a sign of -1, (N,), are subtracted.
-        """
+        """Return the losses, (M,); samples with a sign of -1 are subtracted."""
         each = self.each(statistics, y)
         return np.asarray((each if signs is None else each * signs).mean(axis=-1))
 

@@ -161,11 +161,7 @@ def train_in_fleet(
     valid: TensorSet | None,
     n_epochs: int,
 ) -> bool:
-    """Train an estimator's net as a fleet of size 1; return whether that was possible.
-
-    Raises TrainingDivergedError if the loss or a weight becomes infinite or NaN; the net is
-    then unchanged.
-    """
+    """Train a net as a fleet of size 1, if possible; unchanged if training diverges."""
     if not _is_as_made(estimator, net):
         return False
     module = net.module_

@@ -39,10 +39,7 @@ def is_whole(value: Any, low: int) -> bool:
 
 
 def check_parameters(estimator: Any) -> None:
-    """Check an estimator's parameters by the constraints that its classes declare.
-
-    Defaults, which are attributes of the class, are valid.
-    """
+    """Check parameters by the constraints of their classes; defaults are valid."""
     declared, kind = estimator._parameter_constraints, type(estimator)
     values = {name: getattr(estimator, name) for name in declared}
     values = {n: v for n, v in values.items() if v is not getattr(kind, n, ...)}

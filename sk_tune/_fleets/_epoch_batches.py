@@ -50,10 +50,7 @@ def runs(keys: Sequence[object]) -> list[slice]:
 def places_of(
     sets: Sequence[TensorSet], orders: Sequence[Sequence[Tensor]]
 ) -> list[tuple[slice, Tensor]]:
-    """Return the sample indices, (k, n), of each run of networks that share tensors.
-
-    `orders` has the order of each epoch, for each network.
-    """
+    """Return sample indices, (k, n), of each run of networks that share tensors."""
     device, runs_of_places = sets[0].X.device, []
     moved = torch.cat(list(chain.from_iterable(orders))).to(device, non_blocking=True)
     start = 0

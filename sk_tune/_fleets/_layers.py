@@ -56,10 +56,7 @@ class Layer(ABC):
 
     @abstractmethod
     def backward(self, dy: Tensor, batch: Batch, *, keep: bool) -> Tensor:
-        """Return the gradient of the last input, (k, B, D), from the output's.
-
-        `dy`, (k, B, H), may be overwritten unless `keep` is set.
-        """
+        """Return the input's gradient, (k, B, D); overwrites `dy` unless `keep` is set."""
 
     @abstractmethod
     def evaluate(self, x: Tensor, tensors: Tensors) -> Tensor:

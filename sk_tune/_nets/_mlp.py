@@ -206,10 +206,7 @@ class MLP(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return unnormalised outputs, (B, C), of a batch (B, D).
-
-        Outputs of several members are (B, members, C) while training.
-        """
+        """Return unnormalised outputs (B, C); (B, members, C) while training members."""
         h = x if self.inputs is None else self.inputs(x)
         if self.members > 1:
             h = h.unsqueeze(0).expand(self.members, -1, -1)

@@ -340,10 +340,7 @@ def _first_free(values: Floats, free: Bools, is_taken: Callable[[int], bool]) ->
 def neighbours(
     space: Space, centres: Floats, n_each: int, step: float, rng: RandomState
 ) -> Floats:
-    """Return `n_each` codes near each of the `centres`, (n, D), with few changes.
-
-    `step` is the standard deviation of a change, as a share of a parameter's range.
-    """
+    """Return `n_each` codes near each centre; few parameters change, by about `step`."""
     codes = np.repeat(centres, n_each, axis=0)
     fresh = space.random_codes(len(codes), rng)
     codes = np.where(space.active(codes), codes, fresh)

@@ -42,10 +42,7 @@ class Rung:
 def new_resources(
     rungs: Sequence[Rung], *, goes_on: bool = True, n_splits: int = 1
 ) -> list[float]:
-    """Return the resources that each rung adds, as a mean over all folds.
-
-    Candidates start from scratch if resources do not increase or without `goes_on`.
-    """
+    """Return the resources that each rung adds, as a mean over all folds."""
     new, previous, n_previous = [], 0, 0
     for rung in rungs:
         n_folds = rung.folds_of(n_splits)

@@ -64,10 +64,7 @@ class Climb:
     slowness: float = 1.0
 
     def start_next(self, numbered: Callable[..., list[Numbered]]) -> "_Started | None":
-        """Start the next job, a candidate and its rung; None if there is none.
-
-        ``numbered([candidate])`` gives a new candidate its number.
-        """
+        """Start the next job, a numbered candidate and its rung; None if there is none."""
         job = self.bracket.next_job()
         if job is not None and job.rung == 0:
             candidate = self.ask()
@@ -144,10 +141,7 @@ class _Started:
 
 
 class AsynchronousRungs:
-    """Climbs brackets with one candidate or group per worker.
-
-    Earlier `climbs` have priority; `tell` receives each score.
-    """
+    """Climbs brackets, earlier ones first, with one candidate or group per worker."""
 
     def __init__(
         self,
@@ -332,10 +326,7 @@ class AsynchronousRungs:
         results: Results | None,
         n_pieces: int = 1,
     ) -> None:
-        """Request the next trainings of candidates, together, from some workers.
-
-        `results` are of the trainings before.
-        """
+        """Request the next trainings of candidates from workers, after `results`."""
         asking: list[tuple[_Started, list[Fit]]] = []
         for started in group:
             if fits := started.next_fits(results):

@@ -280,10 +280,7 @@ class BaseSearch(  # type: ignore[misc]
     def _trained_refit(
         self, estimator: Any, X: Any, y: Any, sample_weight: Any
     ) -> TrainingState | None:
-        """Train the chosen network as its candidate was, for the refit to adopt.
-
-        Other networks, such as networks inside of transformers, train as usual.
-        """
+        """Train the chosen network as its candidate was, for the refit to adopt."""
         if estimator is not network_of(getattr(self, "best_estimator_", None)):
             return None
         session, row = self._rounds.session, self.best_index_
@@ -334,10 +331,7 @@ class BaseSearch(  # type: ignore[misc]
 
     @contextmanager
     def _adapted(self) -> Iterator[None]:
-        """Hide a callable `verbose` and a network's lack of callbacks from scikit-learn.
-
-        Warnings of one topic become one warning.
-        """
+        """Hide a callable `verbose` and a network's lack of callbacks from scikit-learn."""
         network, verbose = network_of(self.estimator), self.verbose
         if callable(verbose):
             # scikit-learn compares it with numbers.

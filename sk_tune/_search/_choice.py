@@ -34,10 +34,7 @@ Outcomes = Sequence[Sequence[FoldOutcome]]
 
 
 def top_rows(results: Results, metric: str, level: str | None) -> list[int]:
-    """Return the scored result rows with the most resources, best first.
-
-    `level` is the column with the rungs; without rungs all scored rows are returned.
-    """
+    """Return the scored rows of the highest `level`, best first; all rows if None."""
     levels = None if level is None else np.asarray(results[level])
     rows = best_first(guiding_scores(results, metric), levels)
     return [row for row in rows if levels is None or levels[row] == levels[rows[0]]]

@@ -127,10 +127,7 @@ class FittedTransformers:
 
 
 class FoldCache:
-    """The ``memory`` of one pipeline that is fitted on one fold.
-
-    `fold` is equal for pipelines that are fitted on the same samples.
-    """
+    """The ``memory`` of one pipeline on one `fold`, the key of equal samples."""
 
     # Without a location a pipeline does not clone its transformers; the caller owns it.
     location = None

@@ -45,10 +45,7 @@ class GuidedSearch(BaseSearch):
     param_grid: ClassVar[dict[str, Any]] = {}
 
     def add_earlier(self, outcomes: Outcomes) -> None:
-        """Let candidates of an earlier search count in the expected score.
-
-        They count only if their folds were the same.
-        """
+        """Let an earlier search on the same folds count in the expected score."""
         if _held_out(outcomes) == _held_out(self._outcomes):
             self._earlier_outcomes = outcomes
 
@@ -109,10 +106,7 @@ def shared_options(search: Any) -> dict[str, Any]:
 
 
 def with_place_for_scaler(estimator: Any, X: Any, y: Any) -> tuple[Any, str]:
-    """Return an estimator with an empty step in front of a network that needs a scaler.
-
-    The second value is the name of the step, "" if the features are scaled.
-    """
+    """Return an estimator with an empty step for a scaler if needed, and its name."""
     inputs = X
     for part, _ in nested(estimator):
         if isinstance(part, Pipeline) and len(part) > 1:

@@ -374,10 +374,7 @@ def _best_row(scores: Floats) -> int:
 
 
 def _gain(search: Any, scores: Floats, row: int, base: int) -> tuple[float, float]:
-    """Return the mean gain of a row over another, with its standard error over folds.
-
-    A row without a score has no gain, and every score is infinitely better than none.
-    """
+    """Return mean and error of the gain over `base`; infinite if only `base` failed."""
     gains = scores[row] - scores[base]
     if np.isnan(scores[base]).any() and not np.isnan(scores[row]).any():
         return np.inf, 0.0

@@ -307,10 +307,7 @@ class _Interruptible:
 
 
 def _at_best_epoch(training: FoldTraining, fit: Fit, short: Trained | None) -> FoldTraining:
-    """Return a training with the state and the predictions after its best epoch.
-
-    Its curves cover all epochs.
-    """
+    """Return a training with state and predictions of its best epoch, and all curves."""
     long = training.trained
     if long is None or short is None or short.state is None:
         return replace(training, trained=short, state=None)

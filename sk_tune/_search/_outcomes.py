@@ -241,10 +241,7 @@ def learning_curves(
 
 
 def guiding_name(results: Mapping[str, Any], refit: Any) -> str:
-    """Return the column of the mean score that decides, "" without results.
-
-    With several metrics `refit` names the deciding metric; the default is the first.
-    """
+    """Return the column of the mean score that decides, "" without results."""
     names = [name for name in results if name.startswith("mean_test_")]
     key = f"mean_test_{refit}"
     return key if key in names else next(iter(names), "")
@@ -257,10 +254,7 @@ def guiding_scores(results: Mapping[str, Any], refit: Any) -> npt.NDArray[np.flo
 
 
 def best_first(scores: Any, levels: Any = None) -> list[int]:
-    """Return the result rows with a score, best first; of equal scores the earlier row.
-
-    A row of a higher level is better than any of a lower level.
-    """
+    """Return scored rows by level, then score; of equal scores the earlier first."""
     scores = np.asarray(scores)
     levels = np.zeros(len(scores)) if levels is None else np.asarray(levels)
     order = np.lexsort((-scores, -levels))

@@ -197,10 +197,7 @@ def _probed(
 
 
 class _Probing:
-    """Chooses the probes of a network after its own training.
-
-    `n_networks` limits the epochs of all, as a multiple of the network's.
-    """
+    """Chooses probes after the network's own training, within `n_networks` trainings."""
 
     def __init__(self, scaler_step: str, n_networks: float) -> None:
         self._scaler_step, self._n_networks = scaler_step, n_networks

@@ -54,10 +54,7 @@ class ResultColumns:
         out: Sequence[Mapping[str, Any]],
         more_results: Mapping[str, Sequence[Any]] | None = None,
     ) -> dict[str, Any]:
-        """Return ``cv_results_`` by scikit-learn's function and the arguments of its call.
-
-        In a block of `appending`, only the columns that guide the search.
-        """
+        """Return ``cv_results_`` by scikit-learn; guiding columns only if `appending`."""
         more = more_results or {}
 
         def of_first(n: int) -> dict[str, Any]:
@@ -80,10 +77,7 @@ class ResultColumns:
 
 
 def guiding_columns(fits: Sequence[Mapping[str, Any]], n_used: int) -> dict[str, float]:
-    """Return scores and times of scikit-learn's results of one candidate, by column.
-
-    Means are over the first `n_used` folds.
-    """
+    """Return the guiding columns of one candidate, with means over `n_used` folds."""
     times = [fit["fit_time"] for fit in fits[:n_used]]
     columns = {"mean_fit_time": float(np.mean(times)), "std_fit_time": float(np.std(times))}
     of_folds = [fit["test_scores"] for fit in fits]

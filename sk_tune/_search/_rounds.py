@@ -166,10 +166,7 @@ class Rounds:
         is_sequential: bool = True,
         task_id: int | None = None,
     ) -> Iterator[Any]:
-        """Report a part of the search to scikit-learn's callbacks, which may end it.
-
-        `n_subtasks` is the number of its parts, None if unknown.
-        """
+        """Report a part of the search to scikit-learn's callbacks, which may end it."""
         subcontext = context.subcontext(
             task_name=name,
             task_id=task_id,
@@ -313,10 +310,7 @@ class Rounds:
         self.leave_out(n_missing * self.n_epochs_left([], granted_before))
 
     def n_epochs_left(self, folds: Sequence[FoldOutcome], before: Sequence[int]) -> int:
-        """Return the epochs that a candidate lacks on all folds; 0 if it has none.
-
-        `before` are its epochs on each fold before this rung.
-        """
+        """Return the epochs that a candidate lacks on all folds; 0 if it has none."""
         granted = list(before)
         for fold, outcome in enumerate(folds):
             granted[fold] = outcome.n_reached or granted[fold]
@@ -436,10 +430,7 @@ class Rounds:
         more_results: Mapping[str, Sequence[Any]],
         callback_ctx: Any,
     ) -> list[float]:
-        """Evaluate trained candidates, even after the end of the time; return scores.
-
-        `trainings` are by fold, `more_results` further columns of ``cv_results_``.
-        """
+        """Evaluate trained candidates, even after the end of the time; return scores."""
         ahead = {
             (k, training.request.task.fold): training
             for k, folds in enumerate(trainings)
@@ -451,10 +442,7 @@ class Rounds:
     def tell(
         self, tell: Callable[..., object], candidates: Sequence[Candidate], *given: int
     ) -> None:
-        """Report the scores of the last call to a sampler, with their resources.
-
-        Candidates left out because of Ctrl-C or the time are not failures.
-        """
+        """Report scores to a sampler, without candidates left out by Ctrl-C or time."""
         scores = self.scores[self._first_of_call :]
         outcomes = self.session.outcomes[self._first_of_call :]
         reported = [k for k in range(len(scores)) if not was_left_out(outcomes[k])]

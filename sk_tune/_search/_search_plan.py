@@ -243,10 +243,7 @@ _N_TRIED = 8
 
 
 def mean_epochs(search: Any, n_samples: int) -> float:
-    """Return the mean epochs of a search's candidates; 0 without a network.
-
-    `n_samples` are the training samples of a fold.
-    """
+    """Return the mean epochs of a search's candidates; 0 without a network."""
     estimator = search.estimator
     network = network_of(estimator)
     if network is None:
@@ -508,10 +505,7 @@ class SearchLine:
 
 
 def _refit_work(plan: SearchPlan) -> float:
-    """Return the work of a refit: epochs of a fold's fit, or fits without epochs.
-
-    It trains on the samples of all folds, for as long as the longest fits.
-    """
+    """Return the work of a refit on all samples, for as long as the longest fits."""
     longest = 1.0
     if plan.n_epochs:
         rounds = [r for r in plan.rounds if r.n_fits]

@@ -173,11 +173,7 @@ class SearchSession:
 
     @contextmanager
     def streaming(self, expected: Sequence[int]) -> Iterator[FitStream]:
-        """Train candidates before their evaluation, in workers that do not wait.
-
-        `expected` are the epochs of all fits, for progress. Training stops at the end of
-        the block.
-        """
+        """Train candidates in workers that do not wait, until the end of the block."""
         with ExitStack() as stack:
             with self.trainer.outside():
                 n_jobs = self.options.search.n_jobs
@@ -252,10 +248,7 @@ class SearchSession:
                 self.outcomes[row] = [without_values(o) for o in self.outcomes[row]]
 
     def end_search(self, n_candidates: int) -> None:
-        """Report failures, and let the tasks of the refit run outside of the session.
-
-        Raises an error if no candidate has results.
-        """
+        """Report failures, run refit tasks outside; raise an error without results."""
         if self.trainer.is_interrupted:
             # The candidates of the last round may lack results.
             if not any(map(is_complete, self.outcomes[:n_candidates])):

@@ -91,10 +91,7 @@ class Ladder:
     def part(
         self, position: int, n_done: int, n_candidates: int, slowness: float = 1.0
     ) -> int:
-        """Return the number of candidates in the next call on a rung; 0 ends the rung.
-
-        The best candidate takes `slowness` times as long as the mean.
-        """
+        """Return the number of candidates in the next call on a rung; 0 ends it."""
         budget, times, self._slowness = self._budget, self._budget.times, slowness
         is_first = not position and times.n_calls == 1
         if not position and self._can_lower:

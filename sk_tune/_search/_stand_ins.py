@@ -34,10 +34,7 @@ def prediction_positions(task: FoldTask) -> Array:
 
 
 class _Predicted(BaseEstimator):  # type: ignore[misc]
-    """Accepts any parameters and returns known predictions.
-
-    They are of the held-out samples, or at the positions in X.
-    """
+    """Accepts any parameters; returns known predictions, or at the positions in X."""
 
     def __init__(self, predictions: Array, takes_positions: bool) -> None:  # noqa: FBT001
         self.predictions, self.takes_positions = predictions, takes_positions

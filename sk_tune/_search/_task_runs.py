@@ -158,10 +158,7 @@ class TaskRunner:
 
     @staticmethod
     def _predictions(training: FoldTraining) -> Array | None:
-        """Return predictions of the samples that a task scores, None if some are missing.
-
-        With training scores, those of the training samples precede the others.
-        """
+        """Return predictions of the scored samples, training samples first, or None."""
         task, trained = training.request.task, training.trained
         held_out = None if trained is None else trained.predictions
         if held_out is None or len(held_out) != len(task.test):
@@ -194,10 +191,7 @@ class TaskRunner:
         is_first: bool,
         stays_here: bool,
     ) -> Iterator[Scored]:
-        """Run tasks without a network, and yield their results in order.
-
-        Raises ``TimeIsUpError`` if the time is up before the last task.
-        """
+        """Run tasks without a network in order; ``TimeIsUpError`` if the time is up."""
         options, n_jobs = self._options, self._options.search.n_jobs
         with self._trainer.outside():
             stays_here = stays_here or joblib.effective_n_jobs(n_jobs) == 1

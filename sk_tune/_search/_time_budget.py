@@ -363,10 +363,7 @@ class TimeBudget:
         return seconds if math.isfinite(seconds) else _LONGER * (now - start)
 
     def warn_if_cut(self, shortfall: str) -> str:
-        """Return sentences on the omitted parts of the search, and warn of them.
-
-        `shortfall` is the sentence on its candidates.
-        """
+        """Warn of omitted parts (`shortfall`: candidates); return the sentences."""
         budget = (
             f"The time budget of {seconds_text(self.seconds)}" if self.is_limited else ""
         )

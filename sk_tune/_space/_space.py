@@ -354,10 +354,7 @@ class Space:
         return self.from_unit(rng.uniform(size=(n, len(self.columns))))
 
     def from_unit(self, unit: Codes) -> Codes:
-        """Map points (N, D) of the unit cube to codes of candidates, evenly.
-
-        Weighted values get shares of the cube by their weights.
-        """
+        """Map points (N, D) of the unit cube to codes, evenly or by value weights."""
         codes = np.empty_like(unit)
         for j, column in enumerate(self.columns):
             codes[:, j] = column.dimension.spread(unit[:, j])

@@ -48,10 +48,7 @@ def _left_in_group() -> int | None:
 
 
 def report_memory(what: str, need: int | None, *, prints: bool, remedy: str) -> None:
-    """Print the expected memory on top of X; warn if it is more than the free memory.
-
-    `what` needs the memory; None is an unknown need.
-    """
+    """Print the memory that `what` needs on top of X; warn if less is free."""
     if need is None:
         return
     free = available_memory()
