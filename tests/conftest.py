@@ -1,4 +1,4 @@
-"""Data sets that every test may share, and what holds for the whole run."""
+"""Shared data sets, and settings for the whole run."""
 
 import gc
 import re
@@ -43,7 +43,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
-    """Keep the tests out of what the garbage collector goes through again and again."""
+    """Exclude the collected tests from later garbage collections."""
     gc.disable()
     collected = yield
     gc.enable()
@@ -67,7 +67,7 @@ _SLOW = re.compile(
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark slow checks of scikit-learn; leave out what ``--sample`` leaves out."""
+    """Mark slow checks of scikit-learn; deselect by ``--sample``."""
     for item in items:
         if _SLOW.search(item.name) and not re.search(r"\[MLP\w+\(\)-", item.name):
             item.add_marker(pytest.mark.slow)
@@ -227,7 +227,7 @@ def _timeless(history: Any) -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="session")
 def assert_same_training() -> Callable[[Trained, Trained], None]:
-    """Return what compares two trainings to the bit, times apart."""
+    """Return a function that compares two trainings bitwise, except for times."""
 
     def compare(ours: Trained, theirs: Trained) -> None:
         assert ours.message == theirs.message == ""

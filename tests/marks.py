@@ -17,6 +17,6 @@ def one_in(n: int, cases: Iterable[Any]) -> list[Any]:
 
 
 def parametrize_with_checks(estimators: list[Any], **options: Any) -> pytest.MarkDecorator:
-    """Do as scikit-learn's function, which writes an estimator out anew for each check."""
+    """Do the same as scikit-learn's function, with a short text for each estimator."""
     theirs = estimator_checks.parametrize_with_checks(estimators, **options)
     return pytest.mark.parametrize(*theirs.args, ids=cache(theirs.kwargs["ids"]))

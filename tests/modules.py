@@ -4,7 +4,7 @@ from torch import nn
 
 
 class OneLayer(nn.Module):
-    """A linear layer; subclasses say what else they do."""
+    """A linear layer; subclasses add other operations."""
 
     def __init__(self, n_features=3, n_outputs=2):
         super().__init__()

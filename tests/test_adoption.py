@@ -69,7 +69,7 @@ def test_a_block_ends_with_its_adopter(error):
 
 
 def test_a_network_that_declines_reports_why():
-    """Only the adopter is notified, if there is one."""
+    """Only the adopter is notified, if any."""
     reasons = []
     decline("nobody listens")
     with adoption(_nobody):

@@ -67,7 +67,7 @@ def test_intervals_of_one_model_are_those_of_mapie():
 
 
 def test_sets_are_those_of_mapie():
-    """Sets of fold models and of one model are those of MAPIE 1.6, conformity score LAC."""
+    """Sets of fold models and of a single model equal MAPIE 1.6 with LAC scores."""
     X, y = load_iris(return_X_y=True)
     order = np.random.default_rng(0).permutation(150)
     X, y = X[order][:, :1], y[order]
@@ -176,7 +176,7 @@ def test_a_perfect_model_has_intervals_without_width():
 
 
 def test_measured_coverage_calibrates_on_other_folds():
-    """A fold with larger errors is covered less than the others, whose fold it is not."""
+    """A fold with larger errors has a lower coverage than the folds that calibrate it."""
     y = np.r_[np.linspace(-1, 1, 100), np.linspace(-100, 100, 100)]
     part = np.repeat([0, 1], 100)
 

@@ -9,7 +9,7 @@ from sk_tune._files import is_on_network, is_own, replaced_file, sign
 
 
 def test_a_file_appears_after_the_block_succeeds(tmp_path):
-    """The new file replaces the old one, with the same permissions."""
+    """The new file replaces the old file, with the same permissions."""
     path = tmp_path / "result.txt"
     path.write_text("old")
     mode = path.stat().st_mode
@@ -133,7 +133,7 @@ def test_a_file_is_own_at_each_moment_of_a_replacement(path, tmp_path):
 
 
 def test_signatures_of_other_users_do_not_count(path, tmp_path, monkeypatch):
-    """Other users have other secrets; without a home there is no signature."""
+    """Other users have other secrets; without a home folder nothing is signed."""
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "of another"))
     assert not is_own(path)
 

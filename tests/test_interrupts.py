@@ -52,7 +52,7 @@ def test_interrupts_raised_by_code_are_caught_as_usual():
 
 
 def test_a_callers_handler_is_called():
-    """A handler that does not raise ends nothing; handlers of SIGTERM count, too."""
+    """A handler that does not raise does not end the call; SIGTERM counts, too."""
     seen = []
 
     def end(number, frame):

@@ -36,7 +36,7 @@ def test_a_record_has_rows_targets_and_rungs():
 
 
 def test_other_searches_have_no_record():
-    """scikit-learn's searches, and unfitted ones."""
+    """scikit-learn's searches and unfitted searches have none."""
     assert search_record(SklearnGridSearchCV(LogisticRegression(), GRID)) is None
     assert search_record(GridSearchCV(LogisticRegression(), GRID)) is None
 

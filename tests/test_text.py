@@ -50,7 +50,7 @@ def test_seconds_are_rounded_without_sixties(seconds, text):
     ],
 )
 def test_bytes_are_in_powers_of_1024(n_bytes, text):
-    """In the largest unit with a value of at least one."""
+    """The unit is the largest with a value of at least 1."""
     assert bytes_text(n_bytes) == text
 
 

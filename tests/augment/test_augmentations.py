@@ -127,7 +127,7 @@ def test_names_and_instances_may_be_mixed(value, expected):
 
 @pytest.mark.parametrize("name", AUGMENTATIONS)
 def test_every_name_stands_for_its_augmentation(name):
-    """Names are those of ``kinds_of``."""
+    """Names are the keys of ``kinds_of``."""
     assert kinds_of(as_augmentations(name)) == (name,)
 
 

@@ -215,7 +215,7 @@ def test_groups_stay_together():
 
 
 def test_a_requested_score_decides_and_is_reported(iris):
-    """Scores are those of the scorer with that name."""
+    """Scores equal the scorer with that name."""
     X, y = iris
 
     options = {**FAST, "models": ["linear"], "scoring": "neg_log_loss", "cv": 2}

@@ -28,7 +28,7 @@ def search():
 
 
 def test_trials_are_the_candidates_with_their_models(search):
-    """Scores are those of the search, and the numbers in names continue."""
+    """Scores are the search's scores, and the numbers in names continue."""
     trials = trials_of(search, MODEL, PROBLEM, 4)
 
     assert [trial.name for trial in trials] == ["linear 5", "linear 6", "linear 7"]
@@ -85,7 +85,7 @@ def _trial(models):
 
 
 def test_models_without_a_class_give_it_probability_0():
-    """Columns are those of all classes."""
+    """There is a column for each class."""
     few = Y < 2
     models = [
         make_pipeline("passthrough", LogisticRegression()).fit(X[few], Y[few]),

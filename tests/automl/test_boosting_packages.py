@@ -116,7 +116,7 @@ def test_rows_that_are_not_trained_on_end_the_training(mixed, make_problem, pack
 def test_without_the_packages_scikit_learn_is_the_only_boosting(
     mixed, make_problem, monkeypatch
 ):
-    """A package that is not installed is no candidate, and images have none."""
+    """Packages that are not installed are not tried, and never for images."""
     X, y = mixed
     monkeypatch.setattr(_boosting_packages, "find_spec", lambda name: None)
     assert [model.name for model in boosting_models(make_problem(X, y))] == ["boosting"]

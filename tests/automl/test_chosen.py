@@ -46,7 +46,7 @@ def _parts(problem):
 
 @pytest.fixture
 def regression(make_problem):
-    """Return a problem and two trials whose errors cancel."""
+    """Return a problem and two trials with errors that cancel."""
     rng = np.random.default_rng(0)
     y = rng.normal(size=300)
     problem = make_problem(np.zeros((300, 1)), y, is_classification=False)
@@ -90,7 +90,7 @@ class _Costs:
 
 
 def test_fewer_members_predict_unless_they_are_clearly_worse(regression):
-    """Members whose errors cancel remain; of members with equal errors one remains."""
+    """Members with errors that cancel remain; of members with equal errors one remains."""
     problem, trials = regression
     y, rng, r2 = problem.y, np.random.default_rng(0), scorer_metric("r2")
     error = rng.normal(size=300)
@@ -145,7 +145,7 @@ def test_a_strict_limit_of_the_time_to_predict_holds(regression, ms, members):
 
 
 def test_the_time_of_boosting_limits_the_time_to_predict(mixed, make_problem):
-    """It is measured once for each trial; without boosting there is no limit."""
+    """Each trial is timed once; without boosting there is no limit."""
     X, y = mixed
     problem = make_problem(X, y)
     model = boosting_model(problem).estimator.fit(X, y)

@@ -52,7 +52,7 @@ def test_every_family_has_trials_of_default_models(problem, small_network, monke
 
 @pytest.mark.slow
 def test_rounds_give_networks_and_boosting_more_candidates(problem, small_network):
-    """Each round has different ones; findings and changes name the network model."""
+    """Each round has different candidates; findings and changes name the network model."""
     network, boosting = small_network(problem), boosting_model(problem)
     boosting.estimator.set_params(boosting__max_iter=5)
     course, both = _course(problem, n_rounds=1), _course(problem, n_rounds=1)
@@ -124,7 +124,7 @@ def test_a_callable_makes_the_sampler_of_each_round(problem, small_network):
 
 
 def test_a_family_that_fails_does_not_stop_the_others(problem, small_network):
-    """Its reason is stored, and the next one is trained."""
+    """Its reason is stored, and the next family is trained."""
     broken = small_network(problem)
     broken.estimator.set_params(net__width=-1)
     course = _course(problem)
@@ -197,7 +197,7 @@ def test_progress_has_the_best_score_so_far(problem):
 
 @pytest.mark.usefixtures("few_linear")
 def test_weights_reach_the_models(mixed, make_problem):
-    """A model rarely predicts a class whose rows have almost no weight."""
+    """A model rarely predicts a class with almost no weight."""
     X, y = mixed
     weights = np.where(y == "yes", 1e-6, 1.0)
     course = _course(make_problem(X, y, sample_weight=weights))
@@ -233,7 +233,7 @@ def _costly_course(problem, budget, monkeypatch):
 
 
 def test_with_little_time_a_model_starts_on_a_sample(problem, small_network, monkeypatch):
-    """It is scored on the same rows as the others, and has its number of training rows."""
+    """All models are scored on the same rows; its number of training rows is stored."""
     course = _costly_course(problem, 7.4, monkeypatch)
     course.problem = replace(course.problem, seed=1)
     monkeypatch.setattr(_model_course, "_LEAST_ROWS", 30)
@@ -287,7 +287,7 @@ class _Scripted(Runner):
 
 
 def _overfitting():
-    """Return a finding whose first remedy is a narrow network, the second more dropout."""
+    """Return a finding with two remedies: a narrow network, then more dropout."""
     width, dropout = (
         Change(parameter=name, action=action, value=value, reason="it overfits")
         for name, action, value in (("width", "at most", 4), ("dropout", "at least", 0.4))

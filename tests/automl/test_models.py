@@ -68,7 +68,7 @@ def test_ridge_regression_of_many_columns_is_solved_iteratively(
 
 
 def test_the_first_linear_model_has_moderate_regularisation(mixed, make_problem):
-    """With little time it is the only one, and without regularisation it may be far off."""
+    """With little time it is the only linear model; unregularised it may be far off."""
     X, labels = mixed
     for is_classification in (True, False):
         y = labels if is_classification else np.arange(120.0)
@@ -221,7 +221,7 @@ def test_images_and_sequences_have_their_networks(make_problem, kind, shape, fam
 def test_networks_of_tables_surround_the_table_pipeline(
     mixed, make_problem, is_classification
 ):
-    """One plain perceptron has no space; the others differ a little from the pipeline."""
+    """A plain perceptron has no space; other networks vary the pipeline a little."""
     X, y = mixed
     kind = "classifier" if is_classification else "regressor"
     y = y if is_classification else np.arange(120.0)
@@ -274,7 +274,7 @@ def test_a_model_on_a_sample_has_the_defaults_of_few_rows(make_problem):
 
 
 def test_channels_get_mean_0_and_variance_1():
-    """The result is that of scikit-learn's scaler with one column per channel."""
+    """The result equals scikit-learn's scaler with one column per channel."""
     X = np.random.default_rng(0).normal(3, 2, size=(20, 2, 4, 5))
     columns = np.moveaxis(X, 1, -1).reshape(-1, 2)
     expected = StandardScaler().fit_transform(columns).reshape(20, 4, 5, 2)
@@ -302,7 +302,7 @@ def test_missing_steps_are_ignored():
 
 @pytest.mark.parametrize("early_stopping", [True, False])
 def test_a_fit_in_parts_equals_the_fit_of_scikit_learn(early_stopping):
-    """With enough time the probabilities are those of a single call."""
+    """With enough time the probabilities equal a single call."""
     X, y = load_breast_cancer(return_X_y=True)
     params = {"max_iter": 60, "early_stopping": early_stopping, "random_state": 0}
     expected = HistGradientBoostingClassifier(**params).fit(X, y)
@@ -331,7 +331,7 @@ def test_without_time_boosting_has_its_first_iterations():
 
 
 def test_boosting_of_several_targets_is_one_model_for_each():
-    """Predictions are those of scikit-learn's regressor on each column."""
+    """Predictions equal scikit-learn's regressor on each column."""
     X, y = load_diabetes(return_X_y=True)
     several = np.column_stack([y, -(y**2)])
 

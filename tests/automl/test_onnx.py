@@ -142,7 +142,7 @@ def _unlike(X):
 
 
 def test_all_kinds_of_models_and_columns_are_written(dated, make_problem, tmp_path):
-    """Dates are days since 1970; trees split categories like those of scikit-learn."""
+    """Dates are days since 1970; trees split categories as in scikit-learn."""
     X, y = dated
     problem = make_problem(X, y)
     models = [linear_model(problem), boosting_model(problem), network_models(problem)[0]]

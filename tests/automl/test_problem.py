@@ -14,7 +14,7 @@ from sk_tune.exceptions import DataWarning, TableError
 
 
 def test_a_sample_has_fewer_training_rows_and_the_same_held_out_rows(mixed, make_problem):
-    """A smaller sample is a subset of a larger one."""
+    """Smaller samples are subsets of larger samples."""
     problem = make_problem(*mixed)
 
     small, large = problem.sampled(20), problem.sampled(50)
@@ -173,7 +173,7 @@ def test_an_unreadable_cell_is_missing_in_fit_and_predict():
     ],
 )
 def test_unusable_features_are_refused(X, message):
-    """The message says what is required."""
+    """The message states the requirement."""
     with pytest.raises(ValueError, match=message):
         as_features(_Any(), X, reset=True)
 
@@ -198,7 +198,7 @@ def test_the_number_of_axes_decides_the_kind_of_data():
     ],
 )
 def test_invalid_targets_are_refused(y, is_classification, message):
-    """The message is scikit-learn's if it has one, and names the right estimator."""
+    """The message is scikit-learn's where it exists, and names the right estimator."""
     auto = AutoClassifier() if is_classification else AutoRegressor()
 
     with pytest.raises(ValueError, match=message):
@@ -318,7 +318,7 @@ def test_errors_name_the_network_for_other_data(values, words):
 
 
 def test_texts_become_strings_of_fixed_length():
-    """Numpy finds their different values faster than those of objects."""
+    """Numpy finds unique values of such strings faster than of objects."""
     labels = np.array(["b", "aa", "b", "c"], dtype=object)
 
     targets = as_target(AutoClassifier(), np.zeros((4, 1)), labels, is_classification=True)

@@ -84,7 +84,7 @@ def test_trial_numbers_continue_from_the_largest(problem):
 
 
 def test_a_full_disk_keeps_the_earlier_file(problem, tmp_path, monkeypatch):
-    """A file is replaced only by a complete one."""
+    """Only a complete file replaces an earlier file."""
     runner = replace(_runner(None), folder=MemoryFolder(tmp_path))
     model = dummy_model(problem)
     runner.run(GridSearchCV, model.estimator, dict(model.grid), model, problem)
@@ -101,7 +101,7 @@ def test_a_full_disk_keeps_the_earlier_file(problem, tmp_path, monkeypatch):
 
 
 def test_a_model_without_a_score_is_a_failure(problem):
-    """The reason is that of the last candidate; a later score removes it."""
+    """The reason comes from the last candidate; a later score removes it."""
     X = problem.X.assign(text=["1"] * 400 + ["unknown"] * 169)
     folds = [(np.arange(400), np.arange(400, 569))] * 2
     broken = replace(problem, X=X, folds=folds, scoring=None)

@@ -183,7 +183,7 @@ def test_a_metric_must_be_defined_in_each_fold(function, options, is_defined):
     [(EVEN, "neg_mean_squared_error"), (np.arange(60) - 30.0, "neg_mean_gamma_deviance")],
 )
 def test_a_scorer_must_suit_the_target(y, name):
-    """One that no model can have would waste the time."""
+    """A scorer that is undefined for all models would waste the time."""
     folds = _folds(np.repeat([0, 1], 30))
 
     with pytest.raises(TableError, match="'scoring' parameter must suit .* Got 'neg_mean"):

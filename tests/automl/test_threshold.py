@@ -17,7 +17,7 @@ pytestmark = pytest.mark.usefixtures("few_linear")
 
 @pytest.fixture(scope="module")
 def rare():
-    """Return rows of which a seventh is "yes", partly explained by one column."""
+    """Return rows with one seventh "yes", partly explained by one column."""
     rng = np.random.default_rng(0)
     X = rng.normal(size=(800, 3))
     return X, np.where(rng.random(800) < 1 / (1 + np.exp(2.5 - 1.5 * X[:, 0])), "yes", "no")
@@ -82,7 +82,7 @@ def test_a_number_can_be_set_on_a_fitted_estimator(rare):
 
 
 def test_a_tuned_threshold_does_not_help_on_noise():
-    """On random labels the score with a tuned threshold is that of chance."""
+    """On random labels, the score with a tuned threshold is at chance."""
     rng = np.random.default_rng(0)
     scores = []
     for seed in range(4):

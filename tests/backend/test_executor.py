@@ -11,7 +11,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "user-guide" / "fleets.md"
 
 @pytest.mark.usefixtures("workers_for_little")
 def test_the_documented_backend_trains_the_networks_of_a_block():
-    """The shards of a block go to its executor, and the results are those of the block."""
+    """Its executor gets the shards of a block, with unchanged results."""
     parser, names = doctest.DocTestParser(), {}
     for example in parser.get_examples(PAGE.read_text(encoding="utf-8")):
         exec(example.source, names)

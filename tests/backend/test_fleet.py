@@ -108,7 +108,7 @@ def test_a_backend_that_the_user_chose_is_back_after_the_block():
 
 
 def test_transformers_share_their_rows_among_few_workers():
-    """Whoever collects their tasks: distances are not to be computed row by row."""
+    """However tasks are collected, distances are not computed row by row."""
     n_workers = set()
     note = FunctionTransformer(lambda X: n_workers.add(joblib.effective_n_jobs(None)) or X)
     model = make_pipeline(note, GaussianNB())
@@ -144,7 +144,7 @@ def _score_in_block(net):
 
 
 def test_a_block_inside_a_task():
-    """A task that opens a block of its own gives what it gives alone."""
+    """A task that opens its own block has the same result as alone."""
     expected = cross_val_score(_net(), X, Y, cv=2)
 
     with fleet(n_jobs=1):
@@ -228,7 +228,7 @@ def test_a_net_in_another_thread_runs_skorchs_methods():
     ],
 )
 def test_workers_of_a_block(of_block, of_call, of_context, expected, monkeypatch):
-    """The block's own number comes first, then that of the call, then joblib's context."""
+    """The block's own number has priority, then the call's, then joblib's context."""
     numbers = []
 
     def note(fits, n_jobs=None, **options):
@@ -293,7 +293,7 @@ def test_a_block_that_ends_before_the_other_threads_leaves_that_patched():
 
 
 def test_networks_outside_of_tasks_train_as_usual():
-    """A plain ``fit`` in the block asks nobody."""
+    """A plain ``fit`` in the block is not recorded."""
     expected = _net().fit(X, Y).predict_proba(X), _skorch().fit(X, Y).predict_proba(X)
 
     with fleet(n_jobs=1) as report:
@@ -306,7 +306,7 @@ def test_networks_outside_of_tasks_train_as_usual():
 
 @pytest.mark.parametrize("net", [NeuralNet, NeuralNetClassifier, NeuralNetRegressor])
 def test_the_patch_looks_like_fit(net):
-    """Signature, name and documentation that tools read are those of skorch."""
+    """Signature, name and documentation equal skorch's."""
     before = inspect.signature(net.fit), net.fit.__doc__, net.fit.__name__
 
     with fleet(n_jobs=1):
@@ -380,7 +380,7 @@ def _progress_by_object(seen):
     ids=["function", "method", "object with a lock"],
 )
 def test_progress_is_told(make):
-    """Any callable is told of trainings, in the order in which they end."""
+    """Any callable gets trainings in the order in which they end."""
     seen = []
 
     with fleet(n_jobs=1, progress=make(seen)) as report:
@@ -443,7 +443,7 @@ class Counter:
 
 
 class Stateful(OneLayer):
-    """Halves its outputs in the first steps; what it counts with is no weight."""
+    """Halves its outputs in the first steps; its counter is not a weight."""
 
     def __init__(self, n_features=4, n_outputs=3, kind="object"):
         torch.manual_seed(3)
@@ -458,7 +458,7 @@ class Stateful(OneLayer):
         self.lock = threading.Lock() if kind == "lock" else None
 
     def factor(self, x):
-        """Return what outputs are multiplied with, after one more step."""
+        """Return the factor of the outputs after one more step."""
         kind, draws = self.kind, self.training
         if draws:
             self.moved += 1 if kind == "buffer" else 0
@@ -493,7 +493,7 @@ _KINDS = {
     ("kind", "make"), [(kind, make) for make, kinds in _KINDS.items() for kind in kinds]
 )
 def test_state_beside_the_weights_is_adopted(kind, make):
-    """Scores, predictions and further epochs are those of the same outside of the block."""
+    """Scores, predictions and further epochs are the same as outside of the block."""
     own = {"module": Stateful, "module__kind": kind, "max_epochs": 3, "batch_size": 32}
     if make == "sk_tune":
         net = NetClassifier(**own, lr_schedule="constant", random_state=0)

@@ -57,7 +57,7 @@ def test_results_come_in_order(active, name, n_tasks):
 
 
 def test_one_parallel_object_is_used_several_times(active):
-    """As a context manager and without, one call after the other."""
+    """As a context manager and without, in successive calls."""
     with Parallel(n_jobs=2) as parallel:
         first = [parallel(delayed(mul)(i, j) for i in range(3)) for j in range(2)]
     again = parallel(delayed(mul)(i, 5) for i in range(3))
@@ -73,7 +73,7 @@ def test_no_jobs_are_refused(active):
 
 
 def test_an_error_leaves_the_backend_usable(active):
-    """The next call gives all its results and none of the failed one."""
+    """The next call has all of its results, and none of the failed call."""
 
     def fail(i):
         raise KeyError(i)
@@ -137,7 +137,7 @@ def test_a_backend_that_is_asked_for_is_used(how):
 
 
 def test_aborting_forgets_tasks(backend):
-    """What was handed over is not run after an abort."""
+    """Submitted tasks do not run after an abort."""
     ran = []
     backend.submit(lambda: ran.append(1), lambda _: None)
 
@@ -149,7 +149,7 @@ def test_aborting_forgets_tasks(backend):
 
 
 def test_the_nested_backend_has_the_same_session(backend):
-    """So that networks of inner calls are trained with the others."""
+    """Networks of inner calls therefore train together with the outer networks."""
     nested, n_jobs = backend.get_nested_backend()
 
     assert isinstance(nested, FleetBackend)

@@ -58,7 +58,7 @@ class Watching(Callback):
 
 
 def test_trainings_that_no_fleet_carries_are_counted_with_the_reason():
-    """They are trained alone, by the engine, and adopted like the others."""
+    """The engine trains them alone; they are adopted as usual."""
     net = _net(callbacks=[Watching()])
     expected = cross_val_score(net, X, Y, cv=2)
 
@@ -90,7 +90,7 @@ _X32, _Y64 = X.astype(np.float32), Y.astype(np.int64)
 
 
 def test_a_skorch_net_that_no_fleet_carries_trains_once_and_says_why():
-    """It is not trained in recording, whose result would be thrown away."""
+    """It does not train during recording, which would discard the result."""
     net = _skorch(callbacks=[("counting", Counting())])
     Counting.n_epochs = 0
 
@@ -108,7 +108,7 @@ def test_a_skorch_net_that_no_fleet_carries_trains_once_and_says_why():
 
 @pytest.mark.parametrize("alone_first", [True, False])
 def test_networks_beside_one_that_no_fleet_carries_are_carried(alone_first):
-    """In a stack, also those of the second stage."""
+    """In a stack, this includes the second stage."""
     nets = [("alone", _skorch(callbacks=[Counting()])), ("net", _net())]
     final = _net(random_state=1)
     stack = StackingClassifier(nets if alone_first else nets[::-1], final, cv=2)
@@ -149,7 +149,7 @@ def _fit_and_fail(seed, message):
 
 @pytest.mark.parametrize("is_same", [True, False])
 def test_an_error_that_the_task_raises_is_not_reported_again(monkeypatch, is_same):
-    """It is reported if the recording failed by another one."""
+    """It is reported if recording failed with a different error."""
     monkeypatch.setattr(Recorder, "__call__", _broken)
     own = "a new release has other names" if is_same else "another error"
     expected = (
@@ -200,7 +200,7 @@ class Sized(nn.Sequential):
 )
 @pytest.mark.filterwarnings("ignore:.*alone")
 def test_networks_of_one_kind_are_one_fleet(session, tasks, n_fleets):
-    """Other numbers join a fleet, other layers make one, fits trained alone are in none."""
+    """Numbers may differ in a fleet, layers may not; fits trained alone are not counted."""
     _replay(session, tasks)
 
     assert session.report.n_fleets == n_fleets
@@ -243,7 +243,7 @@ def _threads_around_predict():
 @pytest.mark.usefixtures("_three_threads")
 @pytest.mark.parametrize(("most", "expected"), [(None, 1), (10.0, 3)])
 def test_small_skorch_nets_predict_in_one_thread(most, expected, monkeypatch):
-    """Larger ones have all threads, and the task's own code always has."""
+    """Larger nets and the task's own code use all threads."""
     if most is not None:
         monkeypatch.setattr(_one_thread, "_SMALL", most)
 
@@ -257,7 +257,7 @@ def test_small_skorch_nets_predict_in_one_thread(most, expected, monkeypatch):
 
 
 def test_a_second_call_uses_what_the_first_trained():
-    """Later calls of joblib in the block train only what is new."""
+    """Later calls of joblib in the block train new requests only."""
     with fleet(n_jobs=1) as report:
         first = cross_val_score(_net(), X, Y, cv=3)
         second = cross_val_score(_net(), X, Y, cv=3)
@@ -270,7 +270,7 @@ def test_a_second_call_uses_what_the_first_trained():
 
 
 def test_an_adopted_network_owns_its_weights(session):
-    """Training one of two equal networks on leaves the other as it is."""
+    """Further training of one of two equal networks does not change the other network."""
 
     def fitted():
         return _net(lr_schedule="constant").fit(X, Y)
@@ -284,7 +284,7 @@ def test_an_adopted_network_owns_its_weights(session):
 
 
 def test_data_that_change_between_calls_are_other_data():
-    """A call after X was changed in place is trained on what X is then."""
+    """After X was changed in place, a call trains on the changed X."""
     data = X.copy()
     with fleet(n_jobs=1) as report:
         cross_val_score(_net(), data, Y, cv=2)

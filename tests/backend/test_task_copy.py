@@ -30,7 +30,7 @@ def _arguments(*args, **kwargs):
 
 
 def test_the_same_object_twice_is_one_object_in_the_copy():
-    """Who changes it at one place sees it at the other."""
+    """A change through one reference is visible through the other."""
     shared, array = [1], np.ones(2)
 
     task = partial(_arguments, shared, shared, array, array)
@@ -59,7 +59,7 @@ TASKS = {
 
 @pytest.mark.parametrize("name", TASKS)
 def test_a_task_is_copied_if_it_may_train_a_network(name):
-    """What has none asks for nothing when it is recorded, and may take long."""
+    """Recording a task without a network is useless and may take long."""
     has_none, function, *arguments = TASKS[name]
     data = () if arguments else (np.eye(6), np.arange(6) % 2)
     options = {"approx_grad": True} if function is fmin_l_bfgs_b else {}
@@ -75,7 +75,7 @@ def _warning(net):
 
 
 def test_warnings_of_the_copy_are_silenced():
-    """scikit-learn's wrapper restores the caller's filters, here those of a copy."""
+    """scikit-learn's wrapper restores the caller's filters, here those of the copy."""
     function = delayed(_warning)(MLPClassifier())
     function[0].with_config_and_warning_filters(
         {"assume_finite": False}, [("always", None, Warning, None, 0)]
@@ -131,7 +131,7 @@ def test_states_are_put_back():
 
 
 def test_states_are_not_put_back_while_another_thread_initialises():
-    """A module that seeds torch has the weights of its seed, whoever records meanwhile."""
+    """A module that seeds torch gets its own weights even while another thread records."""
     events = [threading.Event() for _ in range(4)]
     recording, leave, seeded, go_on = events
 

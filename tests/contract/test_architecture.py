@@ -26,7 +26,7 @@ def _tree(path):
 
 
 def _named(found):
-    """Return what was found by the name of the module, where there is something."""
+    """Return non-empty findings by module name."""
     return {path.relative_to(PACKAGE).as_posix(): own for path, own in found if own}
 
 
@@ -90,7 +90,7 @@ def test_modules_do_not_import_each_other_in_a_circle():
 
 
 def test_licence_is_named_in_every_file():
-    """The first two lines are those of SPDX."""
+    """The first two lines are SPDX lines."""
     lines = [
         "# SPDX-FileCopyrightText: sk_tune contributors",
         "# SPDX-License-Identifier: BSD-3-Clause",

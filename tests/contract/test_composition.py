@@ -173,7 +173,7 @@ def test_frames_pass_through_pipelines_that_keep_frames(iris):
 
 
 def test_fitted_estimators_and_several_scores_come_back(scaled_cancer):
-    """cross_validate returns networks that score what it says, above the larger class."""
+    """cross_validate returns networks that reproduce its scores, above the larger class."""
     X, y, share = scaled_cancer
     folds = list(CV.split(X, y))
 
@@ -197,7 +197,7 @@ def test_fitted_estimators_and_several_scores_come_back(scaled_cancer):
 
 
 def test_a_class_that_a_fold_lacks_has_a_column_of_zeros(scaled_iris):
-    """Folds of sorted labels lack a class each; the others are told apart above a half."""
+    """Each fold of sorted labels lacks a class; the score on the rest exceeds one half."""
     X, y = scaled_iris
 
     with pytest.warns(RuntimeWarning, match="Number of classes in training fold"):
@@ -235,7 +235,7 @@ def test_a_tuned_threshold(scaled_cancer):
 
 
 def test_petals_matter_more_than_sepals(scaled_iris):
-    """Permutation importance finds what every textbook says of iris."""
+    """Permutation importance agrees with textbooks on iris."""
     X, y = scaled_iris
     net = _classifier(max_epochs=15).fit(X, y)
 

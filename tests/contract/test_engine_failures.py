@@ -55,7 +55,7 @@ class RaisesAtOnce(OneLayer):
 
 
 class TooLarge(nn.Module):
-    """A module for which there is no memory."""
+    """A module that does not fit into memory."""
 
     def __init__(self, n_features, n_outputs):
         super().__init__()
@@ -144,7 +144,7 @@ ABORTING = {
 
 @pytest.fixture(scope="module")
 def undisturbed(digits):
-    """What three good fits give without a failing one."""
+    """Return the results of three good fits without a failing fit."""
     return train(_good(digits))
 
 
@@ -249,7 +249,7 @@ def _with_outputs(make):
 
 @pytest.mark.parametrize("error", [RuntimeError, MemoryError, KeyError])
 def test_an_error_in_the_middle_of_a_fleet_costs_one_network(error, digits, monkeypatch):
-    """The network at fault fails; the others are trained alone, with a warning."""
+    """The faulty network fails; the remaining networks train alone, with a warning."""
     monkeypatch.setattr(Fragile, "error", error)
     good = [_fit(digits, _net(Fragile), rows=np.arange(n), seed=n) for n in (128, 140)]
     bad = _fit(digits, _net(Fragile))
@@ -267,7 +267,7 @@ def test_an_error_in_the_middle_of_a_fleet_costs_one_network(error, digits, monk
 
 
 def test_an_interrupt_ends_the_call(digits, monkeypatch):
-    """Ctrl-C is no failure of a fit; it is passed on."""
+    """Ctrl-C is not a failed fit; it is raised."""
     monkeypatch.setattr(Fragile, "error", KeyboardInterrupt)
 
     with pytest.raises(KeyboardInterrupt):
@@ -291,7 +291,7 @@ def test_a_monitor_may_hold_classes_that_training_lacks(way, digits):
 
 
 def test_a_module_that_refuses_a_lone_sample_is_trained(digits):
-    """No batch of the training has one, so that it trains as it does alone."""
+    """No training batch has a single sample, so it trains as it does alone."""
     trained = train([_fit(digits, _net(NeedsTwo)), _fit(digits)])
 
     assert [t.status for t in trained] == ["trained", "trained"]
@@ -338,7 +338,7 @@ def _deadly_module(marker, *, always, after=None):
 @pytest.mark.slow
 @pytest.mark.usefixtures("workers_for_little")
 def test_a_worker_that_dies_costs_at_most_its_shard(digits, tmp_path):
-    """What was lost is tried once more; what is lost again is reported as failed."""
+    """Lost fits are retried once; fits lost twice are reported as failed."""
     once = _deadly_module(tmp_path / "once", always=False)
     # The one that dies once does so in the first round, and not when it is tried again.
     always = _deadly_module(tmp_path / "always", always=True, after=tmp_path / "once")

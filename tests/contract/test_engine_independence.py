@@ -35,7 +35,7 @@ ESTIMATORS = {
 
 
 def _fits(estimator, data, n_fits=3):
-    """Return fits whose seeds and samples differ."""
+    """Return fits with different seeds and samples."""
     return [
         Fit(
             estimator=estimator,
@@ -65,14 +65,14 @@ def _alone(fits):
 @pytest.mark.usefixtures("workers_for_little")
 @pytest.mark.parametrize("kind", ESTIMATORS)
 def test_a_network_does_not_depend_on_the_number_of_workers(kind, digits):
-    """Two processes give what one gives."""
+    """Two processes give the same result as one process."""
     fits = _fits(ESTIMATORS[kind], digits, n_fits=6)
 
     _assert_all_same(train(fits, n_jobs=2), train(fits, n_jobs=1))
 
 
 def test_a_network_does_not_depend_on_networks_that_diverge(digits):
-    """Networks that became infinite leave the fleet, and those that stay go on as alone."""
+    """Diverged networks leave the fleet; the rest continue as if alone."""
     good = _fits(_mlp(optimizer="sgd"), digits)
     wild = replace(good[0], estimator=_mlp(optimizer="sgd", learning_rate=1e6))
 
@@ -83,7 +83,7 @@ def test_a_network_does_not_depend_on_networks_that_diverge(digits):
 
 
 def test_a_paused_network_brings_its_best_weights_into_a_fleet_without_any(digits):
-    """A network whose best epoch lies behind it enters beside others without any."""
+    """A network with an earlier best epoch joins networks without a best epoch."""
     # Labels that mean nothing, so that the loss on other samples soon rises.
     noise = np.random.default_rng(0).permutation(np.arange(200) % 4)
     fit = replace(_fits(_mlp(), digits)[0], y=noise)
@@ -102,7 +102,7 @@ def test_a_paused_network_brings_its_best_weights_into_a_fleet_without_any(digit
 
 
 def test_padding_in_one_network_leaves_the_others_alone(digits):
-    """A network of full sequences gives the same beside one whose sequences end early."""
+    """Full sequences give the same result next to a network with padded sequences."""
     X = digits.X.reshape(-1, 8, 8).copy()
     X[::3, 5:] = np.nan
     full = np.flatnonzero(np.arange(150) % 3)

@@ -55,7 +55,7 @@ def _assert_same_training(ours, reference):
 
 @pytest.mark.parametrize("name", ESTIMATORS)
 def test_monitor_samples_change_no_weight(name, digits):
-    """Other features and targets of the monitor samples change the scores, nothing else."""
+    """Other features and targets of monitor samples change only the scores."""
     X, y = digits.X.copy(), digits.y.copy()
     X[MONITOR] = X[MONITOR][:, ::-1] * 50 - 3
     y[MONITOR] = y[MONITOR][::-1]

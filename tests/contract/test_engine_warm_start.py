@@ -88,7 +88,7 @@ def _fit(data, name, params, way="fleet", **changes):
 
 
 def _arrays(trained):
-    """Return all that is trained, as a dictionary of arrays."""
+    """Return all trained values as a dictionary of arrays."""
     state = trained.state
     arrays = {"predictions": trained.predictions}
     for part in ("weights", "last_weights", "best_weights"):
@@ -117,7 +117,7 @@ def at_once(digits):
 
 @pytest.mark.parametrize(("case", "route"), one_in(3, ROUTES))
 def test_three_epochs_and_six_more_equal_nine(case, route, digits, at_once):
-    """Weights, moments, schedule, order of batches and dropout go on where they stood."""
+    """Weights, moments, schedule, order of batches and dropout continue."""
     first, second = route
     expected, n_epochs = at_once(case, first), FIRST.get(case, 3)
 
@@ -139,7 +139,7 @@ def test_three_epochs_and_six_more_equal_nine(case, route, digits, at_once):
 
 
 def test_the_cases_stop_where_their_names_say(at_once):
-    """Early stopping ends one case before the pause, one after it, and two not at all."""
+    """One case stops before the pause, one after it, and two do not stop early."""
     assert len(at_once("stops in the first part").train_loss) <= 3
     assert 3 < len(at_once("stops in the second part").train_loss) < 9
     for case in ("early stopping", "best epoch before the pause"):
@@ -149,7 +149,7 @@ def test_the_cases_stop_where_their_names_say(at_once):
 
 @pytest.mark.parametrize("way", ["fleet", "alone"])
 def test_a_state_survives_a_pickle_and_is_not_changed(way, digits, at_once):
-    """Epochs one by one from pickled states equal nine; the states stay as they were."""
+    """Single epochs from pickled states equal nine epochs; the states are unchanged."""
     state, states = None, []
     for _ in range(9):
         fit = _fit(digits, *CASES["early stopping"], way, n_epochs=1, state=state)

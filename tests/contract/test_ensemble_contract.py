@@ -1,4 +1,4 @@
-"""What every public ensemble keeps to."""
+"""Contracts of all public ensembles."""
 
 import numpy as np
 import pytest
@@ -89,7 +89,7 @@ INTERRUPTED = {
 @pytest.mark.parametrize("is_fitted_before", [False, True])
 @pytest.mark.parametrize("name", INTERRUPTED)
 def test_an_ensemble_that_was_interrupted_is_not_fitted(name, is_fitted_before):
-    """It says so when it is asked, instead of predicting with what it has."""
+    """It raises NotFittedError instead of predicting with a part of its members."""
     X, y = load_iris(return_X_y=True)
     ensemble = clone(INTERRUPTED[name])
     if is_fitted_before:

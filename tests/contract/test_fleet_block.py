@@ -371,14 +371,14 @@ def test_a_caller_gives_what_it_gives_without_the_block(caller, kind):
 
 
 def test_features_are_eliminated_as_without_the_block():
-    """RFECV fits one network after the other in a task, of 4, 3, 2 and 1 features."""
+    """RFECV fits networks with 4, 3, 2 and 1 features in one task."""
     _assert_used(_compared(_rfecv), 3 * 4)
 
 
 @pytest.mark.usefixtures("workers_for_little")
 @pytest.mark.parametrize("kind", ["sk_tune", slow("skorch")])
 def test_two_workers_change_nothing(kind):
-    """Trained by two processes, networks are what they are without the block."""
+    """Networks trained by two processes are the same as without the block."""
     own = KINDS[kind]
     outside = _search(GridSearchCV(own.clf(), own.rates, cv=CV))
 
@@ -422,7 +422,7 @@ class Doubling(FunctionTransformer):
 @pytest.mark.filterwarnings("ignore:.*alone")
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_random_transformer_without_a_seed(kind):
-    """Noise is drawn as without the block; what it spoils is trained as usual."""
+    """Noise is drawn as without the block; networks that it affects train as usual."""
     report = _compared(
         lambda: [cross_val_score(make_pipeline(NOISE, KINDS[kind].clf()), X, Y, cv=CV)]
     )
@@ -490,7 +490,7 @@ def test_what_fits_draw_from_beyond_their_parameters(source, n, monkeypatch):
 
 @pytest.mark.parametrize("n", [1, 2])
 def test_what_a_closure_counts(n):
-    """Variables around a function are those that it would have without the block."""
+    """Variables around a function have the same values as without the block."""
 
     def run():
         seed = 0
@@ -548,14 +548,14 @@ def _logged_in(log, seed):
 
 @pytest.fixture
 def warns_always():
-    """Let torch repeat what it says once in a process."""
+    """Let torch repeat warnings that it issues once per process."""
     torch.set_warn_always(True)
     yield
     torch.set_warn_always(False)
 
 
 def test_data_of_the_caller_reach_plain_nets_without_a_warning(warns_always):
-    """A fit on the caller's own rows warns of nothing, as without the block."""
+    """A fit on the caller's own rows does not warn, as without the block."""
     net = VotingClassifier([("a", skorch()), ("b", skorch(lr=0.05))])
 
     with warnings.catch_warnings(record=True, action="always") as seen:
@@ -608,7 +608,7 @@ class SkorchFitsRolled(NeuralNetClassifier):
     ids=["sk_tune", "skorch"],
 )
 def test_a_subclass_that_overrides_fit(net):
-    """It fits what its own ``fit`` makes of the labels, as without the block."""
+    """It trains on the labels that its own ``fit`` prepares, as without the block."""
     _compared(lambda: [cross_val_predict(net, X, Y, cv=CV, method="predict_proba")])
 
 
@@ -639,7 +639,7 @@ def _two_unseeded():
 
 
 def test_networks_without_a_seed_differ():
-    """With random_state=None equal fits take different seeds, also those of one task."""
+    """With random_state=None equal fits have different seeds, even within a task."""
     with fleet(n_jobs=1) as report:
         proba = np.concatenate(Parallel()(delayed(_two_unseeded)() for _ in range(2)))
 
@@ -673,7 +673,7 @@ class Unseeded(Module):
 @pytest.mark.parametrize("first", ["", "noise"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_generator_of_seeds(kind, first):
-    """Each fit advances a RandomState, or what ``torch.manual_seed`` seeded, once."""
+    """Each fit advances a RandomState, or torch's seeded generator, once."""
 
     def run():
         state = {"random_state": np.random.RandomState(3)}
@@ -745,7 +745,7 @@ def test_plain_nets_draw_what_they_draw_without_the_block(caller):
 
 
 class Named(nn.Module):
-    """Takes two inputs, one of which holds integers, and draws as others do."""
+    """Takes two inputs, one with integers, and draws like other modules."""
 
     def __init__(self, width=20, p=0.3):
         super().__init__()
@@ -829,7 +829,7 @@ class ProjectedAlone(Deciding, Projected):
 @pytest.mark.parametrize("module", [Free, Projected, ProjectedAlone])
 @pytest.mark.filterwarnings("ignore:.*trained alone")
 def test_plain_nets_that_draw_otherwise_are_adopted_whole(module):
-    """How long a net trains is not foreseen; what it does not save is its own, too."""
+    """The length of a training is not predicted; unsaved attributes are kept, too."""
     stopping = EarlyStopping(patience=2, threshold=0.9)
     net = skorch(module=module, max_epochs=9, callbacks=[stopping])
 
@@ -945,7 +945,7 @@ def _told_by(net):
 
 
 def test_what_a_fitted_plain_net_tells():
-    """Attributes that users read after ``fit`` are those of skorch's own ``fit``."""
+    """Attributes that users read after ``fit`` equal skorch's own ``fit``."""
     net = skorch(
         optimizer__momentum=0.9,
         callbacks=[
@@ -1001,7 +1001,7 @@ def _caught(i):
 
 
 def test_a_fit_that_is_refused_is_refused_with_the_same_words():
-    """The message of a wrong parameter is that of ``fit`` itself."""
+    """The message for a wrong parameter is the message of ``fit``."""
     expected = _caught(0)
 
     with fleet(n_jobs=1):
@@ -1015,7 +1015,7 @@ DIVERGES = {"optimizer": "sgd", "learning_rate": 1e25, "max_epochs": 2}
 
 
 def test_a_candidate_that_diverges_gets_the_error_score():
-    """With error_score=-1 the search goes on and warns as without the block."""
+    """With error_score=-1 the search continues and warns as without the block."""
 
     def run():
         search = GridSearchCV(

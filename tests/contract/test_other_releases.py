@@ -1,4 +1,4 @@
-"""What sk_tune does when a library has another form than the one that it knows."""
+"""Behaviour with releases of libraries that changed their interfaces."""
 
 import importlib
 
@@ -23,7 +23,7 @@ GRID = {"learning_rate": [0.001, 0.01, 0.1]}
 
 @pytest.mark.parametrize("kind", [GridSearchCV, HyperbandSearchCV])
 def test_a_search_whose_tasks_have_another_form_trains_one_by_one(kind, monkeypatch):
-    """It says so once, and its scores are those that scikit-learn's loop gives."""
+    """It warns once, and its scores equal scikit-learn's loop."""
     options = {} if kind is GridSearchCV else {"max_resources": 2, "random_state": 0}
     expected = kind(NET, GRID, cv=3, **options).fit(X, y)
     known = _search._fit_and_score
@@ -81,7 +81,7 @@ OPERATORS = [
 
 @pytest.fixture
 def another_torch(monkeypatch):
-    """Return what stands for torch's operators where they have another form."""
+    """Return a replacement for torch's operators with a changed signature."""
 
     class Empty:
         pass
@@ -97,7 +97,7 @@ def another_torch(monkeypatch):
 
 
 def test_other_operators_of_torch_are_computed_by_documented_functions(another_torch):
-    """Their results are those of the operators."""
+    """Results equal the operators."""
     generator = torch.Generator().manual_seed(0)
 
     def some(*shape):
@@ -151,7 +151,7 @@ def test_networks_on_images_are_the_same_with_another_torch(another_torch, monke
 
 
 def test_hooks_are_found_by_torchs_names():
-    """A layer with any kind of hook is no layer of a fleet."""
+    """A layer with any kind of hook is not trained in a fleet."""
     layer = nn.Linear(1, 1)
     assert not torch_names.has_hooks(layer)
     for register in (

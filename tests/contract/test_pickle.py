@@ -77,7 +77,7 @@ def fitted(make_estimator, task_data):
 @pytest.mark.parametrize("journey", JOURNEYS.values(), ids=JOURNEYS)
 @pytest.mark.parametrize("name", NAMES)
 def test_predictions_survive_a_journey(name, journey, fitted, task_data, outputs, tmp_path):
-    """A copy predicts bitwise what the original predicts, which stays as it was."""
+    """A copy predicts bitwise the same; the original is unchanged."""
     X, _ = task_data(name)
     expected = outputs(fitted[name], X)
 
@@ -104,7 +104,7 @@ def test_a_deep_copy_is_independent(name, fitted, task_data, outputs):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_clone_is_unfitted_with_the_same_parameters(name, fitted, task_data, outputs):
-    """Cloning keeps every parameter and nothing that was learnt."""
+    """Cloning keeps every parameter and no fitted attribute."""
     X, y = task_data(name)
 
     copied = clone(fitted[name])
@@ -158,7 +158,7 @@ def test_compositions_survive_a_pickle(make_estimator, task_data):
 
 
 def test_a_network_of_a_gpu_is_loaded_on_the_cpu_with_a_warning(fitted, task_data):
-    """Where there is no GPU, the network works on the CPU, and says so."""
+    """Without a GPU, the network works on the CPU and warns."""
     if torch.cuda.is_available():
         pytest.skip("there is a GPU, to which the network would return")
     X, _ = task_data("MLPClassifier")
@@ -190,7 +190,7 @@ def _run(script, folder, *arguments):
 
 
 def test_a_pickle_is_read_by_a_fresh_process(make_estimator, task_data, tmp_path):
-    """Another process, which has imported nothing of ours, predicts the same."""
+    """A process that has not imported sk_tune predicts the same."""
     X, y = task_data("RNNClassifier")
     net = make_estimator("RNNClassifier", early_stopping=True, max_epochs=3).fit(X, y)
     (tmp_path / "net.pkl").write_bytes(pickle.dumps(net))
@@ -272,7 +272,7 @@ def test_a_module_from_a_notebook_travels_to_workers(tmp_path):
 
 
 def test_threads_train_as_one_after_the_other(make_estimator, task_data, outputs):
-    """Fitting and predicting in several threads gives what they give in sequence."""
+    """Fitting and predicting in several threads equals doing so in sequence."""
     X, y = task_data("NetRegressor")
     nets = [make_estimator("NetRegressor", random_state=seed) for seed in range(4)]
     expected = [outputs(clone(net).fit(X, y), X) for net in nets]
@@ -325,7 +325,7 @@ def _through_skops(estimator):
 
 @pytest.mark.parametrize("name", ESTIMATORS)
 def test_estimators_predict_the_same_after_skops(name):
-    """To the bit; every type that has to be trusted is named."""
+    """Predictions are bitwise equal; all types to be trusted are listed."""
     y = TARGET if is_regressor(ESTIMATORS[name]) else Y
     fitted = clone(ESTIMATORS[name]).fit(X, y)
     found = _through_skops(fitted)
@@ -336,7 +336,7 @@ def test_estimators_predict_the_same_after_skops(name):
 
 
 def test_training_goes_on_after_skops():
-    """Moments and history are held, too, beside parameters that were set after `fit`."""
+    """Moments and history are kept, and parameters set after `fit`."""
     net = _mlp(lr_schedule="constant", early_stopping=True).fit(X, Y)
     net.set_params(width=16)
     found = _through_skops(net)

@@ -1,4 +1,4 @@
-"""What users may import."""
+"""Names that users may import."""
 
 import ast
 import importlib
@@ -126,7 +126,7 @@ def test_a_category_of_warnings_can_be_hidden():
 
 @pytest.mark.parametrize("name", ERRORS)
 def test_pages_that_errors_name_exist(name):
-    """The note below a message leads to a page, and to a heading of it; copies have one."""
+    """The note below a message links to an existing page and heading; copies keep it."""
     error = getattr(exceptions, name)("It is too long.")
     notes = getattr(error, "__notes__", [])
 

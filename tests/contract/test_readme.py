@@ -22,7 +22,7 @@ def _calls(text):
 
 
 def test_every_line_of_python_runs_in_its_order(tmp_path, monkeypatch, capsys):
-    """Examples print what they say, and later ones use the names of earlier ones."""
+    """Examples print the documented output; later ones use earlier names."""
     monkeypatch.chdir(tmp_path)
     names = {"sk_tune": sk_tune, **{n: getattr(sk_tune, n) for n in sk_tune.__all__}}
     parser, runner = doctest.DocTestParser(), doctest.DocTestRunner(verbose=False)

@@ -1,4 +1,4 @@
-"""A search, or any code in ``fleet()``, that is run again goes on where it was."""
+"""A search, or any code in ``fleet()``, continues when it is run again."""
 
 import re
 import sqlite3
@@ -83,7 +83,7 @@ def _stop(progress):
 
 
 def _after(n_calls):
-    """Return what presses Ctrl-C after some calls."""
+    """Return a callable that presses Ctrl-C after some calls."""
     calls = []
 
     def stop(progress):
@@ -97,7 +97,7 @@ def _after(n_calls):
 @pytest.mark.filterwarnings("ignore:One or more of the .* scores are non-finite")
 @pytest.mark.parametrize("name", one_in(2, SEARCHES))
 def test_a_search_that_is_run_again_ends_as_the_first_one(name, iris, tmp_path):
-    """To the bit; what was finished is not trained again, all of it or until Ctrl-C."""
+    """Bitwise equal, without repeating finished trainings, complete or until Ctrl-C."""
     cls, params, options = SEARCHES[name]
     make = partial(cls, _net(), params, cv=CV, **options)
     whole, again = (make(store=tmp_path / "whole.db").fit(*iris) for _ in range(2))
@@ -117,7 +117,7 @@ def test_a_search_that_is_run_again_ends_as_the_first_one(name, iris, tmp_path):
 
 
 def test_an_interrupted_search_over_a_plain_skorch_net_goes_on(iris, tmp_path, monkeypatch):
-    """In the middle of its trainings, and to the bit as one that was not interrupted."""
+    """It continues within trainings, bitwise equal to an uninterrupted search."""
     monkeypatch.setattr(_store, "SECONDS_BETWEEN", 0.0)
     net = NeuralNetClassifier(
         nn.Linear,
@@ -156,7 +156,7 @@ def test_an_interrupted_search_over_a_plain_skorch_net_goes_on(iris, tmp_path, m
 
 
 def test_more_candidates_go_on_with_the_same_sequence(iris, tmp_path):
-    """A larger n_iter trains only what is new."""
+    """A larger n_iter trains only the new candidates."""
     path = tmp_path / "fits.db"
     options = {"cv": CV, "random_state": 0, "store": path}
     few = RandomizedSearchCV(_net(), RATES, n_iter=2, **options).fit(*iris)
@@ -170,7 +170,7 @@ def test_more_candidates_go_on_with_the_same_sequence(iris, tmp_path):
 
 @pytest.mark.parametrize("what", ["a value", "order of rows", "target", "network"])
 def test_another_search_in_the_same_store_finds_nothing_of_the_first(what, iris, tmp_path):
-    """Nothing is mixed in: results are those without a store."""
+    """Results equal those without a store."""
     path = tmp_path / "fits.db"
     X, y = iris.X.copy(), iris.y.copy()
     GridSearchCV(_net(), GRID, cv=CV, store=path).fit(X, y)
@@ -228,7 +228,7 @@ def test_a_search_without_a_seed_is_told_that_it_will_find_little(iris, tmp_path
 
 
 def test_other_estimators_do_not_mind_a_store(iris, tmp_path):
-    """What is no network is trained as ever."""
+    """Estimators that are not networks train as usual."""
     path = tmp_path / "fits.db"
 
     GridSearchCV(LogisticRegression(max_iter=500), {"C": [0.1, 1.0]}, store=path).fit(*iris)
@@ -260,7 +260,7 @@ def test_a_search_with_a_store_that_fills_up_goes_on(iris, tmp_path, monkeypatch
 
 @pytest.mark.parametrize("statement", ["BEGIN", "COMMIT"])
 def test_whichever_write_fails_the_search_does_not(iris, tmp_path, monkeypatch, statement):
-    """Each in turn, those of what has not ended among them; the next run goes on."""
+    """Each write fails in turn, including checkpoints; the next run continues."""
     monkeypatch.setattr(_store, "SECONDS_BETWEEN", 0.0)
     faults = _Faults(monkeypatch, statement)
 
@@ -292,7 +292,7 @@ def test_whichever_write_fails_the_search_does_not(iris, tmp_path, monkeypatch, 
 
 
 class _Faults:
-    """Lets one statement of a kind fail, of all that stores execute."""
+    """Lets one statement of a kind fail among all statements of stores."""
 
     def __init__(self, monkeypatch, statement):
         self.statement = statement
@@ -318,7 +318,7 @@ class _Faults:
 
 
 class Shortcut(nn.Module):
-    """Batch normalisation beside a shortcut, which no fleet has written out."""
+    """Batch normalisation next to a shortcut, without written-out derivatives."""
 
     def __init__(self, n_features, n_outputs):
         super().__init__()
@@ -331,7 +331,7 @@ class Shortcut(nn.Module):
 
 
 def test_nets_that_stop_early_go_on_to_the_bit(digits, tmp_path, monkeypatch):
-    """Beside fewer others than before; killed after every second epoch of a fleet."""
+    """In smaller fleets than before, after a kill every second epoch."""
     monkeypatch.setattr(_store, "SECONDS_BETWEEN", 0.0)
     net = NetClassifier(
         Shortcut,

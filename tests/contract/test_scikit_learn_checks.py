@@ -12,7 +12,7 @@ from sk_tune._estimators import NetworkEstimator
 
 
 class SmallNet(nn.Sequential):
-    """A module for the estimators that ask for one."""
+    """A module for estimators that require a module."""
 
     def __init__(self, n_features, n_outputs):
         super().__init__(nn.Linear(n_features, 32), nn.ReLU(), nn.Linear(32, n_outputs))
@@ -105,5 +105,5 @@ def small_models(monkeypatch):
     xfail_strict=False,
 )
 def test_automl_passes_the_checks_of_scikit_learn(estimator, check):
-    """Every check passes but one that no pipeline with a scaler passes."""
+    """All checks pass, except one that every pipeline with a scaler fails."""
     check(estimator)

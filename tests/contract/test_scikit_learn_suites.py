@@ -111,7 +111,7 @@ def _outcomes(folder, modules, plugin=""):
 
 
 def _modules_elsewhere():
-    """Return the other test modules of scikit-learn that name a search."""
+    """Return the other test modules of scikit-learn that use a search."""
     paths = Path(sklearn.__file__).parent.rglob("test_*.py")
     names = {
         ".".join(path.relative_to(Path(sklearn.__file__).parents[1]).with_suffix("").parts)
@@ -134,7 +134,7 @@ EXCLUDED = {"test_custom_run_search"}
     ids=["search", "halving", "elsewhere"],
 )
 def test_scikit_learns_tests_pass_with_our_searches(modules, n_passed, tmp_path):
-    """No test fails except the excluded ones; an unneeded exclusion fails here."""
+    """Only the excluded tests fail; an unneeded exclusion fails this test."""
     outcomes, output = _outcomes(tmp_path / "ours", modules, BY_OUR_CLASSES)
 
     failures = {name for name, outcome in outcomes if outcome in {"failure", "error"}}
@@ -144,7 +144,7 @@ def test_scikit_learns_tests_pass_with_our_searches(modules, n_passed, tmp_path)
 
 
 def test_the_block_changes_no_outcome(tmp_path):
-    """Each test ends as it does without the block, also those of prints and callbacks."""
+    """Each test has the same outcome as without the block, output included."""
     outside, _ = _outcomes(tmp_path / "outside", [SEARCH])
     inside, output = _outcomes(tmp_path / "inside", [SEARCH], IN_A_BLOCK)
 

@@ -78,7 +78,7 @@ def test_a_space_that_cannot_be_searched_is_refused(iris, space, error):
 
 @pytest.mark.slow
 def test_workers_change_no_result(iris):
-    """Two processes find the same candidates and scores as one."""
+    """Two processes find the same candidates and scores as one process."""
     one, two = (search_svc(n_jobs=n, n_points=2).fit(*iris) for n in (1, 2))
 
     assert one.cv_results_["params"] == two.cv_results_["params"]
@@ -151,7 +151,7 @@ def test_training_scores_are_ranked_where_there_are_any(iris, scoring):
 
 
 def test_a_search_that_was_given_a_best_estimator_finds_its_own(iris):
-    """What another search left behind changes nothing."""
+    """Fitted attributes of another search have no effect."""
     search = search_svc(refit=True)
     search.best_estimator_ = DecisionTreeClassifier()
 
@@ -169,7 +169,7 @@ def test_a_search_that_was_given_a_best_estimator_finds_its_own(iris):
     ids=["a count", "no count", "one space"],
 )
 def test_the_number_of_candidates_is_known_before_the_fit(space, total):
-    """Those of each subspace, or n_iter, summed."""
+    """It is the sum over subspaces, or n_iter."""
     assert (
         BayesSearchCV(DecisionTreeClassifier(), space, n_iter=5).total_iterations == total
     )
@@ -208,7 +208,7 @@ def test_parameters_are_numbers_and_strings_of_python(iris):
 
 
 def test_a_callable_may_return_several_metrics(iris):
-    """Its names become columns, one of which decides."""
+    """Their names become columns, and one of the metrics decides."""
     X, y = iris
 
     def hits(estimator, X, y):

@@ -1,4 +1,4 @@
-"""What every public search keeps to, whatever its strategy."""
+"""Contracts of all public searches, whatever their strategy."""
 
 import inspect
 import pickle
@@ -91,7 +91,7 @@ def test_scikit_learns_parameters_come_first_and_alike(name):
 
 @every_search
 def test_a_search_has_the_attributes_of_scikit_learn(fitted, iris, name, tmp_path):
-    """What a search learns, is, and lets its best estimator do."""
+    """Fitted attributes, tags, and methods of its best estimator."""
     search = fitted(name)
 
     assert is_classifier(search)
@@ -131,7 +131,7 @@ def test_a_seeded_search_repeats_itself(fitted, iris, name):
 
 @every_search
 def test_the_refit_is_a_plain_fit_of_the_best_candidate(fitted, net, iris, name):
-    """The best estimator predicts as one that is fitted by hand."""
+    """The best estimator predicts like a plain fit."""
     search = fitted(name)
 
     alone = clone(net).set_params(**search.best_params_).fit(*iris)
@@ -250,7 +250,7 @@ def test_searches_pass_the_checks_of_scikit_learn(estimator, check):
     ],
 )
 def test_noise_is_scored_at_chance(name, n_repetitions, slack, make_estimator):
-    """The best score is optimistic, the corrected one and that of fresh samples are not."""
+    """The best score is optimistic; the expected score is not."""
     scores = []
     for seed in range(n_repetitions):
         rng = np.random.default_rng(seed)

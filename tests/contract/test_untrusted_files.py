@@ -67,7 +67,7 @@ class _Files(tuple):
 
 @contextlib.contextmanager
 def _bounded_memory():
-    """Let no call take more address space than `MOST_BYTES` beyond what is taken."""
+    """Limit the address space of a call to `MOST_BYTES` more than before."""
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     now = pages * os.sysconf("SC_PAGE_SIZE")
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
@@ -133,7 +133,7 @@ def _places(value, place=()):
 
 
 def _edited(value, rng):
-    """Return a JSON value of which a part or two are others, gone, or there twice."""
+    """Return a JSON value with one or two parts changed, removed or duplicated."""
     value = json.loads(json.dumps(value))
     for _ in range(rng.choice([1, 1, 2])):
         *path, last = rng.choice([p for p in _places(value) if p] or [("x",)])
@@ -151,7 +151,7 @@ def _edited(value, rng):
 
 
 def _other_arrays(arrays, rng):
-    """Return named arrays of which one is gone, renamed, or of another shape or type."""
+    """Return named arrays with one removed, renamed, or of another shape or type."""
     arrays = dict(arrays)
     name = rng.choice(list(arrays))
     array = arrays.pop(name)
@@ -170,7 +170,7 @@ def _other_arrays(arrays, rng):
 
 
 def _disguised(rng, canary):
-    """Return what runs code when it is unpickled, in some wrapping."""
+    """Return an object that runs code when unpickled, in some wrapping."""
     payload = pickle.dumps(_Canary(canary))
     buffer = BytesIO()
     kind = rng.randrange(4)
@@ -215,7 +215,7 @@ def models(tmp_path_factory):
 
 
 def _parts(read, path):
-    """Return what reads a file, and the file as bytes, arrays and description."""
+    """Return a reader, and a file as bytes, arrays and description."""
     with safetensors.safe_open(path, framework="np") as file:
         arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         description = json.loads(file.metadata()["sk_tune"])
@@ -259,7 +259,7 @@ def _tampered_model(model, rng, canary):
 @SHORT
 @given(seed=st.integers(0, 2**32))
 def test_a_model_file_is_read_or_refused(models, tmp_path_factory, seed):
-    """With its name, whatever was changed, and even if the checksum was made anew."""
+    """Errors name the file, for any change, even with a valid checksum."""
     rng, folder = random.Random(seed), tmp_path_factory.getbasetemp()
     model = rng.choice(models)
     path, canary = folder / "model", folder / "executed"
@@ -349,7 +349,7 @@ def _tamper_store(path, rng, canary):
 @SHORT
 @given(seed=st.integers(0, 2**32))
 def test_a_store_is_read_or_refused(stored, tmp_path_factory, seed):
-    """What is loaded is right: damaged rows are left out, and warnings name the file."""
+    """Loaded values are right: damaged rows are skipped, and warnings name the file."""
     rng, folder = random.Random(seed), tmp_path_factory.getbasetemp()
     content, keys, right = stored
     path, canary = folder / "fits.db", folder / "executed"

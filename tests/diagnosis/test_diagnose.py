@@ -391,7 +391,7 @@ def test_no_findings_are_no_verdict():
 
 
 def test_issues_come_before_tips_and_the_severe_ones_first():
-    """Of what is to be acted on."""
+    """Among the findings to act on."""
     kinds = [("tip", "high"), ("passed", None), ("issue", "low"), ("issue", "high")]
     findings = [
         Finding(code="SKT100", name="x", outcome=kind, severity=level, message="")

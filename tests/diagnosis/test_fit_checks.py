@@ -18,7 +18,7 @@ def _annealed(schedule, loss):
 
 
 def _same(losses):
-    """Return arguments of curves whose training and held-out losses are equal."""
+    """Return arguments of curves with equal training and held-out losses."""
     return (losses, losses), {}
 
 
@@ -321,7 +321,7 @@ def test_a_high_loss_that_falls_has_not_diverged(shapes):
 @pytest.mark.parametrize("n_epochs", [1, 2])
 @pytest.mark.parametrize("level", [0.5, 0.99, 1.5])
 def test_findings_of_few_epochs_agree(shapes, n_epochs, level):
-    """One epoch has no trend, and no finding claims one; two epochs have one."""
+    """No finding claims a trend from one epoch; two epochs have a trend."""
     losses = level * np.array([1.0, 0.95])[:n_epochs]
     findings = diagnose(shapes.of_folds(losses, losses + 0.01, params=USUAL))
 

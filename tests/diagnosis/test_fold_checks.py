@@ -161,7 +161,7 @@ def test_some_folds_cannot_be_compared(shapes, apart):
 
 
 def test_false_alarms_are_rare(shapes, apart):
-    """Among equal folds, at most 5 % of 120 runs report one."""
+    """With equal folds, at most 5 % of 120 runs have an outlying fold."""
     rng = np.random.default_rng(0)
     alarms = 0
     for _ in range(120):
@@ -227,7 +227,7 @@ SIZES = np.array([50, 100, 200, 400])
 
 
 def _sampled(test, train=0.99, noise=0.0):
-    """Return what is found of a learning curve by samples over three folds."""
+    """Return the finding for a learning curve by samples over three folds."""
     rng = np.random.default_rng(0)
     folds = [rng.permutation(noise * np.array([-1.0, 0.0, 1.0])) for _ in SIZES]
     scores = np.asarray(test)[:, None] + np.stack(folds)

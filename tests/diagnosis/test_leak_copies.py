@@ -89,7 +89,7 @@ def _noisy_copies(n_times, n_cases=100):
 
 @pytest.mark.parametrize("n_columns", [2, 4, 8])
 def test_rows_that_lie_evenly_are_hardly_ever_grouped(n_columns):
-    """By chance about one in fifty, in any dimension."""
+    """Chance groups about one in fifty, in any dimension."""
     groups = group_copies(np.random.default_rng(0).random((1000, n_columns)))
 
     assert 940 < len(np.unique(groups)) < 1000
@@ -328,7 +328,7 @@ def test_copies_that_do_not_change_the_score_are_a_tip():
 
 
 def test_the_rise_of_the_error_is_the_share_of_copies_on_noise():
-    """Random targets are predicted from copies only, whose error is hidden."""
+    """Only copies predict random targets, so without them the error is at chance."""
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(400, 5)), rng.normal(size=400)
     X, y = np.concatenate([X, X[:80]]), np.concatenate([y, y[:80]])

@@ -203,7 +203,7 @@ def test_tables_with_text_and_missing_values_are_checked(make, rng):
 
 @pytest.mark.parametrize("target", ["classes", "numbers"])
 def test_infinity_is_missing_and_durations_are_seconds(target, rng):
-    """As in TablePreparer: findings equal those of a converted table."""
+    """As in TablePreparer: findings equal a converted table."""
     plain = pd.DataFrame(rng.normal(size=(200, 3)), columns=["a", "b", "c"])
     plain["stay"] = rng.permutation(200) * 60.0
     plain.loc[3, "a"] = np.nan

@@ -100,7 +100,7 @@ def test_the_training_loss_tells_a_regularisation_from_a_better_fit(passed, trai
 
 
 def test_a_lower_rate_confirms_a_suspicion_whatever_the_training_loss():
-    """It lowers the held-out loss, while clipping the gradient, the other remedy, fails."""
+    """It lowers the held-out loss, while clipping, the other remedy, fails."""
     issue = RULES["learning rate too high"].issue("high", "The training loss jumps.")
     clipped = Change(parameter="gradient_clip", action="set", value=1.0, reason="")
     probes = [
@@ -131,7 +131,7 @@ def test_without_a_pattern_no_new_fault_is_named(passed):
 def test_a_third_of_the_epochs_decides_whether_the_training_was_too_long(
     passed, valid, outcome
 ):
-    """The others had no effect if the loss hardly rises without them."""
+    """Later epochs had no effect if the loss hardly rises without them."""
     findings = _measured(passed, "converged long ago", 0.45, valid)
 
     assert findings["converged long ago"].outcome == outcome

@@ -14,7 +14,7 @@ SLOW = {"optimizer": "sgd", "learning_rate": 0.2 * 3e-2}
 
 
 def _gone(bends_after):
-    """Return which part of a fall is done when it bends after so many epochs."""
+    """Return the part of a fall completed by each epoch, with a bend."""
     return (1 - np.exp(-T / bends_after)) / (1 - np.exp(-30 / bends_after))
 
 

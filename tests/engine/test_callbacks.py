@@ -123,7 +123,7 @@ def test_training_with_callbacks_continues_exactly(name, iris):
 
 
 class Observed(ExponentialLR):
-    """A scheduler whose state has an object that no file holds."""
+    """A scheduler with an object in its state that cannot be stored."""
 
     def __init__(self, optimizer, last_epoch=-1):
         self.observer = object()

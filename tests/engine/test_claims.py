@@ -44,7 +44,7 @@ def location(request, tmp_path):
 
 @pytest.fixture
 def two(location):
-    """Two stores, whose claims are of different processes; one on another machine."""
+    """Two stores with claims of different processes, one on another machine."""
     with FitStore(location) as ours, FitStore(location) as theirs:
         theirs.claims._owner = "elsewhere 1 2"
         yield ours, theirs
@@ -243,7 +243,7 @@ def test_processes_share_small_rounds(iris, location):
 
 @pytest.mark.usefixtures("workers_for_little")
 def test_workers_leave_a_share_to_other_processes(iris, location):
-    """A process claims no shards in reserve if another one is there."""
+    """A process claims no shards in advance while another process runs."""
     fits = _fits(iris, 8)
     results, shares = _train_next_to_another(fits, location, n_jobs=2)
 

@@ -392,7 +392,7 @@ def test_digests_of_users_code_cover_everything_it_uses(source, one, other):
 
 
 def _with_blocks(source, *numbers):
-    """Return digests of g, whose module `blocks` has the numbers a and b."""
+    """Return digests of g, in a module with the numbers a and b in `blocks`."""
     return [
         value_digest(_made(source, blocks=_made(f"a = {a}\nb = {b}")).g) for a, b in numbers
     ]
@@ -515,7 +515,7 @@ def test_errors_name_the_unreadable_value(value, message):
 
 
 def test_an_unbound_closure_variable_is_allowed():
-    """A recursive inner function has one."""
+    """A recursive inner function has such a variable."""
     with contextlib.suppress(NameError):
 
         def function():
@@ -574,7 +574,7 @@ def test_patches_of_a_library_count(where, wraps, monkeypatch):
 
 
 def test_classes_and_functions_of_libraries_have_a_name_and_a_version():
-    """Those of Python its own."""
+    """Python's own have Python's version."""
     assert (
         installed_name(nn.Linear) == f"torch.nn.modules.linear.Linear {torch.__version__}"
     )
@@ -593,7 +593,7 @@ def test_classes_and_functions_of_libraries_have_a_name_and_a_version():
 def test_packages_are_installed_in_folders_of_packages(
     name, folder, version, installed, tmp_path, monkeypatch
 ):
-    """Also those of a user, and of an interpreter below the environment."""
+    """Including a user's folder, and that of an interpreter below the environment."""
     own = tmp_path / folder
     own.mkdir(parents=True, exist_ok=True)
     (own / f"{name}.py").write_text("__version__ = '1.0'\ndef f(): return 1\n")

@@ -51,7 +51,7 @@ def _folds(iris, n_fits=3, **params):
 
 
 def _kinds(iris, n_fits=4):
-    """Return fits of as many signatures, each of which is a shard."""
+    """Return fits with different signatures, each of which is a shard."""
     sizes = [{"width": 3 + k, "learning_rate": 1e-4 * (1 + k)} for k in range(n_fits)]
     return [_folds(iris, **size, max_epochs=1)[0] for size in sizes]
 
@@ -155,7 +155,7 @@ def test_progress_counts_expected_fits(iris):
 
 
 def test_one_worker_is_this_process_and_keeps_the_order(iris):
-    """Nothing trains before a result is asked for."""
+    """Training starts when a result is requested."""
     seen = []
     with FitStream(n_jobs=1, progress=seen.append) as stream:
         for fit in _kinds(iris, 3):
@@ -208,7 +208,7 @@ def test_each_backend_gives_the_same(backend, iris):
 
 
 def test_a_straggler_holds_up_no_other_shard(iris, straggling):
-    """The other worker gets all remaining shards meanwhile."""
+    """The free worker gets all remaining shards meanwhile."""
     with FitStream(n_jobs=2) as stream:
         fits = _kinds(iris, 5)
         stream.ask([[fits[0]]])
@@ -233,7 +233,7 @@ def test_waiting_ends_when_the_time_is_up(iris, straggling):
 
 @pytest.mark.usefixtures("workers_for_little")
 def test_fits_of_slow_workers_are_late(iris, straggling):
-    """The worker ignores the limit; results of the other worker stay."""
+    """A worker that ignores the limit loses its results; other results remain."""
     limit = TimeLimit(until=time.monotonic() + 1.0)
     results = train(_kinds(iris, 2), n_jobs=2, limit=limit)
 
@@ -241,7 +241,7 @@ def test_fits_of_slow_workers_are_late(iris, straggling):
 
 
 class _Losing(ThreadingBackend):
-    """Threads of joblib, some of whose results, by number, are errors."""
+    """Threads of joblib that replace some results, by number, by errors."""
 
     def __init__(self, error, lost, **options):
         super().__init__(**options)
@@ -280,7 +280,7 @@ def test_shards_of_a_lost_worker_run_again(error, iris):
 
 
 def test_a_shard_that_is_lost_twice_is_given_up(iris):
-    """It has no result but a message; the one that ran beside it is trained alone."""
+    """It gets a message instead of a result; its neighbour is trained alone."""
     backend = _Losing(TerminatedWorkerError("gone"), {0, 1})
     with joblib.parallel_config(backend=backend), FitStream(n_jobs=2) as stream:
         for fit in _kinds(iris, 4):
@@ -296,7 +296,7 @@ def test_a_shard_that_is_lost_twice_is_given_up(iris):
 
 
 def test_new_shards_wait_for_lost_shards(iris):
-    """Lost shards run one at a time."""
+    """Lost shards run in sequence."""
     with (
         joblib.parallel_config(backend=_Losing(TerminatedWorkerError("gone"), {1})),
         FitStream(n_jobs=2) as stream,
@@ -399,7 +399,7 @@ def client():
 
 @pytest.fixture
 def scattered(client, monkeypatch):
-    """Return the data that were sent to the cluster, and how many of them to lose."""
+    """Return the data sent to the cluster, and the number of them to lose."""
     sent = SimpleNamespace(data=[], n_lost=0)
     scatter = client.scatter
 
@@ -417,7 +417,7 @@ def scattered(client, monkeypatch):
 
 @pytest.mark.parametrize("n_lost", [0, 1, 2])
 def test_dask_gives_the_networks_of_local_workers(iris, scattered, n_lost):
-    """To the bit, data are sent once; what is lost with a worker is sent again."""
+    """Bitwise; data are sent once, and again if lost with a worker."""
     fits = _kinds(iris)
     scattered.n_lost = n_lost
     with joblib.parallel_config("dask"):

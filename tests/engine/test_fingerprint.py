@@ -115,7 +115,7 @@ class Holder(BaseEstimator):
 
 
 def test_functions_count_by_identity():
-    """Two functions are never taken for one, and a function is always itself."""
+    """Different functions differ, and a function equals itself."""
     first, second = (lambda: 0), (lambda: 0)
 
     keys = [params_fingerprint(Holder(f)) for f in (first, first, second, len, max)]
@@ -136,7 +136,7 @@ def test_the_state_of_a_callback_does_not_count():
 
 
 def test_callback_contexts_of_scikit_learn_do_not_count():
-    """A meta-estimator sets one on a net, but it is not a parameter."""
+    """A meta-estimator sets a context on a net, but it is not a parameter."""
     net = clone(NETS["skorch"])
     key = params_fingerprint(net)
 

@@ -135,7 +135,7 @@ class Derived(MLPClassifier):
 
 
 def test_seeds_count_where_a_user_may_read_them():
-    """A class of ours takes that of the fit."""
+    """A class of sk_tune takes the seed of the fit."""
     keys = [_key(replace(BASE, estimator=Derived(random_state=seed))) for seed in (0, 1)]
 
     assert keys[0] != keys[1]
@@ -177,7 +177,7 @@ def test_the_history_of_a_resumed_fit_counts_without_times():
 
 
 def test_each_engine_has_its_own_keys():
-    """Reference results are never replaced by those of a fleet."""
+    """Fleet results never replace reference results."""
     assert FitKeys("alone").key(BASE) != _key(BASE)
 
 

@@ -46,7 +46,7 @@ def test_curves_have_one_value_for_each_epoch(name, expected):
 
 @pytest.mark.parametrize("name", ["train_loss", "monitor_loss", "monitor_score"])
 def test_the_curves_of_a_failed_fit_are_empty(name):
-    """There is no epoch to tell of."""
+    """It has no epochs."""
     assert getattr(FAILED, name).shape == (0,)
 
 

@@ -1,4 +1,4 @@
-"""How many networks and checkpoints fit into memory."""
+"""Numbers of networks and checkpoints that fit into memory."""
 
 import dataclasses
 import math
@@ -95,7 +95,7 @@ def test_more_memory_never_means_fewer_rows(limits):
     ids=["wide", "many features", "full batch"],
 )
 def test_larger_networks_and_batches_mean_fewer_rows(larger):
-    """What a row needs depends on its weights, its activations and its batch."""
+    """The memory of a network depends on its weights, activations and batch."""
     small = {
         "network": _row(),
         "recipe": _recipe(),
@@ -181,7 +181,7 @@ def test_an_epoch_is_guessed_from_its_products_and_steps(monkeypatch):
 
 
 def test_rows_that_compiled_code_trains_need_no_room_in_the_cache():
-    """One is trained after the other; the memory limit holds."""
+    """They train in sequence; the memory limit still applies."""
     row, recipe = _mlp_row(300, 5000), _recipe(batch_size=2048)
 
     assert (
@@ -329,7 +329,7 @@ def test_without_room_there_are_none(digits):
 
 
 def test_a_store_finds_a_fit_whatever_was_kept(digits):
-    """The way to a result is no part of it."""
+    """Checkpoints do not belong to the key of a result."""
     fit = _fit(digits, NETS["dropout"], n_epochs=2)
     (trained,) = train([fit])
     key = FitKeys().key(fit)
@@ -355,7 +355,7 @@ def test_a_store_does_not_keep_checkpoints(digits, tmp_path, assert_same_trainin
     limit=st.integers(0, 20_000),
 )
 def test_checkpoints_are_even_and_within_their_limit(n_before, n_epochs, n_bytes, limit):
-    """No stretch without one is longer than what is kept, or pays, asks for."""
+    """No gap between checkpoints is longer than memory and cost require."""
     epochs = checkpoint_epochs(n_before, n_epochs, n_bytes, limit)
 
     assert len(epochs) * n_bytes <= limit

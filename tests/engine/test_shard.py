@@ -42,7 +42,7 @@ def _train(fits, *, as_fleet=True, epoch_done=None):
 
 @pytest.fixture
 def fleets(monkeypatch):
-    """Record how many rows each fleet was to train at a time."""
+    """Record the number of networks that each fleet trains at once."""
     sizes = []
 
     def recording(rows, recipe, n_rows, progress, **more):
@@ -54,7 +54,7 @@ def fleets(monkeypatch):
 
 
 def test_modules_of_unequal_structure_become_several_fleets(digits, fleets):
-    """Fits that differ in an argument of their module are told apart here."""
+    """Fits that differ in a module argument are separated here."""
     widths = [4, 6, 4, 6, 6]
     fits = {
         i: _fit(digits, NetClassifier(Users, module__width=width, **BASE), seed=i)
@@ -124,7 +124,7 @@ def _failing_above(limit, sizes):
 
 
 def test_a_fleet_that_is_out_of_memory_is_made_smaller(digits, monkeypatch):
-    """What it has finished is kept, and the others give what they give with more memory."""
+    """Finished networks remain; the rest equal a run with more memory."""
     sizes = []
     monkeypatch.setattr(_shard, "networks_at_a_time", lambda *_: 8)
     fits = {i: _fit(digits, _mlp(max_epochs=1 + i % 2), seed=i) for i in range(6)}
@@ -179,7 +179,7 @@ def test_networks_without_enough_memory_are_trained_later(digits, monkeypatch):
 
 
 def test_a_network_that_is_too_large_alone_fails(digits, monkeypatch):
-    """Others, of which one at a time fits, are trained."""
+    """The other networks train, one at a time."""
     sizes = []
     monkeypatch.setattr(_shard, "networks_at_a_time", lambda *_: 2)
 
@@ -201,7 +201,7 @@ def test_a_network_that_is_too_large_alone_fails(digits, monkeypatch):
 
 
 def test_the_monitor_is_scored_after_each_epoch(digits):
-    """Its last score is that of the fitted estimator, its loss the mean over its rows."""
+    """Its last score equals the fitted estimator's, its loss is the mean over its rows."""
     estimator = _mlp(max_epochs=3, random_state=4, dropout=0.2, normalization="batch")
     fit = _fit(digits, clone(estimator), seed=4, n_epochs=3)
     estimator.fit(digits.X[ROWS], digits.y[ROWS])
@@ -220,7 +220,7 @@ class _Trained(MLPClassifier):
     """Trains otherwise than its class."""
 
     def fit(self, X, y, sample_weight=None):
-        """Do what the base does."""
+        """Call the base class."""
         return super().fit(X, y, sample_weight)
 
 

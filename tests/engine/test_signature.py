@@ -183,7 +183,7 @@ X_SMALL, Y_SMALL = np.zeros((4, 2), dtype=np.float32), np.array([0, 1, 0, 1])
 
 
 def _overriding(name):
-    """Return a class of nets that defines a method anew, as it is."""
+    """Return a class of nets that redefines a method without a change."""
     return type("Own", (NeuralNetClassifier,), {name: getattr(NeuralNetClassifier, name)})
 
 
@@ -192,7 +192,7 @@ class _OwnLoader(DataLoader):
 
 
 def _norm(net, X=None, y=None):
-    """Return what only the net's own weights tell."""
+    """Return a score that only the weights of the net give."""
     return float(next(net.module_.parameters()).norm())
 
 
@@ -201,7 +201,7 @@ def _by_another(net, X=None, y=None, factor=1):
 
 
 class _Scorer:
-    """What scores a net, as an object and by one of its methods."""
+    """A scorer of nets, as an object and as one of its methods."""
 
     def __call__(self, net, X=None, y=None):
         return self.norm(net)
@@ -211,7 +211,7 @@ class _Scorer:
 
 
 def _accuracy(net, X, y):
-    """Return what remembered predictions tell."""
+    """Return the score of cached predictions."""
     return float((net.predict(X) == y).mean())
 
 
@@ -239,7 +239,7 @@ def _net(cls=NeuralNetClassifier, **params):
     ids=lambda params: "-".join(params) or "default",
 )
 def test_nets_of_the_usual_kind_are_carried(params):
-    """There is nothing against them."""
+    """There is no reason against them."""
     assert reason_against_net(_net(**params), X_SMALL, Y_SMALL) is None
 
 

@@ -65,7 +65,7 @@ class Module(nn.Module):
 
 
 class Named(nn.Module):
-    """A network of two inputs, one of which holds integers."""
+    """A network with two inputs, one with integers."""
 
     def __init__(self, p=0.1):
         super().__init__()
@@ -172,7 +172,7 @@ def _fits(net, *, monitor=MONITOR):
 
 
 def _pairs(fits):
-    """Return what a fleet makes of each fit, beside what skorch makes of it alone."""
+    """Return the fleet's result of each fit, and skorch's own."""
     rows = train(fits)
     assert {row.engine for row in rows} == {"fleet"}
     return zip(rows, train(fits, engine="alone"), strict=True)
@@ -253,7 +253,7 @@ def test_nets_with_unknown_callbacks_are_left_to_skorch(tmp_path):
 
 
 def test_each_net_is_trained_with_its_own_criterion():
-    """Weights of classes are no part of its structure, and not those of a neighbour."""
+    """Class weights are not part of its structure, and do not affect its neighbours."""
     generator = torch.Generator().manual_seed(0)
     fits = [
         replace(fit, estimator=clone(fit.estimator).set_params(criterion__weight=weight))
@@ -275,7 +275,7 @@ class Smoothed(nn.Module):
 
 
 def test_criteria_judge_as_in_validation():
-    """Losses of rows that are not trained on are those of evaluation mode."""
+    """Losses on held-out rows are computed in evaluation mode."""
     for row, reference in _pairs(_fits(_clf(criterion=Smoothed))):
         for name in ("train_loss", "valid_loss"):
             found, expected = ([h[name] for h in r.state.history] for r in (row, reference))
@@ -317,7 +317,7 @@ def test_images_whose_channels_were_moved_are_as_their_copies():
 
 
 class Lazy(nn.Sequential):
-    """A module whose shapes are known after its first call only."""
+    """A module with shapes that are set in its first call."""
 
     def __init__(self):
         super().__init__(nn.LazyLinear(8), nn.ReLU(), nn.LazyLinear(10))
@@ -336,7 +336,7 @@ class Lazy(nn.Sequential):
     ids=["criterion", "lazy"],
 )
 def test_nets_that_cannot_be_compared_are_left_to_skorch(net, reason):
-    """Beside one that rides a fleet; the warning says why."""
+    """Next to a net in a fleet; the warning gives the reason."""
     fits = [
         Fit(estimator=own, X=X, y=Y, rows=TRAIN[0], monitor=MONITOR, seed=0)
         for own in (_clf(), net.set_params(max_epochs=2))
@@ -388,7 +388,7 @@ class ModuleOfSkorchAlone(nn.Linear):
 
 @pytest.mark.parametrize("callbacks", [None, "disable"])
 def test_curves_of_the_monitor_are_those_of_a_fleet(callbacks, iris):
-    """Losses and scores of samples that are only looked at, epoch by epoch."""
+    """Losses and scores of monitor samples, by epoch."""
     X, y = map(np.copy, iris)
     own = {"criterion": nn.CrossEntropyLoss, "max_epochs": 3, "verbose": 0}
     net = NeuralNetClassifier(ModuleOfSkorchAlone, **own, callbacks=callbacks)

@@ -58,7 +58,7 @@ def sequential(optimizer, last_epoch):
 
 
 class Halving:
-    """A callable whose attributes change."""
+    """A callable with attributes that change."""
 
     def __init__(self):
         self.n_calls = 0
@@ -229,7 +229,7 @@ def test_the_cases_cover_their_purpose():
 
 
 class _Odd(TorchScheduler):
-    """Holds what is no plain value."""
+    """Holds a value that cannot be stored."""
 
     def __init__(self, optimizer, last_epoch=-1):
         self.held = object()
@@ -301,7 +301,7 @@ def test_a_finished_training_can_be_continued(name, assert_same_training):
 def test_a_killed_run_goes_on_from_its_store(
     name, tmp_path, monkeypatch, assert_same_training
 ):
-    """With the results of one that was not killed, to the bit; nothing stays behind."""
+    """Results are bitwise equal to an uninterrupted run; no checkpoints remain."""
     monkeypatch.setattr(_store, "SECONDS_BETWEEN", 0.0)
     path = tmp_path / "fits.db"
     fits, seen, of_rest = _fits(NETS[name]), [], []

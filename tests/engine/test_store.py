@@ -89,7 +89,7 @@ def _assert_same(ours, theirs):
 
 
 def test_results_come_back_to_the_bit(path, results):
-    """All that a result has, from a file that was closed in between."""
+    """All parts of a result, from a file that was closed in between."""
     with FitStore(path) as store:
         loaded = store.load([*results, "of another"])
 
@@ -169,7 +169,7 @@ def test_on_a_network_the_file_has_a_rollback_journal(path, results, monkeypatch
 
 
 def _execute(path, statement):
-    """Change an SQLite database, or make one."""
+    """Change or create an SQLite database."""
     with contextlib.closing(sqlite3.connect(path)) as connection, connection:
         connection.execute(statement)
 
@@ -227,7 +227,7 @@ def test_a_path_must_be_a_file_in_a_folder(tmp_path):
 
 
 def test_a_full_disk_keeps_what_is_there(path, results):
-    """The search goes on in memory, with one warning that names the file."""
+    """The search continues in memory, with one warning that names the file."""
     with FitStore(path) as store:
         ((n_pages,),) = store._database.query("PRAGMA page_count")
         store._database.query(f"PRAGMA max_page_count = {n_pages}")
@@ -241,7 +241,7 @@ def test_a_full_disk_keeps_what_is_there(path, results):
 
 
 def test_a_changed_value_is_found(path, results):
-    """A result that is not what was written, or another's, is not used, and is named."""
+    """Changed or exchanged results are reported and not used."""
     with sqlite3.connect(path) as connection:
         (meta,) = connection.execute("SELECT meta FROM fits WHERE key = 'key 1'").fetchone()
         text = zlib.decompress(meta)
@@ -280,7 +280,7 @@ def _assert_survives(path, results):
 
 @pytest.mark.parametrize("seed", range(40))
 def test_bit_flips_never_give_a_wrong_result(path, results, seed):
-    """Either the right one, or none, or an error that names the file."""
+    """The outcome is the right result, no result, or an error that names the file."""
     rng = random.Random(seed)
     content = bytearray(path.read_bytes())
     for _ in range(rng.choice([1, 1, 8])):
@@ -374,7 +374,7 @@ def _fit(n_epochs=5):
 
 @pytest.fixture(scope="module")
 def two():
-    """What a fit is after two epochs."""
+    """Return the result of a fit after two epochs."""
     return train([_fit(2)])[0]
 
 
@@ -405,7 +405,7 @@ def test_states_with_too_many_epochs_are_not_used(two):
 
 
 def test_unfinished_fits_have_other_keys(two, unfinished):
-    """An unfinished fit is not mistaken for a finished one."""
+    """An unfinished fit is not taken for a finished fit."""
     store, place = unfinished
     place.keep({0: two, 4: two})
 
@@ -438,7 +438,7 @@ def test_other_machines_do_not_store_unfinished_fits(two, unfinished, tmp_path):
 
 
 def test_a_file_that_was_replaced_meanwhile_disturbs_nothing(two, tmp_path):
-    """Whoever opened the store says so."""
+    """The process with the old file warns."""
     path = tmp_path / "fits.db"
     with FitStore(path) as store:
         place = UnfinishedFits(location=store.location, keys={0: KEY})
@@ -473,7 +473,7 @@ def _assert_same_stored(ours, theirs):
 
 
 def test_a_second_run_trains_only_what_is_new(iris, tmp_path):
-    """What is loaded is the same to the bit, is told first, and counts as done."""
+    """Loaded results are bitwise equal, reported first, and counted as done."""
     path, seen, told = tmp_path / "fits.db", [], {}
     first = train(_fits(iris, 4), store=path)
 
@@ -492,7 +492,7 @@ def test_a_second_run_trains_only_what_is_new(iris, tmp_path):
 @pytest.mark.filterwarnings("ignore:.*tasks have been successfully executed")
 @pytest.mark.parametrize("n_jobs", [1, slow(2)])
 def test_an_interrupted_run_goes_on_in_the_same_fleets(iris, tmp_path, n_jobs):
-    """Shards that were finished are loaded; the others are cut as they would have been."""
+    """Finished shards are loaded; the rest are cut in the same way as before."""
     path = tmp_path / "fits.db"
     with (
         mock.patch.object(_train, "_MOST_NETWORKS_PER_SHARD", 3),
@@ -529,7 +529,7 @@ def test_an_interrupted_run_goes_on_in_the_same_fleets(iris, tmp_path, n_jobs):
 def test_a_shard_that_was_cut_short_goes_on_from_its_last_epochs(
     iris, tmp_path, monkeypatch, params, end
 ):
-    """With the results of one that was not, to the bit; nothing of it stays behind."""
+    """Results are bitwise equal to an uninterrupted run; no checkpoints remain."""
     monkeypatch.setattr(_store, "SECONDS_BETWEEN", 0.0)
     monkeypatch.setattr(_active_batch, "_SECONDS_AT_ONCE", 0.0)
     path = tmp_path / "fits.db"
@@ -580,7 +580,7 @@ def test_workers_store_unfinished_fits(iris, tmp_path, monkeypatch):
 
 
 def test_a_rung_goes_on_from_a_stored_one(iris, tmp_path):
-    """States that come from the store lead to the same fits as those that were trained."""
+    """States from the store lead to the same fits as trained states."""
     path = tmp_path / "fits.db"
     for expected in (2, 0):
         (first,) = train([replace(_fits(iris)[0], n_epochs=1)], store=path)
@@ -595,7 +595,7 @@ def test_a_rung_goes_on_from_a_stored_one(iris, tmp_path):
 
 
 def test_failed_fits_are_tried_again(iris, tmp_path):
-    """A result is only what has been trained."""
+    """Only trained fits are stored."""
     path = tmp_path / "fits.db"
     fits = [*_fits(iris, 1), *_fits(iris, 1, dropout=2.0)]
 

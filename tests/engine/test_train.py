@@ -1,4 +1,4 @@
-"""``train``: fits in, results out, in order; and what it leaves alone."""
+"""``train`` returns results in order, and does not change its inputs."""
 
 import gc
 import os
@@ -43,14 +43,14 @@ PLACES = ["cpu", "cuda", "cpu", "cuda:1"]
 
 
 class Functional(OneLayer):
-    """A module that drops by a function, of which a fleet cannot know the generator."""
+    """A module with functional dropout, which a fleet cannot reproduce."""
 
     def forward(self, x):
         return super().forward(F.dropout(x, 0.2, training=self.training))
 
 
 class Deciding(OneLayer):
-    """A module whose course depends on its data."""
+    """A module with control flow that depends on its data."""
 
     def forward(self, x):
         return super().forward(x if x.mean() > 0.3 else 2 * x)
@@ -114,7 +114,7 @@ def test_results_come_in_the_order_of_the_fits(engine, digits):
     ],
 )
 def test_wrong_arguments_are_refused(n_epochs, engine, message, digits):
-    """The error names what was required and what was given."""
+    """The error names the requirement and the value."""
     with pytest.raises(ValueError, match=message):
         train([_fit(digits), _fit(digits, n_epochs=n_epochs)], engine=engine)
 
@@ -274,7 +274,7 @@ def test_rows_are_positions_in_data_of_any_form(form, engine, digits):
 
 
 def test_frames_leave_their_names_in_the_fitted_estimator(digits):
-    """feature_names_in_ are those of the frame, and text labels those of the series."""
+    """feature_names_in_ come from the frame, text labels from the series."""
     names = [f"pixel {i}" for i in range(64)]
     X, y = pd.DataFrame(digits.X, columns=names), pd.Series(digits.y).map("class {}".format)
     fit = _fit(digits, X=X, y=y)
@@ -310,7 +310,7 @@ class Renormalised(nn.Module):
 @pytest.mark.filterwarnings("ignore:.*alone")
 @pytest.mark.parametrize("kind", ["sk_tune", "skorch"])
 def test_monitors_change_no_weight(kind):
-    """Also where the forward pass changes weights: they are those of a plain ``fit``."""
+    """Weights equal a plain ``fit``, even if the forward pass changes weights."""
     rng = np.random.default_rng(0)
     X, y = rng.integers(0, 400, (60, 4)), rng.integers(0, 3, 60)
     if kind == "sk_tune":
@@ -359,7 +359,7 @@ SOLO = {
 
 @pytest.mark.parametrize("case", SOLO)
 def test_one_warning_names_the_fits_trained_alone(case, digits, capsys):
-    """It counts the fits and gives the reason; the other fits stay in their fleet."""
+    """It counts the fits and gives the reason; the remaining fits stay in fleets."""
     make, reason = SOLO[case]
     fits = [_fit(digits), _fit(digits, make()), _fit(digits, make(), seed=1)]
 
@@ -388,7 +388,7 @@ def test_a_fit_trained_alone_equals_the_estimators_fit(case, digits, capsys):
 
 
 def test_a_training_that_has_stopped_early_is_not_said_to_be_alone(digits):
-    """It has nothing left to do, which is no reason to warn."""
+    """It has no epochs left, which is not a reason to warn."""
     estimator = _mlp(early_stopping=True, n_iter_no_change=1, tol=9.0, max_epochs=5)
     (stopped,) = train([_fit(digits, estimator)])
 
@@ -501,7 +501,7 @@ def _goes_to_workers(fits, **options):
 
 
 def _sent_shards(fits):
-    """Return what fits give in two workers, and the shards that these get."""
+    """Return results of fits in two workers, and the shards of these workers."""
     backend = Noting(raises=False)
     with joblib.parallel_config(backend=backend):
         return train(fits, n_jobs=2), backend.shards
@@ -608,7 +608,7 @@ def test_fits_prepared_for_a_plan_are_not_prepared_again(digits, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.usefixtures("workers_for_little")
 def test_workers_draw_weights_in_the_default_type_of_this_process(digits):
-    """It is the caller's, as weights are the same whoever draws them."""
+    """Weights are the same in all processes, so the caller's default type counts."""
     fits = [_fit(digits, _mlp(max_epochs=1, hidden_layer_sizes=(w,))) for w in (4, 5)]
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
@@ -717,7 +717,7 @@ def test_fits_on_a_gpu_are_not_shared_out(digits, monkeypatch):
 @pytest.mark.parametrize("engine", ["fleet", "alone"])
 @pytest.mark.parametrize("n_jobs", [1, 2])
 def test_every_result_is_handed_over_once(n_jobs, engine, digits):
-    """What the callable was told together is what the call returns, failures included."""
+    """The callable gets the results that the call returns, failures included."""
     fits = [_fit(digits, _mlp(max_epochs=1 + i % 3), seed=i) for i in range(5)]
     fits += [_fit(digits, _mlp(dropout=3.0)), _fit(digits, _mlp(verbose=0, width=4))]
     told = []
@@ -732,7 +732,7 @@ def test_every_result_is_handed_over_once(n_jobs, engine, digits):
 
 @pytest.mark.usefixtures("workers_for_little")
 def test_the_reason_for_training_alone_is_handed_over_too(digits, capsys):
-    """A result that came early says what the final one says."""
+    """Early results have the same reason as final results."""
     told = {}
 
     with pytest.warns(TrainedAloneWarning, match="1 network was trained alone"):
@@ -743,7 +743,7 @@ def test_the_reason_for_training_alone_is_handed_over_too(digits, capsys):
 
 
 def test_rows_of_a_fleet_are_handed_over_as_they_end(digits):
-    """In this process nobody waits for the longest of a fleet."""
+    """In this process short fits do not wait for the longest in their fleet."""
     fits = [_fit(digits, _mlp(max_epochs=n)) for n in (1, 3, 2)]
     seen = []
 
@@ -759,7 +759,7 @@ def test_rows_of_a_fleet_are_handed_over_as_they_end(digits):
 @pytest.mark.usefixtures("workers_for_little")
 @pytest.mark.parametrize("n_jobs", [1, 2])
 def test_ctrl_c_keeps_what_was_finished_and_stops_the_workers(n_jobs, digits):
-    """A fit that would train for hours is given up at once; the short one is kept."""
+    """A fit that would take hours ends at once; the finished fit is kept."""
     fits = [_fit(digits, _mlp(max_epochs=10**7)), _fit(digits, _mlp(max_epochs=1))]
     kept, workers = {}, []
 
@@ -811,7 +811,7 @@ def test_a_failed_fit_has_no_estimator(digits):
 
 @pytest.mark.parametrize("engine", ["fleet", "alone"])
 def test_predictions_are_in_the_units_of_the_target(engine, diabetes):
-    """A regressor's are those of its predict, for one target and for several."""
+    """A regressor's equal its ``predict``, for one target and for several."""
     y = np.stack([diabetes.y, 1000 - 5 * diabetes.y], axis=1)
     estimator = MLPRegressor(**BASE, width=8, dtype="float64")
     fits = [_fit(diabetes, estimator), _fit(diabetes, estimator, y=y)]
@@ -824,7 +824,7 @@ def test_predictions_are_in_the_units_of_the_target(engine, diabetes):
 
 @pytest.mark.parametrize("engine", ["fleet", "alone"])
 def test_a_fit_that_is_cut_is_one_with_fewer_epochs(make_estimator, iris, engine, tmp_path):
-    """Whole ones: it predicts what a fit of so many predicts.  A store does not keep it."""
+    """It predicts like a fit of its whole epochs.  A store does not keep it."""
     net = make_estimator("MLPClassifier", max_epochs=10**6)
     rows, monitor = np.arange(100), np.arange(100, 150)
     fit = Fit(estimator=net, X=iris.X, y=iris.y, rows=rows, monitor=monitor)
@@ -842,7 +842,7 @@ def test_a_fit_that_is_cut_is_one_with_fewer_epochs(make_estimator, iris, engine
 
 
 def test_a_fit_that_ends_too_late_has_no_result(make_estimator, iris):
-    """Unlike one that ends in time."""
+    """A fit that ends in time has a result."""
     nets = [make_estimator("MLPClassifier", max_epochs=n) for n in (2, 10**6)]
     fits = [Fit(estimator=net, X=iris.X, y=iris.y) for net in nets]
     limit = TimeLimit(until=time.monotonic() + 2.0)

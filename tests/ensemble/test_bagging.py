@@ -117,7 +117,7 @@ def calls(monkeypatch):
 
 
 def test_members_train_in_one_call_of_the_engine(iris, make_estimator, calls):
-    """All are samples of one fleet; a search that is no block lets each bag be its own."""
+    """All are in one fleet; in a search outside of a block, each bag trains by itself."""
     bag = BaggingClassifier(make_estimator("MLPClassifier"), 7, random_state=0).fit(*iris)
     assert calls == [7]
 
@@ -153,7 +153,7 @@ def test_members_that_train_on_are_asked_anew(iris, make_estimator, outputs):
 @pytest.mark.filterwarnings("ignore:Some inputs do not have OOB scores")
 @pytest.mark.filterwarnings("ignore:invalid value encountered in divide")
 def test_the_out_of_bag_score_is_that_of_scikit_learn(pair):
-    """Looking at the left-out samples after each epoch changes nothing."""
+    """Scoring out-of-bag samples after each epoch has no effect."""
     ours, theirs, _ = pair(oob_score=True, n_estimators=20)
 
     assert ours.oob_score_ == pytest.approx(theirs.oob_score_, rel=1e-9)

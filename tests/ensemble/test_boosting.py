@@ -48,7 +48,7 @@ PRECISE = MLPRegressor(n_layers=1, width=64, max_epochs=10, dtype="float64")
     BoostingRegressor(n_estimators=5),
 ])
 def test_boosting_passes_the_checks_of_scikit_learn(estimator, check):
-    """Every check passes, those of sample weights included."""
+    """All checks pass, including those with sample weights."""
     if "sample_weight_equivalence" in check.func.__name__:
         # Sums of repeated and of weighted samples differ in the last bit of float64, which
         # may be that of a target's float32; scikit-learn compares its seventh digit.
@@ -154,7 +154,7 @@ def test_huber_losses_of_all_stages_are_of_one_function(diabetes):
 
 
 def test_stages_may_compute_in_float32(diabetes):
-    """A module that makes numbers of a type of its own is no part of a sum in float64."""
+    """Outputs of another dtype do not change the sum in float64."""
 
     class Single(OneLayer):
         def forward(self, x):
@@ -168,7 +168,7 @@ def test_stages_may_compute_in_float32(diabetes):
 
 
 def test_samples_set_aside_train_no_stage(breast_cancer, net):
-    """The ensemble is that of the other samples alone, and weights count in both."""
+    """The ensemble equals one of the remaining samples, and weights count in both parts."""
     X, y = StandardScaler().fit_transform(breast_cancer.X), breast_cancer.y
     w = np.random.default_rng(0).integers(1, 9, len(X))
     boosting = BoostingClassifier(
@@ -219,7 +219,7 @@ def test_robust_losses_mind_outliers_less(loss):
 
 
 def test_boosting_repeats_itself(iris, net):
-    """The same random_state gives the same ensemble, a RandomState another one."""
+    """The same random_state gives the same ensemble; a RandomState gives another one."""
     first, second = (
         BoostingClassifier(net, 3, subsample=0.5, random_state=1).fit(*iris) for _ in "ab"
     )
@@ -269,7 +269,7 @@ def test_stages_of_all_folds_train_together_in_a_block(iris, net):
 
 
 def test_stages_that_somebody_takes_away_are_not_asked(iris, net):
-    """Nor weights that were changed: what predicts is what can be seen."""
+    """Predictions use the current stages and weights."""
     boosting = BoostingClassifier(net, 4, random_state=0).fit(*iris)
     first = list(boosting.staged_predict_proba(iris.X))[1]
 
@@ -297,7 +297,7 @@ def test_padded_sequences_are_boosted():
 
 
 def test_one_class_and_classifiers_as_stages_are_refused(iris):
-    """There is nothing to learn from one class; a stage learns numbers."""
+    """One class cannot be learnt, and a stage must predict numbers."""
     with pytest.raises(ValueError, match="Got 1 class, 'setosa'"):
         BoostingClassifier().fit(iris.X[:50], ["setosa"] * 50)
     with pytest.raises(ValueError, match=r"must be a regressor, .* Got MLPClassifier\("):
@@ -305,7 +305,7 @@ def test_one_class_and_classifiers_as_stages_are_refused(iris):
 
 
 def test_networks_are_as_good_stages_as_trees(digits):
-    """On digits the default ensemble is no worse than scikit-learn's of as many trees."""
+    """On digits the default is no worse than scikit-learn's with as many trees."""
     X, y = digits
     train, test = train_test_split(np.arange(len(y)), random_state=0, stratify=y)
     ours = BoostingClassifier(n_estimators=10, random_state=0).fit(X[train], y[train])
@@ -316,7 +316,7 @@ def test_networks_are_as_good_stages_as_trees(digits):
 
 
 def test_noise_is_scored_at_chance_on_the_inner_split(make_estimator):
-    """On labels that are noise the samples that stop training tell of nothing learnt."""
+    """On random labels, the loss of the samples that stop training stays at chance."""
     stage = make_estimator("MLPRegressor", max_epochs=5, learning_rate=0.03)
     own, fresh, trained = [], [], []
     for seed in range(3):
@@ -342,7 +342,7 @@ KINDS += ["quantile", "poisson", "gamma"]
 
 
 def _case(kind, seed, n=40):
-    """Return a loss, targets, predictions, those of a stage, and weights."""
+    """Return a loss, targets, predictions, predictions of a stage, and weights."""
     rng = np.random.default_rng(seed)
     n_columns = 3 if kind == "classes" else 1
     F, f = rng.normal(size=(2, n, n_columns))
@@ -425,7 +425,7 @@ def test_the_start_is_the_best_constant(kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_weight_of_two_is_a_sample_twice(kind):
-    """Start, mean and step of weighted samples are those of repeated samples."""
+    """Start, mean and step of weighted samples equal repeated samples."""
     loss, y, F, f, _ = _case(kind, 2, n=15)
     w = np.random.default_rng(0).integers(1, 4, 15)
     index = np.repeat(np.arange(15), w)

@@ -1,4 +1,4 @@
-"""A collapsed ensemble predicts what the ensemble does, in one call and from one file."""
+"""A collapsed ensemble predicts like the ensemble, in one call and from one file."""
 
 import json
 import warnings
@@ -132,7 +132,7 @@ def test_other_networks_collapse_too(kind, make_estimator, task_data, outputs):
 
 
 def test_padded_sequences_collapse(make_estimator, task_data, outputs):
-    """Sequences that end early are told apart from such that do not."""
+    """Padded and full sequences are distinguished."""
     X, y = task_data("RNNClassifier")
     X = X.copy()
     X[::3, 6:] = np.nan
@@ -210,7 +210,7 @@ def test_what_is_no_mean_is_refused(wrong, iris):
 
 
 def test_pruning_keeps_the_heaviest_members(mixed, names, outputs):
-    """The weights of those that stay sum to 1 again."""
+    """The remaining weights sum to 1."""
     small = collapse(mixed).prune(max_members=2)
 
     assert small.estimators_ == [mixed.estimators_[3], mixed.estimators_[4]]
@@ -224,7 +224,7 @@ def test_pruning_keeps_the_heaviest_members(mixed, names, outputs):
 @pytest.mark.parametrize("from_file", [False, True])
 @pytest.mark.parametrize("kind", ["bagging", "boosting"])
 def test_columns_are_those_of_the_ensemble(kind, from_file, names, stage, tmp_path):
-    """A frame gives what it gives the ensemble, and in another order is refused."""
+    """A frame gives the same predictions; another column order is refused."""
     X = pd.DataFrame(names[0], columns=list("abcd"))
     members = {"max_features": 0.5, "n_estimators": 3, "random_state": 0}
     model = (
@@ -262,7 +262,7 @@ def test_users_modules_are_passed_to_load(make_estimator, task_data, tmp_path):
 
 
 def test_files_of_other_classes_are_refused(diabetes, make_estimator, tmp_path):
-    """A file says what it holds; a single network's is not an ensemble's."""
+    """A file names its class; a single network is not an ensemble."""
     net = make_estimator("MLPRegressor").fit(*diabetes)
     net.save(tmp_path / "net")
     collapse(Weighted([net], [1])).save(tmp_path / "ensemble")
@@ -435,7 +435,7 @@ def test_it_is_one_onnx_model(case, make_estimator, names, diabetes, outputs, tm
 
 @pytest.mark.parametrize("is_pipeline", [True, False])
 def test_a_search_behind_a_table_preparer_is_one_onnx_model(is_pipeline, tmp_path):
-    """Categories are codes, unknown ones too; missing values are NaN."""
+    """Categories, known or not, are codes; missing values are NaN."""
     runtime = pytest.importorskip("onnxruntime")
     rng = np.random.default_rng(0)
     town = rng.choice(["Bern", "Genf", "Ulm"], 120)

@@ -37,7 +37,7 @@ def nets(iris, make_estimator):
 
 
 def test_samples_of_any_number_give_the_same(nets, digits, outputs):
-    """A sample's prediction hardly depends on how many others are asked for."""
+    """Predictions hardly depend on the number of samples in a call."""
     nets = [MLPClassifier(width=8, max_epochs=1, random_state=s) for s in range(3)]
     members = [net.fit(*digits) for net in nets]
     combination = Combination([Member(m, 1 / 3) for m in members], np.arange(10))
@@ -107,7 +107,7 @@ class Sure(MLPClassifier):
 
 
 class Branching(OneLayer):
-    """What torch cannot run for several networks: its steps depend on the data."""
+    """A module that torch cannot batch over networks: its steps depend on the data."""
 
     def forward(self, x):
         return self.output(x if x.sum() > 0 else -x)
@@ -140,7 +140,7 @@ def test_weights_written_by_hand_are_seen(nets, iris, outputs):
 
 
 def test_a_combination_is_pickled_without_its_stacks(nets, iris):
-    """Stacked weights are copies, made anew when they are needed."""
+    """Stacked weights are copies, which are rebuilt on demand."""
     combination = Combination([Member(net, 1.0) for net in nets], np.arange(3))
     expected = combination(iris.X)
 
@@ -171,7 +171,7 @@ def _rows(seed=0, n=60):
 
 
 def _pipes(steps, nets, folds):
-    """Return pipelines whose transformers were fitted on different samples."""
+    """Return pipelines with transformers fitted on different samples."""
     return [
         make_pipeline(*make_pipeline(*map(clone, steps)).fit(X), net)
         for X, net in zip(folds, nets, strict=True)
@@ -180,7 +180,7 @@ def _pipes(steps, nets, folds):
 
 @pytest.fixture
 def fitted_nets(make_estimator):
-    """Return a function that trains networks of so many features, for any pipeline."""
+    """Return a function that trains networks for pipelines with `n` features."""
 
     def fit(n_features=3, dtype="float64", n=2):
         rng = np.random.default_rng(0)
@@ -217,7 +217,7 @@ def _each(pipes, X, **params):
 
 
 def _predicts_as(pipes, X, atol=1e-10, **params):
-    """Return what a combination's members predict, after a look at the pipelines'."""
+    """Return the predictions of a combination, after checking them against pipelines."""
     found = _each(pipes, X, **params)
     expected = [pipe.predict_proba(X) for pipe in pipes]
     np.testing.assert_allclose(found, expected, atol=atol)
@@ -240,7 +240,7 @@ SCALERS = [
 @pytest.mark.parametrize(("dtype", "atol"), [("float32", 1e-5), ("float64", 1e-10)])
 @pytest.mark.parametrize("scaler", SCALERS, ids=str)
 def test_scalers_go_into_the_networks(scaler, dtype, atol, fitted_nets, transforms):
-    """Probabilities are those of the pipelines, without a call of the scalers."""
+    """Probabilities equal the pipelines', without calling the scalers."""
     for folds in ([_rows(0), _rows(2)], [_rows(1), _rows(3)]):
         pipes = _pipes([scaler], fitted_nets(dtype=dtype), folds)
         transforms.clear()
@@ -263,7 +263,7 @@ def test_scalers_in_a_sample_are_one_map(fitted_nets, numbers):
 @pytest.mark.parametrize("strategy", ["median", "constant"])
 @pytest.mark.parametrize("place", [0, 1, 2])
 def test_missing_values_are_filled_where_the_imputer_stands(place, strategy, fitted_nets):
-    """Before, between or behind scalers; a second imputer finds nothing to do."""
+    """In front of, between or behind scalers; a second imputer has no effect."""
     X = _rows()
     X[::3, 0] = X[1::4, 1] = np.nan
     steps = [StandardScaler(), RobustScaler()]
@@ -330,7 +330,7 @@ def test_targets_are_in_their_units(dtype, rtol, make_estimator, diabetes):
 
 
 def test_columns_far_from_zero_keep_their_digits(fitted_nets):
-    """A million standard deviations from 0, the error is that of the scaler."""
+    """A million standard deviations from 0, the error equals the scaler's."""
     X = 1e6 + np.random.default_rng(0).normal(size=(60, 3))
     for dtype, atol in (("float32", 1e-6), ("float64", 1e-10)):
         pipes = _pipes([StandardScaler()], fitted_nets(dtype=dtype), [X[::2], X[1::2]])
@@ -374,7 +374,7 @@ def test_equal_transformers_are_called_once(fitted_nets, transforms):
     ids=["missing", "sparse", "objects", "half", "single", "lists"],
 )
 def test_samples_of_any_kind_give_what_the_pipelines_give(change, fitted_nets):
-    """Scikit-learn decides what becomes of them, in their precision."""
+    """scikit-learn converts them, with their precision."""
     X = change(_rows(4) * [1, 1e-3, 1])
     folds = [_rows(0) * [1, 1e-3, 1], _rows(2) * [1, 1e-3, 1]]
     steps = [SimpleImputer(), StandardScaler(with_mean=False)]

@@ -1,4 +1,4 @@
-"""Members fitted together, and stages one after the other."""
+"""Members train together, stages in sequence."""
 
 import numpy as np
 import pandas as pd
@@ -56,7 +56,7 @@ def test_other_estimators_are_fitted_too(nets, iris):
 
 
 def test_networks_inside_of_others_are_fitted_as_usual(make_estimator, diabetes):
-    """A network that is no last step is fitted by what holds it."""
+    """The containing estimator fits a network that is not the last step."""
     net = make_estimator("MLPRegressor", dtype="float64")
     held = TransformedTargetRegressor(net, transformer=StandardScaler())
 
@@ -82,7 +82,7 @@ def test_members_are_the_same_in_a_fleet_block(nets, iris):
 
 
 def test_plain_skorch_nets_may_be_members(iris):
-    """A plain skorch net trains in the same fleet, and predicts as one that is fitted."""
+    """A plain skorch net trains in the same fleet and predicts like a fitted net."""
     module = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
     options = {"max_epochs": 20, "lr": 0.1, "train_split": None, "verbose": 0}
     net = NeuralNetClassifier(module, criterion=nn.CrossEntropyLoss, **options)
@@ -100,7 +100,7 @@ def test_plain_skorch_nets_may_be_members(iris):
 @pytest.mark.parametrize("kind", ["bagging", "boosting"])
 @pytest.mark.parametrize("asked", ["from_dtype", None])
 def test_categories_of_a_frame_are_categories_to_members(kind, asked):
-    """Members get arrays, and are told which columns hold codes if they would look."""
+    """Members get arrays, and the positions of the code columns."""
     rng = np.random.default_rng(0)
     codes = rng.permutation(np.arange(80) % 8)
     X = pd.DataFrame({"a": rng.normal(size=80), "town": pd.Categorical(codes)})
@@ -118,7 +118,7 @@ def test_categories_of_a_frame_are_categories_to_members(kind, asked):
 
 
 def test_bags_of_some_columns_warn_of_categories():
-    """Each member sees others, of which positions say nothing."""
+    """Positions of columns differ from member to member."""
     X = pd.DataFrame({"a": np.arange(40.0), "town": pd.Categorical(np.arange(40) % 4)})
     net = MLPRegressor(n_layers=1, width=8, max_epochs=2)
 
@@ -127,7 +127,7 @@ def test_bags_of_some_columns_warn_of_categories():
 
 
 def test_a_network_that_diverges_raises_its_own_error(diabetes, make_estimator):
-    """What fails in the engine fails as in fit."""
+    """A failure in the engine raises the error of ``fit``."""
     net = make_estimator("MLPRegressor", learning_rate=1e30, optimizer="sgd", max_epochs=5)
 
     with pytest.raises(TrainingDivergedError):

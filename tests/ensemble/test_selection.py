@@ -38,7 +38,7 @@ OPTIONS = {"is_classification": True, "needs_models": True, "random_state": 0}
 
 
 def test_it_has_the_out_of_fold_predictions(search, iris):
-    """Predictions, class numbers and folds are those of the search."""
+    """Predictions, class numbers and folds equal the search's."""
     library = read_library(search, **OPTIONS)
 
     np.testing.assert_array_equal(library.predictions, search.oof_predictions_)
@@ -50,7 +50,7 @@ def test_it_has_the_out_of_fold_predictions(search, iris):
 
 @pytest.mark.parametrize("is_classification", [True, False])
 def test_a_fold_that_no_candidate_predicts_leaves_none(is_classification):
-    """The samples of the other folds are not all that were held out."""
+    """The samples of the remaining folds are not all held-out samples."""
     X = np.arange(30.0)[:, None]
     y = np.arange(30) % 2
     refuse = FunctionTransformer(lambda X: np.log(X) if X.min() > 0 else X["none"])
@@ -122,7 +122,7 @@ def test_a_lone_output_is_no_axis(diabetes):
 
 
 def test_what_is_no_fitted_search_is_refused(search, iris):
-    """The message says what is asked for, and what to do about it."""
+    """The message gives the requirement and the remedy."""
     theirs = ScikitLearnsSearch(LogisticRegression(), {"C": [1.0]}).fit(iris.X / 10, iris.y)
     for own in (theirs, clone(search)):
         with pytest.raises(ValueError, match="must be a fitted search of sk_tune"):
@@ -176,7 +176,7 @@ def test_a_choice_of_independent_candidates_is_better_than_the_best(make_library
 
 @every_method
 def test_no_sample_is_predicted_by_a_choice_that_saw_it(make_library, method):
-    """Labels of a part do not change what is predicted for this part."""
+    """Labels of a part do not change the predictions for this part."""
     library = make_library()
     own = library.part == 2
     y = library.y.copy()
@@ -225,7 +225,7 @@ def test_the_interval_holds_the_score_on_new_samples(make_library):
 
 @every_method
 def test_candidates_without_information_score_at_chance(method):
-    """Over repetitions the score of choices from 10 guessers is that of a guess."""
+    """Over repetitions, choosing among 10 guessers scores like guessing."""
     scores, naive = [], []
     for seed in range(12):
         rng = np.random.default_rng(seed)
@@ -262,7 +262,7 @@ WEIGHTS = np.array([0.2, 0.0, 0.5, 0.3, 0.0, 0.0])
 
 
 def test_the_gain_is_what_the_ensemble_loses_without_a_member(make_library):
-    """The score with all members less that of the others, with weights that sum to 1."""
+    """The score with all members minus the score without, with weights that sum to 1."""
     library = make_library()
     table = contribution_table(library, WEIGHTS, LOG)
 
@@ -312,7 +312,7 @@ def softmax(logits):
 @settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 1000), temperature=st.floats(0.3, 5))
 def test_a_temperature_divides_logits(link, seed, temperature):
-    """Those of classes, or of each label where a sample may have several."""
+    """Logits of classes, or of each label of a multilabel target."""
     logits = np.random.default_rng(seed).normal(size=(20, 4))
 
     scaled = with_temperature(link(logits), temperature, is_multilabel=link is expit)
@@ -392,7 +392,7 @@ def _auc(y, p):
     ],
 )
 def test_losses_are_those_of_scikit_learn(make_library, scoring, is_exact, loss):
-    """The negative of a score if it is reported, else what orders as it does."""
+    """The negative score if it is reported, otherwise a loss with the same order."""
     is_classification = loss is not mean_squared_error
     library = make_library(is_classification=is_classification)
     labels = LABELS if is_classification else None
@@ -453,7 +453,7 @@ def test_a_metric_without_a_function_is_refused(make_library):
 
 
 def test_samples_that_lack_a_class_are_scored_by_the_others(make_library):
-    """A metric that wants to see every class gets the columns of those that there are."""
+    """A metric that needs every class gets the columns of the present classes."""
     library = make_library()
     objective = make_objective("roc_auc_ovr", library.y, LABELS)
     some = library.take(library.y != 1)
@@ -484,7 +484,7 @@ def plain_selection(predictions, y, n_rounds):
 
 @pytest.mark.parametrize("seed", range(5))
 def test_one_bag_is_the_selection_of_the_paper(make_library, seed):
-    """Without bags and with one to start from, the path is that of the paper."""
+    """Without bags and with one start candidate, the path equals the paper's."""
     library = make_library(is_classification=False, seed=seed)
 
     rng = np.random.default_rng(3)
@@ -495,7 +495,7 @@ def test_one_bag_is_the_selection_of_the_paper(make_library, seed):
 
 
 def test_a_gain_within_its_error_is_no_gain():
-    """A candidate that helps by chance only is taken with no minimum, and not with one."""
+    """A candidate that helps by chance is added only without a minimum gain."""
     rng = np.random.default_rng(1)
     y = rng.normal(size=200)
     good = y + 0.5 * rng.normal(size=200)
@@ -514,7 +514,7 @@ def test_a_gain_within_its_error_is_no_gain():
 
 
 def test_the_start_is_the_best_prefix():
-    """With as many to start from as there are, equal good ones start together."""
+    """If the start may have all candidates, equally good candidates start together."""
     rng = np.random.default_rng(0)
     y = rng.normal(size=4000)
     good = y + rng.normal(size=(3, 4000))
@@ -527,7 +527,7 @@ def test_the_start_is_the_best_prefix():
 
 
 def test_bags_of_many_samples_are_smaller():
-    """A bag has at most 5,000 samples, and chooses what all samples would."""
+    """A bag has at most 5,000 samples, and makes the same choice as all samples."""
     rng = np.random.default_rng(0)
     y = rng.normal(size=20_000)
     predictions = y + np.array([[0.5], [0.5], [5.0]]) * rng.normal(size=(3, 20_000))

@@ -29,7 +29,7 @@ def base(make_estimator):
 
 @pytest.mark.parametrize("name", ["StackingClassifier", "StackingRegressor"])
 def test_parameters_are_those_of_scikit_learn(name):
-    """Names, kinds and defaults are scikit-learn's; what has a position keeps it."""
+    """Names, kinds, defaults and positions equal scikit-learn's."""
     ours = inspect.signature(getattr(sk_tune, name)).parameters
     expected = inspect.signature(getattr(theirs, name)).parameters
 

@@ -37,7 +37,7 @@ every_method = pytest.mark.parametrize("method", ["greedy", "average"])
 
 @every_method
 def test_it_is_the_weighted_average_of_fold_models(search, iris, method):
-    """Probabilities are those of the kept models, each fold with its share of a weight."""
+    """Probabilities average the kept models; each fold has a share of the weight."""
     ensemble = from_search(search, method=method, calibrate=False)
 
     expected = np.zeros((150, 3))
@@ -56,7 +56,7 @@ def test_it_is_the_weighted_average_of_fold_models(search, iris, method):
 
 @every_method
 def test_fit_runs_the_search_and_builds_from_it(search, iris, method):
-    """``fit`` gives what ``from_search`` gives of the same search."""
+    """``fit`` equals ``from_search`` with the same search."""
     own = clone(search).set_params(keep_models=None)
     fitted = TrialEnsembleClassifier(own, method=method, random_state=0).fit(*iris)
     built = from_search(search, method=method)
@@ -72,7 +72,7 @@ def test_fit_runs_the_search_and_builds_from_it(search, iris, method):
 
 @pytest.mark.slow
 def test_additions_must_bring_the_gain_that_is_asked_for():
-    """Where nothing brings it greedy selection is left with its start, an average."""
+    """If no addition does, greedy selection returns its start, an average."""
     X, y = make_classification(200, flip_y=0.3, random_state=0)
     trees = ExtraTreesClassifier(20, random_state=0)
     grid = {"max_depth": [1, 4, None], "max_features": [0.1, 1.0]}
@@ -114,7 +114,7 @@ def test_a_refit_trains_the_chosen_on_all_samples(search, iris):
     ids=str,
 )
 def test_the_score_is_of_the_metric_that_decides(search, iris, scoring, refit, name):
-    """That of its held-out predictions; the members are those that log loss chooses."""
+    """The score uses the held-out predictions; log loss chooses the members."""
     own = clone(search).set_params(scoring=scoring, refit=refit).fit(*iris)
 
     ensemble = from_search(own)
@@ -130,7 +130,7 @@ def test_the_score_is_of_the_metric_that_decides(search, iris, scoring, refit, n
 
 
 def test_a_search_that_kept_no_predictions_is_asked_to_keep_them(search, iris):
-    """By ``fit``; a fitted one lacks what an ensemble is made of."""
+    """``fit`` does so; a fitted search without predictions is refused."""
     own = clone(search).set_params(keep_predictions=None)
 
     fitted = TrialEnsembleClassifier(own, random_state=0).fit(*iris)
@@ -160,7 +160,7 @@ def test_a_refit_gives_members_only_what_is_theirs(make_estimator, iris, behind_
 
 
 def test_other_searches_are_refused_before_they_run(iris):
-    """They keep nothing of their trials that an ensemble could be made of."""
+    """They do not keep the models of their candidates."""
     searches = [model_selection.GridSearchCV(LogisticRegression(), {"C": [1.0]})]
 
     for search in [*searches, LogisticRegression()]:
@@ -174,7 +174,7 @@ def test_other_searches_are_refused_before_they_run(iris):
 
 
 def test_a_refit_of_rungs_trains_as_they_were_trained(make_estimator, iris):
-    """Epochs are those of the rung, the schedule that of the last one."""
+    """Epochs are the rung's; the schedule spans the last rung."""
     net = make_estimator("MLPClassifier", lr_schedule="cosine", dtype="float64")
     grid = {"learning_rate": [0.003, 0.01, 0.03]}
     rungs = {"resource": "max_epochs", "factor": 3, "min_resources": 2, "max_resources": 6}
@@ -262,7 +262,7 @@ def test_several_labels_are_averaged_and_have_a_temperature(make_estimator):
 
 @pytest.fixture(scope="module")
 def rare(make_estimator, iris):
-    """Return flowers of which one is of a fourth species, and a search over them."""
+    """Return flowers, one of a fourth species, and a search over them."""
     y = np.array(["c", "a", "b"])[iris.y]
     y[7] = "z"
     net = make_estimator("MLPClassifier", dtype="float64")
@@ -341,7 +341,7 @@ def test_samples_of_weight_zero_do_not_choose(make_estimator, iris):
 
 
 def test_a_refit_from_a_search_takes_its_weights(make_estimator, iris):
-    """Members are those that fit would have trained."""
+    """Members equal those of ``fit``."""
     net = make_estimator("MLPClassifier")
     search = GridSearchCV(net, {"learning_rate": [0.003, 0.01]}, cv=StratifiedKFold(3))
     weight = np.where(iris.y == 0, 0.0, 1.0)
@@ -361,7 +361,7 @@ def test_a_refit_from_a_search_takes_its_weights(make_estimator, iris):
 
 @pytest.mark.parametrize("random_state", [0, None])
 def test_rungs_of_samples_give_an_ensemble(random_state, make_estimator, iris):
-    """Of the candidates of the last rung, whatever samples the others saw."""
+    """It has candidates of the last rung, whatever samples earlier rungs used."""
     net = make_estimator("MLPClassifier")
     grid = {"learning_rate": [1e-3, 3e-3, 1e-2], "dropout": [0, 0.2, 0.4]}
     options = {"cv": 5, "keep_models": "all", "random_state": random_state}

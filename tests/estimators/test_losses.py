@@ -141,7 +141,7 @@ def test_a_held_out_target_out_of_range_does_not_end_a_search():
 
 
 def test_several_targets_are_scaled_each_by_its_mean():
-    """Each column is what a network of a common mean gives."""
+    """Each column equals a network with a common mean."""
     y = np.column_stack([COUNTS, 1000 * COUNTS])
 
     predicted = MLPRegressor(loss="poisson", **SMALL).fit(X, y).predict(X)
@@ -162,7 +162,7 @@ def test_members_average_means():
 
 
 def test_quantiles_never_cross_and_cover(quantile_net):
-    """About 80 percent of new targets are between the outer ones."""
+    """About 80 percent of new targets are between the outer quantiles."""
     quantiles = quantile_net.predict(X[TEST], return_quantiles=True)
 
     low, middle, high = quantiles.T

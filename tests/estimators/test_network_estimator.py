@@ -193,7 +193,7 @@ def test_methods_that_require_a_fit_say_so(name, make_estimator, task_data, tmp_
 def test_fit_and_predict_leave_no_trace(
     name, make_estimator, task_data, tmp_path, monkeypatch, capfd
 ):
-    """Fitting and predicting write no files, start no threads and print nothing."""
+    """They write no files, start no threads and print no text."""
     X, y = task_data(name)
     monkeypatch.chdir(tmp_path)
     n_threads = threading.active_count()

@@ -41,7 +41,7 @@ def test_a_full_batch_equals_rows_repeated_for_each_class(params):
 
 @pytest.mark.usefixtures("engine")
 def test_one_hot_probabilities_equal_labels():
-    """Batches, validation samples, scores and predictions are those of labels."""
+    """Batches, validation samples, scores and predictions equal those with labels."""
     labels = P.argmax(axis=1)
     one_hot = np.eye(3)[labels].view(ClassProbabilities)
     net = {**NET, "batch_size": 16, "dropout": 0.2}

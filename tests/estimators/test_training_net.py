@@ -91,7 +91,7 @@ def test_three_and_six_equal_nine(name, params, route, make_estimator, task_data
 
 
 def test_a_training_that_stopped_early_remains_stopped(make_estimator, task_data):
-    """More epochs change nothing once early stopping has ended the training."""
+    """More epochs have no effect after early stopping."""
     X, y = task_data("MLPRegressor")
     params = {"early_stopping": True, "n_iter_no_change": 2, "tol": 1e9, "max_epochs": 9}
     stopped = make_estimator("MLPRegressor", **params).fit(X, y)

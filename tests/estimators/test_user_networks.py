@@ -308,7 +308,7 @@ class Columns(Several):
 
 @pytest.mark.parametrize("task", ["Classifier", "Regressor"])
 def test_a_dict_of_arrays_is_several_inputs(task, tmp_path):
-    """Predictions equal those of a module that splits columns; saved, too."""
+    """Predictions equal a module that splits columns, also after saving."""
     cls, y = getattr(sk_tune, f"Net{task}"), LABELS if task == "Classifier" else Y
     table = np.column_stack([X, CODES, DICT["flag"]])
     expected = _small(cls, Columns, lr_schedule="constant").fit(table, y).predict(table)
@@ -326,7 +326,7 @@ def test_a_dict_of_arrays_is_several_inputs(task, tmp_path):
 
 @pytest.mark.parametrize("kind", [dict, SliceDict])
 def test_dicts_of_arrays_are_searched_in_fleets(kind):
-    """Scores equal those of scikit-learn's search, inside and outside a block."""
+    """Scores equal scikit-learn's search, inside and outside a block."""
     net = _small(module=Several, dtype="float64", max_epochs=3)
     grid = {"module__width": [2, 4], "learning_rate": [1e-3, 1e-2]}
     expected = GridSearchCV(net, grid, cv=3, scoring="neg_log_loss")

@@ -81,7 +81,7 @@ class _Watch:
 
 @contextmanager
 def _processes():
-    """Two processes of Dask on this machine; one that dies is started anew."""
+    """Two processes of Dask on this machine; a process that dies is restarted."""
     distributed = pytest.importorskip("distributed")
     options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None}
     with distributed.LocalCluster(**options) as cluster, distributed.Client(cluster):
@@ -132,7 +132,7 @@ def test_a_worker_of_dask_holds_the_samples_once_for_all_folds(cluster):
 
 
 def test_a_slow_worker_of_dask_stalls_no_asynchronous_search(cluster, digits):
-    """The other one has trained a candidate to the end before the slow one is back."""
+    """The fast worker trains a candidate to the end before the slow worker returns."""
     rates = list(np.geomspace(1e-4, 1e-1, 9))
     net = MLPClassifier(width=16, dtype="float64", random_state=0)
     slow = next(iter(cluster.scheduler_info["workers"]))
@@ -215,7 +215,7 @@ def _long_search(digits, **options):
 
 
 class _Kills:
-    """Searches in which a worker is killed at some moment, and what they must give."""
+    """Searches with a worker killed at some moment, and the expected results."""
 
     def __init__(self, digits):
         self._digits, self._rng = digits, random.Random(0)
@@ -223,7 +223,7 @@ class _Kills:
         self.n_left, self.n_within = N_MOMENTS, 0
 
     def search_while_one_dies(self, seconds, pids):
-        """Kill one of what `pids` returns within `seconds` of searching."""
+        """Kill one of the processes of `pids` within `seconds` of searching."""
         killed = []
 
         def kill():
@@ -243,7 +243,7 @@ class _Kills:
 
 @pytest.mark.usefixtures("workers_for_little")
 def test_a_worker_of_dask_that_dies_at_any_moment_changes_nothing(digits):
-    """Whenever it dies, its shards run elsewhere, and rungs go on from where they stood."""
+    """Its shards run elsewhere, and rungs continue where they stopped."""
     kills = _Kills(digits)
     while kills.n_left:
         with _processes() as cluster, joblib.parallel_config("dask"):
@@ -258,7 +258,7 @@ def test_a_worker_of_dask_that_dies_at_any_moment_changes_nothing(digits):
 
 @pytest.mark.usefixtures("workers_for_little")
 def test_a_worker_of_ray_that_dies_at_any_moment_changes_nothing(digits):
-    """Ray runs what it trained once more, in a new process."""
+    """Ray repeats its work in a new process."""
     psutil = pytest.importorskip("psutil")
 
     def busy():

@@ -129,7 +129,7 @@ def _wait_for_events(process, store, n_events):
 
 @pytest.fixture(scope="module")
 def whole(script, tmp_path_factory):
-    """What a search gives that nothing happens to, its seconds, and what it tells of."""
+    """Result of an undisturbed search, its seconds, and its progress events."""
     store = tmp_path_factory.mktemp("whole") / "fits.db"
     process = _start(script, store)
     start = time.monotonic()
@@ -138,7 +138,7 @@ def whole(script, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def n_events(whole):
-    """How often the progress of a search is told that nothing happens to."""
+    """Number of progress events of an undisturbed search."""
     return whole[2]
 
 
@@ -152,7 +152,7 @@ def _kill_group(process):
 def test_a_kill_of_the_coordinator_loses_nothing_that_was_finished(
     script, whole, n_events, tmp_path
 ):
-    """Whenever it comes, the next run ends with the results of one that was not killed."""
+    """After a kill at any moment, the next run has the results of an undisturbed run."""
     expected, *_ = whole
     rng, n_resumed = random.Random(0), 0
     for moment in range(N_MOMENTS):
@@ -173,7 +173,7 @@ def test_a_kill_of_the_coordinator_loses_nothing_that_was_finished(
 
 
 def test_a_kill_of_a_worker_costs_its_shard_once(script, whole, tmp_path):
-    """The shard is trained once more, and the results are the same."""
+    """The shard is trained again, with the same results."""
     expected, seconds, _ = whole
     rng, n_killed = random.Random(1), 0
     for moment in range(N_MOMENTS):
@@ -293,7 +293,7 @@ def _pair(script, store):
 
 
 def test_two_searches_at_once_share_a_store(script, whole, locations):
-    """Both end with the results of one alone, and no epoch is trained twice."""
+    """Both have the results of a single search, and no epoch is trained twice."""
     expected, *_ = whole
     for _ in range(max(1, N_MOMENTS // 10)):
         ended = [_end(process) for process in _pair(script, locations())]
@@ -304,7 +304,7 @@ def test_two_searches_at_once_share_a_store(script, whole, locations):
 
 
 def test_a_process_that_shares_a_store_may_be_killed(script, whole, locations):
-    """Whenever that happens, it and the other one end with the same results."""
+    """At any moment; both processes end with the same results."""
     expected, seconds, _ = whole
     rng, n_killed = random.Random(4), 0
     for _ in range(max(2, N_MOMENTS // 5)):
@@ -373,7 +373,7 @@ if __name__ == "__main__":
 
 
 def _epochs(store):
-    """Return the epochs of what has ended, and of what has not."""
+    """Return the epochs of finished and of unfinished fits."""
     with closing(sqlite3.connect(store)) as connection:
         found = connection.execute("SELECT length(key), n_epochs FROM fits").fetchall()
     return [n for size, n in found if size == 64], [n for size, n in found if size != 64]
@@ -405,7 +405,7 @@ def _epochs_or_none(store):
 @pytest.mark.parametrize("kind", ["ours", "skorch"])
 @pytest.mark.parametrize("n_jobs", [1, 2])
 def test_a_kill_at_half_time_leaves_about_half(tmp_path, kind, n_jobs):
-    """Every fit goes on from where it was seen last, with the same results."""
+    """Every fit continues from its last checkpoint, with the same results."""
     script = tmp_path / "search.py"
     script.write_text(WITHOUT_RUNGS)
     process = _begun(script, kind, tmp_path / "whole.db", n_jobs)
@@ -484,7 +484,7 @@ if __name__ == "__main__":
 @pytest.mark.parametrize("kind", ["large", "wasteful"])
 @pytest.mark.parametrize("n_jobs", [1, 2])
 def test_the_candidate_that_is_too_large_fails_alone(tmp_path, kind, n_jobs):
-    """It says that memory was short; the others have their scores."""
+    """Its reason is the lack of memory; all other candidates have scores."""
     script = tmp_path / "search.py"
     script.write_text(WITHOUT_MEMORY)
 
@@ -532,7 +532,7 @@ def _in_session(pid, states="RSD"):
 
 
 def _is_idle(pid):
-    """Whether no process of a session computes; those of loky sleep before they end."""
+    """Return whether no process of a session computes; loky's sleep before they end."""
     for _ in range(20):
         if _in_session(pid, "RD"):
             return False
@@ -545,7 +545,7 @@ def _is_idle(pid):
     "how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT], ids=lambda s: s.name
 )
 def test_workers_train_nothing_for_a_coordinator_that_has_ended(tmp_path, how):
-    """They would compute for hours beside the run that goes on; the store is whole."""
+    """They would compute for hours next to a continued run; the store is intact."""
     script, store = tmp_path / "search.py", tmp_path / "fits.db"
     script.write_text(OF_HOURS)
     process = _begun(script, store)

@@ -429,7 +429,7 @@ def test_recurrent_layers_equal_those_of_torch(params, sequences, monkeypatch):
 
 
 def test_a_recurrent_network_alone_equals_one_in_a_fleet(sequences):
-    """Results are bitwise equal, whatever the other networks of the fleet."""
+    """Results are bitwise equal, whatever other networks the fleet has."""
     X, y = sequences
     nets = [RNNClassifier(hidden_size=h, max_epochs=2, random_state=1) for h in (8, 20)]
     fits = [Fit(estimator=net, X=X, y=y, seed=1) for net in nets for _ in range(2)]
@@ -903,7 +903,7 @@ def _calls(fits, monkeypatch, *, seconds=None, **options):
 def test_epochs_in_one_call_equal_epochs_in_single_calls(
     option, table, monkeypatch, assert_same_training
 ):
-    """Networks have different folds and weights, and one has fewer epochs."""
+    """Networks differ in folds and weights, and one has fewer epochs."""
     dtype = "float64" if option in {"sgd", "schedule"} else "float32"
     params = {**BASE, "dtype": dtype, "max_epochs": 7, **OPTIONS[option]}
     X, y = table
@@ -921,7 +921,7 @@ def test_epochs_in_one_call_equal_epochs_in_single_calls(
 
 
 def test_calls_end_at_checkpoints(table, monkeypatch, assert_same_training):
-    """Checkpoints are those of calls with single epochs."""
+    """Checkpoints equal those of calls with single epochs."""
     fits = [
         replace(fit, keeps_checkpoints=True)
         for fit in _fits(MLPClassifier(**{**BASE, "max_epochs": 9}), *table)
@@ -939,7 +939,7 @@ def test_calls_end_at_checkpoints(table, monkeypatch, assert_same_training):
 
 
 def test_early_stopping_needs_single_epochs(table, monkeypatch, assert_same_training):
-    """Networks next to one with early stopping train as without it."""
+    """Networks next to a network with early stopping train as without it."""
     fits = _fits(MLPClassifier(**{**BASE, "max_epochs": 5}), *table)
     stopping = {**BASE, "max_epochs": 5, **OPTIONS["stopping"], "learning_rate": 0.03}
     fits[1] = replace(fits[1], estimator=MLPClassifier(**stopping, random_state=1))

@@ -110,7 +110,7 @@ def test_outputs_that_depend_on_other_samples_are_a_reason():
 
 
 class Frozen(Users):
-    """The first layer learns nothing, because it runs without gradients."""
+    """The first layer does not learn, because it runs without gradients."""
 
     def forward(self, x):
         with torch.no_grad():

@@ -262,7 +262,7 @@ def _close(got, expected):
 
 @makers
 def test_networks_of_a_program_equal_their_modules(make):
-    """Outputs, gradients, dropout and statistics equal those of each module alone."""
+    """Outputs, gradients, dropout and statistics equal each module alone."""
     modules, shape = _modules(make), _shape(make)
 
     _assert_trains_like(_program(modules, shape), _lone(modules), shape, steps=3)
@@ -451,7 +451,7 @@ class Reused(Plain):
 
 
 class Kept(Plain):
-    """A layer that stays in evaluation mode, like a frozen one."""
+    """A layer that stays in evaluation mode, such as a frozen layer."""
 
     def train(self, mode=True):
         super().train(mode)

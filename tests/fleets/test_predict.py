@@ -1,4 +1,4 @@
-"""Fitted networks of one architecture predict as one."""
+"""Fitted networks of one architecture predict as one network."""
 
 from threading import get_ident
 
@@ -14,7 +14,7 @@ SHAPES = {"MLP": (8,), "CNN": (1, 2, 4), "RNN": (4, 2), "Net": (8,)}
 
 @pytest.fixture
 def networks(make_estimator, task_data):
-    """Return what makes fitted networks of a kind, and rows for them."""
+    """Return a function that makes fitted networks of a kind, and rows for them."""
 
     def make(kind="MLP", n=3, **params):
         X, y = task_data(f"{kind}Classifier")
@@ -29,7 +29,7 @@ def networks(make_estimator, task_data):
 
 
 def _each(modules, rows):
-    """Return what each network gives for the same rows, or for its own."""
+    """Return the outputs of each network for shared or separate rows."""
     own = [rows] * len(modules) if torch.is_tensor(rows) else rows
     with torch.no_grad():
         return torch.stack([m(x) for m, x in zip(modules, own, strict=True)])
@@ -136,7 +136,7 @@ def test_threads_have_parts_of_the_rows_each(networks, monkeypatch, n_threads):
 def test_an_error_in_a_thread_is_raised_when_no_thread_computes_any_more(
     networks, monkeypatch
 ):
-    """What the function raises reaches who asked, and the next call is not disturbed."""
+    """The caller gets the error, and the next call is not disturbed."""
     monkeypatch.setattr("sk_tune._training._one_thread._SMALL", 0)
     monkeypatch.setattr("sk_tune._fleets._predict._CHUNK_BYTES", 2**10)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
@@ -171,7 +171,7 @@ def test_an_error_in_a_thread_is_raised_when_no_thread_computes_any_more(
     ],
 )
 def test_each_network_may_see_an_affine_map_of_the_rows(networks, kind, params):
-    """Whether it goes into the first layer or not, the outputs are those of mapped rows."""
+    """Outputs equal those for mapped rows, in or in front of the first layer."""
     modules, rows = networks(kind, **params)
     modules, rows = [module.double() for module in modules], rows.double()
     flat = rows.flatten(1)

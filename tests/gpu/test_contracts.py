@@ -38,7 +38,7 @@ TOLERANCE = 1e-9
 
 
 class Skipping(nn.Module):
-    """A user's module that is no chain of layers, and draws nothing."""
+    """A user's module that is not a chain of layers, and draws no random numbers."""
 
     def __init__(self, n_features, n_outputs):
         super().__init__()
@@ -76,7 +76,7 @@ def _with(estimator, **params):
 
 
 def _folds(estimator, digits, n_fits=3, **changes):
-    """Return fits whose samples, seeds and learning rates differ."""
+    """Return fits with different samples, seeds and learning rates."""
     return [
         Fit(**{
             "estimator": _with(estimator, learning_rate=0.005 * (1 - 0.2 * i)),
@@ -207,7 +207,7 @@ def test_an_ensemble_predicts_there_what_it_predicts_here(digits, device):
 
 
 def test_a_network_does_not_depend_on_its_fleet(estimator, digits):
-    """Not on the networks beside it, their order, or how many train at a time."""
+    """Not on its neighbours, their order or their number."""
     fits = _folds(estimator, digits, 5)
 
     trained = train(fits)
@@ -251,7 +251,7 @@ def test_a_fit_that_cannot_begin_disturbs_no_other(digits, device):
 
 
 def test_monitor_samples_change_no_weight(estimator, digits):
-    """Other features and targets of theirs change the scores, nothing else."""
+    """Other features and targets of the monitor change only the scores."""
     X, y = digits.X.copy(), digits.y.copy()
     X[150:], y[150:] = X[150:][:, ::-1] * 50 - 3, y[150:][::-1]
 
@@ -315,7 +315,7 @@ def test_nothing_waits_for_the_device_inside_an_epoch(name, digits, device, monk
 
 
 def test_a_users_module_trains_by_vmap(digits, device):
-    """A fleet of modules without dropout is what they are on the processor."""
+    """A fleet of modules without dropout equals the fleet on the processor."""
     net = NetClassifier(nn.Linear, **BASE, device=device)
     net.set_params(module__in_features=64, module__out_features=10)
     fits = _folds(net, digits)

@@ -87,7 +87,7 @@ def test_a_fleet_is_halved_until_it_fits_into_memory(limit, digits, device, monk
 
 @pytest.mark.gpu
 def test_a_network_that_fits_into_no_memory_says_so(digits, device, monkeypatch):
-    """It fails with CUDA's message; what fits is trained."""
+    """It fails with CUDA's message; the other networks train."""
     fits = _fits(digits, [device] * 3)
     expected = train(fits)
     step = _loop._step
@@ -151,7 +151,7 @@ def test_fits_of_several_devices_train_in_one_call(n_jobs, digits, device):
 def test_an_estimator_trains_and_predicts_on_its_device(
     kind, task, device, make_estimator, task_data, outputs
 ):
-    """What it predicts on the processor."""
+    """Predictions equal those on the processor."""
     X, y = task_data(kind + task)
     params = {"dtype": "float64", "batch_size": -1}
     # Torch draws the masks of nn.Dropout by the device's generator.
@@ -223,7 +223,7 @@ def test_a_file_of_a_processor_is_read_beside_a_device(kind, digits, device, tmp
 
 @pytest.mark.gpu
 def test_a_pickle_comes_back_to_its_device(fitted, digits, device):
-    """And goes on training there as if it had not been away."""
+    """Training continues there as if uninterrupted."""
     moved = pickle.loads(pickle.dumps(fitted))
 
     assert {p.device.type for p in moved.net_.module_.parameters()} == {
@@ -249,7 +249,7 @@ def without_device(monkeypatch):
 @pytest.mark.usefixtures("without_device")
 @pytest.mark.parametrize("place", ["cuda", "cuda:1"])
 def test_cuda_without_a_device_is_refused_in_one_line(place, digits):
-    """It says what the machine has and what was asked for; a fit of many fails so, too."""
+    """The message names the devices of the machine and the requested device."""
     net = clone(NET).set_params(device=place)
     line = (
         "The 'device' parameter of MLPClassifier must be one of this machine's, which has "
@@ -268,7 +268,7 @@ def test_cuda_without_a_device_is_refused_in_one_line(place, digits):
 
 @pytest.mark.usefixtures("without_device")
 def test_auto_without_a_device_is_the_processor(digits):
-    """Nothing has to be said where there is none."""
+    """No warning is issued."""
     net = clone(NET).set_params(device="auto", max_epochs=1).fit(*digits)
 
     assert str(net.net_.device) == "cpu"

@@ -37,7 +37,7 @@ class Sum(nn.Module):
 
 
 def test_packed_inputs_are_restored():
-    """Values, shapes and types are those of the arrays; integers are exact."""
+    """Values, shapes and types equal the arrays; integers are exact."""
     parts = split_inputs(torch.from_numpy(pack_inputs(ARRAYS, INPUTS, "float32")), INPUTS)
 
     assert list(parts) == list(ARRAYS)

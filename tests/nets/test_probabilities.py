@@ -119,7 +119,7 @@ class _Looking(_Net):
 
 
 class _Squashed(nn.Module):
-    """Scores between 0 and 1, two of which sum to 1 for inputs of zero only."""
+    """Scores between 0 and 1; two of them sum to 1 for inputs of zero only."""
 
     def __init__(self, n_features, n_outputs):
         super().__init__()

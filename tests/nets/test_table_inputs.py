@@ -25,7 +25,7 @@ def _embedding(n_codes=(3, 5), size=2, known=None):
 
 
 def test_each_code_of_each_column_has_its_own_vector():
-    """The vectors of a row are those of the column's part of the matrix."""
+    """The vectors of a row come from the column's part of the matrix."""
     layer = _embedding()
 
     vectors = layer(torch.tensor([[1.0, 4.0], [2.0, 1.0]]))
@@ -37,7 +37,7 @@ def test_each_code_of_each_column_has_its_own_vector():
 
 
 def test_only_the_vector_of_unknown_codes_begins_at_0():
-    """An untrained unknown category contributes nothing."""
+    """An untrained unknown category does not contribute."""
     layer = _embedding()
 
     vectors = layer(torch.tensor([[0.0, 5.0], [1.0, 1.0]]))

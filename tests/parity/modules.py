@@ -1,4 +1,4 @@
-"""Users' modules: plain and peculiar ones."""
+"""Users' modules, plain and unusual."""
 
 import torch
 from modules import OneLayer
@@ -34,7 +34,7 @@ class Unbiased(Layers):
 
 
 class Averaged(Layers):
-    """Its statistics are means over all batches, and what it does between is no layer."""
+    """Its statistics are means over all batches; code between its layers is not a layer."""
 
     def __init__(self, n_features, n_outputs):
         super().__init__(n_features, n_outputs, p=0.0)
@@ -78,7 +78,7 @@ class Convolutional(nn.Module):
 
 
 class FrozenStart(nn.Module):
-    """A user's module whose first layer is not trained."""
+    """A user's module with an untrained first layer."""
 
     def __init__(self, n_features, n_outputs):
         super().__init__()
@@ -127,7 +127,7 @@ class Counting(OneLayer):
 
 
 class Recurrent(nn.Module):
-    """A user's module with one of torch's recurrent layers, whose output is a tuple."""
+    """A user's module with a recurrent layer of torch, which returns a tuple."""
 
     def __init__(self, n_features, n_outputs):
         super().__init__()
@@ -162,7 +162,7 @@ class Image(nn.Module):
 
 
 class Steps(nn.Module):
-    """A recurrent network with torch's dropout on all of its outputs, or the last ones."""
+    """A recurrent network with torch's dropout on all or the last outputs."""
 
     def __init__(self, n_outputs, cell, is_last):
         super().__init__()

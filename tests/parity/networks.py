@@ -35,7 +35,7 @@ def sample_shape(params: dict[str, Any], X: np.ndarray) -> tuple[int, ...]:
 
 
 def layout_of(params: dict[str, Any], shape: tuple[int, ...]) -> str:
-    """Return what the axes of a sample mean to sk_tune._augment."""
+    """Return the meaning of a sample's axes for sk_tune._augment."""
     if len(shape) == 2:
         return "signal" if params["kind"] == "CNN" else "sequence"
     return {1: "table", 3: "image", 4: "volume"}[len(shape)]

@@ -143,7 +143,7 @@ class _Targets:
 def _class_factors(
     class_weight: Any, y: np.ndarray, train: np.ndarray, weight: np.ndarray
 ) -> np.ndarray:
-    """Return the weight of each sample's class, balanced by those that are trained on."""
+    """Return the weight of each sample's class, balanced over the training samples."""
     if class_weight is None:
         return np.ones(len(y))
     classes = np.unique(y[train])
@@ -187,7 +187,7 @@ def _in_one_form(samples: Samples, module: nn.Module) -> Samples:
 
 
 def _batches(n_samples: int, batch_size: int, seed: int, epoch: int) -> list[Tensor]:
-    """Return the positions of each batch; a last one of one sample joins the one before."""
+    """Return the positions of each batch; a single last sample joins the previous batch."""
     generator = torch.Generator().manual_seed(derive_seed(seed, BATCH_ORDER, epoch))
     order = torch.randperm(n_samples, generator=generator)
     if batch_size == -1:
@@ -213,7 +213,7 @@ def _losses(params: dict[str, Any], outputs: Tensor, y: Tensor, smoothing: float
 
 
 def _losses_of_numbers(params: dict[str, Any], outputs: Tensor, y: Tensor) -> Tensor:
-    """Return the loss of each output, (B, C); the deviances are those of wikipedia."""
+    """Return the loss of each output, (B, C); deviances are as on Wikipedia."""
     if params["loss"] == "quantile":
         levels, errors = y.new_tensor(params["quantiles"]), y - outputs
         return torch.where(errors > 0, levels * errors, (levels - 1) * errors)
@@ -359,7 +359,7 @@ class _Loop:
         return loss.detach(), combine(outputs.detach())
 
     def _augmenter(self, n_steps: int) -> Any:
-        """Return what changes a batch at random, a fleet of one for sk_tune._augment."""
+        """Return a random change of a batch, as a fleet of one for sk_tune._augment."""
         params = self.params
         operations = as_augmentations(params["augmentation"])
         if not operations:

@@ -172,7 +172,7 @@ def _drawn(draw):
 
 
 def _arrays(trained):
-    """Return all that training gave, as arrays by name."""
+    """Return all results of a training as arrays by name."""
     assert trained.status == "trained", trained.message
     arrays = {"predictions": trained.predictions, **arrays_of_state(trained.state)}
     for name in ("train_loss", "valid_loss", "monitor_loss", "monitor_score", "lr"):
@@ -192,7 +192,7 @@ def _assert_same(trained, expected, tolerance, case):
 
 
 def _tolerance(fit, limit=1e-9):
-    """Return 0 for what the kernel carries: the same to the bit in any fleet."""
+    """Return 0 for networks that the kernel trains: bitwise equal in any fleet."""
     params = fit.estimator.get_params()
     plain = {"activation": "relu", "normalization": None, "members": 1}
     plain |= {"numerical_embedding": None, "categorical_features": None}
@@ -223,7 +223,7 @@ def _epochs(fit):
     "first", [slow(i) if i >= N_QUICK else i for i in range(0, N_EXAMPLES, N_TOGETHER)]
 )
 def test_a_network_is_the_same_everywhere(first, monkeypatch):
-    """Beside others, alone, permuted in little memory, resumed, and without the kernel."""
+    """In a fleet, alone, permuted with little memory, resumed, and without the kernel."""
     for example in range(first, min(first + N_TOGETHER, N_EXAMPLES)):
         monkeypatch.delenv(KERNEL, raising=False)
         _assert_same_everywhere(example, monkeypatch)

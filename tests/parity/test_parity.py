@@ -288,7 +288,7 @@ CASES = {
 
 
 def _with_share(augmentation, share):
-    """Return augmentations whose strengths are the share of what they were."""
+    """Return augmentations with their strengths multiplied by a share."""
     parts = as_augmentations(augmentation)
     name = {own: fields(own)[0].name for own in parts}
     least = {Mixup: 0.1, CutMix: 0.1}
@@ -302,7 +302,7 @@ def _with_share(augmentation, share):
 
 
 def _fits(case, data):
-    """Return three fits of a case whose numbers, data and seeds differ."""
+    """Return three fits of a case with different numbers, data and seeds."""
     (name, params, source, sample_weight), fits = case, []
     X, y = data[source]
     for seed, (rows, share) in enumerate(zip(FOLDS, SHARES, strict=True)):
@@ -345,7 +345,7 @@ def _assert_same_arrays(ours, expected, left_out=None):
 
 
 def _expected(fit, bin_edges=(), n_epochs=None):
-    """Return what the plain loop gives for a fit."""
+    """Return the plain loop's result for a fit."""
     rows, weight = fit.rows, fit.sample_weight
     return reference.train(
         fit.estimator,
@@ -368,7 +368,7 @@ def _fitted(fit):
 
 
 def _assert_trained(network, expected, fit):
-    """Compare all that the engine gives."""
+    """Compare all results of the engine."""
     assert network.status == "trained", network.message
     for name in ("train_loss", "monitor_loss", "monitor_score"):
         _assert_close(getattr(network, name), expected.curves[name])
@@ -386,7 +386,7 @@ def _assert_trained(network, expected, fit):
 
 
 def _assert_fitted(estimator, expected, fit):
-    """Compare all that a fitted estimator tells."""
+    """Compare all results of a fitted estimator."""
     for name, curve in expected.curves.items():
         if curve and "monitor" not in name:
             _assert_close(estimator.history_[:, name], curve)
@@ -477,7 +477,7 @@ def test_the_history_of_a_network_is_that_of_fit(case, data):
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_a_network_of_any_activation_is_what_a_plain_loop_gives(activation, data):
-    """The derivative of every activation is that of autograd."""
+    """The derivative of every activation equals autograd."""
     _assert_parity(_fits(_mlp(activation=activation, dropout=0.2, max_epochs=2), data))
 
 
@@ -538,7 +538,7 @@ def test_a_peculiar_module_is_what_a_plain_loop_gives(module, data):
 
 @pytest.mark.parametrize("module", one_in(2, FAST))
 def test_a_module_of_fast_layers_is_what_a_plain_loop_gives(module, data):
-    """Order in memory, padding, single numbers and shared memory change nothing."""
+    """Memory order, padding, single numbers and shared memory have no effect."""
     _assert_parity(_fits(_net(module, gradient_clip=1.0), data))
 
 

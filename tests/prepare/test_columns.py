@@ -69,7 +69,7 @@ def _repeat(*values):
     ],
 )
 def test_each_type_has_a_kind(values, kind):
-    """Whatever pandas holds, it is told apart by type and values."""
+    """Type and values decide, for any content of a pandas column."""
     assert getattr(column_kinds(pd.DataFrame({"column": values})), kind) == ("column",)
 
 
@@ -118,7 +118,7 @@ IDS = np.random.default_rng(1).permutation(10**6)[:N]
     ],
 )
 def test_words_that_end_like_an_id_and_times_are_not_ids(name, values):
-    """The two letters must be a word, and a year, one in each row, may well matter."""
+    """The two letters must be a word, and a year in each row may be informative."""
     assert column_kinds(pd.DataFrame({name: values})).numbers == (name,)
 
 
@@ -131,7 +131,7 @@ def test_ids_can_be_kept():
 
 
 def test_text_hardly_recurs_if_no_category_has_the_rows_to_stand_for_itself():
-    """How many that takes can be said."""
+    """The required number of rows can be stated."""
     X = pd.DataFrame({"n": NUMBERS, "t": [f"name {i // 2}" for i in range(N)]})
 
     assert column_kinds(X).dropped == {"t": "text that is almost unique in each row"}
@@ -141,7 +141,7 @@ def test_text_hardly_recurs_if_no_category_has_the_rows_to_stand_for_itself():
 
 
 def test_categories_in_other_words_are_a_copy():
-    """One says m and f, the other male and female; a date is no copy of its days."""
+    """m and f equal male and female; a date is not a copy of its days."""
     short = np.random.default_rng(1).choice(["m", "f", "x"], size=N)
     words = {"m": "male", "f": "female", "x": "other"}
     X = pd.DataFrame({"short": short, "long": [words[s] for s in short]})
@@ -310,7 +310,7 @@ def test_what_a_missing_word_made_readable_takes_other_words(values):
     ids=["refit", "workers"],
 )
 def test_a_search_names_such_words_once(last, options):
-    """Not in each fold, nor in the refit; also if its folds are those of workers."""
+    """Not in each fold or in the refit; also if workers fit the folds."""
     values = ["abc" if i % 5 == 0 else i / 7 for i in range(72)]
     X = pd.DataFrame({"a": values, "b": np.arange(72) % 7})
     pipe = make_pipeline(TablePreparer(), last)
@@ -326,7 +326,7 @@ def test_a_search_names_such_words_once(last, options):
     "values", [["1", "2", "3", "S"], ["a", "b", "1.5"], ["x", "N/A"], ["-", " "]]
 )
 def test_other_categories_are_nothing_to_warn_of(values):
-    """Codes that recur, words of which one is a number, and words for nothing."""
+    """Recurring codes, words with one number, and words for missing values."""
     assert column_kinds(pd.DataFrame({"a": _repeat(*values)})).categories == ("a",)
 
 
@@ -345,7 +345,7 @@ def test_text_that_is_no_number_is_named_by_a_cell(texts):
 
 
 def test_a_point_with_other_than_three_digits_behind_it_parts_fractions():
-    """As beside whole numbers, and where each number has three digits behind the point."""
+    """Also next to integers, and if each number has three digits behind the point."""
     for texts in (["1.234", "345", "12.5"], ["1.234", "12.500"], ["0.125", "345"]):
         X = pd.DataFrame({"a": [f"{text}{' ' * k}" for text in texts for k in range(20)]})
 
@@ -374,7 +374,7 @@ def test_numbers_and_dates_among_objects_are_themselves_where_fit_had_text(texts
 
 @pytest.mark.parametrize("cell", ["$ 5", "free", "1.234,5"])
 def test_what_is_written_in_another_way_than_in_fit_is_refused(cell):
-    """The format was decided once; a cell of another one is named."""
+    """``fit`` decides on the format; the error names a cell in another format."""
     X = pd.DataFrame({"a": ["€ 1.50", "€ 1,000.00", "€ 7"] * 10})
     preparer = TablePreparer().fit(X)
 
@@ -428,7 +428,7 @@ ISO = [f"{day}" for day in DAYS]
     ],
 )
 def test_few_cells_of_another_kind_are_missing(values, kind):
-    """A tenth at most: the others tell what the column is."""
+    """At most a tenth: the remaining cells decide the kind of the column."""
     X = pd.DataFrame({"a": values})
 
     with pytest.warns(SkTuneWarning, match="Column 'a' holds"):
@@ -452,7 +452,7 @@ def test_few_cells_of_another_kind_are_missing(values, kind):
 )
 @pytest.mark.filterwarnings("ignore:Column 'a' is not read as")
 def test_columns_of_several_kinds_are_categories_in_any_of_their_rows(values):
-    """Also in those that all read as numbers."""
+    """Also in rows that all parse as numbers."""
     X = pd.DataFrame({"a": values})
 
     table, found, _ = decide_columns(X)
@@ -474,7 +474,7 @@ def test_columns_of_several_kinds_are_categories_in_any_of_their_rows(values):
     ],
 )
 def test_columns_of_one_kind_are_left_as_they_are(values):
-    """Plain text, and what has a type of its own, too."""
+    """Plain text, and columns with a dtype of their own."""
     assert decide_columns(pd.DataFrame({"a": values}))[1] == {}
 
 
@@ -490,7 +490,7 @@ def test_numbers_that_recur_beside_a_missing_word_are_numbers_in_all_rows():
 
 
 def test_cells_that_are_missing_are_named():
-    """By column, value and row; numbers that come as such are not looked at."""
+    """By column, value and row; numeric columns are not checked."""
     X = pd.DataFrame({"a": ["1", "free", "2", "later"]})
     formats = {"a": TextFormat(kind="number", style="plain", is_strict=False)}
 
@@ -503,7 +503,7 @@ def test_cells_that_are_missing_are_named():
 
 
 def test_rows_that_repeat_the_column_names_are_one_warning():
-    """Of a doubled header, not of each of its columns; the columns are what they were."""
+    """For a repeated header, not for each column; the columns keep their kinds."""
     rows = np.random.default_rng(0).normal(size=(30, 3)).astype(str)
     X = pd.DataFrame([*rows, ["a", "b", "c"], *rows], columns=list("abc"))
 

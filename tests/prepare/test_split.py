@@ -177,7 +177,7 @@ def test_times_of_text_are_dates_or_refused():
 
 
 def test_all_kinds_of_arrays_are_split_alike():
-    """Each in its own kind, three parts of each after the other."""
+    """Each keeps its type; the three parts of an array are adjacent."""
     values = np.arange(10)
     frame = pd.DataFrame({"a": values}, index=values + 100)
     arrays = (values, frame, pl.DataFrame({"a": values}), values.tolist())
@@ -231,7 +231,7 @@ def test_a_seed_repeats_the_split_and_another_changes_it():
     ],
 )
 def test_what_cannot_be_split_is_refused(options, message):
-    """In scikit-learn's words, saying what was given."""
+    """With scikit-learn's message and the value."""
     with pytest.raises(ValueError, match=message):
         train_valid_test_split(np.arange(10), **options)
 

@@ -139,7 +139,7 @@ def test_whatever_a_table_holds_it_becomes_columns_that_vary(
 
 
 def test_numbers_are_scaled_by_the_rows_they_were_fitted_on():
-    """Mean and variance are those of the training rows, as scikit-learn computes them."""
+    """Mean and variance of the training rows, as in scikit-learn."""
     train, test = pd.DataFrame({"a": [0.0, 1.0, 2.0] * 20}), pd.DataFrame({"a": [4.0]})
 
     preparer = TablePreparer(numeric="standard").fit(train)
@@ -149,7 +149,7 @@ def test_numbers_are_scaled_by_the_rows_they_were_fitted_on():
 
 
 def test_numbers_can_have_a_normal_distribution():
-    """Quantiles of any distribution become those of the normal one."""
+    """Quantiles of any distribution become normal quantiles."""
     X = pd.DataFrame({"a": np.exp(np.random.default_rng(0).normal(size=2000) * 3)})
 
     Z = TablePreparer(numeric="quantile").fit_transform(X)
@@ -160,7 +160,7 @@ def test_numbers_can_have_a_normal_distribution():
 @pytest.mark.parametrize("numeric", ["smooth_clip", "quantile", "standard"])
 @pytest.mark.parametrize("values", [(3, 7), (False, True)])
 def test_two_values_are_as_far_from_zero_as_each_other(numeric, values):
-    """However rare one of them is, whatever is new, and with 0 for what is missing."""
+    """However rare one of them is; new values are possible, and missing values are 0."""
     low, high = values
     X = pd.DataFrame({"a": [*_repeat(low)[2:], high, None]})
     preparer = TablePreparer(numeric=numeric).fit(X)
@@ -181,7 +181,7 @@ def test_missing_numbers_become_the_median_and_are_marked():
 
 
 def test_missing_values_do_not_move_the_scale():
-    """A column that is mostly missing is scaled by what it has."""
+    """A mostly missing column is scaled by its present values."""
     present = np.random.default_rng(0).normal(size=N)
     X = pd.DataFrame({"a": np.concatenate([present, np.full(9 * N, np.nan)])})
 
@@ -228,7 +228,7 @@ DAYS = pd.date_range("2020-01-01", periods=N)
     ids=["names recur", "dates", "there or missing", "days only"],
 )
 def test_columns_have_names_that_differ(columns, names):
-    """They tell which column each number comes from, and what was made of it."""
+    """They name the source column and the operation."""
     X = pd.DataFrame(columns)
     preparer = TablePreparer().fit(X)
 
@@ -250,7 +250,7 @@ def test_missing_is_a_category_and_new_ones_are_as_rare_ones():
 
 
 def test_categories_can_be_codes_in_the_last_columns():
-    """Columns with more categories than the limit, whose numbers of codes are told."""
+    """Columns with more categories than the limit; their numbers of codes are stored."""
     X = _table()
     preparer = TablePreparer(embeddings=True).fit(X)
 
@@ -345,7 +345,7 @@ def test_polars_gives_what_pandas_gives(setting):
 
 
 def test_arrays_and_lists_of_mixed_values_have_kinds_too():
-    """A column of an object array is what its values are."""
+    """Values decide the kind of a column of an object array."""
     X = _table()[["size", "rooms", "town"]]
     rows = X.to_numpy(dtype=object)
     expected = TablePreparer().fit_transform(X)
@@ -379,7 +379,7 @@ def test_a_column_that_changes_its_kind_is_refused(column, value, required):
 
 
 def test_numbers_and_dates_may_come_as_text():
-    """What reads as a number or a date is one, so that files of other types fit as well."""
+    """Text that parses as numbers or dates is converted, for files of all types."""
     X = pd.DataFrame({"a": np.arange(N) / 7, "d": pd.date_range("2020-01-01", periods=N)})
     preparer = TablePreparer().fit(X)
 
@@ -450,7 +450,7 @@ def test_tables_of_no_cells_or_of_equal_names_are_refused(shape, names, message)
 
 
 def test_tables_of_other_packages_are_those_of_pandas():
-    """Missing values stay so; what pandas noted in a file is a column like others."""
+    """Missing values stay missing; an index stored by pandas is an ordinary column."""
     towns = pa.array(["A", "B", None, "C"]).dictionary_encode()
     source = pd.DataFrame({"a": [1, 2]}, index=pd.Index([7, 8], name="key"))
 
@@ -475,7 +475,7 @@ DATES = st.datetimes(pd.Timestamp("1700-01-01"), pd.Timestamp("2200-01-01"))
 @settings(max_examples=30)
 @given(st.lists(DATES, min_size=20, max_size=40, unique=True))
 def test_places_of_dates_are_those_of_the_calendar(dates):
-    """The angles are those that pandas' day of the year, weekday and time of day give."""
+    """Angles equal pandas' day of the year, weekday and time of day."""
     times = pd.DatetimeIndex(dates).floor("s")
     X = pd.DataFrame({"d": times, "a": np.arange(len(times)) / 7})
     day = (times - times.normalize()) / pd.Timedelta(days=1)
@@ -499,7 +499,7 @@ FINITE = st.floats(-1e307, 1e307)
 
 
 def test_it_is_robust_scaling_and_the_papers_formula():
-    """f(x) = x / sqrt(1 + (x / 3)^2) of what scikit-learn's RobustScaler gives."""
+    """f(x) = x / sqrt(1 + (x / 3)^2) of scikit-learn's RobustScaler."""
     X = np.random.default_rng(0).standard_t(2, size=(200, 3))
     scaled = RobustScaler().fit_transform(X)
 
@@ -530,7 +530,7 @@ def test_the_scale_is_the_papers(column, scale):
 @example(X=np.array([[-1e308, 1e308], [1e308, 1.0]]), new=0.0)
 @example(X=np.array([[-1.79e308, 0.0]] + [[1e292, 0.0]] * 6), new=0.0)
 def test_whatever_comes_the_result_is_bounded_and_keeps_the_order(X, new):
-    """Between -3 and 3, and of two values the greater one is never less."""
+    """Between -3 and 3, and monotonic."""
     scaler = SmoothClipScaler().fit(X)
 
     Z = scaler.transform(np.sort(np.vstack([X, [[new, -new]]]), axis=0))

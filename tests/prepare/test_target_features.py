@@ -75,7 +75,7 @@ def test_categories_are_encoded_as_by_scikit_learn(kind, towns):
 
 
 def test_a_category_that_fit_has_not_seen_gets_the_mean_of_the_target(towns):
-    """And a missing value, if no training row lacks one."""
+    """So does a missing value if the training rows have none."""
     X, y = towns
     X = X.dropna()
     y = y[X.index]

@@ -351,7 +351,7 @@ def hyperband(make_estimator: Callable[..., Any], iris: Any) -> Any:
 
 @pytest.fixture(scope="session")
 def regression(make_estimator: Callable[..., Any], diabetes: Any) -> Any:
-    """Return a fitted search whose scores are all negative."""
+    """Return a fitted search with negative scores only."""
     net, cv = _net(make_estimator, "MLPRegressor"), KFold(3, shuffle=True, random_state=0)
     space = {"net__learning_rate": loguniform(1e-3, 1e-1)}
     options = {"n_iter": 3, "scoring": "neg_mean_squared_error", "random_state": 0}

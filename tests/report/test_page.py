@@ -186,7 +186,7 @@ def test_two_hundred_candidates_are_less_than_a_megabyte(
 
 
 def test_a_search_writes_its_report(grid, iris, tmp_path):
-    """The method does what the function does."""
+    """The method and the function give the same."""
     path = grid.report(tmp_path / "a.html", X=iris.X, y=iris.y)
 
     assert path == tmp_path / "a.html"

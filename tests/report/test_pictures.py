@@ -39,7 +39,7 @@ def test_a_scale_shows_all_values_in_order(values):
 
 @given(_values, st.booleans())
 def test_ticks_are_on_the_axis_and_round(values, is_count):
-    """At least one, ascending, and none outside."""
+    """At least one tick, ascending, all within the axis."""
     scale = scale_of(values, (0, 100), is_count=is_count)
 
     ticks = scale.ticks()

@@ -185,7 +185,7 @@ def test_a_scoring_function_may_return_several_scores(linear, iris):
 
 
 def test_several_labels_have_a_linear_model():
-    """One for each label."""
+    """Each label has a model."""
     X = np.random.default_rng(0).normal(size=(60, 3))
     y = (X[:, :2] > 0).astype(int)
 

@@ -59,7 +59,7 @@ def _expected_improvement(mean, std, y_opt):
 
 
 def test_a_batch_is_that_of_a_process_refitted_with_its_own_predictions():
-    """Conditioning in closed form chooses what the Kriging believer would by refitting."""
+    """Conditioning in closed form makes the choices of the Kriging believer."""
     rng = RNG(0)
     X, pool = rng.uniform(size=(8, 2)), rng.uniform(size=(60, 2))
     y = np.sin(5 * X[:, 0]) + np.cos(5 * X[:, 1])

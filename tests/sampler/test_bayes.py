@@ -47,7 +47,7 @@ def hartmann(c):
 
 
 def branches(c):
-    """Return a score whose best branch has a parameter of its own; its top is 0."""
+    """Return a score with its best branch in a dependent parameter; its maximum is 0."""
     score = -((np.log10(c["lr"]) + 2) ** 2)
     if c["optimizer"] == "sgd":
         return score - 4 * (c["momentum"] - 0.9) ** 2
@@ -101,7 +101,7 @@ def test_it_finds_better_candidates_than_chance(name, batch):
 
 
 def test_the_optimum_of_branin_is_found():
-    """Asked one by one, the median of three seeds is within 0.01 of the known minimum."""
+    """In batches of one, the median of three seeds is within 0.01 of the known minimum."""
     ours = _best_scores(BayesSampler, *FUNCTIONS["branin"], batch=1, n_seeds=3)
 
     assert np.median(ours) == pytest.approx(-0.397887, abs=0.01)
@@ -129,7 +129,7 @@ def _square(c):
 
 
 def test_a_batch_costs_one_fit(n_fits):
-    """Neither what is told nor what is asked for is fitted one by one."""
+    """The model is fitted once for all told scores and all asked points."""
     sampler = BayesSampler(as_space(SQUARE), 0)
     first = sampler.ask(10)
     sampler.tell(first[:4], [_square(c) for c in first[:4]])
@@ -142,7 +142,7 @@ def test_a_batch_costs_one_fit(n_fits):
 
 
 def test_initial_points_fill_every_part_of_each_parameter():
-    """Of ten initial points, each tenth of a parameter has one, in whatever batches."""
+    """Ten initial points have one in each tenth of a parameter, in any batches."""
     sampler = BayesSampler(as_space({**SQUARE, "c": ["a", "b"]}), 0)
 
     points = [c for n in (3, 1, 6) for c in sampler.ask(n)]
@@ -165,7 +165,7 @@ def test_a_warm_start_counts_as_initial_points(n_fits):
 
 
 def test_candidates_that_are_being_evaluated_are_kept_away_from():
-    """Asked again before anything is told, it proposes elsewhere."""
+    """A second ``ask`` before ``tell`` proposes other places."""
     space = as_space({"x": (0.0, 1.0)})
     xs = np.linspace(0, 1, 12)
     sampler = BayesSampler(space, 0)
@@ -192,7 +192,7 @@ def test_trees_follow_the_process_beyond_a_hundred_points(monkeypatch):
 
 
 def test_one_disaster_does_not_hide_the_differences_of_others():
-    """A score of -1e9 counts as one at Tukey's far fence, three quartile ranges below."""
+    """A score of -1e9 is moved to Tukey's far fence, three quartile ranges below."""
     scores = np.array([0.0, 1.0, 2.0, 3.0, -1e9])
     # Quartiles are 0 and 2, so that the fence is at -6.
     fenced = np.array([0.0, 1.0, 2.0, 3.0, -6.0])
@@ -225,7 +225,7 @@ def test_every_model_and_acquisition_climbs(options, n_seeds):
 
 @pytest.mark.parametrize("name", ["EIps", "ei", None])
 def test_an_unknown_acquisition_is_refused(name):
-    """The error lists those that are known."""
+    """The error lists the valid functions."""
     with pytest.raises(
         ValueError, match="'acq_func' .* \\['EI', 'LCB', 'PI', 'gp_hedge'\\]. Got"
     ):
@@ -240,7 +240,7 @@ def test_an_unknown_model_is_refused_at_once():
 
 @pytest.mark.parametrize("model", ["auto", "dummy"])
 def test_without_a_model_as_many_random_candidates_come_as_were_asked_for(model):
-    """Where nothing was scored yet, or no model is wanted."""
+    """Before the first score, or with "dummy"."""
     sampler = BayesSampler(as_space(SQUARE), 0, base_estimator=model, n_initial_points=3)
     score = np.nan if model == "auto" else 1.0
     for _ in range(4):
@@ -250,7 +250,7 @@ def test_without_a_model_as_many_random_candidates_come_as_were_asked_for(model)
 
 
 def test_a_sampler_can_be_pickled_in_the_middle():
-    """A search that is stored goes on with the same candidates."""
+    """A stored search continues with the same candidates."""
     sampler = BayesSampler(as_space(SQUARE), 0)
     candidates = sampler.ask(12)
     sampler.tell(candidates, [_square(c) for c in candidates])

@@ -1,4 +1,4 @@
-"""Samplers: what all share, random ones, and one with a model for each rung."""
+"""Samplers: common behaviour, random samplers, and models for each rung."""
 
 import itertools
 import warnings
@@ -94,7 +94,7 @@ def test_a_finite_space_is_asked_for_once_and_to_the_end(make, batch):
 
 @every_sampler
 def test_a_space_of_one_candidate_is_no_special_case(make):
-    """There is nothing to learn from constants."""
+    """Constants are not modelled."""
     assert _run(make, {"a": ["x"], "b": (2, 2)}, lambda _: 1.0) == [{"a": "x", "b": 2}]
 
 
@@ -123,7 +123,7 @@ def test_failed_candidates_do_not_end_a_search(make, failure):
 
 @every_learner
 def test_what_was_told_without_being_asked_is_learnt_from(make):
-    """A search that goes on from an earlier one starts where that one ended."""
+    """A search can continue from an earlier search."""
     space = as_space({"x": (0.0, 1.0)})
     xs = np.linspace(0, 1, 30)
     sampler = make(space, 0)
@@ -137,13 +137,13 @@ def test_what_was_told_without_being_asked_is_learnt_from(make):
 
 @every_learner
 def test_equal_scores_are_survived(make):
-    """A model of nothing but ties still proposes."""
+    """A model of ties still proposes candidates."""
     assert len(_run(make, MIXED, lambda _: 0.5)) == 24
 
 
 @every_learner
 def test_no_warning_and_no_line_of_a_log_reaches_the_user(make, capfd):
-    """What scikit-optimize, scikit-learn and Optuna would say is kept from the user."""
+    """From scikit-optimize, scikit-learn or Optuna."""
     with warnings.catch_warnings(action="error"):
         _run(make, MIXED, _score)
 
@@ -176,7 +176,7 @@ def test_a_global_seed_is_neither_needed_nor_touched(make):
 
 
 def test_failures_count_as_the_worst_finite_score():
-    """Without any finite score there is nothing that they could count as."""
+    """Without a finite score, failures are ignored."""
     np.testing.assert_array_equal(
         fill_failed(np.array([1.0, np.nan, -2.0, np.inf, -np.inf])), [1, -2, -2, -2, -2]
     )
@@ -199,7 +199,7 @@ def test_batches_do_not_change_what_is_drawn(batches, seed):
 
 @pytest.mark.parametrize("n_points", [1, 5, 12])
 def test_lists_are_drawn_as_scikit_learn_draws_them(n_points):
-    """The first candidates asked for are those of ParameterSampler."""
+    """The first candidates equal ParameterSampler's."""
     grid = {"b": [1, 2, 3], "a": ["x", "y", "z", None]}
 
     asked = RandomSampler(as_space(grid), 3).ask(n_points)
@@ -211,7 +211,7 @@ SPACE = as_space({"x": (0.0, 1.0), "y": (0.0, 1.0)})
 
 
 class Recorder:
-    """Proposes points at y = 0.5 and remembers what it was told."""
+    """Proposes points at y = 0.5 and records the calls of ``tell``."""
 
     told = None
 
@@ -251,7 +251,7 @@ def test_the_highest_level_with_enough_points_is_learnt_from():
 
 
 def test_scores_of_other_levels_are_not_told():
-    """Scores after few epochs do not mix with those after many."""
+    """Scores after few epochs are not mixed with scores after many."""
     sampler = FidelitySampler(Recorder, SPACE, 0)
     sampler.tell(_points(9), range(9), 1)
     sampler.tell(_points(6, seed=1), range(100, 106), 3)
@@ -319,7 +319,7 @@ def test_it_learns_from_full_training_what_short_training_hides():
 
 
 def test_candidates_under_way_are_expected():
-    """Who asks for one at a time would else get the same neighbourhood each time."""
+    """Single proposals would otherwise come from the same neighbourhood."""
     expected = []
 
     class Expecting(Recorder):
@@ -339,7 +339,7 @@ def test_candidates_under_way_are_expected():
 
 
 def test_candidates_asked_for_one_by_one_are_as_spread_as_in_a_batch():
-    """Where nothing was told in between, a model expects less and less of one place."""
+    """Between calls of ``tell``, a model expects less and less of a place."""
     points = _points(12)
     scores = [-((c["x"] - 0.5) ** 2) - (c["y"] - 0.5) ** 2 for c in points]
 

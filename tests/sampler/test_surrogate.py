@@ -1,4 +1,4 @@
-"""What models believe, against scikit-optimize's and scikit-learn's own predictions."""
+"""Predictions of models, against scikit-optimize and scikit-learn."""
 
 import os
 
@@ -37,7 +37,7 @@ def pool():
 
 
 def test_a_process_believes_what_scikit_optimize_predicts(data, pool):
-    """Mean, deviation and covariance are those of the fitted regressor."""
+    """Mean, deviation and covariance equal the fitted regressor."""
     surrogate = GaussianProcess(RNG(0))
     surrogate.fit(*data)
     belief = surrogate.believe(pool)
@@ -53,7 +53,7 @@ def test_a_process_believes_what_scikit_optimize_predicts(data, pool):
 
 
 def test_later_fits_of_a_process_are_as_likely_as_fresh_ones(data):
-    """To start from the last kernel loses nothing of the likelihood."""
+    """Starting from the last kernel does not lower the likelihood."""
     X, y = data
     surrogate = GaussianProcess(RNG(0))
     for n_rows in (10, 15, 20, 25):
@@ -68,7 +68,7 @@ def test_later_fits_of_a_process_are_as_likely_as_fresh_ones(data):
 
 @pytest.mark.parametrize("kind", ["ET", "RF"])
 def test_trees_believe_what_scikit_optimize_predicts(kind, data, pool):
-    """Mean and deviation are those of the fitted forest."""
+    """Mean and deviation equal the fitted forest."""
     surrogate = trees(kind, RNG(0))
     surrogate.fit(*data)
     belief = surrogate.believe(pool)
@@ -100,7 +100,7 @@ def test_covariances_are_those_of_some_distribution(surrogate, data, pool):
 
 
 def test_a_users_regressor_is_cloned_and_seeded(data):
-    """What the user holds stays unfitted, and gets no seed."""
+    """The user's object stays unfitted and unseeded."""
     given = GaussianProcessRegressor()
     surrogate = other(given, RNG(0))
     surrogate.fit(*data)
@@ -136,7 +136,7 @@ def test_matrix_kernels_use_one_thread_in_the_block():
 
 
 def test_boosted_quantiles_know_the_noise():
-    """On normal noise the deviation is that of the noise, within a fifth."""
+    """On normal noise, the deviation is the noise's, within a fifth."""
     rng = np.random.RandomState(0)
     X = rng.uniform(size=(2000, 1))
     y = 2 * X[:, 0] + 0.3 * rng.normal(size=2000)

@@ -40,7 +40,7 @@ def test_it_finds_better_candidates_than_chance():
 
 
 def test_what_is_told_is_in_optunas_table():
-    """Asked and foreign candidates have their scores; a failure has the worst one."""
+    """Asked and foreign candidates have their scores; a failure has the worst score."""
     sampler = TPESampler(as_space(SPACE), 0)
     sampler.tell(sampler.ask(2), [1.0, 3.0])
     sampler.tell([{"lr": 0.01, "optimizer": "adam", "b": 2}], [np.nan])
@@ -54,7 +54,7 @@ def test_what_is_told_is_in_optunas_table():
 
 
 def test_failures_before_any_score_are_left_out():
-    """There is no worst score yet that they could count as."""
+    """There is no worst score yet."""
     sampler = TPESampler(as_space(SPACE), 0)
     sampler.tell(sampler.ask(2), [np.nan, np.inf])
 
@@ -75,7 +75,7 @@ def test_optunas_log_is_as_loud_as_before():
 
 
 def test_without_optuna_the_extra_is_named(monkeypatch):
-    """The error says how to install what is missing."""
+    """The error says how to install it."""
     monkeypatch.setitem(sys.modules, "optuna", None)
 
     with pytest.raises(ImportError, match="pip install 'sk-tune\\[tpe\\]'"):

@@ -209,7 +209,7 @@ def test_a_frame_with_other_columns_is_refused_after_loading(tmp_path):
 
 
 def test_save_takes_networks_and_collapsed_ensembles(tmp_path):
-    """The files equal those of their own methods."""
+    """The files equal those of the methods."""
     rows = X[["visits"]].to_numpy()
     net = _mlp().fit(rows, Y)
     small = collapse(BaggingClassifier(_mlp(), 2, random_state=0).fit(rows, Y))

@@ -111,7 +111,7 @@ def test_every_rung_has_at_least_as_many_candidates_as_in_synchronous_halving(**
 
 @given(n=st.integers(1, 60), factor=st.integers(2, 4), seed=st.randoms())
 def test_simultaneous_results_give_the_rungs_of_synchronous_halving(n, factor, seed):
-    """With a worker for each candidate, promotions are those of synchronous halving."""
+    """With a worker for each candidate, promotions equal synchronous halving."""
     schedule = halving_schedule(n, max_resources=27, min_resources=1, factor=factor)
     scores = seed.sample(range(n), n)
     bracket = AsynchronousBracket(schedule.rungs, factor)

@@ -225,7 +225,7 @@ def test_a_callback_of_scikit_optimize_ends_the_search_of_its_dict(iris):
 
 
 def test_results_for_scikit_optimizes_plots(iris):
-    """One for each dict, with its candidates, a model, and the best first."""
+    """One result for each dict, with its candidates and a model, best first."""
     X, y = iris
     search = hill(search_spaces=[({"x": (0.0, 1.0)}, 12), ({"x": (0.5, 1.0)}, 8)])
 
@@ -241,7 +241,7 @@ def test_results_for_scikit_optimizes_plots(iris):
 
 
 def test_failures_count_as_the_worst_in_scikit_optimizes_results(iris):
-    """And there is no result if parameters depend on each other."""
+    """Without a result if parameters depend on each other."""
     spaces = [{"x": (-1.0, 1.0)}, {"x": Choice({0.1: {"fails_below": [0.0]}, 0.2: {}})}]
     search = hill(search_spaces=spaces, n_iter=6, fails_below=0.0)
     fit_with_failures(search, *iris)
@@ -274,7 +274,7 @@ def test_options_of_scikit_optimize_work(iris, kwargs):
 
 
 def test_each_fit_makes_new_samplers(iris):
-    """A second fit learns nothing from the first, and changes no parameter."""
+    """A second fit does not learn from the first, and changes no parameter."""
     search = hill(sampler=BayesSampler, n_iter=12)
     params = search.get_params()
 

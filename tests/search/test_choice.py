@@ -52,7 +52,7 @@ def test_the_cheapest_within_one_standard_error_is_chosen(net, iris):
 
 
 def test_fewer_epochs_are_cheaper_among_equally_large_networks(net, iris):
-    """The rule prefers fewer epochs if a longer training improves nothing."""
+    """The rule prefers fewer epochs if more epochs do not improve the score."""
     search = GridSearchCV(net, {"max_epochs": [40, 39]}, cv=CV, refit=RULE).fit(*iris)
 
     assert set(near_best(search)["param_max_epochs"]) == {39, 40}
@@ -166,7 +166,7 @@ def test_the_pooled_score_is_the_metric_of_all_predictions(net, iris, kind):
 
 
 def test_the_expected_score_corrects_for_the_epoch(net):
-    """It loses the difference to epochs that the other folds choose."""
+    """It subtracts the loss from epochs chosen on the other folds."""
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(100, 4)), np.tile([0, 1], 50)
     net = clone(net).set_params(max_epochs=20, learning_rate=0.05)

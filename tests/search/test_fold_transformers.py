@@ -65,7 +65,7 @@ def test_a_transformer_is_fitted_once_for_each_fold_and_value(net, iris, counted
 
 
 def test_a_second_transformer_is_fitted_once_for_each_first(net, iris, counted):
-    """A later transformer counts the parameters of earlier ones only."""
+    """The key of a later transformer has the parameters of earlier transformers only."""
     pipeline = Pipeline([("pca", PCA()), ("count", Counting()), ("net", net)])
     grid = {"pca__n_components": [2, 3], "net__learning_rate": RATES}
 

@@ -297,7 +297,7 @@ def test_rungs_of_rows_are_cut_from_the_same_folds(iris):
 
 
 def test_rungs_train_on_one_fold_up_to_the_last(on_one_fold):
-    """The plan of 9 epochs; unused folds have no score, and the mean is over the others."""
+    """The plan of 9 epochs; unused folds have no score and do not enter the mean."""
     search = on_one_fold()
     results = search.cv_results_
 
@@ -347,7 +347,7 @@ def test_folds_that_join_late_equal_a_search_without_rungs(net, iris, on_one_fol
 
 
 def test_candidates_without_all_folds_are_not_in_estimates_or_ensembles(iris, on_one_fold):
-    """Their predictions have gaps, so that they cannot be compared with the others."""
+    """Their predictions have gaps, so they are not comparable."""
     search = on_one_fold()
 
     n_predicted = np.isfinite(search.oof_predictions_).all(axis=2).sum(axis=1)
@@ -358,7 +358,7 @@ def test_candidates_without_all_folds_are_not_in_estimates_or_ensembles(iris, on
 
 
 def test_the_expected_score_ignores_the_fold_of_dropped_candidates(net):
-    """It is the expected score of the finalists' predictions on the other folds."""
+    """It equals the expected score of the finalists on the remaining folds."""
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(120, 8)), rng.permutation(np.tile([0, 1], 60))
     cv = StratifiedKFold(3, shuffle=True, random_state=0)

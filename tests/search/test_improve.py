@@ -40,7 +40,7 @@ def test_a_low_learning_rate_is_repaired():
 
 
 def test_the_score_never_falls():
-    """The score is the best of the table, so at least that of the start."""
+    """The score is the best in the table, so at least the score of the start."""
     better = improve(_net(learning_rate=3e-3), X, Y, cv=3, scoring="neg_log_loss")
 
     assert better.score == better.table["score"].max() >= better.table["score"][0]

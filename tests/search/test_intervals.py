@@ -78,7 +78,7 @@ def test_intervals_of_stored_fold_models_are_cv_plus(diabetes):
 
 
 def test_each_fold_is_predicted_by_the_candidate_chosen_without_it():
-    """The mean over the other folds chooses; another rule than the mean is kept."""
+    """The mean over the remaining folds chooses, unless another rule chose."""
     results = {
         "mean_test_score": np.array([0.5, 0.6, 0.2]),
         "split0_test_score": np.array([0.5, 1.2, 0.0]),

@@ -78,7 +78,7 @@ def test_epochs_beyond_the_common_ones_of_a_cut_candidate_count_as_trained():
 
 
 def play(rungs, ends, n_folds, *, is_warm=True):
-    """Train every fit to the epoch in `ends` at most; the first ones are promoted."""
+    """Train every fit to the epoch in `ends` at most; the first fits are promoted."""
     behind, outcomes, previous = {}, [], 0
     for rung in rungs:
         for candidate in range(rung.n_candidates):

@@ -81,7 +81,7 @@ def test_fits_have_a_fixed_cost_and_a_cost_per_epoch(short, long, seconds):
 
 
 def test_data_give_seconds_and_memory(pipeline, iris):
-    """The memory is at least that of the data; the search itself does not change."""
+    """The memory is at least that of the data; the search is unchanged."""
     search = GridSearchCV(pipeline, {"net__dropout": [0.0, 0.1]}, cv=CV)
 
     plan = search.plan(*iris)
@@ -167,7 +167,7 @@ def test_the_forecast_of_a_network_alone_has_one_x_for_all_folds(monkeypatch):
 
 
 def test_the_forecast_trains_as_many_networks_at_once_as_the_search(monkeypatch):
-    """Networks whose folds share X are limited by all of X, not by their part of it."""
+    """Networks with folds that share X are limited by all of X, not by their part."""
     X, y = _large(monkeypatch)
     X = np.hstack([X, X])
     numbers = {"_train": [], "_shard": []}

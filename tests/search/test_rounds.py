@@ -95,7 +95,7 @@ PIPE = make_pipeline(StandardScaler(), MLPClassifier())
     ],
 )
 def test_a_wrong_name_gets_the_right_one(estimator, name, meant):
-    """Also a name without its step, or with a wrong one."""
+    """Also a name without its step, or with a wrong step."""
     if meant is None:
         _check_names(estimator, [{name: True}])
         return

@@ -146,7 +146,7 @@ def test_candidates_on_one_fold_count_as_their_fits_end(net, iris, every_text):
 
 
 def test_the_line_says_that_other_processes_train(net, iris, every_text):
-    """They share the store, and this process has nothing else to train."""
+    """They share the store, and this process has no fits left to train."""
     search = HyperbandSearchCV(net, RATES, cv=3, max_resources=9)
     line = SearchLine(search.plan(), refits=True, time_budget=None)
 

@@ -33,7 +33,7 @@ CV = StratifiedKFold(3, shuffle=True, random_state=1)
 
 
 class Picky(TransformerMixin, BaseEstimator):
-    """Refuses to be fitted on rows that lack a certain one."""
+    """Refuses to fit rows that lack a certain row."""
 
     def __init__(self, needs=None, error=RuntimeError):
         self.needs = needs
@@ -337,7 +337,7 @@ WIDTHS = {"hidden_layer_sizes": [(4,), (5,), (6,)]}
     ids=str,
 )
 def test_ctrl_c_leaves_a_usable_search(net, iris, options):
-    """After Ctrl-C the complete candidates have scores, and the best one is fitted."""
+    """Complete candidates have scores, and the best is fitted."""
     search = GridSearchCV(net, WIDTHS, cv=CV, verbose=Stop(3), **options)
 
     interrupted(search, iris)
@@ -457,7 +457,7 @@ def test_ctrl_c_while_other_estimators_are_fitted(iris, monkeypatch, n_jobs):
 
 
 def test_ctrl_c_while_candidates_are_scored(net, iris):
-    """Scored networks are kept, the remaining ones are left out."""
+    """Scored networks are kept, the rest are left out."""
     calls = []
 
     def pressing(estimator, X, y):
@@ -512,7 +512,7 @@ def test_ctrl_c_while_candidates_are_chosen(iris):
 
 
 def test_candidates_without_results_of_scikit_learn_are_dropped(iris):
-    """Ctrl-C between two rounds leaves no row of the second one."""
+    """Ctrl-C between two rounds leaves no row of the second round."""
 
     class Interrupted(GridSearchCV):
         def _propose(self, rounds, context):

@@ -155,7 +155,7 @@ def test_the_recommended_time_is_enough(net, iris):
 
 
 def test_a_resumed_search_continues_its_plan(net, iris, tmp_path):
-    """Stored trainings count with their original time; new ones come after them."""
+    """Stored trainings count with their original time; new trainings follow."""
     options = {"time_budget": 80.0, "store": tmp_path / "fits.db"}
     with pytest.warns(TimeBudgetWarning, match="planned"):
         first, again = (hyperband(net, **options).fit(*iris) for _ in range(2))
@@ -223,7 +223,7 @@ class Rounds(ClassifierMixin, BaseEstimator):
     ],
 )
 def test_uninterruptible_rungs_end_in_time(iris, clock, budget, candidates, resources):
-    """The last rung is the highest one for which there is time."""
+    """The last rung is the highest that fits into the time."""
     grid = {"value": np.linspace(0, 1, 9)}
     options = {"resource": "n_rounds", "max_resources": 9, "min_resources": 1, "cv": CV}
     search = HalvingGridSearchCV(Rounds(), grid, refit=False, time_budget=budget, **options)

@@ -283,7 +283,7 @@ def test_the_best_epoch_is_scored_and_refitted(make_estimator, iris, scoring, co
 def test_less_room_for_checkpoints_costs_epochs_and_changes_nothing(
     make_estimator, iris, monkeypatch, share
 ):
-    """Also with rungs: their first states are checkpoints for the next one."""
+    """Also with rungs: early states are checkpoints for the next rung."""
     net = make_estimator("MLPClassifier", **HARD, learning_rate=0.1, max_epochs=9)
 
     def search():

@@ -1,4 +1,4 @@
-"""Spaces from what users write, and as scikit-optimize's."""
+"""Spaces from users' input, and as scikit-optimize's."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ def _values(described, n=200, **options):
 
 
 def test_a_space_is_a_space():
-    """What was parsed already is handed back."""
+    """A parsed space is returned unchanged."""
     space = as_space({"a": [1]})
 
     assert as_space(space) is space
@@ -142,7 +142,7 @@ def test_what_holds_no_dict_is_of_the_wrong_type(described):
 
 @pytest.mark.parametrize(("described", "message"), REFUSED, ids=lambda v: str(v)[:40])
 def test_what_cannot_be_searched_is_refused_by_name(described, message):
-    """The error says what is required of which parameter, and what was given."""
+    """The error names the parameter, the requirement and the value."""
     with pytest.raises(SpaceError, match=message):
         as_space(described)
 

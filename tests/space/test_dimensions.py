@@ -67,7 +67,7 @@ def test_codes_of_a_distribution_are_its_quantiles(frozen):
 
 @pytest.mark.parametrize("frozen", DISTRIBUTIONS, ids=_name)
 def test_drawn_values_keep_their_value_through_codes(frozen):
-    """What `rvs` draws is Python's number and comes back from its code."""
+    """Values of `rvs` become Python numbers and survive encoding."""
     dimension = Distribution(frozen)
     rng = np.random.RandomState(0)
 
@@ -86,7 +86,7 @@ def test_every_code_is_a_finite_value(frozen):
 
 
 def test_a_discrete_distribution_counts_its_values():
-    """Only one with two ends has a number of values; codes are the middles of steps."""
+    """Only a bounded one has a number of values; codes are the middles of steps."""
     assert [Distribution(stats.randint(3, 5)).encode(n) for n in (3, 4)] == [0.25, 0.75]
     assert Distribution(stats.randint(3, 9)).n_points == 6
     assert Distribution(stats.rv_discrete(values=([1, 10], [0.5, 0.5]))).n_points == 2
@@ -102,7 +102,7 @@ class OnlyRvs:
 
 
 def test_an_object_that_only_draws_has_no_codes():
-    """What it draws is still Python's number."""
+    """Its values still become Python numbers."""
     dimension = Distribution(OnlyRvs())
 
     assert not dimension.has_codes
@@ -128,7 +128,7 @@ VALUES = [
 
 
 def test_values_of_any_kind_are_categories_and_come_back_themselves():
-    """The objects are handed back, never copies; True and 1 are told apart."""
+    """The same objects are returned; True and 1 are distinguished."""
     dimension = Values(VALUES)
 
     assert dimension.n_categories == len(VALUES)
@@ -159,12 +159,12 @@ def test_numbers_in_a_list_are_ordered_by_rank():
 
 @pytest.mark.parametrize("values", [[1, None], ["1", 2], [True, False], [1.0, np.inf], [7]])
 def test_other_lists_have_no_order(values):
-    """None, text, booleans and infinities are no numbers; one value needs no order."""
+    """None, text, booleans and infinities are not numbers; one value needs no order."""
     assert Values(values).n_categories == len(values)
 
 
 def test_a_range_is_not_listed():
-    """A range of a billion numbers costs nothing, forwards and backwards."""
+    """A range of a billion numbers takes no memory, forwards and backwards."""
     forwards, backwards = Values(range(10**9)), Values(range(10**9 - 1, -1, -1))
 
     for dimension in (forwards, backwards):

@@ -31,7 +31,7 @@ def test_an_iterator_may_be_read_more_than_once():
 
 
 def test_its_repr_names_the_values():
-    """A choice in a notebook shows what may be chosen."""
+    """A notebook shows the options of a choice."""
     assert repr(Choice({"sgd": {}, None: {}})) == "Choice('sgd', None)"
 
 
@@ -285,7 +285,7 @@ def test_uniform_points_are_spread_as_candidates_are_drawn():
 
 
 def test_uniform_points_are_spread_by_the_weights_of_categories():
-    """As often as values are drawn; what has no weight is never there."""
+    """In proportion to their weights; a weight of 0 never occurs."""
     weighted = skopt.space.Categorical(["a", "b", "c"], prior=[0.75, 0.25, 0.0])
     space = as_space({"p": weighted})
 

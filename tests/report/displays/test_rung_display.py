@@ -68,7 +68,7 @@ def test_lines_are_the_searchs_curves(hyperband):
 
 
 def test_candidates_of_the_last_rung_look_different(hyperband):
-    """As many as the last rungs of the brackets have candidates."""
+    """Their number is the number of candidates in the last rungs."""
     display = RungDisplay.from_search(hyperband)
 
     curves = display.curves
