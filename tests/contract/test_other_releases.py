@@ -32,7 +32,7 @@ def test_a_search_whose_tasks_have_another_form_trains_one_by_one(kind, monkeypa
         return known(*arguments, **options)
 
     monkeypatch.setattr(_search, "_fit_and_score", of_another_release)
-    with pytest.warns(SkTuneWarning, match="does not know how the searches"):
+    with pytest.warns(SkTuneWarning, match="does not support the searches"):
         found = kind(NET, GRID, cv=3, **options).fit(X, y)
 
     name = "mean_test_score"
