@@ -138,10 +138,10 @@ def as_features(estimator: Any, X: Any, *, reset: bool, shape: Any = None) -> An
         # With `reset`, no column is dropped yet.
         dropped = getattr(estimator.kinds_, "dropped", ())
         table = with_dropped(table, estimator, dropped)
+        check_table(table, type(estimator).__name__, _FEWEST_ROWS if reset else 1)
         validate_data(
             estimator, table if dropped else X, reset=reset, skip_check_array=True
         )
-        check_table(table, type(estimator).__name__, _FEWEST_ROWS if reset else 1)
         # scikit-learn has compared the names if both tables have names.
         has_names = all(isinstance(name, str) for name in table.columns)
         is_known = has_names == hasattr(estimator, "feature_names_in_")

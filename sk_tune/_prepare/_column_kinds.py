@@ -219,6 +219,7 @@ def kinds_and_values(
     dropped: dict[str, str] = {}
     formats: dict[str, TextFormat] = {}
     kinds_by_hash: dict[bytes, str] = {}
+    words: dict[str, _Words] = {}
     least = max(2, min_frequency or least_frequency(len(X)))
     for name in X.columns:
         kind, text_format = kind_of_column(X[name], least)
@@ -239,14 +240,15 @@ def kinds_and_values(
         if reason:
             dropped[name] = reason
             continue
-        if kind == "category":
-            _warn_of_words(X[name], least)
+        if kind == "category" and (found := _words_of(X[name], least)) is not None:
+            words[name] = found
         kinds[kind].append(name)
         if keeps_values:
             values[name] = read
         if text_format is not None and not (text_format.is_usual and text_format.is_strict):
             formats[name] = text_format
             warn_of_guess(X[name], text_format)
+    _warn_of_words(words)
     return ColumnKinds(
         numbers=tuple(kinds["number"]),
         dates=tuple(kinds["date"]),
@@ -326,30 +328,56 @@ def warn_of_guess(column: "Column[Any]", text_format: TextFormat) -> None:
     warn_user(text, DataWarning, about=f"the format of column {column.name!r}")
 
 
-def _warn_of_words(column: "Column[Any]", least: int) -> None:
-    """Warn about a category that consists mostly of numbers or dates, not codes."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Words:
+    """The few words that keep a column of numbers or dates from being read."""
+
+    kind: str  # "numbers" or "dates"
+    words: str  # as text
+    n_read: int
+    n: int
+
+
+def _words_of(column: "Column[Any]", least: int) -> _Words | None:
+    """Return the words in a category that consists mostly of numbers or dates, if any."""
     if isinstance(column.dtype, pd.CategoricalDtype) or not may_be_text(column):
-        return
+        return None
     cells, counts = different_cells(column)
     like_numbers = np.array([bool(_LIKE_NUMBER.match(str(cell))) for cell in cells], bool)
     best = best_format(cells, counts) if _are_most(counts, like_numbers) else None
     if best is None:
-        return
+        return None
     text_format, unread = best
     words = cells[unread]
     # Ticket numbers, a few with letters, are not measurements.
     if not (_are_most(counts, ~unread) and 1 <= len(words) <= _MOST_WORDS):
-        return
+        return None
     if kind_of_column(column.mask(column.isin(words)), least)[0] != text_format.kind:
-        return
-    n, n_words, kind = counts.sum(), counts[unread].sum(), f"{text_format.kind}s"
-    shown = listed([f"'{_shortened(str(word))}'" for word in words], _N_WORDS)
-    warn_user(
-        f"Column {column.name!r} is not read as {kind}: {n - n_words} of {n} values are, "
-        f"but not {shown}. Replace these by NaN to have it read.",
-        DataWarning,
-        about=f"the words in column {column.name!r}",
+        return None
+    return _Words(
+        kind=f"{text_format.kind}s",
+        words=listed([f"'{_shortened(str(word))}'" for word in words], _N_WORDS),
+        n_read=int(counts[~unread].sum()),
+        n=int(counts.sum()),
     )
+
+
+def _warn_of_words(columns: Mapping[str, _Words]) -> None:
+    """Warn once about all categories that consist mostly of numbers or dates."""
+    if not columns:
+        return
+    names = [f"{name!r} ({found.words})" for name, found in columns.items()]
+    message = (
+        f"{len(names)} columns are not read as numbers or dates, because of a few words "
+        f"in each: {', '.join(names)}. Replace these by NaN to have them read."
+    )
+    if len(names) == 1:
+        ((name, found),) = columns.items()
+        message = (
+            f"Column {name!r} is not read as {found.kind}: {found.n_read} of {found.n} "
+            f"values are, but not {found.words}. Replace these by NaN to have it read."
+        )
+    warn_user(message, DataWarning, about="words among numbers and dates")
 
 
 def _are_most(counts: Array, chosen: Array) -> bool:
@@ -423,18 +451,23 @@ def decide_columns(
     """
     least = max(2, least_frequency(len(X)))
     formats: dict[str, TextFormat | None] = {}
+    words: dict[str, _Words] = {}
     for name in X.columns:
         column = X[name]
         if isinstance(column.dtype, pd.CategoricalDtype) or not may_be_text(column):
             continue
         kind, text_format = kind_of_column(column, least)
         if kind == "category":
-            formats |= _with_other_cells(column, least)
+            other = _with_other_cells(column, least)
+            formats |= other
+            if None in other.values() and (found := _words_of(column, least)) is not None:
+                words[name] = found
         elif text_format and (text_format.style != "plain" or not text_format.is_strict):
             # Rows without a word for missing numbers could be mistaken for codes.
             formats[name] = text_format
         if (text_format := formats.get(name)) is not None:
             warn_of_guess(column, text_format)
+    _warn_of_words(words)
     read = read_text(X, formats)
     kinds = kinds_and_values(read, keeps_values=False)[0]
     unusual = {
@@ -454,8 +487,6 @@ def _with_other_cells(column: "Column[Any]", least: int) -> dict[str, TextFormat
     text_format, unread = other_format
     kind = kind_of_column(column.mask(column.isin(cells[unread])), least)[0]
     is_so = kind == text_format.kind and counts[unread].sum() <= _MOST_UNREAD * counts.sum()
-    if not is_so:
-        _warn_of_words(column, least)
     return {str(column.name): replace(text_format, is_strict=False) if is_so else None}
 
 

@@ -277,6 +277,23 @@ def test_words_that_make_a_category_of_numbers_are_named(values, told):
     assert kinds.categories == ("a", "t")
 
 
+@pytest.mark.parametrize("read", [column_kinds, decide_columns])
+def test_one_warning_names_all_columns_with_words(read):
+    """A table of many such columns does not repeat it for each of them."""
+    X = pd.DataFrame({
+        name: np.roll(np.array([*NUMBERS, *[name * 3] * 9], dtype=object), k)
+        for k, name in enumerate("abc")
+    })
+
+    with pytest.warns(SkTuneWarning) as warned:
+        read(X)
+
+    assert [str(own.message) for own in warned] == [
+        "3 columns are not read as numbers or dates, because of a few words in each: 'a' "
+        "('aaa'), 'b' ('bbb'), 'c' ('ccc'). Replace these by NaN to have them read."
+    ]
+
+
 @pytest.mark.parametrize(
     "values",
     [
