@@ -117,7 +117,8 @@ def auto_step(auto: Any) -> Finding | None:
     """Return the finding with the most urgent remedy; its remedy names the network.
 
     Leaks come first. Networks of the model that predicts come before other networks, issues
-    before tips, then networks with the greatest weight.
+    before tips, then networks with the greatest weight. Without such a network, a model that
+    does not beat the baseline needs other data.
     """
     leak = next_step([finding for finding in auto.findings_ if finding.is_of_leaks], ())
     if leak is not None:
@@ -135,9 +136,19 @@ def auto_step(auto: Any) -> Finding | None:
         key=lambda s: (not weights[s.subject], s.outcome != "issue", -weights[s.subject]),
         default=None,
     )
+    is_idle = step is None or not weights[step.subject]
+    if is_idle and not auto.beats_baseline_:
+        return Finding(
+            code="",
+            name="no better than the baseline",
+            outcome="issue",
+            severity="medium",
+            message=auto.summary_,
+            remedy="Give more rows, or columns that tell more about the target.",
+        )
     if step is None:
         return None
-    if not weights[step.subject]:
+    if is_idle:
         text = (
             f"nothing urgent: the finding {step.name!r} concerns a network that is not "
             f"used ({step.subject})."

@@ -265,9 +265,14 @@ def as_target(estimator: Any, X: Any, y: Any, *, is_classification: bool) -> Arr
         # numpy finds the different texts of fixed length faster than those of objects.
         targets = targets.astype(np.str_)
     check_classification_targets(targets)
-    if len(np.unique(targets)) < 2:
+    name, counts = type(estimator).__name__, np.unique(targets, return_counts=True)[1]
+    if len(counts) < 2:
+        raise ValueError(f"{name} needs at least two classes. Got 1 class.")
+    if counts.max() < 2:
         raise ValueError(
-            f"{type(estimator).__name__} needs at least two classes. Got 1 class."
+            f"y must hold classes that recur, because {name} trains on some rows of a class "
+            f"and scores others. Got {len(counts)} classes in as many rows. AutoRegressor "
+            "predicts numbers."
         )
     return targets
 

@@ -156,9 +156,14 @@ def _other_shapes(estimator: Any, X: Any) -> str:
 
 
 def check_complete(estimator: Any, y: Any) -> None:
-    """Raise TableError for missing targets, ValueError for text as a regression target."""
+    """Raise TableError for missing targets, ValueError for targets that are not numbers.
+
+    Only regressors require numbers. numpy would convert dates to microseconds or
+    nanoseconds, whichever the dtype has.
+    """
     if y is None or sparse.issparse(y):
         return
+    name = type(estimator).__name__
     # numpy would convert None and NaN in a list of labels to text.
     targets = np.asarray(as_array(y), dtype=object if isinstance(y, list | tuple) else None)
     if not targets.ndim or not targets.size:
@@ -167,15 +172,18 @@ def check_complete(estimator: Any, y: Any) -> None:
     if missing.any():
         positions = listed([*map(str, np.flatnonzero(missing))], _N_NAMED)
         raise TableError(
-            f"Input y contains NaN. {type(estimator).__name__} needs a target for each "
-            f"sample. Got {missing.sum()} missing of {len(targets)}, at position "
-            f"{positions}. Remove these samples from X and y, for example by "
-            "pandas.notna(y)."
+            f"Input y contains NaN. {name} needs a target for each sample. Got "
+            f"{missing.sum()} missing of {len(targets)}, at position {positions}. Remove "
+            "these samples from X and y, for example by pandas.notna(y)."
+        )
+    if is_regressor(estimator) and targets.dtype.kind in "mM":
+        raise ValueError(
+            f"y must hold numbers for {name}. Got dtype {targets.dtype}. Choose a unit, for "
+            "example days by (y - y.min()).dt.days or y.dt.days."
         )
     if is_regressor(estimator) and targets.dtype.kind in "OU":
         text = _first_text(targets.ravel().tolist())
         if text is not None:
-            name = type(estimator).__name__
             other = name.removesuffix("Regressor") + "Classifier"
             raise ValueError(
                 f"y must hold numbers for {name}. Got text, for example {text!r}. "

@@ -230,6 +230,16 @@ def test_without_networks_the_next_step_is_not_a_remedy_of_a_network(faulty):
     )
 
 
+def test_a_model_without_skill_needs_other_data(faulty):
+    """Unless the remedy concerns a network of the model."""
+    faulty.beats_baseline_ = False
+
+    assert auto_step(faulty.set_params(use="networks")).name == "plateau"
+    assert auto_step(faulty.set_params(use="linear")).remedy == (
+        "Give more rows, or columns that tell more about the target."
+    )
+
+
 def test_columns_have_their_importance(tuned, leaky):
     """The most important of the used columns comes first; here it is the leak."""
     for auto in (tuned, leaky):

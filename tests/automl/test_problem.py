@@ -126,6 +126,14 @@ def test_other_columns_than_in_fit_are_refused(mixed):
         as_features(estimator, X.rename(columns={"town": "city"}), reset=False)
 
 
+def test_columns_of_one_name_are_refused():
+    """In the words of TablePreparer."""
+    table = pd.DataFrame(np.eye(3), columns=["a", "b", "a"])
+
+    with pytest.raises(TableError, match=r"unique column names. Got \['a'\] twice"):
+        as_features(AutoClassifier(), table, reset=True)
+
+
 def test_dropped_columns_may_be_absent():
     """If present, they are emptied."""
     estimator = _Any()
@@ -195,6 +203,8 @@ def test_the_number_of_axes_decides_the_kind_of_data():
         ([1.0, np.nan, 2.0], False, "NaN"),
         ([1, 2], True, "inconsistent"),
         (["a", "b", "a"], False, "Got text, .* 'a'. AutoClassifier learns labels"),
+        (["a", "b", "c"], True, "Got 3 classes in as many rows"),
+        (pd.date_range("2020", periods=3), False, r"Got dtype datetime64\S*. Choose a unit"),
     ],
 )
 def test_invalid_targets_are_refused(y, is_classification, message):

@@ -517,3 +517,11 @@ def test_findings_at_too_high_a_rate_do_not_ask_for_more_epochs(shapes):
 
     assert findings["learning rate too high"].outcome == "issue"
     assert findings["still improving"].outcome == "not applicable"
+
+
+def test_an_overfitting_network_is_not_said_to_have_converged(shapes):
+    """Two remedies would name two numbers of epochs."""
+    findings = {f.name: f for f in diagnose(shapes.overfitting(n_epochs=60))}
+
+    assert findings["overfitting"].outcome == "issue"
+    assert findings["converged long ago"].outcome == "not applicable"
