@@ -66,7 +66,7 @@ def test_intervals_of_one_model_are_those_of_mapie():
     np.testing.assert_allclose(bounds, expected, rtol=0, atol=1e-7)
 
 
-def test_sets_are_those_of_mapie():
+def test_sets_match_mapie():
     """Sets of fold models and of a single model equal MAPIE 1.6 with LAC scores."""
     X, y = load_iris(return_X_y=True)
     order = np.random.default_rng(0).permutation(150)

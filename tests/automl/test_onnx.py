@@ -297,7 +297,7 @@ def test_a_step_that_cannot_be_written_is_named():
         add_steps(graph, graph.X, [Normalizer()], None, "a member")
 
 
-def test_normal_quantiles_are_those_of_scipy(tmp_path):
+def test_normal_quantiles_match_scipy(tmp_path):
     """All digits agree, between the clipped ends."""
     p = np.concatenate([np.linspace(1e-7, 1 - 1e-7, 9999), np.geomspace(1e-7, 0.1, 99)])
 
@@ -306,7 +306,7 @@ def test_normal_quantiles_are_those_of_scipy(tmp_path):
     np.testing.assert_allclose(output[:, 0], norm.ppf(p), atol=1e-14)
 
 
-def test_circles_of_dates_are_those_of_the_preparer(tmp_path):
+def test_circles_of_dates_match_the_preparer(tmp_path):
     """Each day of six centuries, including leap years and hours."""
     days = np.concatenate([np.arange(-135_000, 85_000), np.linspace(0, 9e4, 999), [np.nan]])
 
@@ -316,7 +316,7 @@ def test_circles_of_dates_are_those_of_the_preparer(tmp_path):
     np.testing.assert_allclose(output, circles(days[:, None]), atol=2e-9)
 
 
-def test_quantiles_are_those_of_scikit_learn(tmp_path):
+def test_quantiles_match_scikit_learn(tmp_path):
     """At values, at ties, between and beyond them, and for missing values."""
     rng = np.random.default_rng(0)
     X = np.column_stack([rng.normal(size=500), rng.integers(0, 5, 500)])

@@ -97,7 +97,7 @@ def tuned(small_network):
         return auto.fit(X[:150], y[:150])
 
 
-def test_the_page_has_what_the_page_of_a_search_has(tuned, tmp_path):
+def test_the_page_has_the_contents_of_a_search_page(tuned, tmp_path):
     """Pictures and candidates of each network model appear once."""
     page = tuned.report(tmp_path / "page.html").read_text(encoding="utf-8")
 

@@ -137,7 +137,7 @@ def test_folds_without_a_class_have_a_default_that_is_defined(lacks, name):
         (["a", "b", "c"], None, None),
     ],
 )
-def test_the_positive_class_is_1_or_the_rarer_one(y, positive, expected):
+def test_the_positive_class_is_1_or_the_rarer_class(y, positive, expected):
     """As in scikit-learn's metrics if they define it; a text may name any class."""
     label = positive_class(np.array(y), positive)
 

@@ -379,7 +379,7 @@ def _progress_by_object(seen):
     ],
     ids=["function", "method", "object with a lock"],
 )
-def test_progress_is_told(make):
+def test_progress_is_reported(make):
     """Any callable gets trainings in the order in which they end."""
     seen = []
 
@@ -492,7 +492,7 @@ _KINDS = {
 @pytest.mark.parametrize(
     ("kind", "make"), [(kind, make) for make, kinds in _KINDS.items() for kind in kinds]
 )
-def test_state_beside_the_weights_is_adopted(kind, make):
+def test_state_next_to_the_weights_is_adopted(kind, make):
     """Scores, predictions and further epochs are the same as outside of the block."""
     own = {"module": Stateful, "module__kind": kind, "max_epochs": 3, "batch_size": 32}
     if make == "sk_tune":

@@ -123,7 +123,7 @@ def test_nested_calls(active):
 
 
 @pytest.mark.parametrize("how", [{"backend": "threading"}, {"require": "sharedmem"}])
-def test_a_backend_that_is_asked_for_is_used(how):
+def test_a_requested_backend_is_used(how):
     """A call that names another backend gets it, in the block too."""
 
     def name():

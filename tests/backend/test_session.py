@@ -57,7 +57,7 @@ class Watching(Callback):
     """A callback that no fleet knows."""
 
 
-def test_trainings_that_no_fleet_carries_are_counted_with_the_reason():
+def test_unsupported_trainings_are_counted_with_the_reason():
     """The engine trains them alone; they are adopted as usual."""
     net = _net(callbacks=[Watching()])
     expected = cross_val_score(net, X, Y, cv=2)
@@ -89,7 +89,7 @@ def _skorch(**params):
 _X32, _Y64 = X.astype(np.float32), Y.astype(np.int64)
 
 
-def test_a_skorch_net_that_no_fleet_carries_trains_once_and_says_why():
+def test_an_unsupported_skorch_net_trains_once_and_has_a_reason():
     """It does not train during recording, which would discard the result."""
     net = _skorch(callbacks=[("counting", Counting())])
     Counting.n_epochs = 0
@@ -107,7 +107,7 @@ def test_a_skorch_net_that_no_fleet_carries_trains_once_and_says_why():
 
 
 @pytest.mark.parametrize("alone_first", [True, False])
-def test_networks_beside_one_that_no_fleet_carries_are_carried(alone_first):
+def test_networks_next_to_an_unsupported_network_train_in_a_fleet(alone_first):
     """In a stack, this includes the second stage."""
     nets = [("alone", _skorch(callbacks=[Counting()])), ("net", _net())]
     final = _net(random_state=1)
@@ -256,7 +256,7 @@ def test_small_skorch_nets_predict_in_one_thread(most, expected, monkeypatch):
 # --- What is trained once
 
 
-def test_a_second_call_uses_what_the_first_trained():
+def test_a_second_call_uses_the_trainings_of_the_first():
     """Later calls of joblib in the block train new requests only."""
     with fleet(n_jobs=1) as report:
         first = cross_val_score(_net(), X, Y, cv=3)
@@ -333,7 +333,7 @@ def test_a_task_that_changes_its_data_after_the_fit(session, make_task):
     ],
     ids=["constant", "dropout", "cosine", "no seed", "shorter ones after longer ones"],
 )
-def test_longer_fits_go_on_from_shorter_ones(session, params, epochs, n_continued):
+def test_longer_fits_continue_shorter_fits(session, params, epochs, n_continued):
     """If that is exact: with a constant rate, a seed, and the same data and parameters."""
     params = {"lr_schedule": "constant", **params}
     for n_epochs in epochs:

@@ -119,7 +119,7 @@ def test_without_a_stream_nothing_breaks(monkeypatch):
     assert sys.stdout is None
 
 
-def test_states_are_put_back():
+def test_states_are_restored():
     """Of Python and of torch."""
     before = random.getstate(), torch.get_rng_state()
     with kept_random_states():
@@ -130,7 +130,7 @@ def test_states_are_put_back():
     assert torch.equal(torch.get_rng_state(), before[1])
 
 
-def test_states_are_not_put_back_while_another_thread_initialises():
+def test_states_are_not_restored_while_another_thread_initialises():
     """A module that seeds torch gets its own weights even while another thread records."""
     events = [threading.Event() for _ in range(4)]
     recording, leave, seeded, go_on = events

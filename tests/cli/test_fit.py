@@ -581,7 +581,7 @@ def test_the_fallback_is_a_new_folder(tmp_path, mixed_csv, monkeypatch, capsys, 
 
 
 @pytest.mark.slow
-def test_a_longer_resume_keeps_the_one_held_out_part_of_a_short_fit(fitted, summary):
+def test_a_longer_resume_keeps_the_single_held_out_part_of_a_short_fit(fitted, summary):
     """Folds would fit the longer budget, but could not be averaged with these models."""
     stds = [score["std"] for score in summary()["scores"]]
     assert stds == [None] * len(stds)

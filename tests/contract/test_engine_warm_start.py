@@ -164,7 +164,7 @@ def test_a_state_survives_a_pickle_and_is_not_changed(way, digits, at_once):
         assert pickle.dumps(kept) == before
 
 
-def test_networks_that_stand_at_different_epochs_go_on_side_by_side(digits):
+def test_networks_at_different_epochs_continue_in_one_fleet(digits):
     """Networks that have trained for 5, 2 and 0 epochs come to their ninth in a fleet."""
     params = [{"dropout": 0.1 * i, "momentum": 0.9 - 0.1 * i} for i in range(3)]
     expected = train([_fit(digits, "MLP", own) for own in params])

@@ -360,7 +360,7 @@ SLOW = [[c, ["sk_tune", "skorch"][i % 2]] for i, c in enumerate(CALLERS)]
     ("caller", "kind"),
     [slow(c, k) if [c, k] in SLOW else (c, k) for c in CALLERS for k in KINDS],
 )
-def test_a_caller_gives_what_it_gives_without_the_block(caller, kind):
+def test_a_caller_returns_the_same_as_without_the_block(caller, kind):
     """All results agree within 1e-8, and each network was a row of a fleet."""
     run, n_fits = CALLERS[caller]
 
@@ -730,7 +730,7 @@ FREE = {
 
 
 @pytest.mark.parametrize("caller", FREE)
-def test_plain_nets_draw_what_they_draw_without_the_block(caller):
+def test_plain_nets_draw_the_same_as_without_the_block(caller):
     """Weights, batches and dropout come from torch's generator, and so do the next's."""
 
     def run():
@@ -757,7 +757,7 @@ class Named(nn.Module):
         return self.layers(torch.cat([numbers, self.vectors(codes).flatten(1)], dim=1))
 
 
-def test_plain_nets_of_several_inputs_give_what_they_give_without_the_block():
+def test_plain_nets_of_several_inputs_are_the_same_as_without_the_block():
     """Arrays of a SliceDict reach ``forward`` in their types, in a fleet, too."""
     inputs = SliceDict(numbers=X[:, :2], codes=Y[:, np.newaxis] % 2)
 
@@ -781,7 +781,7 @@ def test_plain_nets_of_several_inputs_give_what_they_give_without_the_block():
     ],
     ids=["alone", "full batches", "no shuffling"],
 )
-def test_other_plain_nets_draw_what_they_draw_without_the_block(params):
+def test_other_plain_nets_draw_the_same_as_without_the_block(params):
     """Also where the engine trains them alone, and with other batches."""
     report = _compared(lambda: _fold_probabilities(skorch(**{"module": Free, **params})))
 
@@ -849,7 +849,7 @@ def _told(net):
     return [net.fit(X, Y).history[:, "epoch"]]
 
 
-def test_a_plain_net_prints_what_it_prints_without_the_block(capsys):
+def test_a_plain_net_prints_the_same_as_without_the_block(capsys):
     """The table of the epochs, and why a training ended, in the order of the tasks."""
     stop = EarlyStopping(patience=2, load_best=True)
     net = skorch(max_epochs=9, lr=1e-9, callbacks=[stop], verbose=1)
@@ -944,7 +944,7 @@ def _told_by(net):
     return [*rates, *best, *np.ravel(curves), *buffers]
 
 
-def test_what_a_fitted_plain_net_tells():
+def test_attributes_of_a_fitted_plain_net_match_skorch():
     """Attributes that users read after ``fit`` equal skorch's own ``fit``."""
     net = skorch(
         optimizer__momentum=0.9,
@@ -1275,7 +1275,7 @@ TASKS = {
 
 @pytest.mark.filterwarnings("ignore:.*alone")
 @pytest.mark.parametrize("what", TASKS)
-def test_a_task_gives_what_it_gives_without_the_block(what):
+def test_a_task_returns_the_same_as_without_the_block(what):
     """Whatever it reads, draws, changes and fits, it does so once."""
     run, n_fits = TASKS[what]
 

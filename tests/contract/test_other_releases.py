@@ -22,7 +22,7 @@ GRID = {"learning_rate": [0.001, 0.01, 0.1]}
 
 
 @pytest.mark.parametrize("kind", [GridSearchCV, HyperbandSearchCV])
-def test_a_search_whose_tasks_have_another_form_trains_one_by_one(kind, monkeypatch):
+def test_a_search_with_unknown_tasks_trains_networks_one_by_one(kind, monkeypatch):
     """It warns once, and its scores equal scikit-learn's loop."""
     options = {} if kind is GridSearchCV else {"max_resources": 2, "random_state": 0}
     expected = kind(NET, GRID, cv=3, **options).fit(X, y)

@@ -76,7 +76,7 @@ def fitted(make_estimator, task_data):
 
 @pytest.mark.parametrize("journey", JOURNEYS.values(), ids=JOURNEYS)
 @pytest.mark.parametrize("name", NAMES)
-def test_predictions_survive_a_journey(name, journey, fitted, task_data, outputs, tmp_path):
+def test_predictions_survive_copies(name, journey, fitted, task_data, outputs, tmp_path):
     """A copy predicts bitwise the same; the original is unchanged."""
     X, _ = task_data(name)
     expected = outputs(fitted[name], X)
@@ -335,7 +335,7 @@ def test_estimators_predict_the_same_after_skops(name):
         np.testing.assert_array_equal(found.predict_proba(X), fitted.predict_proba(X))
 
 
-def test_training_goes_on_after_skops():
+def test_training_continues_after_skops():
     """Moments and history are kept, and parameters set after `fit`."""
     net = _mlp(lr_schedule="constant", early_stopping=True).fit(X, Y)
     net.set_params(width=16)

@@ -96,7 +96,7 @@ def _after(n_calls):
 
 @pytest.mark.filterwarnings("ignore:One or more of the .* scores are non-finite")
 @pytest.mark.parametrize("name", one_in(2, SEARCHES))
-def test_a_search_that_is_run_again_ends_as_the_first_one(name, iris, tmp_path):
+def test_a_repeated_search_has_the_same_results(name, iris, tmp_path):
     """Bitwise equal, without repeating finished trainings, complete or until Ctrl-C."""
     cls, params, options = SEARCHES[name]
     make = partial(cls, _net(), params, cv=CV, **options)
@@ -116,7 +116,9 @@ def test_a_search_that_is_run_again_ends_as_the_first_one(name, iris, tmp_path):
     assert resumed.ledger_.epochs_trained + resumed.ledger_.epochs_loaded == n_epochs
 
 
-def test_an_interrupted_search_over_a_plain_skorch_net_goes_on(iris, tmp_path, monkeypatch):
+def test_an_interrupted_search_over_a_plain_skorch_net_continues(
+    iris, tmp_path, monkeypatch
+):
     """It continues within trainings, bitwise equal to an uninterrupted search."""
     monkeypatch.setattr(_store, "SECONDS_BETWEEN", 0.0)
     net = NeuralNetClassifier(
@@ -155,7 +157,7 @@ def test_an_interrupted_search_over_a_plain_skorch_net_goes_on(iris, tmp_path, m
         assert torch.equal(weights[name], expected)
 
 
-def test_more_candidates_go_on_with_the_same_sequence(iris, tmp_path):
+def test_more_candidates_continue_the_same_sequence(iris, tmp_path):
     """A larger n_iter trains only the new candidates."""
     path = tmp_path / "fits.db"
     options = {"cv": CV, "random_state": 0, "store": path}
@@ -194,7 +196,7 @@ def test_another_search_in_the_same_store_finds_nothing_of_the_first(what, iris,
     _assert_same_results(again.cv_results_, alone.cv_results_)
 
 
-def test_code_in_fleet_goes_on(iris, tmp_path):
+def test_code_in_fleet_continues(iris, tmp_path):
     """scikit-learn's own search, with networks from the store."""
     results = []
     for _ in range(2):
@@ -219,7 +221,7 @@ def test_a_bad_store_is_said_before_anything_is_trained(iris, tmp_path):
         pass
 
 
-def test_a_search_without_a_seed_is_told_that_it_will_find_little(iris, tmp_path):
+def test_a_search_without_a_seed_warns_that_the_store_is_of_little_use(iris, tmp_path):
     """Another run draws other candidates."""
     search = RandomizedSearchCV(_net(), RATES, n_iter=1, store=tmp_path / "fits.db")
 
@@ -237,7 +239,7 @@ def test_other_estimators_do_not_mind_a_store(iris, tmp_path):
         assert store.info().n_fits == 0
 
 
-def test_a_search_with_a_store_that_fills_up_goes_on(iris, tmp_path, monkeypatch):
+def test_a_search_continues_if_its_store_fills_up(iris, tmp_path, monkeypatch):
     """A full disk costs the store, not the search."""
     path = tmp_path / "fits.db"
     set_up = SQLite._set_up
@@ -259,7 +261,7 @@ def test_a_search_with_a_store_that_fills_up_goes_on(iris, tmp_path, monkeypatch
 
 
 @pytest.mark.parametrize("statement", ["BEGIN", "COMMIT"])
-def test_whichever_write_fails_the_search_does_not(iris, tmp_path, monkeypatch, statement):
+def test_a_search_survives_any_failing_write(iris, tmp_path, monkeypatch, statement):
     """Each write fails in turn, including checkpoints; the next run continues."""
     monkeypatch.setattr(_store, "SECONDS_BETWEEN", 0.0)
     faults = _Faults(monkeypatch, statement)
@@ -330,7 +332,7 @@ class Shortcut(nn.Module):
         return self.head(self.layers(x)) + self.shortcut(x)
 
 
-def test_nets_that_stop_early_go_on_to_the_bit(digits, tmp_path, monkeypatch):
+def test_nets_that_stop_early_continue_bitwise(digits, tmp_path, monkeypatch):
     """In smaller fleets than before, after a kill every second epoch."""
     monkeypatch.setattr(_store, "SECONDS_BETWEEN", 0.0)
     net = NetClassifier(

@@ -445,7 +445,7 @@ def test_new_findings_count_if_the_score_fell_without_a_change(separable):
     assert applied.target.estimator.max_epochs == 1
 
 
-def test_networks_are_judged_by_their_held_out_loss(separable):
+def test_networks_are_compared_by_their_held_out_loss(separable):
     """Without early stopping, remedies are never reverted."""
     one_epoch = Change(parameter="max_epochs", action="at most", value=1, reason="")
     issue = finding("overfitting", one_epoch)

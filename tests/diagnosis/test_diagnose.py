@@ -189,7 +189,7 @@ def test_a_better_larger_network_reveals_underfitting():
 
 
 @pytest.mark.parametrize("space", [{}, [{}]], ids=["dict", "list"])
-def test_one_network_is_diagnosed_by_a_search_of_one(space, noisy_rows):
+def test_one_network_is_diagnosed_by_a_search_of_one_candidate(space, noisy_rows):
     """A finding states that no parameter varies."""
     X = StandardScaler().fit_transform(noisy_rows[0])
     network = MLPClassifier(width=8, max_epochs=5, random_state=0)
@@ -384,7 +384,7 @@ def test_a_check_must_return_a_finding(shapes):
         diagnose(shapes.healthy(), extra_checks=[lambda _: 1])
 
 
-def test_no_findings_are_no_verdict():
+def test_a_verdict_needs_findings():
     """An empty list is a mistake of the caller."""
     with pytest.raises(ValueError, match="at least one finding"):
         verdict([])

@@ -193,7 +193,7 @@ def test_a_training_loss_that_falls_alone_is_memorisation(shapes):
     assert (found.outcome, calm.outcome) == ("issue", "passed")
 
 
-def test_memorised_rows_are_no_fault_while_the_held_out_loss_falls(shapes):
+def test_memorised_rows_are_not_a_fault_while_the_held_out_loss_falls(shapes):
     """The training loss is 1 % of the held-out loss, which is least at the end."""
     t = np.arange(1.0, 31.0)
     valid = np.array([0.5 + 0.5 / t, 0.5 + 0.01 * t])

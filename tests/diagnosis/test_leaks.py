@@ -533,7 +533,7 @@ def test_units_do_not_matter(shift, scale, sign):
     ],
     ids=["few rows", "few values", "a lump", "nothing"],
 )
-def test_columns_without_a_scale_are_not_judged(values):
+def test_columns_without_a_scale_are_not_checked(values):
     """A mostly white pixel has no usual spread."""
     assert outliers_of(pd.Series(values)) is None
     assert _outliers(values[:, None].astype(float)).outcome == "not applicable"

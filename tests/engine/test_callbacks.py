@@ -89,7 +89,7 @@ def _assert_equal(one, other):
 
 
 @pytest.mark.parametrize("name", NETS)
-def test_callbacks_ride_a_fleet(name, iris):
+def test_callbacks_run_in_a_fleet(name, iris):
     """Two networks of a fleet equal their plain fits, and continue as these do."""
     X, y = iris
     nets = [clone(NETS[name]).set_params(random_state=seed) for seed in range(2)]

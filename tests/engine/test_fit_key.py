@@ -122,7 +122,7 @@ def test_unreadable_values_have_no_key():
         _key(replace(BASE, estimator=net))
 
 
-def test_a_data_set_that_reads_when_it_is_asked_has_no_key():
+def test_a_lazy_data_set_has_no_key():
     """Its files may have changed."""
     data = TensorDataset(torch.ones(4, 2))
 
@@ -246,7 +246,9 @@ def test_keys_and_digests_are_the_same_in_every_process(capsys):
     assert there == capsys.readouterr().out != ""
 
 
-def test_a_fit_of_compiled_code_is_not_one_of_torch(monkeypatch, iris, tmp_path):
+def test_fits_by_compiled_code_and_by_torch_have_different_keys(
+    monkeypatch, iris, tmp_path
+):
     """They differ in the last bits, so that a store keeps both."""
     estimator = MLPClassifier(width=4, max_epochs=2, random_state=0)
     fit = Fit(estimator=estimator, X=iris.X, y=iris.y, monitor=np.arange(9))

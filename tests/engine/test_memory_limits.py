@@ -275,7 +275,7 @@ def _fit(data, net, **params):
 
 
 @pytest.mark.parametrize("name", NETS)
-def test_a_fit_that_goes_on_from_a_checkpoint_is_the_fit(
+def test_a_fit_continued_from_a_checkpoint_is_the_same_fit(
     name, digits, monkeypatch, assert_same_training
 ):
     """To the bit: history, weights, moments and predictions, for every epoch."""
@@ -328,7 +328,7 @@ def test_without_room_there_are_none(digits):
     assert trained.checkpoints == ()
 
 
-def test_a_store_finds_a_fit_whatever_was_kept(digits):
+def test_a_store_finds_a_fit_with_any_checkpoints(digits):
     """Checkpoints do not belong to the key of a result."""
     fit = _fit(digits, NETS["dropout"], n_epochs=2)
     (trained,) = train([fit])

@@ -238,7 +238,7 @@ def _net(cls=NeuralNetClassifier, **params):
     ],
     ids=lambda params: "-".join(params) or "default",
 )
-def test_nets_of_the_usual_kind_are_carried(params):
+def test_common_nets_are_supported(params):
     """There is no reason against them."""
     assert reason_against_net(_net(**params), X_SMALL, Y_SMALL) is None
 
@@ -298,7 +298,7 @@ def test_reasons_name_the_replaced_part_of_the_loop(net, reason):
     assert reason in reason_against_net(net, X_SMALL, Y_SMALL)
 
 
-def test_other_data_than_arrays_are_left_to_skorch():
+def test_data_other_than_arrays_train_in_skorch():
     """Lists, dicts of lists and data sets need skorch's own loader."""
     of_a_data_set = _net(NeuralNet, criterion=nn.MSELoss)
 

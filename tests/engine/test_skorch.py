@@ -239,7 +239,7 @@ def test_seed_comes_from_torchs_generator_when_none_is_given():
     assert a.state.seed == c.state.seed != b.state.seed == d.state.seed
 
 
-def test_nets_with_unknown_callbacks_are_left_to_skorch(tmp_path):
+def test_nets_with_unknown_callbacks_train_in_skorch(tmp_path):
     """The net is trained alone, with one warning that names the callback."""
     net = _clf(callbacks=[Checkpoint(dirname=str(tmp_path))])
 
@@ -274,7 +274,7 @@ class Smoothed(nn.Module):
         return nn.functional.cross_entropy(y_pred, y_true, label_smoothing=smoothing)
 
 
-def test_criteria_judge_as_in_validation():
+def test_monitor_losses_use_evaluation_mode():
     """Losses on held-out rows are computed in evaluation mode."""
     for row, reference in _pairs(_fits(_clf(criterion=Smoothed))):
         for name in ("train_loss", "valid_loss"):
@@ -335,7 +335,7 @@ class Lazy(nn.Sequential):
     ],
     ids=["criterion", "lazy"],
 )
-def test_nets_that_cannot_be_compared_are_left_to_skorch(net, reason):
+def test_nets_that_cannot_be_compared_train_in_skorch(net, reason):
     """Next to a net in a fleet; the warning gives the reason."""
     fits = [
         Fit(estimator=own, X=X, y=Y, rows=TRAIN[0], monitor=MONITOR, seed=0)
@@ -423,7 +423,7 @@ def net():
         ("float32", (8, 2, 5), -1),
     ],
 )
-def test_batches_are_those_of_a_data_loader(net, dtype, shape, batch_size):
+def test_batches_match_a_data_loader(net, dtype, shape, batch_size):
     """Rows, placeholders, their types and the state of torch's generator are the same."""
     net.set_params(iterator_valid__batch_size=batch_size)
     X = np.asfortranarray(np.arange(np.prod(shape), dtype=dtype).reshape(shape))

@@ -200,7 +200,7 @@ def _train(fits, unfinished=None):
 
 @pytest.mark.filterwarnings("ignore:Detected call of")
 @pytest.mark.parametrize("name", one_in(3, NETS))
-def test_a_resumed_net_equals_an_uninterrupted_one(name, assert_same_training):
+def test_a_resumed_net_equals_an_uninterrupted_net(name, assert_same_training):
     """From any epoch: history, weights, moments and predictions are equal."""
     fits = _fits(NETS[name])
     kept = _Kept()
@@ -298,7 +298,7 @@ def test_a_finished_training_can_be_continued(name, assert_same_training):
 
 
 @pytest.mark.parametrize("name", ["best weights", "all", "plateau"])
-def test_a_killed_run_goes_on_from_its_store(
+def test_a_killed_run_continues_from_its_store(
     name, tmp_path, monkeypatch, assert_same_training
 ):
     """Results are bitwise equal to an uninterrupted run; no checkpoints remain."""

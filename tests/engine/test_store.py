@@ -226,7 +226,7 @@ def test_a_path_must_be_a_file_in_a_folder(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_full_disk_keeps_what_is_there(path, results):
+def test_a_full_disk_keeps_stored_results(path, results):
     """The search continues in memory, with one warning that names the file."""
     with FitStore(path) as store:
         ((n_pages,),) = store._database.query("PRAGMA page_count")
@@ -437,7 +437,7 @@ def test_other_machines_do_not_store_unfinished_fits(two, unfinished, tmp_path):
     assert not (tmp_path / "gone.db").exists()
 
 
-def test_a_file_that_was_replaced_meanwhile_disturbs_nothing(two, tmp_path):
+def test_a_replaced_file_disturbs_nothing(two, tmp_path):
     """The process with the old file warns."""
     path = tmp_path / "fits.db"
     with FitStore(path) as store:
@@ -472,7 +472,7 @@ def _assert_same_stored(ours, theirs):
         np.testing.assert_array_equal(a.train_loss, b.train_loss)
 
 
-def test_a_second_run_trains_only_what_is_new(iris, tmp_path):
+def test_a_second_run_trains_only_new_fits(iris, tmp_path):
     """Loaded results are bitwise equal, reported first, and counted as done."""
     path, seen, told = tmp_path / "fits.db", [], {}
     first = train(_fits(iris, 4), store=path)
@@ -491,7 +491,7 @@ def test_a_second_run_trains_only_what_is_new(iris, tmp_path):
 @pytest.mark.filterwarnings("ignore:.*tasks which were still being processed")
 @pytest.mark.filterwarnings("ignore:.*tasks have been successfully executed")
 @pytest.mark.parametrize("n_jobs", [1, slow(2)])
-def test_an_interrupted_run_goes_on_in_the_same_fleets(iris, tmp_path, n_jobs):
+def test_an_interrupted_run_continues_in_the_same_fleets(iris, tmp_path, n_jobs):
     """Finished shards are loaded; the rest are cut in the same way as before."""
     path = tmp_path / "fits.db"
     with (
@@ -526,7 +526,7 @@ def test_an_interrupted_run_goes_on_in_the_same_fleets(iris, tmp_path, n_jobs):
     ],
     ids=str,
 )
-def test_a_shard_that_was_cut_short_goes_on_from_its_last_epochs(
+def test_a_cut_shard_continues_from_its_last_epochs(
     iris, tmp_path, monkeypatch, params, end
 ):
     """Results are bitwise equal to an uninterrupted run; no checkpoints remain."""
@@ -579,7 +579,7 @@ def test_workers_store_unfinished_fits(iris, tmp_path, monkeypatch):
     assert [fit.n_epochs for fit in remaining.fits.values()] == [1] * 4
 
 
-def test_a_rung_goes_on_from_a_stored_one(iris, tmp_path):
+def test_a_rung_continues_from_a_stored_rung(iris, tmp_path):
     """States from the store lead to the same fits as trained states."""
     path = tmp_path / "fits.db"
     for expected in (2, 0):

@@ -387,7 +387,7 @@ def test_a_fit_trained_alone_equals_the_estimators_fit(case, digits, capsys):
     )
 
 
-def test_a_training_that_has_stopped_early_is_not_said_to_be_alone(digits):
+def test_a_training_that_has_stopped_early_is_not_reported_as_alone(digits):
     """It has no epochs left, which is not a reason to warn."""
     estimator = _mlp(early_stopping=True, n_iter_no_change=1, tol=9.0, max_epochs=5)
     (stopped,) = train([_fit(digits, estimator)])
@@ -448,7 +448,7 @@ def test_an_error_of_the_callers_function_is_raised_as_it_is(told, n_jobs, digit
 
 
 @pytest.mark.parametrize(("seconds", "n_done"), [(0.0, [3, 6, 9, 12]), (60.0, [12])])
-def test_progress_is_told_between_the_epochs_of_a_fleet(
+def test_progress_is_reported_between_the_epochs_of_a_fleet(
     seconds, n_done, digits, monkeypatch
 ):
     """In this process a fleet of three reports each of its epochs, if they take long."""
@@ -716,7 +716,7 @@ def test_fits_on_a_gpu_are_not_shared_out(digits, monkeypatch):
 @pytest.mark.usefixtures("workers_for_little")
 @pytest.mark.parametrize("engine", ["fleet", "alone"])
 @pytest.mark.parametrize("n_jobs", [1, 2])
-def test_every_result_is_handed_over_once(n_jobs, engine, digits):
+def test_every_result_is_passed_on_once(n_jobs, engine, digits):
     """The callable gets the results that the call returns, failures included."""
     fits = [_fit(digits, _mlp(max_epochs=1 + i % 3), seed=i) for i in range(5)]
     fits += [_fit(digits, _mlp(dropout=3.0)), _fit(digits, _mlp(verbose=0, width=4))]
@@ -731,7 +731,7 @@ def test_every_result_is_handed_over_once(n_jobs, engine, digits):
 
 
 @pytest.mark.usefixtures("workers_for_little")
-def test_the_reason_for_training_alone_is_handed_over_too(digits, capsys):
+def test_the_reason_for_training_alone_is_passed_on(digits, capsys):
     """Early results have the same reason as final results."""
     told = {}
 
@@ -742,7 +742,7 @@ def test_the_reason_for_training_alone_is_handed_over_too(digits, capsys):
     assert told[1].alone_reason == ""
 
 
-def test_rows_of_a_fleet_are_handed_over_as_they_end(digits):
+def test_fits_of_a_fleet_are_passed_on_as_they_end(digits):
     """In this process short fits do not wait for the longest in their fleet."""
     fits = [_fit(digits, _mlp(max_epochs=n)) for n in (1, 3, 2)]
     seen = []
@@ -758,7 +758,7 @@ def test_rows_of_a_fleet_are_handed_over_as_they_end(digits):
 
 @pytest.mark.usefixtures("workers_for_little")
 @pytest.mark.parametrize("n_jobs", [1, 2])
-def test_ctrl_c_keeps_what_was_finished_and_stops_the_workers(n_jobs, digits):
+def test_ctrl_c_keeps_finished_fits_and_stops_the_workers(n_jobs, digits):
     """A fit that would take hours ends at once; the finished fit is kept."""
     fits = [_fit(digits, _mlp(max_epochs=10**7)), _fit(digits, _mlp(max_epochs=1))]
     kept, workers = {}, []
@@ -823,7 +823,7 @@ def test_predictions_are_in_the_units_of_the_target(engine, diabetes):
 
 
 @pytest.mark.parametrize("engine", ["fleet", "alone"])
-def test_a_fit_that_is_cut_is_one_with_fewer_epochs(make_estimator, iris, engine, tmp_path):
+def test_a_cut_fit_equals_a_fit_with_fewer_epochs(make_estimator, iris, engine, tmp_path):
     """It predicts like a fit of its whole epochs.  A store does not keep it."""
     net = make_estimator("MLPClassifier", max_epochs=10**6)
     rows, monitor = np.arange(100), np.arange(100, 150)

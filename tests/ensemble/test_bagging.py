@@ -73,7 +73,7 @@ def pair(request, make_estimator, iris, diabetes):
     ],
     ids=["plain", "pasting", "subspaces", "repeated columns"],
 )
-def test_members_and_predictions_are_those_of_scikit_learn(pair, outputs, options):
+def test_members_and_predictions_match_scikit_learn(pair, outputs, options):
     """The same random_state gives the same samples, columns, members and predictions."""
     ours, theirs, (X, _) = pair(**options)
 
@@ -138,7 +138,7 @@ def test_without_bootstrap_members_differ_by_their_seed(iris, make_estimator, ca
     assert_allclose(bag.predict_proba(iris[0]), np.mean(alone, axis=0), atol=1e-9)
 
 
-def test_members_that_train_on_are_asked_anew(iris, make_estimator, outputs):
+def test_members_that_continue_training_predict_again(iris, make_estimator, outputs):
     """A prediction after partial_fit of a member is not one of the old weights."""
     bag = BaggingClassifier(make_estimator("MLPClassifier"), 3, random_state=0).fit(*iris)
     before = bag.predict_proba(iris.X)
@@ -178,7 +178,7 @@ def test_out_of_bag_curves_are_scores_on_samples_that_a_member_lacks(pair):
         assert last["oob_score"] == pytest.approx(member.score(X[rows], y[rows]), abs=1e-6)
 
 
-def test_an_ensemble_that_is_asked_for_no_score_has_no_tables(iris):
+def test_an_ensemble_without_a_requested_score_has_no_tables(iris):
     """A fit without oob_score takes the tables of an earlier fit away."""
     bag = BaggingClassifier(DecisionTreeClassifier(max_depth=1), 30, random_state=0)
     bag.set_params(oob_score=True).fit(*iris)

@@ -185,7 +185,7 @@ def test_samples_set_aside_train_no_stage(breast_cancer, net):
     assert_allclose(losses, kept, rtol=1e-5)
 
 
-def test_subsamples_are_drawn_anew(diabetes):
+def test_subsamples_are_drawn_again(diabetes):
     """Each stage sees its share of the samples, and not the same one each time."""
     seen = []
 
@@ -268,7 +268,7 @@ def test_stages_of_all_folds_train_together_in_a_block(iris, net):
     assert_allclose(*[own.cv_results_["mean_test_score"] for own in (inside, outside)])
 
 
-def test_stages_that_somebody_takes_away_are_not_asked(iris, net):
+def test_removed_stages_do_not_predict(iris, net):
     """Predictions use the current stages and weights."""
     boosting = BoostingClassifier(net, 4, random_state=0).fit(*iris)
     first = list(boosting.staged_predict_proba(iris.X))[1]

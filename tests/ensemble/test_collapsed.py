@@ -223,7 +223,7 @@ def test_pruning_keeps_the_heaviest_members(mixed, names, outputs):
 
 @pytest.mark.parametrize("from_file", [False, True])
 @pytest.mark.parametrize("kind", ["bagging", "boosting"])
-def test_columns_are_those_of_the_ensemble(kind, from_file, names, stage, tmp_path):
+def test_columns_match_the_ensemble(kind, from_file, names, stage, tmp_path):
     """A frame gives the same predictions; another column order is refused."""
     X = pd.DataFrame(names[0], columns=list("abcd"))
     members = {"max_features": 0.5, "n_estimators": 3, "random_state": 0}

@@ -114,7 +114,7 @@ class Branching(OneLayer):
 
 
 @pytest.mark.parametrize("net", [Sure(batch_size=16), NetClassifier(Branching)])
-def test_networks_that_cannot_be_stacked_are_asked_one_by_one(net, iris, outputs):
+def test_networks_that_cannot_be_stacked_predict_in_turn(net, iris, outputs):
     """A class that overrides predict_proba, or a module of the user's, gives the sum."""
     net.set_params(max_epochs=2)
     members = [clone(net).set_params(random_state=s).fit(*iris) for s in range(2)]
@@ -373,7 +373,7 @@ def test_equal_transformers_are_called_once(fitted_nets, transforms):
     ],
     ids=["missing", "sparse", "objects", "half", "single", "lists"],
 )
-def test_samples_of_any_kind_give_what_the_pipelines_give(change, fitted_nets):
+def test_samples_of_any_kind_match_the_pipelines(change, fitted_nets):
     """scikit-learn converts them, with their precision."""
     X = change(_rows(4) * [1, 1e-3, 1])
     folds = [_rows(0) * [1, 1e-3, 1], _rows(2) * [1, 1e-3, 1]]

@@ -109,7 +109,7 @@ def test_overlapping_folds_give_random_parts(iris):
     assert np.bincount(library.part).min() >= len(library.y) // 5
 
 
-def test_a_lone_output_is_no_axis(diabetes):
+def test_a_single_output_has_no_axis(diabetes):
     """Targets in one column are targets."""
     own = GridSearchCV(Ridge(), {"alpha": [1.0, 2.0]}, cv=3, keep_models="all")
     library = read_library(
@@ -121,7 +121,7 @@ def test_a_lone_output_is_no_axis(diabetes):
     assert library.classes is None
 
 
-def test_what_is_no_fitted_search_is_refused(search, iris):
+def test_only_a_fitted_search_is_accepted(search, iris):
     """The message gives the requirement and the remedy."""
     theirs = ScikitLearnsSearch(LogisticRegression(), {"C": [1.0]}).fit(iris.X / 10, iris.y)
     for own in (theirs, clone(search)):
@@ -261,7 +261,7 @@ LOG = SampleObjective(kind="log_loss")
 WEIGHTS = np.array([0.2, 0.0, 0.5, 0.3, 0.0, 0.0])
 
 
-def test_the_gain_is_what_the_ensemble_loses_without_a_member(make_library):
+def test_the_gain_is_the_loss_of_the_ensemble_without_a_member(make_library):
     """The score with all members minus the score without, with weights that sum to 1."""
     library = make_library()
     table = contribution_table(library, WEIGHTS, LOG)
@@ -391,7 +391,7 @@ def _auc(y, p):
         ("neg_root_mean_squared_error", False, mean_squared_error),
     ],
 )
-def test_losses_are_those_of_scikit_learn(make_library, scoring, is_exact, loss):
+def test_losses_match_scikit_learn(make_library, scoring, is_exact, loss):
     """The negative score if it is reported, otherwise a loss with the same order."""
     is_classification = loss is not mean_squared_error
     library = make_library(is_classification=is_classification)
@@ -452,7 +452,7 @@ def test_a_metric_without_a_function_is_refused(make_library):
         make_objective(lambda estimator, X, y: 0.0, library.y, LABELS)
 
 
-def test_samples_that_lack_a_class_are_scored_by_the_others(make_library):
+def test_samples_that_lack_a_class_are_scored_on_the_present_classes(make_library):
     """A metric that needs every class gets the columns of the present classes."""
     library = make_library()
     objective = make_objective("roc_auc_ovr", library.y, LABELS)
@@ -483,7 +483,7 @@ def plain_selection(predictions, y, n_rounds):
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_one_bag_is_the_selection_of_the_paper(make_library, seed):
+def test_one_bag_matches_the_selection_of_the_paper(make_library, seed):
     """Without bags and with one start candidate, the path equals the paper's."""
     library = make_library(is_classification=False, seed=seed)
 
@@ -494,7 +494,7 @@ def test_one_bag_is_the_selection_of_the_paper(make_library, seed):
     np.testing.assert_allclose(weights, expected)
 
 
-def test_a_gain_within_its_error_is_no_gain():
+def test_a_gain_within_its_error_does_not_count():
     """A candidate that helps by chance is added only without a minimum gain."""
     rng = np.random.default_rng(1)
     y = rng.normal(size=200)

@@ -28,7 +28,7 @@ def base(make_estimator):
 
 
 @pytest.mark.parametrize("name", ["StackingClassifier", "StackingRegressor"])
-def test_parameters_are_those_of_scikit_learn(name):
+def test_parameters_match_scikit_learn(name):
     """Names, kinds, defaults and positions equal scikit-learn's."""
     ours = inspect.signature(getattr(sk_tune, name)).parameters
     expected = inspect.signature(getattr(theirs, name)).parameters

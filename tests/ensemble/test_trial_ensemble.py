@@ -71,7 +71,7 @@ def test_fit_runs_the_search_and_builds_from_it(search, iris, method):
 
 
 @pytest.mark.slow
-def test_additions_must_bring_the_gain_that_is_asked_for():
+def test_additions_must_reach_the_requested_gain():
     """If no addition does, greedy selection returns its start, an average."""
     X, y = make_classification(200, flip_y=0.3, random_state=0)
     trees = ExtraTreesClassifier(20, random_state=0)
@@ -129,7 +129,7 @@ def test_the_score_is_of_the_metric_that_decides(search, iris, scoring, refit, n
     assert by_loss.expected_score_.score == pytest.approx(-log_loss(iris.y, oof))
 
 
-def test_a_search_that_kept_no_predictions_is_asked_to_keep_them(search, iris):
+def test_a_search_without_predictions_is_fitted_to_keep_them(search, iris):
     """``fit`` does so; a fitted search without predictions is refused."""
     own = clone(search).set_params(keep_predictions=None)
 
@@ -141,8 +141,10 @@ def test_a_search_that_kept_no_predictions_is_asked_to_keep_them(search, iris):
 
 
 @pytest.mark.parametrize("behind_a_scaler", [False, True])
-def test_a_refit_gives_members_only_what_is_theirs(make_estimator, iris, behind_a_scaler):
-    """Groups are for the splitter; weights, which members take, are handed on."""
+def test_a_refit_passes_weights_but_not_groups_to_members(
+    make_estimator, iris, behind_a_scaler
+):
+    """Groups are for the splitter; members get the weights."""
     net = make_estimator("MLPClassifier", dtype="float64")
     groups = np.arange(150) % 6
     model = make_pipeline(StandardScaler(), net) if behind_a_scaler else net
@@ -394,7 +396,7 @@ def test_a_search_of_several_metrics_gives_an_ensemble(make_estimator, iris, ref
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.FitFailedWarning")
 @pytest.mark.filterwarnings("ignore:One or more of the test")
-def test_candidates_that_failed_are_no_members(make_estimator, iris):
+def test_failed_candidates_are_not_members(make_estimator, iris):
     """A candidate that fails in all folds is left out, whatever the search is led by."""
     net, grid = make_estimator("MLPClassifier"), {"dropout": [-1.0, 0.0, 0.2]}
     search = GridSearchCV(net, grid, refit=False, cv=3, keep_models="all").fit(*iris)

@@ -195,7 +195,7 @@ def _ray():
 
 
 @pytest.mark.usefixtures("workers_for_little")
-def test_ray_gives_what_local_workers_give(digits):
+def test_ray_and_local_workers_give_the_same(digits):
     """To the bit, too."""
     with _ray():
         scores = _scores(digits, n_jobs=2)

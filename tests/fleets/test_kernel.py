@@ -142,7 +142,7 @@ def test_a_name_without_a_branch_in_the_kernel_is_rejected(names, table, monkeyp
     assert (trained.status, trained.engine) == ("trained", "alone")
 
 
-def test_numbers_of_optimizers_are_those_of_the_kernel():
+def test_numbers_of_optimizers_match_the_kernel():
     """The number of an optimizer is its place in the enum of epoch.c."""
     source = (Path(_kernel_library.__file__).parent / "kernel" / "epoch.c").read_text()
     names = re.search(r"enum optimizer {(.*)}", source)[1].lower().replace(" ", "")
@@ -415,7 +415,7 @@ def sequences():
 
 
 @pytest.mark.parametrize("params", RECURRENCES.values(), ids=RECURRENCES)
-def test_recurrent_layers_equal_those_of_torch(params, sequences, monkeypatch):
+def test_recurrent_layers_match_torch(params, sequences, monkeypatch):
     """They may be stacked, with norms, shortcuts and dropout; some sequences are short."""
     base = {"hidden_size": 19, "max_epochs": 3, "batch_size": 20, "dtype": "float64"}
     X, y = sequences
@@ -428,7 +428,7 @@ def test_recurrent_layers_equal_those_of_torch(params, sequences, monkeypatch):
     _assert_close(*_both(fits, monkeypatch), tolerance=1e-9)
 
 
-def test_a_recurrent_network_alone_equals_one_in_a_fleet(sequences):
+def test_a_recurrent_network_alone_equals_the_same_network_in_a_fleet(sequences):
     """Results are bitwise equal, whatever other networks the fleet has."""
     X, y = sequences
     nets = [RNNClassifier(hidden_size=h, max_epochs=2, random_state=1) for h in (8, 20)]
@@ -576,7 +576,9 @@ def test_each_library_trains_convolutions_like_torch(n_dims, params, images, mon
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_an_image_network_alone_equals_one_in_a_fleet(dtype, images, assert_same_training):
+def test_an_image_network_alone_equals_the_same_network_in_a_fleet(
+    dtype, images, assert_same_training
+):
     """Results are bitwise equal in any fleet, and after a checkpoint."""
     X, y = images
     net = CNNClassifier(n_channels=5, width=9, max_epochs=3, batch_size=20, dtype=dtype)
@@ -723,7 +725,7 @@ def test_any_sizes_equal_torch(sizes, n_features, batch_size, dtype):
     ],
     ids=["linear", "residual", "batch", "layer", "table", "periodic"],
 )
-def test_members_equal_those_of_torch(params, n_classes, table, monkeypatch):
+def test_members_match_torch(params, n_classes, table, monkeypatch):
     """Networks with members, of few and several outputs, with all kinds of layers."""
     X, y = table
     estimator, target = MLPClassifier, y == 0 if n_classes == 2 else y
@@ -736,7 +738,9 @@ def test_members_equal_those_of_torch(params, n_classes, table, monkeypatch):
 
 @pytest.mark.parametrize("kind", ["all", "piecewise linear", "periodic"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_a_network_alone_equals_one_in_a_fleet(dtype, kind, table, assert_same_training):
+def test_a_network_alone_equals_the_same_network_in_a_fleet(
+    dtype, kind, table, assert_same_training
+):
     """Other networks and threads do not change a bit, in single precision either."""
     fits = _fits(MLPClassifier(**BASE | KINDS[kind], dtype=dtype), *table)
 

@@ -649,7 +649,7 @@ def _hooked():
         (_hooked, "alone", "its module has hooks"),
     ],
 )
-def test_a_plan_names_the_way_and_the_reason(make, way, why, caplog):
+def test_a_plan_names_the_path_and_the_reason(make, way, why, caplog):
     """The log has the same words."""
     module = make().double()
     # Other tests may have logged the plan already.

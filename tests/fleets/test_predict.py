@@ -101,7 +101,7 @@ def test_dropout_does_not_count_in_the_architecture(networks, kind):
 
 
 @pytest.mark.parametrize("sizes", [(32, 32), (2,), (4, 3)])
-def test_a_row_is_the_same_among_any_others(networks, sizes):
+def test_a_row_does_not_depend_on_other_rows(networks, sizes):
     """Alone or among others, a row has the same outputs, up to a last bit or two."""
     modules, rows = networks(hidden_layer_sizes=sizes)
     stack = NetworkStack(modules, rows)

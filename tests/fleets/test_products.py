@@ -40,7 +40,7 @@ def calls(request, monkeypatch):
 
 
 @pytest.mark.parametrize("bias", [True, False], ids=["bias", "no bias"])
-def test_products_equal_those_of_each_network(calls, bias, request):
+def test_products_equal_each_network_alone(calls, bias, request):
     """So do both gradients."""
     shapes = (K, B, D), (K, H, D), (K, B, H)
     x, weight, dy = (_normal(*shape, seed=i) for i, shape in enumerate(shapes))

@@ -116,7 +116,7 @@ def estimator(request, device):
 @pytest.mark.parametrize(
     "case", [case for case in CASES if case not in WITH_MASKS_OF_TORCH]
 )
-def test_a_network_is_what_a_plain_loop_gives(case, data, device):
+def test_a_network_matches_a_plain_loop(case, data, device):
     """Curves, predictions, weights and moments agree with a loop on the processor."""
     name, params, source, weight = CASES[case]
     fits = _fits((name, {**params, "device": device}, source, weight), data)
@@ -129,7 +129,7 @@ def test_a_network_is_what_a_plain_loop_gives(case, data, device):
         _assert_trained(network, _expected(fit, getattr(made, "bin_edges_", ())), fit)
 
 
-def test_a_fleet_is_what_its_networks_are_alone(estimator, digits):
+def test_a_fleet_equals_its_networks_alone(estimator, digits):
     """By its net's loop on the same device, and on the processor."""
     fits = _folds(estimator, digits)
 
@@ -175,7 +175,7 @@ def test_masks_that_torch_draws_on_a_device_keep_a_network_alone(digits, device)
     assert all("masks of its dropout on the device" in t.alone_reason for t in trained)
 
 
-def test_a_search_on_a_device_scores_what_it_scores_on_a_processor(digits, device):
+def test_a_search_has_the_same_scores_on_a_device_and_a_processor(digits, device):
     """Rungs, warm starts and the refit included."""
     space = {"learning_rate": loguniform(1e-3, 1e-2), "dropout": uniform(0, 0.4)}
     found = []
@@ -191,7 +191,7 @@ def test_a_search_on_a_device_scores_what_it_scores_on_a_processor(digits, devic
     assert {p.device.type for p in weights[0].parameters()} == {torch.device(device).type}
 
 
-def test_an_ensemble_predicts_there_what_it_predicts_here(digits, device):
+def test_an_ensemble_predicts_the_same_on_a_device(digits, device):
     """All members in one call."""
     ours, theirs = (
         BaggingClassifier(MLPClassifier(**MLP, device=place), 5, random_state=0)

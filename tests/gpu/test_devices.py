@@ -174,7 +174,9 @@ def fitted(digits, device):
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("kind", ["pickle", "save"])
-def test_a_file_of_a_device_is_read_without_one(kind, fitted, digits, device, tmp_path):
+def test_a_file_from_a_device_is_read_without_the_device(
+    kind, fitted, digits, device, tmp_path
+):
     """The network predicts the same on a processor, after a warning, and trains on."""
     path = tmp_path / "net"
     path.write_bytes(pickle.dumps(fitted)) if kind == "pickle" else save(fitted, path)
@@ -208,7 +210,7 @@ def test_a_file_of_a_device_is_read_without_one(kind, fitted, digits, device, tm
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("kind", ["pickle", "save"])
-def test_a_file_of_a_processor_is_read_beside_a_device(kind, digits, device, tmp_path):
+def test_a_file_from_a_processor_is_read_next_to_a_device(kind, digits, device, tmp_path):
     """It stays on the processor; its parameters may send it to the device."""
     net = clone(NET).set_params(device="cpu").fit(*digits)
     if kind == "pickle":

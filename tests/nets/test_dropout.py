@@ -113,7 +113,7 @@ def test_mask_is_the_same_after_pickle_and_copy():
     n_layers=st.integers(1, 8),
     n=st.integers(1, 10_000),
 )
-def test_masks_are_those_of_the_formula(seed, step, p, n_layers, n):
+def test_masks_match_the_formula(seed, step, p, n_layers, n):
     """Masks of any layer and size: multiply-shift of hashed positions, as in ADR 3."""
     net = nn.Sequential(*(SeededDropout(p) for _ in range(n_layers))).train()
     set_dropout_step(seed_dropout(net, seed), step)

@@ -165,7 +165,7 @@ def test_missing_bins_of_a_column_learn_nothing():
     assert moved.tolist() == expected
 
 
-def test_new_edges_replace_the_old_ones():
+def test_new_edges_replace_old_edges():
     """Earlier edges leave no trace."""
     layer, fresh = _piecewise(), _piecewise()
     fewer = [[0.0, 1.0], [1.0], []]

@@ -453,7 +453,7 @@ BY_TORCH = [(c, "0") if c.endswith(" all") else slow(c, "0") for c in BY_TORCH]
 @pytest.mark.parametrize(
     ("case", "compiled"), one_in(2, [(c, "") for c in CASES]) + BY_TORCH
 )
-def test_a_network_is_what_a_plain_loop_gives(case, compiled, data, monkeypatch):
+def test_a_network_matches_a_plain_loop(case, compiled, data, monkeypatch):
     """Curves, predictions, weights and moments agree to 1e-9, whatever differs."""
     monkeypatch.setenv(VARIABLE, compiled)
 
@@ -476,7 +476,7 @@ def test_the_history_of_a_network_is_that_of_fit(case, data):
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_a_network_of_any_activation_is_what_a_plain_loop_gives(activation, data):
+def test_a_network_of_any_activation_matches_a_plain_loop(activation, data):
     """The derivative of every activation equals autograd."""
     _assert_parity(_fits(_mlp(activation=activation, dropout=0.2, max_epochs=2), data))
 
@@ -495,7 +495,7 @@ def test_a_network_of_any_activation_is_what_a_plain_loop_gives(activation, data
     ],
     ids=["mlp", "mlp regressor", "cnn", "rnn", "net", "augmented cnn"],
 )
-def test_partial_fit_goes_on_from_a_network_as_from_fit(case, data):
+def test_partial_fit_continues_a_network_as_after_fit(case, data):
     """Two epochs more agree to 1e-9, and do not reach back into the trained state."""
     fit = _fits(case, data)[0]
     X, y, rows, weight = fit.X, fit.y, fit.rows, fit.sample_weight
@@ -531,13 +531,13 @@ FAST = [
 
 @pytest.mark.filterwarnings("ignore:.*trained alone:sk_tune.exceptions.SkTuneWarning")
 @pytest.mark.parametrize("module", one_in(2, PECULIAR))
-def test_a_peculiar_module_is_what_a_plain_loop_gives(module, data):
+def test_an_unusual_module_matches_a_plain_loop(module, data):
     """Frozen layers, shared weights, counters and hooks count, in a fleet or outside."""
     _assert_parity(_fits(_net(module), data), in_a_fleet=False)
 
 
 @pytest.mark.parametrize("module", one_in(2, FAST))
-def test_a_module_of_fast_layers_is_what_a_plain_loop_gives(module, data):
+def test_a_module_of_fast_layers_matches_a_plain_loop(module, data):
     """Memory order, padding, single numbers and shared memory have no effect."""
     _assert_parity(_fits(_net(module, gradient_clip=1.0), data))
 

@@ -342,7 +342,7 @@ def test_a_search_names_such_words_once(last, options):
 @pytest.mark.parametrize(
     "values", [["1", "2", "3", "S"], ["a", "b", "1.5"], ["x", "N/A"], ["-", " "]]
 )
-def test_other_categories_are_nothing_to_warn_of(values):
+def test_other_categories_do_not_warn(values):
     """Recurring codes, words with one number, and words for missing values."""
     assert column_kinds(pd.DataFrame({"a": _repeat(*values)})).categories == ("a",)
 
@@ -350,7 +350,7 @@ def test_other_categories_are_nothing_to_warn_of(values):
 @pytest.mark.parametrize(
     "texts", [["31.02.2024"], ["$ 5", "€ 7"], ["10A", "11B"], ["1.2.3"]]
 )
-def test_text_that_is_no_number_is_named_by_a_cell(texts):
+def test_the_error_names_a_cell_that_is_not_a_number(texts):
     """Neither dates that are not of the calendar, nor numbers in several units."""
     cells = [f"{texts[k % len(texts)]}{' ' * k}" for k in range(20)]
     X = pd.DataFrame({"a": cells, "b": np.arange(20) / 7})
@@ -390,7 +390,7 @@ def test_numbers_and_dates_among_objects_are_themselves_where_fit_had_text(texts
 
 
 @pytest.mark.parametrize("cell", ["$ 5", "free", "1.234,5"])
-def test_what_is_written_in_another_way_than_in_fit_is_refused(cell):
+def test_cells_in_another_format_than_in_fit_are_refused(cell):
     """``fit`` decides on the format; the error names a cell in another format."""
     X = pd.DataFrame({"a": ["€ 1.50", "€ 1,000.00", "€ 7"] * 10})
     preparer = TablePreparer().fit(X)
@@ -495,7 +495,7 @@ def test_columns_of_one_kind_are_left_as_they_are(values):
     assert decide_columns(pd.DataFrame({"a": values}))[1] == {}
 
 
-def test_numbers_that_recur_beside_a_missing_word_are_numbers_in_all_rows():
+def test_numbers_that_recur_next_to_a_missing_word_are_numbers_in_all_rows():
     """Also in those without the word, which could be codes."""
     X = pd.DataFrame({"a": ["17", "18", "19"] * 20 + ["unknown"]})
 

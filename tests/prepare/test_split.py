@@ -230,7 +230,7 @@ def test_a_seed_repeats_the_split_and_another_changes_it():
         ({"groups": range(9)}, "inconsistent numbers of samples"),
     ],
 )
-def test_what_cannot_be_split_is_refused(options, message):
+def test_invalid_splits_are_refused(options, message):
     """With scikit-learn's message and the value."""
     with pytest.raises(ValueError, match=message):
         train_valid_test_split(np.arange(10), **options)

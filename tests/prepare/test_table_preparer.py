@@ -138,7 +138,7 @@ def test_whatever_a_table_holds_it_becomes_columns_that_vary(
     assert features or (np.ptp(Z, axis=0) > 0).all()
 
 
-def test_numbers_are_scaled_by_the_rows_they_were_fitted_on():
+def test_numbers_are_scaled_by_the_training_rows():
     """Mean and variance of the training rows, as in scikit-learn."""
     train, test = pd.DataFrame({"a": [0.0, 1.0, 2.0] * 20}), pd.DataFrame({"a": [4.0]})
 
@@ -236,7 +236,7 @@ def test_columns_have_names_that_differ(columns, names):
     assert preparer.transform(X[:3]).shape == (3, len(names))
 
 
-def test_missing_is_a_category_and_new_ones_are_as_rare_ones():
+def test_missing_is_a_category_and_new_categories_count_as_rare():
     """Missing has a column, and so have all others that are rare or new."""
     X = pd.DataFrame({"a": [*_repeat("x", "y", None)[:-1], "rare"]})
     preparer = TablePreparer().fit(X)
@@ -328,7 +328,7 @@ def test_the_output_can_be_a_frame(setting, container):
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
-def test_polars_gives_what_pandas_gives(setting):
+def test_polars_and_pandas_give_the_same(setting):
     """The same table in both libraries."""
     X = _table()
     own = pl.DataFrame({
@@ -449,7 +449,7 @@ def test_tables_of_no_cells_or_of_equal_names_are_refused(shape, names, message)
         TablePreparer().fit(pd.DataFrame(np.empty(shape), columns=names))
 
 
-def test_tables_of_other_packages_are_those_of_pandas():
+def test_tables_of_other_packages_match_pandas():
     """Missing values stay missing; an index stored by pandas is an ordinary column."""
     towns = pa.array(["A", "B", None, "C"]).dictionary_encode()
     source = pd.DataFrame({"a": [1, 2]}, index=pd.Index([7, 8], name="key"))
@@ -474,7 +474,7 @@ DATES = st.datetimes(pd.Timestamp("1700-01-01"), pd.Timestamp("2200-01-01"))
 
 @settings(max_examples=30)
 @given(st.lists(DATES, min_size=20, max_size=40, unique=True))
-def test_places_of_dates_are_those_of_the_calendar(dates):
+def test_positions_of_dates_match_the_calendar(dates):
     """Angles equal pandas' day of the year, weekday and time of day."""
     times = pd.DatetimeIndex(dates).floor("s")
     X = pd.DataFrame({"d": times, "a": np.arange(len(times)) / 7})
@@ -498,7 +498,7 @@ def test_places_of_dates_are_those_of_the_calendar(dates):
 FINITE = st.floats(-1e307, 1e307)
 
 
-def test_it_is_robust_scaling_and_the_papers_formula():
+def test_it_is_robust_scaling_with_the_formula_of_the_paper():
     """f(x) = x / sqrt(1 + (x / 3)^2) of scikit-learn's RobustScaler."""
     X = np.random.default_rng(0).standard_t(2, size=(200, 3))
     scaled = RobustScaler().fit_transform(X)
@@ -529,7 +529,7 @@ def test_the_scale_is_the_papers(column, scale):
 @example(X=np.full((7, 2), 1.7e308), new=-1.7e308)
 @example(X=np.array([[-1e308, 1e308], [1e308, 1.0]]), new=0.0)
 @example(X=np.array([[-1.79e308, 0.0]] + [[1e292, 0.0]] * 6), new=0.0)
-def test_whatever_comes_the_result_is_bounded_and_keeps_the_order(X, new):
+def test_the_result_is_bounded_and_monotonic(X, new):
     """Between -3 and 3, and monotonic."""
     scaler = SmoothClipScaler().fit(X)
 

@@ -164,7 +164,7 @@ def test_a_warm_start_counts_as_initial_points(n_fits):
     assert n_fits == [10]
 
 
-def test_candidates_that_are_being_evaluated_are_kept_away_from():
+def test_proposals_avoid_candidates_under_evaluation():
     """A second ``ask`` before ``tell`` proposes other places."""
     space = as_space({"x": (0.0, 1.0)})
     xs = np.linspace(0, 1, 12)
@@ -239,7 +239,7 @@ def test_an_unknown_model_is_refused_at_once():
 
 
 @pytest.mark.parametrize("model", ["auto", "dummy"])
-def test_without_a_model_as_many_random_candidates_come_as_were_asked_for(model):
+def test_without_a_model_all_candidates_are_random(model):
     """Before the first score, or with "dummy"."""
     sampler = BayesSampler(as_space(SQUARE), 0, base_estimator=model, n_initial_points=3)
     score = np.nan if model == "auto" else 1.0

@@ -82,7 +82,7 @@ def test_candidates_are_of_the_space_and_repeatable(make):
 
 @every_sampler
 @pytest.mark.parametrize("batch", [1, 7])
-def test_a_finite_space_is_asked_for_once_and_to_the_end(make, batch):
+def test_a_finite_space_is_exhausted_without_repetition(make, batch):
     """Every candidate comes once, and then there are none."""
     described = {"a": [3, 1, 2], "b": [None, "x"], "c": Choice({1: {"d": [4, 5]}, 2: {}})}
 
@@ -93,13 +93,13 @@ def test_a_finite_space_is_asked_for_once_and_to_the_end(make, batch):
 
 
 @every_sampler
-def test_a_space_of_one_candidate_is_no_special_case(make):
+def test_a_space_of_one_candidate_is_not_a_special_case(make):
     """Constants are not modelled."""
     assert _run(make, {"a": ["x"], "b": (2, 2)}, lambda _: 1.0) == [{"a": "x", "b": 2}]
 
 
 @every_learner
-def test_a_finite_distribution_is_asked_for_to_the_end(make):
+def test_a_finite_distribution_is_exhausted(make):
     """scipy's integers are distinct candidates to a sampler that learns."""
     described = {"a": stats.randint(0, 4), "b": [1, 2]}
 
@@ -122,7 +122,7 @@ def test_failed_candidates_do_not_end_a_search(make, failure):
 
 
 @every_learner
-def test_what_was_told_without_being_asked_is_learnt_from(make):
+def test_unrequested_scores_are_learnt_from(make):
     """A search can continue from an earlier search."""
     space = as_space({"x": (0.0, 1.0)})
     xs = np.linspace(0, 1, 30)
@@ -136,7 +136,7 @@ def test_what_was_told_without_being_asked_is_learnt_from(make):
 
 
 @every_learner
-def test_equal_scores_are_survived(make):
+def test_equal_scores_do_not_fail(make):
     """A model of ties still proposes candidates."""
     assert len(_run(make, MIXED, lambda _: 0.5)) == 24
 
@@ -250,7 +250,7 @@ def test_the_highest_level_with_enough_points_is_learnt_from():
     assert levels == [None, 1, 1, 9, 9, 9]
 
 
-def test_scores_of_other_levels_are_not_told():
+def test_scores_of_other_levels_are_ignored():
     """Scores after few epochs are not mixed with scores after many."""
     sampler = FidelitySampler(Recorder, SPACE, 0)
     sampler.tell(_points(9), range(9), 1)
@@ -338,7 +338,7 @@ def test_candidates_under_way_are_expected():
     assert all(c in second for c in expected[1])
 
 
-def test_candidates_asked_for_one_by_one_are_as_spread_as_in_a_batch():
+def test_single_proposals_are_as_spread_as_a_batch():
     """Between calls of ``tell``, a model expects less and less of a place."""
     points = _points(12)
     scores = [-((c["x"] - 0.5) ** 2) - (c["y"] - 0.5) ** 2 for c in points]

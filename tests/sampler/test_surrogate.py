@@ -36,7 +36,7 @@ def pool():
     return RNG(1).uniform(size=(40, 3))
 
 
-def test_a_process_believes_what_scikit_optimize_predicts(data, pool):
+def test_a_gaussian_process_predicts_like_scikit_optimize(data, pool):
     """Mean, deviation and covariance equal the fitted regressor."""
     surrogate = GaussianProcess(RNG(0))
     surrogate.fit(*data)
@@ -67,7 +67,7 @@ def test_later_fits_of_a_process_are_as_likely_as_fresh_ones(data):
 
 
 @pytest.mark.parametrize("kind", ["ET", "RF"])
-def test_trees_believe_what_scikit_optimize_predicts(kind, data, pool):
+def test_trees_predict_like_scikit_optimize(kind, data, pool):
     """Mean and deviation equal the fitted forest."""
     surrogate = trees(kind, RNG(0))
     surrogate.fit(*data)
@@ -88,7 +88,7 @@ def test_trees_believe_what_scikit_optimize_predicts(kind, data, pool):
     ],
     ids=["GP", "ET", "RF", "other"],
 )
-def test_covariances_are_those_of_some_distribution(surrogate, data, pool):
+def test_covariances_are_positive_semidefinite(surrogate, data, pool):
     """The matrix is symmetric, has variances on its diagonal, no eigenvalue below 0."""
     surrogate.fit(*data)
     belief = surrogate.believe(pool)

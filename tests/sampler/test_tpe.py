@@ -39,7 +39,7 @@ def test_it_finds_better_candidates_than_chance():
     assert np.median(ours) > np.median([_best(RandomSampler, seed) for seed in range(8)])
 
 
-def test_what_is_told_is_in_optunas_table():
+def test_scores_are_in_optunas_table():
     """Asked and foreign candidates have their scores; a failure has the worst score."""
     sampler = TPESampler(as_space(SPACE), 0)
     sampler.tell(sampler.ask(2), [1.0, 3.0])

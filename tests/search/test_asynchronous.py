@@ -290,7 +290,7 @@ def _same_results(ours, theirs):
     assert ours.cv_results_["params"] == theirs.cv_results_["params"]
 
 
-def test_a_resumed_search_of_one_worker_equals_an_uninterrupted_one(net, iris, tmp_path):
+def test_a_resumed_search_of_one_worker_equals_an_uninterrupted_search(net, iris, tmp_path):
     """To the bit, and without training finished fits again."""
     uninterrupted = halving(net, FEW, **SHORT).fit(*iris)
     stored = {"store": tmp_path / "fits.db", **SHORT}

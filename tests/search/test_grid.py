@@ -226,9 +226,7 @@ SEVERAL = {"accuracy": "accuracy", "loss": "neg_log_loss", "f1": "f1_macro"}
         (lambda results: int(np.argmax(results["mean_test_f1"])), False),
     ],
 )
-def test_several_metrics_are_those_of_scikit_learn(
-    net, iris, assert_same_search, refit, is_piped
-):
+def test_several_metrics_match_scikit_learn(net, iris, assert_same_search, refit, is_piped):
     """Columns of several metrics, and the winner, are scikit-learn's."""
     estimator = piped(net) if is_piped else net
     name = "net__learning_rate" if is_piped else "learning_rate"

@@ -66,9 +66,7 @@ ATTRIBUTES = (
         ("random", {"return_train_score": False}),
     ],
 )
-def test_rungs_of_rows_are_those_of_scikit_learn(
-    net, iris, assert_same_search, kind, options
-):
+def test_rungs_of_rows_match_scikit_learn(net, iris, assert_same_search, kind, options):
     """With rows as the resource, rungs, scores and the winner are scikit-learn's."""
     ours, theirs = pair(kind, net, **options)
 
@@ -79,7 +77,7 @@ def test_rungs_of_rows_are_those_of_scikit_learn(
         assert getattr(searched, name) == getattr(theirs, name), name
 
 
-def test_rows_behind_a_pipeline_are_those_of_scikit_learn(net, iris, assert_same_search):
+def test_rows_behind_a_pipeline_match_scikit_learn(net, iris, assert_same_search):
     """Transformers are fitted again on each rung's rows."""
     pipeline = Pipeline([("scale", StandardScaler()), ("net", net)])
 

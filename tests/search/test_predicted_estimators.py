@@ -134,7 +134,7 @@ def test_the_default_score_is_the_accuracy(n_rows, kind, is_weighted):
     assert score == accuracy_score(labels, stand_in.predict(X), sample_weight=weight)
 
 
-def test_the_default_score_rejects_what_the_accuracy_rejects():
+def test_the_default_score_rejects_the_same_as_the_accuracy():
     """Targets of another length or type."""
     stand_in = PredictedClassifier(np.eye(2), False, np.arange(2))
     X = np.arange(2)[:, np.newaxis]

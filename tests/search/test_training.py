@@ -325,7 +325,7 @@ def test_the_best_epoch_with_early_stopping_is_one_that_all_folds_reached(
     assert search.best_estimator_.n_epochs_ <= lengths.min()
 
 
-def test_curves_are_those_of_the_reference_engine(make_estimator, iris):
+def test_curves_match_the_reference_engine(make_estimator, iris):
     """The table equals the records of one skorch net per fit, epoch by epoch."""
     net = make_estimator("MLPClassifier", **HARD, max_epochs=4)
     search = GridSearchCV(net, {"learning_rate": [0.01, 0.03]}, cv=CV).fit(*iris)

@@ -192,7 +192,7 @@ def test_studies_give_failures_rungs_and_losses(quiet_optuna):
 
 
 @pytest.mark.parametrize("sampler", ["bayes", "tpe"])
-def test_a_bayesian_search_continues_an_earlier_one(iris, sampler):
+def test_a_bayesian_search_continues_an_earlier_search(iris, sampler):
     """From the search itself or from its results: with the same candidates."""
     earlier = RandomizedSearchCV(NET, SPACE, n_iter=12, cv=3, random_state=0).fit(*iris)
     tried = []
@@ -210,7 +210,7 @@ def test_a_bayesian_search_continues_an_earlier_one(iris, sampler):
     assert all(params not in earlier_params for params in tried[0][1:])
 
 
-def test_a_search_with_rungs_continues_an_earlier_one(iris):
+def test_a_search_with_rungs_continues_an_earlier_search(iris):
     """Its best is the first of the first bracket."""
     options = {"factor": 2, "cv": 3, "sampler": "bayes"}
     earlier = HyperbandSearchCV(NET, SPACE, random_state=0, **options).fit(*iris)

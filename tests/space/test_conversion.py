@@ -80,7 +80,7 @@ def test_lists_come_in_many_forms(listed):
     assert sorted(_values(listed)) == [0, 1, 2]
 
 
-def test_a_list_of_dicts_keeps_how_often_each_is_asked_for():
+def test_a_list_of_dicts_keeps_the_number_of_candidates_of_each():
     """scikit-optimize's pairs give every part its number of candidates."""
     parts = as_space([({"a": [1, 2]}, 5), {"b": [3]}]).parts()
 
@@ -141,7 +141,7 @@ def test_what_holds_no_dict_is_of_the_wrong_type(described):
 
 
 @pytest.mark.parametrize(("described", "message"), REFUSED, ids=lambda v: str(v)[:40])
-def test_what_cannot_be_searched_is_refused_by_name(described, message):
+def test_invalid_spaces_are_refused_by_name(described, message):
     """The error names the parameter, the requirement and the value."""
     with pytest.raises(SpaceError, match=message):
         as_space(described)

@@ -51,7 +51,7 @@ ACCEPTED_BY_SCIKIT_LEARN = [
     ids=["lists", "distributions", "dicts", "dicts of lists"],
 )
 @pytest.mark.parametrize("seed", range(5))
-def test_candidates_are_those_of_scikit_learn(described, seed):
+def test_candidates_match_scikit_learn(described, seed):
     """For what ParameterSampler accepts, the same seed draws the same candidates."""
     expected = list(ParameterSampler(described, 6, random_state=seed))[:6]
 
@@ -217,7 +217,7 @@ def test_a_distribution_makes_a_space_endless_unless_it_is_finite():
     assert as_space({"a": (0.0, 1.0)}).n_points is None
 
 
-def test_names_are_those_of_all_branches():
+def test_names_include_all_branches():
     """Parameters that are not always there are named too, once."""
     space = as_space([{"a": NET}, {"a": [1], "b": [2]}])
 
