@@ -107,7 +107,7 @@ def test_an_interval_has_the_digits_of_its_width(values, texts):
 
 
 def test_the_line_of_an_error_excludes_notes():
-    """A note names a page; the error stands above it."""
+    """The first line is the error; a note that names a page follows it."""
     try:
         raise TableError("Column 'a' must hold numbers.")
     except TableError:

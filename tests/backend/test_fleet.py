@@ -67,7 +67,7 @@ def _assert_nothing_is_patched():
 
 @pytest.mark.parametrize("error", [None, ValueError, KeyboardInterrupt, SystemExit])
 def test_nothing_is_patched_after_the_block(error):
-    """However it is left, joblib and skorch are as before."""
+    """However the block ends, joblib and skorch are restored."""
     inside = None
     try:
         with fleet(n_jobs=1) as report:
@@ -575,7 +575,7 @@ def test_training_goes_on_with_state_beside_the_weights(tmp_path):
 
 
 def test_it_is_a_table_of_counts():
-    """Each count has a line, then come the times, the ways and their reasons, a remedy."""
+    """A line for each count, then times, paths with their reasons, and a remedy."""
     report = FleetReport(
         n_requested=7,
         n_drawn_otherwise=2,

@@ -181,7 +181,7 @@ def _of_sizes(*sizes):
 
 
 class Sized(nn.Sequential):
-    """A network of a size that only its parameters tell."""
+    """A network with a size that depends on its parameters."""
 
     def __init__(self, n_features, n_outputs, size):
         first, last = nn.Linear(n_features, size), nn.Linear(size, n_outputs)
@@ -349,7 +349,7 @@ def test_longer_fits_continue_shorter_fits(session, params, epochs, n_continued)
 
 
 def test_early_stopping_goes_on_to_the_same_epoch(session):
-    """A fit that stopped early in a longer rung stops there without the rungs too."""
+    """A fit that stopped early in a longer rung also stops there without rungs."""
     params = {"lr_schedule": "constant", "early_stopping": True, "n_iter_no_change": 2}
     params["learning_rate"] = 0.5
     for n_epochs in (2, 6, 12):
@@ -420,7 +420,7 @@ def test_a_task_that_draws_otherwise_than_the_first_is_counted():
 
 
 def test_a_recorder_notes_a_copy_of_the_estimator(session):
-    """Neither it nor its data change, and only the first fit of the task is noted."""
+    """It and its data do not change, and only the first fit of a task is recorded."""
     net, trainings = _net(), []
     before = copy.deepcopy(net.get_params())
 

@@ -32,7 +32,7 @@ def _probability(seed):
 
 
 class _Fits:
-    """Counts, as users do who want to know how often something ran."""
+    """A counter, as users write to count calls."""
 
     n = 0
     __slots__ = ("own",)

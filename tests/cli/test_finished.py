@@ -96,7 +96,7 @@ def test_regression_predicts_numbers_and_intervals(tmp_path, fit, fails, capsys)
 
 
 def test_a_set_of_labels_is_a_column(predict, mixed_table):
-    """With --interval labels of a set are separated by bars; the most probable is there."""
+    """With --interval, bars separate the labels of a set, which has the most probable."""
     predictions, _ = predict(mixed_table, "--interval", "0.95", "--proba")
 
     assert set(predictions["set"]) <= {"no", "yes", "no|yes"}
@@ -178,7 +178,7 @@ def test_row_numbers_that_were_not_fitted_are_left_out(predict, mixed_table, tmp
 
 
 def test_a_column_without_a_name_is_predicted_from(tmp_path, fit, monkeypatch, capsys):
-    """It is a feature even if its numbers are unique in a file or a part of it."""
+    """It is a feature even if all of its numbers differ in a file or a part of it."""
     numbers = np.tile(np.arange(30), 4)
     frame = pd.DataFrame({"label": np.where(numbers < 15, "low", "high")}, index=numbers)
     frame.to_csv(tmp_path / "t.csv")

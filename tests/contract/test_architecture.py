@@ -104,7 +104,7 @@ PAGE = TESTS.parent / "docs" / "how-it-works.md"
 
 @pytest.mark.skipif(not PAGE.exists(), reason="the pages are in a checkout only")
 def test_the_page_on_how_it_works_names_existing_objects():
-    """Modules and packages that the page leads to are there."""
+    """Modules and packages named on the page exist."""
     places = set(re.findall(r"`(sk_tune/[\w/.]+)`", PAGE.read_text(encoding="utf-8")))
 
     assert len(places) > 30

@@ -39,7 +39,7 @@ class Fragile(OneLayer):
 
 
 class NeedsTwo(OneLayer):
-    """A module that refuses a lone sample."""
+    """A module that refuses a single sample."""
 
     def forward(self, x):
         if len(x) == 1:

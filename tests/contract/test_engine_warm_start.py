@@ -165,7 +165,7 @@ def test_a_state_survives_a_pickle_and_is_not_changed(way, digits, at_once):
 
 
 def test_networks_at_different_epochs_continue_in_one_fleet(digits):
-    """Networks that have trained for 5, 2 and 0 epochs come to their ninth in a fleet."""
+    """Networks trained for 5, 2 and 0 epochs reach epoch nine in one fleet."""
     params = [{"dropout": 0.1 * i, "momentum": 0.9 - 0.1 * i} for i in range(3)]
     expected = train([_fit(digits, "MLP", own) for own in params])
 

@@ -478,7 +478,7 @@ class DrawsFromModule(ClassifierMixin, BaseEstimator):
 @pytest.mark.parametrize("n", [1, 2])
 @pytest.mark.parametrize("source", SOURCES)
 def test_what_fits_draw_from_beyond_their_parameters(source, n, monkeypatch):
-    """Whatever the fits of a module share is drawn from as without the block."""
+    """Global objects that fits share give the same numbers as without the block."""
 
     def run():
         monkeypatch.setattr(sys.modules[__name__], "SOURCE", SOURCES[source]())
@@ -575,7 +575,7 @@ def _say_and_fit(seed):
 
 @pytest.mark.parametrize("what", ["warnings", "prints"])
 def test_output_of_a_task_appears_once(what, capsys):
-    """Warnings and lines come as often as without the block."""
+    """Warnings and printed lines appear as often as without the block."""
     with warnings.catch_warnings(record=True, action="always") as seen, fleet(n_jobs=1):
         Parallel()(delayed(_say_and_fit)(seed) for seed in range(2))
 
@@ -697,7 +697,7 @@ class Free(nn.Sequential):
 
 
 class Deciding:
-    """Depends on the data, so that no fleet carries it."""
+    """Has control flow that depends on the data, so it trains alone."""
 
     def forward(self, x):
         return super().forward(x) * (2.0 if x.sum() > 0 else 1.0)
@@ -731,7 +731,7 @@ FREE = {
 
 @pytest.mark.parametrize("caller", FREE)
 def test_plain_nets_draw_the_same_as_without_the_block(caller):
-    """Weights, batches and dropout come from torch's generator, and so do the next's."""
+    """Weights, batches and dropout use torch's generator, as do later nets."""
 
     def run():
         told = FREE[caller](skorch(module=Free))
@@ -790,7 +790,7 @@ def test_other_plain_nets_draw_the_same_as_without_the_block(params):
 
 
 class Lazy(Free):
-    """Draws the weights of a layer when it sees the first samples."""
+    """Draws the weights of a layer when it gets the first samples."""
 
     def __init__(self):
         super().__init__()
@@ -812,7 +812,7 @@ def test_what_nets_draw_is_foreseen_in_float64_and_for_lazy_layers(module):
 
 
 class Projected(Free):
-    """Sees its inputs by numbers that were drawn once and are not saved."""
+    """Projects its inputs by random numbers that are drawn once and not saved."""
 
     def __init__(self):
         super().__init__()
@@ -1276,7 +1276,7 @@ TASKS = {
 @pytest.mark.filterwarnings("ignore:.*alone")
 @pytest.mark.parametrize("what", TASKS)
 def test_a_task_returns_the_same_as_without_the_block(what):
-    """Whatever it reads, draws, changes and fits, it does so once."""
+    """Its side effects happen once."""
     run, n_fits = TASKS[what]
 
     report = _compared(run)

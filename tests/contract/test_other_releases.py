@@ -58,7 +58,7 @@ def another_joblib(monkeypatch):
 
 
 def test_a_joblib_of_another_form_gets_lists(another_joblib):
-    """Results of workers come all at once then, with a warning."""
+    """Results of workers then arrive all at once, with a warning."""
     fits = [Fit(estimator=NET, X=X, y=y, seed=seed) for seed in range(3)]
     with joblib.parallel_config("threading"), FitStream(n_jobs=2) as stream:
         with pytest.warns(SkTuneWarning, match="all at once"):

@@ -144,7 +144,7 @@ def test_a_pickle_of_a_net_with_hooks_holds_no_samples(make_estimator, task_data
 
 
 def test_compositions_survive_a_pickle(make_estimator, task_data):
-    """A fitted pipeline and a fitted search predict after their journey as before."""
+    """A fitted pipeline and a fitted search predict the same after pickling."""
     X, y = task_data("MLPClassifier")
     pipeline = make_pipeline(StandardScaler(), make_estimator("MLPClassifier"))
     grid = {"mlpclassifier__max_epochs": [1, 2]}
@@ -213,7 +213,7 @@ def test_a_pickle_is_read_by_a_fresh_process(make_estimator, task_data, tmp_path
 
 @pytest.mark.slow
 def test_a_module_from_a_notebook_travels_to_workers(tmp_path):
-    """A class of __main__ goes to joblib's workers and comes back trained."""
+    """joblib's workers can train a class of __main__."""
     script = """
         import copy
         import joblib

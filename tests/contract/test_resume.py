@@ -67,7 +67,7 @@ SEARCHES = {
 
 
 def _assert_same_results(ours, theirs):
-    """Compare ``cv_results_`` to the bit, times apart."""
+    """Compare ``cv_results_`` bitwise, except for times."""
     assert ours.keys() == theirs.keys()
     for name, column in theirs.items():
         if "time" in name or name.startswith("param"):

@@ -79,7 +79,7 @@ _NOT_KEPT = {
 
 @pytest.fixture
 def small_models(monkeypatch):
-    """Make AutoML's models as small as the checks, which fit some hundreds of them."""
+    """Make AutoML's models small, because the checks fit some hundreds of them."""
     plain = _models._plain_network
 
     def models(problem):

@@ -174,7 +174,7 @@ def test_a_search_of_failures_only_raises(net, iris, name):
 
 @every_search
 def test_data_given_are_not_changed(net, iris, name):
-    """Neither X and y nor the estimator and its space are changed by ``fit``."""
+    """``fit`` changes neither X and y nor the estimator and its space."""
     X, y, space = iris.X.copy(), iris.y.copy(), {"net__learning_rate": list(RATES)}
     make(name, net, space).fit(X, y)
 

@@ -487,7 +487,7 @@ def test_where_all_candidates_fail_the_error_names_reason_and_remedy():
 
 
 def test_the_verdict_names_the_other_issues():
-    """So that the first issue does not hide the rest."""
+    """The first issue therefore does not hide the rest."""
     issues = [named("overfitting", "issue", "high"), named("diverged", "issue", "high")]
 
     found = verdict(issues)

@@ -34,7 +34,7 @@ def apart(shapes):
 
 @pytest.mark.parametrize("fold", [0, 2, 4])
 def test_the_fold_that_differs_is_named(shapes, apart, fold):
-    """Twice the held-out loss of the rest is a different kind of rows."""
+    """A fold with twice the held-out loss of the rest has different rows."""
     finding = apart(_times(shapes.healthy(), fold, 2))
 
     assert (finding.code, finding.outcome) == ("SKT110", "issue")

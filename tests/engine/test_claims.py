@@ -75,7 +75,7 @@ def test_a_fit_is_claimed_by_one_process(two):
 
 
 def test_only_claims_of_all_keys_keep_a_process_waiting(two):
-    """A process looks again when one of the fits has ended."""
+    """A process checks again when one of the fits has ended."""
     ours, theirs = two
     theirs.claims.take(KEYS)
 
@@ -163,7 +163,7 @@ def test_finished_fits_are_not_claimed(iris, location):
 
 @pytest.mark.parametrize("is_stored", [True, False])
 def test_fits_of_another_process_are_awaited(iris, location, is_stored):
-    """They are loaded or, if they failed there, trained here; the progress counts them."""
+    """They are loaded, or trained here if they failed there; the progress counts them."""
     fits = _fits(iris)
     keys = _keys_of(location, fits[:2])
     expected = train(fits)
@@ -234,7 +234,7 @@ def _train_next_to_another(fits, location, **options):
 
 
 def test_processes_share_small_rounds(iris, location):
-    """A round is cut into as many parts as there are processes, if it has as many fits."""
+    """A round is cut into one part for each process, if it has enough fits."""
     fits = _fits(iris)
     _, shares = _train_next_to_another(fits, location)
 

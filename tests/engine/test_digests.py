@@ -463,7 +463,7 @@ def test_equal_values_have_equal_digests(make):
 
 
 def test_comments_lines_and_identity_do_not_count():
-    """Nor does it matter how often a list is the same object."""
+    """Repeated references to one list do not count either."""
     one, other = "def f(x): return x + 1", "# A reason.\n\n\ndef f(x):\n    return x + 1"
     pair = [1, 2]
 

@@ -103,7 +103,7 @@ def test_requests_of_one_call_share_a_shard(iris, n_jobs):
 
 
 def test_fits_of_several_signatures_and_failed_ones_are_one_request(iris):
-    """Every fit has a result, in the order of the request, also if none of it trains."""
+    """Every fit has a result, in the order of the request, even if all fail."""
     kinds = {"dropout": -1.0}, {"width": 5}, {}
     fits = [_folds(iris, **params)[0] for params in kinds]
     with FitStream() as stream:
@@ -375,7 +375,7 @@ def test_workers_that_end_while_they_start_print_nothing(monkeypatch, capsys):
 
 
 def test_outside_all_blocks_joblib_has_the_workers_around_them():
-    """A block of ``fleet`` says that it has many; who trains needs the truth."""
+    """A ``fleet`` block reports many workers; the engine needs the real number."""
     with joblib.parallel_config("threading", n_jobs=3), fleet(n_jobs=1), fleet(n_jobs=1):
         inside = joblib.effective_n_jobs(None)
         with outside_blocks():

@@ -107,7 +107,7 @@ def test_larger_networks_and_batches_mean_fewer_rows(larger):
 
 
 def _files(monkeypatch, texts):
-    """Let files have these texts, and no others be there."""
+    """Replace the contents of files; all other files are missing."""
 
     def read_text(path, encoding=None):
         if str(path) not in texts:
@@ -339,7 +339,7 @@ def test_a_store_finds_a_fit_with_any_checkpoints(digits):
 
 
 def test_a_store_does_not_keep_checkpoints(digits, tmp_path, assert_same_training):
-    """A result that comes from there has none, and is the same."""
+    """A loaded result has none, and is otherwise the same."""
     fit = _fit(digits, NETS["dropout"], keeps_checkpoints=True)
     first, second = (train([fit], store=tmp_path / "fits.db")[0] for _ in range(2))
 

@@ -227,7 +227,7 @@ class _Trained(MLPClassifier):
 @pytest.mark.parametrize("between", [MLPClassifier(width=4), LogisticRegression()])
 @pytest.mark.filterwarnings("ignore::sk_tune.exceptions.SkTuneWarning")
 def test_reasons_are_not_carried_over_to_the_next_kind(iris, between):
-    """Whatever fits lie between two fits of the same estimator."""
+    """Even if other fits are between two fits of the same estimator."""
     own = _Trained(width=4, max_epochs=2)
 
     trained = train([

@@ -267,7 +267,7 @@ def test_each_net_is_trained_with_its_own_criterion():
 
 
 class Smoothed(nn.Module):
-    """A criterion that judges otherwise than it trains."""
+    """A criterion with different training and evaluation losses."""
 
     def forward(self, y_pred, y_true):
         smoothing = 0.2 if self.training else 0.0
@@ -303,7 +303,7 @@ class Image(nn.Sequential):
 
 
 def test_images_whose_channels_were_moved_are_as_their_copies():
-    """Batches lie in memory as skorch's do, whatever the order of all rows."""
+    """Batches have skorch's memory order, whatever the order of all rows."""
     rng = np.random.default_rng(0)
     X = np.moveaxis(rng.normal(size=(60, 4, 4, 2)).astype(np.float32), -1, 1)
     y = np.arange(60) % 2
@@ -503,7 +503,7 @@ class Noisy(nn.Module):
     ids=lambda params: "-".join(params),
 )
 def test_a_fit_leaves_the_generator_where_it_was_foreseen(module, params):
-    """skorch's own ``fit`` is the judge."""
+    """The reference is skorch's own ``fit``."""
     if module is nn.Linear:
         params = {**params, "module__in_features": 4, "module__out_features": 3}
     net = NeuralNetClassifier(

@@ -209,7 +209,7 @@ def test_other_files_are_refused_and_not_changed(tmp_path, make, message):
 
 
 def test_a_newer_store_is_refused(path):
-    """Its rows may mean something else."""
+    """Its rows may have another meaning."""
     _execute(path, "PRAGMA user_version = 2")
 
     with pytest.raises(StoreError, match="schema 2. This version of sk_tune reads"):

@@ -88,7 +88,7 @@ def _fit(data, estimator=None, **changes):
 
 @pytest.mark.parametrize("engine", ["fleet", "alone"])
 def test_results_come_in_the_order_of_the_fits(engine, digits):
-    """Each has its own seed and epochs, whatever fleets are made; none give none."""
+    """Seeds and epochs differ, whatever the fleets; no fits give no results."""
     assert train([], engine=engine) == []
     fits = [
         _fit(digits, _mlp(hidden_layer_sizes=(4 + i % 3,), max_epochs=1 + i % 4), seed=i)
@@ -138,7 +138,7 @@ def test_n_epochs_counts_and_max_epochs_lays_out_the_schedule(engine, digits):
 
 @pytest.mark.parametrize("engine", ["fleet", "alone"])
 def test_a_random_state_advances_once_per_fit_and_in_order(engine, digits):
-    """Seeds are drawn in scikit-learn's way; a fit with a seed of its own draws none."""
+    """Seeds are drawn as in scikit-learn; a fit with its own seed draws none."""
     random_state, reference = (np.random.RandomState(0) for _ in range(2))
     estimators = [
         _mlp(random_state=random_state, hidden_layer_sizes=(n,)) for n in (4, 5, 4)
@@ -465,7 +465,7 @@ def test_progress_is_reported_between_the_epochs_of_a_fleet(
 
 
 class Noting(BACKENDS["loky"]):
-    """Looks like joblib's processes; notes shards, and runs them in this one or raises."""
+    """Imitates joblib's processes: records shards, and runs them here or raises."""
 
     def __init__(self, *, raises):
         super().__init__(nesting_level=0)
@@ -685,7 +685,7 @@ def test_small_groups_stay_whole_and_share_shards(digits, monkeypatch):
 def test_a_single_group_is_shared_among_the_workers(
     n_signatures, least, n_shards, digits, monkeypatch
 ):
-    """A group that is all there is, is cut for balance; little makes few shards."""
+    """It is cut into balanced shards; short fits make few shards."""
     monkeypatch.setattr(_train, "_LEAST_SECONDS_PER_SHARD", least)
     fits = [
         _fit(digits, _mlp(hidden_layer_sizes=(4 + i % n_signatures,)), n_epochs=1)
@@ -855,7 +855,7 @@ def test_a_fit_that_ends_too_late_has_no_result(make_estimator, iris):
 
 
 def test_several_reasons_are_counted_apart(digits, capsys):
-    """The most frequent comes first."""
+    """The most frequent reason is first."""
     fits = [_fit(digits, _mlp(verbose=1))] + [_fit(digits, _net(Deciding))] * 2
 
     with pytest.warns(

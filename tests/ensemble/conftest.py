@@ -10,7 +10,7 @@ from sk_tune._ensemble import Library
 
 @pytest.fixture(scope="session")
 def make_library():
-    """Return a function that makes candidates who err independently of each other."""
+    """Return a function that makes candidates with independent errors."""
 
     def make(
         n_candidates=6, n_rows=300, *, noise=1.0, is_classification=True, seed=0, n_parts=5

@@ -89,7 +89,7 @@ def test_members_and_predictions_match_scikit_learn(pair, outputs, options):
 
 
 def test_weights_of_samples_are_chances_as_in_scikit_learn(iris, make_estimator):
-    """sample_weight goes the way that scikit-learn's takes."""
+    """sample_weight has the same effect as in scikit-learn."""
     net = make_estimator("MLPClassifier", dtype="float64")
     weight = np.random.default_rng(0).integers(0, 3, len(iris.y))
     probabilities = [
@@ -162,7 +162,7 @@ def test_the_out_of_bag_score_is_that_of_scikit_learn(pair):
 @pytest.mark.filterwarnings("ignore:Some inputs do not have OOB scores")
 @pytest.mark.filterwarnings("ignore:invalid value encountered in divide")
 def test_out_of_bag_curves_are_scores_on_samples_that_a_member_lacks(pair):
-    """Each member has a sample for each epoch; the last is its score, taken by hand."""
+    """One score for each epoch; the last equals the member's score by hand."""
     bag, _, (X, y) = pair(oob_score=True)
     curve = bag.oob_curve_
 
@@ -203,7 +203,7 @@ def test_warm_start_adds_members(iris, make_estimator):
 @pytest.mark.slow
 @pytest.mark.usefixtures("workers_for_little")
 def test_pipelines_and_workers_give_the_same_members(iris, make_estimator):
-    """A network behind a scaler of its own, trained by two workers, comes out the same."""
+    """A network behind its own scaler, trained by two workers, is the same."""
     pipe = make_pipeline(StandardScaler(), make_estimator("MLPClassifier", dtype="float64"))
     with joblib.parallel_config("threading"):
         ours = BaggingClassifier(pipe, 4, n_jobs=2, random_state=0).fit(*iris)

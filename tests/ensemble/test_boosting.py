@@ -125,7 +125,7 @@ def test_several_targets_are_one_network(diabetes, net):
 
 
 def test_early_stopping_keeps_the_best_stage(breast_cancer):
-    """Training stops when samples set aside no longer gain, and goes back to their best."""
+    """Training stops when held-out samples no longer improve; the best stage is kept."""
     X, y = StandardScaler().fit_transform(breast_cancer.X), breast_cancer.y
     y = np.where(np.random.default_rng(0).random(len(y)) < 0.2, 1 - y, y)
     options = {"learning_rate": 1.0, "n_iter_no_change": 3, "random_state": 0}
@@ -140,7 +140,7 @@ def test_early_stopping_keeps_the_best_stage(breast_cancer):
 
 
 def test_huber_losses_of_all_stages_are_of_one_function(diabetes):
-    """Else they fall with the residuals of the samples trained on, whatever they are."""
+    """Otherwise they would fall with the residuals on which their scale depends."""
     X, y = StandardScaler().fit_transform(diabetes.X), diabetes.y / 100
     noise = np.random.default_rng(0).normal(size=(len(X), 20))
     options = {"learning_rate": 0.5, "n_iter_no_change": 5, "random_state": 0}
@@ -186,7 +186,7 @@ def test_samples_set_aside_train_no_stage(breast_cancer, net):
 
 
 def test_subsamples_are_drawn_again(diabetes):
-    """Each stage sees its share of the samples, and not the same one each time."""
+    """Each stage trains on its own share of the samples."""
     seen = []
 
     class Noting(LinearRegression):
@@ -389,7 +389,7 @@ def test_the_curvature_is_the_second_derivative_along_a_stage(kind, seed):
 @pytest.mark.parametrize("kind", KINDS)
 @given(seed=st.integers(0, 10**6))
 def test_a_small_part_of_the_step_never_raises_the_loss(kind, seed):
-    """The step goes downhill, whatever the stage predicts."""
+    """The step is a descent direction for any stage."""
     loss, y, F, f, w = _case(kind, seed)
     rho = loss.step(y, F, f, w)
 
@@ -398,7 +398,7 @@ def test_a_small_part_of_the_step_never_raises_the_loss(kind, seed):
 
 @pytest.mark.parametrize("kind", ["binary", "classes"])
 def test_the_step_is_bounded_where_classes_are_separated(kind):
-    """A stage that tells all samples apart does not get an infinite factor."""
+    """A stage that separates all samples has a finite factor."""
     loss, y, F, _, w = _case(kind, 0)
     F = 30 * (2 * y - 1)
 

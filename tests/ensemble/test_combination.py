@@ -100,7 +100,7 @@ def test_labels_of_which_a_sample_has_several_are_summed_by_label(make_estimator
 
 
 class Sure(MLPClassifier):
-    """A network that predicts in its own way."""
+    """A network with its own prediction method."""
 
     def predict_proba(self, X):
         return np.round(super().predict_proba(X))
@@ -254,7 +254,7 @@ def test_scalers_go_into_the_networks(scaler, dtype, atol, fitted_nets, transfor
 @settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.sampled_from(range(len(SCALERS))), min_size=1, max_size=4))
 def test_scalers_in_a_sample_are_one_map(fitted_nets, numbers):
-    """Whatever their order."""
+    """In any order."""
     pipes = _pipes([SCALERS[i] for i in numbers], fitted_nets(), [_rows(0), _rows(2)])
 
     _predicts_as(pipes, _rows(4), atol=1e-8)

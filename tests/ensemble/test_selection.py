@@ -79,7 +79,7 @@ def test_candidates_without_kept_models_are_left_out(make_estimator, iris):
 
 
 def test_of_several_rungs_the_highest_counts(make_estimator, iris):
-    """A candidate that was promoted is there once, from its last rung."""
+    """A promoted candidate counts once, from its last rung."""
     net = make_estimator("MLPClassifier")
     grid = {"learning_rate": [0.001, 0.003, 0.01, 0.03]}
     rungs = {"resource": "max_epochs", "factor": 2, "max_resources": 4}
@@ -280,7 +280,7 @@ def test_the_gain_is_the_loss_of_the_ensemble_without_a_member(make_library):
 
 
 def test_errors_that_are_the_same_have_correlation_one(make_library):
-    """Copies err alike; independent candidates do not."""
+    """Copies have correlation 1, independent candidates do not."""
     library = make_library(n_rows=5000, is_classification=False)
     predictions = library.predictions.copy()
     predictions[2] = predictions[0]
@@ -296,7 +296,7 @@ def test_errors_that_are_the_same_have_correlation_one(make_library):
 
 
 def test_a_lone_member_has_nothing_to_compare_with(make_library):
-    """Correlation and gain of a lone member are NaN."""
+    """Correlation and gain of a single member are NaN."""
     table = contribution_table(make_library(), np.eye(6)[4], LOG)
 
     assert len(table) == 1
@@ -340,7 +340,7 @@ def test_the_temperature_of_the_labels_is_found(true, link):
     ("wrong", "low", "high"), [([], 0.3, 0.9), ([1e-5, 1e-4, 0.07], 1.2, 6.0)]
 )
 def test_a_few_samples_give_no_extreme_temperature(wrong, low, high):
-    """Neither if all are predicted right, nor if some are surely wrong."""
+    """Neither if all predictions are right, nor if confident ones are wrong."""
     right = np.concatenate([wrong, np.full(75 - len(wrong), 0.96)])
     probabilities = np.stack([right, 1 - right], axis=1)
 

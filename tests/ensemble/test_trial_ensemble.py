@@ -213,7 +213,7 @@ def test_a_refit_stops_at_the_best_epoch(make_estimator, iris):
 
 @pytest.mark.parametrize("scaler", [StandardScaler(), MinMaxScaler(), RobustScaler()])
 def test_fold_models_predict_in_one_call(make_estimator, iris, scaler):
-    """Each fold's scaler goes into the networks; samples are scaled once for all."""
+    """The networks absorb each fold's scaler; samples are scaled once for all."""
     pipe = make_pipeline(scaler, make_estimator("MLPClassifier", dtype="float64"))
     grid = {
         "mlpclassifier__learning_rate": [0.003, 0.01],
@@ -278,7 +278,7 @@ def rare(make_estimator, iris):
     [("greedy", "accuracy"), ("greedy", None), ("average", "roc_auc_ovr")],
 )
 def test_a_class_that_folds_lack_is_aligned(rare, method, scoring):
-    """Columns of members that have never seen it stand under their own labels."""
+    """Columns of members that never trained on it are matched by label."""
     X, _, search = rare
     ensemble = from_search(search, method=method, scoring=scoring)
 

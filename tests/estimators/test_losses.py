@@ -257,7 +257,7 @@ def test_files_and_onnx_predict_alike(loss, tmp_path):
 
 @pytest.mark.parametrize("loss", ["poisson", "quantile"])
 def test_ensembles_average_predictions(loss, tmp_path):
-    """Means, not their logarithms; and each quantile; alike in ONNX."""
+    """Means, not logarithms, and each quantile; the same in ONNX."""
     options = {"return_quantiles": True} if loss == "quantile" else {}
     net = MLPRegressor(loss=loss, **SMALL)
     bagging = BaggingRegressor(net, 3, random_state=0).fit(X, COUNTS)

@@ -72,7 +72,7 @@ class Rows(Callback):
 
 
 def test_callbacks_observe_the_training(name, make_estimator, task_data, outputs):
-    """They see every batch and do not change the result."""
+    """They are called for every batch and do not change the result."""
     X, y = task_data(name)
     rows = Rows()
 
@@ -170,7 +170,7 @@ def test_names_of_scikit_learns_mlp_get_advice(name):
 
 
 def test_a_search_gives_advice_on_names_of_scikit_learns_mlp():
-    """A space with scikit-learn's name of a parameter gets advice with ours."""
+    """An error on a parameter of scikit-learn's MLP suggests the name here."""
     pipe = make_pipeline(StandardScaler(), sk_tune.MLPClassifier())
     X, y = np.arange(20.0).reshape(-1, 1), [0, 1] * 10
 

@@ -518,7 +518,7 @@ def _stop(*_, **__):
     ],
 )
 def test_an_error_in_a_callback_is_raised(hook, act, error, make_estimator, task_data):
-    """The estimator is then not fitted."""
+    """The estimator is not fitted afterwards."""
     callback = type("Own", (Callback,), {hook: act})()
     net = make_estimator("MLPRegressor", callbacks=[callback])
 

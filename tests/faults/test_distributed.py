@@ -72,7 +72,7 @@ class _Watch:
         """Do nothing."""
 
     def on_fit_task_end(self, estimator, context, **_):
-        """Look at the results."""
+        """Read the results so far."""
         results, _ = estimator.results_so_far()
         if 2 in list(results.get("iter", ())):
             seconds = time.monotonic() - self._start
@@ -97,7 +97,7 @@ def cluster():
 
 @pytest.mark.usefixtures("workers_for_little")
 def test_dask_gives_what_local_workers_give(cluster, digits):
-    """To the bit: a shard is the same wherever it trains."""
+    """Bitwise: a shard is the same wherever it trains."""
     with joblib.parallel_config("dask"):
         scores = _scores(digits, n_jobs=-1)
 
@@ -274,7 +274,7 @@ def test_a_worker_of_ray_that_dies_at_any_moment_changes_nothing(digits):
 
 
 def _has_workers(cluster, n):
-    """Wait until the worker that died is there again; now and then Dask starts none."""
+    """Wait until a dead worker is replaced; Dask occasionally starts none."""
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
         pids = [worker.pid for worker in cluster.workers.values()]

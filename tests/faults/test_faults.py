@@ -116,13 +116,13 @@ def _end(process):
 
 
 def _n_events(store):
-    """Return how often the progress of a search was told."""
+    """Return the number of progress events of a search."""
     events = Path(f"{store}.events")
     return events.stat().st_size if events.exists() else 0
 
 
 def _wait_for_events(process, store, n_events):
-    """Wait until a search has come so far, however long that takes on this machine."""
+    """Wait for a number of progress events, however long they take."""
     while _n_events(store) < n_events and process.poll() is None:
         time.sleep(0.001)
 
@@ -229,7 +229,7 @@ def _interrupted(script, folder, events, rng):
 
 
 def test_ctrl_c_leaves_a_whole_store(script, whole, n_events, tmp_path):
-    """Whenever it comes, the next run ends as without it."""
+    """After Ctrl-C at any moment, the next run has the results of an undisturbed run."""
     expected, *_ = whole
     rng, n_moments = random.Random(2), max(2, N_MOMENTS * 2 // 5)
     for moment in range(n_moments):
@@ -250,7 +250,7 @@ def test_ctrl_c_leaves_a_whole_store(script, whole, n_events, tmp_path):
 
 
 def test_a_disk_that_fills_up_costs_the_store_and_not_the_search(script, whole, tmp_path):
-    """Whenever writing fails, results are there, and the file is whole."""
+    """Whenever writing fails, there are results, and the file is intact."""
     expected, *_ = whole
     n_all = len(expected["results"]["params"]) * 3
     rng, n_left = random.Random(3), []

@@ -669,7 +669,7 @@ class Chain(nn.Sequential):
 
 
 def test_each_library_trains_like_torch(table, monkeypatch):
-    """All libraries that the processor can run; the default one comes last."""
+    """All libraries that the processor can run; the default library is last."""
     X, y = table
     net = MLPClassifier(**BASE, dropout=0.2, dtype="float64", random_state=0)
     fit = Fit(estimator=net, X=X, y=y, monitor=np.arange(9), seed=1)

@@ -65,7 +65,7 @@ def test_a_stack_gives_the_outputs_of_each_network(networks, kind, params, share
 def test_rows_and_networks_are_cut_into_pieces_that_fit_into_the_cache(
     networks, monkeypatch, shared
 ):
-    """However many there are, few are computed at a time, and none is lost."""
+    """Pieces are small for any numbers, and none is lost."""
     monkeypatch.setattr("sk_tune._fleets._predict._CHUNK_BYTES", 2**12)
     monkeypatch.setattr("sk_tune._fleets._predict._PIECE", 32)
     modules, rows = networks()
@@ -117,7 +117,7 @@ def test_a_row_does_not_depend_on_other_rows(networks, sizes):
 
 @pytest.mark.parametrize("n_threads", [1, 3])
 def test_threads_have_parts_of_the_rows_each(networks, monkeypatch, n_threads):
-    """However many threads compute, rows come in order, and torch's threads are back."""
+    """Rows stay in order for any number of threads; torch's threads are restored."""
     monkeypatch.setattr("sk_tune._training._one_thread._SMALL", 0)
     monkeypatch.setattr("sk_tune._fleets._predict._CHUNK_BYTES", 2**10)
     modules, rows = networks(normalization="layer")

@@ -58,7 +58,7 @@ def _assert_same(trained, expected):
 
 
 def _short_of(limit, step, fleet, batch):
-    """Make a step, if the fleet has no more networks than there is memory for."""
+    """Make a step that fails if the fleet has more networks than fit into memory."""
     sizes.append(len(fleet))
     if len(fleet) > limit:
         raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
@@ -134,7 +134,7 @@ def test_a_device_that_is_really_full_halves_the_fleet(digits, device):
 @pytest.mark.gpu
 @pytest.mark.parametrize("n_jobs", [1, 2])
 def test_fits_of_several_devices_train_in_one_call(n_jobs, digits, device):
-    """Each on its own, in the order in which they were asked for."""
+    """Each on its own device, with results in the requested order."""
     places = [device, "cpu"] * 3
     trained = train(_fits(digits, places), n_jobs=n_jobs)
 

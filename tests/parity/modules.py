@@ -26,7 +26,7 @@ class Layers(nn.Module):
 
 
 class Unbiased(Layers):
-    """Without the bias that batch normalisation takes away again: all but rounding."""
+    """Without the bias that batch normalisation removes: exact except for rounding."""
 
     def __init__(self, n_features, n_outputs, p=0.2):
         super().__init__(n_features, n_outputs, p)

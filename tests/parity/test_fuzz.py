@@ -203,7 +203,7 @@ def _tolerance(fit, limit=1e-9):
 
 
 def _paused(fits, n_epochs):
-    """Train some epochs, and the rest in a fleet of another order."""
+    """Train some epochs, and the rest in a fleet with another order."""
     first = train([replace(f, n_epochs=min(n_epochs, _epochs(f))) for f in fits])
     rest = [
         replace(fit, n_epochs=_epochs(fit) - n_epochs, state=trained.state)

@@ -99,7 +99,7 @@ def test_columns_that_cannot_help_are_dropped_with_a_reason(values, reason):
     "name", ["id", "ID", "user_id", "customer id", "customerID", "PassengerId", "uuid"]
 )
 def test_whole_numbers_named_like_ids_are_dropped_if_all_are_different(name):
-    """Also where they are far apart."""
+    """Also if they are far apart."""
     ids = np.random.default_rng(1).permutation(10**6)[:N]
     X = pd.DataFrame({"number": NUMBERS, name: ids, f"{name} twice": [*ids[1:], ids[1]]})
 
@@ -123,7 +123,7 @@ def test_words_that_end_like_an_id_and_times_are_not_ids(name, values):
 
 
 def test_ids_can_be_kept():
-    """Ranks, say, which look the same."""
+    """Ranks, for example, look the same."""
     X = pd.DataFrame({"rank": np.arange(70), "number": np.arange(70) / 7})
 
     assert TablePreparer().fit(X).kinds_.numbers == ("number",)
@@ -151,7 +151,7 @@ def test_categories_in_other_words_are_a_copy():
 
 
 def test_a_number_that_is_there_or_missing_is_not_constant_unless_that_is_ignored():
-    """That it is missing may tell something."""
+    """Whether it is missing may be informative."""
     X = pd.DataFrame({"a": _repeat(1, None), "n": NUMBERS})
 
     assert column_kinds(X).dropped == {}
@@ -246,7 +246,7 @@ def test_text_is_read_by_the_format_of_its_column(texts, values, words):
     ],
 )
 def test_columns_that_could_be_read_in_two_ways_are_named(texts, words):
-    """With the way that is taken, for one cell."""
+    """The warning shows the reading of one cell."""
     X = pd.DataFrame({"a": texts * 10})
 
     with pytest.warns(SkTuneWarning, match=f"Column 'a' is read as .*{words}"):
@@ -400,7 +400,7 @@ def test_cells_in_another_format_than_in_fit_are_refused(cell):
 
 
 def test_automl_reads_a_column_in_one_way_in_fit_and_predict():
-    """Rows that alone could be read in another way, too."""
+    """Also rows that could be read in another way by themselves."""
     rng = np.random.default_rng(0)
     days = pd.Series(
         pd.Timestamp("2024-01-01") + pd.to_timedelta(rng.integers(0, 300, 80), "D")
@@ -611,7 +611,7 @@ NAN = np.nan
     ],
 )
 def test_values_of_any_type_read_the_same(kind, values, expected):
-    """Whatever type a file or a program gives them."""
+    """Values of files or programs may have any type."""
     found = _read(values, kind)
 
     assert found == (

@@ -37,7 +37,7 @@ def test_each_row_is_in_one_part_and_sizes_are_those_asked_for(
 
 @given(counts=st.lists(st.integers(10, 30), min_size=2, max_size=4), seed=SEEDS)
 def test_classes_have_the_same_shares_in_all_parts(counts, seed):
-    """To within a row, or two where both splits round the same way."""
+    """Within a row, or two if both splits round in the same direction."""
     y = np.repeat(np.arange(len(counts)), counts)
     rows = np.arange(len(y))
 
@@ -56,7 +56,7 @@ def test_classes_have_the_same_shares_in_all_parts(counts, seed):
     seed=SEEDS,
 )
 def test_groups_are_never_shared(counts, valid_size, test_size, seed):
-    """No part is empty, and sizes miss those asked for by less than two groups."""
+    """No part is empty, and sizes differ from the requested by less than two groups."""
     groups = np.random.default_rng(seed).permutation(np.repeat(range(len(counts)), counts))
     n = len(groups)
     wanted = np.array([_n(valid_size, n), _n(test_size, n)])

@@ -62,7 +62,7 @@ def test_transformers_pass_the_checks_of_scikit_learn(estimator, check):
 
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_every_cell_is_a_finite_number(setting):
-    """Also of rows that were not there in fit, with categories that are new."""
+    """Also in new rows with new categories."""
     X = _table()
     new = _table(seed=1).assign(town="elsewhere", street=None)
     preparer = TablePreparer(**setting).fit(X)
@@ -110,7 +110,7 @@ COLUMNS = {
 def test_whatever_a_table_holds_it_becomes_columns_that_vary(
     kinds, n, missing, numeric, indicator, embeddings, min_frequency, features, seed
 ):
-    """Finite, named apart, and each row by itself; or the table is refused."""
+    """Finite, with different names, row by row; or the table is refused."""
     rng = np.random.default_rng(seed)
     X = pd.DataFrame({f"{j} {kind}": COLUMNS[kind](rng, n) for j, kind in enumerate(kinds)})
     X = X.mask(rng.random(X.shape) < missing)
@@ -191,7 +191,7 @@ def test_missing_values_do_not_move_the_scale():
 
 
 def test_a_column_of_many_categories_does_not_explode():
-    """However many categories there are, at most 32 columns come of them."""
+    """It becomes at most 32 columns."""
     X = pd.DataFrame({"a": [f"c{i % 100}" for i in range(1000)]})
     X.loc[:50, "a"] = "often"
 
@@ -399,7 +399,7 @@ def test_no_end_is_a_date():
 
 
 def test_columns_that_are_left_out_are_not_looked_at():
-    """They may hold anything in transform, or not be there; others are missed."""
+    """In transform they may have any content or be missing; other columns may not."""
     X = _table().assign(name=[f"name {i}" for i in range(300)])
     preparer = TablePreparer().fit(X)
 

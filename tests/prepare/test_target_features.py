@@ -244,7 +244,7 @@ def test_crosses_are_finite_and_scaled():
 
 @pytest.mark.parametrize("n_columns", [0, 1])
 def test_one_column_of_numbers_has_no_cross(n_columns):
-    """Nor has a table of categories."""
+    """A table of categories has none either."""
     X = pd.DataFrame({"town": ["Bern", "Ulm"] * 30, "age": np.arange(60.0) ** 2})
     X = X.iloc[:, : 1 + n_columns]
 

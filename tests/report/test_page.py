@@ -352,7 +352,7 @@ def test_rungs_metrics_and_conditional_parameters_have_columns(make_report, make
 
 
 def test_the_text_begins_with_the_answer(grid):
-    """Then come scores, findings, the best candidates and the ledger."""
+    """Scores, findings, the best candidates and the ledger follow."""
     text = report(grid)
 
     title, *answer = text.split("\n\n")[0].splitlines()

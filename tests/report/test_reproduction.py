@@ -154,7 +154,7 @@ def test_plain_values_read_back(value):
     ],
 )
 def test_spaces_and_objects_are_written_as_code(value, text):
-    """As the call that makes them, else as text without an address."""
+    """As constructor calls, or as text without addresses."""
     assert python_text(value) == text
 
 

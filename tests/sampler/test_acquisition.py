@@ -127,7 +127,7 @@ def test_neighbours_are_candidates_that_differ_a_little():
 
 
 def test_a_pool_comes_close_to_the_best_there_is():
-    """Of values with one top, the pool has a row within a hundredth of it."""
+    """For a function with one maximum, a row of the pool is within a hundredth of it."""
     space = as_space({"x": (0.0, 1.0), "y": (0.0, 1.0), "z": (0.0, 1.0)})
     top = np.array([0.31, 0.72, 0.0])
 

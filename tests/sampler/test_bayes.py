@@ -153,7 +153,7 @@ def test_initial_points_fill_every_part_of_each_parameter():
 
 
 def test_a_warm_start_counts_as_initial_points(n_fits):
-    """With ten points told before, the first candidate is the model's."""
+    """After ten earlier points, the model proposes the first candidate."""
     sampler = BayesSampler(as_space(SQUARE), 0)
     rng = np.random.RandomState(0)
     told = as_space(SQUARE).sample(10, rng)
@@ -233,7 +233,7 @@ def test_an_unknown_acquisition_is_refused(name):
 
 
 def test_an_unknown_model_is_refused_at_once():
-    """scikit-optimize's broken models are not asked for in the middle of a search."""
+    """Not in the middle of a search."""
     with pytest.raises(ValueError, match="'base_estimator' parameter of BayesSampler"):
         BayesSampler(as_space(SQUARE), base_estimator="nonsense")
 
@@ -260,7 +260,7 @@ def test_a_sampler_can_be_pickled_in_the_middle():
 
 
 def test_the_last_candidates_of_a_large_space_are_found():
-    """Of 5000 candidates all but three were told; the next are those three."""
+    """If all but three of 5000 candidates have scores, these three are next."""
     space = as_space({"a": range(100), "b": range(50)})
     everything = space.sample(5000, np.random.RandomState(0))
     sampler = BayesSampler(space, 0, base_estimator="ET")

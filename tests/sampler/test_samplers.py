@@ -83,7 +83,7 @@ def test_candidates_are_of_the_space_and_repeatable(make):
 @every_sampler
 @pytest.mark.parametrize("batch", [1, 7])
 def test_a_finite_space_is_exhausted_without_repetition(make, batch):
-    """Every candidate comes once, and then there are none."""
+    """Every candidate is proposed once."""
     described = {"a": [3, 1, 2], "b": [None, "x"], "c": Choice({1: {"d": [4, 5]}, 2: {}})}
 
     asked = _run(make, described, lambda c: c["a"], n_points=100, batch=batch)
@@ -189,7 +189,7 @@ ENDLESS = [{"a": stats.uniform(), "b": [1, 2]}, {"a": stats.randint(0, 9), "c": 
 
 @given(batches=st.lists(st.integers(1, 5), max_size=6), seed=st.integers(0, 1000))
 def test_batches_do_not_change_what_is_drawn(batches, seed):
-    """Asked for in any batches, candidates of distributions are ParameterSampler's."""
+    """For any batches, candidates of distributions equal ParameterSampler's."""
     sampler = RandomSampler(as_space(ENDLESS), seed)
 
     asked = [candidate for n in batches for candidate in sampler.ask(n)]
@@ -272,7 +272,7 @@ def test_a_third_of_the_candidates_is_random():
 
 
 def test_random_and_learnt_candidates_are_mixed():
-    """Neither kind comes first as a block."""
+    """They are not in blocks."""
     sampler = FidelitySampler(Recorder, SPACE, 0)
     sampler.tell(_points(5), range(5), 1)
 

@@ -583,7 +583,7 @@ def test_targets_are_validated_before_the_folds(make_estimator, iris, name, spoi
 
 @pytest.mark.parametrize("scoring", ["auc", ["accuracy", "auc"], {"a": "auc"}], ids=str)
 def test_a_misspelt_metric_gets_the_right_one(net, iris, scoring):
-    """And then all names, sorted."""
+    """All names follow, sorted."""
     message = "'auc' instead. Did you mean 'roc_auc'. Names: accuracy, adjusted_"
 
     with pytest.raises(ValueError, match=message):

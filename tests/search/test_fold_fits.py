@@ -47,7 +47,7 @@ def task(iris):
 
 
 def test_weights_behind_a_pipeline_are_those_of_the_training_rows(task):
-    """Weights of the fold's rows come along, and the monitor rows weigh 1."""
+    """They are the weights of the fold's rows; monitor rows have weight 1."""
     weight = np.arange(1.0, 151.0)
     pipeline = Pipeline([("scale", StandardScaler()), ("net", MLPClassifier())])
     fold_task = task(pipeline, fit_params={"net__sample_weight": weight})

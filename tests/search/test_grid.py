@@ -180,7 +180,7 @@ def test_frames_keep_their_column_names(net, iris, assert_same_search, frame):
 
 
 def test_sparse_rows_become_dense_behind_a_transformer(net, iris, assert_same_search):
-    """Sparse X that a transformer makes dense goes through as in scikit-learn."""
+    """A transformer may make sparse X dense, as in scikit-learn."""
     X = sparse.csr_array(iris.X)
     pipeline = Pipeline([
         ("pca", PCA(2, svd_solver="arpack", random_state=0)),
@@ -330,7 +330,7 @@ def test_other_estimators_are_searched_as_in_scikit_learn(iris, assert_same_sear
 
 @pytest.mark.parametrize("n_jobs", [1, 2])
 def test_networks_and_others_may_compete(net, iris, assert_same_search, n_jobs):
-    """A space with several last steps trains its networks as fleets, and the rest."""
+    """A space with several last steps trains its networks as fleets."""
     pipeline = piped(SVC())
     grid = [
         {"net": [SVC()], "net__C": [0.1, 1.0]},

@@ -298,7 +298,7 @@ class Fewer(OneFit):
 
 @pytest.fixture
 def of_rows():
-    """A halving that scores best in its first rung, and then ever worse."""
+    """A halving with its best scores in the first rung, and lower scores later."""
     return HalvingGridSearchCV(
         Fewer(), {"value": [0.0, 0.0, 0.0, 0.0]}, factor=2, min_resources=40, cv=5
     )

@@ -142,7 +142,7 @@ def test_a_space_of_few_candidates_fills_the_rungs(net, iris):
 def test_one_candidate_has_the_parameters_of_the_estimator(
     net, iris, sampler, asynchronous
 ):
-    """A search whose space contains them cannot overlook what there is already."""
+    """The search therefore cannot miss the given parameters."""
     estimator = clone(net).set_params(learning_rate=0.02, dropout=0.3)
     options = {"sampler": sampler, "asynchronous": asynchronous, "max_resources": 3}
 
@@ -154,7 +154,7 @@ def test_one_candidate_has_the_parameters_of_the_estimator(
 
 
 def test_values_outside_of_the_space_make_no_candidate(net, iris):
-    """All candidates are then the sampler's."""
+    """The sampler then proposes all candidates."""
     estimator = clone(net).set_params(learning_rate=0.02, dropout=0.5)
     search = hyperband(estimator, max_resources=3).fit(*iris)
 

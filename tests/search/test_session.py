@@ -294,7 +294,7 @@ class Halved(MLPClassifier):
 
 
 def test_a_users_fit_is_respected(net, iris, assert_same_search):
-    """A subclass that overrides ``fit`` trains its way."""
+    """A subclass that overrides ``fit`` is trained by its own method."""
     halved = Halved(**net.get_params(deep=False))
     grid = {"learning_rate": [0.01, 0.03]}
 

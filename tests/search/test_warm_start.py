@@ -53,7 +53,7 @@ def _found(source, space, **options):
 
 
 def test_all_except_the_best_are_reported_and_the_best_comes_first():
-    """The best one's score comes from other folds."""
+    """The score of the best comes from other folds."""
     pairs = [({"x": 0.1}, 1.0), ({"x": 0.2}, 3.0), ({"x": 0.3}, 2.0)]
 
     assert _found(pairs, {"x": (0.0, 1.0)}) == (

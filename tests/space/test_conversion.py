@@ -182,7 +182,7 @@ def test_dimensions_are_sorted_by_name():
 
 
 def test_a_branch_cannot_be_said():
-    """A parameter that exists for some candidates only has no place there."""
+    """scikit-optimize has no dependent parameters."""
     branches = Choice({"sgd": {"momentum": (0.0, 0.9)}, "adam": {}})
 
     assert skopt_space(as_space({"optimizer": branches}), []) is None

@@ -205,7 +205,7 @@ def test_uniform_numbers_are_spread_by_weights(values):
 @pytest.mark.parametrize("value", [-1, 11, 2.5, "3", None, True, float("nan")])
 @pytest.mark.parametrize("dimension", [Range(0, 10, is_integer=True), Values([0, 5, 10])])
 def test_what_is_not_among_the_values_has_no_code(dimension, value):
-    """The space makes an error of it that names the parameter."""
+    """The space raises an error that names the parameter."""
     with pytest.raises(LookupError):
         dimension.encode(value)
 

@@ -15,7 +15,7 @@ from sk_tune.exceptions import SpaceError
 
 
 def test_a_dict_and_pairs_are_the_same_choice():
-    """Options come in their order, whichever way they are written."""
+    """Options keep their order in both forms."""
     options = {"sgd": {"momentum": [0.9]}, "adamw": {}}
 
     assert Choice(options).pairs() == Choice(options.items()).pairs()
@@ -145,7 +145,7 @@ def test_codes_are_a_faithful_image_of_candidates(described, seed):
 @settings(max_examples=30, deadline=None)
 @given(first=st.integers(0, 20), second=st.integers(0, 30), seed=st.integers(0, 99))
 def test_later_draws_leave_out_what_was_drawn(first, second, seed):
-    """However many are drawn at a time, no candidate comes twice and none is missed."""
+    """In any batches, every candidate is drawn exactly once."""
     space = as_space({"a": range(6), "b": ["x", "y", "z", "w"]})
     rng, drawn = RNG(seed), set()
 
@@ -257,7 +257,7 @@ def test_a_candidate_of_another_space_is_refused(candidate, message):
 
 
 def test_a_candidate_of_none_of_the_dicts_is_refused():
-    """Neither a value nor a parameter too many makes a candidate of another dict."""
+    """Another value or an additional parameter is an error."""
     space = as_space([{"a": [1]}, {"b": [2]}])
 
     with pytest.raises(SpaceError, match="must be in the space. Got 3"):

@@ -79,7 +79,7 @@ def test_factors_equal_torchs_schedules(name, torchs):
 
 
 def test_one_cycle_follows_torchs_up_to_its_grid():
-    """Torch's cycle has N - 1 steps, ours N: factors differ by at most a step."""
+    """Torch's cycle has N - 1 steps, this one N: factors differ by at most a step."""
     expected = _torch_rates(
         lambda o: lr_scheduler.OneCycleLR(
             o, max_lr=1.0, total_steps=N_STEPS + 1, cycle_momentum=False

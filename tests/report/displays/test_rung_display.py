@@ -89,7 +89,7 @@ def test_rungs_are_marked_on_the_axis(hyperband):
 
 
 def test_losses_may_be_drawn_instead(iris_grid):
-    """Without rungs, all candidates look alike except the best."""
+    """Without rungs, all candidates except the best have the same style."""
     table = iris_grid.learning_curves_
     means = table.groupby(["result_row", "epoch"])["valid_loss"].mean()
 
