@@ -117,8 +117,8 @@ def auto_step(auto: Any) -> Finding | None:
     """Return the finding with the most urgent remedy; its remedy names the network.
 
     Leaks come first. Networks of the model that predicts come before other networks, issues
-    before tips, then networks with the greatest weight. Without such a network, a model that
-    does not beat the baseline needs other data.
+    before tips, then networks with the greatest weight. If no network of the model has a
+    finding, a model that does not beat the baseline needs other data.
     """
     leak = next_step([finding for finding in auto.findings_ if finding.is_of_leaks], ())
     if leak is not None:

@@ -270,9 +270,9 @@ def as_target(estimator: Any, X: Any, y: Any, *, is_classification: bool) -> Arr
         raise ValueError(f"{name} needs at least two classes. Got 1 class.")
     if counts.max() < 2:
         raise ValueError(
-            f"y must hold classes that recur, because {name} trains on some rows of a class "
-            f"and scores others. Got {len(counts)} classes in as many rows. AutoRegressor "
-            "predicts numbers."
+            f"y must hold classes that recur, because {name} trains on some rows of a "
+            f"class and scores others. Got {len(counts)} classes in as many rows. "
+            "AutoRegressor predicts numbers."
         )
     return targets
 

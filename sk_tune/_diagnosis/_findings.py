@@ -358,8 +358,8 @@ def with_good_fit(
 ) -> list[Finding]:
     """Return findings, with "good fit" in front.
 
-    With the issue "overfitting", "converged long ago" is not applicable, because both
-    concern the epochs after the minimum and their remedies name different numbers of epochs.
+    With the issue "overfitting", "converged long ago" is not applicable: both concern the
+    epochs after the minimum, and their remedies name different numbers of epochs.
     """
     findings = list(findings)
     if any(f.name == "overfitting" and f.outcome == "issue" for f in findings):

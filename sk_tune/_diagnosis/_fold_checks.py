@@ -289,10 +289,15 @@ def check_more_data(curve: SampleCurve) -> Finding:
 
 # Classes are imbalanced below this share of an even share: 20 % for two classes.
 _IMBALANCED, _VERY_IMBALANCED = 0.4, 0.1
-_CLASSES_REMEDY = (
+_TWO_CLASSES_REMEDY = (
     "Score by ROC AUC, average precision or log loss instead of accuracy. For labels, tune "
     "the threshold (threshold='balanced_accuracy' of AutoClassifier, or "
     "TunedThresholdClassifierCV) or train with class_weight='balanced'."
+)
+# A threshold decides between two classes only.
+_MORE_CLASSES_REMEDY = (
+    "Score by log loss or balanced accuracy instead of accuracy. For labels, train with "
+    "class_weight='balanced'."
 )
 
 
@@ -326,4 +331,5 @@ def check_classes(y: ArrayLike) -> Finding:
     if rarest >= _IMBALANCED * counts.mean():
         return rule.passed(f"No class is rare: {message}", evidence)
     is_very = rarest < _VERY_IMBALANCED * counts.mean()
-    return rule.tip("medium" if is_very else "low", message, evidence, _CLASSES_REMEDY)
+    remedy = _TWO_CLASSES_REMEDY if len(labels) == 2 else _MORE_CLASSES_REMEDY
+    return rule.tip("medium" if is_very else "low", message, evidence, remedy)

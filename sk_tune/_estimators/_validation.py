@@ -178,8 +178,8 @@ def check_complete(estimator: Any, y: Any) -> None:
         )
     if is_regressor(estimator) and targets.dtype.kind in "mM":
         raise ValueError(
-            f"y must hold numbers for {name}. Got dtype {targets.dtype}. Choose a unit, for "
-            "example days by (y - y.min()).dt.days or y.dt.days."
+            f"y must hold numbers for {name}. Got dtype {targets.dtype}. Choose a unit, "
+            "for example days by (y - y.min()).dt.days or y.dt.days."
         )
     if is_regressor(estimator) and targets.dtype.kind in "OU":
         text = _first_text(targets.ravel().tolist())
