@@ -41,11 +41,14 @@ class InputScale:
     has_codes: bool = False  # further columns are codes of categories
 
 
+def is_binned(numerical_embedding: Any) -> bool:
+    """Return whether a network bins its numbers, so that their scale has no effect."""
+    return isinstance(as_embedding(numerical_embedding), PiecewiseLinear)
+
+
 def input_scale(X: Any, network: Any, rows: Any = None) -> InputScale | None:
     """Return the scale of X at `rows`; None if the network bins X, or X has no numbers."""
-    if isinstance(
-        as_embedding(getattr(network, "numerical_embedding", None)), PiecewiseLinear
-    ):
+    if is_binned(getattr(network, "numerical_embedding", None)):
         return None
     try:
         sample = _sampled(X, rows)

@@ -85,6 +85,8 @@ def report(
 
     Raises
     ------
+    TypeError
+        If `search` is another estimator.
     NotFittedError
         If the search is not fitted.
     ValueError

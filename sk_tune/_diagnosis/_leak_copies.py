@@ -280,7 +280,7 @@ def check_duplicates(table: LeakTable) -> Finding:
         issue = rule.issue(
             "high" if part > 0.1 else "medium",
             f"{share(part)} of the test rows are also training rows, with the same target; "
-            f"the values of the columns explain {share(most)} at most.",
+            f"chance explains {share(most)} at most.",
             evidence,
             "Drop repeated rows before splitting, or split by a group for each distinct "
             "row.",

@@ -39,7 +39,7 @@ def in_steps(steps: Steps) -> tuple[tuple[Change, ...], Steps]:
 
 
 _DESCRIBED = {
-    "max_epochs": "Stop after about {} epochs, or set early_stopping.",
+    "max_epochs": "Train for at most {} epochs, or set early_stopping.",
     "dropout": "Raise dropout to {}.",
     "weight_decay": "Raise weight_decay to {}.",
 }

@@ -16,7 +16,7 @@ from sklearn.preprocessing import QuantileTransformer, StandardScaler
 
 from sk_tune._diagnosis._findings import PUT_IN_FRONT, RULES, Change, Finding, to_act_on
 from sk_tune._diagnosis._remedies import Steps, in_steps
-from sk_tune._input_scale import InputScale, input_scale
+from sk_tune._input_scale import InputScale, input_scale, is_binned
 from sk_tune._nesting import nested
 
 # The level of a feature is its root mean square; 1 after a StandardScaler.  Levels up to 15
@@ -66,6 +66,8 @@ def check_scale(
 ) -> Finding:
     """Check for features of different or unusual scale: an issue if training suffers."""
     rule = RULES["features not scaled"]
+    if is_binned(params.get("numerical_embedding")):
+        return rule.not_applicable("The network bins its numbers, whatever their scale.")
     if scale is None:
         return rule.not_applicable("The scale of the features is unknown. Pass X.")
     names, level = scale.names, np.hypot(scale.mean, scale.std)

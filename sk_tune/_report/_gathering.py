@@ -403,6 +403,12 @@ def gather(search: Any, X: Any = None, y: Any = None, *, extra_checks: Checks = 
 
 def search_part(search: Any, extra_checks: Checks = ()) -> SearchPart:
     """Return the candidates of a fitted search, without the importance of parameters."""
+    if not hasattr(search, "cv"):
+        raise TypeError(
+            "A report needs a fitted search, AutoClassifier or AutoRegressor. Got "
+            f"{type(search).__name__}. Search it first, for example by "
+            "GridSearchCV(estimator, {}, cv=5)."
+        )
     check_is_fitted(search, "cv_results_")
     trials = trials_of(search)
     rows = candidate_rows(search, trials)

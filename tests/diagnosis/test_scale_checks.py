@@ -120,7 +120,12 @@ def test_prepared_tables_raise_no_alarm(transformer):
         ({"a": (0, 200)}, {"normalization": "batch"}, "passed", "common scale"),
         ({"a": (0, 200), "b": (0, 1)}, {"normalization": "layer"}, "issue", "200 times"),
         # Bins have no scale.
-        ({"a": (2000, 10)}, {"numerical_embedding": "piecewise_linear"}, None, "unknown"),
+        (
+            {"a": (2000, 10)},
+            {"numerical_embedding": "piecewise_linear"},
+            None,
+            "bins its numbers",
+        ),
     ],
 )
 def test_unusual_scales_are_named(columns, params, outcome, words):

@@ -33,7 +33,7 @@ def test_an_issue_has_its_code_text_and_page(checks):
     assert (check.title, check.severity) == ("Overfitting", "issue")
     assert check.docs_url.endswith("how-to/diagnosis.html#skt101")
     assert "rose by 56 % after epoch 8" in check.check_function(None)
-    assert "Stop after about" in check.check_function(None)
+    assert "Train for at most" in check.check_function(None)
 
 
 def test_a_passed_check_returns_nothing(checks):

@@ -251,6 +251,8 @@ def test_a_page_is_written_as_a_whole_or_not_at_all(grid, tmp_path, monkeypatch)
     path = tmp_path / "a.html"
     path.write_text("before")
 
+    with pytest.raises(TypeError, match="needs a fitted search.*Got MLPClassifier"):
+        report(MLPClassifier())
     with pytest.raises(NotFittedError):
         report(clone(grid), path)
 
