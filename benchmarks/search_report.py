@@ -10,7 +10,7 @@ from search_quality import CASES, FACTOR, QUIET, SIDES, cost_to, first_at
 
 # Candidates of the additional, smaller random search.
 FEW = FACTOR**3
-# Searches with goals.
+# Searches to compare with easier targets.
 HYPERBANDS = ("hyperband", "bohb", "hyperband best", "one fold", "bohb best")
 # A negligible difference in score.
 NEARLY = 0.002

@@ -201,7 +201,7 @@ _seed = _checked(
     f"a whole number from 0 to {_MAX_SEED}", int, lambda seed: 0 <= seed <= _MAX_SEED
 )
 _n_jobs = _checked(
-    "a whole number of at least 1, or -1 for one for each CPU",
+    "a whole number of at least 1, or -1 for one per CPU",
     int,
     lambda n: n == -1 or n >= 1,
 )
@@ -253,26 +253,26 @@ _HELP = {
     "path": "File of the store, or postgresql://user@host/database",
     "--trusted": "Load a pickle that another account wrote",
     "--data": "Read the table from this file, if it was moved",
-    "--target": "Predict this column",
-    "--groups": "Keep rows with the same value of this column together, such as the visits "
+    "--target": "Column to predict",
+    "--groups": "Keep rows with the same value in this column together, such as the visits "
     "of a patient",
-    "--times": "Train on earlier rows and score on later rows by this column of numbers or "
+    "--times": "Train on earlier rows and score on later rows, by this column of numbers or "
     "dates",
     "--task": "Predict classes or numbers; auto decides by the values of the target",
-    "--time-budget": "Finish in this time after the imports, such as 60s, 10m or 2h",
+    "--time-budget": "Time limit, not counting imports, such as 60s, 10m or 2h",
     "--scoring": "Choose models by this scorer of scikit-learn (default: roc_auc for two "
-    "classes, neg_log_loss for more, r2 for numbers); with neg_mean_poisson_deviance, for "
-    "counts, or neg_mean_gamma_deviance all models predict positive numbers",
+    "classes, neg_log_loss for more, r2 for numbers); with neg_mean_poisson_deviance (for "
+    "counts) or neg_mean_gamma_deviance, all models predict positive numbers",
     "--positive": "Use this class for the threshold and metrics of one class such as f1 "
     "(default: 1 if that is a class, else the rarer of two)",
-    "--threshold": "Predict the positive class from this probability on, or tune it for a "
-    "scorer of labels such as balanced_accuracy",
-    "--models": f"Train only these of {','.join(_MODELS)} (default: all of them)",
+    "--threshold": "Predict the positive class from this probability on, or tune the "
+    "threshold for a scorer of labels such as balanced_accuracy",
+    "--models": f"Train only these of {','.join(_MODELS)} (default: all)",
     "--use": "Predict with this model (default: the choice of fit)",
     "fit --use": "Predict with this model",
     "--max-predict-ms": "Limit the ensemble's prediction of 1,000 rows to this time in "
     "milliseconds, as measured on this machine",
-    "--test-size": "Set this share of the rows aside for a last check; auto is a tenth of "
+    "--test-size": "Share of the rows to set aside for a final check; auto is a tenth of "
     "tables with 5,000 rows or more",
     "fit --output": f"Write {_FILES} here",
     "predict --output": "Write this CSV file (default: the screen)",
@@ -283,7 +283,7 @@ _HELP = {
     "always replaces files in sk_tune_demo",
     "--random-state": "Seed the random numbers, so that a repeated command draws the same "
     "rows",
-    "--n-jobs": "Train networks in this number of processes, -1 for one for each CPU",
+    "--n-jobs": "Number of processes for networks, or -1 for one per CPU",
     "--json": "Print only the outcome, as JSON",
     "--verbose": "Print each step and all warnings",
     "--proba": "Add the probability of each class",

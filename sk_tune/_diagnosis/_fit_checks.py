@@ -317,8 +317,8 @@ def _poor_fit(summary: Summary, loss: float, relative_gap: float) -> str | None:
     # Tiny or heavily regularised networks are suspected at a lower loss.
     if settings and loss > 0.03 and relative_gap < 0.3:
         return (
-            f"The training loss is {share(loss)} of a constant prediction's, and the "
-            f"network is restricted by {' and '.join(settings)}."
+            f"The training loss is {share(loss)} of the loss of a constant prediction, and "
+            f"the network is restricted by {' and '.join(settings)}."
         )
     learnt = 1 - float(summary.valid_best.mean()) / summary.reference
     # A network with spare capacity and no regularisation fits its training rows better than
@@ -331,8 +331,8 @@ def _poor_fit(summary: Summary, loss: float, relative_gap: float) -> str | None:
     if coming.at_least(SURE) > 0 and coming.mean > _WORTH_TELLING:
         end = f"would fall by only {share(coming.mean)} with {_TIMES:.0f} times the epochs"
     return (
-        f"Even on the training rows, the loss is {share(loss)} of a constant prediction's, "
-        f"and the held-out loss {end}."
+        f"Even on the training rows, the loss is {share(loss)} of the loss of a constant "
+        f"prediction, and the held-out loss {end}."
     )
 
 
@@ -353,7 +353,7 @@ def check_baseline(summary: Summary) -> Finding:
     learnt = gain.mean / summary.reference
     if learnt > _LEAST_LEARNT and gain.at_least(_CONFIDENCE) > 0:
         return rule.passed(
-            f"The held-out loss is {share(learnt)} below a constant prediction's.",
+            f"The held-out loss is {share(learnt)} below that of a constant prediction.",
             evidence,
         )
     above = float(summary.train_end.mean()) / summary.reference
@@ -364,14 +364,16 @@ def check_baseline(summary: Summary) -> Finding:
         "target are prepared."
     )
     if summary.n_epochs < 2:
-        message = "After one epoch the held-out loss is not below a constant prediction's."
+        message = (
+            "After one epoch the held-out loss is not below that of a constant prediction."
+        )
         return rule.tip("medium", message, evidence, remedy)
     # Without regularisation a network may overfit before it learns anything useful.
     if learnt > _LEAST_LEARNT or is_improving(summary) or is_free(summary.params):
         return rule.tip(
             "medium",
-            f"The held-out loss is only {share(learnt)} below a constant prediction's, "
-            "which may be chance.",
+            f"The held-out loss is only {share(learnt)} below that of a constant "
+            "prediction, which may be chance.",
             evidence,
             remedy,
         )
@@ -379,8 +381,8 @@ def check_baseline(summary: Summary) -> Finding:
     steps = regularise(summary.params, summary.best_epoch + 1, summary.n_epochs)
     return rule.issue(
         "high",
-        "Even at its best epoch, the held-out loss is not clearly below a constant "
-        "prediction's.",
+        "Even at its best epoch, the held-out loss is not clearly below that of a constant "
+        "prediction.",
         evidence,
         remedy,
         *in_steps(() if restraints(summary.params) else steps),
@@ -400,7 +402,7 @@ def _not_there_yet(
     curve = summary.mean("raw_train")
     falls = bool(curve[-1] < 0.98 * curve[len(curve) // 2])
     is_fast = (relative_rate(summary.params) or 0.0) >= RAISED_RATE
-    message = f"The training loss is {above:.3g} times a constant prediction's"
+    message = f"The training loss is {above:.3g} times that of a constant prediction"
     longer = longer_training(summary.params, summary.n_epochs, _TIMES)
     steps: Steps = (lower_rate(summary.params),)
     if falls and not is_fast:

@@ -93,8 +93,8 @@ def _jumps(summary: Summary, evidence: Mapping[str, float]) -> Iterator[str]:
     rose = is_raised or float(np.argmax(summary.mean("raw_train"))) > 0
     if evidence["peak"] > (2 if is_raised else 5) and rose:
         yield (
-            f"the training loss reached {evidence['peak']:.3g} times a constant "
-            "prediction's"
+            f"the training loss reached {evidence['peak']:.3g} times that of a constant "
+            "prediction"
         )
     # Losses vary a little with their random batches. Larger rises, as a share of the fall,
     # and in each epoch of the constant prediction's loss, do not follow the gradient.
@@ -131,9 +131,12 @@ def _too_much(
         if relative >= _HIGH_RATE:
             yield f"the network does not learn {pace}"
     elif turns_early:
-        yield f"the held-out loss rises from epoch {summary.best_epoch + 2} on {pace}"
+        yield f"the held-out loss rises from epoch {summary.best_epoch + 2} on, {pace}"
     elif best > 0.1 and relative >= (12 if is_rough else 50):
-        yield f"the held-out loss is still {share(best)} of a constant prediction's {pace}"
+        yield (
+            f"the held-out loss is still {share(best)} of the loss of a constant "
+            f"prediction {pace}"
+        )
 
 
 def check_rate_low(summary: Summary) -> Finding:
@@ -169,8 +172,8 @@ def check_rate_low(summary: Summary) -> Finding:
     if not is_slow:
         return rule.passed("No sign of a learning rate that is too low.", evidence)
     message = (
-        f"The training loss is still {share(remaining)} of a constant prediction's, and "
-        "falls slowly."
+        f"The training loss is still {share(remaining)} of the loss of a constant "
+        "prediction, and falls slowly."
     )
     remedy, changes = "Raise the learning rate.", raise_rate(summary.params)
     if relative is not None and relative >= _LOW_RATE:

@@ -12,7 +12,7 @@ _PARTS = {
     **{name: name for name in ("preparing", "training", "scoring")},
     "sampling": "choosing candidates",
     "refit": "refit",
-    "total": "in all",
+    "total": "total",
 }
 
 
@@ -103,7 +103,7 @@ class Ledger:
             "fits trained in fleets": self.n_in_fleets,
             "fits trained alone": self.n_alone,
             "epochs trained": self.epochs_trained,
-            "epochs of an earlier run": self.epochs_loaded,
+            "epochs loaded from an earlier run": self.epochs_loaded,
             "epochs trained again to reach the best epoch": self.epochs_trained_again,
             "epochs if all were trained to the end": self.epochs_full,
             "epochs saved by pruning": self.epochs_saved_by_pruning,

@@ -312,7 +312,7 @@ def test_a_high_loss_that_falls_has_not_diverged(shapes):
     assert shapes.found("diverged", falling).outcome == "passed"
     (finding,) = [f for f in diagnose(falling) if f.outcome == "issue"]
     assert finding.name == "no better than the baseline"
-    assert "times a constant prediction's, and still falls." in finding.message
+    assert "times that of a constant prediction, and still falls." in finding.message
     assert [(c.parameter, c.value) for c in finding.changes] == [("max_epochs", 120)]
     diverged = shapes.found("diverged", rising)
     assert diverged.message == "The training loss rose to 18.2 times its first value."

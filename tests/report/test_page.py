@@ -275,7 +275,7 @@ def test_counts_match_the_ledger(hyperband, linear):
 
     parts = (
         "epochs trained",
-        "epochs of an earlier run",
+        "epochs loaded from an earlier run",
         "epochs saved by pruning",
         "epochs saved by early stopping",
         "epochs cut by failures",
@@ -283,7 +283,7 @@ def test_counts_match_the_ledger(hyperband, linear):
     full = counts["epochs if all were trained to the end"]
     assert full == sum(counts[name] for name in parts)
     assert counts["candidates"] == ledger.n_candidates
-    assert list(ledger.times)[-1] == "in all"
+    assert list(ledger.times)[-1] == "total"
     assert list(linear.ledger_.counts) == ["candidates", "fits", "fits that failed"]
 
 

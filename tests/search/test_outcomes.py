@@ -139,7 +139,7 @@ def test_a_ledger_prints_counts_seconds_and_reasons():
     assert (counts["fits"], counts["fits trained alone"]) == ("8", "3")
     assert counts["epochs trained"] == "40"
     assert "training 2.5 s" in lines[15]
-    assert lines[15].endswith("in all 1 min 15 s")
+    assert lines[15].endswith("total 1 min 15 s")
     assert lines[16:] == [
         "2 trained alone: a callback",
         "1 trained alone: no batching rule",
