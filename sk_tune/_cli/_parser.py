@@ -256,8 +256,8 @@ _HELP = {
     "--target": "Column to predict",
     "--groups": "Keep rows with the same value in this column together, such as the visits "
     "of a patient",
-    "--times": "Train on earlier rows and score on later rows, by this column of numbers or "
-    "dates",
+    "--times": "Train on earlier rows and score on later rows, by this column of numbers "
+    "or dates",
     "--task": "Predict classes or numbers; auto decides by the values of the target",
     "--time-budget": "Time limit, not counting imports, such as 60s, 10m or 2h",
     "--scoring": "Choose models by this scorer of scikit-learn (default: roc_auc for two "
