@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from sklearn.base import clone
 from sklearn.exceptions import FitFailedWarning, NotFittedError
 
-from sk_tune import Finding, report
+from sk_tune import Finding, MLPClassifier, report
 from sk_tune._report import Page, Reproduction
 from sk_tune._report._gathering import gather
 from sk_tune._report._report_formats import candidate_table, render, to_json, to_text
@@ -246,13 +246,17 @@ def test_checks_of_users_are_on_the_page(grid, linear):
         assert "Take one." in text
 
 
+def test_a_network_has_no_report():
+    """The message does not claim that a fitted network is not fitted."""
+    with pytest.raises(TypeError, match=r"needs a fitted search.* Got MLPClassifier\."):
+        report(MLPClassifier())
+
+
 def test_a_page_is_written_as_a_whole_or_not_at_all(grid, tmp_path, monkeypatch):
     """If writing fails, the old file stays and no other file appears."""
     path = tmp_path / "a.html"
     path.write_text("before")
 
-    with pytest.raises(TypeError, match="needs a fitted search.*Got MLPClassifier"):
-        report(MLPClassifier())
     with pytest.raises(NotFittedError):
         report(clone(grid), path)
 
