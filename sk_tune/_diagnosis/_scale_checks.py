@@ -78,12 +78,8 @@ def check_scale(
     offsets[np.abs(scale.mean) < 1] = 0.0
     tails = np.nan_to_num(spread / scale.bulk)
     ratio = float(scale.std.max() / np.nanmin(spread)) if has_spread.any() else 1.0
-    evidence = {
-        "level": float(level.max()),
-        "std_ratio": ratio,
-        "offset": float(offsets.max()),
-        "tail": float(tails.max()),
-    }
+    evidence = {"level": float(level.max()), "std_ratio": ratio}
+    evidence |= {"offset": float(offsets.max()), "tail": float(tails.max())}
     causes, is_extreme, largest = [], False, int(level.argmax())
     # Normalisation after the first layer removes a level that all features share.
     ignores_level = params.get("normalization") in {"batch", "layer"}
