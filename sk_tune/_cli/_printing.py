@@ -91,7 +91,7 @@ def _by_value(columns: Mapping[str, Any]) -> dict[str, str]:
 def print_outcome(auto: Any, seconds: float) -> None:
     """Print the number of models, findings and the answer."""
     trained = counted(auto.n_trials_, "model")
-    say("Trained", f"{trained} in each fold; {seconds:.0f} s in all")
+    say("Trained", f"{trained} in each fold; {seconds:.0f} s in total")
     for family, reason in auto.failures_.items():
         say("", f"No {family}: {reason}")
     for finding in auto.findings_:

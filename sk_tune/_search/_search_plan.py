@@ -460,7 +460,7 @@ class SearchLine:
             self._line.show(self.text())
 
     def end(self) -> None:
-        self._stage = f"{seconds_text(time.monotonic() - self._start)} in all"
+        self._stage = f"{seconds_text(time.monotonic() - self._start)} in total"
         self._line.end(self.text())
 
     def text(self) -> str:

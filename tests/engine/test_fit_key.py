@@ -126,7 +126,7 @@ def test_a_lazy_data_set_has_no_key():
     """Its files may have changed."""
     data = TensorDataset(torch.ones(4, 2))
 
-    with pytest.raises(TypeError, match="TensorDataset returns is known only when"):
+    with pytest.raises(TypeError, match="samples of TensorDataset are unknown"):
         _key(replace(BASE, X=data))
 
 

@@ -45,7 +45,7 @@ def test_a_file_gets_the_last_line_without_escape_codes(net, iris, capsys):
     assert not re.search("[\r\x1b\b]", printed)
     line = [text for text in printed.splitlines() if text.startswith("candidates")][-1]
     assert re.fullmatch(
-        r"candidates 2/2, epochs 12/12, best score 0\.\d+, .* s in all", line
+        r"candidates 2/2, epochs 12/12, best score 0\.\d+, .* s in total", line
     )
     assert printed.startswith(
         "Fitting 3 folds for each of 2 candidates, totalling 6 fits\n"
@@ -63,7 +63,7 @@ def test_a_terminal_has_one_line_that_is_overwritten(net, iris, capsys, monkeypa
     assert "Fitting 3 folds" in of_scikit_learn
     assert line.startswith("\r\x1b[Kcandidates ")
     assert line.count("\n") == 1
-    assert line.endswith("s in all\n")
+    assert line.endswith("s in total\n")
 
 
 @pytest.mark.parametrize("search", [HyperbandSearchCV, HalvingGridSearchCV])
