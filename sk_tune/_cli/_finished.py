@@ -113,16 +113,16 @@ def _intervals(saved: SavedModel, X: pd.DataFrame, coverage: float) -> dict[str,
 
 
 def _check_columns(frame: pd.DataFrame, saved: SavedModel) -> None:
+    expected = {*saved.columns, *saved.ignored}
     missing = [name for name in saved.columns if name not in frame.columns]
     if missing:
-        similar = nearest(missing[0], frame.columns)
+        similar = nearest(missing[0], [n for n in frame.columns if n not in expected])
         hint = f" Did you rename {missing[0]!r} to {similar[0]!r}?" if similar else ""
         raise TableError(
             f"The table must have the {counted(len(saved.columns), 'column')} that the "
             f"model was fitted with. Got {counted(frame.shape[1], 'column')}, without "
             f"{listed([*map(repr, missing)], _N_LISTED)}.{hint}"
         )
-    expected = {*saved.columns, *saved.ignored}
     extra = [n for n in frame.columns if n not in expected and not n.startswith(NO_NAME)]
     if extra:
         names = listed([*map(repr, extra)], _N_LISTED)

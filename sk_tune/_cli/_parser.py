@@ -91,7 +91,8 @@ def is_text_table(path: Path) -> bool:
 def model_file(folder: Path) -> Path:
     """Return the file of the model in an output folder, or `folder` if it is that file."""
     path = folder / MODEL if folder.is_dir() else folder
-    if path.is_file():
+    # Another file, such as a table in its place, is not a pickle to trust.
+    if path.is_file() and path.suffix == Path(MODEL).suffix:
         return path
     hint = ""
     if (folder / TRIALS).is_file():

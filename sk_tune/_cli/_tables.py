@@ -24,7 +24,7 @@ from sklearn.datasets import load_breast_cancer
 from sk_tune._cli._parser import is_text_table
 from sk_tune._prepare import format_of_column, header_rows, is_missing
 from sk_tune._splits import are_classes
-from sk_tune._text import did_you_mean, listed
+from sk_tune._text import counted, did_you_mean, listed
 from sk_tune.exceptions import TableError
 
 # Prefix of pandas' names for columns without a name.
@@ -515,6 +515,6 @@ def _labels(column: "pd.Series[Any]") -> npt.NDArray[Any]:
             f"Target column {column.name!r} must hold recurring classes: at most one class "
             f"for every two rows, and one class at least {N_FOLDS} times. Got "
             f"{len(labels)} different values in {len(y)} rows, each at most "
-            f"{counts.max()} times{hint}."
+            f"{counted(int(counts.max()), 'time')}{hint}."
         )
     return y

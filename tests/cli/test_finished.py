@@ -20,6 +20,7 @@ from sk_tune._cli import main
 from sk_tune._cli._output import SavedModel, load_model, write_output
 from sk_tune._engine import Fit, train
 from sk_tune._text import counted
+from sk_tune.exceptions import TableError
 
 
 @pytest.fixture
@@ -128,9 +129,22 @@ def test_other_tables_are_refused(fitted, tmp_path, mixed_table, fails, change, 
     fails(["predict", fitted, tmp_path / "new.csv"], *words)
 
 
+def test_columns_of_the_fitted_table_are_not_taken_for_renamed_ones():
+    """The error suggests only new names."""
+    columns, ignored = ("size", "size_2"), ("size_id",)
+    saved = SavedModel(
+        model=None, task="", target="y", columns=columns, texts=(), ignored=ignored
+    )
+    table = pd.DataFrame({"size_2": [1.0], "size_id": [1]})
+
+    with pytest.raises(TableError, match=r"without 'size'\.\nSee"):
+        sk_tune._cli._finished._check_columns(table, saved)
+
+
 def test_other_bad_input_is_refused(fitted, tmp_path, mixed_csv, fails):
     """Errors distinguish the model, the table and the output."""
     fails(["predict", tmp_path / "none", mixed_csv], "MODEL_DIR", "none")
+    fails(["predict", mixed_csv, fitted], "MODEL_DIR", without=["--trusted"])
     fails(["predict", fitted, tmp_path / "none.csv"], "none.csv")
     output = tmp_path / "nowhere" / "p.csv"
     fails(["predict", fitted, mixed_csv, "--output", output], "--output", "nowhere")
