@@ -65,6 +65,13 @@ def table_pipeline(
     table_space : Parameters to search.
     AutoClassifier : Search, comparison with other models, and report in one call.
 
+    Notes
+    -----
+    In wide tables the embedding of numbers takes most of the time.  A fit on
+    ``numpy.random.default_rng(0).normal(size=(200, 1000))``, with the sign of the first
+    column as target, took 33 s of one core, and 1.9 s after
+    ``set_params(net__numerical_embedding=None)``.
+
     Examples
     --------
     >>> import pandas as pd

@@ -54,6 +54,7 @@ from sk_tune._search._shaped_rungs import Ladder
 from sk_tune._search._warm_start import tell_earlier
 from sk_tune._search_record import grants_epochs
 from sk_tune._space import Candidate, Space
+from sk_tune._text import did_you_mean
 from sk_tune._warnings import warn_user
 from sk_tune.exceptions import SkTuneWarning
 
@@ -216,9 +217,15 @@ class HyperbandSearchCV(
         name = self.resource if is_samples else full_name(self.estimator, self.resource)
         if name is not None:
             return name
+        names = self.estimator.get_params()
+        hint = (
+            did_you_mean(self.resource, names)
+            or " Estimators without epochs take 'n_samples'."
+        )
         raise ValueError(
             f"The 'resource' parameter of HyperbandSearchCV must be 'n_samples' or a "
             f"parameter of {type(self.estimator).__name__}. Got {self.resource!r} instead."
+            f"{hint}"
         )
 
     def _propose(self, rounds: Rounds, context: Any) -> None:

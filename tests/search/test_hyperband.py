@@ -228,7 +228,8 @@ def test_any_integer_parameter_may_be_the_resource(iris):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"resource": "nonsense"}, "'resource' parameter .* Got 'nonsense'"),
+        ({"resource": "nonsense"}, "Got 'nonsense' .* without epochs take 'n_samples'"),
+        ({"resource": "epochs"}, r"Got 'epochs' instead. Did you mean 'max_epochs'\?"),
         ({"resource": "dropout"}, "part of the searched parameters"),
         ({"min_resources": 10}, "min_resources"),
         ({"factor": 1}, "factor"),
