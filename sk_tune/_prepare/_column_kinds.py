@@ -247,7 +247,7 @@ def kinds_and_values(
             values[name] = read
         if text_format is not None and not (text_format.is_usual and text_format.is_strict):
             formats[name] = text_format
-            warn_of_guess(X[name], text_format)
+    _warn_of_guesses(X, formats)
     _warn_of_words(words)
     return ColumnKinds(
         numbers=tuple(kinds["number"]),
@@ -307,25 +307,39 @@ def format_of_column(column: "Column[Any]", least: int | None = None) -> TextFor
     return replace(text_format[0], is_strict=is_strict)
 
 
-def warn_of_guess(column: "Column[Any]", text_format: TextFormat) -> None:
-    """Warn about a column that could be read in another way, too."""
-    if not text_format.is_guess:
-        return
-    name, (cells, _) = str(column.name), different_cells(column)
+def _warn_of_guesses(X: pd.DataFrame, formats: Mapping[str, TextFormat | None]) -> None:
+    """Warn once for each format about columns that could be read in another way, too."""
+    guesses: dict[TextFormat, list[str]] = {}
+    for name, text_format in formats.items():
+        if text_format is not None and text_format.is_guess:
+            guesses.setdefault(replace(text_format, is_strict=True), []).append(name)
+    for text_format, names in guesses.items():
+        read = [_example(X[name], text_format) for name in names]
+        call = "pd.to_datetime({}, dayfirst=" + f"{text_format.style == 'month first'})"
+        if len(names) == 1:
+            text = (
+                f"Column {names[0]!r} is read as {text_format}, though it could be meant "
+                f"otherwise: {read[0]}."
+            )
+            remedy = f" If it is, give {call.format(f'X[{names[0]!r}]')} in its place."
+        else:
+            columns = [f"{n!r} ({cell})" for n, cell in zip(names, read, strict=True)]
+            text = (
+                f"{len(names)} columns are read as {text_format}, though they could be "
+                f"meant otherwise: {', '.join(columns)}."
+            )
+            remedy = f" If they are, give {call.format('X[name]')} in place of each."
+        remedy = remedy if text_format.kind == "date" else ""
+        warn_user(f"{text}{remedy}", DataWarning, about=f"columns read as {text_format}")
+
+
+def _example(column: "Column[Any]", text_format: TextFormat) -> str:
+    """Return a cell and how it is read."""
+    cells, _ = different_cells(column)
     read = text_format.read(cells)
     first = read.first_valid_index()
-    is_date = text_format.kind == "date"
-    example = f"{read[first]:%Y-%m-%d}" if is_date else f"{read[first]:.10g}"
-    text = (
-        f"Column {name!r} is read as {text_format}, though it could be meant "
-        f"otherwise: '{cells[first]}' as {example}."
-    )
-    if is_date:
-        other = text_format.style == "month first"
-        text += (
-            f" If it is, give pd.to_datetime(X[{name!r}], dayfirst={other}) in its place."
-        )
-    warn_user(text, DataWarning, about=f"the format of column {column.name!r}")
+    spec = "%Y-%m-%d" if text_format.kind == "date" else ".10g"
+    return f"'{cells[first]}' as {read[first]:{spec}}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -465,8 +479,7 @@ def decide_columns(
         elif text_format and (text_format.style != "plain" or not text_format.is_strict):
             # Rows without a word for missing numbers could be mistaken for codes.
             formats[name] = text_format
-        if (text_format := formats.get(name)) is not None:
-            warn_of_guess(column, text_format)
+    _warn_of_guesses(X, formats)
     _warn_of_words(words)
     read = read_text(X, formats)
     kinds = kinds_and_values(read, keeps_values=False)[0]

@@ -278,6 +278,24 @@ def test_words_that_make_a_category_of_numbers_are_named(values, told):
 
 
 @pytest.mark.parametrize("read", [column_kinds, decide_columns])
+def test_one_warning_names_all_columns_of_an_ambiguous_format(read):
+    """With the reading of one cell each."""
+    X = pd.DataFrame({
+        "from": ["01/02/2024", "03/04/2024"] * 10,
+        "to": ["05/06/2024", "01/02/2024"] * 10,
+    })
+
+    with pytest.warns(SkTuneWarning) as warned:
+        read(X)
+
+    assert [str(own.message) for own in warned] == [
+        "2 columns are read as dates with the month first, though they could be meant "
+        "otherwise: 'from' ('01/02/2024' as 2024-01-02), 'to' ('05/06/2024' as 2024-05-06)."
+        " If they are, give pd.to_datetime(X[name], dayfirst=True) in place of each."
+    ]
+
+
+@pytest.mark.parametrize("read", [column_kinds, decide_columns])
 def test_one_warning_names_all_columns_with_words(read):
     """A table of many such columns does not repeat it for each of them."""
     X = pd.DataFrame({
