@@ -61,7 +61,7 @@ def print_problem(
             say("", f"Note: {rows} of others. The leak guard tests whether that matters.")
     say("Target", f"{target.name}: {target.task}, {target.reason}")
     if target.other_task:
-        say("", f"For {target.other_task}, say --task {target.other_task}.")
+        say("", f"For {target.other_task}, use --task {target.other_task}.")
     labels, counts = np.unique(target.y, return_counts=True)
     rare = [str(label) for label in labels[counts < N_FOLDS]]
     if rare and target.task == "classification":

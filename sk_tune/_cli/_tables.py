@@ -73,7 +73,7 @@ def read_table(
         frame, n_rows = _read_parquet(path, most_rows, groups)
     is_sample = len(frame) < n_rows
     if is_sample:
-        whole = "" if groups is None else f", all of their {groups!r}"
+        whole = "" if groups is None else f" (whole groups of {groups!r})"
         notes = (
             *notes,
             f"Read a random sample of {len(frame):,} of its {n_rows:,} rows{whole}: the "
@@ -381,7 +381,8 @@ def demo_table() -> tuple[LoadedTable, str]:
     header, _, rows = text.partition("@data\n")
     names = re.findall(r"^@attribute '([^']+)'", header, re.MULTILINE)
     frame = pd.read_csv(io.StringIO(rows), names=names, na_values="?", escapechar="\\")
-    note = f"Left out, because only known afterwards: {' and '.join(_AFTERWARDS)}."
+    names = " and ".join(_AFTERWARDS)
+    note = f"Left out, because they were only known afterwards: {names}."
     frame = frame.drop(columns=_AFTERWARDS)
     return LoadedTable(frame=frame, name="titanic", notes=(note,)), "survived"
 

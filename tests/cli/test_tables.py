@@ -405,7 +405,7 @@ def test_a_sample_of_a_large_file_has_whole_groups(tmp_path, monkeypatch, ending
     expected = frame[frame["group"].isin(chosen)]
     pd.testing.assert_frame_equal(table.frame, expected.reset_index(drop=True))
     assert 200 < len(table.frame) <= table.most_rows == 300
-    assert "of its 1,000 rows, all of their 'group', for" in table.notes[-1]
+    assert "of its 1,000 rows (whole groups of 'group'): the" in table.notes[-1]
 
 
 def test_a_sample_of_a_large_csv_file_has_single_rows_in_order(tmp_path, monkeypatch):

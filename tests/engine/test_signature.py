@@ -274,7 +274,7 @@ def test_common_nets_are_supported(params):
         ),
         (
             _net(callbacks=[GradientNormClipping(1.0, gradient_clip_norm_type=1)]),
-            "another norm",
+            "a norm other than 2",
         ),
         (_net(compile=True), "compile"),
         (_net(use_caching=False), "use_caching=False"),
