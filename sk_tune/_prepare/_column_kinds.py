@@ -21,12 +21,14 @@ from sk_tune._prepare._formats import (
     MISSING,
     MISSING_WORDS,
     TextFormat,
+    Unread,
     best_format,
+    check_read,
     different_cells,
     is_missing,
     may_be_text,
     read_values,
-    report_unread,
+    warn_of_unread,
 )
 from sk_tune._text import counted, listed
 from sk_tune._types import Array, Bools
@@ -220,12 +222,13 @@ def kinds_and_values(
     formats: dict[str, TextFormat] = {}
     kinds_by_hash: dict[bytes, str] = {}
     words: dict[str, _Words] = {}
+    unread = Unread()
     least = max(2, min_frequency or least_frequency(len(X)))
     for name in X.columns:
         kind, text_format = kind_of_column(X[name], least)
         reason = "" if kind else _reason_without_kind(X[name])
         if not reason:
-            read = read_values(X[name], kind, text_format)
+            read = read_values(X[name], kind, text_format, unread=unread)
             reason = _reason_without_use(
                 read, kind, least, missing_counts=missing_counts, keeps_rare=keeps_rare
             )
@@ -249,6 +252,7 @@ def kinds_and_values(
             formats[name] = text_format
     _warn_of_guesses(X, formats)
     _warn_of_words(words)
+    warn_of_unread(unread)
     return ColumnKinds(
         numbers=tuple(kinds["number"]),
         dates=tuple(kinds["date"]),
@@ -505,7 +509,7 @@ def _with_other_cells(column: "Column[Any]", least: int) -> dict[str, TextFormat
 
 def read_text(X: pd.DataFrame, formats: Mapping[str, TextFormat | None]) -> pd.DataFrame:
     """Return a table with text converted to numbers and dates."""
-    X = X.copy(deep=False)
+    X, unread = X.copy(deep=False), Unread()
     for name, text_format in formats.items():
         column = X[name]
         if isinstance(column.dtype, pd.CategoricalDtype) or not may_be_text(column):
@@ -514,5 +518,7 @@ def read_text(X: pd.DataFrame, formats: Mapping[str, TextFormat | None]) -> pd.D
             X[name] = column.astype("category")
             continue
         X[name] = read = text_format.read(column)
-        report_unread(column, read, str(text_format), is_strict=text_format.is_strict)
+        strict = text_format.is_strict
+        check_read(column, read, str(text_format), is_strict=strict, unread=unread)
+    warn_of_unread(unread)
     return X

@@ -8,7 +8,9 @@ thousand or a little more than one; next to 25/04/2024 and 1,234.50 they are una
 
 import datetime as dt
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -236,27 +238,39 @@ _EPOCH = pd.Timestamp("1970-01-01", tz="UTC").as_unit("s")
 _SECONDS_PER_DAY = 86_400
 
 
+# The kind of a column, and its cells of another kind in words, by the column's name.
+Unread = dict[str, tuple[str, str]]
+
+
 def read_values(
-    column: "Column[Any]", kind: str, text_format: TextFormat | None = None
+    column: "Column[Any]",
+    kind: str,
+    text_format: TextFormat | None = None,
+    *,
+    unread: Unread,
 ) -> Array:
     """Return a column's values in the form of a kind, "number", "date" or "category".
 
     Numbers are float64, durations in seconds; dates are days since 1970-01-01 UTC; NaN
     where missing. Categories are text, with ``MISSING`` where missing. Raises TableError if
-    a value is of another kind, unless the format is not strict.
+    a value is of another kind, unless the format is not strict; then adds it to `unread`.
     """
-    is_strict = text_format is None or text_format.is_strict
+    check = partial(
+        check_read,
+        is_strict=text_format is None or text_format.is_strict,
+        unread=unread,
+    )
     if may_be_text(column) and text_format is not None and not text_format.is_usual:
         read = text_format.read(column)
-        report_unread(column, read, str(text_format), is_strict=is_strict)
+        check(column, read, str(text_format))
         column = read
     if kind == "category":
         return _texts(column)
     read_kind = _read_numbers if kind == "number" else _days
-    return read_kind(column, is_strict=is_strict)
+    return read_kind(column, check)
 
 
-def _read_numbers(column: "Column[Any]", *, is_strict: bool) -> Array:
+def _read_numbers(column: "Column[Any]", check: Callable[..., None]) -> Array:
     if column.dtype.kind == "m":
         column = column.dt.total_seconds()
     elif isinstance(column.dtype, pd.CategoricalDtype):
@@ -265,18 +279,18 @@ def _read_numbers(column: "Column[Any]", *, is_strict: bool) -> Array:
         values = column.to_numpy(dtype=np.float64, na_value=np.nan)
     except (TypeError, ValueError):
         parsed = pd.to_numeric(column.astype(object), errors="coerce")
-        report_unread(column, parsed, "numbers", is_strict=is_strict)
+        check(column, parsed, "numbers")
         values = parsed.to_numpy(dtype=np.float64, na_value=np.nan)
     return np.where(np.isfinite(values), values, np.nan)
 
 
-def _days(column: "Column[Any]", *, is_strict: bool) -> Array:
+def _days(column: "Column[Any]", check: Callable[..., None]) -> Array:
     times = pd.to_datetime(column, format="mixed", errors="coerce", utc=True)
     if pd.api.types.is_numeric_dtype(column.dtype) and column.notna().any():
         # pandas would take numbers as nanoseconds since 1970.
         times = pd.Series(pd.NaT, index=column.index, dtype=times.dtype)
     if times.isna().any():
-        report_unread(column, times, "dates", is_strict=is_strict)
+        check(column, times, "dates")
     days = (times - _EPOCH).dt.total_seconds() / _SECONDS_PER_DAY
     return days.to_numpy(dtype=np.float64, na_value=np.nan)
 
@@ -302,10 +316,10 @@ def _text(value: Any) -> str:
     return str(value)
 
 
-def report_unread(
-    column: "Column[Any]", parsed: Any, required: str, *, is_strict: bool
+def check_read(
+    column: "Column[Any]", parsed: Any, required: str, *, is_strict: bool, unread: Unread
 ) -> None:
-    """Raise or warn about cells that became missing by conversion."""
+    """Raise for cells that became missing by conversion, or add them to `unread`."""
     wrong = parsed.isna().to_numpy() & ~is_missing(column)
     if not wrong.any():
         return
@@ -318,9 +332,20 @@ def report_unread(
             f"Column {column.name!r} must hold {required}, as in the table that was "
             f"fitted. Got {where}."
         )
+    unread[str(column.name)] = (required, where)
+
+
+def warn_of_unread(unread: Unread) -> None:
+    """Warn once about all columns with cells of another kind."""
+    if not unread:
+        return
+    columns = [f"{name!r} ({where})" for name, (_, where) in unread.items()]
+    message = f"{len(columns)} columns hold cells in another format: {', '.join(columns)}."
+    if len(columns) == 1:
+        ((name, (required, where)),) = unread.items()
+        message = f"Column {name!r} holds {required}, except for {where}."
     warn_user(
-        f"Column {column.name!r} holds {required}, except for {where}. Cells in another "
-        "format count as missing.",
+        f"{message} Cells in another format count as missing.",
         DataWarning,
-        about=f"the unread cells of column {column.name!r}",
+        about="cells in another format",
     )

@@ -42,7 +42,7 @@ from sk_tune._prepare._column_kinds import (
     with_dropped,
     without_header_rows,
 )
-from sk_tune._prepare._formats import read_values
+from sk_tune._prepare._formats import Unread, read_values, warn_of_unread
 from sk_tune._prepare._target_features import (
     cross_names,
     order_by_correlation,
@@ -457,14 +457,16 @@ class TablePreparer(Documented, TransformerMixin, BaseEstimator):  # type: ignor
         """
         check_is_fitted(self)
         frame = self._frame(X, reset=False)
+        formats, unread = self.kinds_.formats, Unread()
         values = pd.DataFrame(
             {
-                name: read_values(frame[name], kind, self.kinds_.formats.get(name))
+                name: read_values(frame[name], kind, formats.get(name), unread=unread)
                 for name, kind in self.kinds_
             },
             index=frame.index,
             copy=False,
         )
+        warn_of_unread(unread)
         return self._output(self.columns_.transform(values), frame)
 
     def get_feature_names_out(self, input_features: Any = None) -> Array:

@@ -339,6 +339,22 @@ def test_what_a_missing_word_made_readable_takes_other_words(values):
     assert taken["b"].tolist() == preparer.transform(X[:9])["b"].tolist()
 
 
+def test_one_warning_names_all_columns_with_cells_of_another_kind():
+    """They are missing in each of the columns."""
+    X = pd.DataFrame({
+        name: [*NUMBERS[n:], *["none"] * n] for name, n in (("b", 1), ("c", 2))
+    })
+    preparer = TablePreparer().fit(X)
+
+    with pytest.warns(SkTuneWarning) as warned:
+        preparer.transform(X.replace("none", "free"))
+
+    assert [str(own.message) for own in warned] == [
+        "2 columns hold cells in another format: 'b' ('free' in row 60), 'c' ('free' in "
+        "row 59 and 1 more such cells). Cells in another format count as missing."
+    ]
+
+
 @pytest.mark.parametrize(
     ("last", "options"),
     [(MLPClassifier(max_epochs=1), {}), (DummyClassifier(), {"n_jobs": 2, "refit": False})],
