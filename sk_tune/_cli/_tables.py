@@ -381,8 +381,8 @@ def demo_table() -> tuple[LoadedTable, str]:
     header, _, rows = text.partition("@data\n")
     names = re.findall(r"^@attribute '([^']+)'", header, re.MULTILINE)
     frame = pd.read_csv(io.StringIO(rows), names=names, na_values="?", escapechar="\\")
-    names = " and ".join(_AFTERWARDS)
-    note = f"Left out, because they were only known afterwards: {names}."
+    columns = " and ".join(_AFTERWARDS)
+    note = f"Left out, because they were only known afterwards: {columns}."
     frame = frame.drop(columns=_AFTERWARDS)
     return LoadedTable(frame=frame, name="titanic", notes=(note,)), "survived"
 
