@@ -110,7 +110,8 @@ def print_answer(auto: Any) -> None:
     print("", *_score_lines([*auto.model_scores_.values()], auto.scoring_), "", sep="\n")
     if auto._effects is not None:
         listing = listed(auto._effects.texts(_N_NAMED), _N_NAMED)
-        say("Importance", f"{listing} (loss of {auto.scoring_} by permuting a column)")
+        meaning = f"decrease in {auto.scoring_} after permuting a column"
+        say("Importance", f"{listing} ({meaning})")
     say("Summary", auto.summary_)
     interval = f"{100 * auto.expected_score_.confidence:.0f} % interval"
     of = "" if auto.use == "ensemble" else " of the ensemble"

@@ -298,11 +298,11 @@ def column_pictures(effects: ColumnEffects, metric: str) -> list[dict[str, Any]]
         f"Importance of columns, from {names[0]} to {names[-1]}.",
         names,
         x,
-        f"loss of {metric} by permuting a column",
+        f"decrease in {metric} after permuting a column",
         draw,
     )
     caption = (
-        "Importance of columns: loss of score on held-out rows after a column is permuted. "
+        "Importance of columns: decrease in held-out score after permuting a column. "
         f"Lines are ± one standard deviation over the folds. {effects.note}"
     )
     dependence = [_dependence(d, k) for k, d in enumerate(effects.dependence)]
