@@ -43,7 +43,7 @@ from diagnosis_bank import (
     read_bank,
     write_bank,
 )
-from diagnosis_oracle import HELD_OUT, TEST_ROWS, class_of, oracle
+from diagnosis_oracle import HELD_OUT, TEST_ROWS, class_of, class_with_curves, oracle
 from diagnosis_probes import probe
 from diagnosis_problems import SOURCES, half_of
 from scipy.stats import binomtest
@@ -431,33 +431,47 @@ def verdicts_with_probes(probed: Sequence[tuple[Record, Record]]) -> str:
     return f"{text}\n- Curves of the same runs: {macro_recall(pairs):.3f} ({rates})."
 
 
-def judged_by(options, records: Sequence[Record]) -> list[Record]:
-    """Return the classes of runs by the criteria of the labels on other rows."""
+def judged_by(options, records: Sequence[Record]) -> list[tuple[Record, Record]]:
+    """Return runs with the gains of all cures on held-out rows and on test rows."""
     own = [r for r in of_every(records, options.every) if r["truth"] != "group leak"]
-    return act_on_all(own, options.jobs, options.judged, options.seconds, oracle)
+    judged = act_on_all(own, options.jobs, options.judged, options.seconds, oracle)
+    return list(zip(own, judged, strict=True))
 
 
-def oracle_table(judged: Sequence[Record]) -> str:
+def oracle_table(judged: Sequence[tuple[Record, Record]]) -> str:
     """Return the recalls of the labels' criteria on several sets of rows, as Markdown."""
     names = [c for c in CLASSES if c not in INVISIBLE]
     lines = [
-        f"| rows | {' | '.join(SHORT[name] for name in names)} | macro recall |",
+        f"| by | {' | '.join(SHORT[name] for name in names)} | macro recall |",
         "| --- |" + " ---: |" * (len(names) + 1),
     ]
-    for rows in (HELD_OUT, *TEST_ROWS):
-        pairs = [(run["truth"], class_of(run, rows)) for run in judged]
+    curves = [predicted(diagnose(curves_of(record))) for record, _ in judged]
+    said = {
+        "curves": curves,
+        **{
+            rows: [class_of(run, rows) for _, run in judged]
+            for rows in (HELD_OUT, *TEST_ROWS)
+        },
+        "curves and held-out rows": [
+            class_with_curves(run, own)
+            for (_, run), own in zip(judged, curves, strict=True)
+        ],
+    }
+    for title, classes in said.items():
+        pairs = [(r["truth"], own) for (r, _), own in zip(judged, classes, strict=True)]
         rates = recalls(pairs)
         cells = " | ".join(f"{rates[name]:.2f}" for name in names)
-        lines.append(f"| {rows} | {cells} | {macro_recall(pairs):.3f} |")
-    _, *halves = TEST_ROWS
-    classes = [
-        {class_of(r, h) for h in halves} for r in judged if r["truth"] in WITHOUT_FAULT
+        lines.append(f"| {title} | {cells} | {macro_recall(pairs):.3f} |")
+    _, *halves = (said[rows] for rows in TEST_ROWS)
+    agree = [
+        first == second
+        for (r, _), first, second in zip(judged, *halves, strict=True)
+        if r["truth"] in WITHOUT_FAULT
     ]
-    agree = sum(len(own) == 1 for own in classes)
     lines += [
         "",
         "- Both halves of the test rows give the same class to "
-        f"{counted(agree, len(classes))} healthy or converged runs.",
+        f"{counted(sum(agree), len(agree))} healthy or converged runs.",
     ]
     return "\n".join(lines)
 

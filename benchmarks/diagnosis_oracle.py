@@ -4,8 +4,8 @@
 
 Labels compare the losses of a network and of all its cures on up to 2,000 test rows.  The
 oracle compares the same losses on the held-out rows of the folds, the only rows that a user
-has: it shows how well experiments on these rows can recognise the classes.  Two halves of
-the test rows show how reliable the labels are.
+has: it shows how well experiments on these rows can recognise the classes, alone and
+together with the curves.  Two halves of the test rows show how reliable the labels are.
 """
 
 import math
@@ -18,9 +18,11 @@ import numpy as np
 from diagnosis_act import data_of, planted_of
 from diagnosis_bank import (
     CONVERGED,
+    CURES,
     LEAST_GAIN,
     N_COMPARED,
     NOT_CONVERGED,
+    OF_DATA,
     RIVAL,
     Job,
     Params,
@@ -135,6 +137,18 @@ def best_params(name: str, seed: int) -> Params:
     problem = make_problem(name, seed)
     rng = np.random.default_rng([1, zlib.crc32(name.encode()), seed])
     return search(problem, shared_params(problem, rng), rng)[0]
+
+
+def class_with_curves(run: Record, said: str) -> str:
+    """Return the class that the curves ``said``, unless its cure fails or no fault is seen.
+
+    Then the held-out rows decide.
+    """
+    found = run[HELD_OUT]
+    if said in OF_DATA:
+        return said
+    helps = said in CURES and best_by_class(found["gains"])[said][0] > 0
+    return said if helps and not found["is_shifted"] else class_of(run, HELD_OUT)
 
 
 def gain_on_test(own: list[np.ndarray], other: list[np.ndarray]) -> tuple[float, float]:
