@@ -78,11 +78,16 @@ def check_giveaway(table: LeakTable) -> Finding:
     if scores[name] < 0.995 or not is_much:
         return rule.passed("No column alone predicts the target.", evidence)
     measure = "accuracy" if table.is_classification else "R²"
+    remedy = (
+        f"Check whether {name!r} is available when predictions are made; drop it if not."
+    )
+    if _repeats(next(table.X[n] for n in names if str(n) == name)):
+        remedy += " If it names units of several rows, drop it and pass it as groups=…"
     return rule.issue(
         "high",
         f"The column {name!r} alone predicts the target with {measure} {scores[name]:.3f}.",
         evidence,
-        f"Check whether {name!r} is available when predictions are made; drop it if not.",
+        remedy,
     )
 
 
@@ -134,8 +139,9 @@ def _score_alone(column: "pd.Series[Any]", y: Array, is_classification: bool) ->
     tree: Any = DecisionTreeRegressor(max_leaf_nodes=128, random_state=0)
     if is_classification:
         tree = DecisionTreeClassifier(max_leaf_nodes=16, random_state=0)
-        is_frequent = np.unique(y, return_counts=True)[1].min() >= 3
-        folds = StratifiedKFold(3) if is_frequent else folds
+        if np.unique(y, return_counts=True)[1].min() >= 3:
+            # Rows in order would hide identities, which are often numbered by class.
+            folds = StratifiedKFold(3, shuffle=True, random_state=0)
     # scikit-learn's cross_val_score takes twice as long here.
     scores = [
         tree.fit(values[train], y[train]).score(values[test], y[test])
@@ -370,10 +376,13 @@ def check_groups(table: LeakTable, groups: Any = None) -> Finding:
 
 def _is_identity(name: Any, column: "pd.Series[Any]") -> bool:
     """Return whether a column has the name and values of an identity."""
+    return _IDENTITY.fullmatch(str(name)) is not None and _repeats(column)
+
+
+def _repeats(column: "pd.Series[Any]") -> bool:
+    """Return whether a column may number groups of rows."""
     n_values = column.nunique()
-    is_repeated = len(column) >= FEWEST_REPEATS * max(1, n_values)
-    is_named = _IDENTITY.fullmatch(str(name)) is not None
-    return is_named and is_repeated and n_values >= FEWEST_GROUPS
+    return FEWEST_GROUPS <= n_values <= len(column) / FEWEST_REPEATS
 
 
 def check_times(table: LeakTable, times: Any = None) -> Finding:

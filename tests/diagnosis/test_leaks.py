@@ -331,6 +331,17 @@ def test_a_column_that_separates_the_classes_is_found(seed, n_wrong, outcome):
     assert _found(GIVEAWAY, pd.DataFrame({"days": days}), preterm).outcome == outcome
 
 
+@pytest.mark.parametrize("n_each", [1, 5])
+def test_a_column_of_identities_numbered_by_class_is_found(n_each):
+    """As where trees 1 to 54 are treated; several rows of a tree are a group."""
+    trees = np.repeat(np.arange(80), n_each)
+
+    finding = _found(GIVEAWAY, pd.DataFrame({"tree": trees}), trees < 54)
+
+    assert finding.outcome == "issue"
+    assert ("groups=" in finding.remedy) == (n_each == 5)
+
+
 def test_a_column_that_predicts_alone_is_found():
     """Among many columns, and with a rare class."""
     many = {f"c{i}": RNG.normal(size=120) for i in range(150)}
