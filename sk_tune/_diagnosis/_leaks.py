@@ -19,6 +19,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from scipy.stats import norm
 from sklearn.feature_selection import f_classif, f_regression
+from sklearn.metrics import r2_score
 from sklearn.model_selection import KFold, StratifiedKFold, check_cv
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 from sklearn.utils import check_consistent_length
@@ -127,12 +128,15 @@ _FEWEST_SEPARATED = 10
 
 
 def _score_alone(column: "pd.Series[Any]", y: Array, is_classification: bool) -> float:  # noqa: FBT001
-    """Return the cross-validated score of a small tree on one column."""
+    """Return the best cross-validated score of one column, by a tree or by its values."""
+    codes = pd.factorize(column, use_na_sentinel=False)[0]
+    by_value = -np.inf
+    if _repeats(column):
+        by_value = _score_by_value(codes, y, is_classification)
     if not pd.api.types.is_numeric_dtype(column):
-        codes = pd.factorize(column)[0]
         if len(np.unique(codes)) > len(codes) / 4:
             # Names and identities, which a tree cannot learn from.
-            return -np.inf
+            return by_value
         column = pd.Series(codes)
     values = column.to_numpy(dtype=np.float64).reshape(-1, 1)
     folds = KFold(3, shuffle=True, random_state=0)
@@ -150,7 +154,31 @@ def _score_alone(column: "pd.Series[Any]", y: Array, is_classification: bool) ->
     score = float(np.mean(scores))
     if is_classification and score > 0.95 and _separates(values, y):
         return 1.0
-    return score
+    return max(score, by_value)
+
+
+def _score_by_value(codes: Array, y: Array, is_classification: bool) -> float:  # noqa: FBT001
+    """Return the score of the mean target, or most frequent class, of equal values.
+
+    Cross-validated, over the rows whose value was among the training rows.
+    """
+    if is_classification:
+        labels, classes = np.unique(y, return_inverse=True)
+        targets = np.eye(len(labels))[classes]
+    else:
+        targets = np.asarray(y, dtype=np.float64)[:, None]
+    predicted = np.full(targets.shape, np.nan)
+    for train, test in KFold(3, shuffle=True, random_state=0).split(codes):
+        sums = np.zeros((codes.max() + 1, targets.shape[1]))
+        np.add.at(sums, codes[train], targets[train])
+        counts = np.bincount(codes[train], minlength=len(sums))[:, None]
+        with np.errstate(invalid="ignore"):
+            predicted[test] = (sums / counts)[codes[test]]
+    is_seen = ~np.isnan(predicted[:, 0])
+    predicted, targets = predicted[is_seen], targets[is_seen]
+    if is_classification:
+        return float((predicted.argmax(axis=1) == targets.argmax(axis=1)).mean())
+    return float(r2_score(targets, predicted))
 
 
 def _separates(values: Floats, y: Array) -> bool:

@@ -342,6 +342,22 @@ def test_a_column_of_identities_numbered_by_class_is_found(n_each):
     assert ("groups=" in finding.remedy) == (n_each == 5)
 
 
+@pytest.mark.parametrize("kind", [int, "patient {}".format], ids=["numbers", "texts"])
+@pytest.mark.parametrize("is_number", [False, True], ids=["classes", "numbers"])
+def test_an_identity_of_rows_with_one_target_is_found(kind, is_number):
+    """In random order, where only equal values tell the target; not of random targets."""
+    rng = np.random.default_rng(0)
+    patients = rng.permutation(60)[rng.integers(60, size=300)]
+    of_patient = rng.normal(size=60) if is_number else rng.choice(["no", "yes"], size=60)
+    X = pd.DataFrame({"who": [kind(i) for i in patients]})
+
+    finding = _found(GIVEAWAY, X, of_patient[patients])
+
+    assert finding.outcome == "issue"
+    assert "groups=" in finding.remedy
+    assert _found(GIVEAWAY, X, rng.permutation(of_patient[patients])).outcome == "passed"
+
+
 def test_a_column_that_predicts_alone_is_found():
     """Among many columns, and with a rare class."""
     many = {f"c{i}": RNG.normal(size=120) for i in range(150)}
