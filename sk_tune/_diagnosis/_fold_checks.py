@@ -290,14 +290,14 @@ def check_more_data(curve: SampleCurve) -> Finding:
 # Classes are imbalanced below this share of an even share: 20 % for two classes.
 _IMBALANCED, _VERY_IMBALANCED = 0.4, 0.1
 _TWO_CLASSES_REMEDY = (
-    "Score by ROC AUC, average precision or log loss instead of accuracy. For labels, tune "
-    "the threshold (threshold='balanced_accuracy' of AutoClassifier, or "
+    "If the metric is accuracy, use ROC AUC, average precision or log loss instead. For "
+    "labels, tune the threshold (threshold='balanced_accuracy' of AutoClassifier, or "
     "TunedThresholdClassifierCV) or train with class_weight='balanced'."
 )
 # A threshold decides between two classes only.
 _MORE_CLASSES_REMEDY = (
-    "Score by log loss or balanced accuracy instead of accuracy. For labels, train with "
-    "class_weight='balanced'."
+    "If the metric is accuracy, use log loss or balanced accuracy instead. For labels, "
+    "train with class_weight='balanced'."
 )
 
 

@@ -26,7 +26,7 @@ def test_classes_are_imbalanced_below_a_share_of_an_even_share(counts, outcome, 
     assert finding.evidence["share"] == min(counts) / sum(counts)
     assert finding.evidence["n_rows"] == sum(counts)
     is_tip = outcome == "tip"
-    assert ("instead of accuracy" in finding.remedy) == is_tip
+    assert ("If the metric is accuracy" in finding.remedy) == is_tip
     # AutoClassifier refuses a threshold for three classes.
     assert ("threshold" in finding.remedy) == (is_tip and len(counts) == 2)
 
