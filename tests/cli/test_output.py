@@ -65,7 +65,7 @@ def test_a_saved_model_loads_unchanged(tmp_path, saved):
 
 def test_the_page_names_options(tmp_path, saved):
     """It names options of the command line instead of parameters."""
-    X = pd.DataFrame({"when": pd.date_range("2020", periods=90)})
+    X = pd.DataFrame({"when": pd.date_range("2020", periods=90), "cow": np.arange(90) % 10})
     saved.model.findings_ = find_leaks(X, np.arange(90) % 2, groups=np.arange(90) % 9)
     saved.model.summary_ = "It predicts with use='best'."
 
@@ -75,6 +75,7 @@ def test_the_page_names_options(tmp_path, saved):
     for option in (
         "--use best",
         "its column by --groups.",
+        "give its name to --groups.",
         "column of times by --times",
     ):
         assert option in page
