@@ -18,13 +18,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 from scipy.stats import norm
-from sklearn.feature_selection import f_classif, f_regression
-from sklearn.metrics import r2_score
-from sklearn.model_selection import KFold, StratifiedKFold, check_cv
-from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
+from sklearn.model_selection import check_cv
 from sklearn.utils import check_consistent_length
 
 from sk_tune._diagnosis._findings import RULES, Finding, Findings, share
+from sk_tune._diagnosis._giveaways import check_giveaway, check_target, repeats
 from sk_tune._diagnosis._leak_copies import (
     LeakTable,
     as_frame,
@@ -34,164 +32,7 @@ from sk_tune._diagnosis._leak_copies import (
 )
 from sk_tune._splits import as_times
 from sk_tune._text import listed
-from sk_tune._types import Array, Bools, Features, Floats, Folds
-
-
-def check_target(table: LeakTable) -> Finding:
-    """Check for columns that are the target in another encoding: an issue if found."""
-    rule = RULES["target among the features"]
-    if table.y.ndim > 1:
-        return rule.not_applicable("This check needs a single target.")
-    same = [name for name in table.X.columns if _is_target(table, table.X[name])]
-    if not same:
-        return rule.passed("No column equals the target.", {"columns": table.X.shape[1]})
-    return rule.issue(
-        "high",
-        f"The column {same[0]!r} is the target in another encoding.",
-        {"columns": len(same)},
-        f"Drop {', '.join(map(repr, same))}.",
-    )
-
-
-def check_giveaway(table: LeakTable) -> Finding:
-    """Check for a column that alone predicts the target almost without error."""
-    rule = RULES["feature that gives the target away"]
-    if table.y.ndim > 1 or len(table.y) < 40:
-        return rule.not_applicable("This check needs one target and 40 rows.")
-    rows = np.arange(len(table.y))
-    if len(rows) > 5000:
-        rows = np.random.default_rng(0).choice(rows, 5000, replace=False)
-    y = table.y[rows]
-    guessed = float(pd.Series(y).value_counts(normalize=True).iloc[0])
-    guessed = guessed if table.is_classification else 0.0
-    names = [n for n in _suspects(table, rows) if not _is_target(table, table.X[n])]
-    scores = {
-        str(name): _score_alone(table.X[name].iloc[rows], y, table.is_classification)
-        for name in names
-    }
-    if not scores:
-        return rule.not_applicable("No column is left to check.")
-    name = max(scores, key=lambda n: scores[n])
-    gained = scores[name] - guessed
-    # With a rare class, most errors of guessing must be gone, and at least 10.
-    is_much = gained >= 0.02 or (gained >= 0.75 * (1 - guessed) and gained * len(y) >= 10)
-    evidence = {"score": scores[name], "guessing": guessed}
-    if scores[name] < 0.995 or not is_much:
-        return rule.passed("No column alone predicts the target.", evidence)
-    measure = "accuracy" if table.is_classification else "R²"
-    remedy = (
-        f"Check whether {name!r} is available when predictions are made; drop it if not."
-    )
-    if _repeats(next(table.X[n] for n in names if str(n) == name)):
-        remedy += " If it names units of several rows, drop it and pass it as groups=…"
-    return rule.issue(
-        "high",
-        f"The column {name!r} alone predicts the target with {measure} {scores[name]:.3f}.",
-        evidence,
-        remedy,
-    )
-
-
-def _suspects(table: LeakTable, rows: Array) -> list[Any]:
-    """Return columns for a tree; of numbers, the 100 most associated with the target."""
-    numbers = table.numbers
-    if numbers.shape[1] <= 100:
-        return list(table.X.columns)
-    values = numbers.iloc[rows].to_numpy(dtype=np.float64)
-    values = np.where(np.isnan(values), np.nanmean(values, axis=0), values)
-    varies = np.ptp(values, axis=0) > 0
-    score = f_classif if table.is_classification else f_regression
-    strength = np.zeros(values.shape[1])
-    strength[varies] = np.nan_to_num(score(values[:, varies], table.y[rows])[0])
-    strongest = {numbers.columns[i] for i in np.argsort(-strength)[:100]}
-    return [n for n in table.X.columns if n in strongest or n not in numbers.columns]
-
-
-def _is_target(table: LeakTable, column: "pd.Series[Any]") -> bool:
-    if table.is_classification:
-        codes, kinds = pd.factorize(column)
-        targets, classes = pd.factorize(pd.Series(table.y))
-        if len(kinds) != len(classes) or (codes < 0).any():
-            return False
-        return len(np.unique(np.stack([codes, targets]), axis=1).T) == len(classes)
-    if not pd.api.types.is_numeric_dtype(column) or column.isna().any():
-        return False
-    values = column.to_numpy(dtype=np.float64)
-    y = table.y.astype(np.float64)
-    if values.std() == 0 or y.std() == 0:
-        return False
-    return bool(abs(np.corrcoef(values, y)[0, 1]) > 1 - 1e-6)
-
-
-# Samples outside of the most frequent class that no column separates by chance.
-_FEWEST_SEPARATED = 10
-
-
-def _score_alone(column: "pd.Series[Any]", y: Array, is_classification: bool) -> float:  # noqa: FBT001
-    """Return the best cross-validated score of one column, by a tree or by its values."""
-    codes = pd.factorize(column, use_na_sentinel=False)[0]
-    by_value = -np.inf
-    if _repeats(column):
-        by_value = _score_by_value(codes, y, is_classification)
-    if not pd.api.types.is_numeric_dtype(column):
-        if len(np.unique(codes)) > len(codes) / 4:
-            # Names and identities, which a tree cannot learn from.
-            return by_value
-        column = pd.Series(codes)
-    values = column.to_numpy(dtype=np.float64).reshape(-1, 1)
-    folds = KFold(3, shuffle=True, random_state=0)
-    tree: Any = DecisionTreeRegressor(max_leaf_nodes=128, random_state=0)
-    if is_classification:
-        tree = DecisionTreeClassifier(max_leaf_nodes=16, random_state=0)
-        if np.unique(y, return_counts=True)[1].min() >= 3:
-            # Rows in order would hide identities, which are often numbered by class.
-            folds = StratifiedKFold(3, shuffle=True, random_state=0)
-    # scikit-learn's cross_val_score takes twice as long here.
-    scores = [
-        tree.fit(values[train], y[train]).score(values[test], y[test])
-        for train, test in folds.split(values, y)
-    ]
-    score = float(np.mean(scores))
-    if is_classification and score > 0.95 and _separates(values, y):
-        return 1.0
-    return max(score, by_value)
-
-
-def _score_by_value(codes: Array, y: Array, is_classification: bool) -> float:  # noqa: FBT001
-    """Return the score of the mean target, or most frequent class, of equal values.
-
-    Cross-validated, over the rows whose value was among the training rows.
-    """
-    if is_classification:
-        labels, classes = np.unique(y, return_inverse=True)
-        targets = np.eye(len(labels))[classes]
-    else:
-        targets = np.asarray(y, dtype=np.float64)[:, None]
-    predicted = np.full(targets.shape, np.nan)
-    for train, test in KFold(3, shuffle=True, random_state=0).split(codes):
-        sums = np.zeros((codes.max() + 1, targets.shape[1]))
-        np.add.at(sums, codes[train], targets[train])
-        counts = np.bincount(codes[train], minlength=len(sums))[:, None]
-        with np.errstate(invalid="ignore"):
-            predicted[test] = (sums / counts)[codes[test]]
-    is_seen = ~np.isnan(predicted[:, 0])
-    predicted, targets = predicted[is_seen], targets[is_seen]
-    if is_classification:
-        return float((predicted.argmax(axis=1) == targets.argmax(axis=1)).mean())
-    return float(r2_score(targets, predicted))
-
-
-def _separates(values: Floats, y: Array) -> bool:
-    """Return whether a column determines the classes: with one interval for each of them.
-
-    Near the ends of intervals a cross-validated tree errs, in small tables too often.
-    """
-    counts = np.unique(y, return_counts=True)[1]
-    if len(y) - counts.max() < _FEWEST_SEPARATED:
-        return False
-    tree = DecisionTreeClassifier(max_leaf_nodes=len(counts), random_state=0)
-    return bool(tree.fit(values, y).score(values, y) == 1)
-
+from sk_tune._types import Bools, Features, Floats, Folds
 
 # Tolerance for a statistic to be 0 or 1 by construction.
 _EXACTLY = 1e-5
@@ -369,9 +210,6 @@ LEAST_SHARE = 0.01
 # Names of identity columns: the word alone, or followed by "id".
 _WHO = "patient|subject|customer|client|user|person|member|household|session|group|family"
 _IDENTITY = re.compile(rf"(?:{_WHO})s?(?:[ _.-]?(?:id|no|nr|key|code))?|id", re.IGNORECASE)
-# Least mean number of rows per identity, and least number of identities.
-FEWEST_REPEATS = 2.0
-FEWEST_GROUPS = 10
 
 
 def check_groups(table: LeakTable, groups: Any = None) -> Finding:
@@ -404,13 +242,7 @@ def check_groups(table: LeakTable, groups: Any = None) -> Finding:
 
 def _is_identity(name: Any, column: "pd.Series[Any]") -> bool:
     """Return whether a column has the name and values of an identity."""
-    return _IDENTITY.fullmatch(str(name)) is not None and _repeats(column)
-
-
-def _repeats(column: "pd.Series[Any]") -> bool:
-    """Return whether a column may number groups of rows."""
-    n_values = column.nunique()
-    return FEWEST_GROUPS <= n_values <= len(column) / FEWEST_REPEATS
+    return _IDENTITY.fullmatch(str(name)) is not None and repeats(column)
 
 
 def check_times(table: LeakTable, times: Any = None) -> Finding:

@@ -196,6 +196,7 @@ def test_a_scorer_must_suit_the_target(y, name):
 def test_scorers_of_one_class_use_the_positive_class(name):
     """Also for text labels, which scikit-learn's scorers by name refuse."""
     X, y = np.linspace(-1, 1, 60)[:, np.newaxis], np.repeat(["no", "yes"], [40, 20])
+    y[[10, 50]] = y[[50, 10]]
     options, codes = {**QUICK, "cv": 2, "scoring": name}, 1 * (y == "yes")
 
     auto, numbers = (AutoClassifier(**options).fit(X, target) for target in (y, codes))

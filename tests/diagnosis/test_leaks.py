@@ -349,13 +349,28 @@ def test_an_identity_of_rows_with_one_target_is_found(kind, is_number):
     rng = np.random.default_rng(0)
     patients = rng.permutation(60)[rng.integers(60, size=300)]
     of_patient = rng.normal(size=60) if is_number else rng.choice(["no", "yes"], size=60)
-    X = pd.DataFrame({"who": [kind(i) for i in patients]})
+    X = pd.DataFrame({"who": [kind(i) for i in patients], "a": rng.normal(size=300)})
 
     finding = _found(GIVEAWAY, X, of_patient[patients])
 
     assert finding.outcome == "issue"
     assert "groups=" in finding.remedy
     assert _found(GIVEAWAY, X, rng.permutation(of_patient[patients])).outcome == "passed"
+
+
+def test_an_identity_is_no_giveaway_in_folds_that_respect_it():
+    """No test row has a value of the training rows; nor do copies of whole rows count."""
+    rng = np.random.default_rng(0)
+    patients = rng.permutation(60).repeat(5)
+    y = rng.integers(2, size=60)[patients]
+    X = pd.DataFrame({"who": patients, "a": rng.normal(size=300)})
+    folds = {"cv": GroupKFold(3), "groups": patients}
+
+    grouped = {f.name: f.outcome for f in find_leaks(X, y, **folds)}
+    copied = _found(GIVEAWAY, X.iloc[::5].loc[X.index[::5].repeat(5)], y)
+
+    assert grouped[GIVEAWAY] == "passed"
+    assert copied.outcome == "passed"
 
 
 def test_a_column_that_predicts_alone_is_found():
