@@ -443,7 +443,7 @@ def test_a_metric_of_one_class_uses_the_rarer_class(rare_csv, fit, printed, summ
 
     out = printed()
     assert "Metric Scored by average precision of the class 'YES'" in out
-    assert "rows are of the class 'YES'. Score by ROC AUC" in out
+    assert "rows are of the class 'YES'. If the metric is" in out
     assert "--threshold balanced_accuracy, or TunedThresholdClassifierCV" in out
     saved = summary()
     assert (saved["scoring"], saved["positive"]) == ("average_precision", "YES")
