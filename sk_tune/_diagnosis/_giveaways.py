@@ -49,7 +49,7 @@ def check_giveaway(table: LeakTable) -> Finding:
     guessed = float(pd.Series(y).value_counts(normalize=True).iloc[0])
     guessed = guessed if table.is_classification else 0.0
     names = [n for n in _suspects(table, rows) if not _is_target(table, table.X[n])]
-    scores = dict(zip(map(str, names), _scores(table, names, rows), strict=True))
+    scores = dict(zip(names, _scores(table, names, rows), strict=True))
     if not scores:
         return rule.not_applicable("No column is left to check.")
     name = max(scores, key=lambda n: scores[n])
@@ -60,17 +60,18 @@ def check_giveaway(table: LeakTable) -> Finding:
     if scores[name] < 0.995 or not is_much:
         return rule.passed("No column alone predicts the target.", evidence)
     measure = "accuracy" if table.is_classification else "R²"
+    column = repr(str(name))
     remedy = (
-        f"Check whether {name!r} is available when predictions are made; drop it if not."
+        f"Check whether {column} is available when predictions are made; drop it if not."
     )
-    if repeats(next(table.X[n] for n in names if str(n) == name)):
+    if repeats(table.X[name]):
         remedy += (
             " If equal values mean the same unit, such as a patient, drop it and pass it "
             "as groups=…"
         )
     return rule.issue(
         "high",
-        f"The column {name!r} alone predicts the target with {measure} {scores[name]:.3f}.",
+        f"The column {column} alone predicts the target with {measure} {scores[name]:.3f}.",
         evidence,
         remedy,
     )
