@@ -323,9 +323,9 @@ def goals(
     )
     lines += [
         "",
-        f"Probes take {epochs:.0f} times the epochs of the network, {seconds:.1f} s of "
-        "processor time (medians). Their column has no runs with a group leak and changes "
-        "parameters only; acting by curves also repairs rows and folds.",
+        f"Probes take {epochs:.0f} times the epochs of the network, and {seconds:.1f} s of "
+        "processor time (medians). Their column leaves out runs with a group leak and "
+        "changes parameters only. Remedies from curves also repair rows and folds.",
     ]
     return "\n".join(lines)
 

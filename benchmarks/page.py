@@ -82,8 +82,8 @@ def meaning_of_calls(results: Sequence[Result]) -> str:
     return (
         f"Unchanged calls run {texts['skorch']} times as fast in a `fleet()` block with "
         f"plain skorch nets, and {texts['sk_tune']} times with sk_tune's estimators. The "
-        "latter train in the compiled kernel with and without a block, so they have little "
-        "to gain from it, and recording costs time."
+        "latter train in the compiled kernel with or without a block, so they gain little, "
+        "and recording costs time."
     )
 
 
@@ -118,11 +118,11 @@ TABLES = [
             cell(r, "MLPClassifier"),
         ],
         lambda results: (
-            "Seconds on two workers, with the ratios to sk_tune by the clock and by "
-            "processor time; skorch trains a quarter of the candidates, and its time is "
-            f"extrapolated. By the clock skorch takes {span(results, 'skorch')} times as "
-            f"long, scikit-learn {span(results, 'MLPClassifier')} times; wide networks "
-            "gain least, because their time is matrix products on every side."
+            "Seconds on two workers, with the ratios to sk_tune's wall-clock time and processor "
+            "time in brackets. skorch trains a quarter of the candidates, and its time is "
+            f"extrapolated. In wall-clock time, skorch takes {span(results, 'skorch')} times "
+            f"as long, and scikit-learn {span(results, 'MLPClassifier')} times. Wide networks "
+            "gain least, because all programs spend their time on the same matrix products."
         ),
     ),
     Table(
@@ -150,8 +150,8 @@ TABLES = [
             milliseconds(r, "skorch"),
         ],
         lambda results: (
-            "Milliseconds, with the ratio to sk_tune; a `fit` has 20 epochs in batches "
-            "of 64, of a 64-64 network if no other is named. "
+            "Milliseconds, with the ratio to sk_tune in brackets. Each `fit` trains for 20 "
+            "epochs in batches of 64; unless stated otherwise, the network is a 64-64 MLP. "
             f"scikit-learn takes {span(results, 'scikit-learn')} times as long, "
             f"skorch {span(results, 'skorch')} times."
         ),
@@ -167,26 +167,27 @@ TABLES = [
 
 HEAD = """# Benchmarks
 
-`python benchmarks/page.py` ran the commands below and wrote this page: {date}, {case},
-torch {torch}, scikit-learn {sklearn}, skorch {skorch}. Sides take turns in one run, figures
-are medians. Ratios are more portable than seconds.
+`python benchmarks/page.py` ran the commands below and wrote this page on {date}.
+The machine is an {case}, with torch {torch}, scikit-learn {sklearn} and skorch
+{skorch}. The compared programs take turns in one run, and figures are medians. Ratios carry
+over to other machines better than seconds.
 """
 
 TAIL = """
 ## Elsewhere
 
-- [Search quality](search-quality.md): Hyperband and BOHB against random search over skorch
-  and against Optuna.
-- [AutoML](automl-quality.md): `AutoClassifier` and `AutoRegressor` against AutoGluon, FLAML
-  and boosting.
+- [Search quality](search-quality.md): Hyperband and BOHB, compared with random search over
+  skorch and with Optuna.
+- [AutoML](automl-quality.md): `AutoClassifier` and `AutoRegressor`, compared with
+  AutoGluon, FLAML and boosting.
 - [Verdicts](diagnosis-quality.md): how often the diagnosis is right.
 
-Nothing has been measured on a GPU. `benchmarks/gpu.py` has the cases; they run on a
-processor with `--device cpu --quick`.
+Nothing has been measured on a GPU. `benchmarks/gpu.py` defines the cases; `--device cpu
+--quick` runs them on a processor.
 
-Where others are faster: without the compiled kernel (no compiler at installation, or
-`device` other than the processor) scikit-learn's `MLPClassifier` takes less time for a step
-of a small network, because it computes gradients by hand.
+Without the compiled kernel (no compiler at installation, or another `device` than the CPU),
+scikit-learn's `MLPClassifier` is faster: it computes gradients with hand-written formulas,
+so a training step of a small network takes less time.
 """
 
 
@@ -217,7 +218,7 @@ def write() -> None:
         parts.append(
             f"\n## {table.title}\n\n`benchmarks/{table.command}`\n\n"
             + "\n".join(lines)
-            + f"\n\n{textwrap.fill(table.meaning(table_results), 95)}\n"
+            + f"\n\n{textwrap.fill(table.meaning(table_results), 118)}\n"
         )
     PAGE.write_text("".join([*parts, TAIL]), encoding="utf-8")
 
