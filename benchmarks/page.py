@@ -118,11 +118,12 @@ TABLES = [
             cell(r, "MLPClassifier"),
         ],
         lambda results: (
-            "Seconds on two workers, with the ratios to sk_tune's wall-clock time and processor "
-            "time in brackets. skorch trains a quarter of the candidates, and its time is "
-            f"extrapolated. In wall-clock time, skorch takes {span(results, 'skorch')} times "
-            f"as long, and scikit-learn {span(results, 'MLPClassifier')} times. Wide networks "
-            "gain least, because all programs spend their time on the same matrix products."
+            "Seconds on two workers, with the ratios to sk_tune's wall-clock time and "
+            "processor time in brackets. skorch trains a quarter of the candidates, and its "
+            "time is extrapolated. In wall-clock time, skorch takes "
+            f"{span(results, 'skorch')} times as long, and scikit-learn "
+            f"{span(results, 'MLPClassifier')} times. Wide networks gain least, because all "
+            "programs spend their time on the same matrix products."
         ),
     ),
     Table(
@@ -168,8 +169,7 @@ TABLES = [
 HEAD = """# Benchmarks
 
 `python benchmarks/page.py` ran the commands below and wrote this page on {date}.
-The machine is an {case}, with torch {torch}, scikit-learn {sklearn} and skorch
-{skorch}. The compared programs take turns in one run, and figures are medians. Ratios carry
+Machine: {case}; torch {torch}, scikit-learn {sklearn}, skorch {skorch}. The compared programs take turns in one run, and figures are medians. Ratios carry
 over to other machines better than seconds.
 """
 
