@@ -119,11 +119,11 @@ TABLES = [
         ],
         lambda results: (
             "Seconds on two workers, with the ratios to sk_tune's wall-clock time and "
-            "processor time in brackets. skorch trains a quarter of the candidates, and its "
-            "time is extrapolated. In wall-clock time, skorch takes "
+            "processor time in brackets. skorch trains a quarter of the candidates, and "
+            "its time is extrapolated. In wall-clock time, skorch takes "
             f"{span(results, 'skorch')} times as long, and scikit-learn "
-            f"{span(results, 'MLPClassifier')} times. Wide networks gain least, because all "
-            "programs spend their time on the same matrix products."
+            f"{span(results, 'MLPClassifier')} times. Wide networks gain least, because "
+            "all programs spend their time on the same matrix products."
         ),
     ),
     Table(
@@ -169,7 +169,8 @@ TABLES = [
 HEAD = """# Benchmarks
 
 `python benchmarks/page.py` ran the commands below and wrote this page on {date}.
-Machine: {case}; torch {torch}, scikit-learn {sklearn}, skorch {skorch}. The compared programs take turns in one run, and figures are medians. Ratios carry
+Machine: {case}; torch {torch}, scikit-learn {sklearn}, skorch {skorch}. The compared
+programs take turns in one run, and figures are medians. Ratios carry
 over to other machines better than seconds.
 """
 
