@@ -174,7 +174,7 @@ _SMALL = {
 }
 _PLAIN = {"normalization": None, "dropout": 0.0}
 _SMALL_ARCHITECTURES = {
-    "MLP": {**_PLAIN, "hidden_layer_sizes": (6,)},
+    "MLP": {**_PLAIN, "hidden_layer_sizes": (6,), "members": 1},
     "CNN": {**_PLAIN, "n_layers": 1, "n_channels": 3, "width": 5, "input_shape": (2, 4)},
     "RNN": {**_PLAIN, "hidden_size": 4, "input_shape": (4, 2)},
     "Net": {"module": SmallNet},

@@ -294,26 +294,26 @@ class _MLPEstimator(ArchitectureParameters, _TableParameters, NetworkEstimator):
     ----------
     n_layers : int, default=2
         Number of hidden layers; 0 gives a linear model.
-    width : int, default=128
+    width : int, default=64
         Units of each hidden layer.
     hidden_layer_sizes : int or sequence of int, default=None
         Units of each hidden layer; if set, `n_layers` and `width` have no effect.
-    members : int, default=1
+    members : int, default=4
         Number of networks that share the weight matrices and are averaged (TabM).  Each has
         its own scales, biases, last layer and loss; predictions are means of probabilities
-        or targets.  8 to 32 members often predict better than one network, and train
-        faster than the same number of separate networks.
+        or targets.  Several members usually predict better than one network, and train
+        faster than the same number of separate networks; 1 gives an ordinary network.
     max_epochs : int or "auto", default="auto"
         Passes over the training samples.  "auto" aims at 3,000 steps (400 without early
         stopping), within 20 to 200 passes.
     """
 
     n_layers: Annotated[int, WholeNumber(0)] = 2
-    width: Annotated[int, WholeNumber(1)] = 128
+    width: Annotated[int, WholeNumber(1)] = 64
     hidden_layer_sizes: Annotated[
         int | Sequence[int] | Array | None, "array-like", WholeNumber(1), None
     ] = field(default=None, kw_only=False)
-    members: Annotated[int, WholeNumber(1)] = 1
+    members: Annotated[int, WholeNumber(1)] = 4
     max_epochs: int | str = "auto"
 
     _allow_sparse: ClassVar[bool] = True

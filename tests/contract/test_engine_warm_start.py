@@ -23,7 +23,7 @@ BASE = {"max_epochs": 9, "batch_size": 32, "dtype": "float64", "learning_rate": 
 
 STOPPING = {"early_stopping": True, "validation_fraction": 0.2}
 ARCHITECTURES = {
-    "MLP": {"hidden_layer_sizes": (10, 8)},
+    "MLP": {"hidden_layer_sizes": (10, 8), "members": 1},
     # SGD, because the others blow up the rounding of biases before a batch norm.
     "CNN": {"n_channels": 2, "width": 6, "input_shape": (8, 8), "optimizer": "sgd"},
     "RNN": {"hidden_size": 5, "input_shape": (8, 8)},

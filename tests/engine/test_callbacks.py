@@ -29,6 +29,7 @@ def _net(*callbacks, kind=MLPClassifier, **params):
     """Return a network with callbacks and a constant learning rate, in float64."""
     own = {"max_epochs": 8, "lr_schedule": "constant", "dtype": "float64"}
     own |= {"batch_size": 16, "learning_rate": 0.01, "random_state": 0}
+    own |= {"width": 128, "members": 1}
     return kind(callbacks=list(callbacks), **own | params)
 
 

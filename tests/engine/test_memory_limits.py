@@ -241,8 +241,8 @@ def _skorch(*callbacks):
 
 
 def _mlp(**params):
-    own = {"width": 8, "batch_size": 32, "max_epochs": N_EPOCHS, "random_state": 0}
-    return MLPClassifier(**(own | params))
+    own = {"width": 8, "members": 1, "batch_size": 32, "max_epochs": N_EPOCHS}
+    return MLPClassifier(random_state=0, **(own | params))
 
 
 NETS = {

@@ -83,7 +83,7 @@ def test_numbers_may_differ_from_row_to_row(params, seed, n_epochs):
             (MLPClassifier, params)
             for params in (
                 {"n_layers": 3},
-                {"width": 64},
+                {"width": 128},
                 {"hidden_layer_sizes": (128, 64)},
                 {"activation": "tanh"},
                 {"normalization": "batch"},
@@ -98,7 +98,7 @@ def test_numbers_may_differ_from_row_to_row(params, seed, n_epochs):
                 {"numerical_embedding": PiecewiseLinear(n_bins=4)},
                 {"numerical_embedding": PiecewiseLinear(size=4)},
                 {"numerical_embedding": Periodic(n_frequencies=4)},
-                {"members": 4},
+                {"members": 1},
             )
         ),
         (CNNClassifier, {"n_channels": 8}),

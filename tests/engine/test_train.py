@@ -99,7 +99,7 @@ def test_results_come_in_the_order_of_the_fits(engine, digits):
 
     assert [t.state.seed for t in trained] == list(range(9))
     assert [len(t.train_loss) for t in trained] == [1 + i % 4 for i in range(9)]
-    assert [len(t.state.weights["hidden.0.linear.bias"]) for t in trained] == [
+    assert [len(t.state.weights["hidden.0.linear.weight"]) for t in trained] == [
         4 + i % 3 for i in range(9)
     ]
     assert {t.engine for t in trained} == {engine}

@@ -289,7 +289,7 @@ def test_batch_normalisation_counts_repeated_rows():
     rng = np.random.default_rng(0)
     X = (rng.random((60, 3)) < 0.1).astype(np.float32)
     y = X @ np.array([1.0, 2.0, -1.0])
-    params = {"normalization": "batch", "max_epochs": 60, "random_state": 0}
+    params = {"normalization": "batch", "members": 1, "max_epochs": 60, "random_state": 0}
 
     full = sk_tune.MLPRegressor(batch_size=60, **params).fit(X, y)
 

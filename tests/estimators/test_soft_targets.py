@@ -56,7 +56,7 @@ def test_one_hot_probabilities_equal_labels():
 @pytest.mark.usefixtures("engine")
 def test_validation_scores_refer_to_the_most_probable_class():
     """Early stopping needs no strata; its loss is the mean cross-entropy."""
-    net = MLPClassifier(**NET, early_stopping=True, validation_fraction=0.5)
+    net = MLPClassifier(**NET, members=1, early_stopping=True, validation_fraction=0.5)
 
     net.fit(np.vstack([X, X]), np.vstack([P, P]).view(ClassProbabilities))
 

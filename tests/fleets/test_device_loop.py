@@ -22,7 +22,7 @@ from sk_tune._fleets._kernel_library import VARIABLE
 from sk_tune._training import arrays_of_state
 
 BASE = {"batch_size": 32, "max_epochs": 3, "device": "cpu"}
-MLP = {"hidden_layer_sizes": (12, 8), "dropout": 0.2, **BASE}
+MLP = {"hidden_layer_sizes": (12, 8), "members": 1, "dropout": 0.2, **BASE}
 CNN = {"n_channels": 3, "width": 6, "input_shape": (8, 8), "dropout": 0.2, **BASE}
 ESTIMATORS = {
     "mlp": MLPClassifier(**MLP),
@@ -33,7 +33,7 @@ ESTIMATORS = {
     ),
     "stopping": MLPClassifier(**MLP, early_stopping=True, lr_schedule="one_cycle"),
     "silu": MLPClassifier(**MLP, activation="silu", optimizer="rmsprop"),
-    "members": MLPRegressor(**MLP, members=3, residual=True, optimizer="adam"),
+    "members": MLPRegressor(**{**MLP, "members": 3}, residual=True, optimizer="adam"),
     "table": MLPClassifier(
         **MLP, categorical_features=[64], numerical_embedding="periodic"
     ),

@@ -160,7 +160,7 @@ def test_show_versions_names_the_kernel_in_use(capsys):
     assert kernel_status() in _kernel_library._levels()
 
 
-BASE = {"hidden_layer_sizes": (9, 33), "max_epochs": 3, "batch_size": 20}
+BASE = {"hidden_layer_sizes": (9, 33), "members": 1, "max_epochs": 3, "batch_size": 20}
 
 
 @pytest.fixture(scope="module")
@@ -227,7 +227,7 @@ def test_unsupported_networks_are_trained_by_torch(params, why, table):
 @pytest.mark.parametrize(
     ("net", "shape", "expected"),
     [
-        (MLPClassifier(hidden_layer_sizes=(5,), normalization=None), (6,), 7 * 5 + 6 * 2),
+        (MLPClassifier(hidden_layer_sizes=(5,), members=1), (6,), 7 * 5 + 6 * 2),
         (
             CNNClassifier(n_layers=1, n_channels=5, width=7, normalization=None),
             (2, 4, 4),
@@ -394,7 +394,7 @@ def all_layers(n_features, n_outputs):
 def test_layers_work_in_any_order(optimizer, table, monkeypatch):
     """Values for the backward pass are not overwritten; padding does not enter sums."""
     params = {**BASE, "dtype": "float64", "optimizer": optimizer}
-    params.pop("hidden_layer_sizes")
+    del params["hidden_layer_sizes"], params["members"]
 
     _assert_close(*_both(_fits(NetClassifier(all_layers, **params), *table), monkeypatch))
 
@@ -567,7 +567,7 @@ def test_each_library_trains_convolutions_like_torch(n_dims, params, images, mon
     """With and without padded channels, in each library that the processor can run."""
     X, y = images
     params = {"n_channels": 5, "width": 9, "dtype": "float64", **BASE, **params}
-    del params["hidden_layer_sizes"]
+    del params["hidden_layer_sizes"], params["members"]
     fits = _fits(CNNClassifier(**params), X[n_dims], y)
     for level in reversed(_kernel_library._levels()):
         monkeypatch.setenv(VARIABLE, level)

@@ -28,7 +28,7 @@ RULE = "one_standard_error"
 @pytest.fixture
 def net():
     """Return a small network."""
-    return MLPClassifier(n_layers=1, max_epochs=4, batch_size=16, random_state=0)
+    return MLPClassifier(n_layers=1, members=1, max_epochs=4, batch_size=16, random_state=0)
 
 
 def near_best(search):

@@ -13,7 +13,7 @@ X, Y = load_iris(return_X_y=True)
 
 
 def _net(**params):
-    net = {"width": 16, "max_epochs": 15, "batch_size": 16, "random_state": 0}
+    net = {"width": 16, "members": 1, "max_epochs": 15, "batch_size": 16, "random_state": 0}
     return make_pipeline(StandardScaler(), MLPClassifier(**{**net, **params}))
 
 

@@ -177,7 +177,7 @@ def test_probabilities_are_computed_in_one_thread():
             return func(*args, **(kwargs or {}))
 
     X = np.random.default_rng(0).normal(size=(120, 4))
-    net = MLPClassifier(max_epochs=1).fit(X, Y)
+    net = MLPClassifier(members=1, max_epochs=1).fit(X, Y)
     bag = BaggingClassifier(net, n_estimators=2).fit(X, Y)
     with Note():
         net.predict_proba(X), net.predict_log_proba(X), bag.predict_proba(X)
