@@ -121,10 +121,27 @@ CASES = {
     "vowels-150": Case(japanese_vowels, 150, RNNClassifier(), 5, SEQUENCES),
     "power-67": Case(italy_power, 67, CNNClassifier(max_epochs=60), 10, SEQUENCES),
     "cancer-150": Case(
-        lambda: cancer(None), 150, MLPClassifier(max_epochs=20), 20, TABLE, True
+        lambda: cancer(None),
+        150,
+        MLPClassifier(width=128, members=1, max_epochs=20),
+        20,
+        TABLE,
+        True,
     ),
-    "churn-500": Case(lambda: churn(None), 500, MLPClassifier(max_epochs=20), 10, TABLE),
-    "ames-500": Case(lambda: ames(None), 500, MLPRegressor(max_epochs=20), 10, TABLE),
+    "churn-500": Case(
+        lambda: churn(None),
+        500,
+        MLPClassifier(width=128, members=1, max_epochs=20),
+        10,
+        TABLE,
+    ),
+    "ames-500": Case(
+        lambda: ames(None),
+        500,
+        MLPRegressor(width=128, members=1, max_epochs=20),
+        10,
+        TABLE,
+    ),
 }
 
 
@@ -177,7 +194,7 @@ NETWORKS = {
     "image 1 x 28 x 28": ("image", (1, 28, 28), CNNClassifier(**CNN), 4),
     "image 1 x 8 x 8": ("image", (1, 8, 8), CNNClassifier(), 16),
     "sequence 29 x 12": ("sequence", (29, 12), RNNClassifier(batch_size=N_BATCH), 16),
-    "table 20": ("table", (20,), MLPClassifier(), 32),
+    "table 20": ("table", (20,), MLPClassifier(width=128, members=1), 32),
 }
 
 

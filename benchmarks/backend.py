@@ -65,7 +65,11 @@ def skorch_net(n_epochs: int) -> Any:
 def own_net(n_epochs: int) -> Any:
     """Return the same network of sk_tune."""
     return MLPClassifier(
-        hidden_layer_sizes=(64, 64), dropout=0.1, max_epochs=n_epochs, random_state=0
+        hidden_layer_sizes=(64, 64),
+        members=1,
+        dropout=0.1,
+        max_epochs=n_epochs,
+        random_state=0,
     )
 
 

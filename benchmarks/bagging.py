@@ -62,7 +62,7 @@ def skorch_net(n_epochs: int) -> Any:
 
 def own_net(n_epochs: int) -> Any:
     """Return the same network of sk_tune."""
-    return MLPClassifier(hidden_layer_sizes=(64, 64), dropout=0.1, max_epochs=n_epochs)
+    return MLPClassifier((64, 64), members=1, dropout=0.1, max_epochs=n_epochs)
 
 
 def measure_fit(options: Any) -> None:

@@ -20,7 +20,7 @@ from sk_tune import MLPClassifier, MLPRegressor
 from sk_tune._training import _batches
 
 N_ROWS, N_NEW, N_COLUMNS, N_BLOCKS = 1_000_000, 100_000, 20, 4096
-NETWORK = {"max_epochs": 4, "batch_size": 256, "early_stopping": False}
+NETWORK = {"members": 1, "max_epochs": 4, "batch_size": 256, "early_stopping": False}
 
 
 def draw():

@@ -31,7 +31,7 @@ BACKENDS = ("loky", "dask", "ray")
 def run(backend: str, width: int, epochs: int) -> tuple[float, np.ndarray]:
     """Return seconds and scores of a search."""
     X, y = load_digits(return_X_y=True)
-    net = MLPClassifier(width=width, random_state=0)
+    net = MLPClassifier(width=width, members=1, random_state=0)
     space = {"learning_rate": list(np.logspace(-4, -1, 40)), "dropout": [0.0, 0.2, 0.4]}
     search = HyperbandSearchCV(
         net, space, max_resources=epochs, cv=3, random_state=0, n_jobs=2, refit=False

@@ -303,7 +303,7 @@ def variants(params: Params, best: Params) -> dict[str, Params]:
 
 def net(params: Params, *, is_regression: bool):
     kind = MLPRegressor if is_regression else MLPClassifier
-    return kind(**params, device="cpu", random_state=0)
+    return kind(**params, members=1, device="cpu", random_state=0)
 
 
 @dataclass(frozen=True)

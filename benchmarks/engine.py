@@ -168,7 +168,9 @@ def mlp_case(hidden, title, ours=(), theirs=(), **options):
     sizes = (options.pop("n_features"), *hidden, options.pop("n_classes"))
     return Case(
         title=title,
-        estimator=partial(MLPClassifier, hidden_layer_sizes=hidden, **dict(ours)),
+        estimator=partial(
+            MLPClassifier, hidden_layer_sizes=hidden, members=1, **dict(ours)
+        ),
         module=MLPNet,
         module_params={"sizes": sizes, **dict(theirs)},
         sizes=sizes,

@@ -40,7 +40,7 @@ SIZES = [(32,), (64,), (128,), (32, 32), (64, 64), (128, 128)]
 
 
 def pipeline(kind: Any = sk_tune.MLPClassifier, **params: Any) -> Any:
-    net = kind(hidden_layer_sizes=(64, 64), max_epochs=2, random_state=0, device="cpu")
+    net = kind((64, 64), members=1, max_epochs=2, random_state=0, device="cpu")
     return Pipeline([("scale", StandardScaler()), ("net", net)]).set_params(**params)
 
 

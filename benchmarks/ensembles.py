@@ -45,6 +45,7 @@ import sk_tune
 from sk_tune import GreedyOptions, TablePreparer
 
 N_CANDIDATES, N_FOLDS, MAX_EPOCHS = 16, 5, 20
+NETWORK = {"width": 128, "members": 1, "max_epochs": MAX_EPOCHS, "device": "cpu"}
 N_FITS = N_CANDIDATES * N_FOLDS
 MOST_TRAIN, MOST_TEST = 1500, 1500
 N_JOBS = 2
@@ -135,7 +136,7 @@ class Task:
 
     def network(self, **params):
         kind = sk_tune.MLPRegressor if self.case.is_regression else sk_tune.MLPClassifier
-        net = kind(max_epochs=MAX_EPOCHS, random_state=self.seed, device="cpu")
+        net = kind(**NETWORK, random_state=self.seed)
         preparer = TablePreparer() if self.case.is_table else MinMaxScaler()
         return Pipeline([("prepare", preparer), ("net", net)]).set_params(**params)
 
@@ -247,9 +248,7 @@ def bagging(task):
 def boosting(task):
     prepare = task.network().steps[0][1]
     # Stages are regressors with one output for each class.
-    stage = sk_tune.MLPRegressor(
-        max_epochs=MAX_EPOCHS, random_state=task.seed, device="cpu"
-    )
+    stage = sk_tune.MLPRegressor(**NETWORK, random_state=task.seed)
     kind = task.named("BoostingClassifier")
     boost = kind(stage, n_estimators=N_FITS, n_iter_no_change=5, random_state=task.seed)
     return Pipeline([("prepare", prepare), ("boost", boost)]).fit(task.X, task.y)

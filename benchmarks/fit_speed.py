@@ -54,7 +54,7 @@ def sides_of(case):
     ours = {"hidden_layer_sizes": (64, 64), "max_epochs": N_EPOCHS, "batch_size": BATCH}
     theirs = {"hidden_layer_sizes": (64, 64), "max_iter": N_EPOCHS, "batch_size": BATCH}
     theirs |= {"n_iter_no_change": 1000, "random_state": 0}
-    ours |= {"random_state": 0}
+    ours |= {"members": 1, "random_state": 0}
     module = {}
     if case == "silu":
         ours["activation"], module["module__activation"] = "silu", nn.SiLU

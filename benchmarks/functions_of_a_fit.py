@@ -28,7 +28,9 @@ def search(max_epochs):
     from sk_tune import HyperbandSearchCV, MLPClassifier
 
     X, y = load_iris(return_X_y=True)
-    net = MLPClassifier(width=8, max_epochs=max_epochs, batch_size=16, random_state=0)
+    net = MLPClassifier(
+        width=8, members=1, max_epochs=max_epochs, batch_size=16, random_state=0
+    )
     space = {"learning_rate": loguniform(1e-3, 1e-1)}
     fitted = HyperbandSearchCV(net, space, cv=3, factor=3, random_state=0).fit(X, y)
     return len(fitted.cv_results_["params"])

@@ -100,7 +100,11 @@ def mlp_case(n_networks, **options):
         "n_networks": n_networks,
         "n_epochs": 20,
         "estimator": partial(
-            MLPClassifier, hidden_layer_sizes=SIZES[1:-1], dropout=DROPOUT, batch_size=BATCH
+            MLPClassifier,
+            hidden_layer_sizes=SIZES[1:-1],
+            members=1,
+            dropout=DROPOUT,
+            batch_size=BATCH,
         ),
         "module": partial(MLPNet, SIZES, DROPOUT),
         "with_jax": True,
@@ -379,7 +383,7 @@ def hyperband(options):
     most = 3 if options.quick else 27
 
     def search(device, n_jobs):
-        net = MLPClassifier(hidden_layer_sizes=SIZES[1:-1], batch_size=BATCH, device=device)
+        net = MLPClassifier(SIZES[1:-1], members=1, batch_size=BATCH, device=device)
         fitted = HyperbandSearchCV(
             net, SPACE, max_resources=most, cv=3, random_state=0, n_jobs=n_jobs
         )

@@ -124,7 +124,9 @@ def measure(table, frame, kind, seed):
     is_number = y.dtype.kind == "f"
     y = y.to_numpy(float) if is_number else np.unique(y.astype(str), return_inverse=True)[1]
     make = MLPRegressor if is_number else MLPClassifier
-    net = make(max_epochs=MAX_EPOCHS, batch_size=32, random_state=seed)
+    net = make(
+        width=128, members=1, max_epochs=MAX_EPOCHS, batch_size=32, random_state=seed
+    )
     search = searches(net, seed)[kind].fit(frame[:n], y[:n])
     default = clone(search.estimator).fit(frame[:n], y[:n])
     scores = pd.DataFrame(search.cv_results_).filter(regex=r"^split\d+_test")

@@ -174,7 +174,8 @@ def planted(name: str, seed: int) -> dict[str, Any]:
 def network_and_folds(problem: Problem) -> tuple[Any, dict[str, Any]]:
     """Return the network, and the options with which all sides evaluate candidates."""
     kind = MLPRegressor if problem.is_regression else MLPClassifier
-    net = kind(max_epochs=N_EPOCHS, batch_size=32, early_stopping=False, random_state=0)
+    options = {"width": 128, "members": 1, "max_epochs": N_EPOCHS, "batch_size": 32}
+    net = kind(**options, early_stopping=False, random_state=0)
     splitter = KFold if problem.is_regression else StratifiedKFold
     cv = splitter(N_FOLDS, shuffle=True, random_state=problem.seed)
     loss = "neg_mean_squared_error" if problem.is_regression else "neg_log_loss"

@@ -7,7 +7,7 @@
 X has 50 columns in float32, and the label depends on three of them.  Each side runs in a
 process of its own, with one thread:
 
-- "fit": ``MLPClassifier(max_epochs=1)``;
+- "fit": ``MLPClassifier(members=1, max_epochs=1)``;
 - "search": ``RandomizedSearchCV`` over 30 candidates of it, three folds, without a refit;
 - "rows": ``HyperbandSearchCV`` over 98 candidates, which meet a 64th of the rows first;
 - "pipeline": the random search with a StandardScaler in front of the network;
@@ -45,7 +45,7 @@ SPACE = {"learning_rate": loguniform(1e-4, 1e-1)}
 
 
 def network():
-    return MLPClassifier(max_epochs=1, hidden_layer_sizes=(64, 64), **SHARED)
+    return MLPClassifier((64, 64), members=1, max_epochs=1, **SHARED)
 
 
 SIDES = {

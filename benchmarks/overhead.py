@@ -42,7 +42,9 @@ def searches(seed, width):
     """Return the searches by kind, of networks of up to `width` units."""
     widths = {"width": [width // 4, width // 2, 3 * width // 4, width]}
     space, grid = SPACE | widths, GRID | widths
-    net = MLPClassifier(max_epochs=MAX_EPOCHS, batch_size=64, random_state=seed)
+    net = MLPClassifier(
+        width=128, members=1, max_epochs=MAX_EPOCHS, batch_size=64, random_state=seed
+    )
     pipe = make_pipeline(StandardScaler(), net)
     piped = {f"mlpclassifier__{name}": values for name, values in space.items()}
     options = {"random_state": seed}

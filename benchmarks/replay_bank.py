@@ -144,6 +144,7 @@ def record(name, n_candidates=N_CANDIDATES):
     kind = "Regressor" if is_regression(y) else "Classifier"
     make = getattr(sk_tune, f"{case.kind}{kind}")
     options = {"max_epochs": N_EPOCHS, "lr_schedule": case.schedule, "device": "cpu"}
+    options |= {"members": 1} if case.kind == "MLP" else {}
     nets = [make(**options, **dict(case.net), **params) for params in candidates]
     curves: dict[str, list[Any]] = {}
     for monitored in ("held", "new"):

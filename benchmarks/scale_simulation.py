@@ -47,7 +47,9 @@ NEAR = 0.005
 def recorded_curves(n: int) -> Curves:
     """Return validation accuracy by candidate and epoch."""
     X, y = load_digits(return_X_y=True)
-    net = MLPClassifier(max_epochs=RUNGS[-1], lr_schedule="constant", random_state=0)
+    net = MLPClassifier(
+        width=128, members=1, max_epochs=RUNGS[-1], lr_schedule="constant", random_state=0
+    )
     space = {
         "learning_rate": loguniform(1e-5, 1e-1),
         "width": randint(4, 65),

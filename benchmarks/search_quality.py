@@ -225,7 +225,7 @@ CASES = {
 }
 # Options of sk_tune's networks, whose modules skorch trains, too.
 OPTIONS = {
-    "MLP": {},
+    "MLP": {"width": 128, "members": 1},
     "CNN": {"width": 64, "normalization": None},
     "RNN": {"gradient_clip": None},
 }

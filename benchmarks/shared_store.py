@@ -40,7 +40,7 @@ def search(store: str, epochs: int) -> None:
     """Search and print results and counts as JSON."""
     warnings.simplefilter("ignore")
     X, y = load_digits(return_X_y=True)
-    net = MLPClassifier(width=64, batch_size=64, random_state=0)
+    net = MLPClassifier(width=64, members=1, batch_size=64, random_state=0)
     space = {
         "mlpclassifier__learning_rate": loguniform(1e-4, 1e-1),
         "mlpclassifier__dropout": [0.0, 0.2, 0.4],

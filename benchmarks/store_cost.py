@@ -35,7 +35,7 @@ ROUND = 500
 def small_case(store: Path | None) -> float:
     X, y = load_digits(return_X_y=True)
     net = MLPClassifier(
-        hidden_layer_sizes=(64, 64), batch_size=64, max_epochs=20, random_state=0
+        hidden_layer_sizes=(64, 64), members=1, batch_size=64, max_epochs=20, random_state=0
     )
     grid = {
         "learning_rate": list(np.logspace(-4, -1.5, 8)),
@@ -82,7 +82,7 @@ def soak() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "soak.db"
         net = MLPClassifier(
-            hidden_layer_sizes=(2,), batch_size=75, max_epochs=1, random_state=0
+            hidden_layer_sizes=(2,), members=1, batch_size=75, max_epochs=1, random_state=0
         )
         # The sampler is random: only the rounds of this search matter.
         search = BayesSearchCV(

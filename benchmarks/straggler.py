@@ -69,7 +69,9 @@ def run(*, asynchronous: bool, seed: int) -> tuple[float, float, float, int]:
         "learning_rate": loguniform(1e-4, 1e-1),
         "dropout": uniform(0, 0.5),
     }
-    net = MLPClassifier(n_layers=2, width=128, lr_schedule="constant", random_state=seed)
+    net = MLPClassifier(
+        n_layers=2, width=128, members=1, lr_schedule="constant", random_state=seed
+    )
     watch = FirstAtTop()
     search = HalvingRandomSearchCV(
         net,
