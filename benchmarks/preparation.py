@@ -82,7 +82,7 @@ def scores(X, y, seed):
     kind = KFold if is_regression else StratifiedKFold
     pipeline = Pipeline([
         ("prepare", sk_tune.TablePreparer()),
-        ("net", network(width=128, members=1, random_state=seed, device="cpu")),
+        ("net", network(random_state=seed, device="cpu")),
     ])
     search = sk_tune.GridSearchCV(
         pipeline,

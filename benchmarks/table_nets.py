@@ -14,6 +14,7 @@ loss, or root mean squared error over the standard deviation of the test targets
 runs are not repeated.
 
 - "default": MLPClassifier() or MLPRegressor() behind TablePreparer().
+- "one network": the same with members=1 and width=128.
 - "table_pipeline": ``table_pipeline`` as it comes.
 - "linear": logistic or ridge regression with defaults behind TablePreparer().
 - "sklearn MLP": scikit-learn's MLPClassifier or MLPRegressor behind TablePreparer().
@@ -311,6 +312,10 @@ class Pytabkit:
 SIDES: dict[str, Any] = {
     "default": plain(
         lambda s: MLPClassifier(random_state=s), lambda s: MLPRegressor(random_state=s)
+    ),
+    "one network": plain(
+        lambda s: MLPClassifier(width=128, members=1, random_state=s),
+        lambda s: MLPRegressor(width=128, members=1, random_state=s),
     ),
     "table_pipeline": lambda is_classes, seed: table_pipeline(
         "classifier" if is_classes else "regressor", random_state=seed
