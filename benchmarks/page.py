@@ -152,7 +152,8 @@ TABLES = [
         ],
         lambda results: (
             "Milliseconds, with the ratio to sk_tune in brackets. Each `fit` trains for 20 "
-            "epochs in batches of 64; unless stated otherwise, the network is a 64-64 MLP. "
+            "epochs in batches of 64; unless stated otherwise, the network is a 64-64 MLP "
+            "with `members=1`. "
             f"scikit-learn takes {span(results, 'scikit-learn')} times as long, "
             f"skorch {span(results, 'skorch')} times."
         ),
