@@ -282,7 +282,7 @@ class _Boosting(Combined, BaseEnsemble):  # type: ignore[misc]
     estimator : regressor, default=None
         Template of the stages: a regressor that supports several targets if y has several
         columns or more than two classes.
-        ``MLPRegressor(n_layers=1, width=64, max_epochs=10)`` if None.
+        ``MLPRegressor(n_layers=1, members=1, max_epochs=10)`` if None.
     n_estimators : int, default=50
         Maximum number of stages.
     learning_rate : float, default=0.3
@@ -351,7 +351,7 @@ class _Boosting(Combined, BaseEnsemble):  # type: ignore[misc]
         """Train the stages, each on the residuals of the previous stages."""
         self.__dict__.pop("estimators_", None)
         self._validate_params()
-        self._validate_estimator(MLPRegressor(n_layers=1, width=64, max_epochs=10))
+        self._validate_estimator(MLPRegressor(n_layers=1, members=1, max_epochs=10))
         if is_classifier(self.estimator_):
             raise ValueError(
                 f"The 'estimator' parameter of {type(self).__name__} must be a regressor, "

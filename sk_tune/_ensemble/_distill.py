@@ -27,6 +27,7 @@ from sk_tune._types import Array, Seed
 # Chosen on development tables, see benchmarks/distill.py.
 _NETWORK: dict[str, Any] = {
     "width": 256,
+    "members": 1,
     "numerical_embedding": PiecewiseLinear(32),
     "early_stopping": False,
     "max_epochs": 20,

@@ -40,7 +40,7 @@ from sk_tune import (
 from sk_tune._ensemble._boosting import _REGRESSION_LOSSES, _BinaryLogLoss, _LogLoss
 
 # The default, in the precision in which samples and weights can be compared.
-PRECISE = MLPRegressor(n_layers=1, width=64, max_epochs=10, dtype="float64")
+PRECISE = MLPRegressor(n_layers=1, members=1, max_epochs=10, dtype="float64")
 
 
 @parametrize_with_checks([
