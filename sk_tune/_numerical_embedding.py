@@ -11,6 +11,9 @@ from typing import Any, ClassVar
 
 from sk_tune._text import did_you_mean
 
+# Limits of an automatic size, and inputs of the network that all columns may have together.
+_LEAST_SIZE, _MOST_SIZE, _MOST_INPUTS = 2, 8, 2048
+
 # Kinds by their short forms.
 EMBEDDINGS: dict[str, type["NumericalEmbedding"]] = {}
 
@@ -44,6 +47,17 @@ class NumericalEmbedding:
         """
         return asdict(self)
 
+    def for_columns(self, n_columns: int) -> dict[str, Any]:
+        """Return the parameters of the module that embeds `n_columns` columns.
+
+        >>> [PiecewiseLinear().for_columns(n)["size"] for n in (10, 500, 5000)]
+        [8, 4, 2]
+        """
+        params = self.get_params()
+        if params["size"] == "auto":
+            params["size"] = min(_MOST_SIZE, max(_LEAST_SIZE, _MOST_INPUTS // n_columns))
+        return params
+
 
 @dataclass(frozen=True)
 class PiecewiseLinear(NumericalEmbedding, name="piecewise_linear"):
@@ -56,8 +70,9 @@ class PiecewiseLinear(NumericalEmbedding, name="piecewise_linear"):
     ----------
     n_bins : int, default=16
         Number of bins of each column, with about equal numbers of the first samples.
-    size : int, default=8
-        Length of a number's vector.
+    size : int or "auto", default="auto"
+        Length of a number's vector.  "auto" is 8 for up to 256 columns of numbers, then
+        2048 divided by their number, and at least 2.
 
     See Also
     --------
@@ -77,7 +92,7 @@ class PiecewiseLinear(NumericalEmbedding, name="piecewise_linear"):
     """
 
     n_bins: int = 16
-    size: int = 8
+    size: int | str = "auto"
 
 
 @dataclass(frozen=True)
@@ -93,8 +108,9 @@ class Periodic(NumericalEmbedding, name="periodic"):
     frequency_scale : float, default=0.1
         Initial standard deviation of the frequencies, in periods per unit; large values fit
         small differences, and noise.
-    size : int, default=8
-        Length of a number's vector.
+    size : int or "auto", default="auto"
+        Length of a number's vector.  "auto" is 8 for up to 256 columns of numbers, then
+        2048 divided by their number, and at least 2.
 
     See Also
     --------
@@ -115,7 +131,7 @@ class Periodic(NumericalEmbedding, name="periodic"):
 
     n_frequencies: int = 16
     frequency_scale: float = 0.1
-    size: int = 8
+    size: int | str = "auto"
 
 
 def as_embedding(value: NumericalEmbedding | str | None) -> NumericalEmbedding | None:

@@ -184,7 +184,7 @@ class _TableParameters(NetworkEstimator):
         numbers = None
         if embedding is not None and embedded:
             numbers = NUMBER_EMBEDDINGS[embedding.name](
-                len(embedded), **embedding.get_params()
+                len(embedded), **embedding.for_columns(len(embedded))
             )
         if self.bin_edges_ and isinstance(numbers, PiecewiseLinearEmbedding):
             # Edges are set in the network's dtype, because float32 would round float64.

@@ -17,7 +17,11 @@ from scipy import sparse
 from sklearn.base import is_regressor
 from sklearn.utils.validation import validate_data
 
-from sk_tune._compat import check_sample_weight, validate_parameter_constraints
+from sk_tune._compat import (
+    StrOptions,
+    check_sample_weight,
+    validate_parameter_constraints,
+)
 from sk_tune._declaration import COUNT, Number
 from sk_tune._numerical_embedding import as_embedding
 from sk_tune._text import listed
@@ -46,6 +50,7 @@ def check_parameters(estimator: Any) -> None:
     validate_parameter_constraints(declared, values, caller_name=type(estimator).__name__)
     if (embedding := as_embedding(values.get("numerical_embedding"))) is not None:
         kinds: dict[Any, Any] = {int: [COUNT], float: [Number(0, closed="neither")]}
+        kinds[int | str] = [COUNT, StrOptions({"auto"})]
         validate_parameter_constraints(
             {field.name: kinds[field.type] for field in fields(embedding)},
             embedding.get_params(),

@@ -288,7 +288,7 @@ def test_an_embedding_is_a_value():
     assert net.get_params()["numerical_embedding__n_bins"] == 4
     other = clone(net).set_params(numerical_embedding__size=3)
     assert other.numerical_embedding == PiecewiseLinear(4, size=3)
-    assert net.numerical_embedding == PiecewiseLinear(4, size=8)
+    assert net.numerical_embedding == PiecewiseLinear(4)
 
 
 @pytest.mark.parametrize(
@@ -305,6 +305,18 @@ def test_an_embedding_has_the_parameters_of_its_kind(value, name, message):
 
     with pytest.raises(ValueError, match=message):
         net.set_params(**{f"numerical_embedding__{name}": 3})
+
+
+@pytest.mark.parametrize("kind", [PiecewiseLinear, Periodic])
+@pytest.mark.parametrize(("n_columns", "size"), [(3, 8), (300, 6), (1100, 2)])
+def test_vectors_of_many_numbers_are_short(kind, n_columns, size):
+    """Together they have about 2,048 values."""
+    X = np.random.default_rng(0).normal(size=(20, n_columns))
+    net = MLPClassifier(numerical_embedding=kind(4), width=2, max_epochs=1)
+
+    module = net.fit(X, np.arange(20) % 2).net_.module_
+
+    assert list(module.inputs.chunks) == [size] * n_columns
 
 
 EMBEDDINGS = [None, "periodic", PiecewiseLinear(n_bins=3, size=2)]
