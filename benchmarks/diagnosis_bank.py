@@ -12,6 +12,7 @@ see `label`.  The labels do not depend on the diagnosis.
 import gzip
 import json
 import math
+import os
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -51,6 +52,8 @@ LONG = 50  # Epochs from which on no variant trains five times as long.
 WIDE = 128
 N_CLIMBS = 2
 MOST_KEPT = 2  # Runs of one class on one problem.
+# The stored bank has ordinary networks.
+MEMBERS = int(os.environ.get("MEMBERS", "1"))
 LEAST_P = 1e-12
 
 CURES = {
@@ -303,7 +306,7 @@ def variants(params: Params, best: Params) -> dict[str, Params]:
 
 def net(params: Params, *, is_regression: bool):
     kind = MLPRegressor if is_regression else MLPClassifier
-    return kind(**params, members=1, device="cpu", random_state=0)
+    return kind(**params, members=MEMBERS, device="cpu", random_state=0)
 
 
 @dataclass(frozen=True)
