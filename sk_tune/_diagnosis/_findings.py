@@ -347,7 +347,7 @@ def good_fit(findings: Iterable[Finding]) -> Finding:
             "early_stopping=True."
         )
     if tips:
-        return rule.passed(f"No fault found; possible improvements: {names}.", {})
+        return rule.passed(f"No fault found; see the minor tips on: {names}.", {})
     return rule.passed(
         "No check found a fault; the held-out loss does not rise beyond its noise.", {}
     )
