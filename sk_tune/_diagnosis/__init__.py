@@ -28,6 +28,7 @@ from sk_tune._diagnosis._findings import (
     to_act_on,
     verdict,
     with_good_fit,
+    without_doubled_epochs,
 )
 from sk_tune._diagnosis._fold_checks import SampleCurve, check_classes
 from sk_tune._diagnosis._leak_copies import group_copies

@@ -41,6 +41,7 @@ from sk_tune._diagnosis._findings import (
     Findings,
     share,
     with_good_fit,
+    without_doubled_epochs,
 )
 from sk_tune._diagnosis._fit_checks import (
     check_baseline,
@@ -186,7 +187,9 @@ def _of_curves(
     beyond = None if larger is None else summarise(larger)
     underfitting = partial(check_underfitting, larger=beyond)
     checks: _Checks = {**_CHECKS_OF_CURVES, "underfitting": underfitting}
-    return _consistent([check(summary) for check in checks.values()])
+    return without_doubled_epochs(
+        _consistent([check(summary) for check in checks.values()])
+    )
 
 
 _TOO_FAST = ("diverged", "learning rate too high")

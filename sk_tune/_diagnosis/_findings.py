@@ -356,22 +356,28 @@ def good_fit(findings: Iterable[Finding]) -> Finding:
 def with_good_fit(
     findings: Iterable[Finding], result_row: int | None = None
 ) -> list[Finding]:
-    """Return findings, with "good fit" in front.
+    """Return findings, with "good fit" in front."""
+    findings = list(findings)
+    return [replace(good_fit(findings), result_row=result_row), *findings]
 
-    With the issue "overfitting", "converged long ago" is not applicable: both concern the
-    epochs after the minimum, and their remedies name different numbers of epochs.
+
+def without_doubled_epochs(findings: Iterable[Finding]) -> list[Finding]:
+    """Return findings, "converged long ago" not applicable with the issue "overfitting".
+
+    Both concern the epochs after the minimum, and their remedies name different numbers of
+    epochs.
     """
     findings = list(findings)
-    if any(f.name == "overfitting" and f.outcome == "issue" for f in findings):
-        converged = RULES["converged long ago"]
-        withdrawn = converged.not_applicable(
-            "The epochs after the least held-out loss count as overfitting."
-        )
-        findings = [
-            replace(withdrawn, result_row=f.result_row) if f.code == converged.code else f
-            for f in findings
-        ]
-    return [replace(good_fit(findings), result_row=result_row), *findings]
+    if not any(f.name == "overfitting" and f.outcome == "issue" for f in findings):
+        return findings
+    converged = RULES["converged long ago"]
+    withdrawn = converged.not_applicable(
+        "The epochs after the least held-out loss count as overfitting."
+    )
+    return [
+        replace(withdrawn, result_row=f.result_row) if f.code == converged.code else f
+        for f in findings
+    ]
 
 
 def verdict(findings: Iterable[Finding]) -> Finding:

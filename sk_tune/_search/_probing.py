@@ -31,6 +31,7 @@ from sk_tune._diagnosis import (
     remedies,
     variations,
     with_good_fit,
+    without_doubled_epochs,
 )
 from sk_tune._search._guided import (
     Course,
@@ -193,7 +194,7 @@ def _probed(
         with suppress(ValueError):
             # All folds may fail.
             seen.append(_on_half(search, X, y, groups, base))
-    return Findings(with_good_fit(seen, result_row=row))
+    return Findings(with_good_fit(without_doubled_epochs(seen), result_row=row))
 
 
 class _Probing:
