@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from sk_tune._automl._chosen import LARGER
@@ -186,7 +187,10 @@ def model_texts(auto: Any) -> tuple[str, str, dict[str, str]]:
 
 def front_text(auto: Any) -> str:
     """Return score, time and size of the rows of the Pareto front, if there are several."""
+    # Models first: an ensemble of one model equals this model.
     front = auto.pareto_front_
+    front = front.iloc[np.argsort(front["family"] == "ensemble", kind="stable")]
+    front = front.drop_duplicates(FRONT).sort_values("predict_ms", kind="stable")
     if len(front) < 2:
         return ""
     scale, rows = front["cv_score"].abs().max(), front[FRONT].itertuples()

@@ -8,12 +8,13 @@ from html.parser import HTMLParser
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.datasets import load_diabetes, load_iris
 
 from sk_tune import AutoClassifier, AutoRegressor
 from sk_tune._automl._blend import blend_of
-from sk_tune._automl._page import auto_page, auto_step, model_texts
+from sk_tune._automl._page import auto_page, auto_step, front_text, model_texts
 from sk_tune._diagnosis import Finding
 from sk_tune._report import write_page
 from sk_tune.exceptions import LeakWarning
@@ -237,6 +238,24 @@ def test_a_model_without_skill_needs_other_data(faulty):
     assert auto_step(faulty.set_params(use="networks")).name == "plateau"
     assert auto_step(faulty.set_params(use="linear")).remedy == (
         "Give more rows, or columns that tell more about the target."
+    )
+
+
+def test_the_best_models_by_time_name_no_model_twice():
+    """An ensemble of one model equals this model; ensembles of several are listed."""
+    board = pd.DataFrame(
+        [
+            ["ensemble", 0.91, 8.0, 0.5],
+            ["linear", 0.90, 2.0, 0.1],
+            ["network", 0.91, 8.0, 0.5],
+        ],
+        columns=["family", "cv_score", "predict_ms", "megabytes"],
+        index=["ensemble", "linear 1", "MLP 2"],
+    )
+
+    assert front_text(SimpleNamespace(pareto_front_=board)) == (
+        "Best models by score, time for 1,000 rows and size: linear 1 0.900, 2 ms, 0.1 MB; "
+        "MLP 2 0.910, 8 ms, 0.5 MB."
     )
 
 
