@@ -93,6 +93,8 @@ def distill(
 
     Raises
     ------
+    TypeError
+        If `ensemble` is not an estimator.
     ValueError
         If `estimator` does not end in a network of the same task, the number of rows
         differs from the ensemble's ``fit``, or the ensemble predicts several labels.
@@ -119,6 +121,11 @@ def distill(
     >>> bool((small.predict(X) == ensemble.predict(X)).mean() > 0.9)
     True
     """
+    if not hasattr(ensemble, "predict"):
+        raise TypeError(
+            "The first argument, 'ensemble', must be a fitted classifier or regressor, "
+            f"followed by X and y. Got {type(ensemble).__name__} instead."
+        )
     rng, X = check_random_state(random_state), _rows(X)
     is_classification = is_classifier(ensemble)
     student = _student(estimator, is_classification, rng)

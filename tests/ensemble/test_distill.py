@@ -146,6 +146,12 @@ def test_the_network_has_the_labels_of_the_ensemble(ensemble, tmp_path):
     assert not hasattr(pipe[-1], "net_")
 
 
+def test_rows_in_place_of_the_ensemble_are_refused(ensemble):
+    """The message gives the order of the arguments."""
+    with pytest.raises(TypeError, match="'ensemble', must be .* X and y. Got DataFrame"):
+        distill(FRAME, ensemble)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
