@@ -272,7 +272,8 @@ def kind_of_column(column: "Column[Any]", least: int) -> tuple[str, TextFormat |
     if _reason_without_kind(column):
         return "", None
     types = pd.api.types
-    if types.is_datetime64_any_dtype(column.dtype):
+    is_period = isinstance(column.dtype, pd.PeriodDtype)
+    if is_period or types.is_datetime64_any_dtype(column.dtype):
         return "date", None
     # Durations have dtype kind "m", in Arrow, too.
     if types.is_numeric_dtype(column.dtype) or column.dtype.kind == "m":

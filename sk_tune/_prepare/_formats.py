@@ -27,7 +27,11 @@ Column = pd.Series
 MISSING_WORDS = frozenset({"?", "-", ".", "na", "n/a", "nan", "null", "none", "unknown"})
 _NO_VALUE = MISSING_WORDS | {""}
 
-_YEAR_FIRST = re.compile(r"\s*\d{4}[-/]\d{1,2}[-/]\d{1,2}([ T]\d{1,2}:\d{2}.*)?\s*")
+_YEAR_FIRST = re.compile(
+    r"\s*\d{4}[-/]\d{1,2}[-/]\d{1,2}([ T]\d{1,2}:\d{2}.*)?\s*"
+    # Months; numbers such as 1401-12 may name a part.
+    r"|\s*(1[89]|20)\d{2}-(0[1-9]|1[0-2])\s*"
+)
 _YEAR_LAST = r"^\s*(\d{1,2})([./-])(\d{1,2})\2(\d{4})([ T]\d{1,2}:\d{2}.*)?\s*$"
 
 _CURRENCY = "$\xa2\xa3\xa4\xa5\u0e3f\u20a0-\u20c1"
@@ -285,6 +289,8 @@ def _read_numbers(column: "Column[Any]", check: Callable[..., None]) -> Array:
 
 
 def _days(column: "Column[Any]", check: Callable[..., None]) -> Array:
+    if isinstance(column.dtype, pd.PeriodDtype):
+        column = column.dt.to_timestamp()
     times = pd.to_datetime(column, format="mixed", errors="coerce", utc=True)
     if pd.api.types.is_numeric_dtype(column.dtype) and column.notna().any():
         # pandas would take numbers as nanoseconds since 1970.

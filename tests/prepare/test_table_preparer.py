@@ -388,6 +388,29 @@ def test_numbers_and_dates_may_come_as_text():
     assert np.allclose(preparer.transform(categories), preparer.transform(X))
 
 
+@pytest.mark.parametrize("dtype", [str, "period[M]"])
+def test_a_month_is_its_first_day(dtype):
+    """Periods begin with this day; text is the year and two digits."""
+    months = pd.Series(pd.period_range("2023-11", periods=14, freq="M")).repeat(3)
+    X = pd.DataFrame({"month": months.astype(dtype), "a": np.arange(42) / 7})
+    preparer = TablePreparer()
+
+    prepared = preparer.fit_transform(X)
+
+    assert preparer.kinds_.dates == ("month",)
+    days = X.assign(month=months.dt.to_timestamp())
+    assert np.array_equal(prepared, TablePreparer().fit_transform(days))
+
+
+def test_numbers_of_parts_are_not_months():
+    """A season or a part number may look like a month."""
+    parts = [f"{1400 + i}-{i % 12 + 1:02}" for i in range(20)]
+    seasons = [f"20{i:02}-{i + 1:02}" for i in range(1, 21)]
+    X = pd.DataFrame({"part": parts * 5, "season": np.repeat(seasons, 5)})
+
+    assert TablePreparer().fit(X).kinds_.categories == ("part", "season")
+
+
 def test_no_end_is_a_date():
     """In fit, and in a table that is transformed later."""
     days = pd.date_range("2024-01-01", periods=40).astype(str).tolist()
