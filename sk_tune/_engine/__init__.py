@@ -16,6 +16,7 @@ from sk_tune._engine._fits import Progress, Trained
 from sk_tune._engine._memory_limits import checkpoint_before
 from sk_tune._engine._signature import signature
 from sk_tune._engine._skorch import (
+    NoFleetError,
     adopt_skorch,
     count_words,
     cutting_iterator,

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from sk_tune._compat import FoldTask, num_samples
-from sk_tune._engine import expected_memory
+from sk_tune._engine import NoFleetError, expected_memory
 from sk_tune._estimators import (
     NetworkEstimator,
     learns_columns,
@@ -22,8 +22,10 @@ from sk_tune._estimators import (
 from sk_tune._sampler import RandomSampler
 from sk_tune._search._fold_fits import FitMaker, network_of
 from sk_tune._search._search_parameters import space_of
+from sk_tune._text import error_text
 from sk_tune._training import LARGE_SAMPLES
-from sk_tune.exceptions import SpaceError
+from sk_tune._warnings import warn_user
+from sk_tune.exceptions import SkTuneWarning, SpaceError
 
 # Samples that show the size of transformed samples and of a network.
 _N_SAMPLES = 1000
@@ -51,7 +53,8 @@ REMEDY = (
 def expected_peak(search: Any, X: Any, y: Any, plan: Any, *, n_workers: int) -> int | None:
     """Return the expected peak of a search's memory on top of X, in bytes.
 
-    None if the search has no network. `plan` is its SearchPlan.
+    None if the search has no network, or one that only skorch can train, and with a
+    warning if the forecast fails. `plan` is its SearchPlan.
     """
     n, n_folds = int(num_samples(X)), int(plan.n_folds)
     n_fits = max(int(r.n_fits) for r in plan.rounds)
@@ -73,14 +76,22 @@ def expected_peak(search: Any, X: Any, y: Any, plan: Any, *, n_workers: int) -> 
         candidate=0,
         fold=0,
     )
+    fit = FitMaker().make(task, 0).fit
+    if fit is None:
+        # The search gives the reason.
+        return None
     try:
-        fit = FitMaker().make(task, 0).fit
-        if fit is None:
-            return None
         networks, per_sample = expected_memory(
             fit, n_samples=n, n_train=n_train, n_fits=n_fits, n_workers=n_workers
         )
-    except Exception:  # noqa: BLE001 - the search will fail, too, and give the reason
+    except NoFleetError:
+        return None
+    except Exception as error:  # noqa: BLE001 - a user's module may raise anything
+        warn_user(
+            f"The memory of the search is unknown, because its forecast from {len(rows)} "
+            f"rows failed: {error_text(error)}.",
+            SkTuneWarning,
+        )
         return None
     size, encoded = n_bytes(X), n * per_sample
     m = 1 if takes_folds_in_turn(search, X) else n_folds

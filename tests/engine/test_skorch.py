@@ -330,7 +330,7 @@ class Lazy(nn.Sequential):
         (_clf(criterion=Tempered), "parameters to train"),
         (
             NeuralNetClassifier(Lazy, criterion=nn.CrossEntropyLoss, verbose=0),
-            "uninitialized",
+            "lazy layers",
         ),
     ],
     ids=["criterion", "lazy"],

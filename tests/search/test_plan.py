@@ -18,6 +18,7 @@ from sk_tune import GridSearchCV, HalvingGridSearchCV, HyperbandSearchCV, MLPCla
 from sk_tune._engine._memory_limits import networks_at_a_time
 from sk_tune._search._search_plan import _expected_seconds, mean_epochs, plan_in_time
 from sk_tune._text import bytes_text
+from sk_tune.exceptions import SkTuneWarning
 
 
 def test_a_plan_prints_brackets_rungs_and_sums():
@@ -191,6 +192,22 @@ def test_the_forecast_trains_as_many_networks_at_once_as_the_search(monkeypatch)
     # A quarter of the 200 bytes of a sample, 32 bytes for each place of two thirds of them.
     assert forecast == [2]
     assert numbers["_shard"][-1] == 2
+
+
+def test_a_forecast_that_fails_gives_its_reason(pipeline, monkeypatch):
+    """The rest of the plan is not disturbed."""
+
+    def fails(*_, **__):
+        raise RuntimeError("no shapes")
+
+    monkeypatch.setattr("sk_tune._search._memory_forecast.expected_memory", fails)
+    search = GridSearchCV(pipeline, {"net__dropout": [0.0, 0.1]}, cv=CV)
+
+    with pytest.warns(SkTuneWarning, match="memory.* is unknown.*RuntimeError: no shapes"):
+        plan = search.plan(*_large(monkeypatch))
+
+    assert plan.memory is None
+    assert plan.seconds > 0
 
 
 def test_the_forecast_grows_with_the_samples(pipeline, monkeypatch):

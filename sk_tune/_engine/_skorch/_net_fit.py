@@ -19,6 +19,7 @@ from skorch.callbacks import Callback
 from skorch.dataset import Dataset
 from skorch.history import History
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 from torch.utils.data import Subset
 
 from sk_tune._engine._skorch._net_adoption import (
@@ -206,6 +207,8 @@ class SkorchFit:
         )
         if any(p.requires_grad for p in net.criterion_.parameters()):
             raise NoFleetError("its criterion has parameters to train")
+        if any(map(is_lazy, net.module_.parameters())):
+            raise NoFleetError("its module has lazy layers")
         reason = reason_against_callbacks(callback for _, callback in net.callbacks_)
         if reason := reason or reason_in_criterion(net, self.X, self.y):
             raise NoFleetError(reason)
