@@ -305,7 +305,7 @@ def find_leaks(
     y : array-like of shape (n_samples,) or (n_samples, n_outputs)
         Targets.
     cv : int, splitter or iterable, default=None
-        Folds, as in scikit-learn; 5 if None.
+        Folds, as in scikit-learn; 5 if None, or fewer if there are too few samples.
     groups : array-like of shape (n_samples,) or None, default=None
         Group of each row, such as its patient.
     times : array-like of shape (n_samples,) or None, default=None
@@ -348,7 +348,11 @@ def find_leaks(
     targets = np.asarray(y)
     if is_classification is None:
         is_classification = holds_classes(targets)
-    splitter = check_cv(5 if cv is None else cv, y, classifier=is_classification)
+    if cv is None:
+        labels = is_classification and targets.ndim == 1
+        n_most = pd.Series(targets).value_counts().max() if labels else len(targets)
+        cv = int(np.clip(n_most, 2, 5))
+    splitter = check_cv(cv, y, classifier=is_classification)
     with warnings.catch_warnings():
         # The check of groups reports splitters that ignore groups; their warning is
         # redundant.

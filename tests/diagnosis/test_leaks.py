@@ -237,6 +237,16 @@ def test_outliers_are_a_tip(rng):
     assert "'column 3'" in finding.message
 
 
+@pytest.mark.parametrize(
+    "y", [[0, 1, 0, 1], [0.5, 1.5, 2.0, 1.0]], ids=["classes", "numbers"]
+)
+def test_few_samples_have_fewer_folds(y):
+    """As many as the largest class has samples, or as there are numbers."""
+    X = np.array([[0.1, 3.0], [0.5, 1.0], [0.2, 2.5], [0.3, 0.2]])
+
+    assert {f.outcome for f in find_leaks(X, y)} == {"passed", "not applicable"}
+
+
 def test_lengths_must_agree():
     """With the error of scikit-learn."""
     X, y = CLEAN["iris"]
