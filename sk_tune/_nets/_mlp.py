@@ -87,6 +87,11 @@ class SharedLinear(nn.Module):
         )
         return ((x * r) @ self.weight.T) * s + b
 
+    def extra_repr(self) -> str:
+        """Return the sizes, as torch's Linear does."""
+        n_out, n_in = self.weight.shape
+        return f"in_features={n_in}, out_features={n_out}, members={self.members}"
+
 
 class SeparateHeads(nn.Module):
     """A linear layer, H inputs and C outputs, for each of m members."""
@@ -102,6 +107,11 @@ class SeparateHeads(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map the inputs of all members, (m, B, H), to their outputs, (m, B, C)."""
         return x @ self.weight.mT + self.bias.view(self.members, 1, -1)
+
+    def extra_repr(self) -> str:
+        """Return the sizes, as torch's Linear does."""
+        _, n_out, n_in = self.weight.shape
+        return f"in_features={n_in}, out_features={n_out}, members={self.members}"
 
 
 def mean_of_members(outputs: Tensor, link: str, dim: int) -> Tensor:

@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from sk_tune._nets import ACTIVATIONS, MLP, by_member, mean_of_members
-from sk_tune._nets._mlp import SharedLinear
+from sk_tune._nets._mlp import SeparateHeads, SharedLinear
 
 PLAIN = {"activation": "relu", "normalization": None, "residual": False, "dropout": 0.0}
 
@@ -184,6 +184,16 @@ def test_members_initially_differ_by_input_scales(chunks):
         assert torch.equal(scales[:, 0], scales[:, 1])
         assert not torch.equal(scales[:, 1], scales[:, 2])
         assert 0.7 < scales.std() < 1.3
+
+
+def test_layers_of_members_print_their_sizes():
+    """As torch's linear layers do, next to the number of members."""
+    assert str(SharedLinear(4, 3, 2)) == (
+        "SharedLinear(in_features=4, out_features=3, members=2)"
+    )
+    assert str(SeparateHeads(3, 5, 2)) == (
+        "SeparateHeads(in_features=3, out_features=5, members=2)"
+    )
 
 
 @pytest.mark.parametrize("normalization", ["batch", "layer"])
