@@ -301,7 +301,13 @@ class NetworkEstimator(TrainingParameters, Persistence, Documented, EstimatorBas
             net = self._make_net(resolve_seed(self.random_state), device)
         else:
             net = self._make_net(self.net_.options.seed, device)
-            net.start_from(self.net_)
+            params, old = self.get_params(deep=False), self._fitted_params
+            changed = [
+                f"{name}={value!r} instead of {old[name]!r}"
+                for name, value in params.items()
+                if repr(value) != repr(old.get(name))
+            ]
+            net.start_from(self.net_, changes=", ".join(changed))
         train, valid = self._to_sets(
             data, net.options, batch_size=net.batch_size, module=net.module_
         )

@@ -273,8 +273,11 @@ class TrainingNet(LateOptimizerNet):
         """Return a context with a suitable number of threads for passes over samples."""
         return one_thread(wanted=takes_one_thread(n_samples * self.sample_work))
 
-    def start_from(self, other: "TrainingNet") -> None:
-        """Take over the weights in use and the history of another net, for a warm start."""
+    def start_from(self, other: "TrainingNet", *, changes: str = "") -> None:
+        """Take over the weights in use and the history of another net, for a warm start.
+
+        `changes` are the parameters that differ, for the error of another architecture.
+        """
         ours, theirs = self.criterion_, other.criterion_
         if (ours.link, ours.levels) != (theirs.link, theirs.levels):
             raise ValueError(
@@ -285,8 +288,8 @@ class TrainingNet(LateOptimizerNet):
             self.module_.load_state_dict(other.module_.state_dict())
         except RuntimeError as error:
             raise ValueError(
-                "With warm_start=True the network must keep its architecture. Got another "
-                f"architecture: {error}"
+                "With warm_start=True the network must keep its architecture. Got "
+                f"{changes or f'another architecture: {error}'}."
             ) from error
         if type(self.optimizer_) is type(other.optimizer_):
             state = copy.deepcopy(other.optimizer_.state_dict()["state"])

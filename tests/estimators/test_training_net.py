@@ -138,6 +138,15 @@ def test_a_warm_start_uses_new_training_parameters(make_estimator, task_data):
     assert recorder.calls.count("batch begins") == 3 * 6
 
 
+def test_another_architecture_cannot_start_warm(make_estimator, task_data):
+    """The error names the parameters that changed since the previous fit."""
+    X, y = task_data("MLPRegressor")
+    net = make_estimator("MLPRegressor", warm_start=True).fit(X, y)
+
+    with pytest.raises(ValueError, match=r"architecture\. Got members=2 instead of 1\.$"):
+        net.set_params(members=2).fit(X, y)
+
+
 @pytest.mark.parametrize(
     "params",
     [
