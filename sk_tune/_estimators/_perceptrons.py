@@ -303,6 +303,8 @@ class _MLPEstimator(ArchitectureParameters, _TableParameters, NetworkEstimator):
         its own scales, biases, last layer and loss; predictions are means of probabilities
         or targets.  Several members usually predict better than one network, and train
         faster than the same number of separate networks; 1 gives an ordinary network.
+        `train_loss` is the mean of the members' losses, `valid_loss` the loss of the mean
+        prediction, which is lower.
     max_epochs : int or "auto", default="auto"
         Passes over the training samples.  "auto" aims at 3,000 steps (400 without early
         stopping), within 20 to 200 passes.
