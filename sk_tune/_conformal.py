@@ -354,9 +354,9 @@ def _calibration_of(predictor: Any) -> Calibration:
     calibration: Calibration | None = predictor._calibration
     if calibration is None:
         raise ValueError(
-            "Intervals and sets need out-of-fold predictions: a number for each target, or "
-            "the probabilities of one label per sample. This "
-            f"{type(predictor).__name__} has none. A search must be fitted with "
+            "Intervals and sets need out-of-fold predictions: a number for each target, "
+            "or the probabilities of one label per sample. This "
+            f"{type(predictor).__name__} has none. Fit the search with "
             "keep_predictions='all' or 'best'."
         )
     return calibration

@@ -153,8 +153,9 @@ def with_params(value: Any, params: dict[str, Any]) -> NumericalEmbedding:
     unknown = next((name for name in params if name not in names), None)
     if embedding is None or unknown is not None:
         raise ValueError(
-            f"Invalid parameter {unknown!r} for numerical_embedding={value!r}."
-            f"{did_you_mean(str(unknown), names)} It has {', '.join(names) or 'none'}."
+            f"Invalid parameter {unknown!r} for "
+            f"numerical_embedding={value!r}.{did_you_mean(str(unknown), names)} Its "
+            f"parameters: {', '.join(names) or 'none'}."
         )
     return replace(embedding, **params)
 

@@ -60,8 +60,8 @@ def as_times(times: Any) -> Array:
     if missing.any():
         first = int(missing.argmax())
         raise TableError(
-            "Times must be a number or date for each row; dates of text must begin "
-            "with the year, such as 2024-03-15 or 2024-03-15 08:30. Got "
+            "Times must be a number or date for each row; dates as text must begin with "
+            "the year, such as 2024-03-15 or 2024-03-15 08:30. Got "
             f"{str(values[first])!r} in row {first + 1}."
         )
     return sortable

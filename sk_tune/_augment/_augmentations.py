@@ -525,13 +525,13 @@ def check_row_shape(
         if layout not in change.layouts:
             forms = " or ".join(_FORMS[form] for form in _FORMS if form in change.layouts)
             raise ValueError(
-                f"augmentation={change.name!r} of {caller_name} must be given {forms}. "
-                f"Got rows of shape {shape} instead."
+                f"augmentation={change.name!r} of {caller_name} needs {forms}. Got rows "
+                f"of shape {shape} instead."
             )
         if change.channels and shape[0] not in change.channels:
             allowed = " or ".join(map(str, change.channels))
             raise ValueError(
-                f"augmentation={change.name!r} of {caller_name} must be given images of "
+                f"augmentation={change.name!r} of {caller_name} needs images with "
                 f"{allowed} channels. Got rows of shape {shape} instead."
             )
         # Sizes that a distance must not reach.

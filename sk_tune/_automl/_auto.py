@@ -352,7 +352,7 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
             checked_metric(self.scoring, f"The 'scoring' parameter of {name}")
         if self.time_budget is None and self.n_rounds is None:
             raise ValueError(
-                f"{name} must have a 'time_budget' or 'n_rounds'. Got None for both."
+                f"{name} needs 'time_budget' or 'n_rounds'. Got None for both."
             )
         if not families or not set(families) <= set(_FAMILIES):
             raise ValueError(
@@ -388,10 +388,10 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
             earlier = memory.requests[name]
             if [*map(value_fingerprint, request)] != [*map(value_fingerprint, earlier)]:
                 raise ValueError(
-                    f"To continue an earlier fit {type(self).__name__} must be fitted with "
-                    f"the {name} of that fit. Got other {name}: leave data, 'scoring', "
-                    "'positive', 'cv', 'test_size', groups and times as they were, or use "
-                    "warm_start=False, and another 'checkpoint_dir' if there is one."
+                    f"To continue an earlier fit, {type(self).__name__} must have the "
+                    f"same {name}. Got different {name}: keep the data, 'scoring', "
+                    "'positive', 'cv', 'test_size', groups and times of that fit, or "
+                    "start again with warm_start=False and another 'checkpoint_dir'."
                 )
         return memory
 
@@ -501,7 +501,7 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
                 raise KeyboardInterrupt
             reasons = "; ".join(f"{name}: {why}" for name, why in self.failures_.items())
             raise SearchError(
-                f"At least one model must get a score by {scoring.name!r} in each fold. "
+                f"At least one model must have a score by {scoring.name!r} in each fold. "
                 f"Got none. {reasons}"
             )
         chosen, of_networks = choose_with_networks(

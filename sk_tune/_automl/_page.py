@@ -145,7 +145,7 @@ def auto_step(auto: Any) -> Finding | None:
             outcome="issue",
             severity="medium",
             message=auto.summary_,
-            remedy="Give more rows, or columns that tell more about the target.",
+            remedy="Provide more rows, or more informative columns.",
         )
     if step is None:
         return None
@@ -180,7 +180,7 @@ def model_texts(auto: Any) -> tuple[str, str, dict[str, str]]:
         folds = f"{each} is {average}"
         if n_refits:
             was = "was" if n_refits == 1 else "were"
-            folds = f"{n_refits} {was} fitted on {rows}; each of the others is {average}"
+            folds = f"{n_refits} {was} fitted on {rows}; each other member is {average}"
     ordered = {name: f"{100 * weight:.0f} %" for name, weight in weights.most_common()}
     return f"{text[0].upper()}{text[1:]}", folds, ordered
 
@@ -219,9 +219,10 @@ def _larger_text(auto: Any) -> str:
         board.loc[name, ["cv_score", "predict_ms"]] for name in ("ensemble", LARGER)
     )
     return (
-        f"The ensemble was kept small: 1,000 rows take about {_two_digits(ms)} ms. A "
-        f"larger ensemble would take {_two_digits(longer)} ms and score "
-        f"{format_score(more, abs(score))} instead of {format_score(score, abs(score))}."
+        "The ensemble was kept small: predicting 1,000 rows takes about "
+        f"{_two_digits(ms)} ms. A larger ensemble would take {_two_digits(longer)} ms and "
+        f"score {format_score(more, abs(score))} instead of "
+        f"{format_score(score, abs(score))}."
     )
 
 

@@ -214,8 +214,8 @@ def _equally_long(X: Any, row_shape: tuple[int, ...] | None) -> Any:
         return X
     if shape[1] > n_steps:
         raise ValueError(
-            f"Sequences of X must have at most {n_steps} steps, as in fit. Got {shape[1]}. "
-            "Cut them, or fit on longer sequences."
+            f"Sequences of X must have at most {n_steps} steps, as in fit. Got "
+            f"{shape[1]}. Truncate them, or fit on longer sequences."
         )
     padding = ((0, 0), (0, n_steps - shape[1]), (0, 0))
     return np.pad(np.asarray(X, dtype=np.float64), padding, constant_values=np.nan)
@@ -251,8 +251,8 @@ def as_target(estimator: Any, X: Any, y: Any, *, is_classification: bool) -> Arr
         raise ValueError(
             f"y must hold one label for each row for {type(estimator).__name__}. Got "
             f"y.shape={targets.shape}. Fit one model for each column, for example with "
-            "sklearn.multioutput.MultiOutputClassifier, or search an MLPClassifier, which "
-            "takes several labels."
+            "sklearn.multioutput.MultiOutputClassifier, or search an MLPClassifier, "
+            "which accepts multilabel targets."
         )
     if not has_several:
         targets = np.asarray(column_or_1d(y, warn=True))
@@ -270,9 +270,9 @@ def as_target(estimator: Any, X: Any, y: Any, *, is_classification: bool) -> Arr
         raise ValueError(f"{name} needs at least two classes. Got 1 class.")
     if counts.max() < 2:
         raise ValueError(
-            f"y must hold classes that recur, because {name} trains on some rows of a "
-            f"class and scores others. Got {len(counts)} classes in as many rows. "
-            "AutoRegressor predicts numbers."
+            f"Classes in y must recur, because {name} trains on some rows of a class and "
+            f"scores others. Got {len(counts)} rows of different classes. To predict "
+            "numbers, use AutoRegressor."
         )
     return targets
 

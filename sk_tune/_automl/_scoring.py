@@ -89,7 +89,7 @@ def checked_metric(scoring: Any, parameter: str = "The 'scoring' parameter") -> 
     metric = scorer_metric(scoring)
     if metric is None or not metric.takes_probabilities:
         raise ValueError(
-            f"{parameter} must be the name of a scorer, or a result of make_scorer, of "
+            f"{parameter} must be the name of a scorer, or the result of make_scorer, for "
             f"labels, probabilities or numbers. Got {scoring!r} instead."
         )
     return metric
@@ -184,15 +184,16 @@ def scoring_of(
         if deviance_power(scoring) is not None:
             reason = (
                 ", as requested; linear models, boosting and networks minimise it with a "
-                "log link, so that they predict positive numbers."
+                "log link, so they predict positive numbers."
             )
     else:
         name = scorer = "r2"
         reason = ", the default for numbers."
         if classes is None and are_counts(y):
             reason += (
-                " The target holds counts: scoring='neg_mean_poisson_deviance' weighs the "
-                "errors of small means more, and trains by Poisson's deviance."
+                " The target looks like counts: scoring='neg_mean_poisson_deviance' "
+                "gives more weight to errors of small means, and trains with the Poisson "
+                "deviance."
             )
         if classes is not None:
             name, scorer, reason = _default(y, folds, classes)
@@ -218,10 +219,10 @@ def are_counts(y: Array) -> bool:
 def _default(y: Array, folds: Sequence[tuple[Array, Array]], classes: Array) -> Any:
     """Return name, scorer and reason of the default metric for classes."""
     name, n_classes = "neg_log_loss", "more than two"
-    why = "it judges the probabilities of all classes."
+    why = "it evaluates the probabilities of all classes."
     if len(classes) == 2:
         name, n_classes = "roc_auc", "two"
-        why = "it depends neither on a threshold nor on the shares of the classes."
+        why = "it depends neither on a threshold nor on the class shares."
     try:
         check_scores(y, folds, name, classes)
     except TableError:

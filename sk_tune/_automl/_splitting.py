@@ -100,7 +100,7 @@ def warn_of_rare_classes(y: Array) -> None:
         listed = ", ".join(map(str, rare[:_N_NAMED]))
         warn_user(
             "Each class must have at least 2 rows, one to train on and one to score. Got "
-            f"only 1 row of {len(rare)} classes, such as {listed}: no score shows whether "
+            f"only 1 row for {len(rare)} classes, such as {listed}: no score shows whether "
             "these are learnt. Add rows of these classes, or remove or merge them.",
             DataWarning,
         )
@@ -181,7 +181,7 @@ class _Samples:
             raise TableError(
                 f"The 'test_size' parameter must leave at least {_LEAST_ROWS} rows to "
                 f"train on. Got test_size={test_size}, which sets {n_held} of {n} aside. "
-                "Give more rows or a smaller test_size."
+                "Provide more rows, or reduce test_size."
             )
         self._check_structure(3)
         if self.times is None:
@@ -232,8 +232,8 @@ class _Samples:
             folds, reason = [], str(error).rstrip(".")
         if reason:
             raise TableError(
-                f"The 'cv' parameter must suit the rows. Got cv={cv!r} for {len(y)} rows: "
-                f"{reason}. Give more rows or fewer folds."
+                f"The 'cv' parameter must suit the number of rows. Got cv={cv!r} for "
+                f"{len(y)} rows: {reason}. Provide more rows, or use fewer folds."
             )
         return folds
 
@@ -247,32 +247,33 @@ class _Samples:
                 rarest = np.argsort(counts, kind="stable")[:_N_NAMED]
                 rare = ", ".join(f"{counts[k]} of class {classes[k]!s}" for k in rarest)
                 raise TableError(
-                    "The training rows of each fold must have at least two classes, so two "
-                    f"classes must have at least 2 rows each. Got {rare}; {where} trains "
-                    "on 1 class. Give more rows of the rare classes, or fewer folds by cv."
+                    "The training rows of each fold must have at least two classes, so "
+                    f"two classes must have at least 2 rows each. Got {rare}; {where} "
+                    "trains on 1 class. Provide more rows of the rare classes, or use "
+                    "fewer folds (cv)."
                 )
             if len(train) < 2 or (is_r2 and len(test) < 2):
                 raise TableError(
-                    "Each fold must have at least 2 training rows, and for R^2 at least 2 "
-                    f"held-out rows. Got {len(train)} and {len(test)} in {where}, of "
-                    f"{len(y)} rows. Give more rows or fewer folds by cv, or another "
-                    "scoring."
+                    "Each fold must have at least 2 training rows, and for R^2 at least "
+                    f"2 held-out rows. Got {len(train)} and {len(test)} in {where}, of "
+                    f"{len(y)} rows. Provide more rows, or use fewer folds (cv) or "
+                    "another scoring."
                 )
 
     def _check_structure(self, least: int) -> None:
         if self.groups is not None and self.times is not None:
             raise TableError(
-                "'times' must be given without 'groups', because folds in time order "
-                "cannot follow groups. Got both. Give one of them, or custom folds as "
-                "'cv' and no 'test_size'."
+                "'times' and 'groups' cannot be combined, because folds in time order "
+                "cannot keep groups together. Got both. Pass one of them, or custom "
+                "folds as 'cv' without 'test_size'."
             )
         for name, values in (("groups", self.groups), ("times", self.times)):
             n = least if values is None else len(np.unique(values))
             if n < least:
                 raise TableError(
-                    f"Rows must have at least {least} different {name}, one for each part: "
-                    f"training rows, held-out rows and rows set aside. Got {n}. Give more "
-                    f"rows, or no {name}."
+                    f"Rows must have at least {least} different {name}, one for each "
+                    f"part: training rows, held-out rows and rows set aside. Got {n}. "
+                    f"Provide more rows, or leave out the {name}."
                 )
 
     def _splitter(self, n_folds: int) -> Any:
@@ -312,7 +313,7 @@ def _folds_by_time(times: Array, n_folds: int | None) -> list[Fold]:
         raise TableError(
             "The 'cv' parameter must be a number of folds that the times allow. Got "
             f"cv={n_folds} for {len(starts) + 1} different times, which allow {len(cuts)} "
-            "folds. Give fewer folds."
+            "folds. Use fewer folds."
         )
     ends = [*cuts[1:], len(order)]
     return [(order[:cut], order[cut:end]) for cut, end in zip(cuts, ends, strict=True)]
@@ -386,8 +387,10 @@ def _as_twins(copies: Finding, texts: pd.DataFrame) -> Finding:
         copies,
         outcome="tip",
         severity="low",
-        message=f"{copies.message} They differ in text that is left out "
-        f"({listed([*texts], 3)}), so they may be different cases.",
+        message=(
+            f"{copies.message} They differ in text columns that are left out "
+            f"({listed([*texts], 3)}), so they may be different cases."
+        ),
         remedy="If equal rows are one case that was recorded twice, keep one of them.",
     )
 

@@ -57,7 +57,7 @@ def summary(
     if "best" not in scores:
         text = (
             "No model was trained except the dummy, which ignores all columns, so it is "
-            "unknown whether these columns help to predict the target."
+            "not known whether the columns help to predict the target."
         )
     elif not best.beats_dummy:
         dummy = "the mean" if labels is None else "the class shares"
@@ -70,8 +70,8 @@ def summary(
         text = f"{text} {intervals}"
     if n_left_out:
         text += (
-            f" The models use a random sample of the rows: {n_left_out:,} rows are too "
-            "many for the time budget."
+            f" The models use a random sample of the rows: {n_left_out:,} rows were left "
+            "out, because the time budget is too short."
         )
     if n_leaks:
         reasons = "a reason" if n_leaks == 1 else f"{n_leaks} reasons"

@@ -50,8 +50,9 @@ Task = Callable[[], Any]
 Monitor = Callable[[Any, Any, Any], Any]
 _FASTEST = "by the kernel"
 _FASTER = (
-    "The kernel is the fastest way: it trains MLPs, also with embeddings of categories "
-    f"(categorical_features), and an nn.Sequential of its layers. See {page(CARRIED)}"
+    "The kernel is fastest. It trains MLPs, with or without embeddings of categories "
+    "(categorical_features), and nn.Sequential modules of supported layers. See "
+    f"{page(CARRIED)}"
 )
 # Reason for a network of a recorded task that trains as usual.
 _UNMATCHED = "no equal fit was requested when a copy of its task ran"

@@ -120,7 +120,7 @@ def _check_columns(frame: pd.DataFrame, saved: SavedModel) -> None:
         hint = f" Did you rename {missing[0]!r} to {similar[0]!r}?" if similar else ""
         raise TableError(
             f"The table must have the {counted(len(saved.columns), 'column')} that the "
-            f"model was fitted with. Got {counted(frame.shape[1], 'column')}, without "
+            f"model was fitted with. Got {counted(frame.shape[1], 'column')}; missing: "
             f"{listed([*map(repr, missing)], _N_LISTED)}.{hint}"
         )
     extra = [n for n in frame.columns if n not in expected and not n.startswith(NO_NAME)]
@@ -169,8 +169,8 @@ def export(folder: Path, output: Path, *, use: str | None = None) -> None:
     # The file of another ONNX model may be replaced.
     if columns_file.exists() and not {"inputs", "classes", "members"} <= keys:
         raise OptionError(
-            f"--output must not replace other files. Got {str(output)!r}: its "
-            f"columns would go to {columns_file.name}, which export did not write. Name "
+            f"--output must not replace other files. Got {str(output)!r}: the list of its "
+            f"columns would replace {columns_file.name}, which export did not write. Name "
             "another file."
         )
     say("Reading", str(folder))

@@ -205,8 +205,8 @@ def _train(
         kind = partial(AutoClassifier, **of_classes)
     elif of_classes != {"positive": None, "threshold": 0.5}:
         raise OptionError(
-            "--positive and --threshold must be left out for numbers, which have no "
-            f"classes. Got {options.positive!r} and {options.threshold!r}."
+            "--positive and --threshold must be left out if the target is a number, "
+            f"which has no classes. Got {options.positive!r} and {options.threshold!r}."
         )
     auto = kind(
         time_budget=round(max(seconds_left, _LEAST_BUDGET), 3),
@@ -236,7 +236,11 @@ def _train(
     if auto.use not in auto.blends_:
         reason = auto.failures_.get(auto.use, "It was not trained in time.")
         print(
-            f"sk-tune fit: the ensemble predicts. No {auto.use}: {reason}", file=sys.stderr
+            (
+                f"sk-tune fit: predictions come from the ensemble, because {auto.use!r} "
+                f"is not available. {reason}"
+            ),
+            file=sys.stderr,
         )
         auto.set_params(use="ensemble")
     return auto, was_interrupted
@@ -256,7 +260,7 @@ def _write_somewhere(folder: Path, *content: Any) -> list[str]:
             other.parent.rmdir()
             raise error from None
         raise OptionError(
-            f"--output must be a folder that can be written. Got {str(folder)!r}: "
+            f"--output must be a writable folder. Got {str(folder)!r}: "
             f"{reason_of(error)}. The results are in {str(other)!r} instead."
         ) from error
 
@@ -280,9 +284,8 @@ def _structure(frame: pd.DataFrame, options: FitOptions) -> dict[str, Any]:
             )
     if None not in {options.groups, options.times}:
         raise OptionError(
-            "--times must be used without --groups, because folds in the order of time "
-            f"cannot also keep groups together. Got {options.times!r} and "
-            f"{options.groups!r}."
+            "--times and --groups cannot be combined, because folds in time order cannot "
+            f"also keep groups together. Got {options.times!r} and {options.groups!r}."
         )
     if options.groups is not None:
         return {"groups": pd.factorize(frame[options.groups])[0]}

@@ -85,9 +85,8 @@ def check_output_folder(folder: Path, *, overwrite: bool) -> None:
             Path(tempfile.mkdtemp(prefix=".sk_tune.", dir=nearest)).rmdir()
         except OSError as error:
             raise OptionError(
-                f"--output must be a folder that can be written. Got {str(folder)!r}, "
-                f"where {str(nearest)!r} is a file or cannot be written: "
-                f"{reason_of(error)}."
+                f"--output must be a writable folder. Got {str(folder)!r}, where "
+                f"{str(nearest)!r} is a file or is not writable: {reason_of(error)}."
             ) from error
 
 
@@ -221,8 +220,8 @@ def _unpickled(path: Path) -> Any:
         return joblib.load(path)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise TableError(
-            f"{str(path)!r} must be a model that sk-tune fit wrote. Its checksum is wrong: "
-            "it was damaged, or not copied completely."
+            f"{str(path)!r} must be a model that sk-tune fit wrote. Its checksum is "
+            "wrong: the file is damaged or was not copied completely."
         ) from error
     except (MemoryError, OSError):
         raise

@@ -254,7 +254,7 @@ _HELP = {
     "action": "Describe the store, check it, or remove damaged and old fits",
     "path": "File of the store, or postgresql://user@host/database",
     "--trusted": "Load a pickle that another account wrote",
-    "--data": "Read the table from this file, if it was moved",
+    "--data": "Read the table from this file if it was moved",
     "--target": "Column to predict",
     "--groups": "Keep rows with the same value in this column together, such as the visits "
     "of a patient",
@@ -267,20 +267,24 @@ _HELP = {
     "counts) or neg_mean_gamma_deviance, all models predict positive numbers",
     "--positive": "Use this class for the threshold and metrics of one class such as f1 "
     "(default: 1 if that is a class, else the rarer of two)",
-    "--threshold": "Predict the positive class from this probability on, or tune the "
-    "threshold for a scorer of labels such as balanced_accuracy",
+    "--threshold": (
+        "Predict the positive class if its probability is at least this number, or "
+        "tune the threshold for a scorer of labels such as balanced_accuracy"
+    ),
     "--models": f"Train only these of {','.join(_MODELS)} (default: all)",
     "--use": "Predict with this model (default: the choice of fit)",
     "fit --use": "Predict with this model",
     "--max-predict-ms": "Limit the ensemble's prediction of 1,000 rows to this time in "
     "milliseconds, as measured on this machine",
-    "--test-size": "Share of the rows to set aside for a final check; auto is a tenth of "
-    "tables with 5,000 rows or more",
+    "--test-size": (
+        "Share of the rows to set aside for a final check; auto is a tenth if the "
+        "table has 5,000 rows or more"
+    ),
     "fit --output": f"Write {_FILES} here",
     "predict --output": "Write this CSV file (default: the screen)",
     "report --output": "Write this .html, .json, .txt or .md (default: report.html)",
     "export --output": "Write this file, which ends in .onnx",
-    "--overwrite": "Replace files of these names in the output folder",
+    "--overwrite": "Replace the files of an earlier fit in the output folder",
     "demo --overwrite": "Also replace files in an --output other than sk_tune_demo; a demo "
     "always replaces files in sk_tune_demo",
     "--random-state": "Seed the random numbers, so that a repeated command draws the same "
@@ -313,8 +317,8 @@ _COMMANDS = {
     ),
     "demo": (
         "run fit on a real table that comes with scikit-learn",
-        "Run fit on the Titanic's passengers, a table installed with scikit-learn, or on "
-        "breast cancers where scikit-learn is installed without its tests.",
+        "Run fit on the passengers of the Titanic, a table that comes with scikit-learn's "
+        "tests, or on its breast cancer data if the tests are not installed.",
         _FIT,
     ),
     "resume": (

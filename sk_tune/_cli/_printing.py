@@ -58,7 +58,10 @@ def print_problem(
         n_copies = int(table.frame.duplicated().sum())
         rows = "1 row is a copy" if n_copies == 1 else f"{n_copies} rows are copies"
         if n_copies:
-            say("", f"Note: {rows} of others. The leak guard tests whether that matters.")
+            say(
+                "",
+                (f"Note: {rows} of other rows. The leak guard tests whether that matters."),
+            )
     say("Target", f"{target.name}: {target.task}, {target.reason}")
     if target.other_task:
         say("", f"For {target.other_task}, use --task {target.other_task}.")
@@ -66,7 +69,7 @@ def print_problem(
     rare = [str(label) for label in labels[counts < N_FOLDS]]
     if rare and target.task == "classification":
         names = listed(rare, _N_NAMED)
-        say("", f"Note: fewer rows than the {N_FOLDS} folds in class {names}.")
+        say("", f"Note: fewer rows than folds ({N_FOLDS}) in class {names}.")
     plurals = {"number": "numbers", "date": "dates", "category": "categories"}
     n_of_kind = Counter(kind for _, kind in kinds)
     columns = (f"{n} {kind if n == 1 else plurals[kind]}" for kind, n in n_of_kind.items())

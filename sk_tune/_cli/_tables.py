@@ -146,8 +146,8 @@ def _strictly(path: Path) -> Iterator[None]:
             yield
     except errors as error:
         raise TableError(
-            f"The table {str(path)!r} must be lines with as many fields as its header. "
-            f"Got: {_first_line(error)}"
+            f"The table {str(path)!r} must have as many fields in each line as in its "
+            f"header. Got: {_first_line(error)}"
         ) from error
 
 

@@ -322,15 +322,15 @@ def check_cut_short(search: Any) -> Finding:
     if record is None:
         return rule.not_applicable("Only searches of sk_tune have a time budget.")
     if not record.omitted:
-        return rule.passed("The time budget omitted nothing.")
+        return rule.passed("The time budget did not limit the search.")
     row = best_candidate(search)
-    message, _, remedy = record.omitted.partition(" Give ")
+    message, _, remedy = record.omitted.partition(" Set ")
     n_epochs = (
         {"n_epochs": curves_of(search, row).n_epochs} if is_trained(search, row) else {}
     )
     if row in record.cut_rows:
-        return rule.issue("high", message, n_epochs, f"Give {remedy}")
-    return rule.tip("low", message, n_epochs, f"Give {remedy}")
+        return rule.issue("high", message, n_epochs, f"Set {remedy}")
+    return rule.tip("low", message, n_epochs, f"Set {remedy}")
 
 
 def check_failures(search: Any, chosen: int, params: Mapping[str, Any]) -> Finding:

@@ -338,7 +338,7 @@ def good_fit(findings: Iterable[Finding]) -> Finding:
     tips = [f for f in findings if f.outcome == "tip" and f.name in _OF_FIT]
     names = ", ".join(f.name for f in tips)
     if any(f.severity != "low" for f in tips):
-        return rule.not_applicable(f"Not decided; see the tips on: {names}.")
+        return rule.not_applicable(f"No clear verdict; see the tips on: {names}.")
     checked = {f.name for f in tips} | {f.name for f in findings if f.outcome == "passed"}
     if "overfitting" not in checked:
         return rule.not_applicable(
@@ -372,7 +372,7 @@ def without_doubled_epochs(findings: Iterable[Finding]) -> list[Finding]:
         return findings
     converged = RULES["converged long ago"]
     withdrawn = converged.not_applicable(
-        "The epochs after the least held-out loss count as overfitting."
+        "Epochs after the lowest held-out loss are treated as overfitting."
     )
     return [
         replace(withdrawn, result_row=f.result_row) if f.code == converged.code else f

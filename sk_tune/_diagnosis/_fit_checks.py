@@ -360,8 +360,8 @@ def check_baseline(summary: Summary) -> Finding:
     if above > _ABOVE and not restraints(summary.params):
         return _not_there_yet(summary, above, evidence)
     remedy = (
-        "Check that the features carry information about the target, and that features and "
-        "target are prepared."
+        "Check that the features carry information about the target, and that features "
+        "and target are prepared correctly."
     )
     if summary.n_epochs < 2:
         message = (

@@ -252,7 +252,8 @@ def check_more_data(curve: SampleCurve) -> Finding:
     sizes, test, train = sizes[usable], test[usable], train[usable]
     if len(sizes) < 2 or sizes[-1] < 1.5 * sizes[0]:
         return rule.not_applicable(
-            "This check needs scores at two numbers of rows, a factor of 1.5 apart."
+            "This check needs scores for two numbers of rows that differ by a factor of "
+            "1.5."
         )
     # Over logarithms of the samples, a power law loses a constant ratio per doubling.
     doublings = np.log2(sizes / sizes[-1])
@@ -320,14 +321,14 @@ def check_classes(y: ArrayLike) -> Finding:
     >>> from sk_tune import check_classes
     >>> finding = check_classes(["no"] * 180 + ["yes"] * 20)
     >>> finding.code, finding.outcome, finding.message
-    ('SKT301', 'tip', "10 % of 200 rows are of the class 'yes'.")
+    ('SKT301', 'tip', "10 % of 200 rows belong to class 'yes'.")
     """
     rule = RULES["class imbalance"]
     labels, counts = np.unique(np.asarray(y), return_counts=True)
     rarest, n_rows = int(counts.min()), int(counts.sum())
     evidence = {"share": rarest / n_rows, "n_rarest": rarest, "n_rows": n_rows}
     name = labels.tolist()[counts.argmin()]
-    message = f"{share(rarest / n_rows)} of {n_rows:,} rows are of the class {name!r}."
+    message = f"{share(rarest / n_rows)} of {n_rows:,} rows belong to class {name!r}."
     if rarest >= _IMBALANCED * counts.mean():
         return rule.passed(f"No class is rare: {message}", evidence)
     is_very = rarest < _VERY_IMBALANCED * counts.mean()

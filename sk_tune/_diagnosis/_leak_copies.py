@@ -248,7 +248,7 @@ def check_duplicates(table: LeakTable) -> Finding:
     rule = RULES["duplicates across folds"]
     varied = (name for name in table.X if _codes(table.X[name]).max() > 0)
     if len(list(islice(varied, 2))) < 2:
-        return rule.not_applicable("It takes two columns with different values.")
+        return rule.not_applicable("This check needs two columns with different values.")
     rows = _codes(hash_pandas_object(table.X, index=False).to_numpy())
     targets = _target_codes(table)
     cases = _joint_codes([rows, *targets.T])

@@ -71,7 +71,7 @@ def check_scaling(table: LeakTable) -> Finding:
     evidence = {"share": part, "columns": values.shape[1]}
     if part < 0.5:
         return rule.passed(
-            "Most columns do not have a common mean and deviation.", evidence
+            "Most columns do not have a common mean and standard deviation.", evidence
         )
     return rule.issue(
         "low",
@@ -147,7 +147,8 @@ def check_outliers(table: LeakTable) -> Finding:
     remedy = "Check these rows for typing errors and codes of missing values."
     if set(names) != set(targets):
         remedy += (
-            ' Scale true outliers by TablePreparer(numeric="smooth_clip") or RobustScaler.'
+            ' Scale true outliers with TablePreparer(numeric="smooth_clip") or '
+            "RobustScaler."
         )
     if is_in_target:
         remedy += (
@@ -259,7 +260,9 @@ def check_times(table: LeakTable, times: Any = None) -> Finding:
     part = float(np.mean(np.concatenate(late)))
     evidence = {"share": part}
     if part < LEAST_SHARE:
-        return rule.passed("Training rows precede the rows they are tested on.", evidence)
+        return rule.passed(
+            ("All training rows precede the test rows of their fold."), evidence
+        )
     remedy = "Sort the rows by time and split with cv=TimeSeriesSplit()."
     message = f"{share(part)} of the test rows are older than a training row"
     if name is None:

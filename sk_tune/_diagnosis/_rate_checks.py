@@ -72,7 +72,9 @@ def check_rate_high(summary: Summary) -> Finding:
         evidence["rate_by_typical"] = relative
     causes = [*_jumps(summary, evidence), *_too_much(summary, relative, evidence)]
     if not causes:
-        return rule.passed("The training loss shows no sign of too large steps.", evidence)
+        return rule.passed(
+            ("The training loss shows no sign of steps that are too large."), evidence
+        )
     return rule.issue(
         "high",
         f"The learning rate seems too high: {', and '.join(causes)}.",

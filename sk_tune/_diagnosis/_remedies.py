@@ -159,7 +159,7 @@ def regularise(params: Mapping[str, Any], best_epoch: int, n_epochs: int) -> Ste
     more_decay = max(decay, least, min(most, float(f"{3 * decay:.6g}")))
     steps = []
     if fewer < n_epochs:
-        why_fewer = f"the held-out loss was least after epoch {best_epoch}"
+        why_fewer = f"the held-out loss was lowest after epoch {best_epoch}"
         steps.append(_change("max_epochs", "at most", fewer, why_fewer))
     if dropout < _MOST_DROPOUT:
         more_dropout = min(_MOST_DROPOUT, round(dropout + 0.2, 6))
@@ -175,7 +175,7 @@ def larger_network(params: Mapping[str, Any]) -> tuple[Change, ...]:
         for name, reason in _restrictions(params)
         if name in _MODERATE
     ]
-    sizes, reason = _layer_sizes(params), "even the training rows are not fitted"
+    sizes, reason = _layer_sizes(params), "the network does not even fit the training rows"
     if not changes and sizes is not None:
         wider = tuple(max(_WIDER * n, _WIDE) for n in sizes) or (_WIDE,)
         changes = [_change("hidden_layer_sizes", "set", wider, reason)]

@@ -67,7 +67,9 @@ def check_scale(
     """Check for features of different or unusual scale: an issue if training suffers."""
     rule = RULES["features not scaled"]
     if is_binned(params.get("numerical_embedding")):
-        return rule.not_applicable("The network bins its numbers, whatever their scale.")
+        return rule.not_applicable(
+            "The network bins its numbers, so their scale does not matter."
+        )
     if scale is None:
         return rule.not_applicable("The scale of the features is unknown. Pass X.")
     names, level = scale.names, np.hypot(scale.mean, scale.std)

@@ -348,8 +348,9 @@ def _check_file(path: Path) -> None:
             time.sleep(0.05)
         else:
             raise StoreError(
-                f"The store {path} is empty: its contents are lost, or were never written. "
-                "Delete the file to begin a new store there, or give another path."
+                f"The store {path} is empty: its contents are lost, or were never "
+                "written. Delete the file to begin a new store there, or use another "
+                "path."
             )
 
 

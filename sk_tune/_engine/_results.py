@@ -129,7 +129,7 @@ class StoredFits:
         maker, storable = maker or FitKeys(), fits if store is not None else {}
         for i, fit in storable.items():
             if getattr(fit.estimator, "random_state", 0) is None:
-                self.reasons["random_state=None draws another seed in every run"] += 1
+                self.reasons["random_state=None draws a new seed in every run"] += 1
                 continue
             try:
                 self._keys[i] = key = maker.key(fit)

@@ -49,8 +49,8 @@ def train_alone(fit: Fit, preparer: FitPreparer, limit: TimeLimit | None = None)
         with time_limit(limit) as clock:
             if is_own and fit.state is not None:
                 raise ValueError(
-                    f"{type(estimator).__name__} overrides a method of training, so that "
-                    "it cannot continue from a state."
+                    f"{type(estimator).__name__} overrides a training method, so it "
+                    "cannot continue from a state."
                 )
             state, predictions = (
                 fit_as_overridden(fit) if is_own else prepare(fit, preparer).train_alone()

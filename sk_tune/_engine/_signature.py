@@ -74,7 +74,7 @@ def reason_alone(fit: Fit) -> str | None:
     if not isinstance(estimator, NetworkEstimator):
         return reason_against_net(estimator, fit.X, fit.y)
     if not is_unchanged(estimator):
-        return f"{type(estimator).__name__} overrides a method of training"
+        return f"{type(estimator).__name__} overrides a training method"
     if estimator.callbacks and (reason := _reason_in_callbacks(estimator)):
         return reason
     if str(estimator.device).partition(":")[0] not in {"auto", "cpu", "cuda"}:
@@ -95,5 +95,5 @@ def _reason_in_callbacks(estimator: Any) -> str | None:
     )
     for kind, name, is_conflict in conflicts:
         if is_conflict and any(c is kind or isinstance(c, kind) for c in callbacks):
-            return f"{kind.__name__} acts together with {name}={getattr(estimator, name)!r}"
+            return f"{kind.__name__} interacts with {name}={getattr(estimator, name)!r}"
     return reason_against_callbacks(callbacks)

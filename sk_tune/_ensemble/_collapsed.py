@@ -183,14 +183,13 @@ class _Collapsed(Combined):
         names, columns = parts.names, getattr(X, "columns", None)
         if names is not None and columns is not None and list(columns) != list(names):
             raise ValueError(
-                "The feature names of X must be the names of the fit, in their order: "
+                "The feature names of X must be the same as in fit, in the same order: "
                 f"{list(names)}. Got {list(columns)}."
             )
         X = X if issparse(X) else np.asarray(X)
         if parts.n_features is not None and X.ndim == 2 and X.shape[1] != parts.n_features:
             raise ValueError(
-                f"X must have {parts.n_features} features, as in the fit of the ensemble. "
-                f"Got {X.shape[1]}."
+                f"X must have {parts.n_features} features, as in fit. Got {X.shape[1]}."
             )
         return X
 

@@ -49,7 +49,9 @@ def fit_members(
                 fits[i] = replace(request, n_epochs=n_epochs, name=f"member {i}")
         others = [i for i in fitted if i not in fits]
         if epochs is not None and any(epochs[i] is not None for i in others):
-            raise ValueError("Epochs can only be asked of a network of sk_tune.")
+            raise ValueError(
+                "Only networks of sk_tune can be trained for a given number of epochs."
+            )
         tasks = (joblib.delayed(_fit)(estimators[i], X, y, params) for i in others)
         fitted |= zip(others, joblib.Parallel(n_jobs=n_jobs)(tasks), strict=True)
         _train(fits.values(), n_jobs)
@@ -108,8 +110,8 @@ def fit_stage(stage: Any, X: Any, y: Any, sample_weight: Any = None) -> Any:
         last = last_step(stage)
         if not has_fit_parameter(last, "sample_weight"):
             raise ValueError(
-                "sample_weight needs stages that take weights. "
-                f"{type(last).__name__} does not."
+                f"sample_weight needs stages that accept weights. {type(last).__name__} "
+                "does not accept them."
             )
         prefix = "" if last is stage else f"{stage.steps[-1][0]}__"
         params[f"{prefix}sample_weight"] = sample_weight

@@ -100,15 +100,15 @@ def _columns(members: Sequence[tuple[str, Member]]) -> TableColumns | None:
     for (name, member), (prepare, *_) in zip(members, steps, strict=True):
         if not isinstance(prepare, TablePreparer) or member.features is not None:
             raise TypeError(
-                "All members or none must begin with a TablePreparer to be one ONNX model. "
-                f"Got {name!r} with {prepare!r}."
+                "To become one ONNX model, either all members or none must begin with a "
+                f"TablePreparer. Got {name!r} with {prepare!r}."
             )
         for column, kind in prepare.kinds_:
             new = {"name": column, "kind": kind, **more.get(kind, {})}
             if kind != columns.setdefault(column, new)["kind"]:
                 raise TypeError(
-                    "Members must take a column for the same kind to be one ONNX model. "
-                    f"Got {column!r}, which is a {kind} in {name!r} only."
+                    "To become one ONNX model, members must agree on the kind of each "
+                    f"column. Got {column!r}, which is a {kind} in {name!r} only."
                 )
         for _, encoder, names in prepare.columns_.transformers_:
             if isinstance(encoder, Pipeline):
@@ -136,7 +136,7 @@ def _input_of(parts: Parts) -> tuple[tuple[int, ...], Any]:
         types.add("float64" if network is None else network.net_.options.dtype)
     if len(shapes) > 1:
         raise TypeError(
-            "Members of an ensemble must take samples of one shape to be one ONNX model. "
+            "To become one ONNX model, members must accept samples of the same shape. "
             f"Got {sorted(map(str, shapes))}."
         )
     return shapes.pop(), np.dtype(max(types))
@@ -162,9 +162,9 @@ def _add_member(
             predicted = graph.op("Exp", predicted)
     elif stackable_network(member.estimator) is None:
         raise TypeError(
-            "An ensemble must consist of networks of sk_tune's, linear models and boosting "
-            f"to be one ONNX model. Got {name!r}, which is a {type(model).__name__}. Keep "
-            "the model with joblib.dump."
+            "To become one ONNX model, an ensemble must consist of networks of sk_tune, "
+            f"linear models and boosting. Got {name!r}, which is a "
+            f"{type(model).__name__}. Keep the model with joblib.dump."
         )
     else:
         predicted = add_network(graph, x, model).cast(np.float64)

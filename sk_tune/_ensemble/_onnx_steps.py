@@ -110,9 +110,9 @@ def _step(graph: Graph, x: Any, step: Any, member: str) -> Any:
         rule = _scaled
     if rule is None or getattr(step, "output_distribution", "normal") != "normal":
         raise TypeError(
-            "ONNX can express TablePreparer, scikit-learn's scalers and SimpleImputer in "
-            f"front of a model. Got {member} with a {type(step).__name__}. Keep the model "
-            "with joblib.dump."
+            "Only TablePreparer, scikit-learn's scalers and SimpleImputer can be "
+            f"exported in front of a model. Got {member} with a {type(step).__name__}. "
+            "Keep the model with joblib.dump."
         )
     return rule(graph, x.cast(np.float64), step)
 

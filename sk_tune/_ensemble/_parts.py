@@ -285,8 +285,8 @@ def _weights_of(ensemble: Any) -> Array:
     weights = np.asarray(getattr(ensemble, "weights_", []), dtype=np.float64)
     if weights.ndim != 1 or not 0 < len(weights) == n_members:
         raise TypeError(
-            "An ensemble must be a weighted mean of its members to be collapsed: of "
-            "sk_tune's ensembles, scikit-learn's bagging or soft voting, or with weights_ "
-            f"for its estimators_. Got a {type(ensemble).__name__}."
+            "An ensemble must be a weighted mean of its members to be collapsed: an "
+            "ensemble of sk_tune, scikit-learn's bagging or soft voting, or an object "
+            f"with estimators_ and weights_. Got a {type(ensemble).__name__}."
         )
     return weights

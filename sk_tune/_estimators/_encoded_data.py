@@ -82,8 +82,8 @@ def samples_that_count(weight: Array | None, index: Array | None) -> Array | Non
     weight = weight if index is None else weight[index]
     if not weight.any():
         raise ValueError(
-            "sample_weight and class_weight must leave rows to train and to validate "
-            f"on. Got {len(weight)} rows with weights of 0 only."
+            "sample_weight and class_weight must leave rows to train and to validate on. "
+            f"Got {len(weight)} rows, all with weight 0."
         )
     counts = weight > weight.max() * np.finfo(np.float32).tiny
     if counts.all():

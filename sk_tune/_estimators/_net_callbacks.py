@@ -219,9 +219,9 @@ def adopt_callbacks(net: Any, memory: dict[str, Any]) -> None:
     """Give the callbacks of a net their state after training, and print their output."""
     if reason := memory.get("unstorable"):
         warn_user(
-            f"The state of the callbacks cannot be stored ({reason}), so that partial_fit "
-            "starts their schedules again. The state_dict of a scheduler must hold "
-            "numbers, strings, lists, tuples and dicts only.",
+            f"The state of the callbacks cannot be stored ({reason}), so partial_fit "
+            "restarts their schedules. The state_dict of a scheduler must hold numbers, "
+            "strings, lists, tuples and dicts only.",
             ParameterWarning,
             about="callbacks",
         )

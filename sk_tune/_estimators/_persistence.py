@@ -234,13 +234,13 @@ def load_with(
         return unpack(tensors, description)
     except _ModuleNeeded as error:
         raise ValueError(
-            f"The module of a {error} is code, which {path} does not hold. Pass it as "
+            f"The module of a {error} is code, which {path} does not contain. Pass it as "
             "module."
         ) from None
     except Exception as error:
         raise ValueError(
-            f"The weights and parameters in {path} must make a {class_name}, with its "
-            f"original module if it is a user's network. Got {error!r}."
+            f"The weights and parameters in {path} must match a {class_name} and, for "
+            f"your own network, its original module. Got {error!r}."
         ) from error
 
 

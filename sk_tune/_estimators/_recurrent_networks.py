@@ -205,7 +205,7 @@ class _RNNEstimator(ArchitectureParameters, NetworkEstimator):
         if self.n_tokens is not None and invalid:
             raise ValueError(
                 f"The 'augmentation' parameter of {type(self).__name__} must be TimeShift "
-                f"or None with 'n_tokens'. Got {invalid[0]!r}, which changes ids of tokens."
+                f"or None with 'n_tokens'. Got {invalid[0]!r}, which changes token ids."
             )
         return options
 
@@ -290,8 +290,8 @@ def _check_padding(missing: Bools) -> None:
     if len(bad):
         raise ValueError(
             "Input X contains NaN. Sequences may be padded with NaN in all features of "
-            "their last steps, and must have a first step without. Got NaN elsewhere in "
-            f"{len(bad)} of {len(missing)} sequences, the first at row {bad[0]}."
+            "their last steps, and must have a first step without NaN. Got NaN elsewhere "
+            f"in {len(bad)} of {len(missing)} sequences, the first at row {bad[0]}."
         )
 
 

@@ -165,14 +165,15 @@ class NetworkClassifier(ClassifierMixin, ClassifierParameters, NetworkEstimator)
         has_columns = self._is_multilabel or (self._is_soft and y.ndim == 2)
         if y.shape[1:] != ((self.n_outputs_,) if has_columns else ()):
             raise ValueError(
-                f"y must be of the type and width of the first fit. Got y.shape={y.shape}."
+                "y must have the same type and number of columns as in the first fit. "
+                f"Got y.shape={y.shape}."
             )
         if has_columns:
             return y.astype(self.dtype)
         unknown = np.setdiff1d(y, self.classes_)
         if len(unknown):
             raise ValueError(
-                f"y must hold labels of the first fit only, classes_={self.classes_}. Got "
+                f"y must hold only labels of the first fit, classes_={self.classes_}. Got "
                 f"{unknown[:5]}. Name all labels with classes in the first partial_fit."
             )
         numbers = np.searchsorted(self.classes_, y).astype(np.int64)
@@ -202,8 +203,8 @@ class NetworkClassifier(ClassifierMixin, ClassifierParameters, NetworkEstimator)
             by_column = [by_column] * (1 if isinstance(by_column, dict) else len(columns))
         if len(by_column) != len(columns):
             raise ValueError(
-                "class_weight must be 'balanced' or a list of a dict for each column of y. "
-                f"Got {len(by_column)} for {len(columns)} columns."
+                "class_weight must be 'balanced' or a list with a dict for each column "
+                f"of y. Got {len(by_column)} for {len(columns)} columns."
             )
         factors = np.ones(len(y)) if weight is None else weight.astype(np.float64)
         for class_weight, column in zip(by_column, columns, strict=True):

@@ -148,8 +148,8 @@ def _other_shapes(estimator: Any, X: Any) -> str:
     lengths = {len(row) for row in X if hasattr(row, "__len__")} if type(X) is list else {}
     if len(lengths) > 1:
         return (
-            f"All rows of X must be equally long. Got from {min(lengths)} to "
-            f"{max(lengths)}. Recurrent networks take sequences of unequal length."
+            f"All rows of X must have the same length. Got lengths from {min(lengths)} to "
+            f"{max(lengths)}. Recurrent networks accept sequences of unequal length."
         )
     if estimator._allow_nd or getattr(X, "ndim", 2) not in {3, 4}:
         return ""
@@ -239,9 +239,9 @@ def resolve_device(estimator: Any) -> str:
     except RuntimeError:
         device = None
     if device is None or device.type == "meta":
-        requirement = "'auto', 'cpu', 'cuda', 'cuda:N', 'mps' or another device of torch's"
+        requirement = "'auto', 'cpu', 'cuda', 'cuda:N', 'mps' or another torch device"
     elif not has_device(device):
-        requirement = "one of this machine's"
+        requirement = "a device of this machine"
         if device.type == "cuda":
             requirement += f", which has {torch.cuda.device_count()} CUDA devices"
     else:

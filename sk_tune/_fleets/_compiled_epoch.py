@@ -47,7 +47,7 @@ from sk_tune._training import TensorSet, accuracy_by_network, check_time
 _CHUNK = 128
 # Errors by their number in epoch.c, from 1.
 _ERRORS: tuple[tuple[type[Exception], str], ...] = (
-    (MemoryError, "The memory is too small for an epoch."),
+    (MemoryError, "There is not enough memory for an epoch."),
     (IndexError, "A target is not one of the {} classes."),
     (IndexError, "A sample is outside the data."),
     (ValueError, "Batch normalisation needs more than one sample."),

@@ -141,7 +141,7 @@ def _reason_alone(module: nn.Module, X: Tensor, *, predicts: bool) -> str | None
         )
     except Exception as error:  # noqa: BLE001 - a user's module may raise anything
         first_line = str(error).strip().partition("\n")[0].partition(". ")[0]
-        return f"torch.func.vmap cannot carry its module ({first_line})"
+        return f"torch.func.vmap cannot batch its module ({first_line})"
     else:
         return reason
     finally:
@@ -154,7 +154,7 @@ def _try_batching(module: nn.Module, X: Tensor, *, predicts: bool) -> str | None
         # Without a batching rule, torch warns and computes network by network.
         warnings.filterwarnings("error", message=".*batching rule.*")
         if not predicts and orders_in_memory(module, X) is None:
-            return "a dropout layer of its module is called in several orders of memory"
+            return "a dropout layer of its module is called with several memory layouts"
         return _difference(module, torch.stack([X] * 2), predicts=predicts)
 
 

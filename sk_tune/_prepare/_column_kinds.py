@@ -239,7 +239,7 @@ def kinds_and_values(
             codes = pd.factorize(read)[0] if kind == "category" else read + 0.0
             key = hashlib.blake2b(codes.tobytes()).digest() + kind.encode()
             first = kinds_by_hash.setdefault(key, name)
-            reason = "" if first == name else f"tells the same as {first!r}"
+            reason = "" if first == name else f"carries the same information as {first!r}"
         if reason:
             dropped[name] = reason
             continue
@@ -323,17 +323,19 @@ def _warn_of_guesses(X: pd.DataFrame, formats: Mapping[str, TextFormat | None]) 
         call = "pd.to_datetime({}, dayfirst=" + f"{text_format.style == 'month first'})"
         if len(names) == 1:
             text = (
-                f"Column {names[0]!r} is read as {text_format}, though it could be meant "
-                f"otherwise: {read[0]}."
+                f"Column {names[0]!r} is read as {text_format}, but is ambiguous: "
+                f"{read[0]}."
             )
-            remedy = f" If it is, give {call.format(f'X[{names[0]!r}]')} in its place."
+            remedy = f" If that is wrong, pass {call.format(f'X[{names[0]!r}]')} instead."
         else:
             columns = [f"{n!r} ({cell})" for n, cell in zip(names, read, strict=True)]
             text = (
-                f"{len(names)} columns are read as {text_format}, though they could be "
-                f"meant otherwise: {', '.join(columns)}."
+                f"{len(names)} columns are read as {text_format}, but are ambiguous: "
+                f"{', '.join(columns)}."
             )
-            remedy = f" If they are, give {call.format('X[name]')} in place of each."
+            remedy = (
+                f" If that is wrong, pass {call.format('X[name]')} instead of the column."
+            )
         remedy = remedy if text_format.kind == "date" else ""
         warn_user(f"{text}{remedy}", DataWarning, about=f"columns read as {text_format}")
 
@@ -388,13 +390,14 @@ def _warn_of_words(columns: Mapping[str, _Words]) -> None:
     names = [f"{name!r} ({found.words})" for name, found in columns.items()]
     message = (
         f"{len(names)} columns are not read as numbers or dates, because of a few words "
-        f"in each: {', '.join(names)}. Replace these by NaN to have them read."
+        f"in each: {', '.join(names)}. To read the columns, replace these words with NaN."
     )
     if len(names) == 1:
         ((name, found),) = columns.items()
         message = (
             f"Column {name!r} is not read as {found.kind}: {found.n_read} of {found.n} "
-            f"values are, but not {found.words}. Replace these by NaN to have it read."
+            f"values are, but not {found.words}. To read the column, replace these words "
+            "with NaN."
         )
     warn_user(message, DataWarning, about="words among numbers and dates")
 
@@ -431,7 +434,7 @@ def _reason_without_use(
         reason = "text that is almost unique in each row"
         if len(unread) and n_alike > len(values) / 2:
             example = _shortened(unread[0])
-            reason += f" and reads neither as numbers nor as dates, such as '{example}'"
+            reason += f" and cannot be read as numbers or dates, such as '{example}'"
         return reason
     missing = np.isnan(values)
     if missing.all():

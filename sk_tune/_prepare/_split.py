@@ -118,13 +118,13 @@ def train_valid_test_split(
     has_others = stratify is not None or groups is not None
     if times is not None and has_others:
         raise ValueError(
-            "'times' of train_valid_test_split must be given without 'stratify' and "
+            "'times' of train_valid_test_split cannot be combined with 'stratify' or "
             "'groups', because time alone determines the parts."
         )
     if times is None and has_others and not shuffle:
         raise ValueError(
-            "shuffle=False of train_valid_test_split must be given without 'stratify' and "
-            "'groups', because these decide where a row belongs."
+            "shuffle=False of train_valid_test_split cannot be combined with 'stratify' "
+            "or 'groups', because these determine the part of a row."
         )
     if times is not None:
         train, *last = _by_time(as_times(_one_dimensional(times, "times")), sizes)
@@ -162,8 +162,8 @@ def _sizes(n_samples: int, values: dict[str, float | None]) -> tuple[int | None,
     if not (is_possible and min(n_rest, *given.values()) >= 1):
         sizes = " and ".join(f"{k}={v}" for k, v in values.items() if v is not None)
         raise ValueError(
-            "The sizes of train_valid_test_split must leave at least one row for each part "
-            f"and not exceed all rows together. Got {sizes or 'the defaults'} for "
+            "The sizes of train_valid_test_split must leave at least one row for each "
+            f"part and not exceed the number of rows. Got {sizes or 'the defaults'} for "
             f"n_samples={n_samples}."
         )
     return n_train, [n_rest, given["valid_size"], given["test_size"]]

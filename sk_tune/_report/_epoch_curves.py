@@ -229,8 +229,9 @@ class EpochCurveDisplay:
         row = (trials_of(search).preferred or 0) if result_row is None else result_row
         if row not in set(curve_table(search)["result_row"]):
             raise ValueError(
-                f"'result_row' of EpochCurveDisplay must have curves. Row {row} has none: "
-                "it is not a network, or failed in all folds."
+                "'result_row' of EpochCurveDisplay must be a row with learning curves. "
+                f"Row {row} has none: its estimator is not a network, or failed in all "
+                "folds."
             )
         curves = curves_of(search, row)
         # Findings about the whole search do not belong in the picture of a candidate.

@@ -350,7 +350,7 @@ def search_baselines(search: Any, X: Any, y: Any) -> tuple[list[Baseline], list[
     notes = []
     if not are_same:
         notes.append(
-            "The baselines are scored on other folds than the candidates, because the "
+            "The baselines and the candidates are scored on different folds, because the "
             "splitter draws new folds each time."
         )
     n_targets = 1 if y.ndim == 1 else y.shape[1]

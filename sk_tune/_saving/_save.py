@@ -78,7 +78,7 @@ def is_known(value: Any) -> bool:
 
 def _named(name: str) -> Any:
     if name not in _HOMES:
-        raise ValueError(f"Files hold objects of known classes. Got a {name!r}.")
+        raise ValueError(f"Files can hold only objects of known classes. Got a {name!r}.")
     return getattr(import_module(_HOMES[name]), name)
 
 
@@ -162,8 +162,8 @@ class Packer:
         step = " > ".join(map(repr, self._steps))
         where = f" in the step {step}" if step else ""
         return TypeError(
-            "save takes networks of sk_tune, TablePreparer, and transformers of "
-            f"scikit-learn that hold numbers and text only. Got {what}{where}. {remedy}"
+            "save accepts networks of sk_tune, TablePreparer, and transformers of "
+            f"scikit-learn that contain only numbers and text. Got {what}{where}. {remedy}"
         )
 
 
@@ -255,7 +255,9 @@ def _code_named(name: str) -> Any:
     code: Any = _named(name) if name in _HOMES else _TYPES.get(name) or getattr(np, name)
     is_number = isinstance(code, type) and issubclass(code, np.generic)
     if not (is_number or isinstance(code, np.ufunc) or name in {*_HOMES, *_TYPES}):
-        raise ValueError(f"Files hold functions of numpy and sk_tune. Got {name!r}.")
+        raise ValueError(
+            f"Files can hold only functions of numpy and sk_tune. Got {name!r}."
+        )
     return code
 
 

@@ -238,8 +238,8 @@ class BaseSearch(  # type: ignore[misc]
                 name = store.name
             if getattr(self, "random_state", 0) is None:
                 warn_user(
-                    "With random_state=None each run has other candidates and finds little "
-                    f"in the store {name}. Set it to an integer.",
+                    "With random_state=None each run has other candidates and finds "
+                    f"little in the store {name}. Set random_state to an integer.",
                     StoreWarning,
                 )
         try:
@@ -378,8 +378,8 @@ class BaseSearch(  # type: ignore[misc]
         """
         if isinstance(self.cv, Iterator):
             raise ValueError(
-                "The 'cv' parameter must not be an iterator for a plan, which would leave "
-                f"no folds for fit. Got {self.cv!r} instead: use list(cv)."
+                "The 'cv' parameter must not be an iterator for a plan, because the plan "
+                f"would leave no folds for fit. Got {self.cv!r} instead: use list(cv)."
             )
         if X is None and getattr(self, "resource", "") == "n_samples":
             raise ValueError("A plan of resource='n_samples' needs X and y.")

@@ -284,8 +284,9 @@ class BayesSearchCV(PlateauParameters, LearningParameters, DispatchParameters, B
         options |= options.pop("acq_func_kwargs", {})
         if unknown := set(options) - _OPTIONS:
             raise ValueError(
-                f"The 'optimizer_kwargs' parameter of BayesSearchCV may have "
-                f"{sorted(_OPTIONS | _WITHOUT_EFFECT)}. Got {sorted(unknown)} too."
+                "The 'optimizer_kwargs' parameter of BayesSearchCV must only have keys "
+                f"among {sorted(_OPTIONS | _WITHOUT_EFFECT)}. Got {sorted(unknown)} as "
+                "well."
             )
         if self.sampler == "tpe":
             return TPESampler(space, self.random_state, **options)

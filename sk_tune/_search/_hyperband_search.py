@@ -220,7 +220,7 @@ class HyperbandSearchCV(
         names = self.estimator.get_params()
         hint = (
             did_you_mean(self.resource, names)
-            or " Estimators without epochs take 'n_samples'."
+            or " For estimators without epochs, use 'n_samples'."
         )
         raise ValueError(
             f"The 'resource' parameter of HyperbandSearchCV must be 'n_samples' or a "
@@ -251,8 +251,8 @@ class HyperbandSearchCV(
         if self.n_iter_no_change is not None and not is_checked:
             warn_user(
                 "'n_iter_no_change' has no effect here, because a plateau can end the "
-                "search only between brackets, one after another. Give factor=3, which "
-                "makes several brackets, and asynchronous=False.",
+                "search only between consecutive brackets. Use factor=3, which makes "
+                "several brackets, and asynchronous=False.",
                 SkTuneWarning,
             )
         n_rungs = None if is_asynchronous else sum(len(b.rungs) for b in self.brackets_)

@@ -203,7 +203,7 @@ def shortfall(search: Any, rounds: Any) -> str:
         return (
             f"The time budget of {seconds} was too short for a single candidate. Its "
             f"score is from {counted(budget.cut_epochs[0], 'epoch')}, fewer than "
-            "requested. Give more time, or fewer epochs."
+            "requested. Set a larger time_budget or fewer epochs."
         )
     plan = search._plan(search.n_splits_, num_samples(rounds.session.call.X))
     name, planned = type(search).__name__, counted(plan.n_candidates, "candidate")
@@ -212,9 +212,9 @@ def shortfall(search: Any, rounds: Any) -> str:
         f"{n_candidates}{_reached(search, rounds)}."
     )
     if not budget.times.n_calls:
-        return f"{text} Give more time."
+        return f"{text} Set a larger time_budget."
     seconds_needed = _seconds_for(session, plan, has_rungs=search._level is not None)
-    return f"{text} Give time_budget={seconds_needed} for the whole plan."
+    return f"{text} Set time_budget={seconds_needed} for the whole plan."
 
 
 def stopped_text(search: Any, rounds: Any) -> str:

@@ -371,13 +371,13 @@ class TimeBudget:
         if self._seconds_of_first:
             parts = [
                 f"{budget} was too short for a single candidate, and its fits cannot be "
-                f"stopped: it took {seconds_text(self._seconds_of_first)}. Give more time, "
-                "or fewer rows."
+                f"stopped: it took {seconds_text(self._seconds_of_first)}. Set a larger "
+                "time_budget, or use fewer rows."
             ]
         if self.cut_refit or self._refit_time.has_cut:
             parts.append(
                 f"{budget} ended the refit {self.cut_refit or 'before its last epoch'}. "
-                "Give more time, or fewer epochs."
+                "Set a larger time_budget or fewer epochs."
             )
         message = " ".join(parts)
         if message:

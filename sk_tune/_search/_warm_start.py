@@ -154,8 +154,8 @@ def tell_earlier(
     if n_used == 0:
         warn_user(
             f"None of the {len(earlier_results)} results of warm_start_from is in the "
-            "space of this search, which starts cold. Parameters need the same names, "
-            "and values inside of the ranges.",
+            "space of this search, so it starts without them. Parameters must have the "
+            "same names, and values must be within the ranges.",
             ParameterWarning,
         )
     return first

@@ -156,7 +156,7 @@ def test_rows_must_suit_an_augmentation(kind, layout):
     if layout in kind.layouts:
         check_row_shape(*args)
     else:
-        message = rf"augmentation='{kind.name}' of Net must be given .*s \(?.*{{0}}"
+        message = rf"augmentation='{kind.name}' of Net needs .*s \(?.*{{0}}"
         with pytest.raises(ValueError, match=message.format(r"Got rows of shape")):
             check_row_shape(*args)
 
@@ -164,7 +164,7 @@ def test_rows_must_suit_an_augmentation(kind, layout):
 def test_the_message_names_suitable_rows():
     """A flip requires images; a mask in time requires sequences or signals."""
     with pytest.raises(
-        ValueError, match=r"given images \(n_channels, height, width\)\. Got"
+        ValueError, match=r"needs images \(n_channels, height, width\)\. Got"
     ):
         check_row_shape([Flip()], (5,), "table", "MLPClassifier")
     with pytest.raises(ValueError, match=r"sequences \(.*\) or signals \(.*\)\. Got rows"):
@@ -194,7 +194,7 @@ def test_distances_must_be_less_than_the_size_of_the_row(own, shape, layout, siz
 def test_colours_require_three_channels(kind, n_channels, wanted):
     """Grey is a mean of three channels, or the only channel; others have no colours."""
     check_row_shape([Brightness(), kind()], (3, 8, 8), "image", "Net")
-    message = rf"{kind.name}' of Net must be given images of {wanted} channels\. Got"
+    message = rf"{kind.name}' of Net needs images with {wanted} channels\. Got"
     with pytest.raises(ValueError, match=message):
         check_row_shape([kind()], (n_channels, 8, 8), "image", "Net")
 

@@ -251,7 +251,7 @@ def test_a_sample_of_a_large_table_is_named(monkeypatch):
 
     auto = AutoClassifier(time_budget=10, models=["linear"], random_state=0).fit(X, y)
 
-    assert "2,000 rows are too many for the time budget" in auto.summary_
+    assert "2,000 rows were left out, because the time budget is too short" in auto.summary_
     assert (auto.predict(X) == y).mean() > 0.95
 
 
@@ -450,7 +450,7 @@ def test_a_store_has_the_trials_after_a_crash(iris, tmp_path, monkeypatch):
         expected.leaderboard_.drop(columns="seconds"),
     )
     other = AutoClassifier(**common, checkpoint_dir=tmp_path / "a")
-    with pytest.raises(ValueError, match="the data of that fit"):
+    with pytest.raises(ValueError, match="must have the same data"):
         other.fit(iris[0][:100], iris[1][:100])
 
 
@@ -491,10 +491,10 @@ def test_a_crash_loses_no_trained_network(iris, tmp_path, monkeypatch, small_net
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"cv": 3}, "the folds of that fit"),
-        ({"test_size": 0.2}, "'test_size', groups and times as they were"),
-        ({"scoring": "neg_log_loss"}, "the scoring of that fit"),
-        ({}, "the data of that fit"),
+        ({"cv": 3}, "must have the same folds"),
+        ({"test_size": 0.2}, "'test_size', groups and times of that fit"),
+        ({"scoring": "neg_log_loss"}, "must have the same scoring"),
+        ({}, "must have the same data"),
     ],
 )
 def test_a_warm_start_on_other_folds_or_weights_is_refused(iris, change, message):

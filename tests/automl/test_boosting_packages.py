@@ -143,5 +143,5 @@ def test_a_package_is_a_member_that_onnx_refuses_by_name(mixed, tmp_path, packag
     auto.blends_["boosting"] = auto.blends_["ensemble"]
     if f"{name} 1" in auto.ensemble_.names:
         pytest.importorskip("onnx")
-        with pytest.raises(TypeError, match="to be one ONNX model. Got"):
+        with pytest.raises(TypeError, match="To become one ONNX model"):
             auto.to_onnx(tmp_path / "model.onnx")

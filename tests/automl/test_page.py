@@ -237,7 +237,7 @@ def test_a_model_without_skill_needs_other_data(faulty):
 
     assert auto_step(faulty.set_params(use="networks")).name == "plateau"
     assert auto_step(faulty.set_params(use="linear")).remedy == (
-        "Give more rows, or columns that tell more about the target."
+        "Provide more rows, or more informative columns."
     )
 
 

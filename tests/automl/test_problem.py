@@ -203,7 +203,7 @@ def test_the_number_of_axes_decides_the_kind_of_data():
         ([1.0, np.nan, 2.0], False, "NaN"),
         ([1, 2], True, "inconsistent"),
         (["a", "b", "a"], False, "Got text, .* 'a'. AutoClassifier learns labels"),
-        (["a", "b", "c"], True, "Got 3 classes in as many rows"),
+        (["a", "b", "c"], True, "Got 3 rows of different classes"),
         (pd.date_range("2020", periods=3), False, "Got dtype datetime64.*. Choose a unit"),
     ],
 )

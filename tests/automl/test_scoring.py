@@ -74,7 +74,7 @@ def test_the_reason_names_counts_and_their_metric():
     }
 
     assert by_name[None].name == "r2"
-    assert "The target holds counts: scoring='neg_mean_p" in by_name[None].reason
+    assert "The target looks like counts: scoring='neg_mean_p" in by_name[None].reason
     assert "log link" in by_name["neg_mean_poisson_deviance"].reason
 
 

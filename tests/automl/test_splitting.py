@@ -170,9 +170,9 @@ def test_custom_folds_without_remaining_rows_are_dropped():
 
     assert len(split.held_out) == 10
     assert len(split.folds) == 30
-    with pytest.raises(ValueError, match="Give more rows or fewer folds"):
+    with pytest.raises(ValueError, match="Provide more rows, or use fewer folds"):
         _split(y, iter([]))
-    with pytest.raises(ValueError, match="Give more rows or fewer folds"):
+    with pytest.raises(ValueError, match="Provide more rows, or use fewer folds"):
         _split(y, [([0, 1], [40])])
 
 
@@ -251,7 +251,7 @@ def test_times_and_groups_together_need_custom_folds():
     y, values = np.arange(60) % 2, np.arange(60) // 5
 
     for params in ({"cv": "auto"}, {"cv": 3}, {"cv": GroupKFold(3), "test_size": 0.2}):
-        with pytest.raises(ValueError, match="'times' must be given without 'groups'"):
+        with pytest.raises(ValueError, match="'times' and 'groups' cannot be combined"):
             _split(y, groups=values, times=values, **params)
     assert len(_split(y, GroupKFold(3), groups=values, times=values).folds) == 3
 
@@ -287,7 +287,11 @@ def test_small_regressions_hold_out_two_rows_at_a_time(n):
 @pytest.mark.parametrize(
     ("y", "params", "message"),
     [
-        ([0, 1, 0, 1], {"cv": 5}, "Got cv=5 for 4 rows.*Give more rows or fewer folds"),
+        (
+            [0, 1, 0, 1],
+            {"cv": 5},
+            "Got cv=5 for 4 rows.*Provide more rows, or use fewer folds",
+        ),
         ([0] * 9 + [1], {"groups": np.zeros(10)}, "at least 2 different groups.*Got 1\\."),
         ([0, 1] * 4, {"test_size": 0.9}, "test_size=0.9, which sets 8 of 8 aside"),
         (["a"] * 9 + ["b"], {}, "Got 1 of class b, 9 of class a; fold"),

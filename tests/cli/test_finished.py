@@ -112,7 +112,7 @@ def test_a_set_of_labels_is_a_column(predict, mixed_table):
     ("change", "words"),
     [
         (lambda t: t.drop(columns=["town", "size"]), ["'size', 'town'", "6 columns"]),
-        (lambda t: t[["town"]], ["Got 1 column, without"]),
+        (lambda t: t[["town"]], ["Got 1 column; missing:"]),
         (
             lambda t: t.rename(columns={"town": "Town"}),
             ["'town'", "rename 'town' to 'Town'?"],
@@ -137,7 +137,7 @@ def test_columns_of_the_fitted_table_are_not_taken_for_renamed_ones():
     )
     table = pd.DataFrame({"size_2": [1.0], "size_id": [1]})
 
-    with pytest.raises(TableError, match=r"without 'size'\.\nSee"):
+    with pytest.raises(TableError, match=r"missing: 'size'\.\nSee"):
         sk_tune._cli._finished._check_columns(table, saved)
 
 

@@ -206,7 +206,7 @@ def test_common_text_formats_are_parsed(tmp_path, fit, mixed_table, printed, sum
     assert "(numbers with a decimal point, in €)" in out
     assert "Read as dates with the day first: since" in out
     assert "Read as numbers with a decimal point, in %: share" in out
-    assert "neither as numbers nor as dates, such as" in out
+    assert "cannot be read as numbers or dates, such as" in out
     assert out.count("weight") == 1
     columns = summary()["kinds"]
     assert columns["numbers"] == ["size", "open", "share"]
@@ -443,7 +443,7 @@ def test_a_metric_of_one_class_uses_the_rarer_class(rare_csv, fit, printed, summ
 
     out = printed()
     assert "Metric Scored by average precision of the class 'YES'" in out
-    assert "rows are of the class 'YES'. If the metric is" in out
+    assert "rows belong to class 'YES'. If the metric is" in out
     assert "--threshold balanced_accuracy, or TunedThresholdClassifierCV" in out
     saved = summary()
     assert (saved["scoring"], saved["positive"]) == ("average_precision", "YES")
@@ -472,7 +472,7 @@ def test_counts_are_named_with_the_option_for_their_loss(fit, printed, summary, 
 
     assert fit(frame, "visits", "--task", "regression", "--models", "linear", *options) == 0
 
-    words = "log link" if scoring else "--scoring neg_mean_poisson_deviance weighs"
+    words = "log link" if scoring else "--scoring neg_mean_poisson_deviance gives"
     assert words in printed()
     assert words in summary()["scoring_reason"]
 
@@ -496,7 +496,7 @@ def test_classes_and_thresholds_are_checked(rare_csv, fails, options, words, mon
 def test_numbers_have_no_positive_class(rare_csv, fails):
     """They have no threshold either."""
     for option in (["--positive", "1"], ["--threshold", "0.2"]):
-        fails(["fit", rare_csv, "--target", "a", *option], option[0], "have no classes")
+        fails(["fit", rare_csv, "--target", "a", *option], option[0], "has no classes")
 
 
 def test_other_bad_input_is_refused(mixed_csv, tmp_path, fails):
@@ -522,7 +522,7 @@ def test_other_bad_input_is_refused(mixed_csv, tmp_path, fails):
     refuses("mixed.csv", "--times", "'label'", options=["--times", "label"])
     refuses("mixed.csv", "--groups", "missing in 'town'", options=["--groups", "town"])
     both = ["--groups", "open", "--times", "since"]
-    refuses("mixed.csv", "--times must be used without --groups", options=both)
+    refuses("mixed.csv", "--times and --groups cannot be combined", options=both)
     refuses("none.csv", "exists", "none.csv")
     refuses("empty.csv", "empty.csv", "0 bytes")
     refuses("header.csv", "header.csv", "at least one row")

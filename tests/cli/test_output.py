@@ -164,7 +164,7 @@ def test_a_link_to_a_folder_is_followed(tmp_path, saved, exists):
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="there is no /proc")
 def test_an_unwritable_folder_is_refused():
     """Also if permissions would allow it, as for root in /proc."""
-    with pytest.raises(OptionError, match="that can be written"):
+    with pytest.raises(OptionError, match="a writable folder"):
         check_output_folder(Path("/proc/out"), overwrite=False)
 
 
@@ -187,9 +187,7 @@ def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path):
     (tmp_path / "in" / "model").write_text("")
 
     for path in (tmp_path / "file", tmp_path / "file" / "out", tmp_path / "in"):
-        with pytest.raises(
-            OptionError, match="--output must be a folder that can be written"
-        ):
+        with pytest.raises(OptionError, match="--output must be a writable folder"):
             check_output_folder(path, overwrite=True)
 
 

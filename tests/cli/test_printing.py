@@ -45,8 +45,8 @@ def test_notes_point_out_misleading_scores(fit, printed):
     assert fit(pd.concat([frame, frame.head(2)]), "label") == 0
 
     out = printed()
-    assert "2 rows are copies of others" in out
-    assert "5 % of 62 rows are of the class" in out
+    assert "2 rows are copies of other rows" in out
+    assert "5 % of 62 rows belong to class" in out
     assert "class rare, single" in out
 
 

@@ -148,9 +148,9 @@ def test_the_encoding_is_detected(tmp_path, encoding, note):
         ("t.csv", b"", ["0 bytes"]),
         ("t.parquet", b"", ["0 bytes"]),
         ("t.csv", b"a,b\n", ["at least one row", "0 rows and 2 columns"]),
-        ("t.csv", b"\n\n", ["as many fields as its header"]),
-        ("t.csv", b"a,b\n1,2\n1,2,3\n", ["as many fields as its header", "line 3"]),
-        ("t.csv", b"a,b\n1,2,3\n1,2,3\n", ["as many fields as its header"]),
+        ("t.csv", b"\n\n", ["as many fields in each line"]),
+        ("t.csv", b"a,b\n1,2\n1,2,3\n", ["as many fields in each line", "line 3"]),
+        ("t.csv", b"a,b\n1,2,3\n1,2,3\n", ["as many fields in each line"]),
         ("t.csv.gz", b"a,b\n1,2\n", ["must be a gzip file"]),
         # Without the time of day, which would be part of the test's name.
         ("t.csv.gz", gzip.compress(b"a,b\n1,2\n" * 99, mtime=0)[:-20], ["a gzip file"]),

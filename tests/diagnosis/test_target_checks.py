@@ -35,4 +35,4 @@ def test_the_rarest_class_is_named():
     """With its share and the number of rows."""
     labels = np.array(["no"] * 1900 + ["yes"] * 100, dtype=object)
 
-    assert check_classes(labels).message == "5 % of 2,000 rows are of the class 'yes'."
+    assert check_classes(labels).message == "5 % of 2,000 rows belong to class 'yes'."

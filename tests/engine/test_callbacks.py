@@ -156,7 +156,7 @@ def test_adopted_callbacks_without_plain_state_warn(iris):
     fit = Fit(estimator=OBSERVED, X=iris[0], y=iris[1])
     (trained,) = train([fit])
 
-    with pytest.warns(ParameterWarning, match="partial_fit starts their schedules again"):
+    with pytest.warns(ParameterWarning, match="partial_fit restarts their schedules"):
         fitted_estimator(fit, trained)
 
 
@@ -208,15 +208,15 @@ def test_output_comes_with_the_adoption(iris):
         (_net(Callback()), "it has callbacks (Callback)"),
         (
             _net(LRScheduler(), lr_schedule="cosine"),
-            "LRScheduler acts together with lr_schedule='cosine'",
+            "LRScheduler interacts with lr_schedule='cosine'",
         ),
         (
             _net(GradientNormClipping(1.0), gradient_clip=0.5),
-            "GradientNormClipping acts together with gradient_clip=0.5",
+            "GradientNormClipping interacts with gradient_clip=0.5",
         ),
         (
             _net(EarlyStopping(load_best=True), early_stopping=True),
-            "EarlyStopping acts together with early_stopping=True",
+            "EarlyStopping interacts with early_stopping=True",
         ),
         (_net(EpochScoring("f1_macro", on_train=True)), "EpochScoring scores the training"),
     ],

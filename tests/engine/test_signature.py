@@ -161,7 +161,7 @@ class OwnFit(MLPClassifier):
 @pytest.mark.parametrize(
     ("estimator", "reason"),
     [
-        (OwnFit(), "OwnFit overrides a method of training"),
+        (OwnFit(), "OwnFit overrides a training method"),
         (MLPClassifier(device="mps"), "fleets do not run on device='mps'"),
         (
             MLPClassifier(callbacks=[EpochTimer(), Callback(), EpochTimer()]),

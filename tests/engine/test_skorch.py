@@ -327,7 +327,7 @@ class Lazy(nn.Sequential):
 @pytest.mark.parametrize(
     ("net", "reason"),
     [
-        (_clf(criterion=Tempered), "parameters to train"),
+        (_clf(criterion=Tempered), "trainable parameters"),
         (
             NeuralNetClassifier(Lazy, criterion=nn.CrossEntropyLoss, verbose=0),
             "lazy layers",

@@ -347,13 +347,13 @@ SOLO = {
     "verbose": (lambda: _mlp(verbose=1), "verbose=1 prints a line for every epoch"),
     "subclass": (
         lambda: OwnFit(**BASE, hidden_layer_sizes=(8,)),
-        "OwnFit overrides a method of training",
+        "OwnFit overrides a training method",
     ),
     "functional dropout": (
         lambda: _net(Functional),
-        "torch.func.vmap cannot carry its module",
+        "torch.func.vmap cannot batch its module",
     ),
-    "data-dependent": (lambda: _net(Deciding), "torch.func.vmap cannot carry its module"),
+    "data-dependent": (lambda: _net(Deciding), "torch.func.vmap cannot batch its module"),
 }
 
 
@@ -738,7 +738,7 @@ def test_the_reason_for_training_alone_is_passed_on(digits, capsys):
     with pytest.warns(TrainedAloneWarning, match="1 network was trained alone"):
         train([_fit(digits, _net(Deciding)), _fit(digits)], trained=told.update)
 
-    assert told[0].alone_reason.startswith("torch.func.vmap cannot carry")
+    assert told[0].alone_reason.startswith("torch.func.vmap cannot batch")
     assert told[1].alone_reason == ""
 
 

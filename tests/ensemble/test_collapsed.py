@@ -241,7 +241,7 @@ def test_columns_match_the_ensemble(kind, from_file, names, stage, tmp_path):
     with warnings.catch_warnings(action="error"):
         for rows in (X, X.to_numpy(), X.to_numpy().tolist()):
             assert_allclose(small.predict_proba(rows), model.predict_proba(X), atol=ATOL)
-    with pytest.raises(ValueError, match=r"in their order: \['a', 'b', 'c', 'd'\]"):
+    with pytest.raises(ValueError, match=r"in the same order: \['a', 'b', 'c', 'd'\]"):
         small.predict(X[list("bacd")])
     with pytest.raises(ValueError, match="must have 4 features"):
         small.predict(X.to_numpy()[:, :3])

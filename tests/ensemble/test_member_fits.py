@@ -66,7 +66,7 @@ def test_networks_inside_of_others_are_fitted_as_usual(make_estimator, diabetes)
     np.testing.assert_allclose(
         member.predict(diabetes.X), held.fit(*diabetes).predict(diabetes.X), atol=1e-6
     )
-    with pytest.raises(ValueError, match="can only be asked of a network"):
+    with pytest.raises(ValueError, match="Only networks of sk_tune can be trained"):
         fit_members([Ridge()], *diabetes, epochs=[1])
 
 

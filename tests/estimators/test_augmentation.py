@@ -190,19 +190,19 @@ def test_invalid_augmentations_are_refused(value, task_data):
     [
         (
             MLPClassifier(augmentation="flip"),
-            "augmentation='flip' of MLPClassifier must be",
+            "augmentation='flip' of MLPClassifier needs",
         ),
         (MLPClassifier(augmentation=["noise", TimeMask()]), "'time_mask' of MLPClassifier"),
         (
             CNNClassifier(augmentation="flip"),
-            "'flip' of CNNClassifier must be given images",
+            "'flip' of CNNClassifier needs images",
         ),
         (
             CNNClassifier(augmentation=Shift(4), input_shape=(2, 4)),
             r"Shift\(pixels=4\) in the 'augmentation' parameter of CNNClassifier must be",
         ),
-        (RNNClassifier(augmentation="cutout"), "'cutout' of RNNClassifier must be given"),
-        (NetClassifier(Watching, augmentation="flip"), "'flip' of NetClassifier must be"),
+        (RNNClassifier(augmentation="cutout"), "'cutout' of RNNClassifier needs"),
+        (NetClassifier(Watching, augmentation="flip"), "'flip' of NetClassifier needs"),
     ],
     ids=lambda value: None if isinstance(value, str) else type(value).__name__,
 )
@@ -294,5 +294,5 @@ def test_an_augmentation_must_define_its_method(task_data):
     """The error names the method."""
     with pytest.raises(ValueError, match=r"Empty must define augment\(X, numbers\)"):
         as_augmentations(Empty())
-    with pytest.raises(ValueError, match=r"'Invert' of MLPClassifier must be given images"):
+    with pytest.raises(ValueError, match=r"'Invert' of MLPClassifier needs images"):
         MLPClassifier(augmentation=Invert()).fit(*task_data("MLPClassifier"))

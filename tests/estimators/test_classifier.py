@@ -303,8 +303,8 @@ def test_balanced_weights_of_labels_count_sample_weights(make_estimator):
     ("class_weight", "y", "words"),
     [
         ({0: 1, 1: 2, "2": 100}, CODES, "class_weight must name the classes.*'2'"),
-        ([{0: 1, 1: 2}], INDICATOR, "a list of a dict for each column of y. Got 1 for 3"),
-        ({0: 1, 1: 2}, INDICATOR, "a list of a dict for each column of y. Got 1 for 3"),
+        ([{0: 1, 1: 2}], INDICATOR, "a list with a dict for each column of y. Got 1 for 3"),
+        ({0: 1, 1: 2}, INDICATOR, "a list with a dict for each column of y. Got 1 for 3"),
         ({0: np.nan}, CODES, "must be finite and not negative. Got {0: nan, "),
         ({1: -1}, CODES, "must be finite and not negative. Got {0: 1.0, 1: -1.0"),
     ],

@@ -293,5 +293,5 @@ def test_invalid_tokens_are_refused(values, params, words):
 
 def test_other_networks_refuse_rows_of_unequal_length():
     """The message names the networks that take such rows."""
-    with pytest.raises(ValueError, match=r"Got from 3 to 5\. Recurrent networks"):
+    with pytest.raises(ValueError, match=r"Got lengths from 3 to 5\. Recurrent networks"):
         MLPClassifier().fit([np.zeros((n, 2)) for n in (3, 5, 4)], [0, 1, 0])

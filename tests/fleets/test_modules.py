@@ -49,7 +49,7 @@ def test_unsupported_operations_are_a_reason(act):
     """Branches on data, calls outside of torch, and unknown random numbers."""
     reason = _reason(Users(act))
 
-    assert reason.startswith("torch.func.vmap cannot carry its module (")
+    assert reason.startswith("torch.func.vmap cannot batch its module (")
     assert "\n" not in reason
 
 
@@ -168,7 +168,7 @@ def test_dropout_in_several_memory_orders_is_a_reason():
         def forward(self, x):
             return self.drop(self.cell(self.drop(x))[0])[:, -1]
 
-    assert "several orders of memory" in _reason(Twice(), torch.randn(4, 5, 3))
+    assert "several memory layouts" in _reason(Twice(), torch.randn(4, 5, 3))
 
 
 @pytest.mark.parametrize("act", [torch.tanh, _branching], ids=["good", "bad"])

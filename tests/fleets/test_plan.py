@@ -645,7 +645,7 @@ def _hooked():
         (Mode, "vmap", "its layers differ between training and evaluation"),
         (lambda: WithMembers(3), "layers", ""),
         (lambda: WithMembers(nn.ModuleList()), "layers", ""),
-        (Unused, "alone", "torch.func.vmap cannot carry its module"),
+        (Unused, "alone", "torch.func.vmap cannot batch its module"),
         (_hooked, "alone", "its module has hooks"),
     ],
 )

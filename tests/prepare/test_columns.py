@@ -85,7 +85,7 @@ def test_each_type_has_a_kind(values, kind):
         ([[i] for i in range(N)], "neither numbers, text nor dates"),
         (np.arange(N), "a whole number that counts or names the rows"),
         (RNG.permutation(2 * N)[:N] + 7000, "a whole number that counts or names the rows"),
-        (NUMBERS, "tells the same as 'number'"),
+        (NUMBERS, "carries the same information as 'number'"),
     ],
 )
 def test_columns_that_cannot_help_are_dropped_with_a_reason(values, reason):
@@ -147,7 +147,7 @@ def test_categories_in_other_words_are_a_copy():
     X = pd.DataFrame({"short": short, "long": [words[s] for s in short]})
     X = X.assign(n=np.arange(N) // 2, date=pd.to_datetime(np.arange(N) // 2, unit="D"))
 
-    assert column_kinds(X).dropped == {"long": "tells the same as 'short'"}
+    assert column_kinds(X).dropped == {"long": "carries the same information as 'short'"}
 
 
 def test_a_number_that_is_there_or_missing_is_not_constant_unless_that_is_ignored():
@@ -289,9 +289,9 @@ def test_one_warning_names_all_columns_of_an_ambiguous_format(read):
         read(X)
 
     assert [str(own.message) for own in warned] == [
-        "2 columns are read as dates with the month first, though they could be meant "
-        "otherwise: 'from' ('01/02/2024' as 2024-01-02), 'to' ('05/06/2024' as 2024-05-06)."
-        " If they are, give pd.to_datetime(X[name], dayfirst=True) in place of each."
+        "2 columns are read as dates with the month first, but are ambiguous: 'from' "
+        "('01/02/2024' as 2024-01-02), 'to' ('05/06/2024' as 2024-05-06). If that is wrong, "
+        "pass pd.to_datetime(X[name], dayfirst=True) instead of the column."
     ]
 
 
@@ -308,7 +308,7 @@ def test_one_warning_names_all_columns_with_words(read):
 
     assert [str(own.message) for own in warned] == [
         "3 columns are not read as numbers or dates, because of a few words in each: 'a' "
-        "('aaa'), 'b' ('bbb'), 'c' ('ccc'). Replace these by NaN to have them read."
+        "('aaa'), 'b' ('bbb'), 'c' ('ccc'). To read the columns, replace these words with NaN."
     ]
 
 
@@ -391,7 +391,7 @@ def test_the_error_names_a_cell_that_is_not_a_number(texts):
 
     reason = column_kinds(X).dropped["a"]
 
-    assert reason.startswith("text that is almost unique in each row and reads neither")
+    assert reason.startswith("text that is almost unique in each row and cannot be read")
     assert f"'{texts[0]}'" in reason
 
 

@@ -140,7 +140,7 @@ def test_missing_baselines_are_explained(grid, iris):
 
     assert dummy.mean == pytest.approx(1 / 3, abs=0.02)
     assert "pass X and y" in notes[0]
-    assert "other folds than the candidates" in search_baselines(anew, *iris)[1][0]
+    assert "scored on different folds" in search_baselines(anew, *iris)[1][0]
 
 
 # Steps behind the end of a sequence.

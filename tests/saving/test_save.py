@@ -259,7 +259,9 @@ def test_users_modules_are_passed_to_load(tmp_path):
     save(model, path)
 
     assert_array_equal(load(path, module=OneLayer).predict(X), model.predict(X))
-    with pytest.raises(ValueError, match=r"is code, which .*model does not hold. Pass it"):
+    with pytest.raises(
+        ValueError, match=r"is code, which .*model does not contain. Pass it"
+    ):
         load(path)
 
 

@@ -99,7 +99,7 @@ def test_a_search_without_time_for_a_candidate_has_one_with_fewer_epochs(net, ir
     assert "too short for a single candidate" in search.cut_short_
     (finding,) = [f for f in diagnose(search) if f.name == "search cut short"]
     assert (finding.outcome, finding.evidence["n_epochs"]) == ("issue", n_epochs_of(search))
-    assert finding.remedy.startswith("Give more time, or fewer epochs.")
+    assert finding.remedy.startswith("Set a larger time_budget or fewer epochs.")
     assert search.cut_short_ == f"{finding.message} {finding.remedy}"
 
 

@@ -206,7 +206,7 @@ class SkorchFit:
             joins_last_sample=False,
         )
         if any(p.requires_grad for p in net.criterion_.parameters()):
-            raise NoFleetError("its criterion has parameters to train")
+            raise NoFleetError("its criterion has trainable parameters")
         if any(map(is_lazy, net.module_.parameters())):
             raise NoFleetError("its module has lazy layers")
         reason = reason_against_callbacks(callback for _, callback in net.callbacks_)
