@@ -254,8 +254,8 @@ def test_cuda_without_a_device_is_refused_in_one_line(place, digits):
     """The message names the devices of the machine and the requested device."""
     net = clone(NET).set_params(device=place)
     line = (
-        "The 'device' parameter of MLPClassifier must be a device of this machine, which has "
-        f"0 CUDA devices. Got '{place}' instead. Use 'auto' or 'cpu'."
+        "The 'device' parameter of MLPClassifier must be a device of this machine, which "
+        f"has 0 CUDA devices. Got '{place}' instead. Use 'auto' or 'cpu'."
     )
 
     with pytest.raises(ValueError, match="device") as raised:

@@ -290,8 +290,8 @@ def test_one_warning_names_all_columns_of_an_ambiguous_format(read):
 
     assert [str(own.message) for own in warned] == [
         "2 columns are read as dates with the month first, but are ambiguous: 'from' "
-        "('01/02/2024' as 2024-01-02), 'to' ('05/06/2024' as 2024-05-06). If that is wrong, "
-        "pass pd.to_datetime(X[name], dayfirst=True) instead of the column."
+        "('01/02/2024' as 2024-01-02), 'to' ('05/06/2024' as 2024-05-06). If that is "
+        "wrong, pass pd.to_datetime(X[name], dayfirst=True) instead of the column."
     ]
 
 
@@ -308,7 +308,8 @@ def test_one_warning_names_all_columns_with_words(read):
 
     assert [str(own.message) for own in warned] == [
         "3 columns are not read as numbers or dates, because of a few words in each: 'a' "
-        "('aaa'), 'b' ('bbb'), 'c' ('ccc'). To read the columns, replace these words with NaN."
+        "('aaa'), 'b' ('bbb'), 'c' ('ccc'). To read the columns, replace these "
+        "words with NaN."
     ]
 
 
