@@ -588,5 +588,5 @@ def test_it_is_a_table_of_counts():
     assert {"requested 7", "with other random numbers 2", "alone 3"} <= set(lines)
     ways = ["4 trained by the kernel", "3 trained alone, because of a reason"]
     assert lines[-3:-1] == ways
-    assert lines[-1].startswith("The kernel is the fastest way: it trains MLPs")
+    assert lines[-1].startswith("The kernel is fastest. It trains MLPs")
     assert "fastest" not in str(FleetReport(n_requested=4, ways={"by the kernel": 4}))

@@ -228,7 +228,7 @@ def test_any_integer_parameter_may_be_the_resource(iris):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"resource": "nonsense"}, "Got 'nonsense' .* without epochs take 'n_samples'"),
+        ({"resource": "nonsense"}, "Got 'nonsense' .* without epochs, use 'n_samples'"),
         ({"resource": "epochs"}, r"Got 'epochs' instead. Did you mean 'max_epochs'\?"),
         ({"resource": "dropout"}, "part of the searched parameters"),
         ({"min_resources": 10}, "min_resources"),
