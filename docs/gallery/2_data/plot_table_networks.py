@@ -45,11 +45,11 @@ X = pd.DataFrame({
 # %%
 # ``TablePreparer(embeddings=True)`` encodes towns as integers, and the network learns a
 # vector for each. ``numerical_embedding="piecewise_linear"`` lets predictions bend at
-# quantiles of each number, and ``members=4`` trains four networks that share their matrices
-# and predict their mean.
+# quantiles of each number, and ``members=4``, the default, trains four networks that share
+# their matrices and predict their mean.
 
 codes = TablePreparer(embeddings=True)
-net = MLPRegressor(width=64, max_epochs=30, random_state=0)
+net = MLPRegressor(members=1, max_epochs=30, random_state=0)
 bent = {"numerical_embedding": "piecewise_linear"}
 models = {
     "plain network": make_pipeline(TablePreparer(max_categories=50), net),

@@ -32,12 +32,9 @@ X_new, y_new = make_friedman1(n_samples=2000, n_features=10, noise=0.0, random_s
 # unchanged, since the mean of many averages out their noise; boosting needs small stages
 # with few epochs.
 
-net = MLPRegressor(
-    width=64, max_epochs=30, learning_rate=0.01, batch_size=32, random_state=0
-)
-stage = MLPRegressor(
-    n_layers=1, width=16, max_epochs=10, learning_rate=0.03, batch_size=32, random_state=0
-)
+options = {"members": 1, "batch_size": 32, "random_state": 0}
+net = MLPRegressor(max_epochs=30, learning_rate=0.01, **options)
+stage = MLPRegressor(n_layers=1, width=16, max_epochs=10, learning_rate=0.03, **options)
 trees = HistGradientBoostingRegressor(random_state=0)
 bagging = BaggingRegressor(net, n_estimators=25, oob_score=True, n_jobs=1, random_state=0)
 boosting = BoostingRegressor(

@@ -41,7 +41,7 @@ X = x[:, np.newaxis]
 # standard deviation is the uncertainty of the model.
 
 net = MLPRegressor(
-    width=64,
+    members=1,
     max_epochs=40,
     learning_rate=0.01,
     numerical_embedding=Periodic(frequency_scale=0.3),
