@@ -282,16 +282,23 @@ def _ask_for_time(estimator: Any, shape: tuple[int, ...]) -> None:
 
 
 def _check_padding(missing: Bools) -> None:
-    """Raise ValueError for NaN before the end of a sequence; `missing` is (N, T, F)."""
+    """Raise ValueError for NaN before the end of a sequence, and for empty sequences.
+
+    `missing` is (N, T, F).
+    """
     lengths = (~missing.any(axis=2)).sum(axis=1)
     padding = np.arange(missing.shape[1]) >= lengths[:, np.newaxis]
     is_wrong = (missing != padding[:, :, np.newaxis]).any(axis=(1, 2))
-    bad = np.flatnonzero(is_wrong | (lengths == 0))
-    if len(bad):
+    if len(bad := np.flatnonzero(is_wrong)):
         raise ValueError(
             "Input X contains NaN. Sequences may be padded with NaN in all features of "
-            "their last steps, and must have a first step without NaN. Got NaN elsewhere "
-            f"in {len(bad)} of {len(missing)} sequences, the first at row {bad[0]}."
+            "their last steps. Got NaN elsewhere in "
+            f"{len(bad)} of {len(missing)} sequences, the first at row {bad[0]}."
+        )
+    if len(empty := np.flatnonzero(lengths == 0)):
+        raise ValueError(
+            "Sequences of X must have at least one step. Got no step without NaN in "
+            f"{len(empty)} of {len(missing)} sequences, the first at row {empty[0]}."
         )
 
 

@@ -99,7 +99,6 @@ MISPLACED = {
     "in the middle": (_spoilt((_FULL, 2)), _FULL),
     "at the start": (_spoilt((_FULL, 0)), _FULL),
     "in one feature": (_spoilt((_FULL, 5, 0)), _FULL),
-    "everywhere": (_spoilt(_FULL), _FULL),
     "infinity": (np.where(np.arange(2) > 0, np.inf, X), None),
 }
 
@@ -156,6 +155,15 @@ def _objects(sequences):
     result = np.empty(len(sequences), dtype=object)
     result[:] = sequences
     return result
+
+
+@pytest.mark.parametrize(
+    "values", [_spoilt(3), [*SEQUENCES[:3], SEQUENCES[3][:0], *SEQUENCES[4:]]]
+)
+def test_a_sequence_without_steps_is_refused(values):
+    """In an array it has NaN only."""
+    with pytest.raises(ValueError, match=r"at least one step.*in 1 of 60.*row 3\."):
+        _small().fit(values, Y)
 
 
 @pytest.mark.parametrize("kind", [list, tuple, _objects])
