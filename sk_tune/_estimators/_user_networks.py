@@ -5,7 +5,7 @@
 import copy
 import functools
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import field
 from itertools import takewhile
@@ -124,8 +124,9 @@ class _NetEstimator(NetworkEstimator):
             }
             if alike != fitted:
                 raise ValueError(
-                    "X must hold arrays with samples of the shapes and types "
-                    f"{fitted} for {type(self).__name__}, as in fit. Got {inputs} instead."
+                    f"X must hold arrays with samples of the shapes {_inputs_text(fitted)} "
+                    f"for {type(self).__name__}, as in fit. Got {_inputs_text(inputs)} "
+                    "instead."
                 )
             X = pack_inputs(arrays, self._inputs_of_module(), self.dtype)
         elif self.named_inputs_ is not None:
@@ -158,8 +159,12 @@ class _NetEstimator(NetworkEstimator):
         with torch.no_grad(), count_multiplications(module.eval()) as counts:
             try:
                 samples, outputs = _outputs_for(module, samples)
-            except Exception:
+            except Exception as error:
                 if not self._has_integers:
+                    rows = f"2 rows of shape {self.input_shape_}"
+                    if self.named_inputs_:
+                        rows = f"2 rows each of {_inputs_text(self.named_inputs_)}"
+                    error.add_note(f"{type(self).__name__} passed {rows} to its module.")
                     raise
                 integers = NamedInput("", self.input_shape_, "int64")
                 module = reading_one_tensor(module, [integers])
@@ -227,6 +232,12 @@ class _NetEstimator(NetworkEstimator):
         if not isinstance(module, nn.Module):
             raise ValueError(f"{requirement} Got {type(module).__name__} instead.")
         return module
+
+
+def _inputs_text(inputs: Mapping[str, tuple[tuple[int, ...], str]]) -> str:
+    """Return the names of inputs with the shapes and required types of their samples."""
+    texts = [f"{n!r} {s} {dtype}".rstrip() for n, (s, dtype) in inputs.items()]
+    return ", ".join(texts)
 
 
 def _outputs_for(module: nn.Module, samples: Tensor) -> tuple[Tensor, Any]:

@@ -3,6 +3,7 @@
 import functools
 import inspect
 import pickle
+import re
 
 import numpy as np
 import pytest
@@ -351,10 +352,10 @@ def test_dicts_of_arrays_are_searched_in_fleets(kind):
     ("values", "words"),
     [
         (X, r"dict of the arrays 'numbers', 'codes', 'flag' .*Got ndarray"),
-        ({"numbers": X}, r"'codes': .*as in fit\. Got {'numbers': \(\(8,\), ''\)}"),
+        ({"numbers": X}, r"'codes' .*as in fit\. Got 'numbers' \(8,\) instead"),
         (
             {**DICT, "codes": CODES + 0.5},
-            r"'codes': \(\(2,\), 'int64'\).*Got .*'codes': \(\(2,\), ''\)",
+            r"'codes' \(2,\) int64.*Got .*'codes' \(2,\)",
         ),
         ({**DICT, "codes": CODES[:5]}, "inconsistent numbers of samples"),
         ({**DICT, "numbers": np.where(X > 0, X, np.nan)}, "numbers contains NaN"),
@@ -367,6 +368,23 @@ def test_other_inputs_than_in_fit_are_refused(values, words):
 
     with pytest.raises(ValueError, match=words):
         net.predict(values)
+
+
+@pytest.mark.parametrize(
+    ("module", "values", "words"),
+    [
+        (nn.Linear(9, 2), X, r"2 rows of shape \(8,\)"),
+        (nn.Linear(9, 2), DICT, r"2 rows each of 'numbers' \(8,\), 'codes' \(2,\) int64"),
+    ],
+    ids=["array", "dict"],
+)
+def test_an_error_of_the_module_has_a_note(module, values, words):
+    """It gives the shapes that the module was called with."""
+    with pytest.raises((RuntimeError, TypeError)) as raised:
+        _small(module=module).fit(values, LABELS)
+
+    (note,) = raised.value.__notes__
+    assert re.search(f"NetClassifier passed {words}.* to its module", note)
 
 
 def test_modules_that_require_integers_get_integers():
