@@ -73,7 +73,7 @@ _FEW_VALUES = {"linear": 50_000, "boosting": 1_000_000}
 _N_CANDIDATES, _MOST_CANDIDATES = 8, 300
 # Slowdown by other programs from which the machine counts as busy.
 _SLOWDOWN_OF_BUSY = 1.5
-_TOO_LONG = "It takes too long for this budget."
+_TOO_LONG = "Training takes too long for this budget."
 
 
 @dataclass(slots=True, eq=False, kw_only=True)

@@ -186,7 +186,7 @@ def _against_linear(
         return "The ensemble beats the dummy. There is no linear model to compare with."
     gap = best.score - linear.score
     amount = format_score(abs(gap), scale)
-    margin = f"the spread over the folds, {format_score(best.std, scale)}"
+    margin = f"the spread over the folds ({format_score(best.std, scale)})"
     if gap <= 0 or not float(amount):
         lower = f"{amount} lower" if float(amount) else "no higher"
         return (
@@ -204,7 +204,7 @@ def _against_linear(
     if math.isnan(best.std):
         text += " on one held-out part, which does not show how much scores vary."
     else:
-        text += f", more than {margin}."
+        text += f", which is more than {margin}."
     if best.held_out <= linear.held_out:
         text += " But on the rows set aside it does not, so the lead is uncertain."
     return text

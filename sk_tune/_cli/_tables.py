@@ -382,7 +382,7 @@ def demo_table() -> tuple[LoadedTable, str]:
     names = re.findall(r"^@attribute '([^']+)'", header, re.MULTILINE)
     frame = pd.read_csv(io.StringIO(rows), names=names, na_values="?", escapechar="\\")
     columns = " and ".join(_AFTERWARDS)
-    note = f"Left out, because they were only known afterwards: {columns}."
+    note = f"Left out, because their values were only known afterwards: {columns}."
     frame = frame.drop(columns=_AFTERWARDS)
     return LoadedTable(frame=frame, name="titanic", notes=(note,)), "survived"
 

@@ -288,7 +288,9 @@ def check_duplicates(table: LeakTable) -> Finding:
         return only_if_copies_matter(issue, table, cases)
     message = f"{share(part)} of the test rows are equal to a training row"
     if kinds >= 0.5:
-        return rule.passed(f"{message}, which the values of the columns explain.", evidence)
+        return rule.passed(
+            (f"{message}, as expected from the values of the columns."), evidence
+        )
     return rule.tip(
         "low",
         f"{message}. The table has few distinct rows, so this may be natural.",

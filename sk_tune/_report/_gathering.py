@@ -116,8 +116,8 @@ def outcome_text(finding: Finding) -> str:
 # Name of the line that a first-time reader looks for.
 EXPECTED = "expected on new data"
 SCORES_ARE_MEANS = (
-    'Scores are means over the folds; "from" and "to" are one standard deviation below and '
-    f'above. The interval of "{EXPECTED}" has its own confidence.'
+    'Scores are means over the folds; "from" and "to" are one standard deviation below '
+    f'and above. For "{EXPECTED}" they are the limits of its confidence interval.'
 )
 
 

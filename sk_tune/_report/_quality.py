@@ -180,7 +180,11 @@ def _relative(y: Array, predicted: Array) -> float:
 _OF_LABELS: tuple[tuple[str, str, Callable[..., float]], ...] = (
     ("accuracy", "greater", _of_labels(metrics.accuracy_score)),
     ("balanced accuracy", "greater", _of_labels(metrics.balanced_accuracy_score)),
-    ("F1, mean of the classes", "greater", _of_labels(metrics.f1_score, average="macro")),
+    (
+        ("F1, averaged over the classes"),
+        "greater",
+        _of_labels(metrics.f1_score, average="macro"),
+    ),
     ("Matthews correlation", "greater", _of_labels(metrics.matthews_corrcoef)),
 )
 _OF_PROBABILITIES: tuple[tuple[str, str, Callable[..., float]], ...] = (

@@ -63,7 +63,7 @@ def _scores(
         (
             _scores(0.8),
             [
-                "beats the linear model by 0.100 in accuracy, more than",
+                "beats the linear model by 0.100 in accuracy, which is more than",
                 "alone scores 0.700",
             ],
         ),
@@ -71,7 +71,7 @@ def _scores(
         (_scores(0.705), ["does not clearly beat", "within the spread"]),
         (
             _scores(0.7104),
-            ["by 0.010 in accuracy, which is within the spread over the folds, 0.010"],
+            ["by 0.010 in accuracy, which is within the spread over the folds (0.010)"],
         ),
         (_scores(0.69), ["does not beat the linear model", "0.010 lower"]),
         (_scores(0.7), ["no higher"]),

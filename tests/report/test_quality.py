@@ -31,7 +31,7 @@ def test_metrics_of_classes_match_scikit_learn(read_page):
     for name, metric, options in (
         ("accuracy", metrics.accuracy_score, {}),
         ("balanced accuracy", metrics.balanced_accuracy_score, {}),
-        ("F1, mean of the classes", metrics.f1_score, {"average": "macro"}),
+        ("F1, averaged over the classes", metrics.f1_score, {"average": "macro"}),
         ("Matthews correlation", metrics.matthews_corrcoef, {}),
     ):
         assert lines[name].folds == metric(y, CLASSES[p.argmax(axis=1)], **options)
