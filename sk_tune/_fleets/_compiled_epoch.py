@@ -195,7 +195,7 @@ class CompiledEpoch:
             return np.zeros(self._n_outputs)
         targets, weight = (None if t is None else t.numpy() for t in s.taken_targets())
         # The variance of a constant is exactly 0, despite the rounding of its mean.
-        values = np.float64(targets).reshape(len(s), -1)  # type: ignore[arg-type]
+        values = np.asarray(targets, dtype=np.float64).reshape(len(s), -1)  # type: ignore[arg-type]
         shifted = values - values[:1]
         mean = np.average(shifted, axis=0, weights=weight)
         return np.average((shifted - mean) ** 2, axis=0, weights=weight)
