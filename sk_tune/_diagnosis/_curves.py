@@ -498,6 +498,27 @@ def log_ratio(losses: Floats, references: Floats) -> Floats:
     return ratio
 
 
+def log_losses(losses: Floats) -> Floats:
+    """Return logarithms of losses, with a floor for losses close to 0."""
+    return np.asarray(np.log(np.maximum(losses, 1e-12 * max(losses.max(), 1e-12))))
+
+
+def target_variances(summary: Summary) -> Floats | None:
+    """Return each fold's target variance relative to the median fold; None if unknown."""
+    unexplained = 1 - summary.score
+    if summary.n_epochs < 2 or not (unexplained > 0).all():
+        return None
+    losses = log_losses(summary.valid)
+    variances = losses - np.log(unexplained)
+    # A score of 1 minus a constant multiple of the loss is R2, which is 1 minus the loss
+    # divided by the variance of the fold's targets.
+    if (variances.std(axis=1) > 0.05 * losses.std(axis=1)).any():
+        return None
+    levels = np.median(variances, axis=1)
+    # Dividing by the median keeps losses on their scale.
+    return np.asarray(np.exp(levels - np.median(levels)))
+
+
 def least_by_chance(summary: Summary) -> float:
     """Return the depth of the log loss's minimum that chance explains."""
     # Second differences of fewer epochs contain the trend.

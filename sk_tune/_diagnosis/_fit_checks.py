@@ -21,6 +21,7 @@ from sk_tune._diagnosis._curves import (
     least_by_chance,
     log_ratio,
     smooth,
+    target_variances,
 )
 from sk_tune._diagnosis._findings import RULES, Finding, Severity, share
 from sk_tune._diagnosis._remedies import (
@@ -344,6 +345,11 @@ def check_baseline(summary: Summary) -> Finding:
     if not summary.has_valid:
         return rule.not_applicable("No held-out loss is available.")
     gain = summary.estimate(summary.reference - summary.valid_best, summary.reference)
+    if target_variances(summary) is not None:
+        # R2 does not vary with the variance of a fold's targets, as losses do.
+        r2 = smooth(summary.score)[:, summary.best_epoch]
+        of_r2 = summary.estimate(summary.reference * r2, summary.reference)
+        gain = max(gain, of_r2, key=lambda own: own.at_least(_CONFIDENCE))
     evidence = {
         "baseline_loss": summary.reference,
         "valid_loss": summary.reference - gain.mean,

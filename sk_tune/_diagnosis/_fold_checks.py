@@ -17,7 +17,15 @@ from numpy.typing import ArrayLike
 from scipy.stats import norm
 from scipy.stats import t as student
 
-from sk_tune._diagnosis._curves import USUAL_FOLDS, Summary, estimate, log_ratio, smooth
+from sk_tune._diagnosis._curves import (
+    USUAL_FOLDS,
+    Summary,
+    estimate,
+    log_losses,
+    log_ratio,
+    smooth,
+    target_variances,
+)
 from sk_tune._diagnosis._findings import RULES, Finding, share
 from sk_tune._diagnosis._fit_checks import SURE, trend
 from sk_tune._diagnosis._remedies import (
@@ -80,7 +88,7 @@ def check_folds(summary: Summary) -> Finding:
 
 def _deviations_of_folds(summary: Summary) -> list[tuple[float, float]]:
     """Return each fold's t-value and relative excess of the held-out loss."""
-    variances = _target_variances(summary)
+    variances = target_variances(summary)
     # The relative variance of one sample's loss is 2 for squares of normal errors, and less
     # for most cross entropies.
     if variances is None:
@@ -123,22 +131,6 @@ def _excess_errors(summary: Summary, fold: int) -> float | None:
     return float((error - error_of_rest) / math.sqrt(variance * (1 + 1 / len(other_folds))))
 
 
-def _target_variances(summary: Summary) -> Floats | None:
-    """Return each fold's target variance relative to the median fold; None if unknown."""
-    unexplained = 1 - summary.score
-    if summary.n_epochs < 2 or not (unexplained > 0).all():
-        return None
-    losses = _logs(summary.valid)
-    variances = losses - np.log(unexplained)
-    # A score of 1 minus a constant multiple of the loss is R2, which is 1 minus the loss
-    # divided by the variance of the fold's targets.
-    if (variances.std(axis=1) > 0.05 * losses.std(axis=1)).any():
-        return None
-    levels = np.median(variances, axis=1)
-    # Dividing by the median keeps losses on their scale.
-    return np.asarray(np.exp(levels - np.median(levels)))
-
-
 def _deviations(
     summary: Summary, curves: Floats, relative_variance: float
 ) -> list[tuple[float, float]]:
@@ -151,7 +143,7 @@ def _deviations(
         # the network has learnt the common pattern.
         best = int(np.argmin(np.sort(np.delete(valid, fold, 0), 0).mean(axis=0)))
         losses = valid[:, max(best - reach, 0) : best + reach + 1].mean(axis=1)
-        logs = _logs(losses)
+        logs = log_losses(losses)
         rest_logs = np.sort(np.delete(logs, fold))
         squares = float(((rest_logs - rest_logs.mean()) ** 2).sum())
         degrees = len(rest_logs) - 1 + USUAL_FOLDS
@@ -168,11 +160,6 @@ def _deviations(
         z = difference / (spread * math.sqrt(1 + 1 / len(rest_logs)))
         deviations.append((z, math.expm1(difference)))
     return deviations
-
-
-def _logs(losses: Floats) -> Floats:
-    """Return logarithms of losses, with a floor for losses close to 0."""
-    return np.asarray(np.log(np.maximum(losses, 1e-12 * max(losses.max(), 1e-12))))
 
 
 def _of_few_rows(summary: Summary) -> Steps:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sk_tune import diagnose
+from sk_tune import Curves, diagnose
 
 T = np.arange(1.0, 17.0)
 T30 = np.arange(1.0, 31.0)
@@ -285,6 +285,23 @@ def test_a_network_must_be_better_than_a_constant(shapes):
     assert shapes.found(name, noisy).outcome == "tip"
     unknown = shapes.found(name, shapes.healthy(baseline_loss=None))
     assert unknown.outcome == "not applicable"
+
+
+def test_folds_with_other_target_variances_show_the_same_gain():
+    """R2 of 0.3 in each fold is no chance, though the losses of the folds differ."""
+    unexplained = np.tile(0.7 + 0.3 * np.exp(-T[:12] / 3), (3, 1))
+    losses = unexplained * np.array([[1.6], [0.4], [1.2]])
+    curves = {"train_loss": unexplained, "valid_loss": losses, "baseline_loss": 1.0}
+    name = "no better than the baseline"
+
+    of_losses, of_r2 = (
+        next(f for f in diagnose(Curves(**curves, valid_score=s)) if f.name == name)
+        for s in (np.full_like(losses, np.nan), 1 - unexplained)
+    )
+
+    assert of_losses.outcome != "passed"
+    assert of_r2.outcome == "passed"
+    assert of_r2.evidence["gain"] == pytest.approx(0.29, abs=0.01)
 
 
 def test_without_signal_more_regularisation_is_advised(shapes):
