@@ -5,6 +5,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
+from inspect import isfunction
 from typing import Any
 
 import numpy as np
@@ -84,7 +85,7 @@ def as_columns(probabilities: Any, classes: Any) -> Array:
 
 
 def check_metric_names(scoring: Any, parameter: str) -> None:
-    """Raise ValueError, with suggestions, if a text does not name a scorer."""
+    """Raise ValueError, with suggestions, for unknown names and functions of metrics."""
     scoring = [*scoring.values()] if isinstance(scoring, dict) else scoring
     names = sorted(get_scorer_names())
     for name in scoring if isinstance(scoring, list | tuple | set) else [scoring]:
@@ -92,6 +93,11 @@ def check_metric_names(scoring: Any, parameter: str) -> None:
             raise ValueError(
                 f"{parameter} must be the name of a scorer of scikit-learn. Got {name!r} "
                 f"instead.{did_you_mean(name, names)} Names: {', '.join(names)}."
+            )
+        if isfunction(name) and name.__module__.startswith("sklearn.metrics."):
+            raise ValueError(
+                f"{parameter} must be a scorer, not a metric. Got {name.__name__!r}: use "
+                f"make_scorer({name.__name__}), with greater_is_better=False for a loss."
             )
 
 

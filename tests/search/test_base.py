@@ -581,6 +581,15 @@ def test_targets_are_validated_before_the_folds(make_estimator, iris, name, spoi
         search.fit(iris.X, spoil(iris.y))
 
 
+@pytest.mark.parametrize("scoring", [log_loss, {"a": "accuracy", "loss": log_loss}])
+def test_a_metric_in_place_of_a_scorer_gets_the_scorer(net, iris, scoring):
+    """scikit-learn's searches would give every candidate a NaN."""
+    search = GridSearchCV(net, {"width": [4]}, scoring=scoring, refit=False)
+
+    with pytest.raises(ValueError, match=r"Got 'log_loss': use make_scorer\(log_loss\)"):
+        search.fit(*iris)
+
+
 @pytest.mark.parametrize("scoring", ["auc", ["accuracy", "auc"], {"a": "auc"}], ids=str)
 def test_a_misspelt_metric_gets_the_right_one(net, iris, scoring):
     """All names follow, sorted."""
