@@ -407,6 +407,11 @@ def curve_pictures(report: SearchPart) -> list[dict[str, Any]]:
         f"Loss of the best candidate (row {row}) by epoch; less is better. Lines are means "
         "over the folds, bands reach from the lowest to the highest fold."
     )
+    if (report.curves.params.get("members") or 1) > 1:
+        caption += (
+            " The loss on training rows is a mean over the members of the network, which "
+            "is higher than the loss of their mean prediction."
+        )
     figures = [{"svg": _curves(report, "loss", bands), "caption": caption}]
     if scores:
         caption = (

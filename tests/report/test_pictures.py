@@ -3,6 +3,7 @@
 import math
 import re
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -179,6 +180,17 @@ def test_points_show_the_values_of_their_epoch(make_report, make_row, make_curve
     assert "epoch 4 is used" in own[0].text
     assert own.find("line[@class='chosen']").attrib["x1"] == points[3].attrib["cx"]
     assert "score: held-out rows 0.4 (0.3 to 0.5)" in scores["svg"]
+
+
+@pytest.mark.parametrize("params", [{}, {"members": 1}, {"members": 4}], ids=str)
+def test_the_loss_of_members_is_explained(make_report, make_row, make_curves, params):
+    """On training rows it may lie above the loss on held-out rows."""
+    curves = replace(make_curves(), params=params)
+    report = make_report([make_row(0, 0.9)], curves=curves, best_epoch=4)
+
+    losses, _ = curve_pictures(report)
+
+    assert ("mean over the members" in losses["caption"]) == (params.get("members") == 4)
 
 
 def test_many_epochs_are_thinned_out(make_report, make_row, make_curves):
