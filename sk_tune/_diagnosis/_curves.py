@@ -511,8 +511,8 @@ def target_variances(summary: Summary) -> Floats | None:
     losses = log_losses(summary.valid)
     variances = losses - np.log(unexplained)
     # A score of 1 minus a constant multiple of the loss is R2, which is 1 minus the loss
-    # divided by the variance of the fold's targets.
-    if (variances.std(axis=1) > 0.05 * losses.std(axis=1)).any():
+    # divided by the variance of the fold's targets.  Constant losses cannot show that.
+    if (variances.std(axis=1) >= 0.05 * losses.std(axis=1)).any():
         return None
     levels = np.median(variances, axis=1)
     # Dividing by the median keeps losses on their scale.

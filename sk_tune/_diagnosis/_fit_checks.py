@@ -337,6 +337,17 @@ def _poor_fit(summary: Summary, loss: float, relative_gap: float) -> str | None:
     )
 
 
+def _gain_over_constant(summary: Summary) -> Estimate:
+    """Return how far the held-out loss lies below that of a constant prediction."""
+    gain = summary.estimate(summary.reference - summary.valid_best, summary.reference)
+    if target_variances(summary) is None:
+        return gain
+    # R2 does not vary with the variance of a fold's targets, as losses do.
+    r2 = smooth(summary.score)[:, summary.best_epoch]
+    of_r2 = summary.estimate(summary.reference * r2, summary.reference)
+    return max(gain, of_r2, key=lambda own: own.at_least(_CONFIDENCE))
+
+
 def check_baseline(summary: Summary) -> Finding:
     """Check whether the network beats a constant prediction: an issue if not."""
     rule = RULES["no better than the baseline"]
@@ -344,12 +355,7 @@ def check_baseline(summary: Summary) -> Finding:
         return rule.not_applicable("The loss of a constant prediction is unknown.")
     if not summary.has_valid:
         return rule.not_applicable("No held-out loss is available.")
-    gain = summary.estimate(summary.reference - summary.valid_best, summary.reference)
-    if target_variances(summary) is not None:
-        # R2 does not vary with the variance of a fold's targets, as losses do.
-        r2 = smooth(summary.score)[:, summary.best_epoch]
-        of_r2 = summary.estimate(summary.reference * r2, summary.reference)
-        gain = max(gain, of_r2, key=lambda own: own.at_least(_CONFIDENCE))
+    gain = _gain_over_constant(summary)
     evidence = {
         "baseline_loss": summary.reference,
         "valid_loss": summary.reference - gain.mean,

@@ -282,15 +282,12 @@ def check_duplicates(table: LeakTable) -> Finding:
             f"{share(part)} of the test rows are also training rows, with the same target; "
             f"chance explains {share(most)} at most.",
             evidence,
-            "Drop repeated rows before splitting, or split by a group for each distinct "
-            "row.",
+            "Drop repeated rows before splitting, or split by groups of equal rows.",
         )
         return only_if_copies_matter(issue, table, cases)
     message = f"{share(part)} of the test rows are equal to a training row"
     if kinds >= 0.5:
-        return rule.passed(
-            (f"{message}, as expected from the values of the columns."), evidence
-        )
+        return rule.passed(f"{message}, as the columns' values suggest.", evidence)
     return rule.tip(
         "low",
         f"{message}. The table has few distinct rows, so this may be natural.",

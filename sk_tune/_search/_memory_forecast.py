@@ -24,6 +24,7 @@ from sk_tune._search._fold_fits import FitMaker, network_of
 from sk_tune._search._search_parameters import space_of
 from sk_tune._text import error_text
 from sk_tune._training import LARGE_SAMPLES
+from sk_tune._types import Array
 from sk_tune._warnings import warn_user
 from sk_tune.exceptions import SkTuneWarning, SpaceError
 
@@ -50,6 +51,26 @@ REMEDY = (
 )
 
 
+def _task_on(search: Any, X: Any, y: Any, rows: Array, n_folds: int) -> FoldTask:
+    """Return a fold of a candidate of a search on some rows."""
+    n_train = max(1, len(rows) - len(rows) // n_folds)
+    try:
+        candidate = RandomSampler(space_of(search), 0).ask(1)[0]
+    except SpaceError:
+        candidate = {}
+    return FoldTask(
+        estimator=search.estimator,
+        X=take_rows(X, rows),
+        y=take_rows(y, rows),
+        train=np.arange(n_train),
+        test=np.arange(n_train, len(rows)),
+        parameters=candidate,
+        fit_params={},
+        candidate=0,
+        fold=0,
+    )
+
+
 def expected_peak(search: Any, X: Any, y: Any, plan: Any, *, n_workers: int) -> int | None:
     """Return the expected peak of a search's memory on top of X, in bytes.
 
@@ -60,23 +81,7 @@ def expected_peak(search: Any, X: Any, y: Any, plan: Any, *, n_workers: int) -> 
     n_fits = max(int(r.n_fits) for r in plan.rounds)
     rows = np.random.default_rng(0).permutation(n)[:_N_SAMPLES]
     n_train = n - n // n_folds
-    n_tried = max(1, len(rows) - len(rows) // n_folds)
-    try:
-        candidate = RandomSampler(space_of(search), 0).ask(1)[0]
-    except SpaceError:
-        candidate = {}
-    task = FoldTask(
-        estimator=search.estimator,
-        X=take_rows(X, rows),
-        y=take_rows(y, rows),
-        train=np.arange(n_tried),
-        test=np.arange(n_tried, len(rows)),
-        parameters=candidate,
-        fit_params={},
-        candidate=0,
-        fold=0,
-    )
-    fit = FitMaker().make(task, 0).fit
+    fit = FitMaker().make(_task_on(search, X, y, rows, n_folds), 0).fit
     if fit is None:
         # The search gives the reason.
         return None

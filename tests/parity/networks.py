@@ -116,10 +116,14 @@ def _table_inputs(params: dict[str, Any], X: np.ndarray, bin_edges: Any) -> Any:
         categories = CategoryEmbedding(counts, size)
         categories.set_known(known)
     numbers = None
+    # No network has as many as 256 columns.
+    options = (
+        {**asdict(kind), "size": 8 if kind.size == "auto" else kind.size} if kind else {}
+    )
     if embedded and isinstance(kind, Periodic):
-        numbers = PeriodicEmbedding(len(embedded), **asdict(kind))
+        numbers = PeriodicEmbedding(len(embedded), **options)
     elif embedded:
-        numbers = PiecewiseLinearEmbedding(len(embedded), **asdict(kind))
+        numbers = PiecewiseLinearEmbedding(len(embedded), **options)
         numbers.double().set_edges([edges.tolist() for edges in bin_edges])
     return TableInputs(
         plain, coded, embedded=embedded, numbers=numbers, categories=categories
