@@ -179,8 +179,8 @@ def model_texts(auto: Any) -> tuple[str, str, dict[str, str]]:
         average = f"the average of its {n_folds} fold models."
         folds = f"{each} is {average}"
         if n_refits:
-            was = "was" if n_refits == 1 else "were"
-            folds = f"{n_refits} {was} fitted on {rows}; each other member is {average}"
+            some = "One member was" if n_refits == 1 else f"{n_refits} members were"
+            folds = f"{some} fitted on {rows}; each of the others is {average}"
     ordered = {name: f"{100 * weight:.0f} %" for name, weight in weights.most_common()}
     return f"{text[0].upper()}{text[1:]}", folds, ordered
 
