@@ -60,7 +60,7 @@ def print_problem(
         if n_copies:
             say(
                 "",
-                (f"Note: {rows} of other rows. The leak guard tests whether that matters."),
+                f"Note: {rows} of other rows. The leak guard tests whether that matters.",
             )
     say("Target", f"{target.name}: {target.task}, {target.reason}")
     if target.other_task:

@@ -261,7 +261,7 @@ def check_times(table: LeakTable, times: Any = None) -> Finding:
     evidence = {"share": part}
     if part < LEAST_SHARE:
         return rule.passed(
-            ("All training rows precede the test rows of their fold."), evidence
+            "All training rows precede the test rows of their fold.", evidence
         )
     remedy = "Sort the rows by time and split with cv=TimeSeriesSplit()."
     message = f"{share(part)} of the test rows are older than a training row"

@@ -73,7 +73,7 @@ def check_rate_high(summary: Summary) -> Finding:
     causes = [*_jumps(summary, evidence), *_too_much(summary, relative, evidence)]
     if not causes:
         return rule.passed(
-            ("The training loss shows no sign of steps that are too large."), evidence
+            "The training loss shows no sign of steps that are too large.", evidence
         )
     return rule.issue(
         "high",

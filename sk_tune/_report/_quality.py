@@ -181,7 +181,7 @@ _OF_LABELS: tuple[tuple[str, str, Callable[..., float]], ...] = (
     ("accuracy", "greater", _of_labels(metrics.accuracy_score)),
     ("balanced accuracy", "greater", _of_labels(metrics.balanced_accuracy_score)),
     (
-        ("F1, averaged over the classes"),
+        "F1, averaged over the classes",
         "greater",
         _of_labels(metrics.f1_score, average="macro"),
     ),
