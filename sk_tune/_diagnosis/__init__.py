@@ -25,6 +25,7 @@ from sk_tune._diagnosis._findings import (
     Finding,
     Findings,
     share,
+    skore_checks,
     to_act_on,
     verdict,
     with_good_fit,
@@ -44,4 +45,3 @@ from sk_tune._diagnosis._probes import (
     variations,
 )
 from sk_tune._diagnosis._scale_checks import check_scale
-from sk_tune._diagnosis._skore import skore_checks

@@ -3,7 +3,7 @@
 """Pictures of a search, and a page with its results."""
 
 from sk_tune._report._column_effects import ColumnEffects, FoldModel, column_effects
-from sk_tune._report._epoch_curves import EpochCurveDisplay
+from sk_tune._report._curve_displays import EpochCurveDisplay, RungDisplay
 from sk_tune._report._gathering import (
     SCORES_ARE_MEANS,
     Cell,
@@ -30,5 +30,4 @@ from sk_tune._report._reproduction import (
     fit_code,
     package_versions,
 )
-from sk_tune._report._rung_display import RungDisplay
 from sk_tune._report._search_trials import plain, value_text

@@ -13,13 +13,11 @@ References
 
 import textwrap
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Any, Self
 
 import numpy as np
 
 from sk_tune._compat import check_matplotlib_support
-
-_Display = TypeVar("_Display", bound=Any)
 
 COLORS = {"blue": "#0072B2", "vermilion": "#D55E00", "black": "#000000", "grey": "#8C8C8C"}
 # Losses that span more are drawn on a logarithmic axis.
@@ -68,16 +66,6 @@ def check_choice(name: str, value: Any, choices: tuple[Any, ...]) -> None:
         )
 
 
-def new_axes(caller: Any, ax: Any = None) -> Any:
-    """Return the user's axes, or new axes in a new figure; `caller` is named in errors."""
-    check_matplotlib_support(f"{type(caller).__name__}.plot")
-    if ax is not None:
-        return ax
-    import matplotlib.pyplot as plt
-
-    return plt.subplots(layout="constrained")[1]
-
-
 def shortened(text: str, n_characters: int) -> str:
     """Return a text with an ellipsis in its middle if it has over `n_characters`."""
     if len(text) <= n_characters:
@@ -93,41 +81,60 @@ def score_axis(ax: Any, scores: Any) -> None:
     ax.set_ylim(low - room, high + room)
 
 
-def finish(
-    display: _Display, ax: Any, title: str, handles: Sequence[Any] | None = None
-) -> _Display:
-    """Set a title above the axes and a legend of `handles` between them."""
-    # The figure's layout gives the axes the width that labels leave them; a subfigure is
-    # laid out with the figure around it.
-    getattr(ax.figure, "draw_without_rendering", lambda: None)()
-    if handles is None:
-        handles, _ = ax.get_legend_handles_labels()
-    height = 0.0
-    for n_columns in range(len(handles), 0, -1):
-        legend = ax.legend(
-            handles=handles,
-            loc="lower left",
-            bbox_to_anchor=(0.0, 1.0),
-            ncols=n_columns,
-            frameon=False,
-            fontsize="small",
-            borderaxespad=0.0,
-            borderpad=0.2,
-            handlelength=1.8,
-            handletextpad=0.5,
-            columnspacing=1.2,
-        )
-        # The title makes room for the legend; the legend's width must not narrow the axes.
-        legend.set_in_layout(not title)
-        extent = legend.get_window_extent()
-        height = extent.height / ax.figure.dpi * 72.0
-        if extent.width <= ax.bbox.width:
-            break
-    text = textwrap.fill(title, max(16, label_width(ax, "medium")))
-    # The distance from the axes is in points.
-    ax.set_title(text, loc="left", fontsize="medium", pad=height + 4.0)
-    display.ax_, display.figure_ = ax, ax.figure
-    return display
+class Display:
+    """A picture with its axes.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+        Axes with the picture.
+    figure_ : matplotlib Figure
+        Figure with the axes.
+    """
+
+    def _new_axes(self, ax: Any = None) -> Any:
+        """Return the user's axes, or new axes in a new figure."""
+        check_matplotlib_support(f"{type(self).__name__}.plot")
+        if ax is not None:
+            return ax
+        import matplotlib.pyplot as plt
+
+        return plt.subplots(layout="constrained")[1]
+
+    def _finish(self, ax: Any, title: str, handles: Sequence[Any] | None = None) -> Self:
+        """Set a title above the axes and a legend of `handles` between them."""
+        # The figure's layout gives the axes the width that labels leave them; a subfigure
+        # is laid out with the figure around it.
+        getattr(ax.figure, "draw_without_rendering", lambda: None)()
+        if handles is None:
+            handles, _ = ax.get_legend_handles_labels()
+        height = 0.0
+        for n_columns in range(len(handles), 0, -1):
+            legend = ax.legend(
+                handles=handles,
+                loc="lower left",
+                bbox_to_anchor=(0.0, 1.0),
+                ncols=n_columns,
+                frameon=False,
+                fontsize="small",
+                borderaxespad=0.0,
+                borderpad=0.2,
+                handlelength=1.8,
+                handletextpad=0.5,
+                columnspacing=1.2,
+            )
+            # The title makes room for the legend; the legend's width must not narrow the
+            # axes.
+            legend.set_in_layout(not title)
+            extent = legend.get_window_extent()
+            height = extent.height / ax.figure.dpi * 72.0
+            if extent.width <= ax.bbox.width:
+                break
+        text = textwrap.fill(title, max(16, label_width(ax, "medium")))
+        # The distance from the axes is in points.
+        ax.set_title(text, loc="left", fontsize="medium", pad=height + 4.0)
+        self.ax_, self.figure_ = ax, ax.figure
+        return self
 
 
 def set_y_label(ax: Any, label: str) -> None:

@@ -29,9 +29,8 @@ from sklearn.tree import DecisionTreeRegressor
 from sk_tune._declaration import with_inherited_docs
 from sk_tune._report._drawing import (
     COLORS,
-    finish,
+    Display,
     label_width,
-    new_axes,
     score_range,
     shortened,
 )
@@ -280,7 +279,7 @@ def _grown(
 
 @with_inherited_docs
 @dataclass(kw_only=True, eq=False, repr=False)
-class HyperparameterImportanceDisplay:
+class HyperparameterImportanceDisplay(Display):
     """Share of the score's variance that each hyperparameter explains.
 
     Functional ANOVA of a forest, exact for each tree.  Made by :meth:`from_search`.
@@ -293,10 +292,7 @@ class HyperparameterImportanceDisplay:
 
     Attributes
     ----------
-    ax_ : matplotlib Axes
-        Axes with the picture.
-    figure_ : matplotlib Figure
-        Figure with the axes.
+    {attributes}
     total_bars_, main_bars_ : BarContainer or None
         Shares with interactions and without, the most important first; None without a
         conclusion.
@@ -347,7 +343,7 @@ class HyperparameterImportanceDisplay:
         bar_kw : dict or None, default=None
             For ``ax.barh``.
         """
-        axes: Any = new_axes(self, ax)
+        axes: Any = self._new_axes(ax)
         importance = self.importance
         order = importance.order[:max_parameters]
         self.total_bars_ = self.main_bars_ = self.noise_line_ = None
@@ -368,7 +364,7 @@ class HyperparameterImportanceDisplay:
         longest = importance.high[order].max(initial=0.0) * importance.is_conclusive
         axes.set_xlim(0.0, max(1.0, 1.03 * float(longest)))
         axes.set_xlabel("Share of variance")
-        return finish(self, axes, importance.message if title is None else title, handles)
+        return self._finish(axes, importance.message if title is None else title, handles)
 
     def _draw(self, ax: Any, order: list[int], bar_kw: dict[str, Any]) -> list[Any]:
         """Draw the shares, and return the artists of the legend."""

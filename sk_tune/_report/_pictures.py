@@ -10,8 +10,8 @@ import numpy as np
 from markupsafe import Markup
 
 from sk_tune._report._column_effects import ColumnEffects, Dependence
+from sk_tune._report._curve_displays import FoldSummary, fold_summary
 from sk_tune._report._drawing import needs_log, score_range, shortened
-from sk_tune._report._epoch_curves import FoldSummary, fold_summary
 from sk_tune._report._gathering import CandidateRow, ScoreLine, SearchPart
 from sk_tune._report._quality import Quality
 from sk_tune._report._search_trials import number_text, short_names, value_text

@@ -4,11 +4,11 @@
 
 from sk_tune._scores._expected_score import (
     FoldScores,
+    ScoreEstimate,
     cheapest_near_best,
     expected_score,
     metric_scores,
 )
 from sk_tune._scores._ledger import Ledger
 from sk_tune._scores._metric import Metric, as_columns, check_metric_names, scorer_metric
-from sk_tune._scores._quick_metric import quick_metric
-from sk_tune._scores._score_estimate import ScoreEstimate
+from sk_tune._scores._metric_sums import quick_metric
