@@ -10,6 +10,7 @@ import math
 import time
 import warnings
 from collections.abc import Callable
+from dataclasses import field
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, Self
@@ -20,6 +21,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, is_clas
 from sklearn.model_selection import train_test_split
 
 from sk_tune._automl._resources import end_of_fit, n_threads
+from sk_tune._declaration import parameters
 from sk_tune._splits import take
 from sk_tune._types import Array
 
@@ -55,6 +57,7 @@ def installed_packages(loss: str) -> list[str]:
     return [n for n in PACKAGES if loss in OBJECTIVES[n] and find_spec(n) is not None]
 
 
+@parameters
 class _PackagedBoosting(BaseEstimator):  # type: ignore[misc]
     """Gradient boosting of another package.
 
@@ -62,32 +65,17 @@ class _PackagedBoosting(BaseEstimator):  # type: ignore[misc]
     numbers for the package; `loss` is for regression.
     """
 
-    def __init__(
-        self,
-        package: str = "lightgbm",
-        *,
-        n_estimators: int = 500,
-        learning_rate: float = 0.1,
-        max_leaves: int = 32,
-        min_samples_leaf: int = 20,
-        l2: float = 1.0,
-        share_of_rows: float = 1.0,
-        share_of_columns: float = 1.0,
-        loss: str = "squared_error",
-        early_stopping: bool = True,
-        random_state: int = 0,
-    ) -> None:
-        self.package = package
-        self.n_estimators = n_estimators
-        self.learning_rate = learning_rate
-        self.max_leaves = max_leaves
-        self.min_samples_leaf = min_samples_leaf
-        self.l2 = l2
-        self.share_of_rows = share_of_rows
-        self.share_of_columns = share_of_columns
-        self.loss = loss
-        self.early_stopping = early_stopping
-        self.random_state = random_state
+    package: str = field(default="lightgbm", kw_only=False)
+    n_estimators: int = 500
+    learning_rate: float = 0.1
+    max_leaves: int = 32
+    min_samples_leaf: int = 20
+    l2: float = 1.0
+    share_of_rows: float = 1.0
+    share_of_columns: float = 1.0
+    loss: str = "squared_error"
+    early_stopping: bool = True
+    random_state: int = 0
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Fit, with fewer trees than `n_estimators` if the time limit requires it."""

@@ -203,7 +203,7 @@ class Session:
             waiting = [*probes, *self._record_all(remaining)]
         return [Replayer(self, r) for r in recordings]
 
-    def _record_all(self, recordings: Iterable["_Recording"]) -> list["_Recording"]:
+    def _record_all(self, recordings: Iterable[_Recording]) -> list[_Recording]:
         """Record tasks, each as after earlier tasks; return the tasks with new requests."""
         shared = self.shared_objects
         incomplete, draws = [], RemainingDraws(self.words, shared)
@@ -214,7 +214,7 @@ class Session:
                     draws.skip(recording.task, recording.start)
         return incomplete
 
-    def _record(self, recording: "_Recording") -> bool:
+    def _record(self, recording: _Recording) -> bool:
         """Run a copy of a task; return whether it has a new request."""
         recorder = Recorder(self, recording.trainings)
         n_before = len(recording.trainings)

@@ -305,11 +305,7 @@ def _structure(frame: pd.DataFrame, options: FitOptions) -> dict[str, Any]:
 
 
 def _summary(
-    table: LoadedTable,
-    target: Target,
-    kinds: ColumnKinds,
-    auto: Any,
-    options: FitOptions,
+    table: LoadedTable, target: Target, kinds: ColumnKinds, auto: Any, options: FitOptions
 ) -> dict[str, Any]:
     """Return the content of ``summary.json``."""
     return {

@@ -203,9 +203,7 @@ _seed = _checked(
     f"a whole number from 0 to {_MAX_SEED}", int, lambda seed: 0 <= seed <= _MAX_SEED
 )
 _n_jobs = _checked(
-    "a whole number of at least 1, or -1 for one per CPU",
-    int,
-    lambda n: n == -1 or n >= 1,
+    "a whole number of at least 1, or -1 for one per CPU", int, lambda n: n == -1 or n >= 1
 )
 
 

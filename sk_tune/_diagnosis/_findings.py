@@ -20,13 +20,7 @@ _HEADER = ("check", "outcome", "finding")
 PUT_IN_FRONT: Final = "put in front"
 # How a change modifies a parameter's value or range.
 Action = Literal[
-    "set",
-    "at least",
-    "at most",
-    "multiply",
-    "extend below",
-    "extend above",
-    "put in front",
+    "set", "at least", "at most", "multiply", "extend below", "extend above", "put in front"
 ]
 
 

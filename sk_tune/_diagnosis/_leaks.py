@@ -217,7 +217,8 @@ def check_groups(table: LeakTable, groups: Any = None) -> Finding:
     """Check for groups with samples on both sides of a split."""
     rule, name = RULES["groups across folds"], None
     if groups is None:
-        name = next((n for n in table.X.columns if _is_identity(n, table.X[n])), None)
+        names = filter(lambda n: _IDENTITY.fullmatch(str(n)), table.X.columns)
+        name = next((n for n in names if repeats(table.X[n])), None)
         if name is None:
             return rule.not_applicable(
                 "No groups were passed, and no column looks like a group."
@@ -239,11 +240,6 @@ def check_groups(table: LeakTable, groups: Any = None) -> Finding:
         evidence,
         f"If new data will have new values of {str(name)!r}: {remedy}",
     )
-
-
-def _is_identity(name: Any, column: "pd.Series[Any]") -> bool:
-    """Return whether a column has the name and values of an identity."""
-    return _IDENTITY.fullmatch(str(name)) is not None and repeats(column)
 
 
 def check_times(table: LeakTable, times: Any = None) -> Finding:

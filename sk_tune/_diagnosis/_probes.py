@@ -308,24 +308,15 @@ def _evidence(finding: Finding, effect: Effect) -> dict[str, float]:
 
 def _measured_end(finding: Finding, effect: Effect) -> Finding:
     """Return the finding on the end of the training, by a network trained for a third."""
-    evidence, message = _evidence(finding, effect), f"Measured: {effect}."
-    if -effect.gain.mean >= _WASTED:
-        return replace(
-            finding,
-            outcome="passed",
-            severity=None,
-            message=message,
-            evidence=evidence,
-            remedy="",
-        )
+    helps = -effect.gain.mean >= _WASTED
     remedy = "Train for a third of the epochs, or use early stopping."
     return replace(
         finding,
-        outcome="tip",
-        severity="low",
-        message=message,
-        evidence=evidence,
-        remedy=remedy,
+        outcome="passed" if helps else "tip",
+        severity=None if helps else "low",
+        message=f"Measured: {effect}.",
+        evidence=_evidence(finding, effect),
+        remedy="" if helps else remedy,
     )
 
 

@@ -308,11 +308,6 @@ class FitStream:
         return max(0, n_workers + (n_workers > 1) - self._dispatcher.n_here)
 
     @property
-    def n_requests(self) -> int:
-        """Number of requests not fetched yet."""
-        return len(self._requests)
-
-    @property
     def n_ended(self) -> int:
         """Number of finished requests not fetched yet."""
         return len(self._ended())

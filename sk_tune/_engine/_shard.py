@@ -242,16 +242,14 @@ class _Fleets:
 
     def _checkpoint_options(self, taken: dict[int, tuple[int, AnyFit]]) -> dict[str, Any]:
         unfinished = self.shard.unfinished
-        return (
-            {}
-            if unfinished is None
-            else {
-                "keep": lambda states: unfinished.keep({
-                    taken[p][0]: _unfinished(state) for p, state in states
-                }),
-                "seconds_between": unfinished.seconds,
-            }
-        )
+        if unfinished is None:
+            return {}
+        return {
+            "keep": lambda states: unfinished.keep({
+                taken[p][0]: _unfinished(state) for p, state in states
+            }),
+            "seconds_between": unfinished.seconds,
+        }
 
     def _prepare(self, index: int, *, in_fleet: bool = False) -> AnyFit | None:
         """Return a prepared fit, None if it failed; `in_fleet` if others train."""

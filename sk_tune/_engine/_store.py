@@ -382,7 +382,8 @@ class UnfinishedFits:
         rows = {self.keys[i] + UNFINISHED: t for i, t in trained.items() if i in self.keys}
         # A fit that another process has finished needs no checkpoint.
         ended = {key + UNFINISHED: key for key in self.keys.values()}
-        if not rows or not (is_url(self.location) or self._has_file()):
+        has_file = socket.gethostname() == self.host and Path(self.location).exists()
+        if not rows or not (is_url(self.location) or has_file):
             return
         try:
             with FitStore(self.location) as store:
@@ -390,6 +391,3 @@ class UnfinishedFits:
         except StoreError:
             # The process that opened the store warns when the fits have ended.
             return
-
-    def _has_file(self) -> bool:
-        return socket.gethostname() == self.host and Path(self.location).exists()

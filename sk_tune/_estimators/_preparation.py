@@ -8,6 +8,7 @@ share the encoded data.
 
 import copy
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -168,13 +169,15 @@ class FitPreparer:
         train, valid = twin._to_sets(
             data, options, batch_size=int(twin.batch_size), module=module
         )
+        scored = partial(self._scored, twin, key, fit, device)
         return PreparedFit(
             estimator=twin,
             module=module,
             options=options,
             train=train,
             valid=valid,
-            **self._predicted_sets(twin, key, fit, device),
+            monitor=None if fit.monitor is None else scored(fit.monitor),
+            predicted=scored(fit.rows) if fit.predicts_train else None,
             state=state,
             n_epochs=fit.n_epochs or options.schedule_epochs,
         )
@@ -199,21 +202,8 @@ class FitPreparer:
         target = placed(data.target, places, len(X))
         return EncodedData(data.rows._replace(X=fit.X), data.y, X, target, places)
 
-    def _predicted_sets(
-        self, twin: Any, key: Any, fit: Fit, device: str
-    ) -> dict[str, TensorSet | None]:
-        """Return the monitor and the training samples if the fit predicts them."""
-        return {
-            "monitor": None
-            if fit.monitor is None
-            else self._scored(twin, key, fit, fit.monitor, device),
-            "predicted": self._scored(twin, key, fit, fit.rows, device)
-            if fit.predicts_train
-            else None,
-        }
-
     def _scored(
-        self, twin: Any, key: Any, fit: Fit, rows: Array | None, device: str
+        self, twin: Any, key: Any, fit: Fit, device: str, rows: Array | None
     ) -> TensorSet:
         """Return samples of a fit that its network predicts."""
         key = (key, id(rows))

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from sk_tune._declaration import parameters
 from sk_tune._estimators._network_estimator import NetworkEstimator
 from sk_tune._estimators._parameters import ClassifierParameters, RegressorParameters
-from sk_tune._estimators._validation import as_array, check_indicator, check_range
+from sk_tune._estimators._validation import as_array, check_range
 from sk_tune._training import (
     REGRESSION_LOSSES,
     BinaryCrossEntropy,
@@ -143,7 +143,11 @@ class NetworkClassifier(ClassifierMixin, ClassifierParameters, NetworkEstimator)
         if getattr(y, "ndim", 0) == 1 or type_of_target(y) != "multilabel-indicator":
             return column_or_1d(y, warn=True)
         y = check_array(y, dtype=np.int64, accept_sparse=False, input_name="y")
-        check_indicator(y)
+        if not np.isin(y, (0, 1)).all():
+            raise ValueError(
+                "Multilabel y must hold 1 where a label applies, else 0. Got "
+                f"{np.unique(y)}."
+            )
         return y
 
     def _start_target(self, y: Array, weight: Array | None, classes: Any) -> None:

@@ -17,11 +17,7 @@ from scipy import sparse
 from sklearn.base import is_regressor
 from sklearn.utils.validation import validate_data
 
-from sk_tune._compat import (
-    StrOptions,
-    check_sample_weight,
-    validate_parameter_constraints,
-)
+from sk_tune._compat import StrOptions, check_sample_weight, validate_parameter_constraints
 from sk_tune._declaration import COUNT, Number
 from sk_tune._numerical_embedding import as_embedding
 from sk_tune._text import listed
@@ -276,14 +272,6 @@ def is_multilabel(y: Any) -> bool:
     """Return whether y is multilabel: several columns of a classifier's target."""
     labels = np.asarray(y)
     return labels.ndim == 2 and labels.shape[1] > 1
-
-
-def check_indicator(y: Array) -> None:
-    """Raise ValueError if multilabel y holds values other than 0 and 1."""
-    if not np.isin(y, (0, 1)).all():
-        raise ValueError(
-            f"Multilabel y must hold 1 where a label applies, else 0. Got {np.unique(y)}."
-        )
 
 
 def _columns_at_fault(X: Any) -> str:

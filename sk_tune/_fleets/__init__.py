@@ -17,4 +17,4 @@ from sk_tune._fleets._recipe import (
     stacked_loss,
 )
 from sk_tune._fleets._stacked_optimizers import Settings
-from sk_tune._fleets._structure import module_structure
+from sk_tune._fleets._traced import module_structure

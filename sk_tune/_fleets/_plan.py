@@ -28,8 +28,7 @@ from sk_tune._fleets._masks import is_torch_dropout, orders_in_memory
 from sk_tune._fleets._module_layer import ModuleLayer
 from sk_tune._fleets._program import Program
 from sk_tune._fleets._recipe import FleetNetwork, Recipe
-from sk_tune._fleets._structure import cached, module_structure
-from sk_tune._fleets._traced import chain_of
+from sk_tune._fleets._traced import cached, chain_of, module_structure
 from sk_tune._nets import CNN, MLP, RNN, added_attributes, loose_state
 from sk_tune._training import forked_rng
 

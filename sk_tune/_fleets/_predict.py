@@ -30,7 +30,7 @@ from sk_tune._fleets._layers import (
 )
 from sk_tune._fleets._plan import N_TRIED, plan
 from sk_tune._fleets._program import Program
-from sk_tune._fleets._structure import module_structure
+from sk_tune._fleets._traced import module_structure
 from sk_tune._nets import CNN, MLP, RNN, SeededDropout
 from sk_tune._training import one_thread, takes_one_thread
 

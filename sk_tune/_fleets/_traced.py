@@ -4,7 +4,7 @@
 
 sk_tune's MLP declares its layers.  Any other module is called with a proxy input that
 records operations.  ``torch.fx`` would do the same, but patches ``nn.Module`` itself while
-it traces, for all threads.
+it traces, for all threads.  Facts that follow from a module's structure are cached.
 """
 
 import copy
@@ -19,8 +19,7 @@ from torch.nn import functional as F
 
 from sk_tune._fleets._convolution import geometry_of, is_zero_pad, pool_fits
 from sk_tune._fleets._masks import is_torch_dropout, orders_in_memory
-from sk_tune._fleets._structure import cached
-from sk_tune._nets import ACTIVATIONS, MLP, SeededDropout
+from sk_tune._nets import ACTIVATIONS, MLP, SeededDropout, attributes_key
 from sk_tune._training import forked_rng
 
 _ACTIVATIONS = (*ACTIVATIONS.values(), nn.Softplus, nn.ReLU6, nn.Softmax, nn.LogSoftmax)
@@ -325,3 +324,41 @@ def _links(module: nn.Module, *, is_training: bool) -> tuple[list[Link], list[An
         (link.name, repr(layer), not link.name or layer.training == is_training)
         for link, layer in zip(links, layers, strict=True)
     ]
+
+
+# Most structures in the cache.
+_MOST_CACHED = 256
+_CACHE: dict[Any, Any] = {}
+
+
+def cached(
+    make: Any, module: nn.Module, X: Tensor, *, predicts: bool, content: bytes = b""
+) -> Any:
+    """Return ``make(module, X, predicts=...)``, computed once for each structure."""
+    like = (X.shape[1:], X.dtype, str(X.device), content)
+    key = (make, type(module), module_structure(module), like, predicts)
+    if key not in _CACHE:
+        if len(_CACHE) >= _MOST_CACHED:
+            _CACHE.clear()
+        _CACHE[key] = make(module, X, predicts=predicts)
+    return _CACHE[key]
+
+
+def module_structure(module: nn.Module) -> tuple[Any, ...]:
+    """Return a key that is equal for networks that differ only in weights and dropout."""
+    layer_ids = frozenset(map(id, module.modules()))
+    layers = []
+    for name, layer in module.named_modules():
+        attributes: tuple[Any, ...] = ()
+        # Replacements of layers in a fleet hold the state of the current batch.
+        if not type(layer).__module__.startswith("sk_tune._fleets."):
+            is_dropout = isinstance(layer, SeededDropout) or is_torch_dropout(layer)
+            varies = frozenset({"p", "seed", "step"} if is_dropout else ())
+            attributes = attributes_key(layer, layer_ids, varies)
+        layers.append((name, type(layer), attributes))
+    tensors = tuple(
+        (name, tuple(t.shape), t.stride(), t.dtype, t.requires_grad)
+        for part in (module.named_parameters(), module.named_buffers())
+        for name, t in part
+    )
+    return tuple(layers), tensors

@@ -164,11 +164,7 @@ def _seconds_of_row(X: Any, fold: FoldModel) -> float:
 
 
 def _drops(
-    X: Any,
-    y: Array,
-    fold: FoldModel,
-    places: Sequence[int],
-    rng: np.random.Generator,
+    X: Any, y: Array, fold: FoldModel, places: Sequence[int], rng: np.random.Generator
 ) -> Floats:
     """Return the loss of score by permuting each column in a fold, (C,)."""
     rows = fold.rows

@@ -108,11 +108,6 @@ class CandidateRow:
     n_resources: int | None = None
 
 
-def outcome_text(finding: Finding) -> str:
-    """Return the outcome of a check as a page names it."""
-    return "not checked" if finding.outcome == "not applicable" else finding.outcome
-
-
 # Name of the line that a first-time reader looks for.
 EXPECTED = "expected on new data"
 SCORES_ARE_MEANS = (
@@ -391,9 +386,7 @@ def gather(search: Any, X: Any = None, y: Any = None, *, extra_checks: Checks = 
         else search_effects(search, X, y, best.result_row),
         searches=[part],
         checks=leak_checks(
-            search,
-            has_curves=part.curves is not None,
-            has_corrected=expected is not None,
+            search, has_curves=part.curves is not None, has_corrected=expected is not None
         ),
         reproduction=reproduction(search, params, X, y),
         expected=expected,

@@ -27,13 +27,7 @@ import numpy as np
 from sklearn.tree import DecisionTreeRegressor
 
 from sk_tune._declaration import with_inherited_docs
-from sk_tune._report._drawing import (
-    COLORS,
-    Display,
-    label_width,
-    score_range,
-    shortened,
-)
+from sk_tune._report._drawing import COLORS, Display, label_width, score_range, shortened
 from sk_tune._report._search_trials import Parameter, parameters_of, trials_of
 from sk_tune._text import counted
 from sk_tune._types import Bools, Floats, Integers

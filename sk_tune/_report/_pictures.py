@@ -252,10 +252,7 @@ def importance_picture(report: SearchPart) -> dict[str, Any] | None:
             f"{labels[k]}: {100 * total:.0f} % of the variance, {100 * main:.0f} % alone; "
             f"{100 * low:.0f} % to {100 * high:.0f} % in 80 % of trees"
         )
-        bars = [
-            _bar(x(0.0), x(total), y, 16, "total"),
-            _bar(x(0.0), x(main), y, 8, "main"),
-        ]
+        bars = [_bar(x(0.0), x(total), y, 16, "total"), _bar(x(0.0), x(main), y, 8, "main")]
         noise = x(importance.noise)
         bars.append(line(noise, y - 12, noise, y + 12, "chosen"))
         return bars, point(text, x(total), y, 4, "dot")

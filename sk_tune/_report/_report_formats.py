@@ -27,7 +27,6 @@ from sk_tune._report._gathering import (
     PageTable,
     SearchPart,
     number_cells,
-    outcome_text,
     with_importance,
 )
 from sk_tune._report._pictures import (
@@ -137,7 +136,7 @@ _ENVIRONMENT = jinja2.Environment(
 _ENVIRONMENT.filters.update(
     number=number_text,
     value=value_text,
-    outcome=outcome_text,
+    outcome=lambda f: "not checked" if f.outcome == "not applicable" else f.outcome,
     # Long names of parameters break between their parts.
     breakable=lambda name: Markup("__<wbr>").join(str(name).split("__")),
 )

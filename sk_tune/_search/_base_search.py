@@ -81,15 +81,9 @@ _SECONDS_IN_ONE_THREAD = 5.0
 
 
 # Attributes that a search learns in addition to scikit-learn's.
-_OWN_STATE: tuple[str, ...] = ("_outcomes", "_n_rows", "_y", "_scored_by", "_curves")
-_OWN_STATE += (
-    "_calibrated",
-    "_expected",
-    "_omitted",
-    "best_epochs_",
-    "models_",
-    "ledger_",
-    "cut_short_",
+_OWN_STATE = (
+    *("_outcomes", "_n_rows", "_y", "_scored_by", "_curves", "_calibrated", "_expected"),
+    *("_omitted", "best_epochs_", "models_", "ledger_", "cut_short_"),
 )
 # Attributes that scikit-learn sets after all candidates have scores.
 _CHOSEN = ("best_index_", "best_score_", "best_params_", "best_estimator_", "refit_time_")
@@ -565,7 +559,11 @@ class BaseSearch(  # type: ignore[misc]
         # Cached, because some metrics take many seconds, and a report reads it repeatedly.
         if "_expected" not in self.__dict__:
             weight, labels = vars(self).get("_scored_by"), self._labels()
-            self._expected = expected_score_of(self, self._outcomes, labels, weight)
+            # Of a search with a course; they are on the same folds.
+            others = vars(self).get("_earlier_outcomes", ())
+            self._expected = expected_score_of(
+                self, self._outcomes, labels, weight, others=others
+            )
         return self._expected
 
     @property

@@ -20,9 +20,8 @@ from sk_tune._diagnosis import (
 )
 from sk_tune._input_scale import input_scale
 from sk_tune._nesting import innermost, nested
-from sk_tune._scores import ScoreEstimate
 from sk_tune._search._base_search import BaseSearch
-from sk_tune._search._choice import Outcomes, expected_score_of
+from sk_tune._search._choice import Outcomes
 from sk_tune._search._rounds import Rounds
 from sk_tune._search_record import granted_resource, grants_epochs
 from sk_tune._space import Candidate
@@ -65,20 +64,6 @@ class GuidedSearch(BaseSearch):
                 candidates = [] if rounds.is_over else course.send(so_far)
             except StopIteration:
                 return
-
-    @property
-    def expected_score_(self) -> ScoreEstimate | None:
-        """Expected score of the best candidate, corrected for those of earlier searches."""
-        if "_expected" not in vars(self):
-            weight, labels = vars(self).get("_scored_by"), self._labels()
-            self._expected = expected_score_of(
-                self,
-                self._outcomes,
-                labels,
-                weight,
-                others=vars(self).get("_earlier_outcomes", ()),
-            )
-        return self._expected
 
 
 def _held_out(outcomes: Outcomes) -> list[Any]:

@@ -84,9 +84,6 @@ class Trainer:
         """Let the first Ctrl-C in a block end the search, which keeps its results."""
         return _Interruptible(self)
 
-    def interrupt(self) -> None:
-        self.is_interrupted = True
-
     def request(self, task: FoldTask, candidate: int) -> FoldRequest:
         """Return the request of a task, with the fit of its network, if it has one."""
         request = self.maker.make(task, candidate)
@@ -302,7 +299,7 @@ class _Interruptible:
     def __exit__(self, _: object, error: BaseException | None, *__: object) -> bool:
         is_first = isinstance(error, KeyboardInterrupt) and not self._trainer.is_interrupted
         if is_first:
-            self._trainer.interrupt()
+            self._trainer.is_interrupted = True
         return is_first
 
 

@@ -22,12 +22,7 @@ from sk_tune._estimators import NetworkEstimator, resolve_device
 from sk_tune._schedule import Rung
 from sk_tune._search._fold_fits import name_in_network, network_of
 from sk_tune._search._network_training import FoldTraining
-from sk_tune._search._outcomes import (
-    FoldOutcome,
-    best_first,
-    guiding_scores,
-    n_whole_rows,
-)
+from sk_tune._search._outcomes import FoldOutcome, best_first, guiding_scores, n_whole_rows
 from sk_tune._search._result_columns import NOT_FINITE, ResultColumns
 from sk_tune._search._search_plan import FixedFolds
 from sk_tune._search._search_session import SearchSession

@@ -317,10 +317,7 @@ class SearchSession:
                 self.trainer.maker.end_fold()
 
     def _evaluate_at(
-        self,
-        positions: Sequence[int],
-        places: Sequence[_Place],
-        scored: dict[int, Scored],
+        self, positions: Sequence[int], places: Sequence[_Place], scored: dict[int, Scored]
     ) -> None:
         is_first = not self.has_complete_candidate
         is_needed = is_first or self.time.reserve.finishing_from is not None

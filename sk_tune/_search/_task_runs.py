@@ -22,10 +22,7 @@ import joblib
 import numpy as np
 import pandas as pd
 from scipy import sparse
-from sklearn.base import (
-    clone,
-    is_classifier,
-)
+from sklearn.base import clone, is_classifier
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.pipeline import Pipeline
 
@@ -185,11 +182,7 @@ class TaskRunner:
             estimator.memory = None
 
     def run_others(
-        self,
-        jobs: Sequence[tuple[Job, FoldRequest]],
-        *,
-        is_first: bool,
-        stays_here: bool,
+        self, jobs: Sequence[tuple[Job, FoldRequest]], *, is_first: bool, stays_here: bool
     ) -> Iterator[Scored]:
         """Run tasks without a network in order; ``TimeIsUpError`` if the time is up."""
         options, n_jobs = self._options, self._options.search.n_jobs
@@ -301,11 +294,7 @@ def _end(
 
 
 def _trained_outcome(
-    training: FoldTraining,
-    trained: Trained,
-    error: str | None,
-    classes: Any,
-    unscored: str,
+    training: FoldTraining, trained: Trained, error: str | None, classes: Any, unscored: str
 ) -> FoldOutcome:
     """Return the outcome of a task that was trained by the engine.
 

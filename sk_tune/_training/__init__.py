@@ -19,11 +19,7 @@ from sk_tune._training._batches import (
     samples_in_block,
     seed_of_state,
 )
-from sk_tune._training._free_memory import (
-    LARGE_SAMPLES,
-    available_memory,
-    report_memory,
-)
+from sk_tune._training._free_memory import LARGE_SAMPLES, available_memory, report_memory
 from sk_tune._training._losses_and_optimizers import (
     ELEMENTWISE,
     REGRESSION_LOSSES,

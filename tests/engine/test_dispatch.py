@@ -64,7 +64,7 @@ def _assert_same(ours, theirs, rtol=0.0):
 
 def _all(stream):
     found = {}
-    while stream.n_requests:
+    while stream._requests:
         number, trained = stream.next()
         found[number] = trained
     return found
@@ -94,7 +94,7 @@ def test_requests_of_one_call_share_a_shard(iris, n_jobs):
         # One more than there are workers, unless the worker is this process.
         assert stream.n_wanted == {1: 0, 2: 2}[n_jobs]
         stream.next()
-        assert (stream.n_requests, stream.n_ended) == (2, 2)
+        assert (len(stream._requests), stream.n_ended) == (2, 2)
         found = _all(stream)
 
     assert (numbers, sorted(found)) == ([0, 1, 2], [1, 2])

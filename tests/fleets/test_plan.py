@@ -12,7 +12,7 @@ from sk_tune import MLPClassifier, augment
 from sk_tune._engine import Fit
 from sk_tune._engine._shard import prepare
 from sk_tune._estimators import FitPreparer
-from sk_tune._fleets import _convolution, _plan, _structure, plan
+from sk_tune._fleets import _convolution, _plan, _traced, plan
 from sk_tune._fleets._program import Program
 from sk_tune._fleets._traced import Chain, Link
 from sk_tune._nets import RNN, SeededDropout, seed_dropout, set_dropout_step
@@ -711,11 +711,11 @@ def test_the_trial_is_repeated_for_other_samples():
     without, padded = torch.full((3, 4), 3.0), torch.zeros(3, 4)
 
     assert plan(Tokens(), without).way == "vmap"
-    _structure._CACHE.clear()
+    _traced._CACHE.clear()
     alone = plan(Tokens(), padded)
     # Unless torch has fixed it, vmap applies the padding in the first network only.
     assert alone.way == "vmap" or "different derivatives" in alone.reason
-    _structure._CACHE.clear()
+    _traced._CACHE.clear()
 
     assert plan(Tokens(), without).way == "vmap"
     assert plan(Tokens(), padded) == alone
