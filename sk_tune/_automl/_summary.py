@@ -17,7 +17,7 @@ def format_score(score: float, scale: float = 1.0) -> str:
     """Return a score with three decimals; three significant digits at other scales."""
     if math.isnan(score):
         return "n/a"
-    return f"{score:.3f}" if 0.05 <= scale < 1000 else f"{score:.3g}"
+    return f"{score:z.3f}" if 0.05 <= scale < 1000 else f"{score:z.3g}"
 
 
 def scale_of(scores: Sequence[ModelScore]) -> float:

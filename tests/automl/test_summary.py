@@ -131,6 +131,7 @@ def test_scores_have_the_digits_of_their_scale():
     assert format_score(0.91234) == "0.912"
     assert format_score(123456.0, scale=2e5) == "1.23e+05"
     assert format_score(NAN) == "n/a"
+    assert format_score(-0.0, scale=0.0) == "0"
     assert scale_of(list(_scores(0.8).values())) == 0.8
     assert scale_of([]) == 1.0
 

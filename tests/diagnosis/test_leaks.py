@@ -368,6 +368,13 @@ def test_an_identity_of_rows_with_one_target_is_found(kind, is_number):
     assert _found(GIVEAWAY, X, rng.permutation(of_patient[patients])).outcome == "passed"
 
 
+def test_a_constant_target_is_given_away_by_no_column():
+    """Every column predicts it without error."""
+    X = np.random.default_rng(0).normal(size=(60, 3))
+
+    assert _outcomes(X, np.ones(60))[GIVEAWAY] == "not applicable"
+
+
 def test_an_identity_is_no_giveaway_in_folds_that_respect_it():
     """No test row has a value of the training rows; nor do copies of whole rows count."""
     rng = np.random.default_rng(0)
