@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self, TypeVar
 
 import numpy as np
 import torch
+from scipy import sparse
 from sklearn.utils.validation import check_array, check_consistent_length
 from torch import Tensor, nn
 
@@ -135,7 +136,7 @@ class _NetEstimator(NetworkEstimator):
                 f"X must be a dict of the arrays {names} for {type(self).__name__}, as in "
                 f"fit. Got {type(X).__name__} instead."
             )
-        elif reset:
+        elif reset and not sparse.issparse(X):  # The superclass refuses sparse arrays.
             with suppress(ValueError):  # The superclass reports rows of unequal length.
                 self._has_integers = np.asarray(as_array(X)).dtype.kind in "iu"
         return super()._check_X(X, reset=reset)
