@@ -35,6 +35,7 @@ from sk_tune._estimators._net_state import (
 )
 from sk_tune._estimators._validation import has_device
 from sk_tune._nets import MLP, by_member, seed_dropout, set_dropout_step, unchanged_tensors
+from sk_tune._processes import import_for_optimizers
 from sk_tune._schedule import learning_rate_factor
 from sk_tune._training import (
     BinaryCrossEntropy,
@@ -222,6 +223,7 @@ class TrainingNet(LateOptimizerNet):
         monitor: TensorSet | None = None,
     ) -> None:
         """Train for at most `n_epochs` more epochs, continuing exactly."""
+        import_for_optimizers()  # Before the epochs, whose seconds serve as estimates.
         n_samples = min(len(train), self.batch_size) if self.batch_size > 0 else len(train)
         # Three passes: forward, and backward for the weights and for the inputs.
         with self._threads(3 * n_samples), undone_on_failure(self):

@@ -1,10 +1,12 @@
 """The training loop: exact continuation, state after failures, callbacks."""
 
 import copy
+import importlib
 import os
 import pickle
 import random
 import signal
+import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -22,7 +24,13 @@ from skorch.callbacks import (
     LRScheduler,
 )
 
-from sk_tune import HalvingGridSearchCV, MLPClassifier, NetClassifier, NetRegressor
+from sk_tune import (
+    HalvingGridSearchCV,
+    MLPClassifier,
+    NetClassifier,
+    NetRegressor,
+    _processes,
+)
 from sk_tune.exceptions import SkTuneWarning, TrainingDivergedError
 
 NAMES = [
@@ -734,3 +742,21 @@ def test_scoring_callbacks_agree_with_scikit_learn(scoring, use_caching, class_w
     X_valid, y_valid = rows
     expected = get_scorer(scoring)(net, X_valid, net.classes_[y_valid])
     assert net.history_[0]["score"] == pytest.approx(expected)
+
+
+def test_the_first_epoch_does_not_include_imports(monkeypatch, task_data):
+    """They take longer than an epoch, and searches estimate seconds by epochs."""
+    import_module = importlib.import_module
+
+    def import_slowly(name, package=None):
+        time.sleep(2.0 * (name == "torch._dynamo"))
+        return import_module(name, package)
+
+    _processes.import_for_optimizers.cache_clear()
+    monkeypatch.setattr(importlib, "import_module", import_slowly)
+    net = NetRegressor(OneLayer, max_epochs=1, random_state=0)
+    start = time.perf_counter()
+    net.fit(*task_data("NetRegressor"))
+
+    assert time.perf_counter() - start > 2
+    assert net.history_[0, "dur"] < time.perf_counter() - start - 2
