@@ -3,5 +3,3 @@
 """The command line, ``sk-tune``."""
 
 from sk_tune._cli._main import main
-
-__all__ = ["main"]

@@ -35,7 +35,6 @@ from sk_tune._diagnosis._fold_checks import SampleCurve, check_classes
 from sk_tune._diagnosis._leak_copies import group_copies
 from sk_tune._diagnosis._leaks import find_leaks
 from sk_tune._diagnosis._probes import (
-    Effect,
     Probe,
     check_half,
     decisive,

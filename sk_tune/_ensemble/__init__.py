@@ -23,33 +23,3 @@ from sk_tune._ensemble._trial_ensemble import (
     TrialEnsembleRegressor,
 )
 from sk_tune._ensemble._weights import GreedyOptions
-
-__all__ = [
-    "BaggingClassifier",
-    "BaggingRegressor",
-    "BoostingClassifier",
-    "BoostingRegressor",
-    "CandidateWeights",
-    "CollapsedClassifier",
-    "CollapsedRegressor",
-    "Combination",
-    "Combined",
-    "CombinedClassifier",
-    "CombinedRegressor",
-    "GreedyOptions",
-    "Library",
-    "Member",
-    "Parts",
-    "Selector",
-    "StackingClassifier",
-    "StackingRegressor",
-    "TrialEnsembleClassifier",
-    "TrialEnsembleRegressor",
-    "collapse",
-    "distill",
-    "export_ensemble",
-    "read_library",
-    "stackable_network",
-    "step_rule",
-    "with_temperature",
-]

@@ -75,11 +75,11 @@ _TAIL = (
 )  # fmt: skip
 
 
-def step_rule(*kinds: Any) -> Callable[[Rule], Rule]:
-    """Register the rule of transformers, or of functions of ``FunctionTransformer``."""
+def step_rule(kind: Any) -> Callable[[Rule], Rule]:
+    """Register the rule of a transformer, or of a function of ``FunctionTransformer``."""
 
     def registered(rule: Rule) -> Rule:
-        _RULES.update(dict.fromkeys(kinds, rule))
+        _RULES[kind] = rule
         return rule
 
     return registered

@@ -11,16 +11,4 @@ from sk_tune._sampler._samplers import (
     fill_failed,
 )
 from sk_tune._sampler._surrogate import BoostedQuantiles
-from sk_tune._sampler._tpe import TPESampler, import_optuna
-
-__all__ = [
-    "BayesSampler",
-    "BoostedQuantiles",
-    "FidelitySampler",
-    "RandomSampler",
-    "Sampler",
-    "TPESampler",
-    "announce",
-    "fill_failed",
-    "import_optuna",
-]
+from sk_tune._sampler._tpe import TPESampler

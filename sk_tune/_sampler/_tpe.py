@@ -63,7 +63,13 @@ class TPESampler(Learner):
         self, space: AnySpace, random_state: Seed = None, *, n_initial_points: int = 10
     ) -> None:
         super().__init__(space, random_state)
-        self._optuna = import_optuna("TPESampler")
+        try:
+            import optuna
+        except ImportError as error:
+            raise ImportError(
+                "TPESampler needs Optuna. Install it with: pip install 'sk-tune[tpe]'"
+            ) from error
+        self._optuna: Any = optuna
         with self._quiet():
             self._study = self._optuna.create_study(
                 direction="maximize",
@@ -172,14 +178,3 @@ class TPESampler(Learner):
 def _label(column: int) -> str:
     # Two branches may use one name for parameters of different kinds.
     return f"p{column}"
-
-
-def import_optuna(user: str) -> Any:
-    """Return the package, or raise an ImportError that names its user."""
-    try:
-        import optuna
-    except ImportError as error:
-        raise ImportError(
-            f"{user} needs Optuna. Install it with: pip install 'sk-tune[tpe]'"
-        ) from error
-    return optuna

@@ -14,19 +14,3 @@ from sk_tune._search._hyperband_search import HyperbandSearchCV
 from sk_tune._search._improve import Improvement, improve
 from sk_tune._search._probing import diagnose
 from sk_tune._search._search_plan import SearchPlan
-from sk_tune._space import Choice
-
-__all__ = [
-    "BayesSearchCV",
-    "Choice",
-    "GridSearchCV",
-    "HalvingGridSearchCV",
-    "HalvingRandomSearchCV",
-    "HyperbandSearchCV",
-    "Improvement",
-    "RandomizedSearchCV",
-    "SearchPlan",
-    "diagnose",
-    "improve",
-    "is_beaten",
-]

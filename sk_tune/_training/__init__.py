@@ -44,7 +44,6 @@ from sk_tune._training._one_thread import (
     is_small,
     n_weights,
     one_thread,
-    set_threads,
     shape_of,
     slowdown,
     takes_one_thread,

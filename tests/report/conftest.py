@@ -27,7 +27,7 @@ from sk_tune._diagnosis import Curves
 from sk_tune._report import SearchPart
 from sk_tune._report._gathering import CandidateRow
 from sk_tune._report._search_trials import parameters_of
-from sk_tune._search import Choice
+from sk_tune._space import Choice
 
 _SECONDS = 60
 # What must reach the page as text.

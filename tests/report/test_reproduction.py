@@ -22,7 +22,7 @@ from sk_tune import BayesSearchCV, MLPClassifier, NetClassifier, RandomizedSearc
 from sk_tune._augment import Noise
 from sk_tune._report import data_description, fit_code
 from sk_tune._report._gathering import gather
-from sk_tune._search import Choice
+from sk_tune._space import Choice
 
 
 def import_lines(value):
