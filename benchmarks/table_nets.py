@@ -7,11 +7,11 @@
     python benchmarks/table_nets.py RESULTS --report         # as in the guide
     python benchmarks/table_nets.py RESULTS --tricks [--report]
 
-Defaults were chosen on the development tables ("dev") only.  A seed draws the rows (at most
-4,000, or all of a "large" table), the test quarter and the network; all sides get the same.
-One thread; seconds are processor time of ``fit``, preparation included.  The loss is log
-loss, or root mean squared error over the standard deviation of the test targets.  Stored
-runs are not repeated.
+Defaults were chosen on the development tables ("dev", "dev-large") only.  A seed draws the
+rows (at most 4,000, or all of a large table), the test quarter and the network; all sides
+get the same.  One thread; seconds are processor time of ``fit``, preparation included.  The
+loss is log loss, or root mean squared error over the standard deviation of the test
+targets.  Stored runs are not repeated.
 
 - "default": MLPClassifier() or MLPRegressor() behind TablePreparer().
 - "one network": the same with members=1 and width=128.
@@ -60,6 +60,7 @@ from sk_tune import (
     HyperbandSearchCV,
     MLPClassifier,
     MLPRegressor,
+    PiecewiseLinear,
     TablePreparer,
     TrialEnsembleClassifier,
     TrialEnsembleRegressor,
@@ -157,6 +158,18 @@ TABLES = {
     "hotels": dev(r("modeldata", "hotel_rates", "arrival_date"), "avg_price_per_room"),
     "wages": dev(r("ISLR", "Wage", "logwage"), "wage"),
     "cars": dev(r("modeldata", "car_prices"), "Price", log=True),
+    "gems": dev(r("ggplot2", "diamonds"), "price", log=True, **LARGE),
+    "ratings": dev(r("dslabs", "movielens", "title"), "rating", **LARGE),
+    "ballots": dev(r("stevedata", "TV16", "uid"), "votetrump", **CLASSES, **LARGE),
+    "incomes": dev(r("stevedata", "gss_wages"), "realrinc", log=True, **LARGE),
+    "women": dev(r("sampleSelection", "nlswork", "idcode"), "ln_wage", **LARGE),
+    "crashes": dev(
+        r("DAAG", "nassCDS", "caseid", "injSeverity"), "dead", **CLASSES, **LARGE
+    ),
+    "birds": dev(r("openintro", "birds", "remarks"), "phase_of_flt", **CLASSES, **LARGE),
+    "parties": dev(
+        r("stevedata", "anes_partytherms", "uid", "therm_bmp", "mpti"), "therm_dem", **LARGE
+    ),
     # Nothing was chosen on the tables from here on.
     "schools": Table(r("AER", "GSOEP9402"), "school", **CLASSES),
     "elections": Table(r("carData", "BEPS"), "vote", **CLASSES),
@@ -184,6 +197,16 @@ TABLES = {
     "lectures": Table(r("lme4", "InstEval"), "y", **LARGE),
     "chemistry": Table(r("mlmRev", "Chem97", "student", "gcsecnt"), "score", **LARGE),
     "flights": Table(late_flights, "late", **CLASSES, **LARGE),
+}
+# Names of the tables by whether they are for development and whether they are large.
+PARTS = {
+    part: [n for n, table in TABLES.items() if (table.is_dev, table.is_large) == kind]
+    for part, kind in {
+        "dev": (True, False),
+        "dev-large": (True, True),
+        "other": (False, False),
+        "large": (False, True),
+    }.items()
 }
 
 
@@ -352,6 +375,7 @@ TRICKS: dict[str, dict[str, Any]] = {
     "gradient clipping": {"gradient_clip": 1.0},
     "weight decay x 10": {"weight_decay": 0.1},
     "one cycle": {"lr_schedule": "one_cycle"},
+    "16 bins": {"numerical_embedding": PiecewiseLinear(n_bins=16)},
 }
 
 
@@ -410,8 +434,9 @@ def report(results, sides):
     seeds = results.pivot_table(index=["table", "seed"], columns="side", values="loss")
     sides = [side for side in sides if side in seeds]
     for title, names in (
-        ("Held-out tables", [n for n in TABLES if not TABLES[n].is_dev]),
-        ("Development tables", [n for n in TABLES if TABLES[n].is_dev]),
+        ("Held-out tables", PARTS["other"] + PARTS["large"]),
+        ("Development tables", PARTS["dev"]),
+        ("Large development tables", PARTS["dev-large"]),
     ):
         losses = seeds.groupby(level=0)[sides].mean().reindex(names).dropna(how="all")
         if losses.empty:
@@ -472,7 +497,7 @@ def main():
     )
     parser.add_argument("results", type=Path)
     parser.add_argument("--report", action="store_true", help="print stored results")
-    parser.add_argument("--part", choices=("dev", "other", "large"), default="dev")
+    parser.add_argument("--part", choices=PARTS, default="dev")
     parser.add_argument("--only", nargs="*", help="names of tables")
     parser.add_argument("--sides", nargs="*")
     parser.add_argument("--tricks", action="store_true", help="changed table_pipelines")
@@ -488,12 +513,7 @@ def main():
         return
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
-    part = {
-        "dev": lambda t: t.is_dev,
-        "other": lambda t: not t.is_dev and not t.is_large,
-        "large": lambda t: t.is_large,
-    }[args.part]
-    names = args.only or [name for name, table in TABLES.items() if part(table)]
+    names = args.only or PARTS[args.part]
     done = {(r["table"], r["side"], r["seed"]) for r in load(args.results)}
     for side in sides:
         is_cold = side not in TUNED

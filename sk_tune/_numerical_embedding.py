@@ -6,6 +6,7 @@ A kind has the parameters of its module in ``sk_tune._nets``, which is registere
 under the same name.
 """
 
+import math
 from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar
 
@@ -13,6 +14,8 @@ from sk_tune._text import did_you_mean
 
 # Limits of an automatic size, and inputs of the network that all columns may have together.
 _LEAST_SIZE, _MOST_SIZE, _MOST_INPUTS = 2, 8, 2048
+# Limits of an automatic number of bins, which are powers of two, and samples for a bin.
+_FEWEST_BINS, _MOST_BINS, _SAMPLES_FOR_A_BIN = 16, 256, 200
 
 # Kinds by their short forms.
 EMBEDDINGS: dict[str, type["NumericalEmbedding"]] = {}
@@ -47,15 +50,16 @@ class NumericalEmbedding:
         """
         return asdict(self)
 
-    def for_columns(self, n_columns: int) -> dict[str, Any]:
+    def for_table(self, n_samples: int, n_columns: int) -> dict[str, Any]:
         """Return the parameters of the module that embeds `n_columns` columns.
 
-        >>> [PiecewiseLinear().for_columns(n)["size"] for n in (10, 500, 5000)]
+        >>> [PiecewiseLinear().for_table(100, n)["size"] for n in (10, 500, 5000)]
         [8, 4, 2]
         """
         params = self.get_params()
         if params["size"] == "auto":
-            params["size"] = min(_MOST_SIZE, max(_LEAST_SIZE, _MOST_INPUTS // n_columns))
+            size = _MOST_INPUTS // max(n_columns, 1)
+            params["size"] = min(_MOST_SIZE, max(_LEAST_SIZE, size))
         return params
 
 
@@ -68,8 +72,10 @@ class PiecewiseLinear(NumericalEmbedding, name="piecewise_linear"):
 
     Parameters
     ----------
-    n_bins : int, default=16
+    n_bins : int or "auto", default="auto"
         Number of bins of each column, with about equal numbers of the first samples.
+        "auto" is the number of these samples divided by 200, rounded down to a power of
+        two, at least 16 and at most 256.
     size : int or "auto", default="auto"
         Length of a number's vector.  "auto" is 8 for up to 256 columns of numbers, then
         2048 divided by their number, and at least 2.
@@ -91,8 +97,25 @@ class PiecewiseLinear(NumericalEmbedding, name="piecewise_linear"):
     PiecewiseLinear(n_bins=32, size=4)
     """
 
-    n_bins: int = 16
+    n_bins: int | str = "auto"
     size: int | str = "auto"
+
+    def n_bins_for(self, n_samples: int) -> int:
+        """Return the number of bins of a network whose first fit has `n_samples`.
+
+        >>> [PiecewiseLinear().n_bins_for(n) for n in (100, 10_000, 90_000)]
+        [16, 32, 256]
+        """
+        if self.n_bins != "auto":
+            return int(self.n_bins)
+        # A power of two, so that folds of about equal size have equal shapes.
+        n_bins = 1 << int(math.log2(max(n_samples // _SAMPLES_FOR_A_BIN, 1)))
+        return min(_MOST_BINS, max(_FEWEST_BINS, n_bins))
+
+    def for_table(self, n_samples: int, n_columns: int) -> dict[str, Any]:
+        """Return the parameters of the module that embeds `n_columns` columns."""
+        n_bins = self.n_bins_for(n_samples)
+        return super().for_table(n_samples, n_columns) | {"n_bins": n_bins}
 
 
 @dataclass(frozen=True)

@@ -161,8 +161,9 @@ class _TableParameters(NetworkEstimator):
         self.is_embedded_ = np.zeros(self.n_features_in_, dtype=bool)
         if embedding is not None:
             self.is_embedded_ = _has_several_values(X, weight) & ~self.is_categorical_
-            if (n_bins := getattr(embedding, "n_bins", None)) is not None:
-                embedded = np.flatnonzero(self.is_embedded_).tolist()
+            embedded = np.flatnonzero(self.is_embedded_).tolist()
+            n_bins = embedding.for_table(X.shape[0], len(embedded)).get("n_bins")
+            if n_bins is not None:
                 self.bin_edges_ = _bin_edges(X, embedded, n_bins, weight)
 
     def _build_inputs(self) -> TableInputs | None:
@@ -184,7 +185,7 @@ class _TableParameters(NetworkEstimator):
         numbers = None
         if embedding is not None and embedded:
             numbers = NUMBER_EMBEDDINGS[embedding.name](
-                len(embedded), **embedding.for_columns(len(embedded))
+                len(embedded), **embedding.for_table(self.n_samples_fit_, len(embedded))
             )
         if self.bin_edges_ and isinstance(numbers, PiecewiseLinearEmbedding):
             # Edges are set in the network's dtype, because float32 would round float64.

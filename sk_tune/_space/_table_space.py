@@ -62,5 +62,8 @@ def table_space(estimator: BaseEstimator) -> dict[str, Any]:
         "weight_decay": loguniform(decay / 10 or 1e-4, 10 * decay or 0.1),
     }
     if (n_bins := net.get("numerical_embedding__n_bins")) is not None:
-        space["numerical_embedding__n_bins"] = [max(2, n_bins // 2), n_bins, 2 * n_bins]
+        bins = [8, "auto", 32]
+        if n_bins != "auto":
+            bins = [max(2, n_bins // 2), n_bins, 2 * n_bins]
+        space["numerical_embedding__n_bins"] = bins
     return {prefix + name: values for name, values in space.items()}

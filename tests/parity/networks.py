@@ -116,10 +116,10 @@ def _table_inputs(params: dict[str, Any], X: np.ndarray, bin_edges: Any) -> Any:
         categories = CategoryEmbedding(counts, size)
         categories.set_known(known)
     numbers = None
-    # No network has as many as 256 columns.
-    options = (
-        {**asdict(kind), "size": 8 if kind.size == "auto" else kind.size} if kind else {}
-    )
+    # No network has as many as 256 columns, or as 6,400 samples.
+    automatic = {"size": 8, "n_bins": 16}
+    options = asdict(kind) if kind else {}
+    options |= {name: automatic[name] for name in options if options[name] == "auto"}
     if embedded and isinstance(kind, Periodic):
         numbers = PeriodicEmbedding(len(embedded), **options)
     elif embedded:

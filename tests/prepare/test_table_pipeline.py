@@ -56,7 +56,7 @@ def test_networks_of_different_calls_share_no_parameters():
     """Setting a nested parameter changes one pipeline only."""
     table_pipeline("regressor").set_params(net__numerical_embedding__n_bins=3)
 
-    assert table_pipeline("regressor")["net"].numerical_embedding.n_bins == 16
+    assert table_pipeline("regressor")["net"].numerical_embedding.n_bins == "auto"
 
 
 def test_a_table_of_all_kinds_can_be_learnt():
