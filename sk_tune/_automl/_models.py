@@ -454,7 +454,9 @@ def _table_network(problem: Problem) -> Model:
         net__batch_size=_batch_size(problem, net.batch_size, _MANY_ROWS_OF_TABLE),
         net__members=_MEMBERS,
         # The space halves and doubles it.
-        net__numerical_embedding__n_bins=net.numerical_embedding.n_bins_for(problem.n_train),
+        net__numerical_embedding__n_bins=net.numerical_embedding.n_bins_for(
+            problem.n_train
+        ),
     )
     # Another seed is another network.
     space = {**table_space(pipe), "net__random_state": randint(0, 2**20)}
