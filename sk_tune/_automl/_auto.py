@@ -27,6 +27,7 @@ from sk_tune._automl._blend import (
 from sk_tune._automl._chosen import Chosen, ModelScore, choose_with_networks, leaderboard
 from sk_tune._automl._model_course import ModelCourse, share_of_refit
 from sk_tune._automl._models import (
+    NETWORK_FAMILIES,
     Model,
     boosting_models,
     dummy_model,
@@ -560,13 +561,16 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         decide = blend.threshold.decided
         self._quality = quality_of(targets, predictions, classes, set_aside, decide=decide)
         self.beats_baseline_ = self.model_scores_["ensemble"].beats_dummy
+        members = list(dict.fromkeys(self.ensemble_.names))
+        families = self.leaderboard_["family"]
         self.summary_ = summary(
             self.model_scores_,
             scoring,
             n_rows=len(targets),
             labels=problem.y if problem.is_classification else None,
             n_targets=1 if problem.y.ndim == 1 else problem.y.shape[1],
-            members=list(dict.fromkeys(self.ensemble_.names)),
+            members=members,
+            has_networks=bool(families[members].isin(NETWORK_FAMILIES).any()),
             n_leaks=len(serious_leaks(self.findings_)),
             n_left_out=problem.n_left_out,
             intervals=intervals_text(targets, predictions, part, classes),

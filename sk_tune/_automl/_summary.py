@@ -41,6 +41,7 @@ def summary(
     labels: Array | None = None,
     n_targets: int = 1,
     members: Sequence[str] = (),
+    has_networks: bool = True,
     n_leaks: int = 0,
     n_left_out: int = 0,
     intervals: str = "",
@@ -48,7 +49,8 @@ def summary(
     """Return a summary: whether the columns help, and which model to use.
 
     `n_rows` is the number of held-out rows; `labels` are classes, None in regression;
-    `members` are the trials of the ensemble. Leaks come first. `intervals` is a sentence
+    `members` are the trials of the ensemble; `has_networks` says whether networks are
+    among them. Leaks come first. `intervals` is a sentence
     for the end if the columns help. `n_left_out` rows were too many for the time budget.
     """
     best, loss = scores["ensemble"], "log loss" if labels is not None else "squared error"
@@ -65,7 +67,7 @@ def summary(
     elif best.lead <= 0:
         text = _of_no_lead(scores, scoring, labels, loss)
     else:
-        text = _of_models(scores, scoring, members)
+        text = _of_models(scores, scoring, members, has_networks=has_networks)
     if best.beats_dummy and intervals:
         text = f"{text} {intervals}"
     if n_left_out:
@@ -140,7 +142,11 @@ def _of_no_lead(
 
 
 def _of_models(
-    scores: Mapping[str, ModelScore], scoring: Scoring, members: Sequence[str]
+    scores: Mapping[str, ModelScore],
+    scoring: Scoring,
+    members: Sequence[str],
+    *,
+    has_networks: bool,
 ) -> str:
     """Compare the ensemble with the linear model, the best model and the networks."""
     best, linear = scores["ensemble"], scores.get("linear")
@@ -164,7 +170,9 @@ def _of_models(
         sentences.append("No network was trained.")
     else:
         helps = best.score - networks.score > spread(networks)
-        more = ": the other members help." if helps else ", about the same."
+        more = ", less." if helps else ", about the same."
+        if helps and has_networks:
+            more = ": the other members help."
         score = format_score(networks.score, scale)
         sentences.append(f"The ensemble of networks alone scores {score}{more}")
     return " ".join(filter(None, sentences))

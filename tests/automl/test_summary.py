@@ -217,6 +217,15 @@ def test_an_ensemble_of_the_linear_model_is_not_compared_with_it():
     assert "best single model" not in text
 
 
+def test_other_members_help_only_an_ensemble_with_networks():
+    """Without networks, their score shows nothing about the members."""
+    scores = _scores(0.8, linear=0.8)
+    text = summary(scores, members=["linear 1"], has_networks=False)
+
+    assert text.endswith("The ensemble of networks alone scores 0.700, less.")
+    assert summary(scores).endswith("alone scores 0.700: the other members help.")
+
+
 def test_an_ensemble_of_one_other_model_is_named():
     """It is compared only with the linear model."""
     text = summary(_scores(0.8, alone=(0.9, 0.01, NAN)), members=["boosting 4"])
