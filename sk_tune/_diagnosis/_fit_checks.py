@@ -51,6 +51,8 @@ _TIMES = 4.0
 # Share of the cumulative learning rate before a schedule has halved the rate.  Later falls
 # come from smaller steps, and would occur at the end of any training.
 _STEADY = 0.8
+# With fewer epochs the ratio of falls is unknown; only the last fall is available.
+_FEWEST_FOR_RATIO = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +68,7 @@ def trend(summary: Summary) -> Trend:
     """Extrapolate the held-out loss to four times the training; gains are at least 0."""
     floor = NOTHING * summary.reference
     curves = np.log(np.maximum(smooth(summary.valid), floor))
-    # With fewer epochs the ratio of falls is unknown; only the last fall is available.
-    if summary.n_epochs < 4:
+    if summary.n_epochs < _FEWEST_FOR_RATIO:
         first = middle = curves[:, max(summary.n_epochs - 2, 0)]
         last = curves[:, -1]
     else:
@@ -302,6 +303,8 @@ def check_underfitting(summary: Summary, larger: Summary | None = None) -> Findi
             "The training loss is measured on augmented rows, so it may be too high."
         )
     reason = reason or _poor_fit(summary, remaining, relative_gap)
+    if reason is None and summary.n_epochs < _FEWEST_FOR_RATIO:
+        return rule.not_applicable("Few epochs do not show what the network can fit.")
     if reason is None:
         return rule.passed("The network fits the training rows.", evidence)
     remedy = "Use a larger network, less regularisation, or better features."
@@ -325,7 +328,7 @@ def _poor_fit(summary: Summary, loss: float, relative_gap: float) -> str | None:
     # A network with spare capacity and no regularisation fits its training rows better than
     # held-out rows, so a gap this small shows a lack of capacity.
     is_poor = loss > 0.35 and relative_gap < 0.05 and learnt > _LEAST_LEARNT
-    if not is_poor or is_improving(summary):
+    if not is_poor or is_improving(summary) or summary.n_epochs < _FEWEST_FOR_RATIO:
         return None
     coming = trend(summary).gain
     end = "no longer falls"

@@ -249,6 +249,14 @@ def test_high_losses_without_a_gap_are_underfitting(shapes):
     assert (known.outcome, unknown.outcome) == ("tip", "issue")
 
 
+@pytest.mark.parametrize(("n_epochs", "outcome"), [(3, "not applicable"), (4, "issue")])
+def test_two_or_three_epochs_show_no_underfitting(shapes, n_epochs, outcome):
+    """The ratio of the last two falls is unknown, so more epochs may help."""
+    curves = shapes.underfitting(n_epochs)
+
+    assert shapes.found("underfitting", curves).outcome == outcome
+
+
 def test_larger_networks_distinguish_a_ceiling_from_underfitting(shapes, make_search):
     """If a larger network is not better, the data limit the loss."""
     name = "underfitting"
