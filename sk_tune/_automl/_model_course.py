@@ -22,7 +22,7 @@ from typing import Any
 from sklearn.base import clone
 
 from sk_tune._automl._blend import Trial, best_of
-from sk_tune._automl._models import Model
+from sk_tune._automl._models import Model, unfitted
 from sk_tune._automl._problem import Problem
 from sk_tune._automl._resources import (
     Cost,
@@ -135,7 +135,7 @@ class ModelCourse:
             is_sample = trial.n_rows < problem.n_train
             if trial.family == "dummy" or is_sample or expected > seconds:
                 continue
-            model, limit = clone(trial.models[0]), None
+            model, limit = unfitted(trial.models), None
             if math.isfinite(seconds):
                 limit = TimeLimit(until=time.monotonic() + seconds)
             try:

@@ -7,7 +7,7 @@ Parameter names have the prefix of the step, as in scikit-learn: ``net__width``.
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Self
@@ -109,6 +109,7 @@ _FIRST, _ITERATIONS_GROWTH = 10, 1.6
 class _Timed:
     """Fits in parts if there is a time limit, else like scikit-learn."""
 
+    early_stopping: bool
     max_iter: int
     warm_start: bool
     n_iter_: int
@@ -132,6 +133,21 @@ class _Timed:
                 self.warm_start, self.max_iter = True, more
         finally:
             self.max_iter, self.warm_start = params
+
+
+def unfitted(models: Sequence[Any]) -> Any:
+    """Return an unfitted copy of models of folds, with no more iterations than theirs.
+
+    A time limit may have ended them early.  More iterations, which no fold has scored, may
+    overfit; early stopping prevents that.
+    """
+    model = clone(models[0])
+    steps = [m[-1] for m in models if isinstance(m, Pipeline)]
+    if steps and all(isinstance(s, _Timed) and not s.early_stopping for s in steps):
+        fitted = [one for step in steps for one in getattr(step, "targets_", [step])]
+        n_iterations = int(np.median([one.n_iter_ for one in fitted]))
+        model.set_params(boosting__max_iter=n_iterations)
+    return model
 
 
 class TimedBoostingClassifier(_Timed, HistGradientBoostingClassifier):  # type: ignore[misc]
@@ -204,6 +220,7 @@ _LINEAR_NUMERIC = {"prepare__numeric": ["smooth_clip", "standard"]}
 # Histogram gradient boosting: early stopping is unreliable on fewer samples.
 _ROWS_TO_STOP_EARLY = 1000
 _FEWEST_OF_A_CLASS = 10
+_L2_OF_RARE_CLASSES = 1.0
 _MOST_ITERATIONS, _ITERATIONS_OF_SMALL = 500, 100
 # Pixels and steps are many columns with few relevant values.
 _BINS_OF_MANY_COLUMNS = 31
@@ -353,12 +370,15 @@ def boosting_model(problem: Problem) -> Model:
     """Return scikit-learn's histogram gradient boosting; axes of X become columns."""
     boosting_class: Any = TimedBoostingRegressor
     grid: dict[str, list[Any]] = {}
-    can_stop = problem.n_train >= _ROWS_TO_STOP_EARLY
+    can_stop, l2 = problem.n_train >= _ROWS_TO_STOP_EARLY, 0.0
     if problem.is_classification:
         boosting_class = TimedBoostingClassifier
         for train, _ in problem.folds:
             fewest = int(np.unique(problem.y[train], return_counts=True)[1].min())
             can_stop = can_stop and fewest >= _FEWEST_OF_A_CLASS
+            if fewest < _FEWEST_OF_A_CLASS:
+                # Else the leaves of a rare class may diverge within 100 iterations.
+                l2 = _L2_OF_RARE_CLASSES
     else:
         losses = _boosting_losses(problem)
         boosting_class = partial(boosting_class, loss=losses[0])
@@ -368,6 +388,7 @@ def boosting_model(problem: Problem) -> Model:
         max_iter=most,
         early_stopping=can_stop,
         n_iter_no_change=20,
+        l2_regularization=l2,
         categorical_features="from_dtype",
         random_state=problem.seed,
     )

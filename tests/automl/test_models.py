@@ -12,6 +12,7 @@ from sklearn.datasets import load_breast_cancer, load_diabetes
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from sklearn.metrics import d2_tweedie_score, make_scorer, median_absolute_error
 from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sk_tune._automl._models import (
@@ -22,6 +23,7 @@ from sk_tune._automl._models import (
     dummy_model,
     linear_model,
     network_models,
+    unfitted,
 )
 from sk_tune._automl._resources import fits_within
 from sk_tune._epochs import epochs_of, stops_early
@@ -124,6 +126,34 @@ def test_boosting_stops_early_only_with_enough_rows(make_problem):
     y[[2000, 2001, 2002]] = 2
     folds = [(rows[:2000], rows[4000:]), (rows[:4000], rows[4000:])]
     assert boosting(y, folds=folds).early_stopping is False
+
+
+def test_boosting_is_regularised_if_a_class_is_rare(make_problem):
+    """With scikit-learn's default of 0, predictions may diverge after 20 iterations."""
+    y = np.arange(600) % 3
+    X = pd.DataFrame({"a": np.random.default_rng(0).normal(size=len(y))})
+    penalties = [
+        boosting_model(make_problem(X, labels)).estimator[-1].l2_regularization
+        for labels in (y, np.where(np.arange(600) < 9, 3, y))
+    ]
+
+    assert penalties == [0.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("early_stopping", "n_targets", "expected"),
+    [(False, 1, 10), (False, 2, 10), (True, 1, 40)],
+)
+def test_a_refit_has_no_more_iterations_than_the_folds(early_stopping, n_targets, expected):
+    """A time limit ended these; early stopping limits a refit by itself."""
+    X = np.random.default_rng(0).normal(size=(60, 2))
+    boosting = TimedBoostingRegressor(max_iter=40, early_stopping=early_stopping)
+    with fits_within(0.0, math.inf):
+        model = Pipeline([("prepare", StandardScaler()), ("boosting", boosting)]).fit(
+            X, X[:, :n_targets].squeeze()
+        )
+
+    assert unfitted([model, model])[-1].max_iter == expected
 
 
 def test_boosting_has_log_link_losses_only_for_positive_targets(mixed, make_problem):
