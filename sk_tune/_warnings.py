@@ -47,6 +47,12 @@ def collected_warnings() -> Iterator[Messages]:
         _PENDING.reset(token)
 
 
+def issue(messages: Messages) -> None:
+    """Issue collected warnings."""
+    for about, (message, category) in messages.items():
+        warn_user(message, category, about=about)
+
+
 def warn_user(message: str, category: type[SkTuneWarning], *, about: str = "") -> None:
     """Issue a warning at the innermost line outside of sk_tune and of its callers."""
     topics, pending = _WARNED_TOPICS.get(), _PENDING.get()
@@ -65,7 +71,7 @@ def warn_user(message: str, category: type[SkTuneWarning], *, about: str = "") -
 
 
 # Modules that call sk_tune on behalf of a user.
-_BETWEEN = ("sklearn", "joblib", "skopt", "contextlib")
+_BETWEEN = ("sklearn", "joblib", "skopt", "torch", "contextlib")
 
 
 def _skipped() -> tuple[str, ...]:

@@ -41,6 +41,7 @@ from sk_tune._engine._signature import signature
 from sk_tune._engine._store import FitStore
 from sk_tune._estimators import Fit, FitPreparer, LastSeen
 from sk_tune._training import TimeLimit, available_memory
+from sk_tune._warnings import issue
 
 # Seconds between looks at fits that other processes train, which grow to a tenth of the
 # time waited.
@@ -125,6 +126,9 @@ class Dispatcher:
                 self._lose(position, executor)
             elif is_lost or not isinstance(out, Exception):
                 self._running.remove(position)
+                if isinstance(out, tuple):  # of a worker
+                    out, messages = out
+                    issue(messages)
                 if is_lost and executor.is_one:
                     self._stop()
                 self._end(position, out)

@@ -28,6 +28,7 @@ from joblib.parallel import BACKENDS
 from sk_tune._compat import TaskPool, get_active_backend, loky_workers, takes_tasks
 from sk_tune._engine._shard import Shard, train_shard
 from sk_tune._processes import end_with_parent
+from sk_tune._warnings import collected_warnings
 
 # Errors of a lost worker process, or of data that only it had.
 LOST = (BrokenProcessPool, CancelledError, ConnectionError, EOFError)
@@ -323,8 +324,9 @@ def is_unsendable(error: Exception) -> bool:
 
 
 def _run(coordinator: tuple[int, torch.dtype], shard: Shard, *data: Any) -> Any:
-    """Train a shard in a worker; the fields of its fits are indices into `data`.
+    """Train a shard in a worker; return the results, and warnings for the user.
 
+    The fields of its fits are indices into `data`.
     `coordinator` are the id of the sending process and torch's default type there, in which
     initial weights are drawn.
     """
@@ -339,7 +341,8 @@ def _run(coordinator: tuple[int, torch.dtype], shard: Shard, *data: Any) -> Any:
     default = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:
-        return train_shard(replace(shard, fits=fits))
+        with collected_warnings() as messages:
+            return train_shard(replace(shard, fits=fits)), messages
     finally:
         torch.set_default_dtype(default)
 

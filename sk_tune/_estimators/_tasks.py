@@ -228,6 +228,7 @@ class NetworkClassifier(ClassifierMixin, ClassifierParameters, NetworkEstimator)
             f"validation_fraction={self.validation_fraction} are too few for "
             f"{len(counts)} classes, the smallest of {counts.min()} rows.",
             DataWarning,
+            about="rows for early stopping",
         )
         return None
 

@@ -53,7 +53,7 @@ from sk_tune._search._time_budget import TimeBudget
 from sk_tune._text import error_line, error_text
 from sk_tune._training import TimeIsUpError, TrainingState, is_small, one_thread
 from sk_tune._types import Array
-from sk_tune._warnings import Messages, collected_warnings, warn_user
+from sk_tune._warnings import Messages, collected_warnings, issue
 from sk_tune.exceptions import TrainingFailedError
 
 # An outcome and the fitted estimator, if it may be kept; or a function that returns it.
@@ -289,7 +289,7 @@ def _end(
 ) -> Scored:
     """End a task that ran without the engine, and pass on its warnings."""
     job.end(result=results)
-    _warn(messages)
+    issue(messages)
     return outcome, model
 
 
@@ -377,11 +377,6 @@ def _first_line(text: str) -> str:
     return text.strip().partition("\n")[0]
 
 
-def _warn(messages: Messages) -> None:
-    for about, (message, category) in messages.items():
-        warn_user(message, category, about=about)
-
-
 def _run_task(
     task: Any,
     keeps_model: bool,  # noqa: FBT001
@@ -394,7 +389,7 @@ def _run_task(
         with collected_warnings() as messages:
             results = task()
     except BaseException:
-        _warn(messages)
+        issue(messages)
         raise
     fold = fold_task(task)
     if fold is None:

@@ -13,7 +13,7 @@ from scipy import sparse
 from scipy.stats import loguniform
 from sklearn.base import clone
 from sklearn.exceptions import FitFailedWarning
-from sklearn.model_selection import StratifiedKFold
+from sklearn.model_selection import KFold, StratifiedKFold
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 from skorch.callbacks import LRScheduler
@@ -34,6 +34,7 @@ from sk_tune._search._network_training import Trainer
 from sk_tune._search._outcomes import SearchOptions
 from sk_tune._search._task_runs import _are_rows_of
 from sk_tune._training import TrainingState
+from sk_tune.exceptions import DataWarning
 
 CV = StratifiedKFold(3, shuffle=True, random_state=1)
 
@@ -446,3 +447,16 @@ def test_a_fit_that_killed_its_worker_is_not_trained_again(iris, monkeypatch):
         GridSearchCV(net, {"learning_rate": [0.01, -1.0]}, cv=2, refit=False).fit(*iris)
 
     assert n_fits == [4]
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_folds_and_workers_warn_once_at_the_users_line(n_jobs, workers_for_little, iris):
+    """A worker's own warnings would ignore the user's filters and name another file."""
+    y = np.where(np.arange(len(iris.y)) == 0, 3, iris.y)
+    net = MLPClassifier(width=4, max_epochs=2, early_stopping=True, random_state=0)
+    search = GridSearchCV(net, {"l1": [0.0, 1e-3]}, cv=KFold(2), n_jobs=n_jobs, refit=False)
+
+    with pytest.warns(DataWarning, match="not stratified") as caught:
+        search.fit(iris.X, y)
+
+    assert [warning.filename for warning in caught] == [__file__]
