@@ -15,7 +15,7 @@ from sk_tune._text import did_you_mean
 # Limits of an automatic size, and inputs of the network that all columns may have together.
 _LEAST_SIZE, _MOST_SIZE, _MOST_INPUTS = 2, 8, 2048
 # Limits of an automatic number of bins, which are powers of two, and samples for a bin.
-_FEWEST_BINS, _MOST_BINS, _SAMPLES_FOR_A_BIN = 16, 256, 200
+_FEWEST_BINS_TO_CLASSIFY, _FEWEST_BINS, _MOST_BINS, _SAMPLES_FOR_A_BIN = 16, 32, 256, 200
 
 # Kinds by their short forms.
 EMBEDDINGS: dict[str, type["NumericalEmbedding"]] = {}
@@ -50,11 +50,14 @@ class NumericalEmbedding:
         """
         return asdict(self)
 
-    def for_table(self, n_samples: int, n_columns: int) -> dict[str, Any]:
+    def for_table(
+        self, n_columns: int, n_samples: int, *, is_classification: bool
+    ) -> dict[str, Any]:
         """Return the parameters of the module that embeds `n_columns` columns.
 
-        >>> [PiecewiseLinear().for_table(100, n)["size"] for n in (10, 500, 5000)]
-        [8, 4, 2]
+        >>> sizes = [Periodic().for_table(n, 9, is_classification=True) for n in (10, 500)]
+        >>> [params["size"] for params in sizes]
+        [8, 4]
         """
         params = self.get_params()
         if params["size"] == "auto":
@@ -75,7 +78,7 @@ class PiecewiseLinear(NumericalEmbedding, name="piecewise_linear"):
     n_bins : int or "auto", default="auto"
         Number of bins of each column, with about equal numbers of the first samples.
         "auto" is the number of these samples divided by 200, rounded down to a power of
-        two, at least 16 and at most 256.
+        two, at least 16 in classification and 32 in regression, and at most 256.
     size : int or "auto", default="auto"
         Length of a number's vector.  "auto" is 8 for up to 256 columns of numbers, then
         2048 divided by their number, and at least 2.
@@ -100,22 +103,27 @@ class PiecewiseLinear(NumericalEmbedding, name="piecewise_linear"):
     n_bins: int | str = "auto"
     size: int | str = "auto"
 
-    def n_bins_for(self, n_samples: int) -> int:
+    def n_bins_for(self, n_samples: int, *, is_classification: bool) -> int:
         """Return the number of bins of a network whose first fit has `n_samples`.
 
-        >>> [PiecewiseLinear().n_bins_for(n) for n in (100, 10_000, 90_000)]
+        >>> sizes = (100, 10_000, 90_000)
+        >>> [PiecewiseLinear().n_bins_for(n, is_classification=True) for n in sizes]
         [16, 32, 256]
         """
         if self.n_bins != "auto":
             return int(self.n_bins)
         # A power of two, so that folds of about equal size have equal shapes.
         n_bins = 1 << int(math.log2(max(n_samples // _SAMPLES_FOR_A_BIN, 1)))
-        return min(_MOST_BINS, max(_FEWEST_BINS, n_bins))
+        fewest = _FEWEST_BINS_TO_CLASSIFY if is_classification else _FEWEST_BINS
+        return min(_MOST_BINS, max(fewest, n_bins))
 
-    def for_table(self, n_samples: int, n_columns: int) -> dict[str, Any]:
+    def for_table(
+        self, n_columns: int, n_samples: int, *, is_classification: bool
+    ) -> dict[str, Any]:
         """Return the parameters of the module that embeds `n_columns` columns."""
-        n_bins = self.n_bins_for(n_samples)
-        return super().for_table(n_samples, n_columns) | {"n_bins": n_bins}
+        task = {"is_classification": is_classification}
+        n_bins = self.n_bins_for(n_samples, **task)
+        return super().for_table(n_columns, n_samples, **task) | {"n_bins": n_bins}
 
 
 @dataclass(frozen=True)

@@ -476,7 +476,7 @@ def _table_network(problem: Problem) -> Model:
         net__members=_MEMBERS,
         # The space halves and doubles it.
         net__numerical_embedding__n_bins=net.numerical_embedding.n_bins_for(
-            problem.n_train
+            problem.n_train, is_classification=problem.is_classification
         ),
     )
     # Another seed is another network.

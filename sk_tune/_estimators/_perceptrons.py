@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from scipy import sparse
+from sklearn.base import is_classifier
 from torch import nn
 
 from sk_tune._compat import StrOptions
@@ -162,9 +163,16 @@ class _TableParameters(NetworkEstimator):
         if embedding is not None:
             self.is_embedded_ = _has_several_values(X, weight) & ~self.is_categorical_
             embedded = np.flatnonzero(self.is_embedded_).tolist()
-            n_bins = embedding.for_table(X.shape[0], len(embedded)).get("n_bins")
-            if n_bins is not None:
+            if (n_bins := self._params_of_numbers(embedding).get("n_bins")) is not None:
                 self.bin_edges_ = _bin_edges(X, embedded, n_bins, weight)
+
+    def _params_of_numbers(self, embedding: NumericalEmbedding) -> dict[str, Any]:
+        """Return the parameters of the module that embeds numbers."""
+        return embedding.for_table(
+            int(self.is_embedded_.sum()),
+            self.n_samples_fit_,
+            is_classification=is_classifier(self),
+        )
 
     def _build_inputs(self) -> TableInputs | None:
         """Return the inputs of a network; None if they are plain numbers."""
@@ -185,7 +193,7 @@ class _TableParameters(NetworkEstimator):
         numbers = None
         if embedding is not None and embedded:
             numbers = NUMBER_EMBEDDINGS[embedding.name](
-                len(embedded), **embedding.for_table(self.n_samples_fit_, len(embedded))
+                len(embedded), **self._params_of_numbers(embedding)
             )
         if self.bin_edges_ and isinstance(numbers, PiecewiseLinearEmbedding):
             # Edges are set in the network's dtype, because float32 would round float64.

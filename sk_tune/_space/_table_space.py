@@ -5,7 +5,7 @@
 from typing import Any
 
 from scipy.stats import loguniform, uniform
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, is_classifier
 
 
 def table_space(estimator: BaseEstimator) -> dict[str, Any]:
@@ -62,7 +62,7 @@ def table_space(estimator: BaseEstimator) -> dict[str, Any]:
         "weight_decay": loguniform(decay / 10 or 1e-4, 10 * decay or 0.1),
     }
     if (n_bins := net.get("numerical_embedding__n_bins")) is not None:
-        bins = [8, "auto", 32]
+        bins = [8, "auto", 32] if is_classifier(estimator) else [16, "auto", 64]
         if n_bins != "auto":
             bins = [max(2, n_bins // 2), n_bins, 2 * n_bins]
         space["numerical_embedding__n_bins"] = bins

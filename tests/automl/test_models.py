@@ -263,7 +263,7 @@ def test_networks_of_tables_surround_the_table_pipeline(
         net__max_epochs=epochs_of(net, problem.n_train),
         net__early_stopping=stops_early(net, problem.n_train),
         net__members=4,
-        net__numerical_embedding__n_bins=16,
+        net__numerical_embedding__n_bins=16 if is_classification else 32,
     )
     features = {"prepare__crosses", "prepare__target_encoding"}
 

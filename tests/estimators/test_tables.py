@@ -319,13 +319,21 @@ def test_vectors_of_many_numbers_are_short(kind, n_columns, size):
     assert list(module.inputs.chunks) == [size] * n_columns
 
 
-@pytest.mark.parametrize(("n_samples", "n_bins"), [(300, 16), (6400, 32), (60_000, 256)])
-def test_numbers_of_large_tables_have_more_bins(n_samples, n_bins):
-    """A power of two of bins, each with at least 200 samples if there are more than 16."""
+@pytest.mark.parametrize(
+    ("network", "n_samples", "n_bins"),
+    [
+        (MLPClassifier, 300, 16),
+        (MLPClassifier, 6400, 32),
+        (MLPRegressor, 300, 32),
+        (MLPRegressor, 60_000, 256),
+    ],
+)
+def test_numbers_of_large_tables_have_more_bins(network, n_samples, n_bins):
+    """Beyond the least number, a power of two of bins, each with at least 200 samples."""
     X = np.random.default_rng(0).normal(size=(n_samples, 1))
-    net = MLPRegressor(numerical_embedding="piecewise_linear", width=2, max_epochs=1)
+    net = network(numerical_embedding="piecewise_linear", width=2, max_epochs=1)
 
-    edges = net.set_params(batch_size=-1).fit(X, X[:, 0]).bin_edges_
+    edges = net.set_params(batch_size=-1).fit(X, X[:, 0] > 0).bin_edges_
 
     assert len(edges[0]) == n_bins + 1
     assert net.net_.module_.inputs.numbers.weight.shape[-2] == n_bins

@@ -116,8 +116,8 @@ def _table_inputs(params: dict[str, Any], X: np.ndarray, bin_edges: Any) -> Any:
         categories = CategoryEmbedding(counts, size)
         categories.set_known(known)
     numbers = None
-    # No network has as many as 256 columns, or as 6,400 samples.
-    automatic = {"size": 8, "n_bins": 16}
+    # No network has as many as 256 columns or 6,400 samples; only regressors have losses.
+    automatic = {"size": 8, "n_bins": 32 if "loss" in params else 16}
     options = asdict(kind) if kind else {}
     options |= {name: automatic[name] for name in options if options[name] == "auto"}
     if embedded and isinstance(kind, Periodic):
