@@ -70,6 +70,13 @@ def summary(
         text = _of_models(scores, scoring, members, has_networks=has_networks)
     if best.beats_dummy and intervals:
         text = f"{text} {intervals}"
+    if is_contradicted(best):
+        scale = scale_of(list(scores.values()))
+        held_out, in_folds = (format_score(s, scale) for s in (best.held_out, best.score))
+        text = (
+            f"On the rows set aside the ensemble scores {held_out}, far below {in_folds} "
+            f"in the folds, so do not rely on the score of the folds. {text}"
+        )
     if n_left_out:
         text += (
             f" The models use a random sample of the rows: {n_left_out:,} rows were left "
@@ -80,6 +87,12 @@ def summary(
         warning = f"The leak guard found {reasons} why these scores may be too optimistic."
         return f"{warning} {text}"
     return text
+
+
+def is_contradicted(score: ModelScore) -> bool:
+    """Return whether rows set aside, a twentieth at least, clearly score lower."""
+    # The score on a twentieth of the rows varies 4.5 times as much as the score on all.
+    return score.held_out < score.score - 3 * 4.5 / 1.96 * (score.score - score.low)
 
 
 def _both(one: float, other: float) -> str:

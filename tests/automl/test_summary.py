@@ -217,6 +217,16 @@ def test_an_ensemble_of_the_linear_model_is_not_compared_with_it():
     assert "best single model" not in text
 
 
+@pytest.mark.parametrize(("held", "is_low"), [(0.6, True), (0.7, False), (NAN, False)])
+def test_a_score_that_new_rows_contradict_comes_first(held, is_low):
+    """The interval of the folds, 0.78 to 0.82, is narrower than one of a few rows."""
+    scores = _scores(0.8, held=held)
+    scores["ensemble"] = replace(scores["ensemble"], low=0.78, high=0.82)
+
+    start = "On the rows set aside the ensemble scores 0.600, far below 0.800 in the folds"
+    assert summary(scores).startswith(start) == is_low
+
+
 def test_other_members_help_only_an_ensemble_with_networks():
     """Without networks, their score shows nothing about the members."""
     scores = _scores(0.8, linear=0.8)
