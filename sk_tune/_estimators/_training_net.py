@@ -27,6 +27,7 @@ from skorch.utils import to_device
 from torch import Tensor, nn
 
 from sk_tune._augment import Augmentation, Layout, RowAugmenter
+from sk_tune._compat import has_hooks
 from sk_tune._estimators._net_state import (
     LateOptimizerNet,
     cloned,
@@ -34,6 +35,7 @@ from sk_tune._estimators._net_state import (
     undone_on_failure,
 )
 from sk_tune._estimators._validation import has_device
+from sk_tune._fleets import NetworkStack
 from sk_tune._nets import MLP, by_member, seed_dropout, set_dropout_step, unchanged_tensors
 from sk_tune._processes import import_for_optimizers
 from sk_tune._schedule import learning_rate_factor
@@ -63,6 +65,8 @@ _PROBABILITIES: dict[type[nn.Module], Callable[[Tensor], Tensor]] = {
     CrossEntropy: partial(torch.softmax, dim=1),
     BinaryCrossEntropy: torch.sigmoid,
 }
+# From this number of samples on, building the program takes less time than it saves.
+_MANY = 2000
 _BATCH_HOOKS = ("on_batch_begin", "on_batch_end", "on_grad_computed")
 
 
@@ -258,7 +262,12 @@ class TrainingNet(LateOptimizerNet):
             self.notify("on_train_end", X=train.X, y=train.y)
 
     def forward(self, X: Any, *args: Any, **kwargs: Any) -> Any:
-        """Return the outputs of samples."""
+        """Return the outputs of samples; many go through a program that only predicts."""
+        is_many = isinstance(X, Tensor) and len(X) >= _MANY and not (args or kwargs)
+        if is_many and type(self.module_) is MLP and not has_hooks(self.module_):
+            self._set_training(False)
+            parts = NetworkStack([self.module_], X).map(X, torch.clone, shared=True)
+            return torch.cat(parts, dim=1)[0].cpu()
         with self._threads(min(len(X), self.iterator_valid__batch_size)):
             return super().forward(X, *args, **kwargs)
 

@@ -297,21 +297,20 @@ def _linear(
     layer: Linear | MemberHead | MemberLinear, n_in: int, tensors: dict[str, Tensor]
 ) -> list[KernelLayer]:
     """Return a linear layer; its weights are stored by output if it has few outputs."""
-    weight = layer.name + ".weight" if isinstance(layer, MemberLinear) else layer.weight
-    *_, n_out, n_expected = tensors[weight].shape
+    *_, n_out, n_expected = tensors[layer.weight].shape
     if n_expected != n_in:
         raise ValueError("the network expects inputs of another size")
     if isinstance(layer, MemberLinear):
         m, name = layer.members, layer.name
         shapes = {"input_scale": n_in, "output_scale": n_out, "bias": n_out}
         r, s, b = (KernelParameter(f"{name}.{part}", m, n) for part, n in shapes.items())
-        matrix = KernelParameter(weight, n_in, n_out, is_turned=True)
+        matrix = KernelParameter(layer.weight, n_in, n_out, is_turned=True)
         return [KernelLayer("member linear", n_in, n_out, (r, matrix, s, b), n_members=m)]
     m = layer.members if isinstance(layer, MemberHead) else 1
-    matrix = KernelParameter(weight, n_in, n_out, m, is_turned=True)
+    matrix = KernelParameter(layer.weight, n_in, n_out, m, is_turned=True)
     kind = "linear"
     if n_out <= _FEW_OUTPUTS:
-        kind, matrix = "narrow", KernelParameter(weight, n_out, n_in, m)
+        kind, matrix = "narrow", KernelParameter(layer.weight, n_out, n_in, m)
     parameters = matrix, KernelParameter(layer.bias, m, n_out)
     return [KernelLayer(kind, n_in, n_out, parameters, n_members=m)]
 

@@ -324,12 +324,15 @@ class MemberLinear(Layer):
 
     def __init__(self, name: str, members: int, *, first: bool) -> None:
         self.name = name
+        self.weight, self.bias = name + ".weight", name + ".bias"
+        # Of inputs and outputs.
+        self.scales = (name + ".input_scale", name + ".output_scale")
         self.members = members
         self.first = first
         self._saved: tuple[Tensor, ...] = ()
 
     def forward(self, x: Tensor, batch: Batch) -> Tensor:
-        weight = batch.tensors[self.name + ".weight"]
+        weight = batch.tensors[self.weight]
         r, s, b = self._vectors(batch.tensors)
         x = _by_member(x, self.members)
         scaled = (x * r).flatten(1, 2)
@@ -342,7 +345,7 @@ class MemberLinear(Layer):
         r, s, _ = self._vectors(batch.tensors)
         dy = _by_member(dy, self.members)  # (k, m, B, H)
         dz = (dy * s).flatten(1, 2)
-        dscaled = torch.bmm(dz, batch.tensors[self.name + ".weight"])
+        dscaled = torch.bmm(dz, batch.tensors[self.weight])
         dscaled = _by_member(dscaled, self.members)
         gradients = {
             "bias": dy.sum(dim=2).flatten(1),
@@ -356,20 +359,9 @@ class MemberLinear(Layer):
     def evaluate(self, x: Tensor, tensors: Tensors) -> Tensor:
         return self.forward(x, Batch(tensors, slice(0), {}))
 
-    def folded(self, tensors: Tensors) -> tuple[Tensor, Tensor]:
-        """Return matrices, (k m, H, D), that absorb the scales, and biases, (k m, H, 1)."""
-        name = self.name + ".folded"
-        r, s, b = self._vectors(tensors)
-        if name not in tensors:
-            weight = tensors[self.name + ".weight"].unsqueeze(1)
-            tensors[name] = (s.mT * weight * r).flatten(0, 1)
-        return tensors[name], b.mT.flatten(0, 1)
-
     def _vectors(self, tensors: Tensors) -> list[Tensor]:
         """Return r, s and b, each of shape (k, m, 1, D or H)."""
-        vectors = (
-            tensors[f"{self.name}.{n}"] for n in ("input_scale", "output_scale", "bias")
-        )
+        vectors = (tensors[name] for name in (*self.scales, self.bias))
         return [vector.reshape(len(vector), self.members, 1, -1) for vector in vectors]
 
 
@@ -396,13 +388,6 @@ class MemberHead(Layer):
 
     def evaluate(self, x: Tensor, tensors: Tensors) -> Tensor:
         return mean_of_members(self._outputs(x, tensors), self.link, dim=2)
-
-    def evaluate_members(self, h: Tensor, tensors: Tensors) -> Tensor:
-        """Return mean predictions, (k, n, C), for (k m, H, n)."""
-        weight = tensors[self.weight].flatten(0, 1)
-        y = torch.baddbmm(tensors[self.bias].view(len(weight), -1, 1), weight, h)
-        outputs = y.view(-1, self.members, *y.shape[1:]).transpose(2, 3)
-        return mean_of_members(outputs, self.link, dim=1)
 
     def _outputs(self, x: Tensor, tensors: Tensors) -> Tensor:
         weight = tensors[self.weight].flatten(0, 1)

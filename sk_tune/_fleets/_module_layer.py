@@ -23,7 +23,7 @@ from sk_tune._fleets._convolution import Convolution, Pooling, geometry_of, pool
 from sk_tune._fleets._layers import Batch, ByNetwork, Dropout, Layer, Tensors
 from sk_tune._fleets._masks import StackedDropout, mask_of, orders_in_memory
 from sk_tune._fleets._recurrence import StackedRecurrence
-from sk_tune._nets import RNN
+from sk_tune._nets import RNN, TableInputs
 
 _ACTIVATIONS = nn.ReLU.__module__
 _BATCH_NORMS = frozenset({nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d})
@@ -104,6 +104,11 @@ class ModuleLayer(Layer):
             self.pattern.padded = self._is_padded
             if self._is_padded is None:
                 self.pattern.padded = bool(torch.isnan(x[..., 0]).any())
+        if len(x) == 1 and isinstance(self.pattern, TableInputs):
+            # vmap would take four times as long.
+            tensors = {name: tensor[0] for name, tensor in tensors.items()}
+            one: Tensor = functional_call(self.pattern, tensors, (x[0],))
+            return one.unsqueeze(0)
         y: Tensor = self._vmapped(tensors, (x,))
         if isinstance(self.pattern, RNN):
             self.pattern.padded = None

@@ -7,11 +7,11 @@ Notation: k networks, n samples, D inputs, H units, C outputs.
 
 import copy
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from functools import cache, partial
 from math import prod
-from queue import SimpleQueue
 from typing import Any, TypeVar
 
 import torch
@@ -31,7 +31,7 @@ from sk_tune._fleets._layers import (
 from sk_tune._fleets._plan import N_TRIED, plan
 from sk_tune._fleets._program import Program
 from sk_tune._fleets._traced import module_structure
-from sk_tune._nets import CNN, MLP, RNN, SeededDropout
+from sk_tune._nets import CNN, MLP, RNN, SeededDropout, mean_of_members
 from sk_tune._training import one_thread, takes_one_thread
 
 Made = TypeVar("Made")
@@ -88,22 +88,27 @@ class NetworkStack:
         self._n_networks = len(modules)
         weights = list(modules[0].parameters())
         # Convolutions and recurrences use a weight several times per sample.
-        self._is_plain = X.ndim == 2 and all(w.ndim <= 2 for w in weights)
-        self._n_weights = len(modules) * sum(w.numel() for w in weights)
-        smallest = min((w.numel() for w in weights if w.ndim == 2), default=_LEAST_PRODUCT)
+        is_mlp = isinstance(modules[0], MLP)
+        self._is_plain = X.ndim == 2 and (is_mlp or all(w.ndim <= 2 for w in weights))
+        products = [w.shape[-2:].numel() for w in weights if w.ndim > 1]
+        smallest = min(products, default=_LEAST_PRODUCT)
         self._block = _BLOCK * -(-_LEAST_PRODUCT // (_BLOCK * max(1, smallest)))
         self._program = _PredictingProgram(modules, X[:2].clone())
         self._is_chain = self._program.is_written_out and X.ndim == 2
         for part in (self._program.parameters, self._program.buffers):
             part.tensors = {n: self._cast(t) for n, t in part.tensors.items()}
+        self._program.fold_members()
         self._affine: list[Tensor] | None = None
         if affine is not None:
             affine = affine[0].to(X.device), affine[1].to(X.device)
             if not self._program.fold_affine(*affine):
                 self._affine = [self._cast(t) for t in affine]
         self._program.fold_floors()
-        self._programs = [self._program]
-        widest = max(max(p.shape[:1], default=1) for p in weights)
+        # Programs that no thread uses, each with its own memory.
+        self._idle = [self._program]
+        stacked = self._program.parameters.tensors.values()
+        self._n_weights = sum(w.numel() for w in stacked)
+        widest = max(max(w.shape[1:2], default=1) for w in stacked)
         # Inputs and outputs of a layer; the memory of other programs is unknown.
         n_numbers = max(widest, X[0].numel()) * (2 if self._is_chain else 1)
         # Samples of one network at a time, or networks of one sample at a time.
@@ -139,20 +144,12 @@ class NetworkStack:
         # on busy cores; these threads each compute their pieces and synchronise once.
         with one_thread(wanted=is_plain and (n_threads > 1 or is_little)):
             if n_threads == 1:
-                return [compute(self._program, piece) for piece in pieces]
-            # A program with separate memory for each thread.
-            while len(self._programs) < n_threads:
-                self._programs.append(self._program.twin())
-            idle: SimpleQueue[_PredictingProgram] = SimpleQueue()
-            for program in self._programs[:n_threads]:
-                idle.put(program)
+                with self._lent_program() as program:
+                    return [compute(program, piece) for piece in pieces]
 
             def in_thread(piece: slice) -> Made:
-                program = idle.get()
-                try:
+                with self._lent_program() as program:
                     return compute(program, piece)
-                finally:
-                    idle.put(program)
 
             pool = _reused_threads(n_threads, os.getpid())
             futures = [pool.submit(in_thread, piece) for piece in pieces]
@@ -163,6 +160,18 @@ class NetworkStack:
                 for future in futures:
                     future.cancel()
                 wait(futures)
+
+    @contextmanager
+    def _lent_program(self) -> Iterator["_PredictingProgram"]:
+        """Lend a program to a thread, a new one if all are in use."""
+        try:
+            program = self._idle.pop()
+        except IndexError:
+            program = self._program.twin()
+        try:
+            yield program
+        finally:
+            self._idle.append(program)
 
     def _outputs(self, program: "_PredictingProgram", X: Tensor, *, shared: bool) -> Tensor:
         X = self._cast(X)
@@ -240,7 +249,10 @@ def _is_own(module: nn.Module) -> bool:
 
 
 class _PredictingProgram(Program):
-    """A program of layers that only predict; ``fold_floors`` must be called once."""
+    """A program of layers that only predict.
+
+    ``fold_members`` and then ``fold_floors`` must be called once.
+    """
 
     def __init__(self, modules: Sequence[nn.Module], X: Tensor) -> None:
         self._store: dict[str, Tensor] = {}
@@ -291,6 +303,26 @@ class _PredictingProgram(Program):
         self._steps[key] = steps
         return h
 
+    def fold_members(self) -> None:
+        """Give each of m members a matrix of its own instead of scaled inputs.
+
+        ``(x * r) W^T * s + b`` is a product with ``s W r``.  Matrices (K, m, H, D) become
+        (K, m H, D) in the first layer, which takes the inputs of a network once.
+        """
+        tensors = self.parameters.tensors
+        for layer in self.layers:
+            if not isinstance(layer, _PredictingLinear):
+                continue
+            if layer.scales:
+                r, s = (
+                    tensors[name].view(len(tensors[name]), self.members, -1)
+                    for name in layer.scales
+                )
+                weight = tensors[layer.weight].unsqueeze(1)
+                tensors[layer.weight] = s.unsqueeze(3) * weight * r.unsqueeze(2)
+            if layer.first:
+                tensors[layer.weight] = tensors[layer.weight].flatten(1, -2)
+
     def fold_affine(self, scale: Tensor, shift: Tensor) -> bool:
         """Fold input scales and shifts, (K, D), into the first layer, or return False."""
         first = self.layers[0]
@@ -312,14 +344,16 @@ class _PredictingProgram(Program):
                 tensors[layer.bias] = -floor
 
     def _build_layers(self) -> list[Layer]:
-        layers = [
-            _PredictingLinear(layer, self.memory) if type(layer) is Linear else layer
-            for layer in super()._build_layers()
-            if not isinstance(layer, Dropout)
-        ]
-        starts = [i for i, layer in enumerate(layers) if isinstance(layer, Members)]
-        if starts and all(type(layer) in _OF_MEMBERS for layer in layers[starts[0] :]):
-            layers[starts[0] :] = [_PredictingMembers(layers[starts[0] :])]
+        layers = [x for x in super()._build_layers() if not isinstance(x, Dropout)]
+        kinds = [type(layer) for layer in layers]
+        start = kinds.index(Members) if Members in kinds else len(kinds)
+        linear: tuple[Any, ...] = (Linear,)
+        if all(kind in _OF_MEMBERS for kind in kinds[start:]) and start < len(kinds):
+            linear = Linear, MemberLinear, MemberHead
+            layers = [*layers[:start], *layers[start + 1 :], _MeanOfMembers(layers[-1])]
+        for place, layer in enumerate(layers):
+            if type(layer) in linear:
+                layers[place] = _PredictingLinear(layer, self.memory, first=place == start)
         for first, second, third in list(zip(layers, layers[1:], layers[2:], strict=False)):
             ends = [
                 x for x in (first, third) if isinstance(x, _PredictingLinear) and x.bias
@@ -330,43 +364,33 @@ class _PredictingProgram(Program):
         return layers
 
 
-class _PredictingMembers(Members):
-    """All layers of m members, each with a matrix of its own instead of scaled inputs.
+_OF_MEMBERS = (Members, MemberLinear, Activation, MemberHead)
 
-    ``(x * r) W^T * s + b`` is a product with ``s W r``, which is computed once.  The first
-    layer takes the inputs of a network once for all of its members.
-    """
 
-    def __init__(self, layers: Sequence[Layer]) -> None:
-        vars(self).update(vars(layers[0]))
-        self.layers = layers[1:]
+class _MeanOfMembers(Layer):
+    """The mean prediction of m members, (k, n, m C) to (k, n, C)."""
+
+    def __init__(self, head: Any) -> None:
+        self.members, self.link = head.members, head.link
+
+    def backward(self, dy: Tensor, batch: Any, *, keep: bool) -> Tensor:
+        raise NotImplementedError("The layer only predicts.")
 
     def evaluate(self, x: Tensor, tensors: Tensors) -> Tensor:
-        """Return outputs (k, n, C) for inputs (k, n, D)."""
-        h = x.mT  # Samples last in memory.
-        for layer in self.layers:
-            if isinstance(layer, MemberLinear):
-                matrix, bias = layer.folded(tensors)
-                h = torch.bmm(matrix.view(len(h), -1, h.shape[1]), h)
-                h = h.view(*bias.shape[:2], -1).add_(bias)
-            elif isinstance(layer, MemberHead):
-                h = layer.evaluate_members(h, tensors)
-            else:
-                h = layer.evaluate(h, tensors)
-        return h
-
-
-_OF_MEMBERS = (Members, MemberLinear, Activation, MemberHead)
+        outputs = x.mT.view(len(x), self.members, -1, x.shape[1])  # (k, m, C, n)
+        return mean_of_members(outputs, self.link, dim=1, classes=2).mT
 
 
 class _PredictingLinear(Linear):
     """A linear map; its ReLU becomes a floor if a layer `following` corrects for that.
 
-    ``relu(x + b) = max(x, -b) + b``, and the next bias absorbs the second b.
+    ``relu(x + b) = max(x, -b) + b``, and the next bias absorbs the second b.  The matrices
+    of m members are (k, m, H, D), for inputs (k, B, m D), except in the `first` layer.
     """
 
-    def __init__(self, linear: Linear, memory: Callable[..., Tensor]) -> None:
-        vars(self).update(vars(linear))
+    def __init__(self, layer: Any, memory: Callable[..., Tensor], *, first: bool) -> None:
+        self.weight, self.bias, self.first = layer.weight, layer.bias, first
+        self.scales: tuple[str, ...] = getattr(layer, "scales", ())
         self.memory = memory
         self.following: _PredictingLinear | None = None
 
@@ -376,18 +400,22 @@ class _PredictingLinear(Linear):
 
     def bound(self, x: Tensor, tensors: Tensors) -> Step:
         """Return a step from (k, B, D), or (B, D), to (k, B, H), with views prepared."""
-        weight = tensors[self.weight]
-        out = self.memory(self.weight, x, *weight.shape[:2], x.shape[-2])
-        multiply, product = torch.bmm, out
+        weight, n = tensors[self.weight], x.shape[-2]
+        out = self.memory(self.weight, x, len(weight), weight.shape[1:-1].numel(), n)
+        multiply, n_networks = torch.bmm, [-1]
         if x.ndim == 2:
-            multiply, weight, product = torch.mm, weight.flatten(0, 1), out.flatten(0, 1)
+            multiply, n_networks = torch.mm, []
+        if x.ndim == 2 or weight.ndim == 4:
+            weight = weight.flatten(0, 1)
+        inputs = [*n_networks, weight.shape[-1], n]
+        product = out.view(*weight.shape[:-1], n)
         bias = None if self.bias is None else tensors[self.bias].unsqueeze(2)
         # `baddbmm` would fill the output with the bias and read it again.
         add = torch.add if self.following is None else torch.maximum
         turned = out.mT
 
         def step(x: Tensor) -> Tensor:
-            multiply(weight, x.mT, out=product)
+            multiply(weight, x.mT.reshape(inputs), out=product)
             if bias is not None:
                 add(out, bias, out=out)
             return turned
@@ -398,5 +426,6 @@ class _PredictingLinear(Linear):
 def _shift_input(layer: Linear, shift: Tensor, tensors: Tensors) -> None:
     """Add (K, D) to a layer's inputs by its bias: W (x + s) + b = W x + (W s + b)."""
     weight, bias = tensors[layer.weight], tensors[layer.bias or ""]
-    moved = (weight.double() @ shift.double().unsqueeze(2)).squeeze(2)
+    inputs = shift.double().view(*weight.shape[:-2], -1, 1)
+    moved = (weight.double() @ inputs).reshape(bias.shape)
     tensors[layer.bias or ""] = (bias + moved).to(bias.dtype)

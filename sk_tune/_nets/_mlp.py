@@ -114,10 +114,11 @@ class SeparateHeads(nn.Module):
         return f"in_features={n_in}, out_features={n_out}, members={self.members}"
 
 
-def mean_of_members(outputs: Tensor, link: str, dim: int) -> Tensor:
-    """Return outputs, (..., C), that predict the mean of the members' predictions.
+def mean_of_members(outputs: Tensor, link: str, dim: int, classes: int = -1) -> Tensor:
+    """Return outputs that predict the mean of the members' predictions.
 
-    `link`, "softmax", "sigmoid", "exp" or "identity", maps outputs to predictions.
+    `link`, "softmax", "sigmoid", "exp" or "identity", maps outputs to predictions; `dim`
+    and `classes` are the axes of the members and of the C outputs.
 
     >>> outputs = torch.tensor([[[0.0, 0.0]], [[0.0, 100.0]]])
     >>> mean = mean_of_members(outputs, "softmax", dim=0).softmax(dim=1)
@@ -127,7 +128,7 @@ def mean_of_members(outputs: Tensor, link: str, dim: int) -> Tensor:
     if link == "identity":
         return outputs.mean(dim=dim)
     if link in {"softmax", "exp"}:
-        logs = outputs.log_softmax(dim=-1) if link == "softmax" else outputs
+        logs = outputs.log_softmax(dim=classes) if link == "softmax" else outputs
         return logs.logsumexp(dim=dim) - math.log(outputs.shape[dim])
     # The log-odds of the mean of probabilities; both logarithms are exact far from 0.
     yes, no = (F.logsigmoid(sign * outputs).logsumexp(dim=dim) for sign in (1, -1))

@@ -31,6 +31,7 @@ from sk_tune import (
     NetRegressor,
     _processes,
 )
+from sk_tune._estimators._training_net import _MANY
 from sk_tune.exceptions import SkTuneWarning, TrainingDivergedError
 
 NAMES = [
@@ -760,3 +761,33 @@ def test_the_first_epoch_does_not_include_imports(monkeypatch, task_data):
 
     assert time.perf_counter() - start > 2
     assert net.history_[0, "dur"] < time.perf_counter() - start - 2
+
+
+@pytest.mark.parametrize("name", ["MLPClassifier", "MLPRegressor"])
+@pytest.mark.parametrize("params", [{}, {"members": 3, "dropout": 0.2}])
+def test_many_samples_have_the_outputs_of_the_module(
+    name, params, make_estimator, task_data
+):
+    """They are computed by a program that only predicts."""
+    X, y = task_data(name)
+    net = make_estimator(name, **params).fit(X, y).net_
+    many = torch.from_numpy(np.tile(X, (40, 1)))
+    assert len(many) >= _MANY
+
+    outputs = net.forward(many)
+
+    with torch.no_grad():
+        expected = net.module_.eval()(many)
+    torch.testing.assert_close(outputs, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_hooks_of_the_module_see_many_samples(make_estimator, task_data):
+    """A module with hooks computes the outputs itself."""
+    X, y = task_data("MLPClassifier")
+    net = make_estimator("MLPClassifier").fit(X, y).net_
+    seen = []
+    net.module_.register_forward_hook(lambda *_: seen.append(1))
+
+    net.forward(torch.from_numpy(np.tile(X, (40, 1))))
+
+    assert seen

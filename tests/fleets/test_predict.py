@@ -44,6 +44,9 @@ def _outputs(stack, X, *, shared=True):
     [
         ("MLP", {"normalization": "batch", "residual": True}),
         ("MLP", {"hidden_layer_sizes": (6, 6), "normalization": "layer"}),
+        ("MLP", {"hidden_layer_sizes": (6, 5), "members": 3}),
+        ("MLP", {"hidden_layer_sizes": (), "members": 3}),
+        ("MLP", {"members": 2, "activation": "tanh", "numerical_embedding": "periodic"}),
         ("CNN", {"normalization": "batch"}),
         ("RNN", {"cell": "lstm", "bidirectional": True}),
         ("Net", {}),
@@ -164,6 +167,7 @@ def test_an_error_in_a_thread_is_raised_when_no_thread_computes_any_more(
     [
         ("MLP", {}),
         ("MLP", {"hidden_layer_sizes": ()}),
+        ("MLP", {"hidden_layer_sizes": (5, 4), "members": 3}),
         # The first layer adds its input to its output, and cannot take the map.
         ("MLP", {"hidden_layer_sizes": (8,), "residual": True}),
         ("CNN", {}),
