@@ -252,12 +252,13 @@ def read_values(
     text_format: TextFormat | None = None,
     *,
     unread: Unread,
-) -> Array:
+) -> Any:
     """Return a column's values in the form of a kind, "number", "date" or "category".
 
     Numbers are float64, durations in seconds; dates are days since 1970-01-01 UTC; NaN
-    where missing. Categories are text, with ``MISSING`` where missing. Raises TableError if
-    a value is of another kind, unless the format is not strict; then adds it to `unread`.
+    where missing. Categories are a Categorical of text, with ``MISSING`` where missing.
+    Raises TableError if a value is of another kind, unless the format is not strict; then
+    adds it to `unread`.
     """
     check = partial(
         check_read,
@@ -301,18 +302,22 @@ def _days(column: "Column[Any]", check: Callable[..., None]) -> Array:
     return days.to_numpy(dtype=np.float64, na_value=np.nan)
 
 
-def _texts(column: "Column[Any]") -> Array:
+def _texts(column: "Column[Any]") -> pd.Categorical:
     if column.dtype == object:
         # 1 and True are equal; either could represent both.
         texts = [
             MISSING if is_absent else _text(value)
             for value, is_absent in zip(column, column.isna(), strict=True)
         ]
-        return np.array(texts, dtype=object)
-    # Each category is converted once, not each value.
-    codes, categories = pd.factorize(column)
-    choices = np.array([*map(_text, categories), MISSING], dtype=object)
-    return choices[codes]  # The code of a missing value is -1.
+        codes = np.arange(len(texts))
+    else:
+        # Each category is converted once, not each value.
+        codes, categories = pd.factorize(column)
+        texts = [*map(_text, categories)]
+        # The code of a missing value is -1.
+        texts += [MISSING] * bool((codes < 0).any())
+    places, levels = pd.factorize(np.array(texts, dtype=object))
+    return pd.Categorical.from_codes(places[codes], pd.Index(levels, dtype=object))
 
 
 def _text(value: Any) -> str:

@@ -467,7 +467,14 @@ class TablePreparer(Documented, TransformerMixin, BaseEstimator):  # type: ignor
             copy=False,
         )
         warn_of_unread(unread)
-        return self._output(self.columns_.transform(values), frame)
+        # As columns_.transform, which would encode each cell.
+        blocks = [
+            block
+            for name, transformer, columns in self.columns_.transformers_
+            if name != "remainder"
+            for block in _transformed(transformer, values[columns])
+        ]
+        return self._output(np.hstack(blocks), frame)
 
     def get_feature_names_out(self, input_features: Any = None) -> Array:
         """Return the names of the output's columns: the input's names with suffixes."""
@@ -663,6 +670,28 @@ class TablePreparer(Documented, TransformerMixin, BaseEstimator):  # type: ignor
         tags.input_tags.string = True
         tags.input_tags.categorical = True
         return tags
+
+
+def _transformed(transformer: Any, X: pd.DataFrame) -> list[Array]:
+    """Return transformed columns; each category is encoded once, not in each row."""
+    columns = [X[name].array for name in X]
+    if not isinstance(columns[0], pd.Categorical):
+        return [transformer.transform(X)]
+    n = max(len(column.categories) for column in columns)
+    levels = {
+        name: column.categories.take(np.arange(n) % len(column.categories))
+        for name, column in zip(X, columns, strict=True)
+    }
+    encoded = transformer.transform(pd.DataFrame(levels, dtype=object))
+    ends: Any = len(columns)
+    if isinstance(transformer, OneHotEncoder):
+        categories = (transformer.categories_, transformer.infrequent_categories_)
+        ends = np.cumsum([
+            len(frequent) + (0 if rare is None else 1 - len(rare))
+            for frequent, rare in zip(*categories, strict=True)
+        ])[:-1]
+    by_column = zip(np.split(encoded, ends, axis=1), columns, strict=True)
+    return [block[column.codes] for block, column in by_column]
 
 
 def _turns(days: "pd.Series[float]") -> bool:

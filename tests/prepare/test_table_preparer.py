@@ -18,6 +18,7 @@ from sklearn.preprocessing import RobustScaler, StandardScaler
 
 from sk_tune import MLPClassifier, TablePreparer
 from sk_tune._prepare import SmoothClipScaler, as_pandas
+from sk_tune._prepare._formats import read_values
 from sk_tune.exceptions import TableError
 
 N = 60
@@ -247,6 +248,23 @@ def test_missing_is_a_category_and_new_categories_count_as_rare():
     assert names == ["a_(missing)", "a_x", "a_y", "a_(rare)"]
     assert missing.tolist() == [1, 0, 0, 0]
     assert new.tolist() == rare.tolist() == [0, 0, 0, 1]
+
+
+@pytest.mark.parametrize("max_categories", [1, 2, None])
+def test_a_category_has_the_numbers_of_the_fitted_transformers(max_categories):
+    """One-hot columns, codes and means of the target, also of new and missing ones."""
+    X, new = _table(), _table(50, seed=1)
+    new.loc[:5, "street"] = "a new one"
+    preparer = TablePreparer(
+        embeddings=True, target_encoding=True, max_categories=max_categories
+    ).fit(X, np.arange(len(X)) % 3)
+    kinds, unread = preparer.kinds_, {}
+    values = {name: read_values(new[name], kind, unread=unread) for name, kind in kinds}
+
+    prepared = np.asarray(preparer.transform(new), dtype=float)
+
+    expected = preparer.columns_.transform(pd.DataFrame(values))
+    assert np.array_equal(prepared, expected)
 
 
 def test_categories_can_be_codes_in_the_last_columns():
