@@ -147,7 +147,8 @@ class ModelCourse:
                     few_threads(problem.n_values),
                 ):
                     params = problem.fit_params(model)
-                    models[trial.name] = model.fit(problem.X, problem.y, **params)
+                    model.fit(problem.X, problem.y, **params)
+                models[trial.name] = runner.with_shared_steps(model)
             except (TimeIsUpError, *ERRORS):
                 continue
             except KeyboardInterrupt:

@@ -398,13 +398,13 @@ class Runner:
         numbers = [int(name.rpartition(" ")[2]) for name in of_model]
         trials = trials_of(search, model, problem, max(numbers, default=0))
         for trial in trials:
-            shared = tuple(map(self._with_shared_steps, trial.models))
+            shared = tuple(map(self.with_shared_steps, trial.models))
             place = self.memory.trials if shared else self.memory.others
             place.append(replace(trial, models=shared))
         self._report()
         return bool(trials)
 
-    def _with_shared_steps(self, model: Pipeline) -> Pipeline:
+    def with_shared_steps(self, model: Pipeline) -> Pipeline:
         """Return the fitted pipeline, with earlier transformers in place of equal ones."""
         firsts = []
         for name, step in model.steps[:-1]:

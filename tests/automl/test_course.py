@@ -392,6 +392,20 @@ def test_a_refit_is_the_configuration_fitted_on_all_rows(problem, small_network)
     )
 
 
+def test_refits_share_equal_transformers(problem, small_network):
+    """A prediction of several models prepares the table once."""
+    course = _with_refits(problem)
+    course.run([small_network(problem)])
+    (trial,) = course.memory.trials
+
+    one, other = course.refits([trial, replace(trial, name="other")]).values()
+
+    assert one is not other
+    assert all(
+        a is b for (_, a), (_, b) in zip(one.steps[:-1], other.steps[:-1], strict=True)
+    )
+
+
 def test_without_time_members_keep_the_models_of_their_folds(problem, small_network):
     """Time for the best trials is left by searches; late and interrupted refits are not."""
     course = _with_refits(problem, budget=1000.0)
