@@ -13,7 +13,7 @@ import pandas as pd
 from sk_tune._automl._chosen import LARGER
 from sk_tune._automl._prediction_costs import FRONT
 from sk_tune._automl._scoring import metric_label
-from sk_tune._automl._summary import format_score, threshold_text
+from sk_tune._automl._summary import format_score, is_contradicted, threshold_text
 from sk_tune._diagnosis import Finding
 from sk_tune._report import (
     SCORES_ARE_MEANS,
@@ -117,13 +117,23 @@ def auto_page(
 def auto_step(auto: Any) -> Finding | None:
     """Return the finding with the most urgent remedy; its remedy names the network.
 
-    Leaks come first. Networks of the model that predicts come before other networks, issues
-    before tips, then networks with the greatest weight. If no network of the model has a
-    finding, a model that does not beat the baseline needs other data.
+    Leaks come first, then a score that rows set aside contradict. Networks of the model
+    that predicts come before other networks, issues before tips, then networks with the
+    greatest weight. If no network of the model has a finding, a model that does not beat
+    the baseline needs other data.
     """
     leak = next_step([finding for finding in auto.findings_ if finding.is_of_leaks], ())
     if leak is not None:
         return leak
+    if is_contradicted(auto.model_scores_["ensemble"]):
+        return Finding(
+            code="",
+            name="lower score on the rows set aside",
+            outcome="issue",
+            severity="high",
+            message=auto.summary_,
+            remedy="Find out how the rows set aside differ, for example in time or source.",
+        )
     weights: Counter[str] = Counter()
     for name, weight in auto.blends_[auto.use].weights.items():
         weights[auto._labels[name]] += weight
@@ -151,7 +161,7 @@ def auto_step(auto: Any) -> Finding | None:
         return None
     if is_idle:
         text = (
-            f"nothing urgent: the finding {step.name!r} concerns a network that is not "
+            f"Nothing urgent: the finding {step.name!r} concerns a network that is not "
             f"used ({step.subject})."
         )
         return replace(step, remedy=text)

@@ -127,7 +127,7 @@ def print_answer(auto: Any) -> None:
     if front := front_text(auto):
         say("Speed", front)
     step = auto_step(auto)
-    say("Next step", "nothing urgent" if step is None else step.remedy)
+    say("Next step", "Nothing urgent." if step is None else step.remedy)
 
 
 def _score_lines(scores: Sequence[ModelScore], scoring: str) -> list[str]:

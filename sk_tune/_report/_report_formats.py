@@ -222,7 +222,7 @@ def to_text(page: Page) -> str:
         parts.append(f"{heading}: {score} ({interval}; {page.metric})")
     parts.append(f"Model: {page.model[0]}. {page.model[1]}")
     if any(part.findings for part in page.searches):
-        step = "nothing urgent" if page.next_step is None else page.next_step.remedy
+        step = "Nothing urgent." if page.next_step is None else page.next_step.remedy
         parts.append(f"Next step: {step}")
     parts = ["\n".join(map(_wrapped, parts)), _wrapped(page.summary)]
     if page.scores:

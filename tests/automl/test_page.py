@@ -3,6 +3,7 @@
 import copy
 import json
 import re
+from dataclasses import replace
 from functools import partial
 from html.parser import HTMLParser
 from types import SimpleNamespace
@@ -226,9 +227,17 @@ def test_without_networks_the_next_step_is_not_a_remedy_of_a_network(faulty):
     step = auto_step(faulty.set_params(use="linear"))
 
     assert step.remedy == (
-        "nothing urgent: the finding 'overfitting' concerns a network that is not used "
+        "Nothing urgent: the finding 'overfitting' concerns a network that is not used "
         "(CNN)."
     )
+
+
+def test_a_score_that_new_rows_contradict_comes_before_remedies(faulty):
+    """The remedies of networks may not concern its cause."""
+    score = replace(faulty.model_scores_["ensemble"], score=0.8, low=0.78, held_out=0.3)
+    faulty.model_scores_ = {"ensemble": score}
+
+    assert auto_step(faulty).name == "lower score on the rows set aside"
 
 
 def test_a_model_without_skill_needs_other_data(faulty):
