@@ -367,9 +367,10 @@ class BaseSearch(  # type: ignore[misc]
         Raises
         ------
         ValueError
-            If the space or the resources are invalid, or if `cv` can be read only once and
-            ``fit`` could not read it after ``plan``.
+            If parameters, the space or the resources are invalid, or if `cv` can be read
+            only once and ``fit`` could not read it after ``plan``.
         """
+        self._validate_params()
         if isinstance(self.cv, Iterator):
             raise ValueError(
                 "The 'cv' parameter must not be an iterator for a plan, because the plan "

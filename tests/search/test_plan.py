@@ -258,6 +258,15 @@ def test_candidates_with_epochs_are_timed_without(pipeline, iris):
     assert GridSearchCV(pipeline, grid, cv=CV).plan(*iris).seconds > 0
 
 
+@pytest.mark.parametrize("factor", [1, 2.5])
+def test_a_plan_checks_parameters_as_fit_does(factor):
+    """Their names are those of the search."""
+    search = HyperbandSearchCV(MLPClassifier(), DROPOUT, factor=factor)
+
+    with pytest.raises(ValueError, match="'factor' parameter of HyperbandSearchCV must be"):
+        search.plan()
+
+
 def test_a_plan_needs_no_data(pipeline):
     """Rounds follow from the parameters alone."""
     plan = HyperbandSearchCV(
