@@ -151,19 +151,24 @@ def number_texts(values: Sequence[float], digits: int = 4) -> list[str]:
 def interval_text(score: float, low: float, high: float, *others: float) -> list[str]:
     """Return a score, the ends of its interval and other scores with common decimals.
 
-    The width of the interval has two significant digits, the score at least three.
+    The width of the interval has two significant digits, the score at least three if it is
+    not much smaller than the width, else the score or the upper end at least two.
 
     >>> interval_text(0.80040, 0.76692, 0.83247)
     ['0.800', '0.767', '0.832']
     >>> interval_text(-2513.2, -2801.0, -2207.9, -2400.4)
     ['-2513', '-2801', '-2208', '-2400']
+    >>> interval_text(0.545, -105.0, 0.674)
+    ['0.55', '-105.00', '0.67']
     """
     width = high - low
     numbers = (score, low, high, *others)
     if math.isnan(score) or not 0 <= width < math.inf:
         return number_texts(numbers)
     decimals = max(
-        _decimals(width, 2) if width else 0, _decimals(max(abs(score), width), 3)
+        _decimals(width, 2) if width else 0,
+        _decimals(max(abs(score), width), 3),
+        _decimals(max(abs(score), abs(high)), 2) if score or high else 0,
     )
     if decimals > _MOST_DECIMALS or max(abs(low), abs(high)) >= _EXPONENT_FROM:
         return number_texts(numbers)
