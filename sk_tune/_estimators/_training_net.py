@@ -266,6 +266,7 @@ class TrainingNet(LateOptimizerNet):
         is_many = isinstance(X, Tensor) and len(X) >= _MANY and not (args or kwargs)
         if is_many and type(self.module_) is MLP and not has_hooks(self.module_):
             self._set_training(False)
+            X = to_device(X, self.device)
             parts = NetworkStack([self.module_], X).map(X, torch.clone, shared=True)
             return torch.cat(parts, dim=1)[0].cpu()
         with self._threads(min(len(X), self.iterator_valid__batch_size)):
