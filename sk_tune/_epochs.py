@@ -4,16 +4,20 @@
 
 A step teaches a network about the same in small and large tables, so the automatic number
 of epochs grants a number of steps.  Only held-out samples, which small tables cannot spare,
-show whether a table needs all of them.
+show whether a table needs all of them.  Classifiers memorise few samples in few steps, and
+then predict wrong classes with certainty, so they hold samples out earlier, or take one step
+for each sample.
 """
 
 from typing import Any
+
+from sklearn.base import is_classifier
 
 # Steps of a training that may stop early, and of a training that may not.
 _STEPS, _STEPS_TO_THE_END = 3000, 400
 _FEWEST, _MOST = 20, 200
 # Samples from which on a share is held out.
-_ENOUGH_TO_HOLD_OUT = 300
+_ENOUGH_TO_HOLD_OUT, _ENOUGH_TO_CLASSIFY = 300, 150
 
 
 def stops_early(network: Any, n_samples: int) -> bool:
@@ -21,7 +25,8 @@ def stops_early(network: Any, n_samples: int) -> bool:
     if network.early_stopping != "auto":
         return bool(network.early_stopping)
     is_automatic = network.max_epochs == "auto" and not network.callbacks
-    return is_automatic and n_samples >= _ENOUGH_TO_HOLD_OUT
+    enough = _ENOUGH_TO_CLASSIFY if is_classifier(network) else _ENOUGH_TO_HOLD_OUT
+    return is_automatic and n_samples >= enough
 
 
 def epochs_of(network: Any, n_samples: int, *, are_granted: bool = False) -> int:
@@ -32,6 +37,8 @@ def epochs_of(network: Any, n_samples: int, *, are_granted: bool = False) -> int
     if are_granted:
         may_stop = network.early_stopping is True
     n_steps = _STEPS if may_stop else _STEPS_TO_THE_END
+    if is_classifier(network) and not (may_stop or are_granted):
+        n_steps = min(n_steps, n_samples)
     batch_size = n_samples if network.batch_size == -1 else network.batch_size
     per_epoch = max(1, -(-n_samples // max(1, int(batch_size))))
     return min(_MOST, max(_FEWEST, -(-n_steps // per_epoch)))

@@ -79,8 +79,9 @@ class TrainingParameters:
     batch_size : int, default=64
         Samples in a mini-batch; -1 for all samples.
     max_epochs : int or "auto", default=20
-        Passes over the training samples.  "auto" aims at 3,000 steps (400 without early
-        stopping), within 20 to 200 passes.
+        Passes over the training samples.  "auto" aims at 3,000 steps; without early
+        stopping at 400, or in classification at one for each of fewer samples.  It takes
+        at least 20 and at most 200 passes.
     lr_schedule : {"constant", "cosine", "one_cycle", "step"}, default="cosine"
         Learning rate over `max_epochs`: "cosine" falls along half a cosine to 0;
         "one_cycle" rises for 30 % of the steps and then falls; "step" divides by 10 at half
@@ -100,7 +101,7 @@ class TrainingParameters:
     early_stopping : bool or "auto", default="auto"
         Whether to hold out samples, stop when the loss on them stops falling, and use the
         weights of the best epoch.  "auto" does so if `max_epochs` is "auto", there are at
-        least 300 samples and no `callbacks`.
+        least 300 samples (150 in classification) and no `callbacks`.
     validation_fraction : float, default=0.1
         Share of samples held out for early stopping; stratified in classification.
     n_iter_no_change : int, default=10

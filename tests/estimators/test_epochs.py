@@ -6,11 +6,11 @@ from sklearn.base import clone
 from sklearn.datasets import make_classification
 from skorch.callbacks import EpochScoring
 
-from sk_tune import HyperbandSearchCV, MLPClassifier, RNNClassifier
+from sk_tune import HyperbandSearchCV, MLPClassifier, MLPRegressor, RNNClassifier
 from sk_tune._epochs import epochs_of, stops_early
 from sk_tune.engine import Fit, train
 
-FEW, MANY = 299, 300
+FEW, MANY = 149, 150
 
 
 def _data(n_rows):
@@ -18,13 +18,23 @@ def _data(n_rows):
 
 
 @pytest.mark.parametrize(
-    ("n_rows", "batch_size", "expected"),
-    [(FEW, 64, 80), (64, 64, 200), (MANY, 64, 200), (3000, 64, 64), (10**5, 64, 20),
-     (3000, -1, 200)],
-)  # fmt: skip
-def test_automatic_epochs_grant_steps(n_rows, batch_size, expected):
-    """By hand: 400 steps of few rows, 3000 of many, between 20 and 200 epochs."""
-    assert epochs_of(MLPClassifier(batch_size=batch_size), n_rows) == expected
+    ("network", "n_rows", "batch_size", "expected"),
+    [
+        (MLPClassifier, 10, 64, 20),
+        (MLPClassifier, 64, 64, 64),
+        (MLPClassifier, FEW, 64, 50),
+        (MLPClassifier, MANY, 64, 200),
+        (MLPClassifier, 3000, 64, 64),
+        (MLPClassifier, 10**5, 64, 20),
+        (MLPClassifier, 3000, -1, 200),
+        (MLPRegressor, 64, 64, 200),
+        (MLPRegressor, 299, 64, 80),
+        (MLPRegressor, 300, 64, 200),
+    ],
+)
+def test_automatic_epochs_grant_steps(network, n_rows, batch_size, expected):
+    """By hand: 3000 steps of many rows, else 400 or a step for each row; 20 to 200 epochs."""
+    assert epochs_of(network(batch_size=batch_size), n_rows) == expected
 
 
 def test_networks_with_automatic_epochs_stop_early_on_enough_rows():
@@ -45,9 +55,9 @@ def test_networks_on_few_rows_train_on_all_of_them():
     weight[0] = 0
     net = MLPClassifier(random_state=0).fit(X, y, weight)
 
-    expected = clone(net).set_params(max_epochs=80).fit(X, y, weight)
+    expected = clone(net).set_params(max_epochs=50).fit(X, y, weight)
 
-    assert len(net.net_.history) == 80
+    assert len(net.net_.history) == 50
     np.testing.assert_array_equal(net.predict_proba(X), expected.predict_proba(X))
 
 
@@ -81,7 +91,7 @@ def test_fits_count_the_rows_of_their_fold():
 
 def test_hyperband_grants_the_epochs_of_a_training_to_the_end():
     """Its candidates have explicit epochs, so that they do not stop early."""
-    X, y = _data(MANY)
+    X, y = _data(300)
     search = HyperbandSearchCV(MLPClassifier(width=2), {"learning_rate": [0.01]}, cv=2)
 
     plan = search.plan(X, y)
