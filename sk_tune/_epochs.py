@@ -5,8 +5,8 @@
 A step teaches a network about the same in small and large tables, so the automatic number
 of epochs grants a number of steps.  Only held-out samples, which small tables cannot spare,
 show whether a table needs all of them.  Classifiers memorise few samples in few steps, and
-then predict wrong classes with certainty, so they hold samples out earlier, or take one step
-for each sample.
+then predict wrong classes with certainty, so they hold samples out earlier, or take one
+step for each sample.
 """
 
 from typing import Any

@@ -33,7 +33,7 @@ def _data(n_rows):
     ],
 )
 def test_automatic_epochs_grant_steps(network, n_rows, batch_size, expected):
-    """By hand: 3000 steps of many rows, else 400 or a step for each row; 20 to 200 epochs."""
+    """By hand: 3000 steps of many rows, else 400 or one a row; 20 to 200 epochs."""
     assert epochs_of(network(batch_size=batch_size), n_rows) == expected
 
 
