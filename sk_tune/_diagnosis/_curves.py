@@ -11,7 +11,6 @@ loss, so gaps are underestimated, never overestimated.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,7 @@ from scipy.ndimage import median_filter
 from scipy.special import huber
 from scipy.stats import entropy
 from scipy.stats import t as student
-from sklearn.base import is_classifier
+from sklearn.base import clone, is_classifier
 from sklearn.exceptions import NotFittedError
 from sklearn.metrics import mean_pinball_loss, mean_tweedie_deviance
 
@@ -146,7 +145,7 @@ def curves_of_estimator(estimator: Any) -> Curves:
         for name in _CURVES
     }
     n_samples = getattr(network, "n_samples_fit_", 0)
-    params = _resolved(network.get_params(deep=False), n_samples)
+    params = _resolved(network, network.get_params(deep=False), n_samples)
     return Curves(**curves, params=params, baseline_loss=_baseline(network, params, None))
 
 
@@ -175,14 +174,14 @@ def configured(search: Any, candidate: int) -> tuple[Any, dict[str, Any]]:
     }
     n_samples = getattr(search, "_n_rows", 0)
     n_train = n_samples - n_samples // search.n_splits_
-    return network, _resolved(params_of_network, n_train)
+    return network, _resolved(network, params_of_network, n_train)
 
 
-def _resolved(params: Mapping[str, Any], n_samples: int) -> dict[str, Any]:
-    """Return parameters with the epochs and early stopping that "auto" stands for."""
+def _resolved(network: Any, params: Mapping[str, Any], n_samples: int) -> dict[str, Any]:
+    """Return `params` of a network, with the epochs and early stopping of "auto"."""
     if "auto" not in (params.get("max_epochs"), params.get("early_stopping")):
         return dict(params)
-    network = SimpleNamespace(**params)
+    network = clone(network).set_params(**params)
     return {
         **params,
         "max_epochs": epochs_of(network, n_samples),
