@@ -370,25 +370,23 @@ def boosting_model(problem: Problem) -> Model:
     """Return scikit-learn's histogram gradient boosting; axes of X become columns."""
     boosting_class: Any = TimedBoostingRegressor
     grid: dict[str, list[Any]] = {}
-    can_stop, l2 = problem.n_train >= _ROWS_TO_STOP_EARLY, 0.0
+    is_rare = False
     if problem.is_classification:
         boosting_class = TimedBoostingClassifier
-        for train, _ in problem.folds:
-            fewest = int(np.unique(problem.y[train], return_counts=True)[1].min())
-            can_stop = can_stop and fewest >= _FEWEST_OF_A_CLASS
-            if fewest < _FEWEST_OF_A_CLASS:
-                # Else the leaves of a rare class may diverge within 100 iterations.
-                l2 = _L2_OF_RARE_CLASSES
+        counts = [np.unique(problem.y[k], return_counts=True)[1] for k, _ in problem.folds]
+        is_rare = min(map(min, counts)) < _FEWEST_OF_A_CLASS
     else:
         losses = _boosting_losses(problem)
         boosting_class = partial(boosting_class, loss=losses[0])
         grid = {"boosting__loss": losses} if len(losses) > 1 else {}
+    can_stop = problem.n_train >= _ROWS_TO_STOP_EARLY and not is_rare
     most = _MOST_ITERATIONS if can_stop else _ITERATIONS_OF_SMALL
     boosting = boosting_class(
         max_iter=most,
         early_stopping=can_stop,
         n_iter_no_change=20,
-        l2_regularization=l2,
+        # Else the leaves of a rare class may diverge within 100 iterations.
+        l2_regularization=_L2_OF_RARE_CLASSES if is_rare else 0.0,
         categorical_features="from_dtype",
         random_state=problem.seed,
     )
