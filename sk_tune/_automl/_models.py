@@ -221,6 +221,13 @@ _LINEAR_NUMERIC = {"prepare__numeric": ["smooth_clip", "standard"]}
 _ROWS_TO_STOP_EARLY = 1000
 _FEWEST_OF_A_CLASS = 10
 _L2_OF_RARE_CLASSES = 1.0
+_BOOSTING_SPACE: dict[str, Any] = {
+    "learning_rate": loguniform(0.02, 0.3),
+    "max_leaf_nodes": [4, 8, 16, 31, 64],
+    "min_samples_leaf": [2, 5, 10, 20, 50],
+    "l2_regularization": loguniform(1e-4, 30.0),
+    "max_features": uniform(0.3, 0.7),
+}
 _MOST_ITERATIONS, _ITERATIONS_OF_SMALL = 500, 100
 # Pixels and steps are many columns with few relevant values.
 _BINS_OF_MANY_COLUMNS = 31
@@ -402,17 +409,11 @@ def boosting_model(problem: Problem) -> Model:
             embeddings=True,
             max_categories=1,
         )
-    space = {
-        "learning_rate": loguniform(0.02, 0.3),
-        "max_leaf_nodes": [4, 8, 16, 31, 64],
-        "min_samples_leaf": [2, 5, 10, 20, 50],
-        "l2_regularization": loguniform(1e-4, 30.0),
-        "max_features": uniform(0.3, 0.7),
-    }
+    space = {f"boosting__{name}": values for name, values in _BOOSTING_SPACE.items()}
     return Model(
         family="boosting",
         estimator=Pipeline([("prepare", prepare), ("boosting", boosting)]),
-        space={f"boosting__{name}": dimension for name, dimension in space.items()} | grid,
+        space={**space, **grid},
         grid=grid,
         resource="boosting__max_iter",
         most_resources=most,
