@@ -10,6 +10,7 @@ loss, so gaps are underestimated, never overestimated.
 
 import math
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +20,7 @@ from scipy.ndimage import median_filter
 from scipy.special import huber
 from scipy.stats import entropy
 from scipy.stats import t as student
-from sklearn.base import clone, is_classifier
+from sklearn.base import is_classifier
 from sklearn.exceptions import NotFittedError
 from sklearn.metrics import mean_pinball_loss, mean_tweedie_deviance
 
@@ -181,7 +182,8 @@ def _resolved(network: Any, params: Mapping[str, Any], n_samples: int) -> dict[s
     """Return `params` of a network, with the epochs and early stopping of "auto"."""
     if "auto" not in (params.get("max_epochs"), params.get("early_stopping")):
         return dict(params)
-    network = clone(network).set_params(**params)
+    network = copy(network)
+    vars(network).update(params)
     return {
         **params,
         "max_epochs": epochs_of(network, n_samples),

@@ -315,9 +315,8 @@ class _MLPEstimator(ArchitectureParameters, _TableParameters, NetworkEstimator):
         `train_loss` is the mean of the members' losses, `valid_loss` the loss of the mean
         prediction, which is lower.
     max_epochs : int or "auto", default="auto"
-        Passes over the training samples.  "auto" aims at 3,000 steps; without early
-        stopping at 400, or in classification at one for each of fewer samples.  It takes
-        at least 20 and at most 200 passes.
+        Passes over the training samples.  "auto" aims at 3,000 steps, within 20 to 200
+        passes; without early stopping at 400, in classification within 20 to 50 passes.
     """
 
     n_layers: Annotated[int, WholeNumber(0)] = 2

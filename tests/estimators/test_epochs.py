@@ -20,8 +20,8 @@ def _data(n_rows):
 @pytest.mark.parametrize(
     ("network", "n_rows", "batch_size", "expected"),
     [
-        (MLPClassifier, 10, 64, 20),
-        (MLPClassifier, 64, 64, 64),
+        (MLPClassifier, 10, 64, 50),
+        (MLPClassifier, 64, 64, 50),
         (MLPClassifier, FEW, 64, 50),
         (MLPClassifier, MANY, 64, 200),
         (MLPClassifier, 3000, 64, 64),
@@ -33,7 +33,7 @@ def _data(n_rows):
     ],
 )
 def test_automatic_epochs_grant_steps(network, n_rows, batch_size, expected):
-    """By hand: 3000 steps of many rows, else 400 or one a row; 20 to 200 epochs."""
+    """By hand: 3000 steps of many rows, 400 of few; 20 to 200 epochs, or to 50."""
     assert epochs_of(network(batch_size=batch_size), n_rows) == expected
 
 

@@ -280,7 +280,7 @@ def test_folds_share_a_large_X_without_copying_it(digits, monkeypatch):
     """Float32 samples of all folds and their held-out samples stay where they are."""
     monkeypatch.setattr(_preparation, "LARGE", 0)
     X, preparer = digits.X.astype(np.float32), FitPreparer()
-    net = MLPClassifier(batch_size=32, random_state=0)
+    net = MLPClassifier(batch_size=32, early_stopping=False, random_state=0)
     folds = [(ROWS, MONITOR), (ROWS + 40, ROWS[:40])]
 
     prepared = [

@@ -340,7 +340,7 @@ def test_a_plan_routes_its_parameters(pipeline, iris):
         (MLPClassifier(max_epochs=7), {"max_epochs": [1, 2, 6]}, 3),
         (Pipeline([("net", MLPClassifier())]), {"net__max_epochs": [2, None]}, 2),
         (MLPClassifier(), {"dropout": [0.0]}, 50),
-        (MLPClassifier(batch_size=-1), {"max_epochs": ["auto"]}, 100),
+        (MLPClassifier(batch_size=-1), {"max_epochs": ["auto"]}, 50),
         (SVC(), {"C": [1.0]}, 0),
     ],
     ids=["own", "searched", "pipeline", "automatic", "automatic in the space", "other"],
