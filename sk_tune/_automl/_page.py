@@ -5,6 +5,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -125,13 +126,11 @@ def auto_step(auto: Any) -> Finding | None:
     leak = next_step([finding for finding in auto.findings_ if finding.is_of_leaks], ())
     if leak is not None:
         return leak
+    issue_of_data = partial(Finding, code="", outcome="issue", message=auto.summary_)
     if is_contradicted(auto.model_scores_["ensemble"]):
-        return Finding(
-            code="",
+        return issue_of_data(
             name="lower score on the rows set aside",
-            outcome="issue",
             severity="high",
-            message=auto.summary_,
             remedy="Find out how the rows set aside differ, for example in time or source.",
         )
     weights: Counter[str] = Counter()
@@ -149,12 +148,9 @@ def auto_step(auto: Any) -> Finding | None:
     )
     is_idle = step is None or not weights[step.subject]
     if is_idle and not auto.beats_baseline_:
-        return Finding(
-            code="",
+        return issue_of_data(
             name="no better than the baseline",
-            outcome="issue",
             severity="medium",
-            message=auto.summary_,
             remedy="Provide more rows, or more informative columns.",
         )
     if step is None:
