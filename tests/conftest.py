@@ -94,6 +94,15 @@ def workers_for_little(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def two_threads() -> Iterator[None]:
+    """Let torch use two threads during a test, and as many as before afterwards."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
 def straggling(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
     """Let shards with a learning rate of 1e-4 wait for an event, in threads; return it."""
     event = threading.Event()

@@ -191,25 +191,21 @@ class _NoteThreads(Callback):
         net.history.record("n_threads", torch.get_num_threads())
 
 
+@pytest.mark.usefixtures("two_threads")
 def test_a_net_in_another_thread_runs_skorchs_methods():
     """Its loader and its number of torch threads are skorch's, also in a new thread."""
     net = _skorch(callbacks=[("note", _NoteThreads())], train_split=None)
-    n_before = torch.get_num_threads()
-    torch.set_num_threads(2)
 
     def fit():
         fitted = clone(net).fit(X, Y)
         loader = fitted.get_iterator(fitted.get_dataset(X), training=False)
         return fitted.history[:, "n_threads"], type(loader), fitted.predict_proba(X)
 
-    try:
-        expected = fit()
-        with fleet(n_jobs=1), one_thread():
-            thread, others = _in_thread(fit)
-            thread.join()
-            own = fit()
-    finally:
-        torch.set_num_threads(n_before)
+    expected = fit()
+    with fleet(n_jobs=1), one_thread():
+        thread, others = _in_thread(fit)
+        thread.join()
+        own = fit()
 
     assert expected[:2] == others[0][:2] == ([2, 2], DataLoader)
     assert (own[0], own[1] is DataLoader) == ([1, 1], False)

@@ -246,14 +246,11 @@ def test_options_changed_by_hand_are_refused(fitted_once, tmp_path, fails, conte
     fails(["resume", folder], "config.json", "out")
 
 
+@pytest.mark.usefixtures("two_threads")
 def test_minus_one_stands_for_a_process_for_each_cpu(fit, mixed_csv, tmp_path):
     """joblib counts the CPUs of this process; torch keeps its threads."""
-    torch.set_num_threads(2)
-    try:
-        assert fit(mixed_csv, "label", "--n-jobs", "-1") == 0
-        assert torch.get_num_threads() == 2
-    finally:
-        torch.set_num_threads(1)
+    assert fit(mixed_csv, "label", "--n-jobs", "-1") == 0
+    assert torch.get_num_threads() == 2
 
     model = joblib.load(tmp_path / "out" / "model" / "model.joblib")["model"]
     assert model.n_jobs == -1

@@ -80,6 +80,7 @@ def test_sequences_of_unequal_length_become_several_fleets(digits, fleets):
     assert not any(result.alone_reason for result in trained.values())
 
 
+@pytest.mark.usefixtures("two_threads")
 @pytest.mark.parametrize("as_fleet", [True, False], ids=["fleet", "alone"])
 def test_torch_computes_in_one_thread_and_has_its_threads_back(
     as_fleet, digits, monkeypatch
@@ -94,17 +95,11 @@ def test_torch_computes_in_one_thread_and_has_its_threads_back(
                 raise KeyboardInterrupt
             return super().forward(x)
 
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            _train({0: _fit(digits, NetClassifier(Watching, **BASE))}, as_fleet=as_fleet)
-        after = torch.get_num_threads()
-    finally:
-        torch.set_num_threads(before)
+    with pytest.raises(KeyboardInterrupt):
+        _train({0: _fit(digits, NetClassifier(Watching, **BASE))}, as_fleet=as_fleet)
 
     assert set(seen) == {1}
-    assert after == 2
+    assert torch.get_num_threads() == 2
 
 
 # --- Memory that does not suffice

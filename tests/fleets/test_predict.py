@@ -136,13 +136,13 @@ def test_threads_have_parts_of_the_rows_each(networks, monkeypatch, n_threads):
     torch.testing.assert_close(outputs, _each(modules, rows), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.usefixtures("two_threads")
 def test_an_error_in_a_thread_is_raised_when_no_thread_computes_any_more(
     networks, monkeypatch
 ):
     """The caller gets the error, and the next call is not disturbed."""
     monkeypatch.setattr("sk_tune._training._one_thread._SMALL", 0)
     monkeypatch.setattr("sk_tune._fleets._predict._CHUNK_BYTES", 2**10)
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     modules, rows = networks()
     rows, computing = rows.repeat(20, 1), set()
     stack = NetworkStack(modules, rows)

@@ -40,25 +40,20 @@ def test_few_multiplications_are_small(shapes, X, expected):
     assert is_small(_state(*shapes), X) is expected
 
 
+@pytest.mark.usefixtures("two_threads")
 @pytest.mark.parametrize(("wanted", "inside"), [(True, 1), (False, 2)])
 def test_threads_are_restored_after_an_error(wanted, inside):
     """Within the block torch has one thread if `wanted`; afterwards the previous number."""
-    initial = torch.get_num_threads()
-    torch.set_num_threads(2)
-    try:
-        with pytest.raises(KeyError), one_thread(wanted=wanted):
-            raise KeyError(torch.get_num_threads())
-        assert torch.get_num_threads() == 2
-        with one_thread(wanted=wanted):
-            assert torch.get_num_threads() == inside
-    finally:
-        torch.set_num_threads(initial)
+    with pytest.raises(KeyError), one_thread(wanted=wanted):
+        raise KeyError(torch.get_num_threads())
+    assert torch.get_num_threads() == 2
+    with one_thread(wanted=wanted):
+        assert torch.get_num_threads() == inside
 
 
+@pytest.mark.usefixtures("two_threads")
 def test_overlapping_blocks_restore_torchs_number_of_threads():
     """Torch reports 1 in overlapping blocks, which must not become permanent."""
-    initial = torch.get_num_threads()
-    torch.set_num_threads(2)
     inside, left = threading.Event(), threading.Event()
     result = []
 
@@ -76,29 +71,19 @@ def test_overlapping_blocks_restore_torchs_number_of_threads():
         result.append(torch.get_num_threads())
 
     threads = [threading.Thread(target=run) for run in (first, second)]
-    try:
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(10)
-        third = threading.Thread(target=lambda: result.append(torch.get_num_threads()))
-        third.start()
-        third.join(10)
-        assert result == [1, 2, 2]
-    finally:
-        torch.set_num_threads(initial)
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    third = threading.Thread(target=lambda: result.append(torch.get_num_threads()))
+    third.start()
+    third.join(10)
+
+    assert result == [1, 2, 2]
 
 
 @pytest.fixture
-def _two_threads():
-    initial = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(initial)
-
-
-@pytest.fixture
-def seen(_two_threads):
+def seen(two_threads):
     """Torch's number of threads in each call of a layer."""
     result = []
     hook = nn.modules.module.register_module_forward_pre_hook(
@@ -155,7 +140,7 @@ def test_small_networks_take_one_thread_and_large_ones_all(name, size, expected,
     assert (trained, set(seen), torch.get_num_threads()) == (expected, expected, 2)
 
 
-@pytest.mark.usefixtures("_two_threads")
+@pytest.mark.usefixtures("two_threads")
 def test_scores_of_folds_are_computed_in_one_thread(seen):
     """Including whole cross-validations of a small network."""
     X = np.random.default_rng(0).normal(size=(120, 4))
@@ -165,7 +150,7 @@ def test_scores_of_folds_are_computed_in_one_thread(seen):
     assert torch.get_num_threads() == 2
 
 
-@pytest.mark.usefixtures("_two_threads")
+@pytest.mark.usefixtures("two_threads")
 def test_probabilities_are_computed_in_one_thread():
     """Even for few of them torch would use several threads and wait for busy cores."""
     result = []
@@ -185,7 +170,7 @@ def test_probabilities_are_computed_in_one_thread():
     assert result == [1] * 3
 
 
-@pytest.mark.usefixtures("_two_threads")
+@pytest.mark.usefixtures("two_threads")
 @pytest.mark.parametrize("wanted", [3, None], ids=["set", "error"])
 def test_a_callbacks_number_of_threads_remains(wanted):
     """A number of threads set by a callback remains; an error does not change it."""
@@ -206,7 +191,7 @@ def test_a_callbacks_number_of_threads_remains(wanted):
     assert torch.get_num_threads() == (wanted or 2)
 
 
-@pytest.mark.usefixtures("_two_threads")
+@pytest.mark.usefixtures("two_threads")
 def test_networks_in_python_threads_restore_torchs_number_of_threads():
     """In any order of endings, and in threads that begin afterwards."""
     X = np.random.default_rng(0).normal(size=(120, 4))
