@@ -467,8 +467,8 @@ def report(results, sides):
 
 
 def _summary(results, seeds, losses, sides):
-    """Yield how each side compares with table_pipeline on equal seeds, and its cost."""
-    ours = "table_pipeline"
+    """Yield how each side compares with table_pipeline, else the first, on equal seeds."""
+    ours = "table_pipeline" if "table_pipeline" in sides else sides[0]
     size = results.groupby(["table", "side"])[["seconds", "answer", "bytes"]].mean()
     yield (
         f"\n| side | tables | {ours} ahead | median loss ratio | s per fit | ratio "

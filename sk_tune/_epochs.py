@@ -4,9 +4,9 @@
 
 A step teaches a network about the same in small and large tables, so the automatic number
 of epochs grants a number of steps.  Only held-out samples, which small tables cannot spare,
-show whether a table needs all of them.  Classifiers memorise few samples in few steps, and
-then predict wrong classes with certainty, so they hold samples out earlier, or take fewer
-epochs.
+show whether a table needs all of them.  Networks memorise few samples in few steps, so these
+get fewer epochs.  Classifiers then predict wrong classes with certainty, so they get the
+fewest, and hold samples out earlier.
 """
 
 from typing import Any
@@ -15,7 +15,9 @@ from sklearn.base import is_classifier
 
 # Steps of a training that may stop early, and of a training that may not.
 _STEPS, _STEPS_TO_THE_END = 3000, 400
-_FEWEST, _MOST, _MOST_TO_CLASSIFY = 20, 200, 50
+_FEWEST, _MOST = 20, 200
+# The most epochs of a training that may not stop early.
+_MOST_TO_CLASSIFY, _MOST_TO_REGRESS = 50, 100
 # Samples from which on a share is held out.
 _ENOUGH_TO_HOLD_OUT, _ENOUGH_TO_CLASSIFY = 300, 150
 
@@ -38,8 +40,8 @@ def epochs_of(network: Any, n_samples: int, *, are_granted: bool = False) -> int
         may_stop = network.early_stopping is True
     n_steps = _STEPS if may_stop else _STEPS_TO_THE_END
     most = _MOST
-    if is_classifier(network) and not (may_stop or are_granted):
-        most = _MOST_TO_CLASSIFY
+    if not (may_stop or are_granted):
+        most = _MOST_TO_CLASSIFY if is_classifier(network) else _MOST_TO_REGRESS
     batch_size = n_samples if network.batch_size == -1 else network.batch_size
     per_epoch = max(1, -(-n_samples // max(1, int(batch_size))))
     return min(most, max(_FEWEST, -(-n_steps // per_epoch)))

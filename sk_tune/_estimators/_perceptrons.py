@@ -316,7 +316,8 @@ class _MLPEstimator(ArchitectureParameters, _TableParameters, NetworkEstimator):
         prediction, which is lower.
     max_epochs : int or "auto", default="auto"
         Passes over the training samples.  "auto" aims at 3,000 steps, within 20 to 200
-        passes; without early stopping at 400, in classification within 20 to 50 passes.
+        passes; without early stopping at 400, within 20 to 50 passes in classification and
+        20 to 100 in regression.
     """
 
     n_layers: Annotated[int, WholeNumber(0)] = 2

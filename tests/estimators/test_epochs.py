@@ -27,13 +27,14 @@ def _data(n_rows):
         (MLPClassifier, 3000, 64, 64),
         (MLPClassifier, 10**5, 64, 20),
         (MLPClassifier, 3000, -1, 200),
-        (MLPRegressor, 64, 64, 200),
+        (MLPRegressor, 64, 64, 100),
+        (MLPRegressor, 200, 64, 100),
         (MLPRegressor, 299, 64, 80),
         (MLPRegressor, 300, 64, 200),
     ],
 )
 def test_automatic_epochs_grant_steps(network, n_rows, batch_size, expected):
-    """By hand: 3000 steps of many rows, 400 of few; 20 to 200 epochs, or to 50."""
+    """By hand: 3000 steps of many rows, 400 of few; 20 to 200, 100 or 50 epochs."""
     assert epochs_of(network(batch_size=batch_size), n_rows) == expected
 
 
