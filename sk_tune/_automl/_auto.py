@@ -170,7 +170,8 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         ensemble predicts within three times the time of boosting, unless it would be
         clearly worse; the row "larger ensemble" has the score and time without this limit.
     model_scores_ : dict of str to ScoreEstimate
-        Expected scores of the models of `blends_`.  `score` is the mean over the folds;
+        Expected scores of the models of `blends_`.  `score` is the mean over the folds, for
+        R^2 of folds with fewer than 30 rows relative to the variance of all held-out rows;
         further fields are `std`, its standard deviation (NaN for a single held-out part),
         and `held_out`, the score on the rows set aside.
     scoring_ : str

@@ -20,8 +20,8 @@ from sk_tune._automl._threshold import MOST_PROBABLE, Threshold
 from sk_tune._conformal import Calibration
 from sk_tune._ensemble import Combination, Library, Member, Parts, read_library
 from sk_tune._report import ColumnEffects, FoldModel, column_effects
-from sk_tune._scores import Metric
-from sk_tune._types import Array
+from sk_tune._scores import FoldScores, Metric, scorer_metric
+from sk_tune._types import Array, Floats
 
 # Limits of the candidates without fitted models: their number, and bytes of predictions.
 _MOST_OTHERS, _BYTES_OF_OTHERS = 64, 2**25
@@ -69,32 +69,31 @@ def trials_of(search: Any, model: Model, problem: Problem, n_before: int) -> lis
         )
     except ValueError:
         return []
-    results, folds = search.cv_results_, range(search.n_splits_)
-    scores = results["mean_test_score"]
-    scored = [k for k, row in enumerate(library.candidates) if not np.isnan(scores[row])]
+    results, by_fold = search.cv_results_, _scores_by_fold(search, library)
+    scores = by_fold.mean(axis=0)
+    scored = np.flatnonzero(~np.isnan(scores)).tolist()
     # Networks that failed or were dropped have no fitted model.
     models = {
         row: tuple(fitted)
         for row, fitted in search.models_.items()
         if all(one is not None for one in fitted)
     }
-    of_best = sorted(scored, key=lambda k: -scores[library.candidates[k]])
+    of_best = sorted(scored, key=lambda k: -scores[k])
     fitted_first = [k for k in scored if library.candidates[k] in models]
     unfitted = [k for k in of_best if library.candidates[k] not in models]
     most = min(_MOST_OTHERS, _BYTES_OF_OTHERS // library.predictions[0].nbytes)
     trials = []
     for number, k in enumerate([*fitted_first, *unfitted[:most]], start=n_before + 1):
         row = library.candidates[k]
-        fold_scores = [results[f"split{fold}_test_score"][row] for fold in folds]
         trials.append(
             Trial(
                 name=f"{model.name} {number}",
                 family=model.family,
                 params=dict(results["params"][row]),
-                score=float(scores[row]),
-                std=float(results["std_test_score"][row]) if len(folds) > 1 else np.nan,
-                fold_scores=np.array(fold_scores, dtype=np.float64),
-                seconds=float(results["mean_fit_time"][row]) * len(folds),
+                score=float(scores[k]),
+                std=float(by_fold[:, k].std()) if len(by_fold) > 1 else np.nan,
+                fold_scores=by_fold[:, k],
+                seconds=float(results["mean_fit_time"][row]) * len(by_fold),
                 models=models.get(row, ()),
                 n_rows=problem.n_train,
                 label=model.name,
@@ -107,6 +106,23 @@ def trials_of(search: Any, model: Model, problem: Problem, n_before: int) -> lis
             )
         )
     return trials if fitted_first else []
+
+
+def _scores_by_fold(search: Any, library: Library) -> Floats:
+    """Return the scores of a library's candidates, (F, C), comparable to an ensemble's."""
+    folds = range(search.n_splits_)
+    metric = scorer_metric(search.scorer_) if library.classes is None else None
+    if metric is not None and set(library.part) == set(folds):
+        is_held_out = library.part == np.arange(len(folds))[:, np.newaxis]
+        scores = FoldScores(
+            metric, library.predictions, library.y, classes=None, folds=is_held_out
+        )
+        if scores.is_relative:
+            return scores.on_all()
+    results = search.cv_results_
+    return np.array([
+        results[f"split{fold}_test_score"][library.candidates] for fold in folds
+    ])
 
 
 def best_of(trials: Sequence[Trial], n: int) -> list[Trial]:

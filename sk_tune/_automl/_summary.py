@@ -241,7 +241,9 @@ def _against_one(best: ModelScore, alone: ModelScore, scale: float) -> str:
     mine, theirs = format_score(one, scale), format_score(all_, scale)
     if not one > all_ or mine == theirs:
         return ""
+    is_clear = abs(one - all_) > spread(best)
+    amount = "a higher score than" if is_clear else "about the same score as"
     return (
-        f"The best single model has a higher score than the ensemble {where}, {mine} "
-        f"against {theirs}. It is simpler; set use='best' to predict with it."
+        f"The best single model has {amount} the ensemble {where}, {mine} against "
+        f"{theirs}. It is simpler; set use='best' to predict with it."
     )

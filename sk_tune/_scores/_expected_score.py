@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from sklearn.metrics import mean_squared_error, r2_score
 from sklearn.utils import check_random_state
 
 from sk_tune._scores._metric import Metric
@@ -30,6 +31,9 @@ _CHUNK_BYTES = 32 * 2**20
 _MOST_BLOCKS = 10_000
 # A metric that is not a function of sums takes 2 to 10 milliseconds per call.
 _MOST_CALLS, _LEAST_RESAMPLES = 1_000, 50
+# Samples of a fold below which R^2 is relative to the variance of all samples.
+_FEWEST_FOR_R2 = 30
+_SQUARED_ERROR = Metric(function=mean_squared_error, sign=-1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +102,9 @@ class ScoreEstimate:
 class FoldScores:
     """The score of each of C candidates on each of F folds of N samples, or NaN.
 
+    R^2 of small folds is relative to the variance of all samples, because that of a few may
+    be tiny by chance.  `is_relative` says whether it is.
+
     `predictions` are (C, N) or (C, N, K); `folds`, (F, N), marks the held-out samples.
     """
 
@@ -111,6 +118,15 @@ class FoldScores:
         folds: Bools,
     ) -> None:
         self._folds = folds
+        self.is_relative = (
+            metric.function is r2_score
+            and not metric.options
+            and folds.sum(axis=1).min() < _FEWEST_FOR_R2
+            and bool(np.all(np.ptp(y, axis=0) > 0))
+        )
+        if self.is_relative:
+            scale, metric = y.std(axis=0), _SQUARED_ERROR
+            y, predictions = y / scale, predictions / scale
         if classes is not None:
             predictions = metric.response(predictions, classes)
         self._scores = metric_scores(metric, y, predictions, classes)
@@ -139,7 +155,7 @@ class FoldScores:
         # A metric may warn about samples that lack a class.
         with warnings.catch_warnings(action="ignore"):
             by_fold = [self._scores.of_all(weights * fold) for fold in self._folds * 1.0]
-            return np.stack(by_fold, axis=1)
+            return float(self.is_relative) + np.stack(by_fold, axis=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

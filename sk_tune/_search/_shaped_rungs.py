@@ -244,7 +244,7 @@ def _reached(search: Any, rounds: Any) -> str:
     if not rows:
         return ""
     reached = rounds.session.time.cut_epochs.get(rows[0], n_resources[rows[0]])
-    return f", none of them with all {of_all}: the best has {reached}"
+    return f", none of them with all {of_all}; the best had {reached}"
 
 
 def _seconds_for(session: Any, plan: SearchPlan, *, has_rungs: bool) -> int:

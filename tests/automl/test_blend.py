@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from sklearn.datasets import load_iris
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import StratifiedKFold
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -37,6 +37,23 @@ def test_trials_are_the_candidates_with_their_models(search):
     )
     assert all(len(trial.models) == 3 for trial in trials)
     assert {(trial.n_rows, trial.label) for trial in trials} == {(100, "linear")}
+
+
+def test_r2_of_trials_on_few_rows_is_that_of_ensembles():
+    """It is relative to the variance of all held-out rows, as ensembles are scored."""
+    X_few, y = X[:30], X[:30, 0]
+    search = GridSearchCV(
+        make_pipeline("passthrough", Ridge()), {"ridge__alpha": [1, 9]}, cv=3, refit=False
+    )
+    search.set_params(keep_models="all", error_score="raise").fit(X_few[:, 1:], y)
+    problem = SimpleNamespace(is_classification=False, n_train=20)
+
+    trials = trials_of(search, MODEL, problem, 0)
+
+    for trial in trials:
+        errors = (trial.library.predictions[0] - y) ** 2
+        assert trial.score == pytest.approx(1 - errors.mean() / y.var())
+        assert trial.fold_scores.mean() == trial.score
 
 
 def test_a_search_without_models_has_no_trials(search):

@@ -86,6 +86,53 @@ def test_a_fold_without_a_class_has_no_area():
     assert np.isfinite(fold_scores.on_resamples(20, np.random.default_rng(0))).all()
 
 
+@pytest.mark.parametrize("n_in_fold", [29, 30])
+def test_r2_of_small_folds_is_relative_to_the_variance_of_all_samples(n_in_fold):
+    """The targets of a fold with few samples may be nearly equal by chance."""
+    rng = np.random.default_rng(0)
+    y = rng.normal(size=(2 * n_in_fold, 2))
+    predictions = y + rng.normal(size=(3, *y.shape))
+    folds = np.arange(len(y)) % 2 == np.arange(2)[:, np.newaxis]
+
+    fold_scores = FoldScores(scorer_metric("r2"), predictions, y, classes=None, folds=folds)
+
+    samples = [slice(None)] * 2 if n_in_fold < 30 else folds
+    variances = [np.var(y[part], axis=0) for part in samples]
+    expected = [
+        [
+            np.mean(1 - np.mean((y[fold] - p[fold]) ** 2, axis=0) / variance)
+            for p in predictions
+        ]
+        for fold, variance in zip(folds, variances, strict=True)
+    ]
+    assert fold_scores.on_all() == pytest.approx(np.array(expected))
+    assert fold_scores.is_relative == (n_in_fold < 30)
+
+
+def test_intervals_of_r2_on_few_rows_contain_the_score_on_new_rows():
+    """At 25 rows with folds of 5, where R^2 of a fold may be -100."""
+    rng, hits = np.random.default_rng(0), []
+    for _ in range(40):
+        X = rng.normal(size=(2025, 5))
+        y = X.sum(axis=1) + 1.5 * rng.normal(size=len(X))
+        few, new, folds = (
+            slice(25),
+            slice(25, None),
+            np.arange(25) % 5 == np.arange(5)[:, None],
+        )
+        models = [Ridge().fit(X[few][~f], y[few][~f]) for f in folds]
+        predictions = np.sum(
+            [f * m.predict(X[few]) for f, m in zip(folds, models, strict=True)], axis=0
+        )
+        scores = FoldScores(
+            scorer_metric("r2"), predictions[None], y[few], classes=None, folds=folds
+        )
+        low, high = np.quantile(scores.on_resamples(200, rng), [0.025, 0.975])
+        hits.append(low < np.mean([m.score(X[new], y[new]) for m in models]) < high)
+
+    assert 0.9 <= np.mean(hits) <= 1
+
+
 METRICS = [
     *("accuracy", "balanced_accuracy", "neg_log_loss", "r2", "neg_mean_squared_error"),
     *("neg_mean_absolute_error", "neg_root_mean_squared_error", "roc_auc"),

@@ -117,7 +117,7 @@ def test_without_time_for_all_epochs_the_best_candidate_has_the_rest(
     assert clock.now <= 1.1 * 26
     n_epochs = n_epochs_of_winner(search)
     assert 3 <= n_epochs < 9
-    assert f"the best has {n_epochs}." in search.cut_short_
+    assert f"the best had {n_epochs}." in search.cut_short_
     assert search.ledger_.n_candidates >= 2
     assert len(search.best_estimator_.history_) == n_epochs
     assert_adds_up(search.ledger_)

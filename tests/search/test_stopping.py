@@ -131,7 +131,7 @@ def test_a_target_counts_with_the_most_resources(net, iris):
 
     assert search.fit(*iris).n_resources_ == [1, 2]
     assert search.best_score_ == second
-    assert "none of them with all 4 epochs: the best has 2, because" in search.cut_short_
+    assert "none of them with all 4 epochs; the best had 2, because" in search.cut_short_
     assert search.ledger_.epochs_left_out == 3 * (4 - 2)
 
 
