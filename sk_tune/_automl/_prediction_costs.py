@@ -19,8 +19,11 @@ from sk_tune._splits import take
 
 # Columns by which models of a leaderboard are compared.
 FRONT = ["cv_score", "predict_ms", "megabytes"]
-# Time to predict, as a multiple of boosting's, and rows on which it is measured.
-_MOST_OF_BOOSTING, _ROWS_TO_MEASURE = 3.0, 2000
+# Time to predict, as a multiple of boosting's.
+_MOST_OF_BOOSTING = 3.0
+# Rows on which it is measured.  A small table is repeated to at least the lower number, so
+# that the fixed time of a call is not multiplied, unless this exceeds the number of values.
+_FEWEST_ROWS, _MOST_ROWS, _MOST_VALUES = 1000, 2000, 1_000_000
 
 
 class PredictionCosts:
@@ -36,7 +39,10 @@ class PredictionCosts:
     ) -> None:
         # Trials of images and sequences predict by the models of all folds.
         self._n_models = 1 if problem.kind == "table" else len(problem.folds)
-        rows = np.concatenate([test for _, test in problem.folds])[:_ROWS_TO_MEASURE]
+        rows = np.concatenate([test for _, test in problem.folds])[:_MOST_ROWS]
+        if problem.kind == "table":
+            fewest = min(_FEWEST_ROWS, _MOST_VALUES // max(problem.X.shape[1], 1))
+            rows = np.resize(rows, max(len(rows), fewest))
         self._X, self._n_rows = take(problem.X, rows), len(rows)
         self._classes = trials[0].library.classes
         self.ms: dict[str, float] = {}

@@ -2,11 +2,14 @@
 
 import pickle
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from sklearn.dummy import DummyRegressor
 from sklearn.metrics import accuracy_score, r2_score
 
+from sk_tune._automl import _prediction_costs
 from sk_tune._automl._blend import Trial
 from sk_tune._automl._chosen import choose, leaderboard
 from sk_tune._automl._models import boosting_model
@@ -162,6 +165,23 @@ def test_the_time_of_boosting_limits_the_time_to_predict(mixed, make_problem):
     assert costs.megabytes["boosting 1"] == len(pickle.dumps(model)) / 1e6
     other = replace(boosting, family="linear")
     assert PredictionCosts([other], problem).most == np.inf
+
+
+def test_the_time_of_1000_rows_contains_one_call(regression, monkeypatch):
+    """A model that takes 5 ms per call needs 5 ms for 1,000 rows of a table of 300."""
+    problem, (trial, *_) = regression
+    clock = SimpleNamespace(now=0.0, perf_counter=lambda: clock.now)
+
+    def predict(self, X):
+        clock.now += 0.005
+        return np.zeros(len(X))
+
+    monkeypatch.setattr(_prediction_costs, "time", clock)
+    monkeypatch.setattr(DummyRegressor, "predict", predict)
+    model = DummyRegressor().fit(problem.X, problem.y)
+    costs = PredictionCosts([trial], problem)
+
+    assert costs(replace(trial, models=(model,))) == pytest.approx(5.0)
 
 
 def test_the_score_of_one_member_is_its_own(regression):
