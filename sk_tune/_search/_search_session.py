@@ -164,6 +164,8 @@ class SearchSession:
         for place in unused:
             place.job.end(result=[self._skipped.unscored()])
             self.outcomes[place.row].append(FoldOutcome(is_planned=False))
+            if self.options.n_models_kept != 0:
+                self.models[place.row].append(None)
         if not self._is_streaming:
             self.trainer.maker.end_round()
 

@@ -320,6 +320,18 @@ def test_rungs_train_on_one_fold_up_to_the_last(on_one_fold):
     assert "failure_reason" not in results
 
 
+def test_a_fold_that_a_rung_does_not_use_has_no_model(on_one_fold):
+    """The kept models of a candidate are aligned with its held-out samples."""
+    search = on_one_fold()
+
+    n_folds = search.cv_results_["n_folds"]
+    assert search.models_.keys() == set(range(len(n_folds)))
+    for row, models in search.models_.items():
+        is_used = [k < n_folds[row] for k in range(3)]
+        assert [model is not None for model in models] == is_used
+        assert [held is not None for held in search.held_out_rows_[row]] == is_used
+
+
 def test_rows_with_all_folds_rank_before_others(on_one_fold):
     """The best candidate has all folds and epochs, and rank 1."""
     results = on_one_fold().cv_results_
