@@ -117,7 +117,7 @@ def _changed_list(values: list[Any], change: Change) -> list[Any]:
         return [v for v in values if v >= bound] or [value]
     if change.action == "at most":
         return [v for v in values if v <= bound] or [value]
-    if change.action == "extend above":
+    if change.action == "extend up to":
         return values if max(numbers) >= value else [*values, value]
     return values if min(numbers) <= value else [value, *values]
 
@@ -127,8 +127,8 @@ def _moved(ends: _Range, change: Change) -> tuple[Any, Any]:
     bound = change.value
     new_low, new_high = {
         "multiply": (low * bound, high * bound),
-        "extend above": (low, max(high, bound)),
-        "extend below": (low if is_log and bound <= 0 else min(low, bound), high),
+        "extend up to": (low, max(high, bound)),
+        "extend down to": (low if is_log and bound <= 0 else min(low, bound), high),
         "at least": (max(low, bound), high),
         "at most": (low, min(high, bound)),
     }[change.action]

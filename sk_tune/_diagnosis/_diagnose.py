@@ -163,9 +163,16 @@ def _of_search(
         check_scale(scale, params, [*findings, failures], may_normalise=normalises)
     )
     findings = [replace(finding, result_row=chosen) for finding in findings]
+    ceiling = check_noise_ceiling(search)
+    # A best candidate by chance may lie anywhere.
+    is_by_chance = ceiling.evidence.get("alike") == 1.0
     search_findings = [
-        check_edge(search),
-        check_noise_ceiling(search),
+        RULES["optimum at the edge"].not_applicable(
+            "The folds cannot distinguish the candidates."
+        )
+        if is_by_chance
+        else check_edge(search),
+        ceiling,
         check_optimism(search),
         check_cut_short(search),
         failures,
@@ -279,10 +286,12 @@ def check_noise_ceiling(search: Any) -> Finding:
             "the rest.",
             evidence,
         )
+    tied = "any candidate"
+    if share_tied < 1.0:
+        tied = f"{share(share_tied)} of the candidates"
     return rule.tip(
         "medium",
-        f"The folds cannot distinguish {share(share_tied)} of the candidates from the "
-        "best (95 % confidence).",
+        f"The folds cannot distinguish {tied} from the best (95 % confidence).",
         evidence,
         "Stop tuning these parameters. To distinguish the candidates, get more rows or "
         "repeat the folds.",
@@ -346,16 +355,18 @@ def check_failures(search: Any, chosen: int, params: Mapping[str, Any]) -> Findi
         return rule.passed("No candidate failed.", {"n_failed": 0, "n_candidates": n})
     evidence = {"n_failed": len(reasons), "n_candidates": n}
     message = f"{len(reasons)} of {n} candidates have no score. First reason: {reasons[0]}"
+    ran_away = _RAN_AWAY.search(reasons[0])
     if np.isfinite(fold_scores(search)[chosen]).all():
         return rule.tip(
             "medium" if 2 * len(reasons) > n else "low",
             message,
             evidence,
-            "Exclude their parameters from the space; high learning rates are the usual "
-            "cause.",
+            "Exclude high learning rates from the space, which are the usual cause."
+            if ran_away
+            else "Correct the cause, or exclude their parameters from the space.",
         )
     # A failure names its remedy, except for diverged losses, which get theirs here.
-    steps = (lower_rate(params), clipped(params)) if _RAN_AWAY.search(reasons[0]) else ()
+    steps = (lower_rate(params), clipped(params)) if ran_away else ()
     return rule.issue("high", message, evidence, "", *in_steps(steps))
 
 
@@ -436,7 +447,7 @@ def check_edge(search: Any) -> Finding:
     if not changes:
         return rule.passed("The best candidates lie inside the space.", evidence)
     names = ", ".join(
-        f"{c.parameter} ({'low' if c.action.endswith('below') else 'high'} end)"
+        f"{c.parameter} ({'low' if c.action == 'extend down to' else 'high'} end)"
         for c in changes
     )
     return rule.tip(
@@ -494,7 +505,7 @@ def _extension(name: str, values: list[Any], column: Any, side: int) -> list[Cha
     return [
         Change(
             parameter=name,
-            action="extend above" if side > 0 else "extend below",
+            action="extend up to" if side > 0 else "extend down to",
             value=value,
             reason=f"the best candidates lie at the {'high' if side > 0 else 'low'} end",
         )

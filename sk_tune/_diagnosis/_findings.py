@@ -20,7 +20,13 @@ _HEADER = ("check", "outcome", "finding")
 PUT_IN_FRONT: Final = "put in front"
 # How a change modifies a parameter's value or range.
 Action = Literal[
-    "set", "at least", "at most", "multiply", "extend below", "extend above", "put in front"
+    "set",
+    "at least",
+    "at most",
+    "multiply",
+    "extend down to",
+    "extend up to",
+    "put in front",
 ]
 
 
@@ -76,7 +82,7 @@ class Change:
     ----------
     parameter : str
         Name in the network, without the steps of a pipeline before it.
-    action : {"set", "at least", "at most", "multiply", "extend below", "extend above", \
+    action : {"set", "at least", "at most", "multiply", "extend down to", "extend up to", \
             "put in front"}
         Operation on the value or on the ends of the range; "put in front" inserts a
         pipeline step before the network.

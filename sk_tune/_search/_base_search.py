@@ -155,8 +155,8 @@ class BaseSearch(  # type: ignore[misc]
         Chosen epoch by row of ``cv_results_``.  Only available if
         `select_epoch` is "best".
     models_ : dict of int to list of estimators
-        Estimators fitted in the folds, by row of ``cv_results_``; None for folds that failed
-        or that the rung does not use.  Only available if `keep_models` is not None.
+        Estimators fitted in the folds, by row of ``cv_results_``; None if a fold failed or
+        its rung does not use it.  Only available if `keep_models` is not None.
     ledger_ : Ledger
         Epochs and seconds spent and saved.
     cut_short_ : str

@@ -162,12 +162,16 @@ class SearchSession:
             if position in scored:
                 self._note(place, *scored[position])
         for place in unused:
-            place.job.end(result=[self._skipped.unscored()])
-            self.outcomes[place.row].append(FoldOutcome(is_planned=False))
-            if self.options.n_models_kept != 0:
-                self.models[place.row].append(None)
+            self._note_unused(place)
         if not self._is_streaming:
             self.trainer.maker.end_round()
+
+    def _note_unused(self, place: _Place) -> None:
+        """End a task of a fold that the rung does not use."""
+        place.job.end(result=[self._skipped.unscored()])
+        self.outcomes[place.row].append(FoldOutcome(is_planned=False))
+        if self.options.n_models_kept != 0:
+            self.models[place.row].append(None)
 
     def _uses(self, task: FoldTask) -> bool:
         """Return whether the rung of a candidate uses the fold of its task."""

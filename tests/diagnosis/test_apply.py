@@ -26,7 +26,7 @@ from sk_tune._space import Choice, as_space
 
 DROPOUT = Change(parameter="dropout", action="at least", value=0.3, reason="overfits")
 EPOCHS = Change(parameter="max_epochs", action="at least", value=80, reason="improves")
-WIDER = Change(parameter="width", action="extend above", value=256, reason="edge")
+WIDER = Change(parameter="width", action="extend up to", value=256, reason="edge")
 
 
 def finding(name, *changes, outcome="issue"):
@@ -206,8 +206,8 @@ def changed(described, action, value, parameter="learning_rate"):
                 ("at most", 3, 3),
                 ("at most", 5, 4),
                 ("multiply", 2.4, 10),
-                ("extend above", 9, 4),
-                ("extend below", 1, 4),
+                ("extend up to", 9, 4),
+                ("extend down to", 1, 4),
             )
         ),
         # None becomes the bound; names, flags and full batches are unchanged.
@@ -256,11 +256,11 @@ LOG = stats.loguniform(1e-4, 1e-2)
         ([0.1, 0.2], "at least", 0.5, [0.5]),
         ([0.1, 0.2, 0.3], "at most", 0.2, [0.1, 0.2]),
         ([0.2], "at most", 0.1, [0.1]),
-        ([1, 0.1], "extend below", 0.0025, [0.0025, 1, 0.1]),
+        ([1, 0.1], "extend down to", 0.0025, [0.0025, 1, 0.1]),
         ([1, 2], "multiply", 4, [4, 8]),
-        ([1, 2], "extend above", 4, [1, 2, 4]),
-        ([1, 2], "extend above", 2, [1, 2]),
-        ([4, 8], "extend below", 2, [2, 4, 8]),
+        ([1, 2], "extend up to", 4, [1, 2, 4]),
+        ([1, 2], "extend up to", 2, [1, 2]),
+        ([4, 8], "extend down to", 2, [2, 4, 8]),
         (["a", "b"], "at least", 1, ["a", "b"]),
         ([0.1, None], "at least", 1, [0.1, None]),
         (np.array([1.0, 2.0]), "at least", 2.0, [2.0]),
@@ -270,17 +270,17 @@ LOG = stats.loguniform(1e-4, 1e-2)
         (stats.uniform(0, 0.5), "at least", 0.2, (0.2, 0.5)),
         (stats.uniform(0, 0.1), "at least", 0.2, (0.2, 0.3)),
         (stats.uniform(2, 1), "at most", 2.5, (2, 2.5)),
-        (stats.uniform(0, 1), "extend above", 2.0, (0, 2)),
+        (stats.uniform(0, 1), "extend up to", 2.0, (0, 2)),
         (LOG, "at most", 1e-5, (1e-7, 1e-5)),
         (LOG, "at least", 1e-3, (1e-3, 1e-2)),
         (LOG, "multiply", 10, (1e-3, 1e-1)),
-        (LOG, "extend below", 1e-5, (1e-5, 1e-2)),
-        (LOG, "extend below", 0.0, (1e-4, 1e-2)),
-        (stats.randint(4, 9), "extend above", 12, (4, 12)),
+        (LOG, "extend down to", 1e-5, (1e-5, 1e-2)),
+        (LOG, "extend down to", 0.0, (1e-4, 1e-2)),
+        (stats.randint(4, 9), "extend up to", 12, (4, 12)),
         (stats.randint(4, 9), "at least", 6, (6, 8)),
         # Dimensions and tuples keep their kind and their prior.
         (Real(1e-4, 1e-2, "log-uniform"), "at least", 1e-3, (1e-3, 1e-2)),
-        (Integer(1, 8), "extend above", 16, (1, 16)),
+        (Integer(1, 8), "extend up to", 16, (1, 16)),
         ((1e-4, 1e-2, "log-uniform"), "at most", 1e-3, (1e-4, 1e-3)),
         ((1, 8), "at least", 4, (4, 8)),
     ],
@@ -309,7 +309,7 @@ def test_ranges_change(described, action, value, after):
         ([0, 0.1], "at least", 0.2, [0.2]),
         ((0, 0.5), "at least", 0.2, (0.2, 0.5)),
         (Real(0, 0.5), "at least", 0.2, (0.2, 0.5)),
-        ((0, 0.5), "extend above", 0.75, (0.0, 0.75)),
+        ((0, 0.5), "extend up to", 0.75, (0.0, 0.75)),
         ([0, 1], "at most", 0.1, [0]),
         # A bound of 0 on a non-negative parameter leaves one value.
         (stats.uniform(0, 0.5), "at most", 0.0, [0.0]),
@@ -345,7 +345,7 @@ def test_without_a_change_the_object_is_the_same(described):
 
 
 @given(
-    action=st.sampled_from(["at least", "at most", "extend above", "extend below"]),
+    action=st.sampled_from(["at least", "at most", "extend up to", "extend down to"]),
     value=st.floats(1e-6, 10),
     kind=st.sampled_from(["list", "loguniform", "Real", "tuple"]),
 )

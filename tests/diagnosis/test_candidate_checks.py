@@ -160,6 +160,21 @@ def test_failures_are_counted(make_search, shapes, reason, n_failed):
     assert finding.evidence["n_failed"] == n_failed
 
 
+@pytest.mark.parametrize(
+    ("reason", "blames_rates"), [("its loss became nan", True), ("KeyError: 'town'", False)]
+)
+def test_learning_rates_are_blamed_for_losses_that_ran_away(
+    make_search, shapes, reason, blames_rates
+):
+    """Other failures have other causes."""
+    reasons = np.array(["", reason, "", "", "", ""], dtype=object)
+    search = make_search(PARAMS, np.ones((6, 2)), results={"failure_reason": reasons})
+
+    remedy = shapes.found("failed candidates", search).remedy
+
+    assert ("learning rate" in remedy) == blames_rates
+
+
 RATES = loguniform(1e-4, 1e-2)
 DRAWN = RATES.rvs(20, random_state=0).tolist()
 LUCKY = [*np.linspace(1e-4, 9e-3, 19).tolist(), 1e-2]
@@ -180,10 +195,22 @@ def test_an_optimum_at_the_high_end_widens_the_range(make_search, edge):
 
     assert (finding.code, finding.outcome) == ("SKT109", "tip")
     (change,) = finding.changes
-    assert (change.parameter, change.action) == ("learning_rate", "extend above")
+    assert (change.parameter, change.action) == ("learning_rate", "extend up to")
     assert change.value > 1e-2
     low, high = apply_remedies(finding, space).target["learning_rate"].support()
     assert (low, high) == (1e-4, change.value)
+
+
+def test_an_edge_among_candidates_alike_by_noise_is_not_reported(make_search, edge, shapes):
+    """The noise ceiling says to stop tuning; a wider range would contradict it."""
+    noise = 30 * np.random.default_rng(0).normal(size=(len(DRAWN), 3))
+    scores = np.log(DRAWN)[:, np.newaxis] + noise - noise.mean(axis=1, keepdims=True)
+    params = [{"learning_rate": rate} for rate in DRAWN]
+    search = make_search(params, scores, space={"learning_rate": RATES})
+
+    assert edge(search).outcome == "not applicable"
+    ceiling = shapes.found("noise ceiling", search)
+    assert ceiling.message.startswith("The folds cannot distinguish any candidate from")
 
 
 def test_names_have_no_prefix(make_search, edge):
