@@ -6,6 +6,7 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.naive_bayes import GaussianNB
 
 import sk_tune
 
@@ -199,6 +200,19 @@ def test_the_page_of_one_call_need_not_scroll_sideways(browser, page_of_one_call
     )
     assert browser.run(sticking_out) == 0
     assert browser.problems() == []
+
+
+def test_ten_named_classes_fit_on_a_screen(browser, tmp_path):
+    """The confusion matrix takes the whole width instead of scrolling in half of it."""
+    rng = np.random.default_rng(0)
+    labels = np.array([f"sport {k}" for k in range(10)])[np.arange(60) % 10]
+    X = rng.normal(size=(60, 2))
+    search = sk_tune.GridSearchCV(GaussianNB(), {"var_smoothing": [1e-9, 1e-2]}, cv=2)
+    _screen(browser, 1280)
+    browser.open(sk_tune.report(search.fit(X, labels), tmp_path / "page.html"))
+
+    frame = 'document.getElementById("confusion").parentElement'
+    assert browser.run(f"{frame}.scrollWidth <= {frame}.clientWidth")
 
 
 def test_the_page_has_a_dark_mode(opened):
