@@ -78,6 +78,9 @@ class ModelScore(ScoreEstimate):
     lead : float, default=nan
         Low end of the 95 % interval of the lead in score over the dummy on the same rows;
         infinite without a dummy, NaN if it was not computed.
+    linear_lead : float, default=nan
+        Low end of the 95 % interval of the lead in score over the linear model on the same
+        rows; NaN without a linear model, or if it was not computed.
     loss : float, default=nan
         Mean over the folds of the log loss in classification, or of the squared error in
         regression; several targets are divided by their standard deviations first.
@@ -93,6 +96,7 @@ class ModelScore(ScoreEstimate):
     std: float
     held_out: float = math.nan
     lead: float = math.nan
+    linear_lead: float = math.nan
     loss: float = math.nan
     loss_lead: float = math.nan
     auc: float = math.nan
@@ -406,7 +410,10 @@ class _Pool:
                 self._threshold.crossed(values, y, classes, self._is_of_part)
                 for values in every
             ])
-        columns = self._measured(self._fold_scores(every, self._folds), **options)
+        linear = list(predictions).index("linear") if "linear" in predictions else None
+        columns = self._measured(
+            self._fold_scores(every, self._folds), **options, linear=linear
+        )
         n_bootstraps = columns.pop("n_bootstraps")
         columns |= {"loss": -loss["score"], "loss_lead": loss["lead"]}
         columns |= {"auc": auc["score"], "auc_lead": auc["lead"]}
@@ -424,19 +431,26 @@ class _Pool:
         }
 
     def _measured(
-        self, scores: FoldScores, n_times: int, seconds: float | None
+        self,
+        scores: FoldScores,
+        n_times: int,
+        seconds: float | None,
+        linear: int | None = None,
     ) -> dict[str, Array]:
-        """Return means over the folds, their intervals, and leads over the dummy, (C,).
+        """Return means over the folds, their intervals, and leads over two baselines, (C,).
 
-        A lead is the low end of its interval; the dummy is the last of C candidates.
+        A lead is the low end of its interval; the dummy is the last of C candidates, and
+        `linear` is the position of the linear model.
         """
         by_fold = scores.on_all()
         resampled = _resampled(scores, n_times, seconds)
         low, high = np.array([_interval(values) for values in resampled.T]).T
         lead = np.full(len(low), np.inf if n_times else np.nan)
         if self._dummy is not None and n_times:
-            leads = resampled - resampled[:, -1:]
-            lead = np.array([_interval(values)[0] for values in leads.T])
+            lead = _leads(resampled, -1)
+        linear_lead = np.full(len(low), np.nan)
+        if linear is not None and n_times:
+            linear_lead = _leads(resampled, linear)
         return {
             "score": by_fold.mean(axis=0),
             "low": low,
@@ -444,6 +458,7 @@ class _Pool:
             # A single held-out part has no spread.
             "std": by_fold.std(axis=0) if len(by_fold) > 1 else np.full(len(low), np.nan),
             "lead": lead,
+            "linear_lead": linear_lead,
             "n_bootstraps": np.isfinite(resampled).sum(axis=0),
         }
 
@@ -499,6 +514,12 @@ def _train_for_each_other(folds: Sequence[tuple[Array, Array]]) -> bool:
     pairs = list(zip(folds, [*folds[1:], folds[0]], strict=True))
     pairs += [(second, first) for first, second in pairs]
     return all(np.isin(test, train).any() for (train, _), (_, test) in pairs)
+
+
+def _leads(resampled: Floats, baseline: int) -> Floats:
+    """Return the low ends of the intervals of leads over a candidate, (C,)."""
+    leads = resampled - resampled[:, baseline, np.newaxis]
+    return np.array([_interval(values)[0] for values in leads.T])
 
 
 def _interval(values: Floats) -> tuple[float, float]:

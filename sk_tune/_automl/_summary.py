@@ -181,9 +181,9 @@ def _of_models(
     networks = scores.get("networks")
     if networks is None:
         sentences.append("No network was trained.")
-    else:
+    elif not (one and has_networks):
         helps = best.score - networks.score > spread(networks)
-        more = ", less." if helps else ", about the same."
+        more = ", which is less." if helps else ", about the same."
         if helps and has_networks:
             more = ": the other members help."
         score = format_score(networks.score, scale)
@@ -207,25 +207,22 @@ def _against_linear(
         return "The ensemble beats the dummy. There is no linear model to compare with."
     gap = best.score - linear.score
     amount = format_score(abs(gap), scale)
-    margin = f"the spread over the folds ({format_score(best.std, scale)})"
     if gap <= 0 or not float(amount):
         lower = f"{amount} lower" if float(amount) else "no higher"
         return (
             f"The ensemble does not beat the linear model: its CV score is {lower}. "
             "Prefer the linear model, which is simpler: set use='linear'."
         )
-    # Compare the rounded numbers, so that a gap of 0.023 never exceeds a spread of 0.023.
-    if gap <= spread(best) or amount == format_score(best.std, scale):
+    if not best.linear_lead > 0:
         return (
             f"The ensemble does not clearly beat the linear model: it is ahead by "
-            f"{amount} in {metric}, which is within {margin}. The linear model is "
-            "simpler; set use='linear' to predict with it."
+            f"{amount} in {metric}, and the 95 % interval of the difference contains 0. "
+            "The linear model is simpler; set use='linear' to predict with it."
         )
-    text = f"The ensemble beats the linear model by {amount} in {metric}"
-    if math.isnan(best.std):
-        text += " on one held-out part, which does not show how much scores vary."
-    else:
-        text += f", which is more than {margin}."
+    text = (
+        f"The ensemble beats the linear model by {amount} in {metric}; the 95 % interval "
+        "of the difference is above 0."
+    )
     if best.held_out <= linear.held_out:
         text += " But on the rows set aside it does not, so the lead is uncertain."
     return text

@@ -124,6 +124,19 @@ def test_fewer_members_predict_unless_they_are_clearly_worse(regression):
     assert table["cv_score"].notna().all()
 
 
+def test_the_lead_over_the_linear_model_is_on_the_same_rows(regression):
+    """It is the low end of an interval, 0 for the linear model itself."""
+    problem, trials = regression
+
+    scores = choose(trials, problem, scorer_metric("r2"), calibrate=False).scores
+
+    gap = scores["ensemble"].score - scores["linear"].score
+    assert 0 < scores["ensemble"].linear_lead < gap
+    assert scores["linear"].linear_lead == 0
+    others = choose(trials[:2], problem, scorer_metric("r2"), calibrate=False).scores
+    assert np.isnan(others["ensemble"].linear_lead)
+
+
 @pytest.mark.parametrize(
     ("ms", "members"),
     [

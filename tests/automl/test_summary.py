@@ -26,6 +26,7 @@ def _scores(
     networks=0.7,
     *,
     std=0.01,
+    linear_lead=0.002,
     held=NAN,
     linear_held=NAN,
     alone=(0.7, 0.01, NAN),
@@ -36,7 +37,7 @@ def _scores(
         if mean is not None:
             lead, loss = mean - 0.51, 1.2 - mean
         leads = {"lead": lead, "loss": loss, "loss_lead": lead, "low": NAN, "high": NAN}
-        leads |= {"confidence": 0.95, "method": "cross-fitting"}
+        leads |= {"confidence": 0.95, "method": "cross-fitting", "linear_lead": linear_lead}
         return ModelScore(name=name, score=mean, std=std, held_out=held_out, **leads)
 
     scores = {
@@ -63,16 +64,19 @@ def _scores(
         (
             _scores(0.8),
             [
-                "beats the linear model by 0.100 in accuracy, which is more than",
+                "beats the linear model by 0.100 in accuracy; the 95 % interval of the "
+                "difference is above 0.",
                 "alone scores 0.700",
             ],
         ),
         (_scores(0.8, networks=0.8), ["about the same"]),
-        (_scores(0.705), ["does not clearly beat", "within the spread"]),
+        # Folds may differ by more than the models, which are compared on the same rows.
+        (_scores(0.705, std=0.1), ["The ensemble beats the linear model by 0.005"]),
         (
-            _scores(0.7104),
-            ["by 0.010 in accuracy, which is within the spread over the folds (0.010)"],
+            _scores(0.705, linear_lead=-0.001),
+            ["ahead by 0.005 in accuracy, and the 95 % interval", "contains 0"],
         ),
+        (_scores(0.705, linear_lead=NAN), ["does not clearly beat the linear model"]),
         (_scores(0.69), ["does not beat the linear model", "0.010 lower"]),
         (_scores(0.7), ["no higher"]),
         (_scores(0.7001), ["no higher"]),
@@ -89,7 +93,7 @@ def _scores(
         ),
         (
             _scores(0.8, std=NAN, alone=(0.9, NAN, NAN)),
-            ["on one held-out part, which does not show", "It is simpler"],
+            ["The ensemble beats the linear model by 0.100", "It is simpler"],
         ),
     ],
 )
@@ -227,12 +231,20 @@ def test_a_score_that_new_rows_contradict_comes_first(held, is_low):
     assert summary(scores).startswith(start) == is_low
 
 
+def test_an_ensemble_of_one_network_is_mentioned_once():
+    """The ensemble of networks is the same model."""
+    text = summary(_scores(0.8, networks=0.8), members=["MLP 1"])
+
+    assert text.startswith("The ensemble consists of one model, MLP 1.")
+    assert "ensemble of networks" not in text
+
+
 def test_other_members_help_only_an_ensemble_with_networks():
     """Without networks, their score shows nothing about the members."""
     scores = _scores(0.8, linear=0.8)
     text = summary(scores, members=["linear 1"], has_networks=False)
 
-    assert text.endswith("The ensemble of networks alone scores 0.700, less.")
+    assert text.endswith("The ensemble of networks alone scores 0.700, which is less.")
     assert summary(scores).endswith("alone scores 0.700: the other members help.")
 
 
