@@ -17,6 +17,9 @@ def format_score(score: float, scale: float = 1.0) -> str:
     """Return a score with three decimals; three significant digits at other scales."""
     if math.isnan(score):
         return "n/a"
+    if 1000 <= scale < 1e7:
+        # Such as errors of prices.
+        return f"{float(f'{score:.3g}'):z,.0f}"
     return f"{score:z.3f}" if 0.05 <= scale < 1000 else f"{score:z.3g}"
 
 
@@ -207,8 +210,9 @@ def _against_linear(
         return "The ensemble beats the dummy. There is no linear model to compare with."
     gap = best.score - linear.score
     amount = format_score(abs(gap), scale)
-    if gap <= 0 or not float(amount):
-        lower = f"{amount} lower" if float(amount) else "no higher"
+    is_equal = amount == format_score(0.0, scale)
+    if gap <= 0 or is_equal:
+        lower = "no higher" if is_equal else f"{amount} lower"
         return (
             f"The ensemble does not beat the linear model: its CV score is {lower}. "
             "Prefer the linear model, which is simpler: set use='linear'."

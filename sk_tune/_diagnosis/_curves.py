@@ -85,8 +85,9 @@ def curves_of(search: Any, candidate: int) -> Curves:
     order = np.flatnonzero(np.isin(of_row, rows))
     if not len(order):
         raise ValueError(
-            f"Result row {candidate} has no learning curve. Its candidate failed, or is "
-            "not a network."
+            f"Result row {candidate} has no learning curve. Its candidate failed, is not "
+            "a network, or is a network inside another estimator, such as "
+            "TransformedTargetRegressor."
         )
     # Later rungs continue earlier rungs; if they train again, their values count.
     order = order[np.argsort(of_row[order], kind="stable")]

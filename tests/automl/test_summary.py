@@ -131,9 +131,15 @@ def test_a_best_model_that_is_not_better_is_not_mentioned():
 
 
 def test_scores_have_the_digits_of_their_scale():
-    """Three decimals for usual sizes, three significant digits for others."""
+    """Three decimals for usual sizes, three significant digits for others.
+
+    Errors of prices are written out.
+    """
     assert format_score(0.91234) == "0.912"
-    assert format_score(123456.0, scale=2e5) == "1.23e+05"
+    assert format_score(-123456.0, scale=2e5) == "-123,000"
+    assert format_score(1234.5, scale=1000.0) == "1,230"
+    assert format_score(12.34, scale=2e5) == "12"
+    assert format_score(1.23456e8, scale=1e8) == "1.23e+08"
     assert format_score(NAN) == "n/a"
     assert format_score(-0.0, scale=0.0) == "0"
     assert scale_of(list(_scores(0.8).values())) == 0.8
