@@ -86,7 +86,7 @@ def auto_page(
         summary=auto.summary_,
         notes=[
             SCORES_ARE_MEANS,
-            *filter(None, (f(auto) for f in (threshold_text, front_text, _larger_text))),
+            *filter(None, (f(auto) for f in (threshold_text, front_text, larger_text))),
             *(f"{name} was not trained: {why}" for name, why in auto.failures_.items()),
         ],
         scores=lines,
@@ -216,19 +216,21 @@ def _two_digits(value: float) -> str:
     return f"{float(f'{value:.2g}'):,g}"
 
 
-def _larger_text(auto: Any) -> str:
-    """Return how fewer members change score and time to predict; maybe an empty text."""
+def larger_text(auto: Any) -> str:
+    """Return how fewer members lower the score and the time to predict, if they do."""
     board = auto.leaderboard_
     if LARGER not in board.index:
         return ""
     (score, ms), (more, longer) = (
         board.loc[name, ["cv_score", "predict_ms"]] for name in ("ensemble", LARGER)
     )
+    small, large = (format_score(value, abs(score)) for value in (score, more))
+    if small == large:
+        return ""
     return (
         "The ensemble was kept small: predicting 1,000 rows takes about "
         f"{_two_digits(ms)} ms. A larger ensemble would take {_two_digits(longer)} ms and "
-        f"score {format_score(more, abs(score))} instead of "
-        f"{format_score(score, abs(score))}."
+        f"score {large} instead of {small}."
     )
 
 

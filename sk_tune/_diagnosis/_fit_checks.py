@@ -371,18 +371,19 @@ def check_baseline(summary: Summary) -> Finding:
             f"The held-out loss is {share(learnt)} below that of a constant prediction.",
             evidence,
         )
-    above = float(summary.train_end.mean()) / summary.reference
-    if above > _ABOVE and not restraints(summary.params):
-        return _not_there_yet(summary, above, evidence)
     remedy = (
         "Check that the features carry information about the target, and that features "
         "and target are prepared correctly."
     )
     if summary.n_epochs < 2:
         message = (
-            "After one epoch the held-out loss is not below that of a constant prediction."
+            "After one epoch the held-out loss is not clearly below that of a constant "
+            "prediction."
         )
         return rule.tip("medium", message, evidence, remedy)
+    above = float(summary.train_end.mean()) / summary.reference
+    if above > _ABOVE and not restraints(summary.params):
+        return _not_there_yet(summary, above, evidence)
     # Without regularisation a network may overfit before it learns anything useful.
     if learnt > _LEAST_LEARNT or is_improving(summary) or is_free(summary.params):
         return rule.tip(

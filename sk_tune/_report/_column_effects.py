@@ -140,9 +140,11 @@ def column_effects(
     shown = shown[: int(np.clip(n_rows_left / rows_of_column, 0, _N_SHOWN))]
     n_repeats = int(is_scored.any(axis=1).sum())
     is_cut = n_rows < most or not is_scored.all()
+    n_scored = int(has_score.sum())
     note = (
-        f"Each column was permuted {counted(n_repeats, 'time')} in each of "
-        f"{counted(int(has_score.sum()), 'fold')}, on up to {n_rows} held-out rows."
+        f"Each column was permuted {counted(n_repeats, 'time')} in "
+        f"{'each of ' * (n_scored > 1)}{counted(n_scored, 'fold')}, on up to "
+        f"{n_rows} held-out rows."
         f"{' The time budget allowed no more.' * is_cut}"
     )
     return ColumnEffects(

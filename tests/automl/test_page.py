@@ -15,7 +15,7 @@ from sklearn.datasets import load_diabetes, load_iris
 
 from sk_tune import AutoClassifier, AutoRegressor
 from sk_tune._automl._blend import blend_of
-from sk_tune._automl._page import auto_page, auto_step, front_text, model_texts
+from sk_tune._automl._page import auto_page, auto_step, front_text, larger_text, model_texts
 from sk_tune._diagnosis import Finding
 from sk_tune._report import write_page
 from sk_tune.exceptions import LeakWarning
@@ -266,6 +266,20 @@ def test_the_best_models_by_time_name_no_model_twice():
         "Best models by score, time for 1,000 rows and size: linear 1 0.900, 2 ms, 0.1 MB; "
         "MLP 2 0.910, 8 ms, 0.5 MB."
     )
+
+
+@pytest.mark.parametrize(("score", "is_said"), [(0.9001, False), (0.91, True)])
+def test_a_larger_ensemble_is_mentioned_if_its_score_differs(score, is_said):
+    """The page does not say that it would score 0.900 instead of 0.900."""
+    board = pd.DataFrame(
+        {"cv_score": [0.9, score], "predict_ms": [88.0, 130.0]},
+        index=["ensemble", "larger ensemble"],
+    )
+
+    text = larger_text(SimpleNamespace(leaderboard_=board))
+
+    assert text.endswith("take 130 ms and score 0.910 instead of 0.900.") == is_said
+    assert bool(text) == is_said
 
 
 def test_columns_have_their_importance(tuned, leaky):

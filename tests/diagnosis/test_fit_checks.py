@@ -348,13 +348,16 @@ def test_a_high_loss_that_falls_has_not_diverged(shapes):
 def test_findings_of_few_epochs_agree(shapes, n_epochs, level):
     """No finding claims a trend from one epoch; two epochs have a trend."""
     losses = level * np.array([1.0, 0.95])[:n_epochs]
-    findings = diagnose(shapes.of_folds(losses, losses + 0.01, params=USUAL))
+    params = {**USUAL, "learning_rate": 1e-3}
+    findings = diagnose(shapes.of_folds(losses, losses + 0.01, params=params))
 
     by_name = {f.name: f for f in findings}
     if n_epochs == 1:
         assert by_name["still improving"].message == "One epoch shows no trend."
         for name in ("overfitting", "underfitting", "learning rate too high"):
             assert by_name[name].outcome == "not applicable"
+        changed = [change.parameter for f in findings for change in f.changes]
+        assert set(changed) <= {"max_epochs"}
     told = [f.message for f in findings]
     falls = [m for m in told if "times the epochs would lower" in m or "still falls" in m]
     assert not (falls and any("no longer falls" in m for m in told))

@@ -130,6 +130,13 @@ def test_the_time_limits_rows_folds_and_pictures(
     assert is_cut or len(effects.dependence) == 3
 
 
+def test_a_single_held_out_part_is_not_each_of_several(table, models):
+    """Large tables have one part."""
+    effects = column_effects(*table, _folds(models)[:1])
+
+    assert effects.note.startswith("Each column was permuted 3 times in 1 fold, on up to")
+
+
 def test_without_time_for_one_fold_there_is_no_result(table, models):
     """As with very many columns."""
     assert column_effects(*table, _folds(models), seconds=1e-9) is None
