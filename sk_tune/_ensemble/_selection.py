@@ -99,6 +99,13 @@ class Library:
         return np.arange(len(self.y)) if self.rows is None else self.rows
 
 
+_INCOMPLETE = (
+    "The search must have a candidate with predictions of all held-out samples. It has "
+    "none: fits failed, the estimator does not predict, or predictions were not stored "
+    "(keep_predictions)."
+)
+
+
 def read_library(
     search: Any, *, is_classification: bool, needs_models: bool, random_state: int
 ) -> Library:
@@ -118,11 +125,13 @@ def read_library(
     if needs_models:
         models = getattr(search, "models_", {})
         eligible = eligible[[None not in models.get(row, [None]) for row in eligible]]
-        if not len(eligible):
+        if not models:
             raise ValueError(
                 "An ensemble without refit needs the estimators of the folds. Fit the "
                 "search with keep_models='all', or use refit=True."
             )
+        if not len(eligible):
+            raise ValueError(_INCOMPLETE)
     predictions = search.oof_predictions_[eligible].astype(np.float64)
     if not is_classification and predictions.ndim == 3 and predictions.shape[2] == 1:
         predictions = predictions[:, :, 0]
@@ -136,11 +145,7 @@ def read_library(
     folds = [search.held_out_rows_[row] for row in eligible]
     complete &= [all(held_rows is not None for held_rows in of_one) for of_one in folds]
     if not len(rows) or not complete.any():
-        raise ValueError(
-            "The search must have a candidate with predictions of all held-out samples. It "
-            "has none: fits failed, the estimator does not predict, or predictions were "
-            "not stored (keep_predictions)."
-        )
+        raise ValueError(_INCOMPLETE)
     y, classes = _encoded(np.asarray(record.y), is_classification=is_classification)
     held_out = search.held_out_rows_[int(eligible[complete][0])]
     return Library(

@@ -65,6 +65,18 @@ def test_a_fold_that_no_candidate_predicts_leaves_none(is_classification):
         read_library(own, **{**OPTIONS, "is_classification": is_classification})
 
 
+def test_models_that_failed_are_not_called_models_that_were_not_kept(iris):
+    """All models were kept; on one fold, there is none."""
+    folds = list(KFold(3, shuffle=True, random_state=0).split(*iris))
+    folds[2] = (np.flatnonzero(iris.y == 0), folds[2][1])
+    own = GridSearchCV(LogisticRegression(), {}, cv=folds, refit=False, keep_models="all")
+    with warnings.catch_warnings(action="ignore"):
+        own.fit(*iris)
+
+    with pytest.raises(ValueError, match="has none: fits failed"):
+        read_library(own, **OPTIONS)
+
+
 def test_candidates_without_kept_models_are_left_out(make_estimator, iris):
     """With two candidates kept, and no refit, there are two to choose from."""
     net = make_estimator("MLPClassifier")
