@@ -386,13 +386,13 @@ def check_baseline(summary: Summary) -> Finding:
         return _not_there_yet(summary, above, evidence)
     # Without regularisation a network may overfit before it learns anything useful.
     if learnt > _LEAST_LEARNT or is_improving(summary) or is_free(summary.params):
-        return rule.tip(
-            "medium",
-            f"The held-out loss is only {share(learnt)} below that of a constant "
-            "prediction, which may be chance.",
-            evidence,
-            remedy,
-        )
+        message = "The held-out loss is not below that of a constant prediction."
+        if learnt > 0:
+            message = (
+                f"The held-out loss is only {share(learnt)} below that of a constant "
+                "prediction, which may be chance."
+            )
+        return rule.tip("medium", message, evidence, remedy)
     # The network then fits chance patterns, which regularisation reduces.
     steps = regularise(summary.params, summary.best_epoch + 1, summary.n_epochs)
     return rule.issue(

@@ -324,6 +324,21 @@ def test_without_signal_more_regularisation_is_advised(shapes):
     assert held_back.changes == ()
 
 
+def test_a_loss_above_the_baseline_is_not_said_to_be_below(shapes):
+    """A network without regularisation may overfit before it learns anything."""
+    free = {"dropout": 0.0, "weight_decay": 0.0}
+    above = shapes.of_folds(
+        np.linspace(0.9, 0.3, 12), np.linspace(1.02, 1.4, 12), params=free
+    )
+
+    finding = shapes.found("no better than the baseline", above)
+
+    assert finding.evidence["gain"] < 0
+    assert finding.message == (
+        "The held-out loss is not below that of a constant prediction."
+    )
+
+
 def test_a_high_loss_that_falls_has_not_diverged(shapes):
     """With unscaled features, losses start far above a constant prediction's."""
     t = np.arange(1.0, 31.0)
