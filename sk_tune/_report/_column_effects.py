@@ -138,13 +138,11 @@ def column_effects(
     rows_of_column = sum(len(f.rows[:_ROWS_OF_DEPENDENCE]) for f in folds) * _N_VALUES
     n_rows_left = (start + seconds - time.monotonic()) / row_seconds
     shown = shown[: int(np.clip(n_rows_left / rows_of_column, 0, _N_SHOWN))]
-    n_repeats = int(is_scored.any(axis=1).sum())
     is_cut = n_rows < most or not is_scored.all()
-    n_scored = int(has_score.sum())
+    each = "each of " if has_score.sum() > 1 else ""
     note = (
-        f"Each column was permuted {counted(n_repeats, 'time')} in "
-        f"{'each of ' * (n_scored > 1)}{counted(n_scored, 'fold')}, on up to "
-        f"{n_rows} held-out rows."
+        f"Each column was permuted {counted(int(is_scored.any(axis=1).sum()), 'time')} in "
+        f"{each}{counted(int(has_score.sum()), 'fold')}, on up to {n_rows} held-out rows."
         f"{' The time budget allowed no more.' * is_cut}"
     )
     return ColumnEffects(
