@@ -5,8 +5,8 @@
 A step teaches a network about the same in small and large tables, so the automatic number
 of epochs grants a number of steps.  Only held-out samples, which small tables cannot spare,
 show whether a table needs all of them.  Networks memorise few samples in few steps, so they
-take fewer epochs of them.  Classifiers then predict wrong classes with certainty, so they
-take the fewest, and hold samples out earlier.
+get fewer epochs there.  Classifiers then predict wrong classes with certainty, so they get
+the fewest, and hold samples out earlier.
 """
 
 from typing import Any

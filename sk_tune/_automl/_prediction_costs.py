@@ -21,8 +21,8 @@ from sk_tune._splits import take
 FRONT = ["cv_score", "predict_ms", "megabytes"]
 # Time to predict, as a multiple of boosting's.
 _MOST_OF_BOOSTING = 3.0
-# Rows on which it is measured.  A small table is repeated to at least the lower number, so
-# that the fixed time of a call is not multiplied, unless this exceeds the number of values.
+# Rows on which it is measured, and values.  A small table is repeated up to the fewest
+# rows, as far as the values allow, so that the fixed time of a call counts once.
 _FEWEST_ROWS, _MOST_ROWS, _MOST_VALUES = 1000, 2000, 1_000_000
 
 

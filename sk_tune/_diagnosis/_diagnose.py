@@ -164,14 +164,15 @@ def _of_search(
     )
     findings = [replace(finding, result_row=chosen) for finding in findings]
     ceiling = check_noise_ceiling(search)
-    # A best candidate by chance may lie anywhere.
-    is_by_chance = ceiling.evidence.get("alike") == 1.0
-    search_findings = [
-        RULES["optimum at the edge"].not_applicable(
+    if ceiling.evidence.get("alike") == 1.0:
+        # A best candidate by chance may lie anywhere.
+        edge = RULES["optimum at the edge"].not_applicable(
             "The folds cannot distinguish the candidates."
         )
-        if is_by_chance
-        else check_edge(search),
+    else:
+        edge = check_edge(search)
+    search_findings = [
+        edge,
         ceiling,
         check_optimism(search),
         check_cut_short(search),

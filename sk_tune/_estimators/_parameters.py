@@ -80,7 +80,8 @@ class TrainingParameters:
         Samples in a mini-batch; -1 for all samples.
     max_epochs : int or "auto", default=20
         Passes over the training samples.  "auto" aims at 3,000 steps, within 20 to 200
-        passes; without early stopping at 400, in classification within 20 to 50 passes.
+        passes; without early stopping at 400, within 20 to 50 passes in classification and
+        20 to 100 in regression.
     lr_schedule : {"constant", "cosine", "one_cycle", "step"}, default="cosine"
         Learning rate over `max_epochs`: "cosine" falls along half a cosine to 0;
         "one_cycle" rises for 30 % of the steps and then falls; "step" divides by 10 at half

@@ -112,14 +112,11 @@ def test_r2_of_small_folds_is_relative_to_the_variance_of_all_samples(n_in_fold)
 def test_intervals_of_r2_on_few_rows_contain_the_score_on_new_rows():
     """At 25 rows with folds of 5, where R^2 of a fold may be -100."""
     rng, hits = np.random.default_rng(0), []
+    few, new = slice(25), slice(25, None)
+    folds = np.arange(25) % 5 == np.arange(5)[:, np.newaxis]
     for _ in range(40):
         X = rng.normal(size=(2025, 5))
         y = X.sum(axis=1) + 1.5 * rng.normal(size=len(X))
-        few, new, folds = (
-            slice(25),
-            slice(25, None),
-            np.arange(25) % 5 == np.arange(5)[:, None],
-        )
         models = [Ridge().fit(X[few][~f], y[few][~f]) for f in folds]
         predictions = np.sum(
             [f * m.predict(X[few]) for f, m in zip(folds, models, strict=True)], axis=0

@@ -51,6 +51,14 @@ def test_threads_are_restored_after_an_error(wanted, inside):
         assert torch.get_num_threads() == inside
 
 
+def _finish(threads):
+    """Run threads at the same time."""
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+
+
 @pytest.mark.usefixtures("two_threads")
 def test_overlapping_blocks_restore_torchs_number_of_threads():
     """Torch reports 1 in overlapping blocks, which must not become permanent."""
@@ -71,13 +79,8 @@ def test_overlapping_blocks_restore_torchs_number_of_threads():
         result.append(torch.get_num_threads())
 
     threads = [threading.Thread(target=run) for run in (first, second)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(10)
-    third = threading.Thread(target=lambda: result.append(torch.get_num_threads()))
-    third.start()
-    third.join(10)
+    _finish(threads)
+    _finish([threading.Thread(target=lambda: result.append(torch.get_num_threads()))])
 
     assert result == [1, 2, 2]
 
@@ -202,13 +205,8 @@ def test_networks_in_python_threads_restore_torchs_number_of_threads():
         result.append(torch.get_num_threads())
 
     threads = [threading.Thread(target=train, args=(n,)) for n in (1, 20, 5)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-    last = threading.Thread(target=lambda: result.append(torch.get_num_threads()))
-    last.start()
-    last.join(10)
+    _finish(threads)
+    _finish([threading.Thread(target=lambda: result.append(torch.get_num_threads()))])
 
     assert result == [2] * 4
     assert torch.get_num_threads() == 2
