@@ -272,7 +272,7 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         sample_weight : array-like of shape (n_samples,), default=None
             Weights for training; scores are unweighted.
         groups : array-like of shape (n_samples,), default=None
-            Group of each row; folds do not divide groups.
+            Group of each row; folds do not divide groups, and intervals are for new groups.
         times : array-like of shape (n_samples,), default=None
             Time of each row, as numbers or dates: models are scored on rows later than
             their training rows, and rows with the same time stay together.  Times and
@@ -326,6 +326,7 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
             sample_weight=None if sample_weight is None else sample_weight[rows],
             seed=memory.seed % 2**20,
             n_left_out=len(split.left_out),
+            groups=groups,
         )
         texts = take(left_out_texts(self, original_X), rows)
         self.findings_ = self._findings(problem, groups, times, texts)

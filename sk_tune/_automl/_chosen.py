@@ -265,6 +265,7 @@ class _Pool:
         self._is_of_part = self.library.part == self.parts[:, np.newaxis]
         rows = np.unique(np.concatenate([test for _, test in problem.folds]))
         self._folds = np.array([np.isin(rows, test) for _, test in problem.folds])
+        self._groups = None if problem.groups is None else problem.groups[rows]
         self.can_deduct = _train_for_each_other(problem.folds)
         self._families = np.array([trial.family for trial in trials])
         self._scores = self._scores_of(every)
@@ -329,7 +330,9 @@ class _Pool:
             y = self.y
         elif classes is not None:
             y = classes[y]
-        return FoldScores(metric, predictions, y, classes=classes, folds=folds)
+        return FoldScores(
+            metric, predictions, y, classes=classes, folds=folds, groups=self._groups
+        )
 
     def criteria(self, part: int, *, deducts: bool) -> tuple[Floats, Floats]:
         """Return the criteria of the choice for a part: metric and proper score, (C,)."""

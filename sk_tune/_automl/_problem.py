@@ -38,7 +38,8 @@ class Problem:
 
     `folds` are positions of training and held-out samples, the same for all models;
     `sample_weight` is for training; `seed` is the source of all random numbers.
-    `n_left_out` rows of the data are too many for the time budget.
+    `n_left_out` rows of the data are too many for the time budget.  `groups` are groups of
+    samples that no fold divides.
     """
 
     X: Any
@@ -50,6 +51,7 @@ class Problem:
     sample_weight: Array | None
     seed: int
     n_left_out: int = 0
+    groups: Array | None = None
 
     @property
     def n_train(self) -> int:

@@ -106,6 +106,7 @@ class FoldScores:
     be tiny by chance.  `is_relative` says whether it is.
 
     `predictions` are (C, N) or (C, N, K); `folds`, (F, N), marks the held-out samples.
+    Samples of one of the `groups`, (N,), are drawn together.
     """
 
     def __init__(
@@ -116,8 +117,9 @@ class FoldScores:
         *,
         classes: npt.NDArray[np.generic] | None,
         folds: Bools,
+        groups: Array | None = None,
     ) -> None:
-        self._folds = folds
+        self._folds, self._groups = folds, groups
         self.is_relative = (
             metric.function is r2_score
             and not metric.options
@@ -143,7 +145,8 @@ class FoldScores:
         self, n: int, rng: np.random.Generator, seconds: float | None = None
     ) -> Floats:
         """Return means (B, C) over folds on the samples missed by `n` bootstraps."""
-        draws = _draws(rng, n, self._folds.shape[1], self._n_calls, seconds)
+        n_rows = self._folds.shape[1]
+        draws = _draws(rng, n, n_rows, self._n_calls, seconds, self._groups)
         # A resample may leave all folds without a score.
         with warnings.catch_warnings(action="ignore", category=RuntimeWarning):
             return np.concatenate([
@@ -209,6 +212,7 @@ def expected_score(
     confidence: float = 0.95,
     classes: Any = None,
     sample_weight: Any = None,
+    groups: Any = None,
     tolerance: float = 0.0,
     costs: Any = None,
     time_budget: float | None = None,
@@ -238,6 +242,9 @@ def expected_score(
         multilabel `y`.
     sample_weight : array-like of shape (N,) or None, default=None
         Weights of the samples in every score; all equal if None.
+    groups : array-like of shape (N,) or None, default=None
+        Group of each sample.  Resamples draw whole groups, so that the interval is for
+        samples of new groups; None draws samples.
     tolerance : float, default=0.0
         The cheapest candidate at most this much below the best score is chosen.
     costs : array-like of shape (C,) or None, default=None
@@ -279,6 +286,7 @@ def expected_score(
     responses, y, classes, rows, complete = _complete(predictions, y, metric, classes)
     costs = np.zeros(len(complete)) if costs is None else np.asarray(costs)
     weight = None if sample_weight is None else np.asarray(sample_weight)[rows]
+    groups = None if groups is None else np.asarray(groups)[rows]
     scores = metric_scores(metric, y, responses, classes, weight)
     n_calls, w = 0, np.ones(len(y))
     if isinstance(scores, _CalledMetric):
@@ -286,8 +294,10 @@ def expected_score(
     elif weight is not None:
         w = weight.astype(np.float64)
     if not isinstance(scores, _CalledMetric) and len(y) > _MOST_BLOCKS:
-        block = np.random.default_rng(0).permutation(len(y)) % _MOST_BLOCKS
-        scores, w = in_blocks(scores, w, block, _MOST_BLOCKS), np.ones(_MOST_BLOCKS)
+        unit, n_units = _units(len(y), groups)
+        n_blocks, groups = min(n_units, _MOST_BLOCKS), None
+        block = (np.random.default_rng(0).permutation(n_units) % n_blocks)[unit]
+        scores, w = in_blocks(scores, w, block, n_blocks), np.ones(n_blocks)
 
     rng = np.random.default_rng(check_random_state(random_state).randint(2**31 - 1))
     outside = np.empty(0)
@@ -298,7 +308,7 @@ def expected_score(
         if usable.any():
             # An infinite value times a weight of 0 would be NaN.
             scores, costs = scores.of(usable), costs[complete][usable]
-            draws = _draws(rng, n_bootstraps, len(w), n_calls, time_budget)
+            draws = _draws(rng, n_bootstraps, len(w), n_calls, time_budget, groups)
             outside = np.concatenate([
                 _outside(scores, counts, w, tolerance, costs) for counts in draws
             ])
@@ -342,10 +352,24 @@ def _outside(
     return scores_outside
 
 
+def _units(n_rows: int, groups: Array | None) -> tuple[Array, int]:
+    """Return the unit that is drawn with each sample, and the number of units."""
+    if groups is None:
+        return np.arange(n_rows), n_rows
+    codes, names = pd.factorize(groups)
+    return codes, len(names)
+
+
 def _draws(
-    rng: np.random.Generator, n: int, n_rows: int, n_calls: int, seconds: float | None
+    rng: np.random.Generator,
+    n: int,
+    n_rows: int,
+    n_calls: int,
+    seconds: float | None,
+    groups: Array | None = None,
 ) -> Iterator[Floats]:
     """Yield the draws of each sample, for some of `n` resamples at a time."""
+    unit, n_units = _units(n_rows, groups)
     # A slow metric gets at most 1,000 calls, but at least 50 resamples.
     chunk = max(1, _CHUNK_BYTES // (8 * n_rows))
     if n_calls:
@@ -357,10 +381,11 @@ def _draws(
         if first >= _LEAST_RESAMPLES and time.monotonic() > end:
             return
         n_drawn = min(chunk, n - first)
-        drawn = rng.integers(n_rows, size=(n_drawn, n_rows))
-        drawn += n_rows * np.arange(n_drawn)[:, np.newaxis]
-        counts = np.bincount(drawn.ravel(), minlength=n_drawn * n_rows)
-        yield counts.reshape(n_drawn, n_rows).astype(np.float64)
+        drawn = rng.integers(n_units, size=(n_drawn, n_units))
+        drawn += n_units * np.arange(n_drawn)[:, np.newaxis]
+        counts = np.bincount(drawn.ravel(), minlength=n_drawn * n_units)
+        draws = counts.reshape(n_drawn, n_units).astype(np.float64)
+        yield draws if groups is None else draws[:, unit]
 
 
 def _complete(

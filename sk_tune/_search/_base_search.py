@@ -82,8 +82,8 @@ _SECONDS_IN_ONE_THREAD = 5.0
 
 # Attributes that a search learns in addition to scikit-learn's.
 _OWN_STATE = (
-    *("_outcomes", "_n_rows", "_y", "_scored_by", "_curves", "_calibrated", "_expected"),
-    *("_omitted", "best_epochs_", "models_", "ledger_", "cut_short_"),
+    *("_outcomes", "_n_rows", "_y", "_scored_by", "_groups", "_curves", "_calibrated"),
+    *("_expected", "_omitted", "best_epochs_", "models_", "ledger_", "cut_short_"),
 )
 # Attributes that scikit-learn sets after all candidates have scores.
 _CHOSEN = ("best_index_", "best_score_", "best_params_", "best_estimator_", "refit_time_")
@@ -114,7 +114,8 @@ class BaseSearch(  # type: ignore[misc]
     expected_score_ : ScoreEstimate or None
         Expected score of the best candidate on new data, with an interval, by bootstrap
         bias-corrected cross-validation [Tsamardinos, Greasidou, Borboudakis 2018] on the
-        out-of-fold predictions, for the metric that decides.  Computed on first access.
+        out-of-fold predictions, for the metric that decides.  Resamples draw whole
+        `groups` if ``fit`` gets them.  Computed on first access.
         With `select_epoch` "best" and accuracy or R^2, it also corrects for the choice of
         the epoch, by the score that the best candidate loses if the other folds choose the
         epoch of each fold; other metrics remain slightly optimistic.
@@ -494,7 +495,11 @@ class BaseSearch(  # type: ignore[misc]
             # scikit-learn's classifiers accept labels as one column.
             targets = targets.ravel()
         self._y = targets
-        score_params = self._get_routed_params_for_fit(call.params).scorer.score
+        routed = self._get_routed_params_for_fit(call.params)
+        self._groups, score_params = (
+            routed.splitter.split.get("groups"),
+            routed.scorer.score,
+        )
         weight = score_params.get("sample_weight")
         if isinstance(self.scorer_, dict):
             weight = weights_of_scorer(deciding_scorer(self)[0], score_params)
@@ -560,10 +565,14 @@ class BaseSearch(  # type: ignore[misc]
         # Cached, because some metrics take many seconds, and a report reads it repeatedly.
         if "_expected" not in self.__dict__:
             weight, labels = vars(self).get("_scored_by"), self._labels()
-            # Of a search with a course; they are on the same folds.
-            others = vars(self).get("_earlier_outcomes", ())
+            # Earlier outcomes are of a search with a course, on the same folds.
             self._expected = expected_score_of(
-                self, self._outcomes, labels, weight, others=others
+                self,
+                self._outcomes,
+                labels,
+                weight,
+                others=vars(self).get("_earlier_outcomes", ()),
+                groups=vars(self).get("_groups"),
             )
         return self._expected
 

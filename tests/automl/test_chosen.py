@@ -137,6 +137,21 @@ def test_the_lead_over_the_linear_model_is_on_the_same_rows(regression):
     assert np.isnan(others["ensemble"].linear_lead)
 
 
+def test_groups_widen_intervals(regression):
+    """If errors depend on the group, rows of a group tell little more than one row."""
+    problem, trials = regression
+    size = np.abs(problem.y)
+    groups = np.searchsorted(np.quantile(size, [0.2, 0.4, 0.6, 0.8]), size)
+    metric, options = scorer_metric("r2"), {"calibrate": False}
+
+    of_rows = choose(trials, problem, metric, **options).scores["linear"]
+    grouped = replace(problem, groups=groups)
+    of_groups = choose(trials, grouped, metric, **options).scores["linear"]
+
+    assert of_groups.score == of_rows.score
+    assert of_groups.high - of_groups.low > 1.5 * (of_rows.high - of_rows.low)
+
+
 @pytest.mark.parametrize(
     ("ms", "members"),
     [

@@ -130,6 +130,47 @@ def test_intervals_of_r2_on_few_rows_contain_the_score_on_new_rows():
     assert 0.9 <= np.mean(hits) <= 1
 
 
+def _of_resamples(predictions, y, metric, groups, rng):
+    scores = FoldScores(
+        metric,
+        predictions,
+        y,
+        classes=None,
+        folds=np.ones((1, len(y)), bool),
+        groups=groups,
+    )
+    return np.quantile(scores.on_resamples(200, rng), [0.025, 0.975])
+
+
+def _of_estimate(predictions, y, metric, groups, rng):
+    seed = int(rng.integers(2**31))
+    options = {"groups": groups, "n_bootstraps": 200, "random_state": seed}
+    estimate = expected_score(predictions, y, metric, **options)
+    return estimate.low, estimate.high
+
+
+@pytest.mark.parametrize("most_blocks", [10_000, 100])
+@pytest.mark.parametrize("interval", [_of_resamples, _of_estimate])
+def test_intervals_of_groups_contain_the_score_on_new_groups(
+    interval, most_blocks, monkeypatch
+):
+    """Effects of 30 groups of 10 rows have variance 9, rows 1: the squared error is 10."""
+    monkeypatch.setattr(_expected_score, "_MOST_BLOCKS", most_blocks)
+    rng, hits = np.random.default_rng(0), {True: [], False: []}
+    metric = scorer_metric("neg_mean_squared_error")
+    group = np.repeat(np.arange(30), 10)
+    for _ in range(60):
+        y = 3 * rng.normal(size=30)[group] + rng.normal(size=300)
+        for has_groups, is_within in hits.items():
+            groups = group.astype(str) if has_groups else None
+            low, high = interval(np.zeros((1, 300)), y, metric, groups, rng)
+            is_within.append(low < -10 < high)
+
+    assert np.mean(hits[True]) > 0.9
+    # The rows of a group are not independent.
+    assert np.mean(hits[False]) < 0.75
+
+
 METRICS = [
     *("accuracy", "balanced_accuracy", "neg_log_loss", "r2", "neg_mean_squared_error"),
     *("neg_mean_absolute_error", "neg_root_mean_squared_error", "roc_auc"),

@@ -20,9 +20,9 @@ from sklearn.ensemble import IsolationForest
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.experimental import enable_iterative_imputer  # noqa: F401
 from sklearn.impute import IterativeImputer
-from sklearn.linear_model import LogisticRegression, RidgeClassifier
+from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier
 from sklearn.metrics import hinge_loss, log_loss, make_scorer
-from sklearn.model_selection import KFold, StratifiedKFold, cross_val_score
+from sklearn.model_selection import GroupKFold, KFold, StratifiedKFold, cross_val_score
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
@@ -45,6 +45,7 @@ from sk_tune.exceptions import TrainingDivergedError
 
 CV = StratifiedKFold(3, shuffle=True, random_state=1)
 GRID = {"learning_rate": [0.003, 0.03]}
+MSE = "neg_mean_squared_error"
 
 
 @pytest.fixture
@@ -324,6 +325,21 @@ def test_labels_suffice_for_a_metric_of_labels(estimator, iris):
     estimate = search.expected_score_
     assert estimate.naive_score == pytest.approx(search.best_score_)
     assert estimate.low <= estimate.score <= estimate.high
+
+
+def test_the_expected_score_of_groups_has_an_interval_over_groups():
+    """The effect of a new group is unknown, and is the same for all of its rows."""
+    rng = np.random.default_rng(0)
+    group = np.repeat(np.arange(20), 15)
+    X = rng.normal(size=(300, 2))
+    y = X[:, 0] + rng.normal(size=20)[group] + 0.1 * rng.normal(size=300)
+    search = GridSearchCV(Ridge(), {"alpha": [0.1]}, cv=GroupKFold(5), scoring=MSE)
+
+    estimate = search.fit(X, y, groups=group).expected_score_
+
+    of_rows = expected_score(search.oof_predictions_, y, scorer_metric(MSE), random_state=0)
+    assert estimate.naive_score == pytest.approx(of_rows.naive_score)
+    assert estimate.high - estimate.low > 2 * (of_rows.high - of_rows.low)
 
 
 @pytest.mark.filterwarnings("ignore:A column-vector y was passed")
