@@ -328,8 +328,7 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
             n_left_out=len(split.left_out),
             groups=groups,
         )
-        texts = take(left_out_texts(self, original_X), rows)
-        self.findings_ = self._findings(problem, groups, times, texts)
+        self.findings_ = self._findings(problem, times, original_X, rows)
         with warnings.catch_warnings(action="ignore"):
             models = self._models(problem)
             memory = replace(memory.of(models), split=split)
@@ -438,13 +437,14 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         return ThresholdChoice()
 
     def _findings(
-        self, problem: Problem, groups: Any, times: Any, texts: pd.DataFrame
+        self, problem: Problem, times: Any, X: Any, rows: Array
     ) -> tuple[Finding, ...]:
-        """Return the findings about the data; warn of serious leaks."""
+        """Return the findings about the rows of X in the problem; warn of serious leaks."""
         if not self.leak_guard:
             return ()
+        texts = take(left_out_texts(self, X), rows)
         with warnings.catch_warnings(action="ignore"):
-            findings = guarded(problem, groups, self.time_budget, times, texts)
+            findings = guarded(problem, self.time_budget, times, texts)
         warn_of_leaks(findings)
         return findings
 

@@ -328,13 +328,12 @@ _OF_WHOLE_ROWS = ("SKT201", "SKT202")
 
 def guarded(
     problem: Problem,
-    groups: Any,
     time_budget: float | None,
     times: Any = None,
     texts: pd.DataFrame | None = None,
 ) -> tuple[Finding, ...]:
     """Return a finding of each leak check, on as many samples as there is time for."""
-    X, y = problem.X, problem.y
+    X, y, groups = problem.X, problem.y, problem.groups
     if isinstance(X, pd.DataFrame):
         # Cells that cannot be hashed cannot be compared.
         objects = [name for name in X.columns if X[name].dtype == object]

@@ -322,7 +322,7 @@ def test_large_data_are_checked_for_leaks_on_a_sample(make_problem, n, n_groups)
         folds = [(np.setdiff1d(rows, k), k) for k in np.split(rows, n_groups)]
         problem = replace(problem, folds=folds)
 
-    assert "target among the features" in _issues(guarded(problem, None, 0.1))
+    assert "target among the features" in _issues(guarded(problem, 0.1))
 
 
 @pytest.mark.slow
@@ -336,10 +336,10 @@ def test_very_wide_data_are_checked_for_leaks_on_some_columns(make_problem, monk
         lambda X, y, **own: seen.append(X) or find_leaks(X, y, **own),
     )
 
-    first = guarded(make_problem(pd.DataFrame(few), y), None, 0.1)
+    first = guarded(make_problem(pd.DataFrame(few), y), 0.1)
     unseen = next(column for column in range(130) if column not in seen[0].columns)
     few[:, unseen] = np.arange(300)
-    second = guarded(make_problem(pd.DataFrame(few), y), None, 0.1)
+    second = guarded(make_problem(pd.DataFrame(few), y), 0.1)
 
     assert [X.shape[1] for X in seen] == [100, 130, 100, 130]
     assert "duplicates across folds" in _issues(first)
