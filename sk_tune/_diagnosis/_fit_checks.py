@@ -28,6 +28,7 @@ from sk_tune._diagnosis._remedies import (
     FEWEST_EPOCHS,
     Steps,
     described,
+    has_early_stopping,
     in_steps,
     is_free,
     larger_network,
@@ -185,12 +186,13 @@ def check_converged(summary: Summary) -> Finding:
         return rule.passed(
             "The held-out loss improved during most of the training.", evidence
         )
+    alternative = "" if has_early_stopping(summary.params) else ", or use early stopping"
     return rule.tip(
         "low",
         "The held-out loss stopped improving after "
         f"{arrived} of {summary.n_epochs} epochs.",
         evidence,
-        f"Train for about {2 * arrived} epochs, or use early stopping.",
+        f"Train for about {2 * arrived} epochs{alternative}.",
     )
 
 

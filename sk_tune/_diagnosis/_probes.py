@@ -17,6 +17,7 @@ from sk_tune._diagnosis._curves import Curves, Estimate, estimate, log_ratio, su
 from sk_tune._diagnosis._findings import Change, Finding, ranked, share
 from sk_tune._diagnosis._fold_checks import SampleCurve, check_more_data
 from sk_tune._diagnosis._remedies import (
+    has_early_stopping,
     lower_rate,
     number,
     raise_rate,
@@ -163,7 +164,8 @@ def variations(params: Mapping[str, Any]) -> list[Probe]:
 def decisive(params: Mapping[str, Any]) -> list[Probe]:
     """Return changes that decide about the rate and the number of epochs."""
     n_epochs, relative = number(params, "max_epochs"), relative_rate(params)
-    fewer = {"max_epochs": n_epochs and n_epochs / 3}
+    # Early stopping ends a long training, so fewer epochs would show nothing.
+    fewer = {} if has_early_stopping(params) else {"max_epochs": n_epochs and n_epochs / 3}
     probes = _probes(params, [(_CONVERGED, "a third of the epochs", fewer)])
     if relative is not None and not 1 / _FAR < relative < _FAR:
         name = f"learning rate too {'low' if relative < 1 else 'high'}"

@@ -52,6 +52,11 @@ def described(changes: tuple[Change, ...]) -> str:
     return _DESCRIBED[changes[0].parameter].format(changes[0].value)
 
 
+def has_early_stopping(params: Mapping[str, Any]) -> bool:
+    """Return whether a network stops early and keeps its best epoch; "auto" counts."""
+    return bool(params.get("early_stopping"))
+
+
 def restraints(params: Mapping[str, Any]) -> list[str]:
     """Return the settings that restrict a network, such as "width=2"."""
     return [text for _, text in _restrictions(params)]
@@ -158,7 +163,8 @@ def regularise(params: Mapping[str, Any], best_epoch: int, n_epochs: int) -> Ste
     least, most = (0.1, 1.0) if _is_decoupled(params) else (1e-3, 1e-2)
     more_decay = max(decay, least, min(most, float(f"{3 * decay:.6g}")))
     steps = []
-    if fewer < n_epochs:
+    # Early stopping already returns the weights of the best epoch.
+    if fewer < n_epochs and not has_early_stopping(params):
         why_fewer = f"the held-out loss was lowest after epoch {best_epoch}"
         steps.append(_change("max_epochs", "at most", fewer, why_fewer))
     if dropout < _MOST_DROPOUT:

@@ -216,3 +216,17 @@ def test_the_evidence_matches_the_curves(shapes):
     assert found["train_loss"] == pytest.approx(0.4)
     # Losses of 0 are equal, and do not divide by 0.
     assert evidence("overfitting", [1.0, 0.0, 0.0], np.zeros((3, 3)))["rise"] == 0.0
+
+
+@pytest.mark.parametrize("stops", [True, False])
+def test_early_stopping_is_a_remedy_only_for_networks_without_it(shapes, stops):
+    """Networks that stop early are regularised and get no shorter training."""
+    fall = np.append(np.linspace(1, 0.3, 10), np.full(40, 0.3))
+    params = {**PARAMS, "early_stopping": stops}
+
+    long = shapes.found("converged long ago", shapes.of_folds(fall, fall, params=params))
+    rise = shapes.found("overfitting", shapes.overfitting(params=params))
+
+    assert ("early stopping" in long.remedy) is not stops
+    assert ("early_stopping" in rise.remedy) is not stops
+    assert rise.changes[0].parameter == ("dropout" if stops else "max_epochs")
