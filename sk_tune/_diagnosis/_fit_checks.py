@@ -45,6 +45,8 @@ SURE = 0.9
 # Share of the constant prediction's loss below which a further fall has little value and
 # depends on a few samples.
 _SMALL_LOSS = 0.06
+# Share of the held-out loss that four times the time must save, beyond brief trainings.
+_WORTH_TIME = 0.2
 # Smaller relative gains are not mentioned.
 _WORTH_TELLING = 0.01
 # The last doubling of a curve extrapolates it by two doublings at most.
@@ -140,20 +142,19 @@ def check_improving(summary: Summary) -> Finding:
             longer_training(summary.params, summary.n_epochs, 2 * _TIMES),
         )
     is_sure = coming.gain.at_least(SURE) > 0
-    message = (
-        f"{_TIMES:.0f} times the epochs would lower the held-out loss by about "
-        f"{share(coming.gain.mean)}"
-    )
+    lowers = f"{_TIMES:.0f} times the epochs would lower the held-out loss by"
+    message = f"{lowers} about {share(coming.gain.mean)}"
     is_issue = is_improving(summary)
-    is_tip = is_sure and coming.gain.mean > 0.2
-    is_tip &= level > _SMALL_LOSS * summary.reference
-    if not (is_issue or is_tip):
-        return rule.passed(
-            f"{message}, which is not worth the time."
-            if is_sure
-            else "The held-out loss no longer falls beyond the folds' noise.",
-            evidence,
-        )
+    is_low = level <= _SMALL_LOSS * summary.reference
+    if not is_issue and (not is_sure or is_low or coming.gain.mean <= _WORTH_TIME):
+        enough = f"{lowers} only about {share(coming.gain.mean)}"
+        if not is_sure:
+            enough = "The held-out loss no longer falls beyond the folds' noise"
+        elif is_low:
+            whose = "a constant prediction's" if summary.has_baseline else "its first value"
+            of_reference = share(level / summary.reference)
+            enough = f"{message}, but it is already low: {of_reference} of {whose}"
+        return rule.passed(f"{enough}.", evidence)
     # Only brief trainings are extended fourfold: more epochs of long trainings cost more.
     factor = _TIMES if is_issue and summary.n_epochs < FEWEST_EPOCHS else 2.0
     changes = longer_training(summary.params, summary.n_epochs, factor)

@@ -263,10 +263,11 @@ def check_more_data(curve: SampleCurve) -> Finding:
         "gap_error": gap.error,
     }
     message = f"Twice the rows would raise the score by about {gain.mean:.2g}"
-    if gain.n > 1 and gain.at_least(SURE) <= 0:
+    if gain.mean <= 0 or (gain.n > 1 and gain.at_least(SURE) <= 0):
         return rule.passed("The score no longer rises with the number of rows.", evidence)
-    if gain.mean <= _WORTH_ROWS * max(gap.mean, 0.0) or gain.mean <= 0:
-        return rule.passed(f"{message}, which is not worth the effort.", evidence)
+    if gain.mean <= _WORTH_ROWS * gap.mean:
+        of_gap = f"{share(gain.mean / gap.mean)} of its distance to the training score"
+        return rule.passed(f"{message}, only {of_gap}.", evidence)
     return rule.tip(
         "medium" if gain.mean > 2 * _WORTH_ROWS * abs(gap.mean) else "low",
         f"{message} (standard error {gain.error:.1g}).",

@@ -126,6 +126,28 @@ def test_folds_must_agree_on_a_fall(shapes):
     assert shapes.found("still improving", curves).outcome == "passed"
 
 
+@pytest.mark.parametrize(
+    ("losses", "baseline_loss", "words"),
+    [
+        # Two doublings of t**-0.1 lower the loss by the share 1 - 4**-0.1 = 13 %.
+        (0.8 * np.arange(1.0, 61) ** -0.1, 1.0, "by only about 13 %."),
+        (0.01 / T, 1.0, "by about 75 %, but it is already low: 0.06 % of a constant"),
+        (1 / np.arange(1.0, 61) ** 2, None, "by about 94 %, but it is already low"),
+    ],
+    ids=["little gain", "low loss", "low without a baseline"],
+)
+def test_the_trend_says_why_longer_training_is_not_advised(
+    shapes, losses, baseline_loss, words
+):
+    """The gain is small, or the loss is already low."""
+    curves = shapes.of_folds(losses, losses, baseline_loss=baseline_loss)
+
+    finding = shapes.found("still improving", curves)
+
+    assert finding.outcome == "passed"
+    assert words in finding.message
+
+
 def test_long_trainings_are_extended_twofold(shapes):
     """The extrapolation is to four times the epochs, the advice only twice."""
     loss = np.exp(-T30 / 12)

@@ -248,7 +248,7 @@ def test_a_power_law_is_extrapolated():
     [
         ([0.7, 0.8, 0.8, 0.8], 0.0, "no longer rises"),
         ([0.79, 0.8, 0.8, 0.81], 0.05, "no longer rises"),
-        ([0.6, 0.603, 0.6045, 0.6053], 0.0, "not worth"),
+        ([0.6, 0.603, 0.6045, 0.6053], 0.0, "of its distance to the training score"),
     ],
     ids=["flat", "within the noise", "little of the gap"],
 )
