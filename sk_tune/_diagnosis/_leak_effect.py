@@ -38,9 +38,14 @@ def only_if_copies_matter(finding: Finding, table: Any, groups: Ints) -> Finding
         text = f"Without them in training, a forest's error rises by {share(rise)}."
         message = f"{finding.message} {text}"
         return replace(finding, message=message, evidence=evidence)
-    message = f"{finding.message} They do not change a forest's error measurably."
+    remedy = f"{finding.remedy[0].lower()}{finding.remedy[1:]}"
     return replace(
-        finding, outcome="tip", severity="low", message=message, evidence=evidence
+        finding,
+        outcome="tip",
+        severity="low",
+        message=f"{finding.message} They do not change a forest's error measurably.",
+        evidence=evidence,
+        remedy=f"To rule out an effect on your model: {remedy}",
     )
 
 

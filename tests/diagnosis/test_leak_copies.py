@@ -325,6 +325,8 @@ def test_copies_that_do_not_change_the_score_are_a_tip():
 
     assert (finding.outcome, finding.severity) == ("tip", "low")
     assert finding.evidence["error_rise"] == 0
+    # A forest shows no effect, so the remedy is for other models.
+    assert finding.remedy.startswith("To rule out an effect on your model: drop repeated")
 
 
 def test_the_rise_of_the_error_is_the_share_of_copies_on_noise():
