@@ -209,6 +209,8 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         mean and standard deviation over the folds.  All parts of a date and all levels of a
         category are permuted together.  None for images and sequences, and if the time
         budget was too short.
+    column_importance_reason_ : str
+        Why `column_importance_` is None; empty otherwise.
     n_trials_ : int
         Number of configurations that were fitted in all folds.
     seconds_ : float
@@ -542,7 +544,7 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         self.findings_ = (*self.findings_, *course.findings)
         self.changes_ = tuple(course.changes)
         self.n_trials_ = len(trials)
-        self._effects = column_effects_of(
+        self._effects, self.column_importance_reason_ = column_effects_of(
             self, chosen.of_folds(), problem, metric, course.runner.clock
         )
 

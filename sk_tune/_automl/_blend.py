@@ -246,17 +246,17 @@ def predictions_score(blend: Blend, metric: Metric, y: Array, predictions: Array
 
 def column_effects_of(
     auto: Any, ensemble: Blend, problem: Problem, metric: Metric, clock: Clock
-) -> ColumnEffects | None:
-    """Return the importance of a table's columns to an ensemble; None for other data."""
+) -> tuple[ColumnEffects | None, str]:
+    """Return the importance of columns to an ensemble, or None and the reason."""
     if problem.kind != "table" or auto.kinds_ is None:
-        return None
+        return None, "The importance of columns needs a table."
     n_folds = len(problem.folds)
     blends = [ensemble.of_fold(k, n_folds) for k in range(n_folds)]
     models = [
         FoldModel(test, blend.predict_proba, partial(predictions_score, blend, metric))
         for blend, (_, test) in zip(blends, problem.folds, strict=True)
     ]
-    return column_effects(
+    effects = column_effects(
         problem.X,
         problem.y,
         models,
@@ -266,3 +266,4 @@ def column_effects_of(
         seconds=clock.left if clock.budget is None else min(clock.left, MOST_FOR_EFFECTS),
         seed=problem.seed,
     )
+    return (None, effects) if isinstance(effects, str) else (effects, "")

@@ -86,7 +86,7 @@ def auto_page(
         summary=auto.summary_,
         notes=[
             SCORES_ARE_MEANS,
-            *filter(None, (f(auto) for f in (threshold_text, front_text, larger_text))),
+            *filter(None, (text(auto) for text in _NOTES)),
             *(f"{name} was not trained: {why}" for name, why in auto.failures_.items()),
         ],
         scores=lines,
@@ -232,6 +232,14 @@ def larger_text(auto: Any) -> str:
         f"{_two_digits(ms)} ms. A larger ensemble would take {_two_digits(longer)} ms and "
         f"score {large} instead of {small}."
     )
+
+
+def _importance_text(auto: Any) -> str:
+    """Return why the columns of a table have no importance, or an empty text."""
+    return "" if auto.kinds_ is None else str(auto.column_importance_reason_)
+
+
+_NOTES = (threshold_text, front_text, larger_text, _importance_text)
 
 
 def _models(board: pd.DataFrame, metric: str) -> PageTable:

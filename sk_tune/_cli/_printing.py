@@ -115,6 +115,8 @@ def print_answer(auto: Any) -> None:
         listing = listed(auto._effects.texts(_N_NAMED), _N_NAMED)
         meaning = f"decrease in {auto.scoring_} after permuting a column"
         say("Importance", f"{listing} ({meaning})")
+    else:
+        say("Importance", auto.column_importance_reason_)
     say("Summary", auto.summary_)
     interval = f"{100 * auto.expected_score_.confidence:.0f} % interval"
     of = "" if auto.use == "ensemble" else " of the ensemble"

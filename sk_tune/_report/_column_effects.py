@@ -45,6 +45,8 @@ _N_SHOWN, _N_VALUES, _MOST_CATEGORIES = 4, 12, 8
 _ROWS_OF_CALL, _CELLS_OF_CALL = 20_000, 2_000_000
 # Share of the time for importance; dependence gets the rest.
 _SHARE_OF_IMPORTANCE = 0.7
+# Start of a sentence that ends with a reason.
+_UNKNOWN = "The importance of columns is unknown:"
 
 
 class FoldModel(NamedTuple):
@@ -100,13 +102,13 @@ def column_effects(
     classes: Array | None = None,
     seconds: float = np.inf,
     seed: int = 0,
-) -> ColumnEffects | None:
-    """Return how held-out predictions use the `columns`, or None if time is too short."""
+) -> ColumnEffects | str:
+    """Return how held-out predictions use the `columns`, or why that is unknown."""
     start = time.monotonic()
     names = [*map(str, getattr(X, "columns", map("column {}".format, range(X.shape[1]))))]
     places = [k for k, name in enumerate(names) if columns is None or name in columns]
     if not places:
-        return None
+        return f"{_UNKNOWN} the models use no column."
     rng = np.random.default_rng(seed)
     most = int(np.clip(_MOST_PERMUTED // len(places), _FEWEST_ROWS, _MOST_ROWS))
     folds = [f._replace(rows=rng.permutation(f.rows)[:most]) for f in folds]
@@ -115,8 +117,8 @@ def column_effects(
     limit = start + _SHARE_OF_IMPORTANCE * seconds
     n_rows_left, n_calls = (limit - now) / row_seconds, len(folds) * (1 + len(places))
     n_rows = int(np.clip(n_rows_left / n_calls, _FEWEST_ROWS, most))
-    if row_seconds * n_rows * (1 + len(places)) > seconds:
-        return None
+    if (needed := row_seconds * n_rows * (1 + len(places))) > seconds:
+        return f"{_UNKNOWN} it takes {needed:.2g} s or more, but had {seconds:.2g} s."
     folds = [f._replace(rows=f.rows[:n_rows]) for f in folds]
     drops = np.full((_N_REPEATS, len(folds), len(places)), np.nan)
     for r, k in np.ndindex(_N_REPEATS, len(folds)):
@@ -128,7 +130,7 @@ def column_effects(
     is_scored: Array = np.asarray(np.isfinite(drops).all(axis=2))
     has_score = is_scored.any(axis=0)
     if not has_score.any():
-        return None
+        return f"{_UNKNOWN} the score is not defined in any fold."
     by_fold = np.nanmean(drops[:, has_score], axis=0)
     order = np.argsort(-by_fold.mean(axis=0), kind="stable")
     importance = by_fold.mean(axis=0)[order]
@@ -287,7 +289,7 @@ def search_effects(search: Any, X: Any, y: Any, row: int) -> ColumnEffects | Non
         except ValueError:
             return float("nan")
 
-    return column_effects(
+    effects = column_effects(
         table,
         np.asarray(y),
         [
@@ -297,6 +299,7 @@ def search_effects(search: Any, X: Any, y: Any, row: int) -> ColumnEffects | Non
         classes=classes,
         seconds=_SECONDS_OF_PAGE,
     )
+    return None if isinstance(effects, str) else effects
 
 
 def _column(X: Any, place: int) -> Any:

@@ -337,6 +337,8 @@ def test_sequences_of_unequal_length_are_learnt():
 
     assert auto.fit(X, y).score(X, y) > 0.8
     assert auto.predict([X[0], X[1][:2]]).shape == (2,)
+    assert auto.column_importance_ is None
+    assert auto.column_importance_reason_.endswith("needs a table.")
 
 
 def test_a_warm_start_continues_with_earlier_trials(iris):

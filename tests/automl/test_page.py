@@ -282,6 +282,16 @@ def test_a_larger_ensemble_is_mentioned_if_its_score_differs(score, is_said):
     assert bool(text) == is_said
 
 
+def test_missing_importance_has_a_reason(tuned):
+    """Among the notes of the page."""
+    hurried = copy.copy(tuned)
+    hurried._effects, hurried.column_importance_reason_ = None, "There was no time."
+
+    assert hurried.column_importance_ is None
+    assert "There was no time." in auto_page(hurried).notes
+    assert tuned.column_importance_reason_ == ""
+
+
 def test_columns_have_their_importance(tuned, leaky):
     """The most important of the used columns comes first; here it is the leak."""
     for auto in (tuned, leaky):

@@ -139,7 +139,10 @@ def test_a_single_held_out_part_is_not_each_of_several(table, models):
 
 def test_without_time_for_one_fold_there_is_no_result(table, models):
     """As with very many columns."""
-    assert column_effects(*table, _folds(models), seconds=1e-9) is None
+    reason = column_effects(*table, _folds(models), seconds=1e-9)
+
+    assert reason.startswith("The importance of columns is unknown: it takes ")
+    assert reason.endswith(" s or more, but had 1e-09 s.")
 
 
 def test_several_targets_have_one_importance(table):
@@ -166,7 +169,8 @@ def test_columns_can_be_named_and_arrays_have_numbers(table, models):
 
     assert named.columns == ("kind", "noise")
     assert plain.columns == ("column 0", "column 1")
-    assert column_effects(X, y, _folds(models), columns=[]) is None
+    reason = column_effects(X, y, _folds(models), columns=[])
+    assert reason == "The importance of columns is unknown: the models use no column."
 
 
 def test_a_search_with_models_has_the_effects_of_its_best_candidate(iris, tmp_path):
