@@ -5,6 +5,7 @@
 import copy
 import functools
 import inspect
+import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import field
@@ -32,6 +33,8 @@ from sk_tune._types import Array
 _PREFIX = "module__"
 # Types of arrays of integers or Booleans in a module's inputs, by numpy's kinds.
 _DTYPES = {"i": "int64", "u": "int64", "b": "bool"}
+# Words in torch's errors for inputs of another shape than a module's layers.
+_OF_SIZES = re.compile(r"\b(shapes?|sizes?|channels?|dimensions?|elements|[2-5]D)\b")
 _Class = TypeVar("_Class", bound=type)
 
 
@@ -161,11 +164,13 @@ class _NetEstimator(NetworkEstimator):
             try:
                 samples, outputs = _outputs_for(module, samples)
             except Exception as error:
+                rows = f"rows of shape {self.input_shape_}"
+                if self.named_inputs_:
+                    rows = f"rows each of {_inputs_text(self.named_inputs_)}"
+                if type(error) is RuntimeError and _OF_SIZES.search(str(error)):
+                    raise self._size_error(rows, error) from error
                 if not self._has_integers:
-                    rows = f"2 rows of shape {self.input_shape_}"
-                    if self.named_inputs_:
-                        rows = f"2 rows each of {_inputs_text(self.named_inputs_)}"
-                    error.add_note(f"{type(self).__name__} passed {rows} to its module.")
+                    error.add_note(f"{type(self).__name__} passed 2 {rows} to its module.")
                     raise
                 integers = NamedInput("", self.input_shape_, "int64")
                 module = reading_one_tensor(module, [integers])
@@ -180,6 +185,26 @@ class _NetEstimator(NetworkEstimator):
                 f"{got} for 2 rows of shape {self.input_shape_} instead."
             )
         return self._as_scores(module, samples, outputs)
+
+    def _size_error(self, rows: str, error: RuntimeError) -> ValueError:
+        """Return the error for a module whose sizes differ from the data's."""
+        name, names = type(self).__name__, " or ".join(self._from_data())
+        remedy = (
+            f", for example by its argument {names}, which {name} sets" if names else ""
+        )
+        return ValueError(
+            f"The module of {name} must accept {rows}, as in X. Got the error "
+            f"{str(error)!r} for 2 rows instead. Match its layers to each other and to "
+            f"X{remedy}."
+        )
+
+    def _from_data(self) -> dict[str, Any]:
+        """Return the arguments of a module that the data determine, by name."""
+        if self.named_inputs_:
+            return {}
+        shape = self.input_shape_
+        n_features = {"n_features": shape[0]} if len(shape) == 1 else {}
+        return {**n_features, "input_shape": shape}
 
     def _as_scores(self, module: nn.Module, samples: Tensor, outputs: Tensor) -> nn.Module:
         """Return a module with outputs for the loss, given the outputs of two samples."""
@@ -221,11 +246,7 @@ class _NetEstimator(NetworkEstimator):
                 f"module takes no argument {unknown!r}.{did_you_mean(unknown, signature)} "
                 f"It takes {', '.join(signature) or 'none'}."
             )
-        from_data: dict[str, Any] = {"n_outputs": n_outputs}
-        if not self.named_inputs_:
-            from_data["input_shape"] = self.input_shape_
-            if len(self.input_shape_) == 1:
-                from_data["n_features"] = self.input_shape_[0]
+        from_data = {"n_outputs": n_outputs, **self._from_data()}
         # Arguments bound by functools.partial take precedence.
         bound = getattr(self.module, "keywords", {})
         names = from_data.keys() & signature.keys() - bound.keys()

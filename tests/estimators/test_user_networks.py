@@ -370,10 +370,20 @@ def test_other_inputs_than_in_fit_are_refused(values, words):
         net.predict(values)
 
 
+class WrongSize(nn.Linear):
+    """A layer for nine features; `ignored` names a dict's arrays."""
+
+    def __init__(self):
+        super().__init__(9, 2)
+
+    def forward(self, x=None, **ignored):
+        return super().forward(ignored["numbers"] if x is None else x)
+
+
 @pytest.mark.parametrize(
     ("module", "values", "words"),
     [
-        (nn.Linear(9, 2), X, r"2 rows of shape \(8,\)"),
+        (nn.Embedding(9, 2), X, r"2 rows of shape \(8,\)"),
         (nn.Linear(9, 2), DICT, r"2 rows each of 'numbers' \(8,\), 'codes' \(2,\) int64"),
     ],
     ids=["array", "dict"],
@@ -385,6 +395,30 @@ def test_an_error_of_the_module_has_a_note(module, values, words):
 
     (note,) = raised.value.__notes__
     assert re.search(f"NetClassifier passed {words}.* to its module", note)
+
+
+SETS = "by its argument n_features or input_shape, which NetClassifier sets"
+
+
+@pytest.mark.parametrize(
+    ("values", "rows", "remedy"),
+    [
+        (X, r"rows of shape \(8,\)", SETS),
+        (CODES, r"rows of shape \(2,\)", SETS),
+        (X.reshape(-1, 2, 4), r"rows of shape \(2, 4\)", "by its argument input_shape, "),
+        (DICT, "rows each of 'numbers'", r"to each other and to X\."),
+    ],
+    ids=["floats", "integers", "images", "dict"],
+)
+def test_a_module_of_another_size_is_named(values, rows, remedy):
+    """The error has requirement, torch's error and remedy, and torch's error as cause."""
+    with pytest.raises(ValueError, match="The module of NetClassifier must") as raised:
+        _small(module=WrongSize).fit(values, LABELS)
+
+    message = str(raised.value)
+    assert re.search(f"must accept {rows}.*, as in X. Got the error 'mat1 and", message)
+    assert re.search(remedy, message)
+    assert type(raised.value.__cause__) is RuntimeError
 
 
 def test_modules_that_require_integers_get_integers():
