@@ -30,8 +30,9 @@ from sk_tune._prepare._formats import (
     read_values,
     warn_of_unread,
 )
+from sk_tune._prepare._plain_numbers import PlainNumbers, extremes
 from sk_tune._text import counted, listed
-from sk_tune._types import Array, Bools
+from sk_tune._types import Array, Bools, Floats
 from sk_tune._warnings import warn_user
 from sk_tune.exceptions import DataWarning, TableError
 
@@ -220,25 +221,21 @@ def kinds_and_values(
     values: dict[str, Array] = {}
     dropped: dict[str, str] = {}
     formats: dict[str, TextFormat] = {}
-    kinds_by_hash: dict[bytes, str] = {}
+    first_by_hash: dict[bytes, str] = {}
     words: dict[str, _Words] = {}
     unread = Unread()
     least = max(2, min_frequency or least_frequency(len(X)))
-    for name in X.columns:
-        kind, text_format = kind_of_column(X[name], least)
-        reason = "" if kind else _reason_without_kind(X[name])
-        if not reason:
-            read = read_values(X[name], kind, text_format, unread=unread)
-            reason = _reason_without_use(
-                read, kind, least, missing_counts=missing_counts, keeps_rare=keeps_rare
-            )
-        if not reason and drop_ids:
-            reason = _reason_of_id(X[name], read, kind)
+    plain = PlainNumbers.of(X)
+    options = {"missing_counts": missing_counts, "keeps_rare": keeps_rare}
+    columns = _columns_with_reasons(X, plain, least, unread=unread, **options)
+    for name, kind, text_format, read, reason in columns:
+        if not reason and drop_ids and kind == "number":
+            reason = _reason_of_id(X, name, read)
         if not reason:
             # Categories that differ only in their names get the same codes; -0.0 is 0.0.
             codes = pd.factorize(read)[0] if kind == "category" else read + 0.0
             key = hashlib.blake2b(codes.tobytes()).digest() + kind.encode()
-            first = kinds_by_hash.setdefault(key, name)
+            first = first_by_hash.setdefault(key, name)
             reason = "" if first == name else f"carries the same information as {first!r}"
         if reason:
             dropped[name] = reason
@@ -259,7 +256,38 @@ def kinds_and_values(
         categories=tuple(kinds["category"]),
         dropped=dropped,
         formats=formats,
-    ), pd.DataFrame(values, index=X.index, copy=False)
+    ), plain.frame_with(values, X.index)
+
+
+def _columns_with_reasons(
+    X: pd.DataFrame,
+    plain: PlainNumbers,
+    least: int,
+    *,
+    missing_counts: bool,
+    keeps_rare: bool,
+    unread: Unread,
+) -> Iterator[tuple[str, str, TextFormat | None, Array, str]]:
+    """Yield the name, kind, format and values of each column, and a reason to drop it."""
+    reasons = _reasons_of_numbers(plain.values, missing_counts=missing_counts)
+    columns = zip(plain.names, plain.values.T, reasons, strict=True)
+    of_plain = {name: (values, reason) for name, values, reason in columns}
+    for name in X.columns.tolist():
+        if name in of_plain:
+            yield name, "number", None, *of_plain[name]
+            continue
+        kind, text_format = kind_of_column(X[name], least)
+        if not kind:
+            yield name, "", None, np.empty(0), _reason_without_kind(X[name])
+            continue
+        read = read_values(X[name], kind, text_format, unread=unread)
+        if kind == "category":
+            reason = _reason_of_category(read, least, keeps_rare=keeps_rare)
+        else:
+            (reason,) = _reasons_of_numbers(
+                read[:, np.newaxis], missing_counts=missing_counts
+            )
+        yield name, kind, text_format, read, reason
 
 
 def least_frequency(n_rows: int) -> int:
@@ -418,43 +446,48 @@ def _reason_without_kind(column: "Column[Any]") -> str:
     return ""
 
 
-def _reason_without_use(
-    values: Array, kind: str, least: int, *, missing_counts: bool, keeps_rare: bool
-) -> str:
-    if kind == "category":
-        counts = np.bincount(pd.factorize(values)[0])
-        if len(counts) == 1:
-            return "constant"
-        recurring = counts[counts > 1].sum() if keeps_rare else 0
-        if counts.max() >= least or recurring >= _MIN_RECURRING * len(values):
-            return ""
-        read = pd.to_numeric(pd.Series(values, dtype=object), errors="coerce")
-        unread = values[read.isna().to_numpy() & (values != MISSING)]
-        n_alike = sum(_LIKE_NUMBER.match(text) is not None for text in values)
-        reason = "text that is almost unique in each row"
-        if len(unread) and n_alike > len(values) / 2:
-            example = _shortened(unread[0])
-            reason += f" and cannot be read as numbers or dates, such as '{example}'"
-        return reason
-    missing = np.isnan(values)
-    if missing.all():
-        return "no values"
-    present = values[~missing] if missing.any() else values
-    varies = present.min() < present.max() or (missing_counts and missing.any())
-    return "" if varies else "constant"
-
-
-def _reason_of_id(column: "Column[Any]", values: Array, kind: str) -> str:
-    inferred = pd.api.types.infer_dtype(column, skipna=True)
-    is_whole = kind == "number" and inferred == "integer" and len(values) >= _LEAST_IDS
-    # In a smaller range they cannot all be different.
-    if not is_whole or np.ptp(values) < len(values) - 1:
+def _reason_of_category(values: Any, least: int, *, keeps_rare: bool) -> str:
+    counts = np.bincount(pd.factorize(values)[0])
+    if len(counts) == 1:
+        return "constant"
+    recurring = counts[counts > 1].sum() if keeps_rare else 0
+    if counts.max() >= least or recurring >= _MIN_RECURRING * len(values):
         return ""
-    name = str(column.name)
-    counts_rows = np.ptp(values) < _ID_SPREAD * len(values) and not _TIME_NAME.search(name)
-    is_id = counts_rows or _ID_NAME.search(name) is not None
-    is_id = is_id and len(np.unique(values)) == len(values)
-    return "a whole number that counts or names the rows" if is_id else ""
+    read = pd.to_numeric(pd.Series(values, dtype=object), errors="coerce")
+    unread = values[read.isna().to_numpy() & (values != MISSING)]
+    n_alike = sum(_LIKE_NUMBER.match(text) is not None for text in values)
+    reason = "text that is almost unique in each row"
+    if len(unread) and n_alike > len(values) / 2:
+        example = _shortened(unread[0])
+        reason += f" and cannot be read as numbers or dates, such as '{example}'"
+    return reason
+
+
+def _reasons_of_numbers(values: Floats, *, missing_counts: bool) -> list[str]:
+    """Return the reasons why columns, (n_samples, n_columns), cannot be used, or ""."""
+    is_missing_cell = np.isnan(values)
+    low, high = extremes(values)
+    varies = (low < high) | (missing_counts & is_missing_cell.any(axis=0))
+    is_empty = is_missing_cell.all(axis=0)
+    reasons: list[str] = np.select(
+        [is_empty, ~varies], ["no values", "constant"], ""
+    ).tolist()
+    return reasons
+
+
+def _reason_of_id(X: pd.DataFrame, name: str, values: Floats) -> str:
+    n, word = len(values), str(name)
+    # As Python's floats, which do not warn of an overflow.
+    spread = float(values.max()) - float(values.min())
+    # In a smaller range they cannot all be different.
+    if n < _LEAST_IDS or spread < n - 1:
+        return ""
+    counts_rows = spread < _ID_SPREAD * n and not _TIME_NAME.search(word)
+    is_id = counts_rows or _ID_NAME.search(word) is not None
+    if not is_id or len(np.unique(values)) < n:
+        return ""
+    is_whole = pd.api.types.infer_dtype(X[name], skipna=True) == "integer"
+    return "a whole number that counts or names the rows" if is_whole else ""
 
 
 # Largest share of cells of another kind than the column.
@@ -474,10 +507,10 @@ def decide_columns(
     least = max(2, least_frequency(len(X)))
     formats: dict[str, TextFormat | None] = {}
     words: dict[str, _Words] = {}
-    for name in X.columns:
-        column = X[name]
-        if isinstance(column.dtype, pd.CategoricalDtype) or not may_be_text(column):
+    for name, dtype in zip(X.columns, X.dtypes, strict=True):
+        if isinstance(dtype, pd.CategoricalDtype) or not may_be_text(dtype):
             continue
+        column = X[name]
         kind, text_format = kind_of_column(column, least)
         if kind == "category":
             other = _with_other_cells(column, least)

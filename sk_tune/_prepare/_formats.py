@@ -130,10 +130,10 @@ def different_cells(column: "Column[Any]") -> tuple["Column[Any]", Array]:
     return cells[is_there], counts[is_there]
 
 
-def may_be_text(column: "Column[Any]") -> bool:
-    """Return whether a column has a dtype of text, objects, or categories of text."""
+def may_be_text(column: Any) -> bool:
+    """Return whether a column, or its dtype, is text, objects, or categories of text."""
     types = pd.api.types
-    return types.is_object_dtype(column) or types.is_string_dtype(column)
+    return bool(types.is_object_dtype(column) or types.is_string_dtype(column))
 
 
 def is_missing(column: "Column[Any]") -> Array:

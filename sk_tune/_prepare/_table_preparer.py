@@ -43,6 +43,7 @@ from sk_tune._prepare._column_kinds import (
     without_header_rows,
 )
 from sk_tune._prepare._formats import Unread, read_values, warn_of_unread
+from sk_tune._prepare._plain_numbers import PlainNumbers, different_values
 from sk_tune._prepare._target_features import (
     cross_names,
     order_by_correlation,
@@ -458,14 +459,16 @@ class TablePreparer(Documented, TransformerMixin, BaseEstimator):  # type: ignor
         check_is_fitted(self)
         frame = self._frame(X, reset=False)
         formats, unread = self.kinds_.formats, Unread()
-        values = pd.DataFrame(
-            {
-                name: read_values(frame[name], kind, formats.get(name), unread=unread)
-                for name, kind in self.kinds_
-            },
-            index=frame.index,
-            copy=False,
-        )
+        numbers = list(self.kinds_.numbers)
+        is_all = frame.columns.tolist() == numbers
+        plain = PlainNumbers.of(frame if is_all else frame[numbers])
+        columns = dict(zip(plain.names, plain.values.T, strict=True))
+        columns |= {
+            name: read_values(frame[name], kind, formats.get(name), unread=unread)
+            for name, kind in self.kinds_
+            if name not in columns
+        }
+        values = plain.frame_with(columns, frame.index)
         warn_of_unread(unread)
         # As columns_.transform, which would encode each cell.
         blocks = [
@@ -505,17 +508,33 @@ class TablePreparer(Documented, TransformerMixin, BaseEstimator):  # type: ignor
         )
         check_used(self.kinds_, len(frame))
         self.dropped_ = self.kinds_.dropped
-        self.columns_ = ColumnTransformer(
-            self._blocks(values, y),
-            sparse_threshold=0,
-            verbose_feature_names_out=output_name,
-        ).set_output(transform="default")
-        prepared = self.columns_.fit_transform(values, y)
+        self.columns_, prepared = self._fit_columns(values, y)
         codes = self.columns_.named_transformers_.get("codes")
         n_codes = [] if codes is None else codes.n_categories_
         names = self.get_feature_names_out()[prepared.shape[1] - len(n_codes) :]
         self.n_categories_ = dict(zip(names.tolist(), n_codes, strict=True))
         return prepared, frame
+
+    def _fit_columns(
+        self, values: pd.DataFrame, y: Array | None
+    ) -> tuple[ColumnTransformer, Array]:
+        blocks = self._blocks(values, y)
+        place = {name: k for k, name in enumerate(values.columns.tolist())}
+        # The search for a name takes scikit-learn a time proportional to the columns.
+        by_place = [
+            (block, step, [place[name] for name in names]) for block, step, names in blocks
+        ]
+        columns = ColumnTransformer(
+            by_place, sparse_threshold=0, verbose_feature_names_out=output_name
+        ).set_output(transform="default")
+        prepared: Array = columns.fit_transform(values, y)
+        columns.transformers = blocks
+        names_of = {block: names for block, _, names in blocks}
+        columns.transformers_ = [
+            (block, step, names_of.get(block, places))
+            for block, step, places in columns.transformers_
+        ]
+        return columns, prepared
 
     def _needs_target(self) -> bool:
         return bool(self.target_encoding or self.crosses)
@@ -536,13 +555,15 @@ class TablePreparer(Documented, TransformerMixin, BaseEstimator):  # type: ignor
     ) -> list[tuple[str, Any, list[str]]]:
         """Return the unfitted transformers, each with its columns."""
         kinds = self.kinds_
-        measured = [*kinds.numbers, *kinds.dates]
-        n_values = {name: values[name].nunique() for name in measured}
-        flags = [name for name in kinds.numbers if n_values[name] == 2]
-        numbers = [name for name in kinds.numbers if n_values[name] > 2]
-        dates = [name for name in kinds.dates if n_values[name] > 1]
+        measured = np.array([*kinds.numbers, *kinds.dates], dtype=object)
+        is_number = np.arange(len(measured)) < len(kinds.numbers)
+        cells = values[measured].to_numpy(np.float64)
+        n_values = different_values(cells)
+        flags = measured[is_number & (n_values == 2)].tolist()
+        numbers = measured[is_number & (n_values > 2)].tolist()
+        dates = measured[~is_number & (n_values > 1)].tolist()
         turning = [name for name in dates if _turns(values[name])]
-        gaps = [name for name in measured if values[name].isna().any()]
+        gaps = measured[np.isnan(cells).any(axis=0)].tolist()
         scaled = self._number_steps(len(values))
         constant = self.impute_strategy and "constant"
         # A missing value becomes 0, at equal distance from both values.
@@ -674,9 +695,9 @@ class TablePreparer(Documented, TransformerMixin, BaseEstimator):  # type: ignor
 
 def _transformed(transformer: Any, X: pd.DataFrame) -> list[Array]:
     """Return transformed columns; each category is encoded once, not in each row."""
-    columns = [X[name].array for name in X]
-    if not isinstance(columns[0], pd.Categorical):
+    if not isinstance(X.dtypes.iloc[0], pd.CategoricalDtype):
         return [transformer.transform(X)]
+    columns = [X[name].array for name in X]
     n = max(len(column.categories) for column in columns)
     levels = {
         name: column.categories.take(np.arange(n) % len(column.categories))
