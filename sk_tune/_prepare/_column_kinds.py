@@ -17,6 +17,7 @@ import narwhals as nw
 import numpy as np
 import pandas as pd
 
+from sk_tune._plain_numbers import PlainNumbers, extremes
 from sk_tune._prepare._formats import (
     MISSING,
     MISSING_WORDS,
@@ -30,7 +31,6 @@ from sk_tune._prepare._formats import (
     read_values,
     warn_of_unread,
 )
-from sk_tune._prepare._plain_numbers import PlainNumbers, extremes
 from sk_tune._text import counted, listed
 from sk_tune._types import Array, Bools, Floats
 from sk_tune._warnings import warn_user

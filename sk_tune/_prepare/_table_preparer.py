@@ -8,7 +8,6 @@ the smooth clipping.  A position in the year, the week or the day is the sine an
 a point on a circle, so that December is next to January and Sunday next to Monday.
 """
 
-import warnings
 from itertools import count
 from numbers import Integral
 from typing import Annotated, Any, Self
@@ -28,11 +27,12 @@ from sklearn.preprocessing import (
     QuantileTransformer,
     StandardScaler,
 )
-from sklearn.utils import check_consistent_length, column_or_1d
+from sklearn.utils import check_array, check_consistent_length, column_or_1d
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sk_tune._compat import Interval, StrOptions, check_feature_names_in, output_container
 from sk_tune._declaration import COUNT, Documented, parameters, with_inherited_docs
+from sk_tune._plain_numbers import PlainNumbers, different_values, percentiles
 from sk_tune._prepare._column_kinds import (
     as_pandas,
     check_table,
@@ -43,7 +43,6 @@ from sk_tune._prepare._column_kinds import (
     without_header_rows,
 )
 from sk_tune._prepare._formats import Unread, read_values, warn_of_unread
-from sk_tune._prepare._plain_numbers import PlainNumbers, different_values
 from sk_tune._prepare._target_features import (
     cross_names,
     order_by_correlation,
@@ -250,9 +249,14 @@ class SmoothClipScaler(Documented, OneToOneFeatureMixin, TransformerMixin, BaseE
         return clipped
 
     def _checked(self, X: Any, *, reset: bool) -> Floats:
-        checked: Floats = validate_data(
-            self, X, reset=reset, dtype=np.float64, ensure_all_finite="allow-nan"
-        )
+        options = {"dtype": np.float64, "ensure_all_finite": "allow-nan"}
+        checked: Floats
+        if isinstance(X, pd.DataFrame) and set(X.dtypes) == {np.dtype(float)}:
+            # scikit-learn would check the dtype of each column, slow for thousands.
+            validate_data(self, X, reset=reset, skip_check_array=True)
+            checked = check_array(X.to_numpy(), estimator=self, input_name="X", **options)
+        else:
+            checked = validate_data(self, X, reset=reset, **options)
         return checked
 
     def __sklearn_tags__(self) -> Any:
@@ -264,11 +268,7 @@ class SmoothClipScaler(Documented, OneToOneFeatureMixin, TransformerMixin, BaseE
 def _percentiles(X: Floats, orders: tuple[int, ...]) -> Floats:
     """Return percentiles of each column; NaN for a column without any value."""
     # Between the least and the largest number lies more than any number.
-    X = X / 4.0
-    if not np.isnan(X).any():
-        return 4.0 * np.percentile(X, orders, axis=0)
-    with warnings.catch_warnings(action="ignore"):
-        return 4.0 * np.nanpercentile(X, orders, axis=0)
+    return 4.0 * percentiles(X / 4.0, orders)
 
 
 # Maximum number of one-hot columns per categorical column: RealMLP's with embeddings for

@@ -2,13 +2,15 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Columns of numbers that are prepared all at once."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
 
 import sk_tune
 from sk_tune import TablePreparer
-from sk_tune._prepare._plain_numbers import different_values
+from sk_tune._plain_numbers import different_values, percentiles
 
 N = 60
 
@@ -122,3 +124,20 @@ def test_different_values_are_counted_up_to_three():
     counts = different_values(X.to_numpy())
 
     assert counts.tolist() == X.nunique().clip(upper=3).tolist()
+
+
+def test_percentiles_ignore_missing_values():
+    """As by numpy, to the last bit."""
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(30, 40)) * 10.0 ** rng.integers(-9, 9, 40)
+    values[rng.random(values.shape) < np.linspace(0, 1, 40)] = np.nan
+    orders = (0, 12.5, 25, 50, 75, 99, 100)
+
+    result = percentiles(values, orders)
+
+    with warnings.catch_warnings(action="ignore"):
+        # The last column has no value.
+        np.testing.assert_array_equal(result, np.nanpercentile(values, orders, axis=0))
+    whole = np.where(np.isnan(values), 0.0, values)
+    expected = np.percentile(whole, orders, axis=0)
+    np.testing.assert_array_equal(percentiles(whole, orders), expected)
