@@ -90,4 +90,5 @@ def percentiles(values: Floats, orders: Sequence[float]) -> Floats:
     )
     part, width = places - below, high - low
     # From the nearer end, as numpy does, so that the result is the same to the last bit.
-    return np.where(part < 0.5, low + width * part, high - width * (1 - part))
+    between: Floats = np.where(part < 0.5, low + width * part, high - width * (1 - part))
+    return between
