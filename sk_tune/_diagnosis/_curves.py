@@ -26,7 +26,7 @@ from sklearn.metrics import mean_pinball_loss, mean_tweedie_deviance
 
 from sk_tune._diagnosis._findings import Curves
 from sk_tune._epochs import epochs_of, stops_early
-from sk_tune._nesting import innermost, nested
+from sk_tune._nesting import innermost, nested, transforms_target
 from sk_tune._schedule import LR_SCHEDULES, learning_rate_factor
 from sk_tune._search_record import fold_layout, granted_resource, search_record
 from sk_tune._types import Floats
@@ -87,7 +87,7 @@ def curves_of(search: Any, candidate: int) -> Curves:
         raise ValueError(
             f"Result row {candidate} has no learning curve. Its candidate failed, is not "
             "a network, or is a network inside another estimator, such as "
-            "TransformedTargetRegressor."
+            "BaggingRegressor."
         )
     # Later rungs continue earlier rungs; if they train again, their values count.
     order = order[np.argsort(of_row[order], kind="stable")]
@@ -102,10 +102,12 @@ def curves_of(search: Any, candidate: int) -> Curves:
     network, params_of_network = configured(search, candidate)
     record = search_record(search)
     y = None if record is None else record.y
+    # The network may get other targets.
+    known = None if transforms_target(search.estimator) else y
     return Curves(
         **curves,
         params=params_of_network,
-        baseline_loss=_baseline(network, params_of_network, y),
+        baseline_loss=_baseline(network, params_of_network, known),
         n_samples=None if y is None else len(y),
         n_repeats=fold_layout(search, candidate).n_repeats,
     )

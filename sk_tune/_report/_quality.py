@@ -21,6 +21,7 @@ from sklearn.preprocessing import StandardScaler
 
 from sk_tune._conformal import measured_coverage
 from sk_tune._diagnosis import Finding
+from sk_tune._nesting import nested
 from sk_tune._prepare import TablePreparer, as_pandas, column_kinds
 from sk_tune._search_record import deciding_scorer, search_record
 from sk_tune._types import Array, Ints
@@ -267,15 +268,15 @@ def leak_checks(search: Any, *, has_curves: bool, has_corrected: bool) -> list[F
         answers["No early stopping on held-out rows"] = (
             "by design",
             "Networks are scored on the held-out rows after each epoch, but these scores "
-            "neither stop a fit nor choose anything within a fold. Early stopping splits "
-            "the training rows again.",
+            "neither stop a fit nor choose anything within a fold. Early stopping holds "
+            "out some of the training rows.",
         )
         chooses_epoch = getattr(search, "select_epoch", "last") == "best"
         answers["Choice of the epoch"] = (
             "by design" if chooses_epoch else "passed",
             "Each candidate uses the best epoch of its mean curve over the folds. The "
             "held-out rows choose it. The expected score corrects for that choice if the "
-            "metric is accuracy or R2, not with other metrics."
+            "metric is accuracy, or R2 of targets that are not transformed."
             if chooses_epoch
             else "Each network is scored after its last epoch; the held-out rows have no "
             "influence on it.",
@@ -300,13 +301,16 @@ def leak_checks(search: Any, *, has_curves: bool, has_corrected: bool) -> list[F
 
 
 def _transformers(search: Any) -> Answer:
-    if not isinstance(search.estimator, Pipeline):
+    parts = [part for part, _ in nested(search.estimator)]
+    pipelines = [part for part in parts if isinstance(part, Pipeline)]
+    if not pipelines:
         return (
             "not applicable",
             "The estimator is not a pipeline. A transformer that was fitted before the "
             "search, such as a scaler, has already used the held-out rows.",
         )
-    steps = [step for step, part in search.estimator.steps[:-1] if part is not None]
+    every = [step for pipeline in pipelines for step in pipeline.steps[:-1]]
+    steps = [name for name, transformer in every if transformer is not None]
     return (
         "by design",
         "The steps of the pipeline are fitted on the training rows of each fold only: "

@@ -143,7 +143,8 @@ class BaseSearch(  # type: ignore[misc]
         fold and epoch (from 1).  The other columns are candidate (equal to result_row
         without rungs), train_loss, valid_loss, valid_score (accuracy or R^2), and with
         rungs iter and n_resources.  Losses are in nats per sample, or of the target in
-        standard deviations (squared with the default loss).
+        standard deviations (squared with the default loss).  Inside a
+        TransformedTargetRegressor, they and valid_score refer to the transformed targets.
     oof_predictions_ : ndarray of shape (n_result_rows, n_samples, ...)
         Probabilities or predictions of each sample by the folds that held it out, by row of
         ``cv_results_``, in their original dtype: float32 for most networks.  The last axis

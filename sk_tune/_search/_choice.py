@@ -236,7 +236,7 @@ def expected_score_of(
         random_state=0,
         **options,
     )
-    if not (is_whole_search and scores_by_curve(search.scoring)):
+    if not (is_whole_search and scores_by_curve(search)):
         return estimate
     optimism = epoch_optimism(outcomes[vars(search).get("best_index_", top[0])])
     return replace(

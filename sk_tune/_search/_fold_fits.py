@@ -28,7 +28,13 @@ from sk_tune._compat import FoldTask, method_params, num_samples
 from sk_tune._engine import Fit, data_fingerprint, params_fingerprint, reason_against_net
 from sk_tune._estimators import NetworkEstimator, is_unchanged, n_bytes
 from sk_tune._input_scale import InputScale, input_scale
-from sk_tune._nesting import last_step, nested
+from sk_tune._nesting import (
+    innermost,
+    nested,
+    transformed_target,
+    transformers_of,
+    transforms_target,
+)
 from sk_tune._search._outcomes import fit_name
 from sk_tune._text import error_text
 
@@ -40,19 +46,19 @@ _MOST_BYTES = 2**30
 def network_of(estimator: Any) -> Any:
     """Return the network whose fits a search requests from the engine; None without one.
 
-    It is the estimator or the last step of a pipeline: a network of sk_tune that trains as
-    its class does, or a plain skorch net.
+    It is the estimator, or the innermost of pipelines and transformed targets: a network of
+    sk_tune that trains as its class does, or a plain skorch net.
     """
-    last = last_step(estimator)
-    if isinstance(last, NetworkEstimator):
-        return last if is_unchanged(last) else None
-    return last if isinstance(last, NeuralNet) else None
+    inner = innermost(estimator)
+    if isinstance(inner, NetworkEstimator):
+        return inner if is_unchanged(inner) else None
+    return inner if isinstance(inner, NeuralNet) else None
 
 
 def name_in_network(estimator: Any, parameter: str) -> str | None:
     """Return the name of a network's parameter in the estimator around it; None without."""
-    network, prefix = nested(estimator)[-1]
-    return None if network_of(network) is None else f"{prefix}{parameter}"
+    prefix = nested(estimator)[-1][1]
+    return None if network_of(estimator) is None else f"{prefix}{parameter}"
 
 
 def full_name(estimator: Any, parameter: str) -> str | None:
@@ -101,12 +107,12 @@ class FittedTransformers:
         self._keys.clear()
 
     def held_out(self, pipeline: Any, test: Any, X: Any) -> tuple[Any, bool]:
-        """Return held-out samples as input of a fitted pipeline's last step.
+        """Return held-out samples as input of a fitted estimator's network.
 
         Also return whether they are reproducible. They are transformed twice for that test,
         and then kept; the caller keeps `test`, their positions, alive.
         """
-        steps = [step for _, step in pipeline.steps[:-1]]
+        steps = transformers_of(pipeline)
         key = (id(test), *map(id, steps))
         entry = self.find(key)
         if entry is None:
@@ -212,7 +218,7 @@ class _Joined:
     fit: Fit
     # The sources are kept alive, because their identity is the key.
     sources: tuple[Any, ...]
-    # Whether the transformed held-out samples are reproducible.
+    # Whether the transformed held-out samples are reproducible, and targets unchanged.
     is_fixed: bool
     remark: str
 
@@ -274,13 +280,7 @@ class FitMaker:
         """
         values = [task.estimator, *task.parameters.values()]
         if task.y is None or not any(network_of(value) is not None for value in values):
-            *around, (inner, _) = nested(task.estimator)
-            reason = ""
-            if around and network_of(inner) is not None:
-                kinds = [type(part).__name__ for part, _ in around]
-                kind = next((k for k in kinds if k != "Pipeline"), kinds[0])
-                reason = f"a {kind} fits it, from scratch in each rung"
-            return FoldRequest(task=task, candidate=candidate, alone_reason=reason)
+            return FoldRequest(task=task, candidate=candidate)
         try:
             prepared = self._prepare(task, fit_name(candidate, task.fold))
         except Exception as error:  # noqa: BLE001 - reported, unless the task raises it
@@ -301,10 +301,8 @@ class FitMaker:
         joined = self._joined.get(key) if _varies_network_only(task) else None
         if joined is not None:
             # An earlier candidate had the same transformers.
-            step, network = task.estimator.steps[-1]
-            parameters = {
-                n.removeprefix(f"{step}__"): v for n, v in task.parameters.items()
-            }
+            network, prefix = nested(task.estimator)[-1]
+            parameters = {n.removeprefix(prefix): v for n, v in task.parameters.items()}
             fit = replace(joined.fit, estimator=_candidate(network, parameters), name=name)
             return fit, joined.is_fixed, joined.remark
         estimator = _candidate(task.estimator, task.parameters)
@@ -342,17 +340,17 @@ class FitMaker:
             train, test = (task.samples(rows, pipeline) for rows in (task.train, task.test))
             self._folds[samples_key] = (*train, *test)
         X_train, y_train, X_test, y_test = self._folds[samples_key]
-        if pipeline.memory is None:
+        if isinstance(pipeline, Pipeline) and pipeline.memory is None:
             pipeline.memory = self.memory(task)
         else:
-            # Unlike a FoldCache, it does not protect the samples from work in place.
+            # Only a FoldCache protects the samples from work in place.
             X_train = copy.deepcopy(X_train)
         params = method_params(task.X, params=task.fit_params, indices=task.train)
-        network, requests = network_of(pipeline), []
+        requests = []
 
         def record(estimator: Any, X: Any, y: Any, sample_weight: Any) -> None:
             # Networks inside of transformers train as usual.
-            if estimator is network:
+            if estimator is network_of(pipeline):
                 requests.append((X, y, sample_weight))
                 raise FitRequested
 
@@ -360,6 +358,7 @@ class FitMaker:
             pipeline.fit(X_train, y_train, **params)
         if not requests:
             return "its pipeline does not call its fit with X and y"
+        network = network_of(pipeline)
         joined = self._join(network, *requests[0], pipeline, X_test, y_test, task.test)
         if _varies_network_only(task):
             self._joined[key] = joined
@@ -394,6 +393,7 @@ class FitMaker:
         monitor, is_fixed, remark = None, False, ""
         try:
             X_test, is_fixed = self.transformers.held_out(pipeline, test, X_test)
+            y_test = transformed_target(pipeline, y_test)
             if num_samples(X_test) != len(y_test):
                 raise ValueError("The transformers add or drop rows.")
             X, y = _stack(X, X_test), _stack(y, y_test)
@@ -412,7 +412,7 @@ class FitMaker:
             sample_weight=weight,
             monitor=monitor,
         )
-        joined = _Joined(fit, sources, is_fixed, remark)
+        joined = _Joined(fit, sources, is_fixed and not transforms_target(pipeline), remark)
         if weight is None:
             self._joined[key] = joined
         return joined
@@ -427,14 +427,13 @@ def _candidate(estimator: Any, parameters: Mapping[str, Any]) -> Any:
 
 def _varies_network_only(task: FoldTask) -> bool:
     """Return whether all candidates of a task's search share their transformers."""
-    pipeline = task.estimator
-    if not isinstance(pipeline, Pipeline) or pipeline.memory is not None:
-        return False
-    step, network = pipeline.steps[-1]
+    *around, (network, prefix) = nested(task.estimator)
     return (
-        not task.fit_params
+        bool(around)
+        and all(getattr(part, "memory", None) is None for part, _ in around)
+        and not task.fit_params
         and isinstance(network, NetworkEstimator)
-        and all(name.startswith(f"{step}__") for name in task.parameters)
+        and all(name.startswith(prefix) for name in task.parameters)
     )
 
 

@@ -268,7 +268,7 @@ class Trainer:
         # The curve that decides, with a sign that makes greater better.
         sign, name = (
             (1, "monitor_score")
-            if scores_by_curve(self._options.search.scoring)
+            if scores_by_curve(self._options.search)
             else (-1, "monitor_loss")
         )
         curves: dict[int, list[Any]] = {}

@@ -14,6 +14,7 @@ from sklearn.base import is_classifier
 
 from sk_tune._engine import Progress
 from sk_tune._input_scale import InputScale
+from sk_tune._nesting import transforms_target
 from sk_tune._scores import Ledger, as_columns
 from sk_tune._search_record import NOT_TRAINED, UNSCORED
 from sk_tune._types import Array
@@ -261,9 +262,11 @@ def best_first(scores: Any, levels: Any = None) -> list[int]:
     return [int(row) for row in order if not np.isnan(scores[row])]
 
 
-def scores_by_curve(scoring: Any) -> bool:
+def scores_by_curve(search: Any) -> bool:
     """Return whether a network's curve over epochs has the score of the search."""
-    return isinstance(scoring, str | None) and scoring in {None, "accuracy", "r2"}
+    scoring = search.scoring
+    has_metric = isinstance(scoring, str | None) and scoring in {None, "accuracy", "r2"}
+    return has_metric and not transforms_target(search.estimator)
 
 
 def with_reasons(

@@ -40,6 +40,7 @@ from sk_tune._compat import (
 )
 from sk_tune._engine import Fit, Trained, have_to_start, start_meanwhile
 from sk_tune._estimators import NetworkEstimator, predicts_unchanged, take_rows
+from sk_tune._nesting import restored_target
 from sk_tune._scores import quick_metric, scorer_metric
 from sk_tune._search._fold_fits import FoldCache, FoldRequest, network_of
 from sk_tune._search._network_training import FoldTraining, Trainer
@@ -59,7 +60,7 @@ from sk_tune.exceptions import TrainingFailedError
 # An outcome and the fitted estimator, if it may be kept; or a function that returns it.
 Scored = tuple[FoldOutcome, Any]
 
-_OTHER_ROWS = "its transformers were fitted again, and gave it other rows"
+_OTHER_ROWS = "its transformers were fitted again, and gave it other samples"
 
 
 class TaskRunner:
@@ -249,7 +250,8 @@ class _Answer:
         if self._is_used or trained is None or not is_own:
             return None
         self._is_used = True
-        if estimator is not request.task.estimator and not _are_rows_of(request.fit, X):
+        is_behind = estimator is not request.task.estimator
+        if is_behind and not _are_samples_of(request.fit, X, y):
             # A transformer dropped from the cache was fitted again, with another result.
             self.is_declined = True
             return None
@@ -258,26 +260,33 @@ class _Answer:
         return self._training.state
 
 
-def _are_rows_of(fit: Fit | None, X: Any) -> bool:
-    """Return whether samples equal the training samples of a fit."""
-    if fit is None or X is fit.X:
+def _are_samples_of(fit: Fit | None, X: Any, y: Any) -> bool:
+    """Return whether samples and targets equal those that a fit trains on."""
+    if fit is None:
         return True
     # Behind transformers the training samples come first, then the held-out samples.
-    n_rows = len(fit.X) if fit.rows is None else len(fit.rows)
-    if sparse.issparse(X) and sparse.issparse(fit.X):
-        expected = fit.X[:n_rows]
+    n_rows = len(fit.y) if fit.rows is None else len(fit.rows)
+    return _are_first(X, fit.X, n_rows) and _are_first(y, fit.y, n_rows)
+
+
+def _are_first(X: Any, all_: Any, n_rows: int) -> bool:
+    """Return whether X equals the first rows of other data, as far as this is known."""
+    if X is all_:
+        return True
+    if sparse.issparse(X) and sparse.issparse(all_):
+        expected = all_[:n_rows]
         return bool(expected.shape == X.shape and (expected != X).nnz == 0)
-    if isinstance(X, pd.DataFrame) and isinstance(fit.X, pd.DataFrame):
-        if len(X) != n_rows or list(X.columns) != list(fit.X.columns):
+    if isinstance(X, pd.DataFrame) and isinstance(all_, pd.DataFrame):
+        if len(X) != n_rows or list(X.columns) != list(all_.columns):
             return False
         # Concatenated held-out samples may have changed the types of columns.
-        expected = fit.X.iloc[:n_rows].set_axis(X.index, axis=0).astype(X.dtypes)
+        expected = all_.iloc[:n_rows].set_axis(X.index, axis=0).astype(X.dtypes)
         return bool(expected.equals(X))
-    if not (isinstance(X, np.ndarray) and isinstance(fit.X, np.ndarray)):
+    if not (isinstance(X, np.ndarray) and isinstance(all_, np.ndarray)):
         return True
-    if X.dtype.hasobject or fit.X.dtype.hasobject:
+    if X.dtype.hasobject or all_.dtype.hasobject:
         return True
-    expected = fit.X[:n_rows]
+    expected = all_[:n_rows]
     # Most arrays have no NaN, and searching for it takes longer than comparing.
     return np.array_equal(expected, X) or (
         X.dtype.kind == "f" and np.array_equal(expected, X, equal_nan=True)
@@ -307,7 +316,7 @@ def _trained_outcome(
         has_columns = isinstance(classes, np.ndarray) and values.shape[1:] == classes.shape
         held_out = HeldOut(
             rows=positions(request.task.test),
-            values=values,
+            values=restored_target(request.task.estimator, values),
             classes=classes if has_columns else None,
             is_of_predict=not is_classifier(request.task.estimator),
         )

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.special import huber
+from sklearn.compose import TransformedTargetRegressor
 from sklearn.datasets import load_breast_cancer, load_diabetes
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
@@ -151,6 +152,18 @@ def test_a_network_of_any_loss_that_learns_nothing_stays_near_the_baseline(loss)
     curves = curves_of(search, 0)
     last = np.median(curves.valid_loss[:, 10:])
     assert last == pytest.approx(curves.baseline_loss, rel=0.1)
+
+
+def test_a_network_behind_a_transformed_target_is_diagnosed():
+    """The baseline of a loss in the transformed units is unknown, of R2 it is 1."""
+    X, y = load_diabetes(return_X_y=True)
+    for loss, baseline in (("squared_error", 1.0), ("absolute_error", None)):
+        network = make_pipeline(StandardScaler(), MLPRegressor(loss=loss, max_epochs=3))
+        model = TransformedTargetRegressor(network, func=np.log1p, inverse_func=np.expm1)
+        search = GridSearchCV(model, {}, cv=3).fit(X, y)
+
+        assert curves_of(search, 0).baseline_loss == baseline
+        assert {f.name for f in diagnose(search)} >= {"overfitting", "still improving"}
 
 
 def test_the_baseline_follows_the_candidates_loss_and_weights():

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.base import clone
+from sklearn.compose import TransformedTargetRegressor
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import KFold, ShuffleSplit, TimeSeriesSplit, cross_val_score
@@ -25,7 +26,7 @@ BEST = "Choice of the best candidate"
 def _search(held, **params):
     rows = [[None if r is None else np.array(r) for r in folds] for folds in held]
     return SimpleNamespace(
-        estimator=LogisticRegression(), held_out_rows_=rows, **{"cv": None, **params}
+        **{"estimator": LogisticRegression(), "cv": None, **params}, held_out_rows_=rows
     )
 
 
@@ -58,6 +59,16 @@ def test_possible_leaks_are_reported(params, name, outcome, words):
 
     assert check.outcome == outcome
     assert words in check.message
+
+
+def test_steps_inside_a_transformed_target_are_steps_of_a_pipeline():
+    """They are fitted within the folds, too."""
+    inner = make_pipeline(StandardScaler(), Ridge())
+
+    check = _by_name(_search([], estimator=TransformedTargetRegressor(inner)))[PREPARATION]
+
+    assert check.outcome == "by design"
+    assert "only: standardscaler." in check.message
 
 
 def test_a_score_that_was_not_corrected_is_an_issue():

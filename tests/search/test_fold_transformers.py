@@ -9,13 +9,14 @@ from imblearn.pipeline import Pipeline as SamplingPipeline
 from joblib import Memory
 from sklearn import model_selection
 from sklearn.base import BaseEstimator, TransformerMixin, clone
+from sklearn.compose import TransformedTargetRegressor
 from sklearn.decomposition import PCA, KernelPCA
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import make_scorer
-from sklearn.model_selection import StratifiedKFold
+from sklearn.model_selection import KFold, StratifiedKFold, cross_val_predict
 from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import QuantileTransformer, StandardScaler
 
 from sk_tune import GridSearchCV
 from sk_tune._search._fold_fits import FittedTransformers, FoldCache
@@ -356,3 +357,83 @@ def test_a_kernel_is_split_by_rows_and_columns(net, iris, assert_same_search, ha
 
     assert not np.isnan(ours.oof_predictions_).any()
     assert ours.ledger_.n_in_fleets == (12 if has_network else 0)
+
+
+def _behind(network, *, is_outside, **options):
+    """Return a network behind a scaler and a TransformedTargetRegressor."""
+    name = "target" if is_outside else "net"
+    if is_outside:
+        network = TransformedTargetRegressor(network, **options)
+    pipeline = Pipeline([("scale", StandardScaler()), (name, network)])
+    return pipeline if is_outside else TransformedTargetRegressor(pipeline, **options)
+
+
+@pytest.mark.parametrize("is_outside", [True, False])
+@pytest.mark.parametrize(
+    ("options", "n_targets", "changed"),
+    [
+        ({"func": np.log1p, "inverse_func": np.expm1}, 1, {}),
+        ({"transformer": StandardScaler()}, 2, {}),
+        (
+            {"transformer": QuantileTransformer(n_quantiles=20)},
+            1,
+            {"transformer__n_quantiles": [20, 50]},
+        ),
+    ],
+    ids=["function", "two targets", "searched"],
+)
+def test_networks_behind_transformed_targets_score_as_in_scikit_learn(
+    make_estimator, assert_same_search, iris, is_outside, options, n_targets, changed
+):
+    """They train together, and their held-out predictions have the original units."""
+    network = make_estimator("MLPRegressor", max_epochs=3, dtype="float64")
+    model = _behind(network, is_outside=is_outside, **options)
+    before = "target__" if is_outside else ""
+    to_network = "target__regressor__" if is_outside else "regressor__net__"
+    grid = {f"{to_network}learning_rate": RATES}
+    grid |= {f"{before}{name}": values for name, values in changed.items()}
+    X, y = iris.X[:, :2], np.squeeze(iris.X[:, 2 : 2 + n_targets])
+    theirs = model_selection.GridSearchCV(model, grid, cv=KFold(3))
+
+    search = assert_same_search(GridSearchCV(model, grid, cv=KFold(3)), theirs, X, y)
+
+    assert search.ledger_.n_in_fleets == search.ledger_.n_fits
+    best = search.oof_predictions_[search.best_index_]
+    expected = cross_val_predict(search.best_estimator_, X, y, cv=KFold(3))
+    np.testing.assert_allclose(best, expected, atol=1e-9)
+
+
+def test_curves_behind_transformed_targets_are_of_these_targets(make_estimator, iris):
+    """The last held-out loss is that of the fold's network on its own targets."""
+    network = make_estimator("MLPRegressor", max_epochs=3, dtype="float64")
+    model = TransformedTargetRegressor(network, func=np.log1p, inverse_func=np.expm1)
+    X, y = iris.X[:, :2], iris.X[:, 2]
+    search = GridSearchCV(model, {}, cv=KFold(3), keep_models="all").fit(X, y)
+
+    for fold, (_, test) in enumerate(KFold(3).split(X)):
+        regressor = search.models_[0][fold].regressor_
+        last = search.learning_curves_.query("fold == @fold").iloc[-1]
+        score = regressor.score(X[test], np.log1p(y[test]))
+        assert last["valid_score"] == pytest.approx(score)
+
+
+class RandomUnits(StandardScaler):
+    """A target transformer with other units each time it is fitted."""
+
+    def fit(self, X, y=None):
+        super().fit(X)
+        self.scale_ = self.scale_ * np.random.default_rng().uniform(0.5, 2)
+        return self
+
+
+def test_other_targets_than_in_training_are_noticed(make_estimator, iris):
+    """The network is then trained on the new targets."""
+    network = make_estimator("MLPRegressor", max_epochs=3, dtype="float64")
+    model = TransformedTargetRegressor(network, transformer=RandomUnits())
+
+    with pytest.warns(TrainedAloneWarning, match="2 networks.*gave it other samples"):
+        search = GridSearchCV(model, {}, cv=KFold(2), refit=False).fit(
+            iris.X[:, :2], iris.X[:, 2]
+        )
+
+    assert len(search.learning_curves_) == 0

@@ -32,7 +32,7 @@ from sk_tune._search import _network_training
 from sk_tune._search._fold_fits import FoldRequest
 from sk_tune._search._network_training import Trainer
 from sk_tune._search._outcomes import SearchOptions
-from sk_tune._search._task_runs import _are_rows_of
+from sk_tune._search._task_runs import _are_samples_of
 from sk_tune._training import TrainingState
 from sk_tune.exceptions import DataWarning
 
@@ -400,21 +400,21 @@ def test_an_asynchronous_search_remembers_promotable_candidates(
     assert remembered[-1] <= 2 * 3
 
 
-def test_requested_rows_are_recognized_by_their_values(tmp_path):
-    """In any container; held-out rows behind them may have changed types."""
-    X = np.array([[1.0, np.nan], [2.0, 3.0], [4.0, 5.0]])
+def test_requested_samples_are_recognized_by_their_values(tmp_path):
+    """In any container; held-out samples behind them may have changed types."""
+    X, y = np.array([[1.0, np.nan], [2.0, 3.0], [4.0, 5.0]]), np.arange(3.0)
     np.save(tmp_path / "rows.npy", X)
-    fit = SimpleNamespace(X=np.vstack([X, [[6.0, 7.0]]]), rows=np.arange(3))
+    rows = np.arange(3)
+    fit = SimpleNamespace(X=np.vstack([X, [[6.0, 7.0]]]), y=np.arange(4.0), rows=rows)
 
-    assert _are_rows_of(fit, X)
-    assert _are_rows_of(fit, np.load(tmp_path / "rows.npy", mmap_mode="r"))
-    assert not _are_rows_of(fit, X + 1)
-    assert not _are_rows_of(fit, X[:2])
-    sparse_fit = SimpleNamespace(
-        X=sparse.csr_matrix([[1, 0], [0, 2], [3, 4]]), rows=np.arange(2)
-    )
-    assert _are_rows_of(sparse_fit, sparse.csc_matrix([[1, 0], [0, 2]]))
-    assert not _are_rows_of(sparse_fit, sparse.csr_matrix([[1, 0], [0, 3]]))
+    assert _are_samples_of(fit, X, y)
+    assert _are_samples_of(fit, np.load(tmp_path / "rows.npy", mmap_mode="r"), y)
+    assert not _are_samples_of(fit, X + 1, y)
+    assert not _are_samples_of(fit, X[:2], y)
+    assert not _are_samples_of(fit, X, y + 1)
+    fit.X = sparse.csr_matrix([[1, 0], [0, 2], [3, 4], [5, 6]])
+    assert _are_samples_of(fit, fit.X[:3].tocsc(), y)
+    assert not _are_samples_of(fit, 2 * fit.X[:3], y)
 
 
 @pytest.mark.parametrize("kind", [MLPClassifier, CNNClassifier, RNNClassifier])
