@@ -31,6 +31,8 @@ zeros in padded steps (HistGradientBoosting fails if a column is missing in a wh
 A data set with groups is split by groups, and its folds are; one with times is split by
 time, and the latest quarter gives the score.  AutoGluon gets 8 folds of groups; it cannot
 split by time.
+The time in which "sk_tune" predicts 10,000 rows is compared with boosting's defaults, and
+that of its members with the best boosting model of the same fit.
 Text columns are pandas categories for all sides; RealMLP-TD gets medians in place of
 missing numbers.  Results are stored in --results, a line for each case, seed, budget and
 side; stored runs are not repeated.  The report compares the --sides on data sets and seeds
@@ -431,6 +433,27 @@ def loss_of(task, model, X, y):
     return log_loss(y, proba, labels=np.arange(proba.shape[1]))
 
 
+def times_of_boosting(model, default, X):
+    """Return how many times longer than boosting an ensemble takes to predict.
+
+    "default" is boosting with its defaults, on 10,000 rows; "own" is the best boosting
+    model of the same fit, on its rows, by the leaderboard.
+    """
+    many = X.iloc[np.resize(np.arange(len(X)), 10_000)].reset_index(drop=True)
+    seconds = []
+    for predictor in (model, default):
+        predictor.predict(X)
+        start = time.process_time()
+        for _ in range(5):
+            predictor.predict(many)
+        seconds.append(time.process_time() - start)
+    board = model.leaderboard_
+    own = board.loc[board["family"] == "boosting", "predict_ms"].dropna()
+    ensemble = board.loc["ensemble", "predict_ms"]
+    times = {"default": seconds[0] / seconds[1], "own": ensemble / own.iloc[0]}
+    return {name: round(float(value), 2) for name, value in times.items()}
+
+
 def run_here(name, side, budget, seed):
     """Return the record of one side, run in this process."""
     warnings.simplefilter("ignore")
@@ -446,6 +469,9 @@ def run_here(name, side, budget, seed):
     start = time.perf_counter()
     loss = loss_of(case.task, model, X_test, y_test)
     inference = time.perf_counter() - start
+    if side == "sk_tune" and isinstance(X, pd.DataFrame):
+        default, _ = boosting(case, X, y, 0, seed)
+        details |= {"times_boosting": times_of_boosting(model, default, X_test)}
     record = {"case": name, "side": side, "budget": budget, "seed": seed}
     record |= {"loss": loss, "seconds": round(seconds, 2), "inference": round(inference, 3)}
     record["processors"] = joblib.cpu_count()
@@ -557,6 +583,14 @@ def report_ranks(rows, sides):
             f" {np.nanmedian(seconds):.1f} ({np.nanmax(seconds):.1f})"
             f" | {np.nanmedian(inference):.2f} |"
         )
+    fits = [record["sk_tune"] for record in rows.values() if "sk_tune" in record]
+    times = [fit["times_boosting"] for fit in fits if "times_boosting" in fit]
+    for name in ("default", "own") if times else ():
+        values = [of_fit[name] for of_fit in times]
+        print(
+            f"\nPredicting takes {np.median(values):.1f} times as long as {name} boosting"
+        )
+        print(f"(median; {min(values):.1f} to {max(values):.1f}).")
 
 
 # Scoring, share of the second class (None for numbers), and the signal of two columns.
