@@ -201,7 +201,8 @@ def front_text(auto: Any) -> str:
         return ""
     scale, rows = front["cv_score"].abs().max(), front[FRONT].itertuples()
     texts = [
-        f"{name} {format_score(score, scale)}, {_two_digits(ms)} ms, {_two_digits(size)} MB"
+        f"{name}: {format_score(score, scale)}, {_two_digits(ms)} ms, "
+        f"{_two_digits(size)} MB"
         for name, score, ms, size in rows
     ]
     return f"Best models by score, time for 1,000 rows and size: {'; '.join(texts)}."

@@ -362,7 +362,7 @@ def check_failures(search: Any, chosen: int, params: Mapping[str, Any]) -> Findi
             "medium" if 2 * len(reasons) > n else "low",
             message,
             evidence,
-            "Exclude high learning rates from the space, which are the usual cause."
+            "Exclude high learning rates, the usual cause, from the space."
             if ran_away
             else "Correct the cause, or exclude their parameters from the space.",
         )

@@ -149,7 +149,7 @@ def check_improving(summary: Summary) -> Finding:
     if not is_issue and (not is_sure or is_low or coming.gain.mean <= _WORTH_TIME):
         enough = f"{lowers} only about {share(coming.gain.mean)}"
         if not is_sure:
-            enough = "The held-out loss no longer falls beyond the folds' noise"
+            enough = "Any further fall of the held-out loss is within the folds' noise"
         elif is_low:
             whose = "a constant prediction's" if summary.has_baseline else "its first value"
             of_reference = share(level / summary.reference)
@@ -160,7 +160,7 @@ def check_improving(summary: Summary) -> Finding:
     changes = longer_training(summary.params, summary.n_epochs, factor)
     remedy = f"Train for {factor:.0f} times as many epochs."
     if factor < _TIMES:
-        remedy = f"Try {factor:.0f} times as many epochs, then diagnose again."
+        remedy = "Try twice as many epochs, then diagnose again."
     if not is_issue:
         message += ", if its trend continued"
         return rule.tip("low", f"{message}.", evidence, remedy, changes)
@@ -307,7 +307,7 @@ def check_underfitting(summary: Summary, larger: Summary | None = None) -> Findi
         )
     reason = reason or _poor_fit(summary, remaining, relative_gap)
     if reason is None and summary.n_epochs < _FEWEST_FOR_RATIO:
-        return rule.not_applicable("Few epochs do not show what the network can fit.")
+        return rule.not_applicable("Too few epochs to show what the network can fit.")
     if reason is None:
         return rule.passed("The network fits the training rows.", evidence)
     remedy = "Use a larger network, less regularisation, or better features."
@@ -392,7 +392,7 @@ def check_baseline(summary: Summary) -> Finding:
         message = "The held-out loss is not below that of a constant prediction."
         if learnt > 0:
             message = (
-                f"The held-out loss is only {share(learnt)} below that of a constant "
+                f"The held-out loss is {share(learnt)} below that of a constant "
                 "prediction, which may be chance."
             )
         return rule.tip("medium", message, evidence, remedy)

@@ -61,9 +61,9 @@ def check_scaling(table: LeakTable) -> Finding:
     # Largest value of scikit-learn's QuantileTransformer with a normal distribution.
     end = float(-norm.ppf(1e-7))
     scalings = {
-        "mean and deviation": _is_standardised(values),
+        "mean and standard deviation": _is_standardised(values),
         "median and quartiles": _has_quartiles(values) | _has_quartiles(unclipped),
-        "ends of a normal distribution": (np.abs(lowest + end) < _EXACTLY)
+        "limits, those of QuantileTransformer,": (np.abs(lowest + end) < _EXACTLY)
         & (np.abs(highest - end) < _EXACTLY),
     }
     scaling = max(scalings, key=lambda name: scalings[name].mean())

@@ -129,13 +129,14 @@ def remedies(findings: Iterable[Finding]) -> list[Probe]:
     return probes
 
 
-def _described(changes: Iterable[Change]) -> str:
-    text = {"multiply": "times ", "at least": "", "at most": "", "set": ""}
-    return " and ".join(
-        f"{c.parameter}={text.get(c.action, '')}{c.value:.4g}"
-        if isinstance(c.value, int | float)
-        else f"{c.parameter}={c.value}"
+def _described(changes: Sequence[Change]) -> str:
+    values = (
+        f"{c.value:.4g}" if isinstance(c.value, int | float) else str(c.value)
         for c in changes
+    )
+    return " and ".join(
+        f"{c.parameter}={value}{' times its value' if c.action == 'multiply' else ''}"
+        for c, value in zip(changes, values, strict=True)
     )
 
 
@@ -352,4 +353,4 @@ def _unconfirmed(finding: Finding, effect: Effect) -> Finding:
 
 def _with_remedy(finding: Finding, effect: Effect) -> Finding:
     changes = effect.probe.changes
-    return replace(finding, remedy=f"Change {_described(changes)}.", changes=changes)
+    return replace(finding, remedy=f"Set {_described(changes)}.", changes=changes)

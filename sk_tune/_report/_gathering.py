@@ -272,7 +272,7 @@ def comparison(
     if expected is None or _are_two_kinds(best, expected):
         # A pooled score is not comparable with the means over the folds of baselines.
         low, high = best.score - best.std, best.score + best.std
-        better = "better, beyond that spread,"
+        better = "better by more than this standard deviation"
         mean, std = number_text(best.score, 3), number_text(best.std, 2)
         start = f"The mean over the folds, {mean} ± {std},"
     else:
@@ -354,8 +354,8 @@ def gather(search: Any, X: Any = None, y: Any = None, *, extra_checks: Checks = 
         why, expected = "no candidate has predictions for every row.", None
     elif expected is None:
         why = (
-            "the metric is not a function of targets and of labels, probabilities or "
-            "numbers that all candidates predict, or targets or scores are missing."
+            "the metric needs more than targets and predictions, the candidates return "
+            "different kinds of predictions, or targets or scores are missing."
         )
     notes = [SCORES_ARE_MEANS]
     if expected is None:

@@ -176,7 +176,7 @@ def test_without_a_correction_the_spread_over_folds_decides(make_row):
 
     text = comparison(row, None, [dummy], n_candidates=2)
 
-    assert text.startswith("The mean over the folds, -3 ± 0.5, is better, beyond that spr")
+    assert text.startswith("The mean over the folds, -3 ± 0.5, is better by more than")
     assert comparison(row, None, [], n_candidates=2) == ""
     for n, start in ((1, "No candidate has"), (3, "None of 3 candidates has")):
         assert comparison(None, None, [], n_candidates=n).startswith(start)
