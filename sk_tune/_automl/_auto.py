@@ -61,7 +61,7 @@ from sk_tune._automl._splitting import (
     warn_of_leaks,
     warn_of_rare_classes,
 )
-from sk_tune._automl._summary import summary
+from sk_tune._automl._summary import shortage_text, summary
 from sk_tune._automl._threshold import MOST_PROBABLE, ThresholdChoice
 from sk_tune._compat import Interval, StrOptions, check_sample_weight
 from sk_tune._conformal import Calibration, PredictsIntervals
@@ -105,7 +105,8 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         `scoring_reason_`.
     cv : int, splitter, iterable or "auto", default="auto"
         Folds.  "auto" is 5 folds, or one split of tables with more than 400 rows (or 20,000
-        values) per second of the budget, or with more than 50,000 rows without a budget.
+        values; 100,000 with at most 500 rows) per second of the budget, or with more than
+        50,000 rows without a budget.
         "auto" and a number follow the groups or times given to ``fit``.  Custom folds refer
         to all rows; rows that are set aside are removed from them.
     test_size : float or "auto", default="auto"
@@ -482,8 +483,8 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         makers = {"boosting": boosting_models, "networks": network_models}
         makers["linear"] = lambda problem: [linear_model(problem)]
         # The family that suits the data better comes first.
-        is_table = problem.kind == "table"
-        for family in _FAMILIES if is_table else ("linear", "networks", "boosting"):
+        is_narrow = problem.kind == "table" and not problem.is_wide
+        for family in _FAMILIES if is_narrow else ("linear", "networks", "boosting"):
             with suppress(TableError):
                 if family in self._families():
                     models += makers[family](problem)
@@ -540,7 +541,7 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         }
         self.expected_score_ = self.model_scores_["ensemble"]
         self.ensemble_ = self.blends_["ensemble"]
-        self._judge(chosen, problem, scoring, held_out)
+        self._judge(course, chosen, problem, scoring, held_out)
         self.findings_ = (*self.findings_, *course.findings)
         self.changes_ = tuple(course.changes)
         self.n_trials_ = len(trials)
@@ -550,6 +551,7 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
 
     def _judge(
         self,
+        course: ModelCourse,
         chosen: Chosen,
         problem: Problem,
         scoring: Scoring,
@@ -567,6 +569,7 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         self.beats_baseline_ = self.model_scores_["ensemble"].beats_dummy
         members = list(dict.fromkeys(self.ensemble_.names))
         families = self.leaderboard_["family"]
+        trained = {t.label for t in course.memory.trials if t.family != "dummy"}
         self.summary_ = summary(
             self.model_scores_,
             scoring,
@@ -577,6 +580,7 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
             has_networks=bool(families[members].isin(NETWORK_FAMILIES).any()),
             n_leaks=len(serious_leaks(self.findings_)),
             n_left_out=problem.n_left_out,
+            shortage=shortage_text(self.time_budget, trained, course.late_models),
             intervals=intervals_text(targets, predictions, part, classes),
         )
 

@@ -32,7 +32,7 @@ from sk_tune._automl._resources import (
     hyperband_size,
     measured_cost,
 )
-from sk_tune._automl._runner import ERRORS, Memory, ModelKind, Runner
+from sk_tune._automl._runner import ERRORS, NO_SCORE, Memory, ModelKind, Runner
 from sk_tune._diagnosis import AppliedChange, Finding, apply_remedies
 from sk_tune._sampler import Sampler
 from sk_tune._search import GridSearchCV, HyperbandSearchCV, RandomizedSearchCV
@@ -40,6 +40,8 @@ from sk_tune._training import TimeIsUpError, TimeLimit, one_thread, slowdown, ti
 
 # Shares of the budget for a default model of each family.
 _FIRST_SHARES = {"linear": 0.08, "boosting": 0.2}
+# The same for the linear model of a wide table, where it is often the best.
+_FIRST_SHARE_OF_WIDE = 0.3
 # The same for networks: more on images and sequences, where other models are weaker.
 _FIRST_SHARES_OF_NETWORK = {"table": 0.2, "image": 0.35, "sequence": 0.35}
 # Part of such a share for measuring the cost of fits.
@@ -69,10 +71,14 @@ _COST_OF_HALF = 0.65
 # Numbers of values of X below which models are trained without measuring their cost.
 # Boosting ends when its time is up.
 _FEW_VALUES = {"linear": 50_000, "boosting": 1_000_000}
+# The same for the linear model of a wide table, which takes few iterations.
+_FEW_VALUES_IF_WIDE = 2_000_000
 # Random candidates in a round, without and with a time budget.
 _N_CANDIDATES, _MOST_CANDIDATES = 8, 300
 # Slowdown by other programs from which the machine counts as busy.
 _SLOWDOWN_OF_BUSY = 1.5
+# Part of a budget for refits, the ensemble and the last check, for its estimate.
+_PART_FOR_THE_END = 0.25
 _TOO_LONG = "Training takes too long for this budget."
 
 
@@ -92,6 +98,8 @@ class ModelCourse:
     follows_findings: bool
     changes: list[AppliedChange] = field(default_factory=list)
     was_interrupted: bool = False
+    # Estimated time budget with which a model that takes too long would be trained.
+    _budgets: dict[str, float] = field(default_factory=dict)
     # Names of trials that were already trained on more samples, or for longer.
     _enlarged: set[str] = field(default_factory=set)
     # Number of models of each family.
@@ -111,6 +119,15 @@ class ModelCourse:
             for name, part in searches.items()
             for finding in part.findings
         ]
+
+    @property
+    def late_models(self) -> dict[str, float]:
+        """Models without time, and the time budget that each needs, infinite if unknown."""
+        return {
+            name: self._budgets.get(name, math.inf)
+            for name, reason in self.runner.failures.items()
+            if reason in {_TOO_LONG, NO_SCORE}
+        }
 
     def run(self, models: Sequence[Model]) -> None:
         """Train models in the given order, then rounds; the first model always trains."""
@@ -189,6 +206,7 @@ class ModelCourse:
                 return
             if not n_rows:
                 runner.failures[model.name] = _TOO_LONG
+                self._budgets[model.name] = self._sufficient_budget(model, cost)
                 return
         problem = self.problem.sampled(n_rows)
         if n_rows < n_train:
@@ -237,11 +255,15 @@ class ModelCourse:
         return False
 
     def _is_cheap(self, model: Model) -> bool:
-        return self.problem.n_values < _FEW_VALUES.get(model.family, 0)
+        is_wide = model.family == "linear" and self.problem.is_wide
+        few = _FEW_VALUES_IF_WIDE if is_wide else _FEW_VALUES.get(model.family, 0)
+        return self.problem.n_values < few
 
     def _first_share(self, model: Model) -> float:
         if model.is_network:
             return _FIRST_SHARES_OF_NETWORK[self.problem.kind]
+        if model.family == "linear" and self.problem.is_wide:
+            return _FIRST_SHARE_OF_WIDE
         # Packages of boosting get more time together, but less each.
         share = _FIRST_SHARES.get(model.family, math.inf)
         return share / math.sqrt(self._n_models[model.family])
@@ -279,6 +301,11 @@ class ModelCourse:
             if n_rows:
                 break
         return model, n_rows, units, cost
+
+    def _sufficient_budget(self, model: Model, cost: Cost) -> float:
+        """Return the time budget with which a model would get half of the time left."""
+        seconds = cost.seconds(self.problem.n_train, model.enough_resources)
+        return (self.runner.clock.seconds + 2 * seconds) / (1 - _PART_FOR_THE_END)
 
     def _affordable(
         self, model: Model, cost: Cost, seconds: float, enough: int

@@ -473,11 +473,16 @@ def _table_network(problem: Problem) -> Model:
         net__early_stopping=stops_early(net, problem.n_train),
         net__batch_size=_batch_size(problem, net.batch_size, _MANY_ROWS_OF_TABLE),
         net__members=_MEMBERS,
-        # The space halves and doubles it.
-        net__numerical_embedding__n_bins=net.numerical_embedding.n_bins_for(
-            problem.n_train, is_classification=problem.is_classification
-        ),
     )
+    if problem.is_wide:
+        # It takes most of the time, and few rows do not determine it.
+        pipe.set_params(net__numerical_embedding=None)
+    else:
+        n_bins = net.numerical_embedding.n_bins_for(
+            problem.n_train, is_classification=problem.is_classification
+        )
+        # The space halves and doubles it.
+        pipe.set_params(net__numerical_embedding__n_bins=n_bins)
     # Another seed is another network.
     space = {**table_space(pipe), "net__random_state": randint(0, 2**20)}
     if problem.y.ndim == 1 and problem.n_classes <= _MOST_CLASSES_TO_ENCODE:

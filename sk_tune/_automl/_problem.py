@@ -31,6 +31,9 @@ from sk_tune._types import Array
 
 DataKind = Literal["table", "image", "sequence"]
 
+# Least number of columns of a wide table.
+_MANY_COLUMNS = 200
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Problem:
@@ -67,6 +70,12 @@ class Problem:
     def n_values(self) -> int:
         """Number of training values of X in the largest fold."""
         return int(self.n_train * np.prod(self.X.shape[1:]))
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether it is a table of many columns, more than rows, such as spectra."""
+        n_rows, n_columns = self.X.shape[:2]
+        return self.kind == "table" and n_columns > max(n_rows, _MANY_COLUMNS)
 
     def sampled(self, n_rows: int, *, holds_all: bool = True) -> Self:
         """Return the problem with at most `n_rows` training samples in each fold.

@@ -50,7 +50,7 @@ _SECONDS_BETWEEN_NEWS = 0.5
 _MOST_OF_PLANNED = 1.5
 # Trials of a family with time for a refit, and the largest share of the budget for refits.
 _N_REFITS, _MOST_OF_REFITS = 2, 0.2
-_NO_SCORE = "No candidate got a score in each fold within its time."
+NO_SCORE = "No candidate got a score in each fold within its time."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -345,7 +345,7 @@ class Runner:
             if not self.seconds_of(model):
                 # Warnings of scikit-learn end with the traceback of the error.
                 reasons = [error_line(str(warning.message)) for warning in caught]
-                self.failures[model.name] = reasons[-1] if reasons else _NO_SCORE
+                self.failures[model.name] = reasons[-1] if reasons else NO_SCORE
             return None
         self.failures.pop(model.name, None)
         if model.is_network:

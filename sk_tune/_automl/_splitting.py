@@ -39,6 +39,8 @@ _N_FOLDS = 5
 _ROWS_PER_SECOND = 400
 # The same limit in values, for images and wide tables.
 _VALUES_PER_SECOND = 20_000
+# The same limit for tables of few rows, where a single held-out part is too small to score.
+_VALUES_PER_SECOND_OF_FEW, _FEW_ROWS = 100_000, 500
 # Rows and values of a table that are prepared in a fraction of each second of the budget;
 # models train on a sample of larger tables.
 _MOST_ROWS_PER_SECOND, _MOST_VALUES_PER_SECOND = 5_000, 400_000
@@ -145,7 +147,7 @@ def split_rows(
         custom_folds = samples.given_folds(cv)
         folds = [fold for fold in folds_among(rows, custom_folds, len(y)) if len(fold[1])]
     else:
-        folds = rest_samples.folds(cv, time_budget, row_size)
+        folds = rest_samples.folds(cv, time_budget, row_size, is_table=is_table)
     rest_samples.check(folds, is_r2=is_r2)
     return Split(held_out, folds, left_out)
 
@@ -197,7 +199,9 @@ class _Samples:
             return np.empty(0, dtype=np.intp)
         return np.sort(replace(self, times=None)._one_split(most)[0])
 
-    def folds(self, cv: Any, time_budget: float | None, row_size: int) -> list[Fold]:
+    def folds(
+        self, cv: Any, time_budget: float | None, row_size: int, *, is_table: bool
+    ) -> list[Fold]:
         """Return `cv` folds, or the default for "auto"."""
         y, groups = self.y, self.groups
         if cv != "auto" and groups is None and self.times is None:
@@ -208,7 +212,9 @@ class _Samples:
             return _folds_by_time(self.times, n_folds)
         most = _MOST_ROWS_IN_FOLDS
         if time_budget is not None:
-            most = int(min(_ROWS_PER_SECOND, _VALUES_PER_SECOND / row_size) * time_budget)
+            has_few = is_table and len(y) <= _FEW_ROWS
+            n_values = _VALUES_PER_SECOND_OF_FEW if has_few else _VALUES_PER_SECOND
+            most = int(min(_ROWS_PER_SECOND, n_values / row_size) * time_budget)
         if n_folds is None and len(y) > most:
             return [self._one_split(min(int(_HELD_OUT_SHARE * len(y)), _MOST_HELD_OUT))]
         splitter = self._splitter(n_folds or _N_FOLDS)

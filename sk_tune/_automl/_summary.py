@@ -3,13 +3,14 @@
 """The summary of a fit in a few sentences."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from sk_tune._automl._chosen import ModelScore
 from sk_tune._automl._scoring import Scoring
+from sk_tune._text import listed
 from sk_tune._types import Array
 
 
@@ -47,6 +48,7 @@ def summary(
     has_networks: bool = True,
     n_leaks: int = 0,
     n_left_out: int = 0,
+    shortage: str = "",
     intervals: str = "",
 ) -> str:
     """Return a summary: whether the columns help, and which model to use.
@@ -55,6 +57,7 @@ def summary(
     `members` are the trials of the ensemble; `has_networks` says whether networks are
     among them. Leaks come first. `intervals` is a sentence
     for the end if the columns help. `n_left_out` rows were too many for the time budget.
+    `shortage` is the text of ``shortage_text``.
     """
     best, loss = scores["ensemble"], "log loss" if labels is not None else "squared error"
     if n_targets > 1:
@@ -80,6 +83,7 @@ def summary(
             f"On the rows set aside the ensemble scores {held_out}, far below {in_folds} "
             f"in the folds, so do not rely on the score of the folds. {text}"
         )
+    text = f"{text} {shortage}".strip()
     if n_left_out:
         text += (
             f" The models use a random sample of the rows: {n_left_out:,} rows were left "
@@ -90,6 +94,28 @@ def summary(
         warning = f"The leak guard found {reasons} why these scores may be too optimistic."
         return f"{warning} {text}"
     return text
+
+
+def shortage_text(
+    budget: float | None, trained: Collection[str], late: Mapping[str, float]
+) -> str:
+    """Return that the time sufficed for one model at most, and the remedy, or "".
+
+    `trained` are models besides the dummy; `late` are models without time, with the time
+    budget that each needs, infinite if unknown.
+    """
+    if budget is None or len(trained) > 1 or not late:
+        return ""
+    done = "".join(f"enough for one model only, {name}, and " for name in trained)
+    text = (
+        f"The time budget of {budget:g} s was {done}too short for "
+        f"{listed([*late], len(late))}. Set a longer time_budget"
+    )
+    name = min(late, key=late.__getitem__)
+    if math.isinf(late[name]):
+        return f"{text}."
+    needed = max(10 * math.ceil(late[name] / 10), 10 * math.ceil(1.5 * budget / 10))
+    return f"{text}; {name} needs about {needed} s."
 
 
 def is_contradicted(score: ModelScore) -> bool:

@@ -8,6 +8,7 @@ the smooth clipping.  A position in the year, the week or the day is the sine an
 a point on a circle, so that December is next to January and Sunday next to Monday.
 """
 
+import warnings
 from itertools import count
 from numbers import Integral
 from typing import Annotated, Any, Self
@@ -696,7 +697,10 @@ class TablePreparer(Documented, TransformerMixin, BaseEstimator):  # type: ignor
 def _transformed(transformer: Any, X: pd.DataFrame) -> list[Array]:
     """Return transformed columns; each category is encoded once, not in each row."""
     if not isinstance(X.dtypes.iloc[0], pd.CategoricalDtype):
-        return [transformer.transform(X)]
+        with warnings.catch_warnings():
+            # Of a table, scikit-learn would check the name and dtype of each column.
+            warnings.filterwarnings("ignore", "X does not have valid feature names")
+            return [transformer.transform(X.to_numpy())]
     columns = [X[name].array for name in X]
     n = max(len(column.categories) for column in columns)
     levels = {

@@ -7,6 +7,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.base import clone
 
@@ -419,3 +420,41 @@ def test_without_time_members_keep_the_models_of_their_folds(problem, small_netw
     assert course.refits([trial]) == {}
     image = replace(problem, kind="image")
     assert share_of_refit(image) == 0
+
+
+def test_a_model_without_time_has_an_estimate_of_the_budget_it_needs(problem, monkeypatch):
+    """Twice its time and a third more, as half of the time left is for one model."""
+    course, model = _course(problem, budget=1.0), linear_model(problem)
+    cost = Cost(once=30.0, per_unit=0.0)
+    monkeypatch.setattr(ModelCourse, "_is_cheap", lambda *_: False)
+    monkeypatch.setattr(
+        ModelCourse,
+        "_affordable_default",
+        lambda *_: (model, 0, model.most_resources, cost),
+    )
+
+    course.run([dummy_model(problem), model])
+
+    assert course.late_models["linear"] == pytest.approx(60 / 0.75, abs=2.0)
+    assert course.runner.failures.keys() == {"linear"}
+
+
+def test_a_model_that_failed_otherwise_is_not_late(problem):
+    """Only time is a matter of the budget."""
+    course = _course(problem, budget=1.0)
+    course.runner.failures |= {"MLP": "out of memory", "boosting": _model_course._TOO_LONG}
+
+    assert course.late_models == {"boosting": math.inf}
+
+
+def test_the_linear_model_of_a_wide_table_is_trained_without_a_measurement(make_problem):
+    """It has more time there, because it is often the best."""
+    X = pd.DataFrame(np.random.default_rng(0).normal(size=(60, 900))).rename(columns=str)
+    courses = [_course(make_problem(X.iloc[:, :n], np.arange(60) % 2)) for n in (900, 30)]
+
+    wide, narrow = courses
+
+    model = linear_model(wide.problem)
+    assert wide.problem.n_values < _model_course._FEW_VALUES_IF_WIDE
+    assert wide._is_cheap(model)
+    assert wide._first_share(model) > 3 * narrow._first_share(model)

@@ -15,6 +15,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
+from sk_tune._automl import AutoClassifier
 from sk_tune._automl._models import (
     ChannelScaler,
     TimedBoostingClassifier,
@@ -275,6 +276,49 @@ def test_networks_of_tables_surround_the_table_pipeline(
     assert plain.name != network.name
     assert repr(network.estimator) == repr(expected)
     assert set(network.space) == {*table_space(expected), *features, "net__random_state"}
+
+
+def _wide(n_columns):
+    rng = np.random.default_rng(0)
+    y = np.arange(60) % 2
+    X = rng.normal(size=(60, n_columns)) + (rng.random(n_columns) < 0.1) * y[:, np.newaxis]
+    return pd.DataFrame(X).rename(columns="c{}".format), y
+
+
+def test_networks_of_wide_tables_do_not_embed_numbers(make_problem):
+    """Embeddings take most of the time there."""
+    wide, narrow = (network_models(make_problem(*_wide(n)))[0] for n in (300, 30))
+
+    assert wide.estimator["net"].numerical_embedding is None
+    assert narrow.estimator["net"].numerical_embedding is not None
+    assert "net__numerical_embedding__n_bins" in narrow.space.keys() - wide.space.keys()
+
+
+@pytest.mark.parametrize(
+    ("n_columns", "order"),
+    [
+        (300, ["dummy", "linear", "MLP", "boosting"]),
+        (30, ["dummy", "linear", "boosting", "MLP"]),
+    ],
+)
+def test_the_linear_model_comes_first_and_networks_next_in_wide_tables(
+    make_problem, n_columns, order
+):
+    """Boosting is slow on many columns."""
+    models = AutoClassifier()._models(make_problem(*_wide(n_columns)))
+
+    families = [model.family for model in models if not model.is_packaged]
+    assert list(dict.fromkeys(families)) == order
+
+
+def test_a_wide_table_has_more_columns_than_rows(make_problem):
+    """And at least two hundred."""
+    X, y = _wide(300)
+
+    assert make_problem(X, y).is_wide
+    assert not make_problem(X.iloc[:, :100], y).is_wide
+    assert not make_problem(pd.concat([X] * 6), np.tile(y, 6)).is_wide
+    assert make_problem(X, y).sampled(20).is_wide
 
 
 def test_half_of_the_members_leave_other_parameters_alone(mixed, make_problem):

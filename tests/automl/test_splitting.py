@@ -112,6 +112,15 @@ def test_many_rows_for_the_budget_are_split_once():
     assert len(train) == 4000
 
 
+def test_wide_tables_of_few_rows_have_folds():
+    """A fifth of 100 rows is too few to score models."""
+    y = np.arange(100) % 2
+
+    assert len(_folds(y, row_size=10_000, time_budget=20.0, is_table=True)) == 5
+    assert len(_folds(y, row_size=10_000, time_budget=20.0)) == 1
+    assert len(_folds(y, row_size=100_000, time_budget=20.0, is_table=True)) == 1
+
+
 @pytest.mark.parametrize("classes", [True, False])
 @pytest.mark.parametrize("budget", [60.0, 1.0])
 def test_groups_are_not_divided(classes, budget):

@@ -8,6 +8,7 @@ import pytest
 
 from sk_tune._automl import ModelScore, format_score, scale_of
 from sk_tune._automl._scoring import Scoring
+from sk_tune._automl._summary import shortage_text
 from sk_tune._automl._summary import summary as _summary
 
 NAN = math.nan
@@ -151,6 +152,37 @@ def test_with_only_the_dummy_the_use_of_the_columns_is_unknown():
     scores = {k: v for k, v in _scores(0.5).items() if k in {"dummy", "ensemble"}}
 
     assert summary(scores).startswith("No model was trained except the dummy")
+
+
+@pytest.mark.parametrize(
+    ("trained", "late", "words"),
+    [
+        (["linear"], {"boosting": math.inf}, "enough for one model only, linear, and too"),
+        ([], {"linear": 41.0, "MLP": 170.0}, "The time budget of 20 s was too short for"),
+        ([], {"linear": 41.0, "MLP": 170.0}, "linear, MLP. Set a longer time_budget"),
+        ([], {"linear": 41.0, "MLP": 170.0}, "time_budget; linear needs about 50 s."),
+        ([], {"linear": 21.0}, "linear needs about 30 s."),
+    ],
+)
+def test_a_budget_for_one_model_at_most_is_too_short(trained, late, words):
+    """The summary names the models without time, and the budget if it was estimated."""
+    text = shortage_text(20.0, trained, late)
+
+    assert words in text
+    assert summary(_scores(0.8), shortage=text).endswith(text)
+
+
+@pytest.mark.parametrize(
+    ("budget", "trained", "late"),
+    [
+        (20.0, ["linear", "MLP"], {"boosting": 90.0}),
+        (20.0, ["linear"], {}),
+        (None, [], {"MLP": 90.0}),
+    ],
+)
+def test_a_budget_for_several_models_is_long_enough(budget, trained, late):
+    """So is a budget that all models of one family needed, and no budget."""
+    assert shortage_text(budget, trained, late) == ""
 
 
 def _scored_by(name, **options):
