@@ -6,8 +6,7 @@ Parameter names have the prefix of the step, as in scikit-learn: ``net__width``.
 """
 
 import math
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Self
@@ -15,8 +14,8 @@ from typing import Any, Self
 import numpy as np
 from scipy.stats import loguniform, randint, uniform
 from sklearn.base import BaseEstimator, TransformerMixin, clone
+from sklearn.decomposition import PCA
 from sklearn.dummy import DummyClassifier, DummyRegressor
-from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, Ridge, TweedieRegressor
 from sklearn.metrics import (
@@ -36,8 +35,11 @@ from sk_tune._automl._boosting_packages import (
     installed_packages,
 )
 from sk_tune._automl._problem import Problem
-from sk_tune._automl._resources import end_of_fit, fits_within
 from sk_tune._automl._scoring import deviance_power
+from sk_tune._automl._timed_boosting import (
+    TimedBoostingClassifier,
+    TimedBoostingRegressor,
+)
 from sk_tune._ensemble import step_rule
 from sk_tune._epochs import epochs_of, stops_early
 from sk_tune._estimators import (
@@ -102,79 +104,6 @@ def _flat_to_onnx(graph: Graph, x: Any, step: Any) -> Any:
     return graph.op("Flatten", x)
 
 
-# Iterations of the first part, and growth of the iterations with each further part.
-_FIRST, _ITERATIONS_GROWTH = 10, 1.6
-
-
-class _Timed:
-    """Fits in parts if there is a time limit, else like scikit-learn."""
-
-    early_stopping: bool
-    max_iter: int
-    warm_start: bool
-    n_iter_: int
-
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """Fit, with fewer iterations than `max_iter` if the time limit requires it."""
-        start, end = time.monotonic(), end_of_fit()
-        if math.isinf(end):
-            return super().fit(X, y, sample_weight)  # type: ignore[misc,no-any-return]
-        params = self.max_iter, self.warm_start
-        try:
-            self.max_iter = min(_FIRST, params[0])
-            while True:
-                super().fit(X, y, sample_weight)  # type: ignore[misc]
-                done, now = self.max_iter, time.monotonic()
-                more = min(int(_ITERATIONS_GROWTH * done), params[0])
-                # Iterations of the next part take about as long as earlier iterations.
-                expected = (now - start) * (more - done) / done
-                if self.n_iter_ < done or more == done or now + expected > end:
-                    return self
-                self.warm_start, self.max_iter = True, more
-        finally:
-            self.max_iter, self.warm_start = params
-
-
-def unfitted(models: Sequence[Any]) -> Any:
-    """Return an unfitted copy of models of folds, with no more iterations than theirs.
-
-    A time limit may have ended them early.  More iterations, which no fold has scored, may
-    overfit; early stopping prevents that.
-    """
-    model = clone(models[0])
-    steps = [m[-1] for m in models if isinstance(m, Pipeline)]
-    if steps and all(isinstance(s, _Timed) and not s.early_stopping for s in steps):
-        fitted = [one for step in steps for one in getattr(step, "targets_", [step])]
-        n_iterations = int(np.median([one.n_iter_ for one in fitted]))
-        model.set_params(boosting__max_iter=n_iterations)
-    return model
-
-
-class TimedBoostingClassifier(_Timed, HistGradientBoostingClassifier):  # type: ignore[misc]
-    """scikit-learn's classifier, with a time limit inside ``fits_within``."""
-
-
-class TimedBoostingRegressor(_Timed, HistGradientBoostingRegressor):  # type: ignore[misc]
-    """scikit-learn's regressor, timed by ``fits_within``, one model for each target."""
-
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """Fit; several targets share the time equally."""
-        if np.ndim(y) == 1:
-            return super().fit(X, y, sample_weight)
-        columns, end = np.asarray(y).T, end_of_fit()
-        with fits_within((end - time.monotonic()) / len(columns), end):
-            self.targets_ = [clone(self).fit(X, one, sample_weight) for one in columns]
-        self.n_features_in_ = self.targets_[0].n_features_in_
-        return self
-
-    def predict(self, X: Any) -> Array:
-        """Return numbers, (n_samples,) or (n_samples, n_targets)."""
-        if not hasattr(self, "targets_"):
-            predicted: Array = super().predict(X)
-            return predicted
-        return np.stack([model.predict(X) for model in self.targets_], axis=1)
-
-
 # Samples above which batches are enlarged; tables need small batches longer.
 _MANY_ROWS, _MANY_ROWS_OF_TABLE = 4000, 30_000
 _MAX_BATCH_FACTOR = 16
@@ -186,6 +115,8 @@ _MEMBERS = 4
 # Features made from columns and the target, and the most classes for which they pay.
 _FEATURES = {"prepare__crosses": [0, 3], "prepare__target_encoding": [False, True]}
 _MOST_CLASSES_TO_ENCODE = 10
+# Numbers of principal components of spectra.
+_COMPONENTS = [5, 10, 20, 40]
 # Augmentations that keep the meaning of digits and signs.
 _AUGMENTATIONS = {
     "image": ("shift", "rotate", "cutout"),
@@ -426,7 +357,8 @@ def network_models(problem: Problem) -> list[Model]:
     """Return the networks that suit the data, for tables a cheap one last."""
     families = {"table": ["MLP"], "image": ["CNN"], "sequence": ["RNN", "CNN"]}
     makers: list[Callable[[Problem], Model]]
-    makers = [_table_network] if problem.kind == "table" else []
+    makers = [_component_network] if problem.is_collinear else []
+    makers += [_table_network] if problem.kind == "table" else []
     makers += [partial(_plain_network, family=name) for name in families[problem.kind]]
     return [replace(make(problem), make=make) for make in makers]
 
@@ -460,6 +392,28 @@ def _plain_network(problem: Problem, family: str) -> Model:
     space = {f"net__{name}": dimension for name, dimension in space.items()}
     model = _network(problem, family, pipe, space)
     return replace(model, is_fallback=problem.kind == "table")
+
+
+def _component_network(problem: Problem) -> Model:
+    """Return a network behind principal components of equal variance, and its space.
+
+    It learns from small differences between columns that are nearly equal.
+    """
+    net = _NETWORKS["MLP"][not problem.is_classification](random_state=problem.seed)
+    net.set_params(
+        max_epochs=epochs_of(net, problem.n_train),
+        early_stopping=stops_early(net, problem.n_train),
+    )
+    n_rows = min(len(train) for train, _ in problem.folds)
+    most = min(n_rows, problem.X.shape[1]) // 2
+    sizes = [n for n in _COMPONENTS if n <= most]
+    components = PCA(min(_COMPONENTS[2], sizes[-1]), whiten=True, svd_solver="full")
+    steps = {"prepare": TablePreparer(), "components": components, "net": net}
+    pipe = Pipeline(list(steps.items()))
+    space = {**table_space(pipe), "net__random_state": randint(0, 2**20)}
+    space["components__n_components"] = sizes
+    model = _network(problem, "MLP", pipe, space)
+    return replace(model, label="component network", is_narrow=True)
 
 
 def _table_network(problem: Problem) -> Model:

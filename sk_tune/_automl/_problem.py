@@ -8,6 +8,7 @@ from typing import Any, Literal, Self
 
 import numpy as np
 import pandas as pd
+from sklearn.preprocessing import scale
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import (
     assert_all_finite,
@@ -33,6 +34,10 @@ DataKind = Literal["table", "image", "sequence"]
 
 # Least number of columns of a wide table.
 _MANY_COLUMNS = 200
+# The fewest rows and columns of spectra, and the most rows that are examined.
+_FEWEST_OF_SPECTRA, _MOST_EXAMINED = 30, 500
+# A table is collinear if few principal components have nearly all of the variance.
+_NEARLY_ALL, _FEW_COMPONENTS = 0.999, 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -73,9 +78,28 @@ class Problem:
 
     @property
     def is_wide(self) -> bool:
-        """Whether it is a table of many columns, more than rows, such as spectra."""
+        """Whether it is a table with more columns than rows, as of gene expressions."""
         n_rows, n_columns = self.X.shape[:2]
         return self.kind == "table" and n_columns > max(n_rows, _MANY_COLUMNS)
+
+    @property
+    def is_collinear(self) -> bool:
+        """Whether the columns are numbers with strong correlations, as those of spectra."""
+        if self.kind != "table" or min(self.X.shape) < _FEWEST_OF_SPECTRA:
+            return False
+        if not all(map(pd.api.types.is_numeric_dtype, self.X.dtypes)):
+            return False
+        rows = np.random.default_rng(self.seed).permutation(len(self.X))[:_MOST_EXAMINED]
+        values = self.X.iloc[rows].to_numpy(np.float64)
+        values = values[np.isfinite(values).all(axis=1)]
+        if len(values) < _FEWEST_OF_SPECTRA:
+            return False
+        values = scale(values[:, np.ptp(values, axis=0) > 0])
+        # The smaller of both matrices of products has the variances of the components.
+        products = min(values @ values.T, values.T @ values, key=len)
+        variances = np.cumsum(np.linalg.eigvalsh(products)[::-1])
+        n_components = 1 + np.searchsorted(variances, _NEARLY_ALL * variances[-1])
+        return bool(n_components <= _FEW_COMPONENTS * len(products))
 
     def sampled(self, n_rows: int, *, holds_all: bool = True) -> Self:
         """Return the problem with at most `n_rows` training samples in each fold.

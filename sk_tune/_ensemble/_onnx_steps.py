@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from sklearn.decomposition import PCA
 from sklearn.feature_selection import VarianceThreshold
 from sklearn.impute import MissingIndicator
 from sklearn.pipeline import Pipeline
@@ -110,7 +111,7 @@ def _step(graph: Graph, x: Any, step: Any, member: str) -> Any:
         rule = _scaled
     if rule is None or getattr(step, "output_distribution", "normal") != "normal":
         raise TypeError(
-            "Only TablePreparer, scikit-learn's scalers and SimpleImputer can be "
+            "Only TablePreparer and scikit-learn's scalers, SimpleImputer and PCA can be "
             f"exported in front of a model. Got {member} with a {type(step).__name__}. "
             "Keep the model with joblib.dump."
         )
@@ -189,6 +190,14 @@ def _ratio(polynomials: Any, x: Any) -> Any:
     for of_above, of_below in zip(*(factors[2:] for factors in polynomials), strict=True):
         above, below = above * x + of_above, below * x + of_below
     return above / below
+
+
+@step_rule(PCA)
+def _components(graph: Graph, x: Any, step: PCA) -> Any:
+    factors = step.components_.T
+    if step.whiten:
+        factors = factors / np.sqrt(step.explained_variance_)
+    return graph.op("MatMul", x - step.mean_, factors)
 
 
 @step_rule(circles)

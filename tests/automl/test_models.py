@@ -18,15 +18,17 @@ from sklearn.preprocessing import StandardScaler
 from sk_tune._automl import AutoClassifier
 from sk_tune._automl._models import (
     ChannelScaler,
-    TimedBoostingClassifier,
-    TimedBoostingRegressor,
     boosting_model,
     dummy_model,
     linear_model,
     network_models,
-    unfitted,
 )
 from sk_tune._automl._resources import fits_within
+from sk_tune._automl._timed_boosting import (
+    TimedBoostingClassifier,
+    TimedBoostingRegressor,
+    unfitted,
+)
 from sk_tune._epochs import epochs_of, stops_early
 from sk_tune._prepare import table_pipeline
 from sk_tune._sampler import RandomSampler
@@ -319,6 +321,55 @@ def test_a_wide_table_has_more_columns_than_rows(make_problem):
     assert not make_problem(X.iloc[:, :100], y).is_wide
     assert not make_problem(pd.concat([X] * 6), np.tile(y, 6)).is_wide
     assert make_problem(X, y).sampled(20).is_wide
+
+
+def _spectra(n_rows, n_columns=40):
+    """Return smooth spectra of three substances, with a little noise."""
+    rng = np.random.default_rng(0)
+    channels = np.linspace(0, 1, n_columns)
+    peaks = [np.exp(-8 * (channels - center) ** 2) for center in (0.2, 0.5, 0.8)]
+    X = rng.uniform(size=(n_rows, 3)) @ peaks + 1e-3 * rng.normal(size=(n_rows, n_columns))
+    return pd.DataFrame(X).add_prefix("channel ")
+
+
+@pytest.mark.parametrize("is_classification", [True, False])
+def test_spectra_get_a_network_behind_principal_components(make_problem, is_classification):
+    """The folds train on 54 rows, and half of 40 columns are 20."""
+    X = _spectra(81)
+    y = np.arange(81) % 2 if is_classification else np.arange(81.0)
+    problem = make_problem(X, y, is_classification=is_classification)
+
+    model, *others = network_models(problem)
+
+    assert model.name == "component network"
+    assert [other.name for other in others] == ["table network", "MLP"]
+    pipe = model.estimator
+    assert pipe["components"].get_params()["whiten"]
+    assert pipe["components"].n_components == 20
+    assert model.space["components__n_components"] == [5, 10, 20]
+    assert set(model.space) >= set(table_space(pipe))
+    assert np.isfinite(pipe.set_params(net__max_epochs=2).fit(X, y).predict(X)).all()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda X: X.iloc[:, :29],
+        lambda X: X.iloc[:29],
+        lambda X: X.assign(town="Bern"),
+        lambda X: X.mask(np.arange(X.shape[1]) % 5 == np.arange(len(X))[:, None] % 5),
+        lambda X: X.apply(np.random.default_rng(0).permutation),
+    ],
+    ids=["few columns", "few rows", "text", "missing values", "independent columns"],
+)
+def test_other_tables_get_no_network_behind_components(make_problem, change):
+    """Components of equal variance do harm where the columns are not nearly equal."""
+    X = change(_spectra(90))
+
+    problem = make_problem(X, np.arange(len(X)) % 2)
+
+    assert not problem.is_collinear
+    assert "component network" not in [model.name for model in network_models(problem)]
 
 
 def test_half_of_the_members_leave_other_parameters_alone(mixed, make_problem):

@@ -10,6 +10,7 @@ import pytest
 from scipy.stats import norm
 from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits
+from sklearn.decomposition import PCA
 from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from sklearn.pipeline import make_pipeline
@@ -314,6 +315,17 @@ def test_circles_of_dates_match_the_preparer(tmp_path):
     output = _output(lambda graph, x: _step(graph, x, step, ""), days[:, None], tmp_path)
 
     np.testing.assert_allclose(output, circles(days[:, None]), atol=2e-9)
+
+
+@pytest.mark.parametrize("whiten", [True, False])
+def test_principal_components_match_scikit_learn(whiten, tmp_path):
+    """Of equal variance or not."""
+    X = np.random.default_rng(0).normal(size=(50, 4)) @ np.diag([1.0, 2.0, 3.0, 4.0]) + 5
+    step = PCA(3, whiten=whiten).fit(X)
+
+    output = _output(lambda graph, x: _step(graph, x, step, ""), X, tmp_path)
+
+    np.testing.assert_allclose(output, step.transform(X), atol=1e-10)
 
 
 def test_quantiles_match_scikit_learn(tmp_path):
