@@ -284,9 +284,7 @@ def _columns_with_reasons(
         if kind == "category":
             reason = _reason_of_category(read, least, keeps_rare=keeps_rare)
         else:
-            (reason,) = _reasons_of_numbers(
-                read[:, np.newaxis], missing_counts=missing_counts
-            )
+            (reason,) = _reasons_of_numbers(read[:, None], missing_counts=missing_counts)
         yield name, kind, text_format, read, reason
 
 
