@@ -25,7 +25,7 @@ from sk_tune._automl._blend import (
     predictions_score,
 )
 from sk_tune._automl._chosen import Chosen, ModelScore, choose_with_networks, leaderboard
-from sk_tune._automl._model_course import ModelCourse, share_of_refit
+from sk_tune._automl._model_course import ModelCourse
 from sk_tune._automl._models import (
     NETWORK_FAMILIES,
     Model,
@@ -168,8 +168,8 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         in_ensemble, weight, params.  The row "ensemble of networks" averages only networks.
         `predict_ms` is the time of members and ensembles for 1,000 rows, and `megabytes`
         the size of their pickles, NaN if they were not measured.  With a time budget the
-        ensemble predicts within three times the time of boosting, unless it would be
-        clearly worse; the row "larger ensemble" has the score and time without this limit.
+        members predict within three times the time of the best boosting model; the row
+        "larger ensemble" has the score and time without this limit.
     model_scores_ : dict of str to ScoreEstimate
         Expected scores of the models of `blends_`.  `score` is the mean over the folds, for
         R^2 of folds with fewer than 30 rows relative to the variance of all held-out rows;
@@ -469,7 +469,7 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
                 n_jobs,
                 memory,
                 folder,
-                share_of_refit(problem),
+                problem.share_of_refit,
             ),
             n_rounds=self.n_rounds,
             sampler=self.sampler,

@@ -156,7 +156,7 @@ def choose(
     At least one trial is needed.  Classifiers are chosen by log loss.  `others` are trials
     without fitted models.  Without `beats_dummy` the scores get intervals, which decide
     it; `seconds` limits the time for metrics that need many calls. `costs` limit the time
-    to predict, unless the ensemble is clearly worse with fewer members.
+    to predict.
     """
     threshold = threshold or ThresholdChoice()
     pool = _Pool([*trials, *others], dummy, problem, metric, threshold)
@@ -217,13 +217,11 @@ def _choices(
     choice = selector.choose(library, signs)
     if costs is None:
         return choice, choice
-    strict = costs.is_strict
-    pairs = zip(trials, choice.weights, strict=True)
-    ms = np.array([costs(t) if strict or weight > 0 else 0.0 for t, weight in pairs])
-    return (
-        selector.lighter(library, choice, ms, costs.most, signs, is_strict=strict),
-        choice,
-    )
+
+    def cost(position: int) -> float:
+        return costs(trials[position])
+
+    return selector.lighter(library, choice, cost, costs.most, signs), choice
 
 
 def _without_light(weights: Floats) -> Floats:

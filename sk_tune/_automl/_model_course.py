@@ -528,14 +528,3 @@ class ModelCourse:
             random_state=self.problem.seed + kind.n_done + 1,
         )
         kind.n_done += 1
-
-
-def share_of_refit(problem: Problem) -> float:
-    """Return the time of a fit on all rows relative to the fits of the folds; 0 for none.
-
-    Networks for images and sequences keep the models of their folds, whose average is
-    better than a single network.
-    """
-    if problem.kind != "table":
-        return 0.0
-    return len(problem.y) / sum(len(train) for train, _ in problem.folds)

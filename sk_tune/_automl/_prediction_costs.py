@@ -49,7 +49,6 @@ class PredictionCosts:
         self.megabytes: dict[str, float] = {}
         self._of_label: dict[str, float] = {}
         boosting = best_of([t for t in trials if t.family == "boosting"], 1)
-        self.is_strict = limit is not None
         if limit is not None:
             self.most = limit
         else:

@@ -77,6 +77,17 @@ class Problem:
         return int(self.n_train * np.prod(self.X.shape[1:]))
 
     @property
+    def share_of_refit(self) -> float:
+        """Time of a fit on all rows relative to the fits of the folds; 0 for none.
+
+        Networks for images and sequences keep the models of their folds, whose average is
+        better than a single network.
+        """
+        if self.kind != "table":
+            return 0.0
+        return len(self.y) / sum(len(train) for train, _ in self.folds)
+
+    @property
     def is_wide(self) -> bool:
         """Whether it is a table with more columns than rows, as of gene expressions."""
         n_rows, n_columns = self.X.shape[:2]

@@ -5,7 +5,7 @@
 Notation: M candidates, N held-out samples, K classes or outputs.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -34,8 +34,6 @@ Floats = npt.NDArray[np.float64]
 # Number of parts to hold out in turn where the folds do not partition the samples.
 _N_PARTS = 5
 _CONFIDENCE = 0.95
-# Share of the loss that a faster ensemble may lose.
-_LOSS_FOR_SPEED = 0.003
 Method = GreedyOptions | Literal["greedy", "average"]
 
 
@@ -280,37 +278,35 @@ class Selector:
         self,
         library: Library,
         choice: CandidateWeights,
-        costs: Floats,
+        cost: Callable[[int], float],
         most: float,
         signs: Array | None = None,
-        *,
-        is_strict: bool = False,
     ) -> CandidateWeights:
         """Return a choice among the heaviest members with a total cost of at most `most`.
 
-        `costs`, (M,), are in any unit. The result is `choice` if its loss is lower by more
-        than 0.3 % or a standard error; `signs` are as for ``choose``. If `is_strict`, costs
-        are limited whatever the loss, and candidates that cost too much alone are replaced.
+        `cost` returns the cost of the candidate at a position.  If each member alone costs
+        too much, the choice is among the other candidates, or is the cheapest of all.
+        `signs` are as for ``choose``.
         """
-        light = choice
-        if is_strict and (costs[choice.weights > 0] > most).any():
-            cheap = np.flatnonzero(costs <= max(most, costs.min()))
-            light = self._choose_among(cheap, library, signs)
-        few: list[int] = []
-        for k in np.argsort(-light.weights, kind="stable"):
-            total = costs[few].sum() + costs[k]
-            if light.weights[k] > 0 and (total <= most or not few):
-                few.append(int(k))
-        if len(few) < np.count_nonzero(light.weights):
-            light = self._choose_among(few, library, signs)
-        if light is choice or is_strict:
-            return light
-        counted = library if signs is None else library.take(signs == 1)
-        statistics = self._objective.statistics(counted.predictions, counted.y)
-        averages = [np.tensordot(c.weights, statistics, axes=1) for c in (light, choice)]
-        gain, error = self._objective.difference(averages[0], averages[1], counted.y)
-        loss, _ = self._objective.estimate(averages[1], counted.y)
-        return choice if gain > min(error, _LOSS_FOR_SPEED * abs(loss)) else light
+        positions = np.argsort(-choice.weights, kind="stable")
+        positions = positions[: np.count_nonzero(choice.weights)]
+        affordable: list[int] = []
+        total = 0.0
+        for position in positions.tolist():
+            if total + cost(position) <= most:
+                affordable.append(position)
+                total += cost(position)
+        if len(affordable) == len(positions):
+            return choice
+        if affordable:
+            return self._choose_among(affordable, library, signs)
+        costs = np.array([cost(position) for position in range(len(library.candidates))])
+        cheap = self._choose_among(
+            np.flatnonzero(costs <= max(most, costs.min())), library, signs
+        )
+        if costs.min() > most:
+            return cheap
+        return self.lighter(library, cheap, cost, most, signs)
 
     def _choose_among(
         self, few: Sequence[int] | Array, library: Library, signs: Array | None

@@ -83,8 +83,8 @@ class _Costs:
 
     most = 1.0
 
-    def __init__(self, *, is_strict=False, **ms):
-        self.is_strict, self.megabytes = is_strict, {}
+    def __init__(self, **ms):
+        self.megabytes = {}
         self.ms = {name.replace("_", " "): value for name, value in ms.items()}
 
     def __call__(self, trial):
@@ -92,36 +92,32 @@ class _Costs:
         return self.ms.setdefault(trial.name, 1.0)
 
 
-def test_fewer_members_predict_unless_they_are_clearly_worse(regression):
-    """Members with errors that cancel remain; of members with equal errors one remains."""
+def test_the_row_of_the_larger_ensemble_has_the_cost_of_all_members(regression):
+    """Either of two members is as slow as the limit."""
     problem, trials = regression
-    y, rng, r2 = problem.y, np.random.default_rng(0), scorer_metric("r2")
-    error = rng.normal(size=300)
-    equal = [
-        replace(
-            trial,
-            library=replace(
-                trial.library,
-                predictions=(y + error + 0.02 * rng.normal(size=300))[None],
-            ),
-        )
-        for trial in trials[:2]
-    ]
 
-    helpful, equal = (
-        choose(some, problem, r2, calibrate=False, costs=_Costs())
-        for some in (trials[:2], equal)
+    chosen = choose(
+        trials[:2], problem, scorer_metric("r2"), calibrate=False, costs=_Costs()
     )
 
-    assert (helpful.weights > 0).all()
-    assert helpful.larger is None
-    assert np.count_nonzero(equal.weights) == 1
-    assert np.count_nonzero(equal.larger) == 2
-    table = leaderboard(equal.trials, equal, None, {t.name for t in equal.trials})
+    assert np.count_nonzero(chosen.weights) == 1
+    assert np.count_nonzero(chosen.larger) == 2
+    table = leaderboard(chosen.trials, chosen, None, {t.name for t in chosen.trials})
     assert table.loc["ensemble", "predict_ms"] == 1.0
     assert table.loc["larger ensemble", "predict_ms"] == 2.0
     assert table.loc[["ensemble", "larger ensemble"], "megabytes"].tolist() == [2.0, 4.0]
     assert table["cv_score"].notna().all()
+
+
+def test_an_ensemble_within_the_limit_is_unchanged(regression):
+    """Then there is no larger ensemble."""
+    problem, trials = regression
+    costs = _Costs(MLP_1=0.5, boosting_1=0.5, linear_1=0.1)
+
+    chosen = choose(trials[:2], problem, scorer_metric("r2"), calibrate=False, costs=costs)
+
+    assert (chosen.weights > 0).all()
+    assert chosen.larger is None
 
 
 def test_the_lead_over_the_linear_model_is_on_the_same_rows(regression):
@@ -158,14 +154,16 @@ def test_groups_widen_intervals(regression):
         # Any of the two costs as much as the limit.
         ({}, {"MLP 1", "boosting 1"}),
         ({"MLP_1": 1.5}, {"boosting 1"}),
+        # Another candidate if both are too slow.
+        ({"MLP_1": 3, "boosting_1": 2}, {"linear 1"}),
         # The fastest if none is fast enough.
         ({"MLP_1": 3, "boosting_1": 2, "linear_1": 4}, {"boosting 1"}),
     ],
 )
-def test_a_strict_limit_of_the_time_to_predict_holds(regression, ms, members):
+def test_the_limit_of_the_time_to_predict_holds(regression, ms, members):
     """One member remains, although the errors of two would cancel."""
     problem, trials = regression
-    costs = _Costs(is_strict=True, **ms)
+    costs = _Costs(**ms)
 
     chosen = choose(trials, problem, scorer_metric("r2"), calibrate=False, costs=costs)
 

@@ -12,7 +12,7 @@ import pytest
 from sklearn.base import clone
 
 from sk_tune._automl import AutoProgress, _model_course, _models, _resources
-from sk_tune._automl._model_course import ModelCourse, share_of_refit
+from sk_tune._automl._model_course import ModelCourse
 from sk_tune._automl._models import boosting_model, dummy_model, linear_model
 from sk_tune._automl._resources import Clock, Cost
 from sk_tune._automl._runner import _N_KEPT, Runner
@@ -373,7 +373,7 @@ def test_longer_training_that_lowered_the_score_is_shortened_again(problem, smal
 
 
 def _with_refits(problem, budget=None):
-    runner = Runner(Clock(budget), 0.0, None, share_of_refit=share_of_refit(problem))
+    runner = Runner(Clock(budget), 0.0, None, share_of_refit=problem.share_of_refit)
     return replace(_course(problem), runner=runner)
 
 
@@ -385,7 +385,7 @@ def test_a_refit_is_the_configuration_fitted_on_all_rows(problem, small_network)
 
     models = course.refits([trial, dummy, trial])
 
-    assert share_of_refit(problem) == pytest.approx(1.5 / 3)
+    assert problem.share_of_refit == pytest.approx(1.5 / 3)
     assert list(models) == [trial.name]
     expected = clone(trial.models[0]).fit(problem.X, problem.y).predict_proba(problem.X)
     np.testing.assert_allclose(
@@ -419,7 +419,7 @@ def test_without_time_members_keep_the_models_of_their_folds(problem, small_netw
     course.runner.clock, course.was_interrupted = Clock(None), True
     assert course.refits([trial]) == {}
     image = replace(problem, kind="image")
-    assert share_of_refit(image) == 0
+    assert image.share_of_refit == 0
 
 
 def test_a_model_without_time_has_an_estimate_of_the_budget_it_needs(problem, monkeypatch):
