@@ -176,12 +176,12 @@ class BayesSampler(Learner):
         ) -> Floats:
             return ACQUISITIONS[name](mean, std, y_opt, self.xi, self.kappa)
 
-        def judge(codes: Floats) -> Floats:
+        def value_of(codes: Floats) -> Floats:
             belief = model.believe(self._features(codes))
             return value(belief.mean, belief.std, y_opt)
 
         best = np.array(self._codes)[np.argsort(y, kind="stable")[:_N_BEST]]
-        pool = candidate_pool(self.space, best, judge, self._rng)
+        pool = candidate_pool(self.space, best, value_of, self._rng)
         pending = list(self._pending.values())[-_MAX_PENDING:]
         pool = np.concatenate([np.array(pending).reshape(-1, pool.shape[1]), pool])
         features = self._features(pool)
@@ -268,19 +268,19 @@ ACQUISITIONS: dict[str, _Acquisition] = {
 
 
 def candidate_pool(
-    space: Space, best: Floats, judge: Callable[[Floats], Floats], rng: RandomState
+    space: Space, best: Floats, value_of: Callable[[Floats], Floats], rng: RandomState
 ) -> Floats:
-    """Return codes, (P, D): random codes, and codes around the `best` by `judge`."""
+    """Return codes, (P, D): random codes, and codes around the `best` by `value_of`."""
     pool = [
         space.random_codes(_N_RANDOM, rng),
         neighbours(space, best, _N_PER_START, _STEPS[1], rng),
     ]
-    values = [judge(codes) for codes in pool]
+    values = [value_of(codes) for codes in pool]
     for step in _STEPS:
         codes = np.concatenate(pool)
         top = np.argsort(-np.concatenate(values), kind="stable")[:_N_STARTS]
         pool.append(neighbours(space, codes[top], _N_PER_START, step, rng))
-        values.append(judge(pool[-1]))
+        values.append(value_of(pool[-1]))
     return np.concatenate(pool)
 
 

@@ -44,6 +44,7 @@ from sk_tune._types import Floats
 _LENGTH_SCALES = (0.01, 100.0)
 _AMPLITUDES = (0.01, 1000.0)
 _FOREST = {"n_estimators": 100, "min_samples_leaf": 3, "n_jobs": 1}
+_BOOSTING: dict[str, Any] = {"loss": "quantile", "n_estimators": 30}
 # The likelihood is flat near its maximum; later fits start from the previous optimum.
 _MAX_STEPS = 30
 _N_RESTARTS = 2
@@ -140,11 +141,9 @@ class Fitted:
         self._model, self._belief = model, belief
 
     def fit(self, X: Floats, y: Floats) -> None:
-        """Fit to features of shape (N, F) and standardised scores."""
         self._model.fit(X, y)
 
     def believe(self, X: Floats) -> Belief:
-        """Return mean, deviation and covariance of points of shape (P, F)."""
         return self._belief(self._model, X)
 
 
@@ -158,14 +157,9 @@ def surrogate(kind: str, model: Any, rng: RandomState) -> Surrogate | None:
     if kind == "GP":
         return GaussianProcess(rng)
     if kind in {"ET", "RF"}:
-        return trees(kind, rng)
+        forest = ExtraTreesRegressor if kind == "ET" else RandomForestRegressor
+        return Fitted(forest(**_FOREST, random_state=rng), _ForestBelief)
     return other(BoostedQuantiles() if kind == "GBRT" else model, rng)
-
-
-def trees(kind: str, rng: RandomState) -> Fitted:
-    """Return a forest of scikit-optimize, "ET" (extremely randomised) or "RF"."""
-    forest = ExtraTreesRegressor if kind == "ET" else RandomForestRegressor
-    return Fitted(forest(**_FOREST, random_state=rng), _ForestBelief)
 
 
 class _ForestBelief:
@@ -214,24 +208,18 @@ class BoostedQuantiles(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     """Gradient boosting of three quantiles; the outer two give the deviation.
 
     Replaces scikit-optimize's ``GradientBoostingQuantileRegressor``, which fails with numpy
-    2.4; `n_estimators` is the number of trees per quantile.
+    2.4.
     """
 
-    def __init__(self, n_estimators: int = 30, random_state: Any = None) -> None:
-        self.n_estimators = n_estimators
+    def __init__(self, random_state: Any = None) -> None:
         self.random_state = random_state
 
     def fit(self, X: Floats, y: Floats) -> "BoostedQuantiles":
         """Fit to features of shape (N, F) and scores."""
         rng = check_random_state(self.random_state)
         self.regressors_ = [
-            GradientBoostingRegressor(
-                loss="quantile",
-                alpha=quantile,
-                n_estimators=self.n_estimators,
-                random_state=rng,
-            ).fit(X, y)
-            for quantile in _QUANTILES
+            GradientBoostingRegressor(**_BOOSTING, alpha=alpha, random_state=rng).fit(X, y)
+            for alpha in _QUANTILES
         ]
         return self
 
@@ -254,15 +242,13 @@ class _OtherBelief:
         return np.asarray(np.exp(-distance / (2 * reach)) * self.std * self.std[row])
 
 
+# Finding the libraries takes longer than some of the blocks.
+_controller = functools.cache(ThreadpoolController)
+
+
 @contextmanager
 def quiet_and_single() -> Iterator[None]:
     """Silence warnings, and use one thread, which is faster for small matrices."""
     with warnings.catch_warnings(), _controller().limit(limits=1, user_api="blas"):
         warnings.simplefilter("ignore")
         yield
-
-
-@functools.cache
-def _controller() -> ThreadpoolController:
-    # Finding the libraries takes longer than some of the blocks.
-    return ThreadpoolController()

@@ -136,10 +136,7 @@ class Range(Dimension):
         return self.low + index if self.is_integer else super().at(index)
 
     def encode(self, value: Any) -> float:
-        number = _number(value)
-        slack = 0.0 if self.is_integer else _ROUNDING * (self.high - self.low)
-        if not self.low - slack <= number <= self.high + slack:
-            raise LookupError
+        number = _number_between(self.low, self.high, value, is_integer=self.is_integer)
         if self.is_integer and number % 1:
             raise LookupError
         return float(self._codes(np.clip([number], self.low, self.high))[0])
@@ -184,11 +181,7 @@ class Distribution(Dimension):
         return plain(self.frozen.rvs(random_state=rng))
 
     def encode(self, value: Any) -> float:
-        number = _number(value)
-        low, high = self.low, self.high
-        slack = _ROUNDING * (high - low) if np.isfinite(high - low) else 0.0
-        if not low - slack <= number <= high + slack:
-            raise LookupError
+        number = _number_between(self.low, self.high, value, is_integer=self.is_integer)
         if self.is_integer and not self.frozen.pmf(number) > 0:
             raise LookupError
         code = self._quantiles(np.array([number]))[0]
@@ -229,8 +222,11 @@ def plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def _number(value: Any) -> float:
-    if not is_number(value):
+def _number_between(low: float, high: float, value: Any, *, is_integer: bool) -> float:
+    """Return a number within bounds, up to rounding; raise ``LookupError`` for others."""
+    is_exact = is_integer or not math.isfinite(high - low)
+    slack = 0.0 if is_exact else _ROUNDING * (high - low)
+    if not (is_number(value) and low - slack <= value <= high + slack):
         raise LookupError
     return float(value)
 

@@ -86,7 +86,6 @@ class Node:
 
     @property
     def n_points(self) -> int | None:
-        """Number of distinct settings of the node and its descendants."""
         if not self.groups:
             return self.dimension.n_points
         return _total([group.n_points for group in self.groups], sum)

@@ -10,7 +10,7 @@ from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from sk_tune._sampler import BoostedQuantiles
-from sk_tune._sampler._surrogate import GaussianProcess, other, quiet_and_single, trees
+from sk_tune._sampler._surrogate import GaussianProcess, other, quiet_and_single, surrogate
 
 RNG = np.random.RandomState
 
@@ -69,10 +69,10 @@ def test_later_fits_of_a_process_are_as_likely_as_fresh_ones(data):
 @pytest.mark.parametrize("kind", ["ET", "RF"])
 def test_trees_predict_like_scikit_optimize(kind, data, pool):
     """Mean and deviation equal the fitted forest."""
-    surrogate = trees(kind, RNG(0))
-    surrogate.fit(*data)
-    belief = surrogate.believe(pool)
-    mean, std = surrogate._model.predict(pool, return_std=True)
+    forest = surrogate(kind, None, RNG(0))
+    forest.fit(*data)
+    belief = forest.believe(pool)
+    mean, std = forest._model.predict(pool, return_std=True)
 
     np.testing.assert_allclose(belief.mean, mean, atol=1e-6)
     np.testing.assert_allclose(belief.std, std, atol=1e-6)
@@ -82,8 +82,8 @@ def test_trees_predict_like_scikit_optimize(kind, data, pool):
     "surrogate",
     [
         GaussianProcess(RNG(0)),
-        trees("ET", RNG(0)),
-        trees("RF", RNG(0)),
+        surrogate("ET", None, RNG(0)),
+        surrogate("RF", None, RNG(0)),
         other(GaussianProcessRegressor(RBF(0.3), optimizer=None), RNG(0)),
     ],
     ids=["GP", "ET", "RF", "other"],
