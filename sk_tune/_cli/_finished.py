@@ -82,9 +82,7 @@ def _predicted(
     where = f" Rows are counted from row {n_before + 1} of the file." if n_before else ""
     # Columns that the model ignores may be missing; their positions are filled.
     X = part.reindex(columns=list(saved.model.feature_names_in_))
-    with warnings.catch_warnings(
-        record=True, action="always", category=SkTuneWarning
-    ) as caught:
+    with warnings.catch_warnings(record=True, action="always") as caught:
         try:
             columns = {"prediction": saved.model.predict(X)}
             if proba:

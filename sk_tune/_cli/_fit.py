@@ -102,9 +102,7 @@ def fit(
         noted = replace(table, notes=(*table.notes, *notes))
         print_problem(noted, target, kinds, split if n_test else "")
     left_out = {"started", "output", "overwrite", "n_jobs", "verbose", "json"}
-    config = {
-        name: value for name, value in asdict(options).items() if name not in left_out
-    }
+    config = {k: value for k, value in asdict(options).items() if k not in left_out}
     config["data"] = None if source is None else str(source.absolute())
     config["most_rows"] = table.most_rows
     with resumable_output(options.output, config, resumes=resumes) as folder:
@@ -141,7 +139,6 @@ def fit(
 
 
 def demo(options: FitOptions) -> None:
-    """Run a fit on a table of scikit-learn."""
     table, target = demo_table()
     # The default folder is only written by demos, so it may be overwritten.
     overwrite = options.overwrite or options.output == Path("sk_tune_demo")
@@ -199,8 +196,7 @@ def _train(
     files = min(_SECONDS_OF_FILES * slowdown(), _MOST_FOR_FILES * budget)
     seconds_left = options.started + budget - files - time.monotonic()
     kind: Any = AutoRegressor
-    of_classes: dict[str, Any]
-    of_classes = {"positive": options.positive, "threshold": options.threshold}
+    of_classes: Any = {"positive": options.positive, "threshold": options.threshold}
     if target.task == "classification":
         kind = partial(AutoClassifier, **of_classes)
     elif of_classes != {"positive": None, "threshold": 0.5}:
@@ -307,7 +303,6 @@ def _structure(frame: pd.DataFrame, options: FitOptions) -> dict[str, Any]:
 def _summary(
     table: LoadedTable, target: Target, kinds: ColumnKinds, auto: Any, options: FitOptions
 ) -> dict[str, Any]:
-    """Return the content of ``summary.json``."""
     return {
         "table": table.name,
         "target": target.name,

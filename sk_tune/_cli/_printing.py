@@ -155,7 +155,6 @@ class StepLines:
         self._last = ""
 
     def __call__(self, progress: AutoProgress) -> None:
-        """Print the progress when a step begins."""
         if progress.stage != self._last:
             self._last = progress.stage
             print(progress, flush=True)

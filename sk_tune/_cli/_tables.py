@@ -232,11 +232,9 @@ def _text_sample(
     with _strictly(path):
         for part in read(path, dtype="str", na_filter=False, chunksize=_PART_ROWS):
             n_rows += len(part)
-            is_grouped = groups in part.columns
-            new = _group_keys(part[groups]) if is_grouped else None
-            new = (
-                rng.integers(2**63, size=len(part), dtype=np.uint64) if new is None else new
-            )
+            new = rng.integers(2**63, size=len(part), dtype=np.uint64)
+            if groups in part.columns:
+                new = _group_keys(part[groups])
             keys = np.concatenate([keys, new])
             chosen = keys < limit
             if chosen.sum() > most_rows:

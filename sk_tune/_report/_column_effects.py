@@ -275,10 +275,8 @@ def search_effects(search: Any, X: Any, y: Any, row: int) -> ColumnEffects | Non
     if metric is None or table is None or table.ndim != 2 or np.ndim(y) != 1:
         return None
     method = "predict_proba" if is_classifier(search) else "predict"
-    if not all(
-        rows is not None and hasattr(m, method)
-        for m, rows in zip(models, held_out_rows, strict=True)
-    ):
+    pairs = list(zip(models, held_out_rows, strict=True))
+    if not all(rows is not None and hasattr(m, method) for m, rows in pairs):
         return None
     classes = models[0].classes_ if is_classifier(search) else None
 
@@ -292,10 +290,7 @@ def search_effects(search: Any, X: Any, y: Any, row: int) -> ColumnEffects | Non
     effects = column_effects(
         table,
         np.asarray(y),
-        [
-            FoldModel(r, getattr(m, method), score)
-            for m, r in zip(models, held_out_rows, strict=True)
-        ],
+        [FoldModel(rows, getattr(m, method), score) for m, rows in pairs],
         classes=classes,
         seconds=_SECONDS_OF_PAGE,
     )

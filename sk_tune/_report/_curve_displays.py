@@ -30,7 +30,7 @@ from sk_tune._report._drawing import (
     Display,
     check_choice,
     needs_log,
-    score_axis,
+    score_range,
     set_y_label,
 )
 from sk_tune._report._search_trials import Trials, curve_table, trials_of
@@ -59,7 +59,6 @@ class FoldSummary:
 
     @property
     def is_empty(self) -> bool:
-        """Whether no epoch has a mean."""
         return bool(np.isnan(self.mean).all())
 
 
@@ -307,6 +306,8 @@ def score_name(estimator: Any) -> str:
 
 # Rungs that span more are drawn on a logarithmic axis.
 _LOG_SPAN = 8.0
+# Room above and below the scores, in parts of their range.
+_MARGIN = 0.05
 _QUANTITIES = {"score": "valid_score", "loss": "valid_loss"}
 
 
@@ -515,7 +516,9 @@ class RungDisplay(Display):
         set_y_label(ax, self.value_name)
         values = np.concatenate([np.empty(0), *(curve.values for curve in self.curves)])
         if not self.is_loss:
-            score_axis(ax, values[np.isfinite(values)])
+            low, high = score_range(values)
+            room = _MARGIN * ((high - low) or max(abs(high), 1.0))
+            ax.set_ylim(low - room, high + room)
         elif needs_log(values):
             ax.set_yscale("log")
 

@@ -28,8 +28,6 @@ _OUTLYING = 20.0
 _SHOWN_BELOW = 8.0
 # Mean width of a character, in parts of the font's size.
 _CHARACTER_WIDTH = 0.56
-# Room above and below the scores, in parts of their range.
-_MARGIN = 0.05
 
 
 def score_range(scores: Any) -> tuple[float, float]:
@@ -72,13 +70,6 @@ def shortened(text: str, n_characters: int) -> str:
         return text
     half = (n_characters - 1) // 2
     return text[: n_characters - 1 - half] + "\N{HORIZONTAL ELLIPSIS}" + text[-half:]
-
-
-def score_axis(ax: Any, scores: Any) -> None:
-    """Set the y axis to the range of scores, without a few that are far lower."""
-    low, high = score_range(scores)
-    room = _MARGIN * ((high - low) or max(abs(high), 1.0))
-    ax.set_ylim(low - room, high + room)
 
 
 class Display:

@@ -63,8 +63,6 @@ class PageColumn:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
-    """A cell of a table."""
-
     text: str
     key: str | None = None  # the number in full, if it is a number
     details: str = ""  # folded
@@ -464,12 +462,11 @@ def with_importance(part: SearchPart) -> SearchPart:
     """Return a search with the importance of its parameters."""
     if part.importance is not None or not part.parameters:
         return part
-    resources = [row.n_resources for row in part.candidates]
     importance = importance_of(
         part.parameters,
         np.array([row.score for row in part.candidates]),
         configurations=np.array([row.candidate for row in part.candidates]),
-        n_resources=None if None in resources else np.array(resources),
+        n_resources=np.array([row.n_resources or 0 for row in part.candidates]),
     )
     return replace(part, importance=importance)
 

@@ -76,7 +76,6 @@ class Importance:
 
     @property
     def message(self) -> str:
-        """The conclusion in a sentence."""
         trials = counted(self.n_trials, "candidate")
         if self.n_trials < _LEAST_TRIALS:
             return f"No conclusion: {trials} with a score; at least {_LEAST_TRIALS} needed"
@@ -245,9 +244,8 @@ def _grown(
     trees = []
     for _ in range(n_trees):
         # Trials of a configuration are drawn together, or one would leak to the rest.
-        drawn = np.bincount(
-            rng.integers(len(distinct), size=len(distinct)), minlength=len(distinct)
-        )
+        n = len(distinct)
+        drawn = np.bincount(rng.integers(n, size=n), minlength=n)
         weights = drawn[numbers].astype(np.float64)
         is_drawn = weights > 0
         # A new random column for each tree averages out its luck.
@@ -365,18 +363,14 @@ class HyperparameterImportanceDisplay(Display):
         importance, places = self.importance, np.arange(len(order))
         total, main = importance.total[order], importance.main[order]
         options = {"color": COLORS["blue"], "height": 0.62, **bar_kw}
-        self.total_bars_ = ax.barh(
-            places, total, label="Total", **{**options, "alpha": 0.35}
-        )
-        self.main_bars_ = ax.barh(
-            places, main, label="Alone", **{**options, "height": 0.36}
-        )
+        faint, thin = {**options, "alpha": 0.35}, {**options, "height": 0.36}
+        self.total_bars_ = ax.barh(places, total, label="Total", **faint)
+        self.main_bars_ = ax.barh(places, main, label="Alone", **thin)
+        spread = [total - importance.low[order], importance.high[order] - total]
         bounds = ax.errorbar(
             total,
             places,
-            xerr=np.maximum(
-                [total - importance.low[order], importance.high[order] - total], 0.0
-            ),
+            xerr=np.maximum(spread, 0.0),
             fmt="none",
             ecolor=COLORS["black"],
             elinewidth=1.0,

@@ -53,15 +53,11 @@ _LONGEST_REASON = 500
 
 def _ranked(rows: Iterable[CandidateRow]) -> list[CandidateRow]:
     """Return rows of results, the best first and those without a score last."""
-    return sorted(
-        rows,
-        key=lambda r: (
-            math.isnan(r.score),
-            r.rank or 0,
-            -(r.n_resources or 0),
-            r.result_row,
-        ),
-    )
+
+    def order(row: CandidateRow) -> tuple[bool, int, int, int]:
+        return math.isnan(row.score), row.rank or 0, -(row.n_resources or 0), row.result_row
+
+    return sorted(rows, key=order)
 
 
 def candidate_table(report: SearchPart) -> PageTable:
@@ -277,18 +273,11 @@ def _wrapped(text: str, indent: str = "") -> str:
 
 def _best(part: SearchPart) -> str:
     ranked = _ranked(part.scored)[:_N_SHOWN]
-    short = short_names(part.names)
+    short, rows = short_names(part.names), []
     scores = number_texts([row.score for row in ranked])
     stds = number_texts([row.std for row in ranked], 2)
-    rows = [
-        (
-            row.result_row,
-            score,
-            std,
-            seconds_text(row.seconds),
-            ", ".join(f"{short[n]}={value_text(v)}" for n, v in row.params.items()),
-        )
-        for row, score, std in zip(ranked, scores, stds, strict=True)
-    ]
+    for row, score, std in zip(ranked, scores, stds, strict=True):
+        params = ", ".join(f"{short[n]}={value_text(v)}" for n, v in row.params.items())
+        rows.append((row.result_row, score, std, seconds_text(row.seconds), params))
     header = ["result row", part.metric, "std", "fit", "parameters"]
     return text_table(header, rows) if rows else ""

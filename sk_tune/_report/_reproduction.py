@@ -32,8 +32,6 @@ _HASH_DIGITS = 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reproduction:
-    """Text for the reproduction of a search."""
-
     versions: Mapping[str, str]
     seeds: Mapping[str, Any]  # the ``random_state`` parameters
     cv: str
@@ -177,7 +175,6 @@ class _CodeWriter:
         return name if is_named else re.sub(r" at 0x\w+", "", repr_text(value))
 
     def imports(self) -> list[str]:
-        """Return the imports of the code."""
         by_module: dict[str, set[str]] = {}
         for module, name in self._names:
             # The user's script cannot be imported.
@@ -215,12 +212,11 @@ def _joined(start: str, items: list[str], end: str, depth: int) -> str:
     return f"{start}\n{lines}{_INDENT * depth}{end}"
 
 
-# Module and name of a function, and its arguments by position and by name.
-_Call = tuple[str, str, list[Any], Mapping[str, Any]]
+def _call(value: Any, depth: int) -> tuple[str, str, list[Any], Mapping[str, Any]] | None:
+    """Return the call that makes an object at a depth, if its kind is known.
 
-
-def _call(value: Any, depth: int) -> _Call | None:
-    """Return the call that makes an object at a depth, if its kind is known."""
+    It is a module and a function in it, with arguments by position and by name.
+    """
     kind = type(value)
     if isinstance(value, Choice):
         return kind.__module__, "Choice", [value.options], {}

@@ -175,7 +175,6 @@ class Trials:
 
     @property
     def score_label(self) -> str:
-        """Label of an axis of scores."""
         return f"{self.score_name[:1].upper()}{self.score_name[1:]} (mean over folds)"
 
     def running_best(self) -> Floats:
@@ -259,10 +258,8 @@ def _configurations(
         return np.arange(n_rows)
     brackets = _column(results, "bracket", n_rows)
     # By text, because values need not be hashable.
-    texts = [
-        f"{bracket} {sorted(row.items())}"
-        for row, bracket in zip(params, brackets, strict=True)
-    ]
+    pairs = zip(params, brackets, strict=True)
+    texts = [f"{bracket} {sorted(row.items())}" for row, bracket in pairs]
     return pd.factorize(np.array(texts, dtype=object))[0].astype(np.int64)
 
 

@@ -30,11 +30,11 @@ def element(tag: str, *children: Any, **attributes: Any) -> Markup:
     >>> element("circle", element("title", "<b>"), cx=1.25, r=3, class_="dot")
     Markup('<circle cx="1.2" r="3" class="dot"><title>&lt;b&gt;</title></circle>')
     """
-    written = "".join(
-        f' {name.rstrip("_").replace("_", "-")}="{escape(_attribute(value))}"'
-        for name, value in attributes.items()
-        if value is not None
-    )
+    written = ""
+    for name, value in attributes.items():
+        if value is not None:
+            text = _short(value) if isinstance(value, float | np.floating) else str(value)
+            written += f' {name.rstrip("_").replace("_", "-")}="{escape(text)}"'
     inner = "".join(escape(child) for child in children)
     # Everything that was not Markup is escaped above.
     return Markup(f"<{tag}{written}>{inner}</{tag}>" if inner else f"<{tag}{written}/>")
@@ -210,10 +210,6 @@ def line_path(x: Iterable[float], y: Iterable[float]) -> str:
         steps.append(f"{'L' if is_drawing else 'M'}{_short(a)} {_short(b)}")
         is_drawing = True
     return "".join(steps)
-
-
-def _attribute(value: Any) -> str:
-    return _short(float(value)) if isinstance(value, float | np.floating) else str(value)
 
 
 def _short(value: float) -> str:
