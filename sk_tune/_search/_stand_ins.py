@@ -36,7 +36,7 @@ def prediction_positions(task: FoldTask) -> Array:
 class _Predicted(BaseEstimator):  # type: ignore[misc]
     """Accepts any parameters; returns known predictions, or at the positions in X."""
 
-    def __init__(self, predictions: Array, takes_positions: bool) -> None:  # noqa: FBT001
+    def __init__(self, predictions: Array, *, takes_positions: bool) -> None:
         self.predictions, self.takes_positions = predictions, takes_positions
 
     def _of(self, X: Any) -> Array:
@@ -59,12 +59,9 @@ class PredictedClassifier(ClassifierMixin, _Predicted):  # type: ignore[misc]
     """A classifier with known probabilities, (n_samples, C)."""
 
     def __init__(
-        self,
-        predictions: Array,
-        takes_positions: bool,  # noqa: FBT001
-        classes: Array,
+        self, predictions: Array, classes: Array, *, takes_positions: bool
     ) -> None:
-        super().__init__(predictions, takes_positions)
+        super().__init__(predictions, takes_positions=takes_positions)
         self.classes = self.classes_ = classes
 
     def predict_proba(self, X: Any) -> Array:
@@ -75,13 +72,10 @@ class PredictedClassifier(ClassifierMixin, _Predicted):  # type: ignore[misc]
         return labels
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """Return the accuracy."""
         weights = {} if sample_weight is None else {"sample_weight": sample_weight}
         return float(quick_metric(accuracy_score)(y, self.predict(X), **weights))
 
 
 class PredictedRegressor(RegressorMixin, _Predicted):  # type: ignore[misc]
-    """A regressor with known predictions."""
-
     def predict(self, X: Any) -> Array:
         return self._of(X)

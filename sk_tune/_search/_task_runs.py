@@ -104,7 +104,9 @@ class TaskRunner:
             model = partial(self._fitted, training) if keeps_model else None
         if answer.is_declined:
             predicts = self._options.n_predictions_kept != 0
-            outcome = _alone_outcome(task, result, _OTHER_ROWS, predicts, self._metric)
+            outcome = _alone_outcome(
+                task, result, _OTHER_ROWS, self._metric, predicts=predicts
+            )
             return replace(outcome, seconds=trained.seconds), model
         if "fit_time" in result:
             result["fit_time"] += trained.seconds
@@ -145,14 +147,14 @@ class TaskRunner:
             # The scorer will raise or warn about such predictions.
             return None
         if not is_classifier(network):
-            return PredictedRegressor(predictions, task.scores_train)
+            return PredictedRegressor(predictions, takes_positions=task.scores_train)
         fold = id(task.train)
         if fold not in self._classes:
             self._classes[fold] = (_classes_of_fold(task), task.train)
         classes = self._classes[fold][0]
         if classes is None or predictions.shape[1:] != classes.shape:
             return None
-        return PredictedClassifier(predictions, task.scores_train, classes)
+        return PredictedClassifier(predictions, classes, takes_positions=task.scores_train)
 
     @staticmethod
     def _predictions(training: FoldTraining) -> Array | None:
@@ -195,6 +197,7 @@ class TaskRunner:
                 if not is_first:
                     start_meanwhile(n_jobs, self._time.left)
         predicts = options.n_predictions_kept != 0
+        run = partial(_run_task, metric=self._metric, predicts=predicts)
         if stays_here:
             for job, request in jobs:
                 with (
@@ -202,12 +205,11 @@ class TaskRunner:
                     self._lent_memory(request.task),
                     adoption(None),
                 ):
-                    settings = request.alone_reason, predicts, self._metric
-                    done = _run_task(job.task, True, *settings)
+                    done = run(job.task, request.alone_reason, keeps_model=True)
                 yield _end(job, *done)
             return
         limit = None if is_first else self._time.limit()
-        keeps_model, metric = options.n_models_kept != 0, self._metric
+        run = joblib.delayed(partial(run, keeps_model=options.n_models_kept != 0))
         dispatch = {"n_jobs": n_jobs, "pre_dispatch": options.search.pre_dispatch}
         with self._trainer.outside():
             try:
@@ -216,11 +218,7 @@ class TaskRunner:
                 parallel = joblib.Parallel(return_as="generator", **dispatch)
             except ValueError:
                 parallel = joblib.Parallel(**dispatch)
-            run = joblib.delayed(_run_task)
-            tasks = (
-                run(job.task, keeps_model, request.alone_reason, predicts, metric)
-                for job, request in jobs
-            )
+            tasks = (run(job.task, request.alone_reason) for job, request in jobs)
             results = iter(parallel(tasks))
             for job, _ in jobs:
                 if limit is not None:
@@ -387,11 +385,7 @@ def _first_line(text: str) -> str:
 
 
 def _run_task(
-    task: Any,
-    keeps_model: bool,  # noqa: FBT001
-    alone_reason: str,
-    predicts: bool,  # noqa: FBT001
-    metric: str,
+    task: Any, alone_reason: str, *, metric: str, predicts: bool, keeps_model: bool
 ) -> tuple[Any, FoldOutcome, Any, Messages]:
     """Run a task in a worker; return results, outcome, model and warnings for the user."""
     try:
@@ -403,16 +397,12 @@ def _run_task(
     fold = fold_task(task)
     if fold is None:
         return results, FoldOutcome(alone_reason=alone_reason), None, messages
-    outcome = _alone_outcome(fold, results[0], alone_reason, predicts, metric)
+    outcome = _alone_outcome(fold, results[0], alone_reason, metric, predicts=predicts)
     return results, outcome, fold.estimator if keeps_model else None, messages
 
 
 def _alone_outcome(
-    task: FoldTask,
-    result: Any,
-    alone_reason: str,
-    predicts: bool,  # noqa: FBT001
-    metric: str,
+    task: FoldTask, result: Any, alone_reason: str, metric: str, *, predicts: bool
 ) -> FoldOutcome:
     """Return the outcome of a task that fitted its estimator."""
     error = result["fit_error"]
@@ -422,17 +412,16 @@ def _alone_outcome(
     cause = _cause_of_no_score(task, task.estimator, result, metric)
     held, remark = None, ""
     try:
-        held = _held_out(task, predicts)
+        held = _held_out(task, predicts=predicts)
     except Exception as error:  # noqa: BLE001 - its predictions are optional
         # A missing score has its own reason.
         if hasattr(task.estimator, "predict") and not cause:
-            remark = (
-                f"without held-out predictions, because they failed ({error_text(error)})"
-            )
+            why = f"because they failed ({error_text(error)})"
+            remark = f"without held-out predictions, {why}"
     return FoldOutcome(held=held, unscored=cause, alone_reason=alone_reason, remark=remark)
 
 
-def _held_out(task: FoldTask, predicts: bool) -> HeldOut:  # noqa: FBT001
+def _held_out(task: FoldTask, *, predicts: bool) -> HeldOut:
     """Return a fitted task's predictions, or only the positions of its samples."""
     if not predicts:
         return HeldOut(rows=positions(task.test), values=None, classes=None)
@@ -459,12 +448,10 @@ def _needs_stand_in_only(network: NetworkEstimator, task: FoldTask) -> bool:
     scorers = scorers_in(task.scorer)
     if scorers is None:
         return False
-    stand_in_methods = (
-        {"predict", "predict_proba"} if is_classifier(network) else {"predict"}
-    )
+    known_methods = {"predict", *["predict_proba"] * is_classifier(network)}
     for metric in (scorer_metric(scorer, task.estimator) for scorer in scorers):
         methods = () if metric is None else metric.response_methods
         # scikit-learn takes the first available method.
-        if next((m for m in methods if hasattr(network, m)), None) not in stand_in_methods:
+        if next((m for m in methods if hasattr(network, m)), None) not in known_methods:
             return False
     return True

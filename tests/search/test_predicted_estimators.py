@@ -126,7 +126,7 @@ def test_the_default_score_is_the_accuracy(n_rows, kind, is_weighted):
     classes = np.unique(np.arange(2).astype(kind))
     labels = classes[rng.integers(2, size=n_rows)]
     weight = rng.random(n_rows) if is_weighted else None
-    stand_in = PredictedClassifier(rng.random((n_rows, 2)), False, classes)
+    stand_in = PredictedClassifier(rng.random((n_rows, 2)), classes, takes_positions=False)
     X = np.arange(n_rows)[:, np.newaxis]
 
     score = stand_in.score(X, labels, weight)
@@ -136,7 +136,7 @@ def test_the_default_score_is_the_accuracy(n_rows, kind, is_weighted):
 
 def test_the_default_score_rejects_the_same_as_the_accuracy():
     """Targets of another length or type."""
-    stand_in = PredictedClassifier(np.eye(2), False, np.arange(2))
+    stand_in = PredictedClassifier(np.eye(2), np.arange(2), takes_positions=False)
     X = np.arange(2)[:, np.newaxis]
 
     for labels in (np.array([0, 1, 1]), np.array([0.5, 0.7]), np.array(["0", "1"])):
