@@ -124,7 +124,6 @@ class _Started:
 
     @property
     def n_epochs_before(self) -> int:
-        """Epochs before this rung."""
         return 0 if self.before is None else self.before.n_resources
 
     def params(self, resource: Any) -> Candidate:

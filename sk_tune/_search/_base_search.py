@@ -337,9 +337,8 @@ class BaseSearch(  # type: ignore[misc]
             if network is not None and getattr(self, "_skl_callbacks", None):
                 # The search calls them for the network's fits.
                 stack.enter_context(warnings.catch_warnings())
-                message = (
-                    f"The estimator {type(network).__name__} does not support callbacks"
-                )
+                name = type(network).__name__
+                message = f"The estimator {name} does not support callbacks"
                 warnings.filterwarnings("ignore", message)
             try:
                 yield
@@ -395,7 +394,6 @@ class BaseSearch(  # type: ignore[misc]
         return plan_in_time(plan, self.time_budget, checked._n_promoted, refits=refits)
 
     def _n_promoted(self, n_candidates: int, before: Rung, after: Rung) -> int:
-        """Return the number of promoted candidates of a rung."""
         return n_candidates
 
     def _plan(self, n_folds: int, n_samples: int) -> SearchPlan:
@@ -453,7 +451,6 @@ class BaseSearch(  # type: ignore[misc]
     def _run_rounds(
         self, evaluate_candidates: Any, propose: Callable[[Rounds], None]
     ) -> None:
-        """Evaluate the candidates of a strategy."""
         session = SearchSession(self, self._call)
         self._rounds = rounds = Rounds(evaluate_candidates, self, session)
         with session.trainer.interruptible():
@@ -476,7 +473,6 @@ class BaseSearch(  # type: ignore[misc]
         super()._run_search(rounds.evaluate, callback_ctx=context)  # type: ignore[misc]
 
     def _format_results(self, *args: Any) -> dict[str, Any]:
-        """Return ``cv_results_``, for scikit-learn's ``fit``."""
         return self._rounds.columns.format(super()._format_results, *args)  # type: ignore[misc]
 
     def _keep_without_refit(self, rounds: Rounds) -> None:
@@ -497,10 +493,8 @@ class BaseSearch(  # type: ignore[misc]
             targets = targets.ravel()
         self._y = targets
         routed = self._get_routed_params_for_fit(call.params)
-        self._groups, score_params = (
-            routed.splitter.split.get("groups"),
-            routed.scorer.score,
-        )
+        self._groups = routed.splitter.split.get("groups")
+        score_params = routed.scorer.score
         weight = score_params.get("sample_weight")
         if isinstance(self.scorer_, dict):
             weight = weights_of_scorer(deciding_scorer(self)[0], score_params)
@@ -565,16 +559,10 @@ class BaseSearch(  # type: ignore[misc]
             return None
         # Cached, because some metrics take many seconds, and a report reads it repeatedly.
         if "_expected" not in self.__dict__:
-            weight, labels = vars(self).get("_scored_by"), self._labels()
-            # Earlier outcomes are of a search with a course, on the same folds.
-            self._expected = expected_score_of(
-                self,
-                self._outcomes,
-                labels,
-                weight,
-                others=vars(self).get("_earlier_outcomes", ()),
-                groups=vars(self).get("_groups"),
-            )
+            # Only a search with a course has outcomes of an earlier search.
+            earlier = vars(self).get("_earlier_outcomes", ())
+            groups = vars(self).get("_groups")
+            self._expected = expected_score_of(self, earlier=earlier, groups=groups)
         return self._expected
 
     @property
@@ -583,11 +571,7 @@ class BaseSearch(  # type: ignore[misc]
         check_is_fitted(self, "_outcomes")
         if "best_index_" not in vars(self):
             return None
-        weight, labels = vars(self).get("_scored_by"), self._labels()
-        best = [self.best_index_]
-        alone = expected_score_of(
-            self, self._outcomes, labels, weight, rows=best, n_bootstraps=1
-        )
+        alone = expected_score_of(self, rows=[self.best_index_], n_bootstraps=1)
         return None if alone is None or np.isnan(score := alone.naive_score) else score
 
     @property
@@ -599,17 +583,14 @@ class BaseSearch(  # type: ignore[misc]
 
     @property
     def _search_record(self) -> SearchRecord:
-        """Results for ensembles, diagnosis and reports."""
         check_is_fitted(self, "_outcomes")
-        resource = granted_resource(self)
-        rows = last_rows(self.candidates_, self.cv_results_.get("failure_reason"))
         scales = ([f.inputs for f in folds if f.inputs] for folds in self._outcomes)
         omitted, cut_rows = vars(self).get("_omitted", ("", ()))
         return SearchRecord(
             n_rows=self._n_rows,
             y=self._y,
-            last_rows=rows,
-            resource=resource,
+            last_rows=last_rows(self.candidates_, self.cv_results_.get("failure_reason")),
+            resource=granted_resource(self),
             inputs=tuple(next(iter(of_row), None) for of_row in scales),
             rows_by_fold=self._rows_by_fold(),
             omitted=omitted,

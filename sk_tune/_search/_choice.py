@@ -1,7 +1,8 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""The choice among scored candidates, and the expected score of the chosen one."""
+"""The choice among scored candidates, its expected score, and when to stop trying more."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -22,6 +23,7 @@ from sk_tune._search._outcomes import (
     scores_by_curve,
 )
 from sk_tune._search_record import deciding_scorer
+from sk_tune._text import counted
 
 # Seconds for resamples of a metric that has to be called for each.
 _MOST_SECONDS_FOR_SCORE = 30.0
@@ -55,12 +57,10 @@ def rows_without_folds(
     `rows` are eligible, the best first.  It is `best` for each fold if another rule chose
     it, or without other folds.
     """
-    ending = guiding_name(results, refit).removeprefix("mean")
-    names = [f"split{fold}{ending}" for fold in range(len(results))]
-    columns = [results[name] for name in names if name in results]
-    if rows[:1] != [best] or len(columns) < 2:
-        return (best,) * len(columns)
-    scores = np.array(columns)[:, rows]
+    n_folds = len(fold_scores(results, refit, best))
+    if rows[:1] != [best] or n_folds < 2:
+        return (best,) * n_folds
+    scores = np.stack([fold_scores(results, refit, row) for row in rows], axis=1)
     rest = scores.sum(axis=0) - scores
     return tuple(rows[int(k)] for k in rest.argmax(axis=1))
 
@@ -153,10 +153,8 @@ def epoch_optimism(folds: Sequence[FoldOutcome]) -> float:
     if len(curves) < max(2, len(folds)) or len({len(curve) for curve in curves}) > 1:
         return 0.0
     scores = np.stack(curves)
-    total = scores.sum(axis=0)
-    crossed = np.take_along_axis(
-        scores, (total - scores).argmax(axis=1, keepdims=True), axis=1
-    )
+    best_elsewhere = (scores.sum(axis=0) - scores).argmax(axis=1, keepdims=True)
+    crossed = np.take_along_axis(scores, best_elsewhere, axis=1)
     return float(scores.mean(axis=0).max() - crossed.mean())
 
 
@@ -179,25 +177,19 @@ def _is_dropped(folds: Sequence[FoldOutcome]) -> bool:
 
 
 def expected_score_of(
-    search: Any,
-    outcomes: Outcomes,
-    classes: Any,
-    sample_weight: Any = None,
-    rows: Sequence[int] = (),
-    others: Outcomes = (),
-    **options: Any,
+    search: Any, rows: Sequence[int] = (), earlier: Outcomes = (), **options: Any
 ) -> ScoreEstimate | None:
     """Return the expected score of a fitted search's choice among result rows.
 
-    `others` are further candidates on the same folds, from an earlier search.
     By default these are all candidates with predictions, on the folds that dropped none of
-    them. None if there are no scores, or for a metric that is not a function of targets and
-    predictions, that needs decision functions, or that needs probabilities while a
-    candidate has labels only (ROC AUC of labels is a different metric).
+    them. `earlier` are candidates of an earlier search on the same folds. None if there are
+    no scores, or for a metric that is not a function of targets and predictions, that needs
+    decision functions, or that needs probabilities while a candidate has labels only (ROC
+    AUC of labels is a different metric).
     """
     scorer, name = deciding_scorer(search)
     metric = scorer_metric(scorer, search.estimator)
-    record, results = search._search_record, search.cv_results_
+    record, results, outcomes = search._search_record, search.cv_results_, search._outcomes
     if metric is None or not metric.takes_probabilities or record.y is None:
         return None
     is_whole_search, n_unfair = not rows, 0
@@ -217,8 +209,9 @@ def expected_score_of(
         options["tolerance"] = standard_error(fold_scores(results, name, top[0]))
     # One network's prediction of each sample if folds were repeated, because the mean of
     # several networks would have another score.
+    classes = search._labels()
     predictions = out_of_fold_predictions(
-        [folds[n_unfair:] for folds in (*(outcomes[row] for row in rows), *others)],
+        [folds[n_unfair:] for folds in (*(outcomes[row] for row in rows), *earlier)],
         record.n_rows,
         classes,
         averaged=False,
@@ -231,7 +224,7 @@ def expected_score_of(
         record.y,
         metric,
         classes=classes,
-        sample_weight=sample_weight,
+        sample_weight=vars(search).get("_scored_by"),
         time_budget=_MOST_SECONDS_FOR_SCORE,
         random_state=0,
         **options,
@@ -245,3 +238,65 @@ def expected_score_of(
         low=estimate.low - optimism,
         high=estimate.high - optimism,
     )
+
+
+class StopRule:
+    """Follows the scores of a search; `reason` says why it ends, "" while it continues."""
+
+    def __init__(self, search: Any) -> None:
+        self._metric, self._level = search.refit, search._level
+        self._target = search.target_score
+        self._n_most = getattr(search, "n_iter_no_change", None)
+        self.is_active = self._target is not None or self._n_most is not None
+        self.reason = ""
+        # The latest candidate that was better by more than the noise, and the number of
+        # candidates that were tried after it.
+        self._best: int | None = None
+        self._n_since = 0
+
+    def note(self, results: Mapping[str, Any], first: int) -> None:
+        """Take note of the result rows from `first` on."""
+        if not self.is_active or self.reason:
+            return
+        scores = guiding_scores(results, self._metric)
+        for row in range(first, len(scores)):
+            self._n_since += self._level is None or results["iter"][row] == 0
+            if self._is_better(results, row):
+                self._best, self._n_since = row, 0
+        best = next(iter(top_rows(results, self._metric, self._level)), None)
+        if best is not None and np.isnan(fold_scores(results, self._metric, best)).any():
+            # Its rung does not use all folds.
+            best = None
+        if best is not None and self._target is not None and scores[best] >= self._target:
+            self.reason = (
+                f"the score {scores[best]:.4g} reached target_score={self._target:g}"
+            )
+        elif self._level is None:
+            self.note_plateau()
+
+    def note_plateau(self) -> None:
+        """End the search if enough candidates improved nothing."""
+        if self._n_most is not None and self._n_since >= self._n_most:
+            tried = counted(self._n_since, "candidate")
+            self.reason = (
+                f"the last {tried} improved the score by no more than its noise "
+                f"(n_iter_no_change={self._n_most})"
+            )
+
+    def _is_better(self, results: Mapping[str, Any], row: int) -> bool:
+        """Return whether a row beats the best so far by more than a standard error.
+
+        The error is of the mean difference over folds, 0 for a single fold. More resources
+        always count as better.
+        """
+        folds = fold_scores(results, self._metric, row)
+        if math.isnan(folds.mean()):
+            return False
+        if self._best is None:
+            return True
+        if self._level is not None:
+            level, before = (results[self._level][r] for r in (row, self._best))
+            if level != before:
+                return bool(level > before)
+        difference = folds - fold_scores(results, self._metric, self._best)
+        return bool(difference.mean() > standard_error(difference))

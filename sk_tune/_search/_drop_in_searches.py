@@ -222,7 +222,6 @@ class _Halving(RungParameters, BaseSearch):
         iteration: int,
         ctx: Any,
     ) -> Sequence[Numbered]:
-        """Return the candidates that a rung promotes."""
         if self.verbose:
             if rounds.session.line is not None:
                 rounds.session.line.clear()
@@ -362,6 +361,5 @@ class HalvingRandomSearchCV(  # type: ignore[misc]
     def _n_candidates_planned(self) -> int:
         n_candidates = self.n_candidates
         if n_candidates == "exhaust":
-            # The number with which the last rung uses up the resources.
             n_candidates = self.max_resources_ // self.min_resources_
         return n_distinct(space_of(self), n_candidates)

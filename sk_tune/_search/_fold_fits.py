@@ -101,7 +101,6 @@ class FittedTransformers:
                 self._n_bytes -= n_bytes(rows)
 
     def clear(self) -> None:
-        """Drop all results."""
         self._n_bytes = 0
         self._results.clear()
         self._keys.clear()

@@ -110,16 +110,12 @@ def changes_of(
 ) -> list[AppliedChange]:
     """Return the effects of changes on parameters; a scaler goes into its empty step."""
     scalers = [c for c in changes if c.action == PUT_IN_FRONT and scaler_step]
-    others = [c for c in changes if c.action != PUT_IN_FRONT]
-    return [
-        *(
-            AppliedChange(
-                parameter=scaler_step, before=None, after=c.value, reason=c.reason
-            )
-            for c in scalers[:1]
-        ),
-        *changed_parameters(estimator, others),
+    in_step = [
+        AppliedChange(parameter=scaler_step, before=None, after=c.value, reason=c.reason)
+        for c in scalers[:1]
     ]
+    in_place = [c for c in changes if c.action != PUT_IN_FRONT]
+    return [*in_step, *changed_parameters(estimator, in_place)]
 
 
 def max_epochs_of(changes: Sequence[AppliedChange], n_epochs: int) -> int:

@@ -217,11 +217,8 @@ class HyperbandSearchCV(
         name = self.resource if is_samples else full_name(self.estimator, self.resource)
         if name is not None:
             return name
-        names = self.estimator.get_params()
-        hint = (
-            did_you_mean(self.resource, names)
-            or " For estimators without epochs, use 'n_samples'."
-        )
+        hint = did_you_mean(self.resource, self.estimator.get_params())
+        hint = hint or " For estimators without epochs, use 'n_samples'."
         raise ValueError(
             f"The 'resource' parameter of HyperbandSearchCV must be 'n_samples' or a "
             f"parameter of {type(self.estimator).__name__}. Got {self.resource!r} instead."
@@ -322,7 +319,6 @@ class HyperbandSearchCV(
             position += 1
 
     def _columns(self, bracket: Bracket, rung: Rung) -> dict[str, int]:
-        """Return columns of ``cv_results_`` for a rung."""
         return {"bracket": bracket.index, "n_folds": rung.folds_of(self.n_splits_)}
 
     def _make_sampler(self, space: Space) -> Sampler:
@@ -330,15 +326,12 @@ class HyperbandSearchCV(
             return sampler_from(self.sampler, space, self.random_state)
         if self.sampler == "random":
             return RandomSampler(space, self.random_state)
-        make = BayesSampler if self.sampler == "bayes" else TPESampler
+        kind = BayesSampler if self.sampler == "bayes" else TPESampler
+        make = partial(kind, n_initial_points=0)
         # The first bracket needs no model, so a missing package would otherwise be detected
         # only after it.
         make(space, 0)
-        return FidelitySampler(
-            lambda space, seed: make(space, seed, n_initial_points=0),
-            space,
-            self.random_state,
-        )
+        return FidelitySampler(make, space, self.random_state)
 
     def _n_promoted(self, n_candidates: int, before: Rung, after: Rung) -> int:
         if self._factor is None:

@@ -14,7 +14,6 @@ from itertools import chain
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from numpy.typing import ArrayLike
 from sklearn.base import clone
@@ -47,9 +46,7 @@ from sk_tune._search._guided import (
 )
 from sk_tune._search_record import fold_layout
 from sk_tune._space import Candidate
-from sk_tune._types import Features, Folds, Scoring
-
-Floats = npt.NDArray[np.float64]
+from sk_tune._types import Features, Floats, Folds, Scoring
 
 # Number of variations in a round, and of variations that together take few epochs.
 _MOST, _MOST_CHEAP, _CHEAP = 3, 8, 40
@@ -227,13 +224,13 @@ def improve(
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class _Tried:
     """A training of a round: a probe, the changed parameters, and the row it changed."""
 
     round: int
     probe: Probe
-    changes: tuple[AppliedChange, ...]
+    changes: Sequence[AppliedChange]
     params: Candidate
     base: int
 
@@ -253,7 +250,7 @@ class _Repairs:
 
     def course(self) -> Course:
         """Yield the candidates of each round, until two have no gain beyond noise."""
-        self.tried = [_Tried(round=0, probe=_START, changes=(), params={}, base=0)]
+        self.tried = [_Tried(0, _START, changes=(), params={}, base=0)]
         search = yield [{}]
         self.best, n_idle = [0], 0
         while len(self.best) <= self.n_rounds and n_idle < _MOST_IDLE:
@@ -263,7 +260,8 @@ class _Repairs:
             self.tried += new
             search = yield [tried.params for tried in new]
             scores = fold_scores(search)
-            self.best.append(_best_row(scores))
+            # A failed training, whose score is NaN, is the worst.
+            self.best.append(int(np.nan_to_num(scores.mean(axis=1), nan=-np.inf).argmax()))
             gain, error = _gain(search, scores, self.best[-1], self.best[-2])
             n_idle = n_idle + 1 if gain <= error else 0
 
@@ -286,27 +284,17 @@ class _Repairs:
             is_cheap = n_epochs <= _CHEAP and len(new) < _MOST_CHEAP
             if new and not (is_cheap or (n_epochs <= limit and len(new) < _MOST)):
                 break
-            tried = _Tried(
-                round=len(self.best),
-                probe=probe,
-                changes=tuple(changes),
-                params=candidate,
-                base=row,
-            )
-            new.append(tried)
+            new.append(_Tried(len(self.best), probe, changes, candidate, base=row))
         return new
 
     def _probes(self, search: Any, row: int, n_epochs: int) -> list[Probe]:
         """Return changes of the best network, in the order in which to try them."""
         _, params = configured(search, row)
-        findings = {
-            finding.name: finding for finding in findings_of(search, result_row=row)
-        }
-        probes = remedies(findings.values())
+        findings = {f.name: f for f in findings_of(search, result_row=row)}
         parameters: set[str] = set()
         first: list[Probe] = []
         later: list[Probe] = []
-        for probe in probes:
+        for probe in remedies(findings.values()):
             names = {change.parameter for change in probe.changes}
             # A less important finding often has the same cause.
             (later if names & parameters else first).append(probe)
@@ -329,7 +317,6 @@ class _Repairs:
         return [self.tried[k].probe for k in sorted(helped, key=lambda k: -mean[k])]
 
     def table(self, search: Any) -> pd.DataFrame:
-        """Return the trainings with their scores and effects."""
         scores = fold_scores(search)
         rows = []
         for k, tried in enumerate(self.tried[: len(scores)]):
@@ -366,11 +353,6 @@ def _n_epochs(search: Any, row: int) -> int:
     if is_trained(search, row):
         return curves_of(search, row).n_epochs
     return int(configured(search, row)[1]["max_epochs"])
-
-
-def _best_row(scores: Floats) -> int:
-    """Return the row with the highest mean score; the first if none has one."""
-    return int(np.argmax(np.nan_to_num(scores.mean(axis=1), nan=-np.inf)))
 
 
 def _gain(search: Any, scores: Floats, row: int, base: int) -> tuple[float, float]:

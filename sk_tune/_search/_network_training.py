@@ -266,11 +266,9 @@ class Trainer:
     def _best_epochs(self, trainings: Sequence[FoldTraining]) -> dict[int, int]:
         """Return the best epoch of each candidate with scores of held-out samples."""
         # The curve that decides, with a sign that makes greater better.
-        sign, name = (
-            (1, "monitor_score")
-            if scores_by_curve(self._options.search)
-            else (-1, "monitor_loss")
-        )
+        sign, name = -1, "monitor_loss"
+        if scores_by_curve(self._options.search):
+            sign, name = 1, "monitor_score"
         curves: dict[int, list[Any]] = {}
         for training in trainings:
             if training.state is not None:
@@ -309,15 +307,11 @@ def _at_best_epoch(training: FoldTraining, fit: Fit, short: Trained | None) -> F
     if long is None or short is None or short.state is None:
         return replace(training, trained=short, state=None)
     n_before = 0 if fit.checkpoint is None else len(fit.checkpoint.history)
-    seconds = long.seconds + short.seconds
-    return replace(
-        training,
-        trained=replace(
-            long,
-            predictions=short.predictions,
-            train_predictions=short.train_predictions,
-            seconds=seconds,
-        ),
-        state=short.state,
-        n_epochs_again=0 if short.is_loaded else len(short.train_loss) - n_before,
+    n_again = 0 if short.is_loaded else len(short.train_loss) - n_before
+    trained = replace(
+        long,
+        predictions=short.predictions,
+        train_predictions=short.train_predictions,
+        seconds=long.seconds + short.seconds,
     )
+    return replace(training, trained=trained, state=short.state, n_epochs_again=n_again)

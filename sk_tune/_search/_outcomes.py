@@ -338,9 +338,7 @@ def search_ledger(
     n_candidates = n_fits = full = 0
     for folds, is_new in zip(outcomes, starts, strict=True):
         # Fits that never started do not count.
-        ran = [
-            outcome for outcome in folds if outcome.is_planned and not outcome.was_stopped
-        ]
+        ran = [o for o in folds if o.is_planned and not o.was_stopped]
         networks = [outcome for outcome in folds if outcome.n_granted]
         n_candidates += bool(ran and is_new)
         n_fits += len(networks or ran)

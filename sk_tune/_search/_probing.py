@@ -33,6 +33,7 @@ from sk_tune._diagnosis import (
     with_good_fit,
     without_doubled_epochs,
 )
+from sk_tune._search._drop_in_searches import GridSearchCV
 from sk_tune._search._guided import (
     Course,
     GuidedSearch,
@@ -188,13 +189,13 @@ def _probed(
         findings = [*of_folds, *(f for f in findings if f.name not in names)]
     if base is None or not others:
         return Findings(findings)
-    seen = measured(findings, effects(probing.probes[: len(others)], base, others))
-    seen = [f for f in seen if f.name not in {"good fit", "more data"}]
+    findings = measured(findings, effects(probing.probes[: len(others)], base, others))
+    findings = [f for f in findings if f.name not in {"good fit", "more data"}]
     if n_networks >= probing.n_used + _HALF:
         with suppress(ValueError):
             # All folds may fail.
-            seen.append(_on_half(search, X, y, groups, base))
-    return Findings(with_good_fit(without_doubled_epochs(seen), result_row=row))
+            findings.append(_on_half(search, X, y, groups, base))
+    return Findings(with_good_fit(without_doubled_epochs(findings), result_row=row))
 
 
 class _Probing:
@@ -231,10 +232,6 @@ class _Probing:
         yield candidates
 
 
-def _once() -> Course:
-    yield [{}]
-
-
 def _on_half(search: Any, X: Any, y: Any, groups: Any, base: Curves) -> Finding:
     """Train the network on half of the samples of each fold, and check the difference."""
     rng, folds = np.random.default_rng(0), search._checked_cv_orig.split(X, y, groups)
@@ -243,6 +240,6 @@ def _on_half(search: Any, X: Any, y: Any, groups: Any, base: Curves) -> Finding:
         for train, test in ((positions(a), positions(b)) for a, b in folds)
     ]
     options = {**shared_options(search), "cv": halves, "refit": False}
-    half = GuidedSearch(search.estimator, course=_once, **options).fit(X, y)
+    half = GridSearchCV(search.estimator, {}, **options).fit(X, y)
     n_rows = float(np.mean([len(train) for train, _ in halves]))
     return check_half(curves_of(half, 0), base, n_rows)

@@ -20,6 +20,7 @@ from sk_tune._compat import FoldTask, SubsampledSplits, method_params
 from sk_tune._declaration import name_hint
 from sk_tune._estimators import NetworkEstimator, resolve_device
 from sk_tune._schedule import Rung
+from sk_tune._search._choice import StopRule
 from sk_tune._search._fold_fits import name_in_network, network_of
 from sk_tune._search._network_training import FoldTraining
 from sk_tune._search._outcomes import FoldOutcome, best_first, guiding_scores, n_whole_rows
@@ -27,7 +28,6 @@ from sk_tune._search._result_columns import NOT_FINITE, ResultColumns
 from sk_tune._search._search_plan import FixedFolds
 from sk_tune._search._search_session import SearchSession
 from sk_tune._search._shaped_rungs import Ladder, was_left_out
-from sk_tune._search._stopping import StopRule
 from sk_tune._search_record import granted_resource, grants_epochs, resources_text
 from sk_tune._space import Candidate
 from sk_tune._text import nearest
@@ -123,7 +123,6 @@ class Rounds:
 
     @property
     def results(self) -> Mapping[str, Any]:
-        """``cv_results_`` so far."""
         return self.columns.results
 
     @property
@@ -175,13 +174,11 @@ class Rounds:
     def ladder(self, rungs: Sequence[Rung]) -> Ladder:
         """Return the rungs of a bracket for `evaluate_rung`."""
         of_epochs = self.session.options.resource is not None
-        continues = of_epochs and self._search._goes_on_in_rungs()
         return Ladder(
             rungs,
             self._search._n_promoted,
             self._budget,
-            goes_on=continues,
-            can_cut=continues,
+            goes_on=of_epochs and self._search._goes_on_in_rungs(),
             can_lower=not self.n_full(rungs[-1].n_resources),
             refit_grows=of_epochs or network_of(self._search.estimator) is None,
             n_splits=self._search.n_splits_,
@@ -225,7 +222,6 @@ class Rounds:
         return [rung.n_resources] * n_folds + [0] * (n_splits - n_folds)
 
     def leave_out(self, n_epochs: int) -> None:
-        """Count epochs that unfinished candidates lack."""
         self.n_epochs_left_out += n_epochs
 
     def evaluate_rung(

@@ -429,7 +429,6 @@ class SearchLine:
         self._is_streaming = False
 
     def __call__(self, progress: Progress) -> None:
-        """Take note of a call of the engine."""
         if self._call is not None and progress.seconds < self._call.seconds:
             self._end_call()
         self._call = progress

@@ -138,20 +138,21 @@ class SearchSession:
 
     def run(self, jobs: Sequence[Job]) -> None:
         """Run the tasks of a round, in the order of scikit-learn."""
-        places = []
+        places: list[_Place] = []
+        unused: list[_Place] = []
         for job in jobs:
             task = fold_task(job.task)
             if task is None:
                 # A transformer or splitter passed this task to joblib, not the search.
                 job.run()
-            else:
-                places.append(_Place(job, task, self._n_rows_done + task.candidate))
-        if not places:
+                continue
+            is_used = task.fold < self._n_folds[task.candidate]
+            row = self._n_rows_done + task.candidate
+            (places if is_used else unused).append(_Place(job, task, row))
+        if not (places or unused):
             return
-        n_rows = 1 + max(place.row for place in places)
+        n_rows = 1 + max(place.row for place in (*places, *unused))
         self.outcomes += [[] for _ in range(len(self.outcomes), n_rows)]
-        unused = [place for place in places if not self._uses(place.task)]
-        places = [place for place in places if self._uses(place.task)]
         scored: dict[int, Scored] = {}
         if not self.trainer.is_interrupted and (self._ahead or not self.time.is_late):
             with self.trainer.interruptible(), self.time.until_late():
@@ -172,10 +173,6 @@ class SearchSession:
         self.outcomes[place.row].append(FoldOutcome(is_planned=False))
         if self.options.n_models_kept != 0:
             self.models[place.row].append(None)
-
-    def _uses(self, task: FoldTask) -> bool:
-        """Return whether the rung of a candidate uses the fold of its task."""
-        return task.fold < self._n_folds[task.candidate]
 
     @contextmanager
     def streaming(self, expected: Sequence[int]) -> Iterator[FitStream]:
@@ -399,7 +396,6 @@ class SearchSession:
             self.measure_refit(row)
 
     def measure_refit(self, row: int, seconds_of_fit: float = 0.0, units: int = 0) -> None:
-        """Measure the time of the refit of the best candidate."""
         with self.trainer.outside():
             self.time.measure_refit(row, self.best_epoch(row), seconds_of_fit, units)
 

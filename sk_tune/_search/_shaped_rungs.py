@@ -31,8 +31,8 @@ class Ladder:
     time.  A rung promotes at least one candidate.  With `goes_on`, a rung continues the
     training of the rung below.  With `refit_grows`, more resources make the refit longer.
     If there is no time for all resources of any candidate and `can_lower` is true, the
-    best candidate gets as many as possible: with `can_cut` its
-    networks train until the time is up; other estimators end at a lower rung.
+    best candidate gets as many as possible: networks that go on train until the time is up,
+    other estimators end at a lower rung.
     """
 
     def __init__(
@@ -42,19 +42,18 @@ class Ladder:
         budget: TimeBudget,
         *,
         goes_on: bool,
-        can_cut: bool,
         can_lower: bool,
         refit_grows: bool,
-        n_splits: int = 1,
+        n_splits: int,
     ) -> None:
         self._n_splits = n_splits
         self.rungs, self._planned = list(rungs), tuple(rungs)
         self._promoted = promoted
         self._budget = budget
-        self._goes_on, self._refit_grows = goes_on, refit_grows
-        self._can_lower, self._can_cut = can_lower, can_cut
+        self._goes_on, self._can_lower = goes_on, can_lower
+        self._refit_grows = refit_grows
         # Whether the best candidate counts if it is cut.
-        self.is_needed = can_lower and can_cut
+        self.is_needed = can_lower and goes_on
         # Expected final resources of one candidate.
         self._reach = rungs[-1].n_resources
         self._slowness = 1.0
@@ -79,7 +78,7 @@ class Ladder:
             return n_in_time
         # The best candidate goes to the last rung at once, or to the highest possible one.
         last = [replace(rung, n_candidates=1) for rung in self.rungs[position:]]
-        if n_in_time or self._can_cut:
+        if n_in_time or self._goes_on:
             self.rungs[position:] = last[-1:]
             return 1
         for rung in reversed(last):
@@ -109,7 +108,6 @@ class Ladder:
         return max(0, min(n_in_time - n_done, budget.share(times.seconds_each(units))))
 
     def n_promoted(self, position: int) -> int:
-        """Return the number of candidates that a rung promotes."""
         upper = self.rungs[position + 1 :]
         return upper[0].n_candidates if upper else 0
 
@@ -172,7 +170,7 @@ class Ladder:
             return SLOWER * seconds > seconds_left
 
         most = done + bisect_right(numbers, 0, key=is_late)
-        if self._can_cut:
+        if self._goes_on:
             self._reach = max(done + 1, int(SHARE_OF_BEST * most))
             between = [r for r in self.rungs[1:-1] if r.n_resources < self._reach]
             self.rungs = [first, *between, self.rungs[-1]]

@@ -77,7 +77,6 @@ class CallTimes:
         return self.seconds(self._n_latest, units) / self._n_latest
 
     def seconds(self, n_candidates: int, units: float) -> float:
-        """Return the expected seconds of a call."""
         sizes = sorted(self._training)
         per_unit = [self._training[size][0] / self._training[size][1] for size in sizes]
         seconds_per_unit = float(
@@ -238,7 +237,6 @@ class TimeBudget:
             self.is_late = True
 
     def shorten(self, *, is_shortened: bool = True) -> None:
-        """Note whether the budget shortens the search."""
         self.is_shortened = is_shortened
 
     def give_rung_up(self) -> None:
@@ -283,7 +281,6 @@ class TimeBudget:
                 self.cut_epochs[row] = min(n_epochs, training.n_epochs)
 
     def note_cut_refit(self, n_epochs: int, n_requested: int) -> None:
-        """Note that the budget ended the refit."""
         self.cut_refit = f"after {n_epochs} of {n_requested} epochs"
 
     def measure_refit(
@@ -306,7 +303,6 @@ class TimeBudget:
         self._trainings.clear()
 
     def _refit_of(self, training: FoldTraining, best_epoch: int | None) -> _Refit:
-        """Return the time of the refit of a network."""
         request, trained = training.request, training.trained
         growth = num_samples(request.task.X) / len(request.task.train)
         seconds = 0.0
@@ -364,9 +360,9 @@ class TimeBudget:
 
     def warn_if_cut(self, shortfall: str) -> str:
         """Warn of omitted parts (`shortfall`: candidates); return the sentences."""
-        budget = (
-            f"The time budget of {seconds_text(self.seconds)}" if self.is_limited else ""
-        )
+        if not self.is_limited:
+            return ""
+        budget = f"The time budget of {seconds_text(self.seconds)}"
         parts = [shortfall] if shortfall else []
         if self._seconds_of_first:
             parts = [
