@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from copy import copy
-from functools import partial
+from functools import cached_property, partial
 from itertools import chain
 from typing import Any, ClassVar, Self
 
@@ -82,7 +82,7 @@ _SECONDS_IN_ONE_THREAD = 5.0
 
 # Attributes that a search learns in addition to scikit-learn's.
 _OWN_STATE = (
-    *("_outcomes", "_n_rows", "_y", "_scored_by", "_groups", "_curves", "_calibrated"),
+    *("_outcomes", "_n_rows", "_y", "_scored_by", "_groups", "_curves", "_calibration"),
     *("_expected", "_omitted", "best_epochs_", "models_", "ledger_", "cut_short_"),
 )
 # Attributes that scikit-learn sets after all candidates have scores.
@@ -442,7 +442,7 @@ class BaseSearch(  # type: ignore[misc]
     def __getstate__(self) -> dict[str, Any]:
         # Leave out the state of a running fit, and tables that can be computed again.
         state: dict[str, Any] = super().__getstate__()  # type: ignore[misc]
-        left_out = {"_call", "_rounds", "_curves", "_calibrated"}
+        left_out = {"_call", "_rounds", "_curves", "_calibration"}
         return {n: v for n, v in state.items() if n not in left_out}
 
     def _run_search(self, evaluate_candidates: Any, *, callback_ctx: Any = None) -> None:
@@ -530,11 +530,12 @@ class BaseSearch(  # type: ignore[misc]
     def learning_curves_(self) -> pd.DataFrame:
         """Curves of all candidates on their folds, one row per epoch."""
         check_is_fitted(self, "_outcomes")
-        # Cached, because a diagnosis reads the curves of each candidate.
-        if "_curves" not in self.__dict__:
-            table = learning_curves(self._outcomes, self.cv_results_, self.candidates_)
-            self._curves = table
         return self._curves.copy()
+
+    @cached_property
+    def _curves(self) -> pd.DataFrame:
+        # Cached, because a diagnosis reads the curves of each candidate.
+        return learning_curves(self._outcomes, self.cv_results_, self.candidates_)
 
     @property
     def oof_predictions_(self) -> Array:
@@ -555,15 +556,14 @@ class BaseSearch(  # type: ignore[misc]
     def expected_score_(self) -> ScoreEstimate | None:
         """Expected score of the best candidate on new data, with its interval."""
         check_is_fitted(self, "_outcomes")
-        if self.keep_predictions not in {"all", "auto"}:
-            return None
+        return self._expected if self.keep_predictions in {"all", "auto"} else None
+
+    @cached_property
+    def _expected(self) -> ScoreEstimate | None:
         # Cached, because some metrics take many seconds, and a report reads it repeatedly.
-        if "_expected" not in self.__dict__:
-            # Only a search with a course has outcomes of an earlier search.
-            earlier = vars(self).get("_earlier_outcomes", ())
-            groups = vars(self).get("_groups")
-            self._expected = expected_score_of(self, earlier=earlier, groups=groups)
-        return self._expected
+        # Only a search with a course has outcomes of an earlier search.
+        earlier = vars(self).get("_earlier_outcomes", ())
+        return expected_score_of(self, earlier=earlier, groups=vars(self).get("_groups"))
 
     @property
     def pooled_score_(self) -> float | None:

@@ -6,6 +6,7 @@ The best of many candidates has smaller errors on the samples that chose it than
 samples.  Therefore the candidate that is best on all other folds predicts each fold.
 """
 
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -27,16 +28,6 @@ class CalibratedSearch(PredictsIntervals, PredictsSets):
     predict_interval = available_if(is_regressor)(PredictsIntervals.predict_interval)
     predict_set = available_if(is_classifier)(PredictsSets.predict_set)
 
-    @property
-    def _calibration(self: Any) -> Calibration | None:
-        """The calibration of the best candidate; None if it cannot have one."""
-        check_is_fitted(self, "_outcomes")
-        # Cached, because predictions for a few samples each would repeat it.
-        if "_calibrated" not in self.__dict__:
-            self._calibrated = self._calibrate()
-        calibration: Calibration | None = self._calibrated
-        return calibration
-
     def _rows_by_fold(self: Any) -> tuple[int, ...]:
         """Return for each fold the candidate chosen without it; empty without a choice."""
         if "best_index_" not in vars(self):
@@ -49,7 +40,13 @@ class CalibratedSearch(PredictsIntervals, PredictsSets):
         ]
         return rows_without_folds(self.cv_results_, name, self.best_index_, rows)
 
-    def _calibrate(self: Any) -> Calibration | None:
+    @cached_property
+    def _calibration(self: Any) -> Calibration | None:
+        """The calibration of the best candidate; None if it cannot have one.
+
+        Cached, because predictions for a few samples each would repeat it.
+        """
+        check_is_fitted(self, "_outcomes")
         labels, rows = self._labels(), self._rows_by_fold()
         is_classification = is_classifier(self)
         if self._y is None or not rows or (is_classification and labels is None):
@@ -59,9 +56,8 @@ class CalibratedSearch(PredictsIntervals, PredictsSets):
             [outcomes], self._n_rows, labels, averaged=False
         )[0]
         held = [outcome.held for outcome in outcomes if outcome.held is not None]
-        # Labels instead of probabilities do not show how sure the classifier is.
-        has_labels_only = is_classification and any(h.is_of_predict for h in held)
-        if has_labels_only:
+        if is_classification and any(h.is_of_predict for h in held):
+            # Labels instead of probabilities do not show how sure the classifier is.
             return None
         held_out = [None if o.held is None else o.held.rows for o in outcomes]
         return calibrate(
