@@ -158,10 +158,8 @@ def resume(folder: Path, *, data: Path | None, **changes: Any) -> None:
         ) from error
     source = old_source if data is None else data
     if source is None or not Path(source).exists():
-        fitted = (
-            "the fit had no file" if source is None else f"{str(source)!r} does not exist"
-        )
-        raise OptionError(f"--data must name the table of the fit: {fitted}.")
+        why = "the fit had no file" if source is None else f"{str(source)!r} does not exist"
+        raise OptionError(f"--data must name the table of the fit: {why}.")
     try:
         table = read_table(Path(source), most_rows, options.groups)
         fit(table, options, source=Path(source), resumes=True)

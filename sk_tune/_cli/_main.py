@@ -61,9 +61,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (SkTuneError, OSError) as error:
-        print(
-            f"sk-tune {args.command}: error: {in_options(_words(error))}", file=sys.stderr
-        )
+        words = in_options(_words(error))
+        print(f"sk-tune {args.command}: error: {words}", file=sys.stderr)
         return USER_ERROR
     return 0
 

@@ -200,7 +200,7 @@ _coverage = _checked(
 )
 _ms = _checked("a number greater than 0", float, lambda ms: 0 < ms < math.inf)
 _seed = _checked(
-    f"a whole number from 0 to {_MAX_SEED}", int, lambda seed: 0 <= seed <= _MAX_SEED
+    f"a whole number from 0 to {_MAX_SEED}", int, lambda n: 0 <= n <= _MAX_SEED
 )
 _n_jobs = _checked(
     "a whole number of at least 1, or -1 for one per CPU", int, lambda n: n == -1 or n >= 1

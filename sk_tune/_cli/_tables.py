@@ -453,9 +453,8 @@ def read_target(frame: pd.DataFrame, name: str, task: str) -> Target:
 
 def column_hint(name: str, columns: list[str]) -> str:
     """Return a space and a hint for a wrong column name: similar names, and all columns."""
-    return (
-        f"{did_you_mean(name, columns)} Columns: {listed([*map(repr, columns)], _N_NAMED)}."
-    )
+    listing = listed([*map(repr, columns)], _N_NAMED)
+    return f"{did_you_mean(name, columns)} Columns: {listing}."
 
 
 def _decide(column: "pd.Series[Any]") -> tuple[str, str, str]:

@@ -327,14 +327,12 @@ def candidate_curves(
     """Return the curves of configurations by epochs or rungs, by their last result rows."""
     n_resources = pd.Series(trials.n_resources)
     survives = n_resources == n_resources.groupby(trials.brackets).transform("max")
-    table = curve_table(search)
+    table, column = curve_table(search), _QUANTITIES[quantity]
     points: dict[int, tuple[Floats, Floats]] = {}
     if counts_epochs(trials) and len(table):
         is_last = table["result_row"].isin(np.flatnonzero(trials.is_last))
         for row, curves in table[is_last].groupby("result_row"):
-            folds = curves.pivot(
-                index="fold", columns="epoch", values=_QUANTITIES[quantity]
-            )
+            folds = curves.pivot(index="fold", columns="epoch", values=column)
             values = fold_summary(folds.to_numpy(np.float64)).mean
             points[int(str(row))] = (folds.columns.to_numpy(np.float64), values)
     else:

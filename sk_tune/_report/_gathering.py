@@ -409,12 +409,11 @@ def search_part(search: Any, extra_checks: Checks = ()) -> SearchPart:
     findings: Sequence[Finding] = extra_findings(search, extra_checks)
     # The best candidate may not be a network, or have no epochs.
     if best is not None and best.result_row in set(curve_table(search)["result_row"]):
-        curves = curves_of(search, best.result_row)
-        findings = findings_of(
-            search, result_row=best.result_row, extra_checks=extra_checks
-        )
+        row = best.result_row
+        curves = curves_of(search, row)
+        findings = findings_of(search, result_row=row, extra_checks=extra_checks)
         chosen = getattr(search, "best_epochs_", {})
-        best_epoch = int(chosen.get(best.result_row, curves.n_epochs))
+        best_epoch = int(chosen.get(row, curves.n_epochs))
     estimator = search.estimator
     name = type(estimator).__name__
     if isinstance(estimator, Pipeline):

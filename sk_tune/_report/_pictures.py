@@ -284,11 +284,8 @@ def column_pictures(effects: ColumnEffects, metric: str) -> list[dict[str, Any]]
     def draw(k: int, y: float) -> tuple[list[Markup], Markup]:
         at = x(effects.importance[k])
         text = f"{names[k]}: {number_text(effects.importance[k])} ± {stds[k]}"
-        bars = [
-            _bar(x(0.0), at, y, 12, "total"),
-            line(x(low[k]), y, x(high[k]), y, "line b"),
-        ]
-        return bars, point(text, at, y, 4, "dot")
+        spread = line(x(low[k]), y, x(high[k]), y, "line b")
+        return [_bar(x(0.0), at, y, 12, "total"), spread], point(text, at, y, 4, "dot")
 
     svg = _row_picture(
         "column-importance",
@@ -436,9 +433,8 @@ def _curves(report: SearchPart, label: str, bands: dict[str, FoldSummary]) -> Ma
         kind = "a" if name == "train_loss" else "b"
         epochs, is_finite = np.array([x(e) for e in band.epochs]), np.isfinite(band.low)
         upper, lower = ([y(v) for v in end[is_finite]] for end in (band.high, band.low))
-        around = line_path(
-            [*epochs[is_finite], *epochs[is_finite][::-1]], upper + lower[::-1]
-        )
+        at = epochs[is_finite]
+        around = line_path([*at, *at[::-1]], upper + lower[::-1])
         area = f"{around}Z" if around else ""
         parts.append(element("path", d=area, class_=f"band {kind}"))
         # A scale maps NaN, too; here it must leave a gap.

@@ -345,13 +345,11 @@ def neighbours(
     fresh = space.random_codes(len(codes), rng)
     codes = np.where(space.active(codes), codes, fresh)
     has_order = np.array([column.dimension.n_categories == 0 for column in space.columns])
-    moved = np.where(has_order, codes + step * rng.normal(size=codes.shape), fresh)
+    shifted = np.clip(codes + step * rng.normal(size=codes.shape), 0, 1)
     # Change at least one parameter.
     changed = rng.uniform(size=codes.shape) < _N_CHANGED / codes.shape[1]
     changed[np.arange(len(codes)), rng.randint(codes.shape[1], size=len(codes))] = True
-    return space.snap(
-        np.where(changed, np.where(has_order, np.clip(moved, 0, 1), moved), codes)
-    )
+    return space.snap(np.where(changed, np.where(has_order, shifted, fresh), codes))
 
 
 _PORTFOLIO = ("EI", "LCB", "PI")

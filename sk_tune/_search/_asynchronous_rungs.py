@@ -215,12 +215,10 @@ class AsynchronousRungs:
 
     def _is_whole(self, started: _Started, *, is_needed: bool) -> bool:
         """Return whether all networks of a candidate were trained in time."""
-        started.trainings = self._session.time.in_time(
-            started.trainings, is_needed=is_needed
-        )
-        return not any(
-            t.request.fit is not None and t.trained is None for t in started.trainings
-        )
+        budget = self._session.time
+        started.trainings = budget.in_time(started.trainings, is_needed=is_needed)
+        networks = (t for t in started.trainings if t.request.fit is not None)
+        return all(t.trained is not None for t in networks)
 
     def _hand_out(self, stream: FitStream) -> None:
         with self._trainer.outside():
@@ -387,9 +385,7 @@ class AsynchronousRungs:
                 self._tell(started.candidate[1], score, started.columns["n_resources"])
         # A candidate may train again to its best epoch.
         training = (started.candidate for started in self._running.values())
-        waiting = (
-            climb.candidates[i] for climb in self._climbs for i in climb.bracket.waiting()
-        )
+        waiting = (c.candidates[i] for c in self._climbs for i in c.bracket.waiting())
         self._trainer.keep_only({number for number, _ in (*waiting, *training)})
 
     def _seconds(self, group: Sequence[_Started]) -> float:

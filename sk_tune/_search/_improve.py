@@ -204,9 +204,8 @@ def improve(
         options["time_budget"] = max(time_budget - (time.monotonic() - start), 1e-3)
     estimator, scaler_step = with_place_for_scaler(estimator, X, y)
     repairs = _Repairs(rounds, scaler_step)
-    search = GuidedSearch(
-        estimator, course=repairs.course, n_planned=1 + rounds * _MOST, **options
-    )
+    options["n_planned"] = 1 + rounds * _MOST
+    search = GuidedSearch(estimator, course=repairs.course, **options)
     with warnings.catch_warnings():
         # Failed trainings are results, which the table shows.
         warnings.filterwarnings("ignore", "One or more of the .* non-finite")

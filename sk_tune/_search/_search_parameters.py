@@ -285,6 +285,5 @@ def space_of(search: Any, *, may_be_empty: bool = True) -> Space:
     if hasattr(search, "search_spaces"):
         return as_space(search.search_spaces)
     attribute = "param_grid" if hasattr(search, "param_grid") else "param_distributions"
-    return as_space(
-        getattr(search, attribute), tuples_are_ranges=False, may_be_empty=may_be_empty
-    )
+    described = getattr(search, attribute)
+    return as_space(described, tuples_are_ranges=False, may_be_empty=may_be_empty)

@@ -356,12 +356,10 @@ def _cause_of_no_score(task: FoldTask, estimator: Any, result: Any, metric: str)
             X, y = task.samples(task.test, estimator)
             # scikit-learn passes no targets to a scorer if there are none.
             targets = () if y is None else (y,)
-            score_params = method_params(
-                task.X, params=task.score_params, indices=task.test
-            )
+            params = method_params(task.X, params=task.score_params, indices=task.test)
             # Repeated scoring must not change a scorer with a state.
             scorer = copy.deepcopy(task.scorer)
-            repeated = _deciding(scorer(estimator, X, *targets, **score_params), metric)
+            repeated = _deciding(scorer(estimator, X, *targets, **params), metric)
         except Exception as error:  # noqa: BLE001 - the error is the result
             return _first_line(str(error))
     if isinstance(repeated, str):

@@ -79,9 +79,8 @@ class CallTimes:
     def seconds(self, n_candidates: int, units: float) -> float:
         sizes = sorted(self._training)
         per_unit = [self._training[size][0] / self._training[size][1] for size in sizes]
-        seconds_per_unit = float(
-            np.interp(n_candidates, sizes, np.maximum.accumulate(per_unit))
-        )
+        rising = np.maximum.accumulate(per_unit)
+        seconds_per_unit = float(np.interp(n_candidates, sizes, rising))
         seconds_per_unit *= max(1.0, n_candidates / sizes[-1])
         return n_candidates * self._seconds_each + units * seconds_per_unit
 

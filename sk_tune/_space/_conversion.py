@@ -84,12 +84,10 @@ def _group(space: Mapping[Any, Any], outer: frozenset[str], are_ranges: bool) ->
                 "to all of the choice's options."
             )
     inside = outer | frozenset(space)
-    group = Group(
-        tuple(_node(name, space[name], inside, are_ranges) for name in sorted(space))
-    )
+    nodes = tuple(_node(name, space[name], inside, are_ranges) for name in sorted(space))
     # Two choices that are active together may not set the same parameter.
     set_by: dict[str | None, str | None] = {}
-    for node in group.nodes:
+    for node in nodes:
         for name in {column.name for below in node.groups for column in below.columns()}:
             if name in set_by:
                 raise SpaceError(
@@ -97,7 +95,7 @@ def _group(space: Mapping[Any, Any], outer: frozenset[str], are_ranges: bool) ->
                     f"Both {set_by[name]!r} and {node.name!r} do."
                 )
             set_by[name] = node.name
-    return group
+    return Group(nodes)
 
 
 def _node(name: str, described: Any, outer: frozenset[str], are_ranges: bool) -> Node:  # noqa: FBT001
@@ -138,9 +136,8 @@ def _is_range(described: tuple[Any, ...]) -> bool:
     """Return whether scikit-optimize would take a tuple as a range."""
     bounds, options = described[:2], described[2:]
     are_numbers = len(bounds) == 2 and all(map(is_number, bounds))
-    return are_numbers and (
-        not options or (len(options) < 3 and isinstance(options[0], str))
-    )
+    has_prior = 0 < len(options) < 3 and isinstance(options[0], str)
+    return are_numbers and (has_prior or not options)
 
 
 def _range(name: str, low: Any, high: Any, prior: str, is_integer: bool) -> Dimension:  # noqa: FBT001
