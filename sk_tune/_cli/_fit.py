@@ -108,11 +108,8 @@ def fit(
     with resumable_output(options.output, config, resumes=resumes) as folder:
         auto, was_interrupted = _train(X, target, options, structure, folder)
         summary = _summary(table, target, kinds, auto, options)
-        texts_left_out = [
-            name
-            for name in kinds.dropped
-            if pd.api.types.infer_dtype(X[name], skipna=True) == "string"
-        ]
+        types = {n: pd.api.types.infer_dtype(X[n], skipna=True) for n in kinds.dropped}
+        texts_left_out = [name for name, kind in types.items() if kind == "string"]
         model = SavedModel(
             model=auto,
             task=target.task,
@@ -229,13 +226,8 @@ def _train(
     auto.set_params(verbose=0, checkpoint_dir=None)
     if auto.use not in auto.blends_:
         reason = auto.failures_.get(auto.use, "It was not trained in time.")
-        print(
-            (
-                f"sk-tune fit: predictions come from the ensemble, because {auto.use!r} "
-                f"is not available. {reason}"
-            ),
-            file=sys.stderr,
-        )
+        why = f"because {auto.use!r} is not available. {reason}"
+        print(f"sk-tune fit: predictions come from the ensemble, {why}", file=sys.stderr)
         auto.set_params(use="ensemble")
     return auto, was_interrupted
 

@@ -74,11 +74,8 @@ def read_table(
     is_sample = len(frame) < n_rows
     if is_sample:
         whole = "" if groups is None else f" (whole groups of {groups!r})"
-        notes = (
-            *notes,
-            f"Read a random sample of {len(frame):,} of its {n_rows:,} rows{whole}: the "
-            "time budget is too short for more.",
-        )
+        sample = f"a random sample of {len(frame):,} of its {n_rows:,} rows{whole}"
+        notes = (*notes, f"Read {sample}: the time budget is too short for more.")
     if frame.empty:
         raise _no_rows(path, frame)
     name, first = frame.columns[0], frame.iloc[:, 0]

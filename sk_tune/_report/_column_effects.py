@@ -287,12 +287,9 @@ def search_effects(search: Any, X: Any, y: Any, row: int) -> ColumnEffects | Non
         except ValueError:
             return float("nan")
 
+    folds = [FoldModel(rows, getattr(m, method), score) for m, rows in pairs]
     effects = column_effects(
-        table,
-        np.asarray(y),
-        [FoldModel(rows, getattr(m, method), score) for m, rows in pairs],
-        classes=classes,
-        seconds=_SECONDS_OF_PAGE,
+        table, np.asarray(y), folds, classes=classes, seconds=_SECONDS_OF_PAGE
     )
     return None if isinstance(effects, str) else effects
 

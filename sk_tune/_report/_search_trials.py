@@ -108,14 +108,10 @@ def _parameter(name: str, label: str, params: Sequence[Mapping[str, Any]]) -> Pa
     texts = sorted({_text(v) for v in values_of_rows if not _is_number(v)})
     categories = [*map(_text, numbers), *texts]
     positions = {text: float(position) for position, text in enumerate(categories)}
-    return Parameter(
-        name=name,
-        label=label,
-        values=np.array([
-            positions[_text(row[name])] if name in row else np.nan for row in params
-        ]),
-        categories=tuple(categories),
-    )
+    values = np.array([
+        positions[_text(row[name])] if name in row else np.nan for row in params
+    ])
+    return Parameter(name=name, label=label, values=values, categories=tuple(categories))
 
 
 def _is_number(value: Any) -> bool:

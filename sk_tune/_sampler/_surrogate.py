@@ -46,7 +46,7 @@ _AMPLITUDES = (0.01, 1000.0)
 _FOREST = {"n_estimators": 100, "min_samples_leaf": 3, "n_jobs": 1}
 _BOOSTING: dict[str, Any] = {"loss": "quantile", "n_estimators": 30}
 # The likelihood is flat near its maximum; later fits start from the previous optimum.
-_MAX_STEPS = 30
+_MINIMIZE: dict[str, Any] = {"method": "L-BFGS-B", "jac": True, "options": {"maxiter": 30}}
 _N_RESTARTS = 2
 # The outer quantiles of a normal distribution are two deviations apart.
 _QUANTILES = (0.16, 0.5, 0.84)
@@ -91,14 +91,7 @@ class GaussianProcess:
         def optimize(objective: Any, start: Floats, bounds: Floats) -> tuple[Floats, float]:
             if self._theta is not None and not ends:
                 start = self._theta
-            end = minimize(
-                objective,
-                start,
-                method="L-BFGS-B",
-                jac=True,
-                bounds=bounds,
-                options={"maxiter": _MAX_STEPS},
-            )
+            end = minimize(objective, start, bounds=bounds, **_MINIMIZE)
             ends.append((float(end.fun), end.x))
             return end.x, end.fun
 

@@ -403,13 +403,9 @@ class FitMaker:
             remark = f"without a held-out curve, {why}"
         if weight is not None and monitor is not None:
             weight = np.concatenate([weight, np.ones(len(monitor))])
+        rows = np.arange(n_train)
         fit = Fit(
-            estimator=network,
-            X=X,
-            y=y,
-            rows=np.arange(n_train),
-            sample_weight=weight,
-            monitor=monitor,
+            estimator=network, X=X, y=y, rows=rows, sample_weight=weight, monitor=monitor
         )
         joined = _Joined(fit, sources, is_fixed and not transforms_target(pipeline), remark)
         if weight is None:

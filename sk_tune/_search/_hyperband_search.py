@@ -277,22 +277,16 @@ class HyperbandSearchCV(
         def ask() -> Candidate | None:
             return first.pop(0) if first else next(iter(sampler.ask(1)), None)
 
-        climbs = [
-            Climb(
-                AsynchronousBracket(bracket.rungs, self._factor),
-                ask,
-                self.n_splits_,
-                partial(self._columns, bracket),
+        def tell(candidate: Candidate, score: float, n_resources: int) -> None:
+            sampler.tell([candidate], [score], n_resources)
+
+        climbs = []
+        for bracket in self.brackets_:
+            rungs = AsynchronousBracket(bracket.rungs, self._factor)
+            climbs.append(
+                Climb(rungs, ask, self.n_splits_, partial(self._columns, bracket))
             )
-            for bracket in self.brackets_
-        ]
-        AsynchronousRungs(
-            self,
-            rounds,
-            climbs,
-            context=ctx,
-            tell=lambda candidate, score, n: sampler.tell([candidate], [score], n),
-        ).climb()
+        AsynchronousRungs(self, rounds, climbs, context=ctx, tell=tell).climb()
 
     def _climb(
         self,
@@ -346,10 +340,6 @@ class HyperbandSearchCV(
             if n_left < 1:
                 return
             n_asked += n_left
-            yield (
-                bracket.index,
-                [
-                    replace(rung, n_candidates=min(rung.n_candidates, n_left))
-                    for rung in bracket.rungs
-                ],
-            )
+            counts = (min(rung.n_candidates, n_left) for rung in bracket.rungs)
+            pairs = zip(bracket.rungs, counts, strict=True)
+            yield bracket.index, [replace(rung, n_candidates=n) for rung, n in pairs]

@@ -113,12 +113,9 @@ class Trainer:
             fit = replace(fit, state=state, n_epochs=n_new)
         if task.scores_train and len(task.train) <= _MOST_TO_PREDICT:
             fit = replace(fit, predicts_train=True)
+        inputs = self.maker.scale_of(fit) if task.fold == 0 else None
         return replace(
-            request,
-            fit=fit,
-            n_epochs=n_epochs,
-            n_epochs_before=n_before,
-            inputs=self.maker.scale_of(fit) if task.fold == 0 else None,
+            request, fit=fit, n_epochs=n_epochs, n_epochs_before=n_before, inputs=inputs
         )
 
     def train(

@@ -259,18 +259,12 @@ class Rounds:
         is_last = position == len(ladder.rungs) - 1
         is_best = ladder.is_needed and position > 0 and is_last and n == 1
         n_epochs_before = ladder.rungs[position - 1].n_resources if is_best else None
+        more_results = {column: [value] * n for column, value in columns.items()}
         with (
             self._budget.finishing(n_epochs_before),
             self.task(context, name, n * search.n_splits_, is_sequential=False) as rung,
         ):
-            self._evaluate_parts(
-                candidates,
-                splitter,
-                {column: [value] * n for column, value in columns.items()},
-                rung,
-                ladder,
-                position,
-            )
+            self._evaluate_parts(candidates, splitter, more_results, rung, ladder, position)
         self._end_rung(ladder, position, n_before, n)
         return self.scores[n_before:]
 

@@ -106,16 +106,14 @@ class SearchSession:
         if search.verbose == 1 or is_forecast:
             plan = search._plan(search.n_splits_, num_samples(call.X))
         # If verbose is more than 1, scikit-learn prints lines for every fit itself.
+        refits = search.refit is not False
         if search.verbose == 1:
-            refits, budget = search.refit is not False, search.time_budget
-            self.line = SearchLine(plan, refits=refits, time_budget=budget)
+            self.line = SearchLine(plan, refits=refits, time_budget=search.time_budget)
         listener = call.verbose if callable(call.verbose) else self.line
         self.options = _options_of(search, call, listener)
+        n_steps = 2 if search.select_epoch == "best" else 1
         self.time = TimeBudget(
-            search.time_budget,
-            call.start,
-            refits=search.refit is not False,
-            n_steps=2 if search.select_epoch == "best" else 1,
+            search.time_budget, call.start, refits=refits, n_steps=n_steps
         )
         self.trainer = Trainer(call.ambient, self.options)
         if is_forecast:
@@ -373,15 +371,12 @@ class SearchSession:
                     requests.append(self.trainer.request(place.task, number))
         if is_first:
             self._measure_first(rows, [FoldTraining(request) for request in requests])
+        n_before = self.time.reserve.finishing_from or 0
+        limit = partial(
+            self.time.limit, len(places), is_needed=is_needed, n_epochs_before=n_before
+        )
         with self.timed("training"):
-            trainings = self.trainer.train(
-                requests,
-                lambda: self.time.limit(
-                    len(places),
-                    is_needed=is_needed,
-                    n_epochs_before=self.time.reserve.finishing_from or 0,
-                ),
-            )
+            trainings = self.trainer.train(requests, limit)
         trainings = self.time.in_time(trainings, is_needed=is_needed)
         self.time.note(zip(rows, trainings, strict=True))
         return trainings
