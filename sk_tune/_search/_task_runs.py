@@ -209,7 +209,7 @@ class TaskRunner:
                 yield _end(job, *done)
             return
         limit = None if is_first else self._time.limit()
-        run = joblib.delayed(partial(run, keeps_model=options.n_models_kept != 0))
+        delayed = joblib.delayed(partial(run, keeps_model=options.n_models_kept != 0))
         dispatch = {"n_jobs": n_jobs, "pre_dispatch": options.search.pre_dispatch}
         with self._trainer.outside():
             try:
@@ -218,7 +218,7 @@ class TaskRunner:
                 parallel = joblib.Parallel(return_as="generator", **dispatch)
             except ValueError:
                 parallel = joblib.Parallel(**dispatch)
-            tasks = (run(job.task, request.alone_reason) for job, request in jobs)
+            tasks = (delayed(job.task, request.alone_reason) for job, request in jobs)
             results = iter(parallel(tasks))
             for job, _ in jobs:
                 if limit is not None:
@@ -446,7 +446,7 @@ def _needs_stand_in_only(network: NetworkEstimator, task: FoldTask) -> bool:
     scorers = scorers_in(task.scorer)
     if scorers is None:
         return False
-    known_methods = {"predict", *["predict_proba"] * is_classifier(network)}
+    known_methods = {"predict", "predict_proba"} if is_classifier(network) else {"predict"}
     for metric in (scorer_metric(scorer, task.estimator) for scorer in scorers):
         methods = () if metric is None else metric.response_methods
         # scikit-learn takes the first available method.
