@@ -92,3 +92,11 @@ def percentiles(values: Floats, orders: Sequence[float]) -> Floats:
     # From the nearer end, as numpy does, so that the result is the same to the last bit.
     between: Floats = np.where(part < 0.5, low + width * part, high - width * (1 - part))
     return between
+
+
+def unique_counts(values: Floats) -> Ints:
+    """Return the number of different values of each column; NaN is none."""
+    ordered = np.sort(values, axis=0)
+    has_values = ~np.isnan(ordered[:1])
+    counts: Ints = has_values.sum(axis=0) + (ordered[1:] > ordered[:-1]).sum(axis=0)
+    return counts

@@ -10,7 +10,7 @@ import pytest
 
 import sk_tune
 from sk_tune import TablePreparer
-from sk_tune._plain_numbers import different_values, percentiles
+from sk_tune._plain_numbers import different_values, percentiles, unique_counts
 
 N = 60
 
@@ -110,8 +110,8 @@ def test_the_fitted_transformers_have_the_names_of_their_columns():
     assert of_blocks["one_hot"] == ["town"]
 
 
-def test_different_values_are_counted_up_to_three():
-    """As by pandas, where 0.0 and -0.0 are equal and missing is no value."""
+def test_different_values_are_counted():
+    """As by pandas, all or up to three: 0.0 and -0.0 are equal, and missing is no value."""
     X = pd.DataFrame({
         "none": [np.nan] * 4,
         "one": [1.0, 1.0, np.nan, 1.0],
@@ -124,6 +124,7 @@ def test_different_values_are_counted_up_to_three():
     counts = different_values(X.to_numpy())
 
     assert counts.tolist() == X.nunique().clip(upper=3).tolist()
+    assert unique_counts(X.to_numpy()).tolist() == X.nunique().tolist()
 
 
 def test_percentiles_ignore_missing_values():

@@ -14,6 +14,7 @@ from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from sk_tune._diagnosis._findings import RULES, Finding
 from sk_tune._diagnosis._leak_copies import LeakTable
+from sk_tune._plain_numbers import PlainNumbers, unique_counts
 from sk_tune._types import Array, Floats
 
 # Least mean number of rows per identity, and least number of identities.
@@ -26,7 +27,9 @@ def check_target(table: LeakTable) -> Finding:
     rule = RULES["target among the features"]
     if table.y.ndim > 1:
         return rule.not_applicable("This check needs a single target.")
-    same = [name for name in table.X.columns if _is_target(table, table.X[name])]
+    same = [
+        name for name in _with_values_like_target(table) if _is_target(table, table.X[name])
+    ]
     if not same:
         return rule.passed("No column equals the target.", {"columns": table.X.shape[1]})
     return rule.issue(
@@ -89,9 +92,11 @@ def _scores(table: LeakTable, names: list[Any], rows: Array) -> list[float]:
         [p[p >= 0] for p in (place[train], place[test])] for train, test in table.folds
     ]
     is_classification = table.is_classification
+    y = table.y[rows]
+    thirds = _thirds(y, is_classification)
     return [
         max(
-            _score_alone(table.X[name].iloc[rows], table.y[rows], is_classification),
+            _score_alone(table.X[name].iloc[rows], y, thirds, is_classification),
             _score_by_value(
                 table.X[name].iloc[distinct], table.y[distinct], folds, is_classification
             ),
@@ -113,6 +118,17 @@ def _suspects(table: LeakTable, rows: Array) -> list[Any]:
     strength[varies] = np.nan_to_num(score(values[:, varies], table.y[rows])[0])
     strongest = {numbers.columns[i] for i in np.argsort(-strength)[:100]}
     return [n for n in table.X.columns if n in strongest or n not in numbers.columns]
+
+
+def _with_values_like_target(table: LeakTable) -> list[Any]:
+    """Return all columns but those of numbers that have not as many values as classes."""
+    if not table.is_classification:
+        return list(table.X.columns)
+    plain = PlainNumbers.of(table.X)
+    n_classes = len(pd.factorize(pd.Series(table.y))[1])
+    differ = unique_counts(plain.values) != n_classes
+    others = {name for name, differs in zip(plain.names, differ, strict=True) if differs}
+    return [name for name in table.X.columns.tolist() if name not in others]
 
 
 def _is_target(table: LeakTable, column: "pd.Series[Any]") -> bool:
@@ -137,7 +153,21 @@ _FEWEST_SCORED = 20
 _FEWEST_SEPARATED = 10
 
 
-def _score_alone(column: "pd.Series[Any]", y: Array, is_classification: bool) -> float:  # noqa: FBT001
+def _thirds(y: Array, is_classification: bool) -> list[tuple[Array, Array]]:  # noqa: FBT001
+    """Return three folds."""
+    folds = KFold(3, shuffle=True, random_state=0)
+    if is_classification and np.unique(y, return_counts=True)[1].min() >= 3:
+        # Rows in order would hide identities, which are often numbered by class.
+        folds = StratifiedKFold(3, shuffle=True, random_state=0)
+    return list(folds.split(np.zeros(len(y)), y))
+
+
+def _score_alone(
+    column: "pd.Series[Any]",
+    y: Array,
+    folds: Sequence[tuple[Array, Array]],
+    is_classification: bool,  # noqa: FBT001
+) -> float:
     """Return the cross-validated score of a small tree on one column."""
     if not pd.api.types.is_numeric_dtype(column):
         codes = pd.factorize(column)[0]
@@ -146,22 +176,23 @@ def _score_alone(column: "pd.Series[Any]", y: Array, is_classification: bool) ->
             return -np.inf
         column = pd.Series(codes)
     values = column.to_numpy(dtype=np.float64).reshape(-1, 1)
-    folds = KFold(3, shuffle=True, random_state=0)
     tree: Any = DecisionTreeRegressor(max_leaf_nodes=128, random_state=0)
     if is_classification:
         tree = DecisionTreeClassifier(max_leaf_nodes=16, random_state=0)
-        if np.unique(y, return_counts=True)[1].min() >= 3:
-            # Rows in order would hide identities, which are often numbered by class.
-            folds = StratifiedKFold(3, shuffle=True, random_state=0)
-    # scikit-learn's cross_val_score takes twice as long here.
+    # scikit-learn's cross_val_score and accuracy_score take longer than the tree.
+    measure: Any = _accuracy if is_classification else r2_score
     scores = [
-        tree.fit(values[train], y[train]).score(values[test], y[test])
-        for train, test in folds.split(values, y)
+        measure(y[test], tree.fit(values[train], y[train]).predict(values[test]))
+        for train, test in folds
     ]
     score = float(np.mean(scores))
     if is_classification and score > 0.95 and _separates(values, y):
         return 1.0
     return score
+
+
+def _accuracy(y: Array, predicted: Array) -> float:
+    return float(np.mean(y == predicted))
 
 
 def _score_by_value(

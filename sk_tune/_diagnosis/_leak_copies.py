@@ -35,6 +35,7 @@ from sklearn.utils.multiclass import type_of_target
 
 from sk_tune._diagnosis._findings import RULES, Finding, share
 from sk_tune._diagnosis._leak_effect import only_if_copies_matter
+from sk_tune._plain_numbers import unique_counts
 from sk_tune._types import Array, Bools, Features, Floats, Ints
 
 
@@ -228,7 +229,10 @@ def _nearness_limit(distances: Floats, chance: float = CHANCE) -> float:
 
 def _scaled_numbers(numbers: pd.DataFrame) -> Floats:
     """Return the 200 most variable columns, standardised and imputed."""
-    filled = numbers.fillna(numbers.median()).fillna(0.0).to_numpy()
+    values = numbers.to_numpy()
+    filled = np.where(np.isnan(values), numbers.median().to_numpy(), values)
+    # Columns stay contiguous, on which the last bit of a sum depends.
+    filled = np.asfortranarray(np.where(np.isnan(filled), 0.0, filled))
     order = np.argsort(-filled.std(axis=0, ddof=0) / (np.abs(filled).max(axis=0) + 1e-300))
     # Distances in more columns are less informative.
     scaled: Floats = StandardScaler().fit_transform(filled[:, np.sort(order[:200])])
@@ -408,7 +412,7 @@ def check_near_duplicates(table: LeakTable) -> Finding:
     numbers = table.numbers.astype(np.float64)
     # Imputation with one value would move rows closer together.
     is_whole = numbers.isna().mean() < 0.05
-    is_varied = numbers.nunique() > max(2, 0.05 * len(numbers))
+    is_varied = unique_counts(numbers.to_numpy()) > max(2, 0.05 * len(numbers))
     numbers = numbers.loc[:, is_whole & is_varied]
     if numbers.shape[1] < 2:
         return rule.not_applicable(
