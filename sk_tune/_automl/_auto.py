@@ -168,8 +168,8 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         in_ensemble, weight, params.  The row "ensemble of networks" averages only networks.
         `predict_ms` is the time of members and ensembles for 1,000 rows, and `megabytes`
         the size of their pickles, NaN if they were not measured.  With a time budget the
-        members predict within three times the time of the best boosting model; the row
-        "larger ensemble" has the score and time without this limit.
+        members predict within three times the time of scikit-learn's best boosting model;
+        the row "larger ensemble" has the score and time without this limit.
     model_scores_ : dict of str to ScoreEstimate
         Expected scores of the models of `blends_`.  `score` is the mean over the folds, for
         R^2 of folds with fewer than 30 rows relative to the variance of all held-out rows;
