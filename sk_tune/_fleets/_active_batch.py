@@ -148,8 +148,7 @@ class ActiveBatch:
         seeds = [network.dropout_seed for network in networks]
         program = Program(modules, networks[0].train.X, seeds)
         states = [network.state.moments for network in networks]
-        trained = [p.requires_grad for p in networks[0].module.parameters()]
-        positions = [i for i, is_trained in enumerate(trained) if is_trained]
+        positions = [i for i, p in enumerate(modules[0].parameters()) if p.requires_grad]
         settings = [network.settings for network in networks]
         self.optimizer.extend(program.parameters, settings, states, positions)
         best = _best_weights(program, networks)

@@ -169,9 +169,8 @@ class CompiledEpoch:
             for part in (0, 1)
         )
         pairs = zip(outputs, self.n_monitored, strict=True)
-        return EpochResults(
-            losses, train, monitor, [y[:n] if n else None for y, n in pairs]
-        )
+        monitor_outputs = [y[:n] if n else None for y, n in pairs]
+        return EpochResults(losses, train, monitor, monitor_outputs)
 
     def _losses_and_scores(self, sums: Any, variances: Sequence[Any]) -> _LossesAndScores:
         """Return losses and scores from sums of epoch.c, (K, E, ...); NaN if empty."""
@@ -337,10 +336,8 @@ class CompiledEpoch:
 
     def _shared_settings(self, layers: Sequence[KernelLayer]) -> Any:
         """Return epoch.c's Fleet, without the fields that depend on the networks."""
-        shared, lines = (
-            np.zeros(1, STRUCTS["Fleet"]),
-            np.zeros(len(layers), STRUCTS["Layer"]),
-        )
+        shared = np.zeros(1, STRUCTS["Fleet"])
+        lines = np.zeros(len(layers), STRUCTS["Layer"])
         layer_parameters = [parameter for layer in layers for parameter in layer.parameters]
         parameters = np.zeros(len(layer_parameters), STRUCTS["Parameter"])
         n_parameters = n_buffers = 0
@@ -349,9 +346,8 @@ class CompiledEpoch:
             line["kind"] = KINDS.index(layer.kind)
             line["parameter"], line["buffer"] = n_parameters, n_buffers
             line["n_places"] = prod(windows.sizes)
-            for name in ("n_in", "n_out", "n_members", "n_lines", "n_before"):
-                line[name] = getattr(layer, name)
-            for name in ("option", "number", "momentum"):
+            sizes = ("n_in", "n_out", "n_members", "n_lines", "n_before")
+            for name in (*sizes, "option", "number", "momentum"):
                 line[name] = getattr(layer, name)
             line["n_run"], line["n_around"] = windows.n_run, windows.n_around
             if windows.cells is not None:

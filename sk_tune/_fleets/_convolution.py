@@ -90,9 +90,8 @@ def windows_of_convolution(geometry: Geometry, sizes: Sequence[int]) -> Windows:
     """Return the windows over images of some sizes."""
     around = [n + sum(sides) for n, sides in zip(sizes, geometry.padding, strict=True)]
     places = np.arange(prod(around), dtype=np.int32).reshape(around)
-    spans = [
-        gap * (k - 1) + 1 for gap, k in zip(geometry.dilation, geometry.kernel, strict=True)
-    ]
+    gaps = zip(geometry.dilation, geometry.kernel, strict=True)
+    spans = [gap * (k - 1) + 1 for gap, k in gaps]
     steps = tuple(slice(None, None, n) for n in (*geometry.stride, *geometry.dilation))
     windows = sliding_window_view(places, spans)[steps]
     output_sizes = windows.shape[: len(sizes)]
@@ -251,9 +250,8 @@ def channels_of_one(x: Tensor) -> tuple[Tensor, Form]:
     if x.stride(1) == 1 and x.shape[1] > 1:
         # With the batch innermost, all numbers of a channel are contiguous.
         turned = x.movedim(1, -1).contiguous()
-        return turned.flatten(2).flatten(0, 1).unsqueeze(0), lambda y: y.view(
-            turned.shape
-        ).movedim(-1, 1)
+        channels = turned.flatten(2).flatten(0, 1).unsqueeze(0)
+        return channels, lambda y: y.view(turned.shape).movedim(-1, 1)
     return _merged(x), lambda y: _parted(y, len(x))
 
 
@@ -312,7 +310,6 @@ class Pooling(Layer):
         return part(y.detach())
 
     def backward(self, dy: Tensor, batch: Batch, *, keep: bool) -> Tensor:
-        assert self._saved is not None  # noqa: S101 - forward came before
         leaf, y, merge, part = self._saved
         self._saved = None
         if self.first:

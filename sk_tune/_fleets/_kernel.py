@@ -174,9 +174,8 @@ def reason_against_kernel(
     reads = like.device.type == "cpu" and like.dtype in {torch.float32, torch.float64}
     reads = reads and min(n.settings.eps for n in networks) >= _LEAST_EPS
     # Check data that several networks share once.
-    sets = {
-        (id(n.train.X), id(n.train.y), id(n.train.sample_weight)): n.train for n in networks
-    }
+    every = [network.train for network in networks]
+    sets = {(id(s.X), id(s.y), id(s.sample_weight)): s for s in every}
     reads = reads and all(is_plain_set(s, like.dtype, loss, layers) for s in sets.values())
     if networks[0].augmentation or not reads:
         return "the kernel cannot read or augment the data"
@@ -390,13 +389,12 @@ def _table(inputs: TableInputs, n_in: int) -> KernelLayer:
     if categories is not None:
         n_codes, category_size = categories.weight.shape
         buffers[2:] = [f"inputs.categories.{x}" for x in ("known", "offsets", "n_codes")]
+    codes_name = "inputs.categories.weight" if n_codes else None
     parameters = (
         KernelParameter(names[0], n, n_waves or size),
         KernelParameter(names[1], n, size),
         KernelParameter(names[2], n * (n_bins + 2 * n_waves), size),
-        KernelParameter(
-            "inputs.categories.weight" if n_codes else None, n_codes, category_size
-        ),
+        KernelParameter(codes_name, n_codes, category_size),
     )
     columns = (*inputs.embedded, *inputs.plain, *inputs.categorical)
     counts = len(inputs.plain), len(inputs.categorical)

@@ -26,7 +26,6 @@ _LOGGER = logging.getLogger(__name__)
 _FOLDER = Path(__file__).parent / "kernel"
 # Processor levels by the capability that torch detects, the fastest first.
 _LEVELS = {"AVX512": ("x86-64-v4", "x86-64-v3"), "AVX2": ("x86-64-v3",)}
-_LEVELS_OF_ARM = ("armv8-a",)
 # ABI version: the meaning of struct fields and enum values, as in epoch.c.
 _FORM = 10
 
@@ -161,7 +160,7 @@ def _difference(library: Any) -> str:
 
 def _levels() -> list[str]:
     if platform.machine().lower() in {"arm64", "aarch64"}:
-        return list(_LEVELS_OF_ARM)
+        return ["armv8-a"]
     return list(_LEVELS.get(torch.backends.cpu.get_cpu_capability(), ()))
 
 

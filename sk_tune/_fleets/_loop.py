@@ -21,13 +21,7 @@ from sk_tune._fleets._compiled_epoch import EpochResults
 from sk_tune._fleets._epoch_batches import StackedBatch, epoch_batches, places_of, runs
 from sk_tune._fleets._recipe import FleetNetwork, NetworkOutcome, Recipe
 from sk_tune._nets import mean_of_members
-from sk_tune._training import (
-    EpochTimer,
-    TensorSet,
-    TrainingState,
-    check_time,
-    weights_message,
-)
+from sk_tune._training import EpochTimer, TrainingState, check_time, weights_message
 
 # Samples of an epoch scored at a time, which limits the memory of the scores.
 _SAMPLES_PER_SCORE = 2**17
@@ -236,19 +230,16 @@ def _finish(
             active.message = weights_message(name, active.epoch, rate)
     states = fleet.states(ended)
     final = list(outputs)
-    restored = [
-        i for i in ended if fleet.networks[i].uses_best and not fleet.networks[i].message
-    ]
+    networks = fleet.networks
+    restored = [i for i in ended if networks[i].uses_best and not networks[i].message]
     if restored:
         fleet.restore_best(restored)
-        monitors: list[TensorSet | None] = [None] * len(fleet)
-        for i in restored:
-            monitors[i] = fleet.networks[i].network.monitor
-        for i, result in fleet.evaluate(monitors):
+        sets = [
+            a.network.monitor if i in restored else None for i, a in enumerate(networks)
+        ]
+        for i, result in fleet.evaluate(sets):
             final[i] = result.outputs
-    predicted: list[TensorSet | None] = [None] * len(fleet)
-    for i in ended:
-        predicted[i] = fleet.networks[i].network.predicted
+    predicted = [a.network.predicted if a.ended else None for a in networks]
     of_train = {i: result.outputs for i, result in fleet.evaluate(predicted)}
     for position, state in zip(ended, states, strict=True):
         active = fleet.networks[position]

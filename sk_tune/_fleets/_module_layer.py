@@ -56,8 +56,7 @@ class ModuleLayer(Layer):
         _with_twins(self.pattern, twins, stacks_cells=isinstance(module, RNN))
         self._prefix = prefix
         self._trained = [n for n, p in module.named_parameters() if p.requires_grad]
-        named = (module.named_parameters(), module.named_buffers())
-        self._names = [n for part in named for n, _ in part]
+        self._names = [n for n, _ in (*module.named_parameters(), *module.named_buffers())]
         self._vmapped: Any = vmap(partial(functional_call, self.pattern))
         self._saved: Any = None
         # Whether sequences end early; None to check each batch.

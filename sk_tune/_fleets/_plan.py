@@ -135,14 +135,10 @@ def _reason_alone(module: nn.Module, X: Tensor, *, predicts: bool) -> str | None
         pair = X[[least, 0 if least else -1]].contiguous()
         # Other samples may behave differently, such as the padding of an embedding.
         content = pair.cpu().view(torch.uint8).numpy().tobytes()
-        reason: str | None = cached(
-            _try_batching, module, pair, predicts=predicts, content=content
-        )
+        return cached(_try_batching, module, pair, predicts=predicts, content=content)
     except Exception as error:  # noqa: BLE001 - a user's module may raise anything
         first_line = str(error).strip().partition("\n")[0].partition(". ")[0]
         return f"torch.func.vmap cannot batch its module ({first_line})"
-    else:
-        return reason
     finally:
         module.train(was_training)
 

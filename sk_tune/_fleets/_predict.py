@@ -131,12 +131,12 @@ class NetworkStack:
         pieces = self._pieces(n_rows, n_threads)
         n_threads = min(n_threads, len(pieces))
 
-        def compute(program: "_PredictingProgram", piece: slice) -> Made:
+        def compute(piece: slice) -> Made:
             samples = X[piece] if shared else X[:, piece]
             n_samples = samples.shape[-2]
             if is_plain and n_samples % self._block:
                 samples = functional.pad(samples, (0, 0, 0, -n_samples % self._block))
-            with torch.no_grad():
+            with torch.no_grad(), self._lent_program() as program:
                 outputs = self._outputs(program, samples, shared=shared)
                 return function(outputs[:, :n_samples] if is_plain else outputs)
 
@@ -144,15 +144,9 @@ class NetworkStack:
         # on busy cores; these threads each compute their pieces and synchronise once.
         with one_thread(wanted=is_plain and (n_threads > 1 or is_little)):
             if n_threads == 1:
-                with self._lent_program() as program:
-                    return [compute(program, piece) for piece in pieces]
-
-            def in_thread(piece: slice) -> Made:
-                with self._lent_program() as program:
-                    return compute(program, piece)
-
+                return list(map(compute, pieces))
             pool = _reused_threads(n_threads, os.getpid())
-            futures = [pool.submit(in_thread, piece) for piece in pieces]
+            futures = [pool.submit(compute, piece) for piece in pieces]
             try:
                 return [future.result() for future in futures]
             finally:
@@ -354,10 +348,8 @@ class _PredictingProgram(Program):
         for place, layer in enumerate(layers):
             if type(layer) in linear:
                 layers[place] = _PredictingLinear(layer, self.memory, first=place == start)
-        for first, second, third in list(zip(layers, layers[1:], layers[2:], strict=False)):
-            ends = [
-                x for x in (first, third) if isinstance(x, _PredictingLinear) and x.bias
-            ]
+        for first, second, last in list(zip(layers, layers[1:], layers[2:], strict=False)):
+            ends = [x for x in (first, last) if isinstance(x, _PredictingLinear) and x.bias]
             if len(ends) == 2 and isinstance(second, Activation) and second.is_relu:
                 ends[0].following = ends[1]
                 layers.remove(second)

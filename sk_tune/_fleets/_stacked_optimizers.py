@@ -99,20 +99,19 @@ class StackedOptimizer:
         parameters: StackedTensors,
         settings: Sequence[Settings],
         states: Sequence[dict[int, dict[str, Any]]],
-        positions: Sequence[int] | None = None,
+        positions: Sequence[int],
     ) -> None:
         """Add networks with their parameters, settings and optimizer states.
 
         A state is as in ``state_dict``, and empty at the start. `positions` are the numbers
         of the trained parameters among all parameters of the module.
         """
-        self.positions = list(positions or range(len(parameters.tensors)))
+        self.positions = list(positions)
         tensor = next(iter(parameters.tensors.values()))
         self._is_fused = fused_steps.get(self.kind) is not None and not on_device(tensor)
         for name in self.rule.moments:
-            new = StackedTensors({
-                n: torch.zeros_like(t) for n, t in parameters.tensors.items()
-            })
+            zeros = {n: torch.zeros_like(t) for n, t in parameters.tensors.items()}
+            new = StackedTensors(zeros)
             for position, moments in zip(self.positions, new.tensors.values(), strict=True):
                 for moment, state in zip(moments, states, strict=True):
                     array = state.get(position, {}).get(name)
@@ -138,9 +137,7 @@ class StackedOptimizer:
 
     def states(self, positions: Sequence[int]) -> list[dict[int, dict[str, Any]]]:
         """Return the states of networks in the form of ``torch.optim``, as arrays."""
-        moments = {
-            name: m.networks(positions, m.tensors) for name, m in self.moments.items()
-        }
+        moments = {n: m.networks(positions, m.tensors) for n, m in self.moments.items()}
         states: list[dict[int, dict[str, Any]]] = []
         for i, network in enumerate(positions):
             by_name = {name: list(m[i].values()) for name, m in moments.items()}

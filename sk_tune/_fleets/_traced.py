@@ -11,7 +11,7 @@ import copy
 from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,7 @@ from sk_tune._fleets._masks import is_torch_dropout, orders_in_memory
 from sk_tune._nets import ACTIVATIONS, MLP, SeededDropout, attributes_key
 from sk_tune._training import forked_rng
 
+_Made = TypeVar("_Made")
 _ACTIVATIONS = (*ACTIVATIONS.values(), nn.Softplus, nn.ReLU6, nn.Softmax, nn.LogSoftmax)
 OVER_CLASSES = (nn.Softmax, nn.LogSoftmax)
 # Layers by number of spatial axes.
@@ -68,8 +69,7 @@ def chain_of(module: nn.Module, X: Tensor, *, predicts: bool = False) -> Chain:
             inside = tuple(Link(f"hidden.{index}.{name}") for name in names)
             links += [Link(f"hidden.{index}", inside=inside)] if block.residual else inside
         return Chain((*links, Link("output")))
-    chain: Chain = cached(_chain_or_reason, module, X, predicts=predicts)
-    return chain
+    return cached(_chain_or_reason, module, X, predicts=predicts)
 
 
 def _chain_or_reason(module: nn.Module, X: Tensor, *, predicts: bool) -> Chain:
@@ -140,9 +140,7 @@ def _check_served(layers: list[nn.Module], X: Tensor) -> int:
     behind = [k for pad, k in pairwise([*images, nn.Flatten()]) if is_zero_pad(pad)]
     if not all(type(k) is _CONVS.get(n_dims) for k in behind):
         raise NoChainError("zero padding does not precede a convolution")
-    is_known = [_is_of_images(k, n_dims) for k in images] + [
-        _is_of_samples(k) for k in tail
-    ]
+    is_known = [_is_of_images(k, n_dims) for k in images] + [*map(_is_of_samples, tail)]
     if not all(is_known):
         kind = type([*images, *tail][is_known.index(False)]).__name__
         raise NoChainError(f"{kind} is not written out for inputs of such a shape")
@@ -332,8 +330,13 @@ _CACHE: dict[Any, Any] = {}
 
 
 def cached(
-    make: Any, module: nn.Module, X: Tensor, *, predicts: bool, content: bytes = b""
-) -> Any:
+    make: Callable[..., _Made],
+    module: nn.Module,
+    X: Tensor,
+    *,
+    predicts: bool,
+    content: bytes = b"",
+) -> _Made:
     """Return ``make(module, X, predicts=...)``, computed once for each structure."""
     like = (X.shape[1:], X.dtype, str(X.device), content)
     key = (make, type(module), module_structure(module), like, predicts)
@@ -341,7 +344,7 @@ def cached(
         if len(_CACHE) >= _MOST_CACHED:
             _CACHE.clear()
         _CACHE[key] = make(module, X, predicts=predicts)
-    return _CACHE[key]
+    return _CACHE[key]  # type: ignore[no-any-return]
 
 
 def module_structure(module: nn.Module) -> tuple[Any, ...]:
