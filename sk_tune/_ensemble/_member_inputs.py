@@ -24,7 +24,7 @@ from sklearn.utils.validation import validate_data
 from torch import Tensor
 
 from sk_tune._engine import value_fingerprint
-from sk_tune._estimators import NetworkEstimator, network_inputs
+from sk_tune._estimators import NetworkEstimator
 from sk_tune._types import Array
 
 # scikit-learn's scalers keep the precision of floats of these types.
@@ -178,7 +178,7 @@ class Preparation(NamedTuple):
 
         def prepared() -> Tensor:
             transformed = inputs.transformed(self.transformers, self.features)
-            return network_inputs(self.network, transformed)
+            return self.network._inputs(transformed)
 
         return inputs.made(self.key, prepared)  # type: ignore[no-any-return]
 

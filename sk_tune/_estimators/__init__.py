@@ -38,7 +38,6 @@ from sk_tune._estimators._preparation import (
     adopt_training,
     fit_as_overridden,
     learns_columns,
-    network_inputs,
     shares_samples,
 )
 from sk_tune._estimators._prepared_fit import PreparedFit

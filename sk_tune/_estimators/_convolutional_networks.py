@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Convolutional networks for images, signals and volumes."""
 
-from collections.abc import Sequence
 from math import prod
 from typing import Annotated, Any, ClassVar
 
@@ -15,6 +14,7 @@ from sk_tune._estimators._parameters import (
     ARCHITECTURE,
     OTHER_NAMES,
     ArchitectureParameters,
+    InputShape,
 )
 from sk_tune._estimators._tasks import NetworkClassifier, NetworkRegressor
 from sk_tune._estimators._validation import requested_shape
@@ -65,9 +65,7 @@ class _CNNEstimator(ArchitectureParameters, NetworkEstimator):
     kernel_size: Annotated[int, WholeNumber(1)] = 3
     pooling: Annotated[str | None, StrOptions({"max", "avg"}), None] = "max"
     width: Annotated[int, WholeNumber(1)] = 128
-    input_shape: Annotated[
-        int | Sequence[int] | None, "array-like", WholeNumber(1), None
-    ] = None
+    input_shape: InputShape = None
     normalization: str | None = "batch"
     dropout: float = 0.2
 

@@ -47,9 +47,8 @@ class NetCallbacks:
         self._net = net
         self._datasets = datasets
         callbacks = [callback for _, callback in net.callbacks_]
-        self._stopper: Any = next(
-            (c for c in callbacks if isinstance(c, EarlyStopping)), None
-        )
+        stoppers = [c for c in callbacks if isinstance(c, EarlyStopping)]
+        self._stopper: Any = stoppers[0] if stoppers else None
         # The fleet keeps the best weights; the net's own weights never change.
         self.loads_best = self._stopper is not None and self._stopper.load_best
         if self._stopper is not None:
@@ -191,9 +190,7 @@ def callback_memory(net: Any) -> dict[str, Any]:
                 name: {part: getattr(c, part) for part in _CARRIED.get(type(c), ())}
                 for name, c in net.callbacks_
             },
-            "schedulers": {
-                name: scheduler.state_dict() for name, scheduler in _schedulers(net)
-            },
+            "schedulers": {name: s.state_dict() for name, s in _schedulers(net)},
         }
         return dict(decode(encode(memory)))
     except Exception as error:  # noqa: BLE001 - a user's scheduler may raise anything
@@ -210,9 +207,8 @@ def recall_callbacks(net: Any, memory: dict[str, Any]) -> None:
         for attribute in _CARRIED.get(type(callback), ()):
             setattr(callback, attribute, memory["callbacks"][name][attribute])
     for name, scheduler in _schedulers(net):
-        scheduler.load_state_dict(
-            _changed(scheduler.state_dict(), memory["schedulers"][name])
-        )
+        stored = memory["schedulers"][name]
+        scheduler.load_state_dict(_changed(scheduler.state_dict(), stored))
 
 
 def adopt_callbacks(net: Any, memory: dict[str, Any]) -> None:

@@ -393,14 +393,13 @@ class NetworkEstimator(TrainingParameters, Persistence, Documented, EstimatorBas
     def _make_net(self, seed: int, device: str | None = None) -> TrainingNet:
         criterion, _ = self._task_parts()
         module, options = self._seeded_module(seed), self._options(seed)
+        optimizer = partial(build_optimizer, self.optimizer, **self._arguments(*_OPTIMIZER))
         net = TrainingNet(
             module,
             criterion,
             options=options,
             sample_work=self._count_multiplications(module),
-            optimizer=partial(
-                build_optimizer, self.optimizer, **self._arguments(*_OPTIMIZER)
-            ),
+            optimizer=optimizer,
             lr=self.learning_rate,
             max_epochs=options.schedule_epochs,
             batch_size=int(self.batch_size),
@@ -428,6 +427,7 @@ class NetworkEstimator(TrainingParameters, Persistence, Documented, EstimatorBas
         augmentation = as_augmentations(self.augmentation)
         check_row_shape(augmentation, shape, layout, type(self).__name__)
         codes = np.flatnonzero(getattr(self, "is_categorical_", ())).tolist()
+        has_patience = stops_early(self, self.n_samples_fit_)
         return TrainingOptions(
             seed=seed,
             schedule_epochs=epochs_of(self, self.n_samples_fit_),
@@ -437,9 +437,7 @@ class NetworkEstimator(TrainingParameters, Persistence, Documented, EstimatorBas
             augmentation=augmentation,
             layout=layout,
             codes=tuple(codes),
-            patience=(
-                self.n_iter_no_change if stops_early(self, self.n_samples_fit_) else None
-            ),
+            patience=self.n_iter_no_change if has_patience else None,
             tol=self.tol,
             score=self._task_parts()[1],
             global_rng=self._global_rng,

@@ -299,12 +299,10 @@ def _mlp(graph: Graph, x: Any, module: Any) -> Any:
     if m == 1:
         return _linear(graph, _hidden_layers(graph, x, module, 0), head)
     _check_plain(head)
-    biases = _numbers(head.bias).reshape(m, -1)
+    heads = zip(_numbers(head.weight), _numbers(head.bias).reshape(m, -1), strict=True)
     outputs = [
         _gemm(graph, _hidden_layers(graph, x, module, member), weight.T, bias)
-        for member, (weight, bias) in enumerate(
-            zip(_numbers(head.weight), biases, strict=True)
-        )
+        for member, (weight, bias) in enumerate(heads)
     ]
     # The shape is (B, m, C).
     stacked = graph.concat(outputs, axis=1).reshape(0, m, -1)

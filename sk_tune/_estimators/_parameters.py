@@ -18,6 +18,7 @@ from sk_tune._training import REGRESSION_LOSSES
 
 Augmentations = str | Augmentation | Sequence[str | Augmentation] | None
 ClassWeight = Mapping[Any, float] | Sequence[Mapping[Any, float]] | str | None
+InputShape = Annotated[int | Sequence[int] | None, "array-like", WholeNumber(1), None]
 
 # Parameters of the modules of all of sk_tune's networks.
 ARCHITECTURE = ("activation", "normalization", "residual", "dropout")

@@ -204,10 +204,7 @@ def unpack_network(
     if "learnt" not in description:
         return estimator
     learnt = decode(description["learnt"])
-    attributes = {
-        name: value for name, value in learnt.items() if _can_be_learnt(cls, name)
-    }
-    vars(estimator).update(attributes)
+    vars(estimator).update({n: v for n, v in learnt.items() if _can_be_learnt(cls, n)})
     estimator.net_ = _restore_net(estimator, description, tensors)
     estimator._fitted_params = estimator.get_params(deep=False)
     return estimator

@@ -284,9 +284,8 @@ def adopt_training(fit: Fit, state: TrainingState) -> NetworkEstimator:
 
 def fit_as_overridden(fit: Fit) -> tuple[TrainingState, Array | None]:
     """Train a copy of an estimator by its own ``fit``, if it overrides hooks."""
-    twin = clone(fit.estimator).set_params(
-        random_state=fit.seed_number, max_epochs=fit.epochs
-    )
+    params = {"random_state": fit.seed_number, "max_epochs": fit.epochs}
+    twin = clone(fit.estimator).set_params(**params)
     X, y, weight = (take_rows(p, fit.rows) for p in (fit.X, fit.y, fit.sample_weight))
     # The fit of a subclass may lack sample_weight.
     twin.fit(X, y, **({} if weight is None else {"sample_weight": weight}))
@@ -297,8 +296,3 @@ def fit_as_overridden(fit: Fit) -> tuple[TrainingState, Array | None]:
     fresh = twin._make_net(twin.net_.options.seed)
     modules = changed_modules(twin.net_, module_keys(fresh))
     return replace(training_state(twin.net_), modules=modules), predictions
-
-
-def network_inputs(estimator: NetworkEstimator, X: Any) -> Tensor:
-    """Return samples as inputs of a fitted estimator's network, on its device."""
-    return estimator._inputs(X)

@@ -68,12 +68,8 @@ class PreparedFit:
         options, estimator = self.options, self.estimator
         state = self.state or TrainingState(seed=options.seed, weights={}, moments={})
         names = (
-            "seed",
-            "learning_rate",
-            "lr_schedule",
-            "schedule_epochs",
-            "patience",
-            "tol",
+            *("seed", "learning_rate", "lr_schedule"),
+            *("schedule_epochs", "patience", "tol"),
         )
         course = {name: getattr(options, name) for name in names}
         course |= {"stopping": state.stopping, "first_epoch": state.first_epoch}

@@ -3,7 +3,6 @@
 """Recurrent networks for sequences of numbers or tokens, possibly of unequal length."""
 
 import copy
-from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
@@ -17,6 +16,7 @@ from sk_tune._estimators._parameters import (
     ARCHITECTURE,
     OTHER_NAMES,
     ArchitectureParameters,
+    InputShape,
 )
 from sk_tune._estimators._tasks import NetworkClassifier, NetworkRegressor
 from sk_tune._estimators._training_net import TrainingOptions
@@ -123,9 +123,7 @@ class _RNNEstimator(ArchitectureParameters, NetworkEstimator):
     bidirectional: Annotated[bool, "boolean"] = False
     n_tokens: Annotated[int | None, WholeNumber(1), None] = None
     embedding_size: Annotated[int | str, WholeNumber(1), StrOptions({"auto"})] = "auto"
-    input_shape: Annotated[
-        int | Sequence[int] | None, "array-like", WholeNumber(1), None
-    ] = None
+    input_shape: InputShape = None
     learning_rate: float = 1e-2
     batch_size: int = 32
     max_epochs: int = 50
@@ -154,10 +152,7 @@ class _RNNEstimator(ArchitectureParameters, NetworkEstimator):
             )
         return shape if len(shape) == 2 else (*shape, 1)
 
-    def _with_uniform_shape(self, X: Any) -> Any:
-        return self._sequences(X)
-
-    def _sequences(self, X: Any, n_features: int | None = None) -> Any:
+    def _with_uniform_shape(self, X: Any, n_features: int | None = None) -> Any:
         first = X
         for _ in range(2):
             first = first[0] if isinstance(first, list | tuple) and len(first) else first
@@ -171,7 +166,7 @@ class _RNNEstimator(ArchitectureParameters, NetworkEstimator):
         return as_sequences(X, n_features)
 
     def _check_X(self, X: Any, *, reset: bool) -> Array:
-        X = self._sequences(X, None if reset else self.input_shape_[1])
+        X = self._with_uniform_shape(X, None if reset else self.input_shape_[1])
         reader: Any = self
         shape = shape_of(X)
         if len(shape) == 3 and reset and self.input_shape is None:

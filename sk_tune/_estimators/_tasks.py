@@ -360,9 +360,8 @@ class NetworkRegressor(RegressorMixin, RegressorParameters, NetworkEstimator):  
             options = [float(self.tweedie_power)]
         if self.loss == "quantile":
             levels = np.atleast_1d(np.asarray(self.quantiles, dtype=np.float64))
-            if not (
-                levels.ndim == 1 and len(levels) and (np.diff([0, *levels, 1]) > 0).all()
-            ):
+            is_rising = levels.ndim == 1 and (np.diff([0, *levels, 1]) > 0).all()
+            if not (is_rising and len(levels)):
                 raise ValueError(
                     f"The 'quantiles' parameter of {type(self).__name__} must be a number "
                     "or increasing numbers between 0 and 1. Got "

@@ -6,7 +6,7 @@ import copy
 import functools
 import inspect
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import field
 from itertools import takewhile
@@ -19,10 +19,10 @@ from sklearn.utils.validation import check_array, check_consistent_length
 from torch import Tensor, nn
 
 from sk_tune._compat import HasMethods
-from sk_tune._declaration import WholeNumber, parameters
+from sk_tune._declaration import parameters
 from sk_tune._estimators._encoded_data import is_dict
 from sk_tune._estimators._network_estimator import NetworkEstimator
-from sk_tune._estimators._parameters import OTHER_NAMES
+from sk_tune._estimators._parameters import OTHER_NAMES, InputShape
 from sk_tune._estimators._tasks import NetworkClassifier, NetworkRegressor
 from sk_tune._estimators._validation import as_array, requested_shape
 from sk_tune._nets import NamedInput, pack_inputs, reading_one_tensor
@@ -74,9 +74,7 @@ class _NetEstimator(NetworkEstimator):
     module: Annotated[
         nn.Module | Callable[..., nn.Module], callable, HasMethods("forward")
     ] = field(kw_only=False)
-    input_shape: Annotated[
-        int | Sequence[int] | None, "array-like", WholeNumber(1), None
-    ] = None
+    input_shape: InputShape = None
 
     if TYPE_CHECKING:
         # For type checkers: module__* next to the declared parameters.
@@ -189,13 +187,11 @@ class _NetEstimator(NetworkEstimator):
     def _size_error(self, rows: str, error: RuntimeError) -> ValueError:
         """Return the error for a module whose sizes differ from the data's."""
         name, names = type(self).__name__, " or ".join(self._from_data())
-        remedy = (
-            f", for example by its argument {names}, which {name} sets" if names else ""
-        )
+        example = f", for example by its argument {names}, which {name} sets"
         return ValueError(
             f"The module of {name} must accept {rows}, as in X. Got the error "
             f"{str(error)!r} for 2 rows instead. Match its layers to each other and to "
-            f"X{remedy}."
+            f"X{example if names else ''}."
         )
 
     def _from_data(self) -> dict[str, Any]:
