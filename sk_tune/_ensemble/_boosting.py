@@ -33,7 +33,6 @@ from typing import Annotated, Any, ClassVar, NamedTuple, Self
 
 import joblib
 import numpy as np
-import numpy.typing as npt
 import torch
 from scipy.special import expit, log_expit, logit, logsumexp, softmax
 from sklearn.base import ClassifierMixin, RegressorMixin, is_classifier
@@ -51,9 +50,7 @@ from sk_tune._ensemble._parts import Combined, CombinedClassifier, CombinedRegre
 from sk_tune._estimators import MLPRegressor, category_columns, check_range
 from sk_tune._nesting import innermost
 from sk_tune._training import ELEMENTWISE
-from sk_tune._types import Array, Seed
-
-Floats = npt.NDArray[np.float64]
+from sk_tune._types import Array, Floats, Seed
 
 
 class BoostingLoss:

@@ -88,10 +88,8 @@ class Combination:
 
     def is_of(self, members: Sequence[Member]) -> bool:
         """Return whether the members and their weights are equal to these."""
-        own, others = (
-            [(id(m.estimator), m.weight) for m in of] for of in (self.members, members)
-        )
-        return own == others
+        keys = [[(id(m.estimator), m.weight) for m in of] for of in (self.members, members)]
+        return keys[0] == keys[1]
 
     def _forget(self) -> None:
         self._groups: list[_Stacked | _Lone] | None = None
@@ -169,9 +167,8 @@ class Combination:
         for positions in members_by_form.values():
             chosen = [preparations[i] for i in positions if i in preparations]
             # A single network is faster without skorch, but vmap would cost more.
-            if len(chosen) > 1 or any(
-                isinstance(p.network.net_.module_, MLP) for p in chosen
-            ):
+            modules = [preparation.network.net_.module_ for preparation in chosen]
+            if len(chosen) > 1 or any(isinstance(module, MLP) for module in modules):
                 scaling = scalings.get(chosen[0].head_key)
                 stacked = _Stacked(positions, chosen, scaling, self.classes, self.dtype)
                 if stacked.can_run(inputs):
@@ -281,9 +278,8 @@ class _Stacked:
         factors = torch.from_numpy(weights)
 
         def summed(outputs: Tensor) -> Tensor:
-            predicted = self._predictions(
-                outputs, quantiles=quantiles
-            ).mT  # (k, C, n), as it lies in memory
+            # (k, C, n), as it lies in memory.
+            predicted = self._predictions(outputs, quantiles=quantiles).mT
             total = factors @ predicted.reshape(len(factors), -1)
             return total.view(predicted.shape[1:]).T
 
@@ -318,9 +314,8 @@ class _Stacked:
             if is_scaled:
                 affine = self._affine
                 samples = samples[:2].view(-1, *self._networks[0].input_shape_)
-            self._stacks[is_scaled] = NetworkStack(
-                modules, samples, self._dtype, affine=affine
-            )
+            stack = NetworkStack(modules, samples, self._dtype, affine=affine)
+            self._stacks[is_scaled] = stack
         return self._stacks[is_scaled]
 
     def _predictions(self, outputs: Tensor, *, quantiles: bool = False) -> Tensor:

@@ -131,9 +131,8 @@ def distill(
     student = _student(estimator, is_classification, rng)
     predict = ensemble.predict_proba if is_classification else ensemble.predict
     predictions = _out_of_fold(ensemble, len(X), oof_predictions)
-    predictions = np.asarray(
-        predict(X) if predictions is None else predictions, dtype=np.float64
-    )
+    if predictions is None:
+        predictions = np.asarray(predict(X), dtype=np.float64)
     is_multilabel = getattr(ensemble, "_is_multilabel", False)
     if is_multilabel or (
         is_classification and predictions.shape[1:] != np.shape(ensemble.classes_)

@@ -69,8 +69,7 @@ def _requested(estimator: Any, X: Any, y: Any, params: Mapping[str, Any]) -> Fit
 
     def record(network: Any, X: Any, y: Any, sample_weight: Any) -> None:
         if network is last:
-            fit = Fit(estimator=network, X=X, y=y, sample_weight=sample_weight)
-            requests.append(fit)
+            requests.append(Fit(estimator=network, X=X, y=y, sample_weight=sample_weight))
         raise FitRequested
 
     if hasattr(last, "max_epochs"):
@@ -103,8 +102,8 @@ def has_network(estimator: Any) -> bool:
     return any(isinstance(part, NetworkEstimator | NeuralNet) for part in parts)
 
 
-def fit_stage(stage: Any, X: Any, y: Any, sample_weight: Any = None) -> Any:
-    """Fit an estimator in place and return it; inside ``fleet()`` all tasks join in."""
+def fit_stage(stage: Any, X: Any, y: Any, sample_weight: Any) -> None:
+    """Fit an estimator in place; inside ``fleet()`` all tasks join in."""
     params = {}
     if sample_weight is not None:
         last = last_step(stage)
@@ -118,9 +117,8 @@ def fit_stage(stage: Any, X: Any, y: Any, sample_weight: Any = None) -> Any:
     target = y[:, 0] if y.shape[1] == 1 else y
     is_in_block = isinstance(get_active_backend()[0], CollectingBackend)
     # The backend of an active block trains the networks of all tasks.
-    context = nullcontext() if is_in_block and adopter() is not None else adoption(None)
-    with context:
-        return stage.fit(X, target, **params)
+    with nullcontext() if is_in_block and adopter() is not None else adoption(None):
+        stage.fit(X, target, **params)
 
 
 def asks_for_types(estimator: Any) -> bool:

@@ -224,9 +224,8 @@ def _circles(graph: Graph, x: Any, step: Any) -> Any:
     of_week = (days + 3 - floor((days + 3) / 7) * 7) / 7
     # The shape of all places is (n, dates, circles, 2).
     shares = [s.expand(2) for s in (of_year, of_week, days - day)]
-    angles = graph.op("Unsqueeze", graph.concat(shares, axis=2), np.array([3])) * (
-        2 * np.pi
-    )
+    turns = graph.op("Unsqueeze", graph.concat(shares, axis=2), np.array([3]))
+    angles = turns * (2 * np.pi)
     places = graph.concat([graph.op("Sin", angles), graph.op("Cos", angles)], axis=3)
     return graph.op("Flatten", graph.op("Round", places * _ROUNDED) / _ROUNDED)
 

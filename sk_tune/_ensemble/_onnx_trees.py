@@ -98,10 +98,6 @@ class Nodes:
         return graph.op("TreeEnsembleRegressor", x, **options, **attributes)
 
 
-# Losses for which the trees sum up to logarithms.
-_OF_LOGARITHMS = {"poisson", "gamma"}
-
-
 def add_boosting(graph: Graph, x: Any, model: Any) -> Any:
     """Return the sums of trees and baseline, (n, c), of histogram gradient boosting."""
     trees = boosted_trees(model)
@@ -110,5 +106,5 @@ def add_boosting(graph: Graph, x: Any, model: Any) -> Any:
     for number, tree in enumerate(trees.trees):
         nodes.add_boosted(trees, tree, number % n_outputs)
     raw = nodes.sums(graph, x, n_outputs).cast(np.float64) + trees.baseline
-    has_logarithms = getattr(model, "loss", "") in _OF_LOGARITHMS
-    return graph.op("Exp", raw) if has_logarithms else raw
+    has_log_link = getattr(model, "loss", "") in {"poisson", "gamma"}
+    return graph.op("Exp", raw) if has_log_link else raw

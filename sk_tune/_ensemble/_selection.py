@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from scipy.stats import norm
 from threadpoolctl import threadpool_limits
@@ -27,9 +26,7 @@ from sk_tune._ensemble._weights import (
 from sk_tune._estimators import is_multilabel
 from sk_tune._scores import ScoreEstimate
 from sk_tune._search_record import fold_of_samples, rows_of_most, search_record
-from sk_tune._types import Array
-
-Floats = npt.NDArray[np.float64]
+from sk_tune._types import Array, Floats
 
 # Number of parts to hold out in turn where the folds do not partition the samples.
 _N_PARTS = 5
@@ -86,12 +83,10 @@ class Library:
 
     def calibration_of(self, predictions: Array) -> Calibration | None:
         """Return the calibration by predictions of the samples; None of several labels."""
-        if self.y.ndim == 2 and self.classes is not None:
+        has_classes = self.classes is not None
+        if self.y.ndim == 2 and has_classes:
             return None
-        is_classification = self.classes is not None
-        return calibrate(
-            self.y, predictions, self.part, is_classification=is_classification
-        )
+        return calibrate(self.y, predictions, self.part, is_classification=has_classes)
 
     def _positions(self) -> Array:
         return np.arange(len(self.y)) if self.rows is None else self.rows

@@ -3,7 +3,7 @@
 """scikit-learn's stacking, with networks of all folds trained as fleets."""
 
 from contextlib import nullcontext
-from typing import Any, Self
+from typing import Any
 
 import joblib
 import numpy as np
@@ -54,7 +54,7 @@ class _Stacking(Documented):
         Names of the features, if X had any.
     """
 
-    def fit(self, X: Any, y: Any, **fit_params: Any) -> Self:
+    def fit(self: Any, X: Any, y: Any, **fit_params: Any) -> Any:
         """Fit the base estimators, their folds and the final estimator.
 
         Parameters
@@ -67,13 +67,12 @@ class _Stacking(Documented):
         ValueError
             If a parameter is invalid, or an estimator cannot be fitted.
         """
-        stack: Any = self
         is_in_fleet = isinstance(get_active_backend()[0], FleetBackend)
         is_trained_elsewhere = adopter() is not None or is_in_fleet
-        trains_networks = any(has_network(estimator) for _, estimator in stack.estimators)
-        trains_alone = is_trained_elsewhere or not trains_networks
-        n_workers = joblib.effective_n_jobs(stack.n_jobs)
-        with nullcontext() if trains_alone else fleet(n_jobs=n_workers):
+        has_networks = any(has_network(estimator) for _, estimator in self.estimators)
+        n_workers = joblib.effective_n_jobs(self.n_jobs)
+        needs_fleet = has_networks and not is_trained_elsewhere
+        with fleet(n_jobs=n_workers) if needs_fleet else nullcontext():
             super().fit(self._table(X), y, **fit_params)  # type: ignore[misc]
         return self
 

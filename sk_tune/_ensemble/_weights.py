@@ -17,7 +17,6 @@ from numbers import Integral, Real
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 from sklearn.metrics import (
     accuracy_score,
     log_loss,
@@ -30,10 +29,8 @@ from sklearn.metrics import (
 from sk_tune._compat import Interval, validate_parameter_constraints
 from sk_tune._declaration import COUNT
 from sk_tune._scores import Metric, metric_scores, scorer_metric
-from sk_tune._types import Array
+from sk_tune._types import Array, Floats, Integers
 
-Floats = npt.NDArray[np.float64]
-Counts = npt.NDArray[np.int64]
 MeanLoss = Literal["log_loss", "label_log_loss", "zero_one", "squared", "absolute"]
 
 _SMALLEST = 1e-12
@@ -305,7 +302,7 @@ def _select(
     objective: Objective,
     options: GreedyOptions,
     signs: Array | None,
-) -> Counts:
+) -> Integers:
     """Return the number of times that each candidate is in the ensemble."""
     # Start from the best candidates, up to the number that is best together.
     best = np.argsort(objective.losses(statistics, y, signs), kind="stable")
