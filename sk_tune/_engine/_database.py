@@ -123,8 +123,8 @@ class Database(ABC):
     def compact(self) -> None:
         """Free the space of deleted rows."""
 
-    @abstractmethod
-    def _translated(self, statement: str) -> str: ...
+    def _translated(self, statement: str) -> str:
+        return statement
 
     @abstractmethod
     def _begin(self, *, of_claims: bool) -> None: ...
@@ -170,13 +170,9 @@ class SQLite(Database):
         self._connection.execute("VACUUM")
         self.query("PRAGMA wal_checkpoint(TRUNCATE)")
 
-    def _translated(self, statement: str) -> str:
-        return statement
-
     def _begin(self, *, of_claims: bool) -> None:
-        self._connection.execute(
-            f"PRAGMA synchronous = {'NORMAL' if of_claims else 'FULL'}"
-        )
+        level = "NORMAL" if of_claims else "FULL"
+        self._connection.execute(f"PRAGMA synchronous = {level}")
         self._connection.execute("BEGIN IMMEDIATE")
 
     def _roll_back(self) -> None:
@@ -228,9 +224,8 @@ class SQLite(Database):
                         self._connection.execute(table)
         except self.errors as error:
             if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_NOTADB:
-                raise self._refusal(
-                    "Got another kind of file, or a damaged store"
-                ) from error
+                reason = "Got another kind of file, or a damaged store"
+                raise self._refusal(reason) from error
             raise StoreError(cannot("used", self, error)) from error
 
     def _refusal(self, reason: str) -> StoreError:

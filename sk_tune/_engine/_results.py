@@ -99,9 +99,7 @@ def _parameters(estimator: Any) -> Iterator[tuple[str, Any]]:
             continue
         if name == "class_weight" and isinstance(value, dict):
             yield name, sorted((repr(label), weight) for label, weight in value.items())
-        elif (
-            name == "device" and isinstance(estimator, NetworkEstimator) and value == "auto"
-        ):
+        elif name == "device" and isinstance(estimator, NetworkEstimator):
             yield name, device_of(value)
         else:
             yield name, value

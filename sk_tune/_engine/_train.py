@@ -256,13 +256,12 @@ def _train(
         )
         # Longest first.
         shards.sort(key=lambda shard: -sum(n_epochs[i] for i in shard.fits))
-        here: dict[str, Any] = vars(cost_model).copy()
-        here["n_threads"] = min(joblib.effective_n_jobs(n_jobs), joblib.cpu_count())
-        # Workers prepare their own fits.
-        options = here if n_workers == 1 else {}
-        # Free its data before workers train.
-        del cost_model, here
-        is_here = n_workers == 1
+        is_here, options = n_workers == 1, dict[str, Any]()
+        if is_here:
+            n_threads = min(joblib.effective_n_jobs(n_jobs), joblib.cpu_count())
+            options = {**vars(cost_model), "n_threads": n_threads}
+        # Workers prepare their own fits, so free its data before they train.
+        del cost_model
         dispatcher = Dispatcher(n_jobs, results, reporter, is_here=is_here, **options)
         with closing(dispatcher):
             # Stored results are dropped after the cut, so that the other fits are trained
@@ -453,8 +452,8 @@ def _parts_for_workers(
         seconds_of[i] = plan_fit(i, fits[i], is_alone=True).seconds_per_epoch
     costs = {i: _epochs_left(fits[i]) * seconds for i, seconds in seconds_of.items()}
     seconds = sum(costs.values())
-    is_threaded = uses_loky() and all(plan.is_compiled for plan in plans.values())
-    is_threaded &= not alone
+    are_compiled = all(plan.is_compiled for plan in plans.values())
+    is_threaded = uses_loky() and are_compiled and not alone
     least = _SECONDS_TO_START * n_workers / (n_workers - 1)
     least *= _THREADED if is_threaded else 1
     if is_running:

@@ -36,13 +36,8 @@ OPTIMIZER_NAMES: dict[type, str] = {
     getattr(torch.optim, rule.torch_name): name for name, rule in OPTIMIZERS.items()
 }
 _CALLBACKS = (
-    EarlyStopping,
-    EpochScoring,
-    EpochTimer,
-    GradientNormClipping,
-    LRScheduler,
-    PassthroughScoring,
-    PrintLog,
+    *(EarlyStopping, EpochScoring, EpochTimer, GradientNormClipping),
+    *(LRScheduler, PassthroughScoring, PrintLog),
 )
 # Supported options of optimizers; all others must have their defaults.
 _OPTIMIZER_OPTIONS = frozenset({
