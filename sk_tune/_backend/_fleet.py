@@ -65,8 +65,6 @@ class CollectingBackend(ParallelBackendBase):  # type: ignore[misc]
     """Collects all tasks of a joblib call; derived classes run them."""
 
     supports_retrieve_callback = True
-    supports_sharedmem = False
-    uses_threads = False
 
     def __init__(self, nesting_level: int = 0, **kwargs: Any) -> None:
         super().__init__(nesting_level=nesting_level, **kwargs)

@@ -124,9 +124,8 @@ class FleetReport:
         names = ("recording", "training", "replaying")
         spent = (f"{n} {seconds_text(getattr(self, f'seconds_{n}'))}" for n in names)
         lines = [f"{n} trained {way}" for way, n in self.ways.items()]
-        lines += [
-            f"{n} trained alone, because {why}" for why, n in self.alone_reasons.items()
-        ]
+        reasons = self.alone_reasons.items()
+        lines += [f"{n} trained alone, because {why}" for why, n in reasons]
         if self.alone_reasons or not all(way.startswith(_FASTEST) for way in self.ways):
             lines.append(_FASTER)
         table = text_table(["trainings", "count"], counts)
@@ -140,7 +139,6 @@ class _RequestedTraining:
     fit: Fit
     key: Any
     base_key: Any
-    n_epochs: int
     trained: Trained | None = None
 
     @property
@@ -197,10 +195,8 @@ class Session:
             for probe, *twins in by_size.values():
                 for recording in twins:
                     recording.reason, recording.error = probe.reason, probe.error
-            remaining = [
-                r for same in by_size.values() if same[0] in probes for r in same[1:]
-            ]
-            waiting = [*probes, *self._record_all(remaining)]
+            alike = [r for same in by_size.values() if same[0] in probes for r in same[1:]]
+            waiting = [*probes, *self._record_all(alike)]
         return [Replayer(self, r) for r in recordings]
 
     def _record_all(self, recordings: Iterable[_Recording]) -> list[_Recording]:
@@ -272,11 +268,11 @@ class Session:
             state is None
             or not training.is_repeatable
             or getattr(fit.estimator, "lr_schedule", None) != "constant"
-            or len(state.history) >= training.n_epochs
+            or len(state.history) >= fit.epochs
         ):
             return fit
         self.report.n_continued += 1
-        return replace(fit, state=state, n_epochs=training.n_epochs - len(state.history))
+        return replace(fit, state=state, n_epochs=fit.epochs - len(state.history))
 
     def _count(self, fits: Sequence[Fit], results: Sequence[Trained]) -> None:
         report = self.report
@@ -302,9 +298,8 @@ class Session:
         if self.declined:
             warn_trained_alone(self.declined)
             self.report.n_requested += self.declined.total()
-            self.report.alone_reasons = dict(
-                Counter(self.report.alone_reasons) + self.declined
-            )
+            reasons = Counter(self.report.alone_reasons) + self.declined
+            self.report.alone_reasons = dict(reasons)
             self.declined = Counter()
 
     def shared(self, data: Any) -> tuple[int, Any]:
@@ -460,7 +455,7 @@ def _training(
     is_automatic = twin.max_epochs == "auto"
     params = params_fingerprint(twin, without="max_epochs")
     base_key = (params, is_automatic, seed, key[-1])
-    return _RequestedTraining(fit=fit, key=key, base_key=base_key, n_epochs=fit.epochs)
+    return _RequestedTraining(fit=fit, key=key, base_key=base_key)
 
 
 def _seed_key(estimator: Any) -> int | None:

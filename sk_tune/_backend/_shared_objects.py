@@ -121,9 +121,8 @@ class SharedObjects:
             # Parts of an object of a library class belong to the library.
             holds_own = is_own and (is_ours or not _is_library(kind))
             try:
-                waiting += [
-                    (part, label or name, holds_own) for part, label in self._parts(obj)
-                ]
+                parts = self._parts(obj)
+                waiting += [(part, label or name, holds_own) for part, label in parts]
             except Exception as error:
                 # Libraries are responsible for their inner objects.
                 if is_own:

@@ -77,12 +77,8 @@ def kept_random_states() -> Iterator[None]:
 
 # Immutable types, and the backend of joblib calls inside the task.
 _BY_REFERENCE = (
-    type,
-    FunctionType,
-    BuiltinFunctionType,
-    ModuleType,
-    ParallelBackendBase,
-    re.Pattern,
+    *(type, FunctionType, BuiltinFunctionType, ModuleType),
+    *(ParallelBackendBase, re.Pattern),
 )
 # Frequent types that are never shared, for a quick test.
 _VALUES = frozenset({str, int, float, bool, type(None), tuple, list, dict})

@@ -17,10 +17,7 @@ from sk_tune._warnings import warn_user
 from sk_tune.exceptions import ReleaseWarning
 
 _HOOKS = (
-    "_forward_hooks",
-    "_forward_pre_hooks",
-    "_backward_hooks",
-    "_backward_pre_hooks",
+    *("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks"),
     "_post_accumulate_grad_hooks",
 )
 

@@ -48,12 +48,10 @@ class CrossEntropy(_Loss):
     ) -> Tensor:
         """Return the mean loss of log-probabilities (B, C) for targets (B,) or (B, C)."""
         smoothing = self.label_smoothing if self.training else 0.0
+        loss = partial(F.cross_entropy, y_pred, y_true, label_smoothing=smoothing)
         if sample_weight is None:
-            return F.cross_entropy(y_pred, y_true, label_smoothing=smoothing)
-        losses = F.cross_entropy(
-            y_pred, y_true, label_smoothing=smoothing, reduction="none"
-        )
-        return _weighted(losses, sample_weight)
+            return loss()
+        return _weighted(loss(reduction="none"), sample_weight)
 
 
 class SoftCrossEntropy(CrossEntropy):
