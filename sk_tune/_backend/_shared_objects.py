@@ -305,9 +305,8 @@ def _is_of_python(obj: Any) -> bool:
         return True
     makers = (vars(base).get("__new__") for base in kind.__mro__[:-1])
     python: Any = staticmethod | types.FunctionType | type(None)
-    return kind.__module__.partition(".")[0] == "pandas" or all(
-        isinstance(maker, python) for maker in makers
-    )
+    is_of_pandas = kind.__module__.partition(".")[0] == "pandas"
+    return is_of_pandas or all(isinstance(maker, python) for maker in makers)
 
 
 def _content(cell: Any) -> Any:

@@ -15,7 +15,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext, redirect_stdout, suppress
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
 
@@ -36,13 +36,9 @@ from sk_tune._training import RNG_LOCK, TrainingState, seed_of_state
 @contextmanager
 def silenced() -> Iterator[None]:
     """Suppress output and warnings of this thread, not of other threads."""
-    heard = sys.stdout
-    sys.stdout = _OtherThreads(heard)
-    try:
-        with warnings.catch_warnings(action="ignore"):
-            yield
-    finally:
-        sys.stdout = heard
+    output: Any = _OtherThreads(sys.stdout)
+    with redirect_stdout(output), warnings.catch_warnings(action="ignore"):
+        yield
 
 
 class _OtherThreads:

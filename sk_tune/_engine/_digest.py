@@ -66,8 +66,8 @@ def names_in(code: CodeType) -> CodeNames:
             names[_KINDS[step.opname]].add(step.argval)
     for part in code.co_consts:
         if isinstance(part, CodeType):
-            names = [own.union(n) for own, n in zip(names, names_in(part), strict=True)]
-    read, bound, imported = (tuple(sorted(own)) for own in names[:3])
+            names = [a.union(b) for a, b in zip(names, names_in(part), strict=True)]
+    read, bound, imported = (tuple(sorted(kind)) for kind in names[:3])
     return CodeNames(read, bound, imported, frozenset(names[3]))
 
 
@@ -387,9 +387,8 @@ class _Reader:
         self._put("function", name)
         self._code(value.__code__)
         self.value([value.__defaults__, value.__kwdefaults__, vars(value)])
-        for variable, cell in zip(
-            value.__code__.co_freevars, value.__closure__ or (), strict=True
-        ):
+        cells = zip(value.__code__.co_freevars, value.__closure__ or (), strict=True)
+        for variable, cell in cells:
             self._put(variable)
             # An empty cell is filled later, or never.
             with suppress(ValueError):

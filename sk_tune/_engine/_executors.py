@@ -198,9 +198,8 @@ class _Dask(Executor):
     def _send(self, position: int, args: Sequence[Any], n_sent: int) -> None:
         try:
             arguments = [self._on_cluster(arg) for arg in args]
-            future = self._client.submit(
-                _run, *arguments, pure=False, **self._backend.submit_kwargs
-            )
+            options = self._backend.submit_kwargs
+            future = self._client.submit(_run, *arguments, pure=False, **options)
         except Exception as error:  # noqa: BLE001 - reported as the result
             is_lost = isinstance(error, OSError)
             self._ended.put((position, CancelledError(str(error)) if is_lost else error))

@@ -133,10 +133,8 @@ def distill(
     predictions = _out_of_fold(ensemble, len(X), oof_predictions)
     if predictions is None:
         predictions = np.asarray(predict(X), dtype=np.float64)
-    is_multilabel = getattr(ensemble, "_is_multilabel", False)
-    if is_multilabel or (
-        is_classification and predictions.shape[1:] != np.shape(ensemble.classes_)
-    ):
+    is_wrong = is_classification and predictions.shape[1:] != np.shape(ensemble.classes_)
+    if is_wrong or getattr(ensemble, "_is_multilabel", False):
         raise ValueError(
             "The ensemble must predict the probabilities of one label for each row. Got "
             f"predictions of shape {predictions.shape}."

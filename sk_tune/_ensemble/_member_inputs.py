@@ -76,11 +76,10 @@ def _imputer_numbers(imputer: Any) -> ScalerNumbers | None:
     if fill.dtype.hasobject and all(isinstance(value, Real) for value in fill):
         # The constant of a strategy may be a string.
         fill = fill.astype(np.float64)
-    is_plain = (
-        isinstance(missing, float) and np.isnan(missing) and not imputer.add_indicator
-    )
+    is_nan = isinstance(missing, float) and np.isnan(missing)
     # Columns without any value have no statistic and are dropped.
-    if not is_plain or fill.dtype.kind not in "fiu" or np.isnan(fill).any():
+    is_complete = fill.dtype.kind in "fiu" and not np.isnan(fill).any()
+    if imputer.add_indicator or not (is_nan and is_complete):
         return None
     return ScalerNumbers(fill=fill.astype(np.float64))
 

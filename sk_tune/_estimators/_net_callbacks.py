@@ -257,9 +257,7 @@ def _changed(current: Any, stored: Any) -> Any:
     ``Counter``, but are stored as a dict.
     """
     if type(current) is type(stored) is dict:
-        return current | {
-            n: _changed(current[n], v) if n in current else v for n, v in stored.items()
-        }
+        return current | {n: _changed(current.get(n, v), v) for n, v in stored.items()}
     if type(current) is type(stored) is list and len(current) == len(stored):
         return [_changed(*pair) for pair in zip(current, stored, strict=True)]
     return current if encode(current) == encode(stored) else stored

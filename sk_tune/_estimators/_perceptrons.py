@@ -192,14 +192,12 @@ class _TableParameters(NetworkEstimator):
         plain = np.flatnonzero(~(self.is_embedded_ | self.is_categorical_)).tolist()
         numbers = None
         if embedding is not None and embedded:
-            numbers = NUMBER_EMBEDDINGS[embedding.name](
-                len(embedded), **self._params_of_numbers(embedding)
-            )
+            params = self._params_of_numbers(embedding)
+            numbers = NUMBER_EMBEDDINGS[embedding.name](len(embedded), **params)
         if self.bin_edges_ and isinstance(numbers, PiecewiseLinearEmbedding):
             # Edges are set in the network's dtype, because float32 would round float64.
-            numbers.to(getattr(torch, self.dtype)).set_edges([
-                edges.tolist() for edges in self.bin_edges_
-            ])
+            edges = [edges_of_column.tolist() for edges_of_column in self.bin_edges_]
+            numbers.to(getattr(torch, self.dtype)).set_edges(edges)
         return TableInputs(
             plain, categorical, embedded=embedded, numbers=numbers, categories=categories
         )

@@ -91,9 +91,8 @@ class Persistence:
         ValueError
             If the file is damaged, foreign, of a newer version, or holds another class.
         """
-        estimator: Self = load_with(
-            partial(unpack_network, cls, module=module), path, cls.__name__
-        )
+        unpack = partial(unpack_network, cls, module=module)
+        estimator: Self = load_with(unpack, path, cls.__name__)
         return estimator
 
     def to_onnx(self, path: str | os.PathLike[str]) -> None:
@@ -256,9 +255,8 @@ def _describe_learnt(estimator: Any) -> Any:
 def _can_be_learnt(cls: type, name: str) -> bool:
     """Return whether a name can be a learnt attribute, not a method or property."""
     class_attribute = getattr(cls, name, None)
-    return name not in _NOT_LEARNT and not (
-        callable(class_attribute) or isinstance(class_attribute, property)
-    )
+    is_defined = callable(class_attribute) or isinstance(class_attribute, property)
+    return name not in _NOT_LEARNT and not is_defined
 
 
 def _describe_params(estimator: Any, params: dict[str, Any]) -> dict[str, Any]:

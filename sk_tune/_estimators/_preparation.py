@@ -166,9 +166,8 @@ class FitPreparer:
             weights = state.weights if state.last_weights is None else state.last_weights
             module.load_state_dict(to_tensors(weights))
         options = twin._options(fit.seed_number)
-        train, valid = twin._to_sets(
-            data, options, batch_size=int(twin.batch_size), module=module
-        )
+        size = int(twin.batch_size)
+        train, valid = twin._to_sets(data, options, batch_size=size, module=module)
         scored = partial(self._scored, twin, key, fit, device)
         return PreparedFit(
             estimator=twin,

@@ -190,9 +190,8 @@ def _step(fleet: ActiveBatch, batch: StackedBatch) -> tuple[Tensor, Tensor]:
     if n_parts > 1:
         repeated = outputs.repeat(1, n_parts, *(1,) * (outputs.ndim - 2))
     loss, is_ensemble = fleet.recipe.loss, fleet.program.members > 1
-    losses, gradient = (loss.of_members if is_ensemble else loss.with_gradient)(
-        repeated, y, share, smoothing
-    )
+    differentiate = loss.of_members if is_ensemble else loss.with_gradient
+    losses, gradient = differentiate(repeated, y, share, smoothing)
     if n_parts > 1:
         gradient = gradient.view(len(gradient), n_parts, *outputs.shape[1:]).sum(dim=1)
     fleet.update(networks, batch.step, fleet.program.backward(gradient))

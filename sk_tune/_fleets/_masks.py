@@ -137,9 +137,8 @@ class StackedDropout:
         order = range(x.ndim - 1) if order is None else order
         moved = x.new_empty(len(x), *(x.shape[1 + dim] for dim in order))
         masks = moved.permute(0, *(1 + order.index(dim) for dim in range(len(order))))
-        for mask, generator, p in zip(
-            masks, self._generators[networks], probabilities, strict=True
-        ):
+        draws = zip(masks, self._generators[networks], probabilities, strict=True)
+        for mask, generator, p in draws:
             # torch draws no numbers either if p is 0 or 1.
             if p in {0.0, 1.0}:
                 mask.fill_(1.0 - p)

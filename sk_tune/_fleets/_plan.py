@@ -11,7 +11,7 @@ import copy
 import logging
 import warnings
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from typing import Literal
 
 import torch
@@ -179,12 +179,10 @@ def _difference(module: nn.Module, X: Tensor, *, predicts: bool) -> str | None:
     structure = module_structure(pattern)
     program.begin_epoch([0, 0], 1, [torch.Generator(), torch.Generator()])
     outputs = program.evaluate(X, slice(0, 2))
-    if not torch.allclose(repeated[0], alone[0], rtol=1e-3, atol=1e-4, equal_nan=True):
+    are_close = partial(torch.allclose, rtol=1e-3, atol=1e-4, equal_nan=True)
+    if not are_close(repeated[0], alone[0]):
         return "its outputs depend on other samples of a batch"
-    is_of_shape = outputs[0].shape == alone.shape
-    if not is_of_shape or not torch.allclose(
-        outputs[0], alone, rtol=1e-3, atol=1e-4, equal_nan=True
-    ):
+    if outputs[0].shape != alone.shape or not are_close(outputs[0], alone):
         return "its module has different outputs when batched over networks"
     program.dropout.begin_step(0)
     gradients = program.backward(torch.ones_like(program.forward(X, slice(0, 2))))
