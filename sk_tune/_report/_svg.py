@@ -33,7 +33,8 @@ def element(tag: str, *children: Any, **attributes: Any) -> Markup:
     written = ""
     for name, value in attributes.items():
         if value is not None:
-            text = _short(value) if isinstance(value, float | np.floating) else str(value)
+            is_float = isinstance(value, float | np.floating)
+            text = _short(float(value)) if is_float else str(value)
             written += f' {name.rstrip("_").replace("_", "-")}="{escape(text)}"'
     inner = "".join(escape(child) for child in children)
     # Everything that was not Markup is escaped above.
