@@ -232,12 +232,8 @@ def expected_score_of(
     if not (is_whole_search and scores_by_curve(search)):
         return estimate
     optimism = epoch_optimism(outcomes[vars(search).get("best_index_", top[0])])
-    return replace(
-        estimate,
-        score=estimate.score - optimism,
-        low=estimate.low - optimism,
-        high=estimate.high - optimism,
-    )
+    corrected = {n: getattr(estimate, n) - optimism for n in ("score", "low", "high")}
+    return replace(estimate, **corrected)
 
 
 class StopRule:
