@@ -63,6 +63,8 @@ class PageColumn:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
+    """A cell of a table."""
+
     text: str
     key: str | None = None  # the number in full, if it is a number
     details: str = ""  # folded
