@@ -32,6 +32,8 @@ _HASH_DIGITS = 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reproduction:
+    """Text for the reproduction of a search."""
+
     versions: Mapping[str, str]
     seeds: Mapping[str, Any]  # the ``random_state`` parameters
     cv: str
