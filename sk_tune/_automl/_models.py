@@ -405,15 +405,13 @@ def _component_network(problem: Problem) -> Model:
         early_stopping=stops_early(net, problem.n_train),
     )
     n_rows = min(len(train) for train, _ in problem.folds)
-    most = min(n_rows, problem.X.shape[1]) // 2
-    sizes = [n for n in _COMPONENTS if n <= most]
+    most = max(1, min(n_rows, int(problem.X.notna().any().sum())) // 2)
+    sizes = [n for n in _COMPONENTS if n <= most] or [most]
     components = PCA(min(_COMPONENTS[2], sizes[-1]), whiten=True, svd_solver="full")
     steps = {"prepare": TablePreparer(), "components": components, "net": net}
     pipe = Pipeline(list(steps.items()))
-    space = {**table_space(pipe), "net__random_state": randint(0, 2**20)}
-    space["components__n_components"] = sizes
-    model = _network(problem, "MLP", pipe, space)
-    return replace(model, label="component network", is_narrow=True)
+    space = {"components__n_components": sizes}
+    return _narrow_network(problem, pipe, "component network", space)
 
 
 def _table_network(problem: Problem) -> Model:
@@ -437,12 +435,18 @@ def _table_network(problem: Problem) -> Model:
         )
         # The space halves and doubles it.
         pipe.set_params(net__numerical_embedding__n_bins=n_bins)
+    has_few = problem.y.ndim == 1 and problem.n_classes <= _MOST_CLASSES_TO_ENCODE
+    return _narrow_network(problem, pipe, "table network", _FEATURES if has_few else {})
+
+
+def _narrow_network(
+    problem: Problem, pipe: Pipeline, label: str, space: Mapping[str, Any]
+) -> Model:
+    """Return a network with the space around it, and further dimensions."""
     # Another seed is another network.
-    space = {**table_space(pipe), "net__random_state": randint(0, 2**20)}
-    if problem.y.ndim == 1 and problem.n_classes <= _MOST_CLASSES_TO_ENCODE:
-        space |= _FEATURES
+    space = {**table_space(pipe), "net__random_state": randint(0, 2**20), **space}
     model = _network(problem, "MLP", pipe, space)
-    return replace(model, label="table network", is_narrow=True)
+    return replace(model, label=label, is_narrow=True)
 
 
 def _network(

@@ -102,10 +102,14 @@ class Problem:
             return False
         rows = np.random.default_rng(self.seed).permutation(len(self.X))[:_MOST_EXAMINED]
         values = self.X.iloc[rows].to_numpy(np.float64)
+        # Columns that are not used have no values.
+        values = values[:, np.isfinite(values).any(axis=0)]
         values = values[np.isfinite(values).all(axis=1)]
-        if len(values) < _FEWEST_OF_SPECTRA:
+        if len(values):
+            values = values[:, np.ptp(values, axis=0) > 0]
+        if min(values.shape) < _FEWEST_OF_SPECTRA:
             return False
-        values = scale(values[:, np.ptp(values, axis=0) > 0])
+        values = scale(values)
         # The smaller of both matrices of products has the variances of the components.
         products = min(values @ values.T, values.T @ values, key=len)
         variances = np.cumsum(np.linalg.eigvalsh(products)[::-1])

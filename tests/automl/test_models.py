@@ -351,6 +351,29 @@ def test_spectra_get_a_network_behind_principal_components(make_problem, is_clas
     assert np.isfinite(pipe.set_params(net__max_epochs=2).fit(X, y).predict(X)).all()
 
 
+@pytest.mark.parametrize(("n_first", "sizes"), [(11, [5]), (6, [3]), (1, [1])])
+def test_components_are_at_most_half_of_the_rows_of_a_fold(make_problem, n_first, sizes):
+    """Folds in the order of time may begin with few rows."""
+    rows = np.arange(40)
+    folds = [(rows[:n_first], rows[n_first:20]), (rows[:20], rows[20:])]
+    problem = make_problem(_spectra(40), rows % 2, folds=folds)
+
+    assert network_models(problem)[0].space["components__n_components"] == sizes
+
+
+def test_unused_columns_of_spectra_do_not_count(make_problem):
+    """Constant columns, and columns without values, as columns that fit drops have."""
+    spectra = _spectra(90)
+    y = np.arange(90) % 2
+    unused = pd.DataFrame(
+        np.nan, index=range(90), columns=[f"unused {k}" for k in range(9)]
+    )
+
+    assert make_problem(spectra.join(unused).assign(constant=1.0), y).is_collinear
+    assert not make_problem(0 * spectra, y).is_collinear
+    assert not make_problem(np.nan * spectra, y).is_collinear
+
+
 @pytest.mark.parametrize(
     "change",
     [
