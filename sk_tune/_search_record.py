@@ -32,6 +32,7 @@ class SearchRecord:
 
     n_rows: int  # of the samples in ``fit``
     y: Array | None
+    groups: Array | None  # of ``fit``
     last_rows: tuple[int, ...]  # result row of each candidate with the most resources
     resource: str | None  # of the rungs, a parameter or "n_samples"
     inputs: tuple[InputScale | None, ...] = ()  # by result row

@@ -72,7 +72,7 @@ def test_rungs_of_samples_have_smaller_training_sets():
         held_out_rows_=held,
         cv_results_={"n_resources": np.array([30])},
         _search_record=SearchRecord(
-            n_rows=60, y=None, last_rows=(0,), resource="n_samples"
+            n_rows=60, y=None, groups=None, last_rows=(0,), resource="n_samples"
         ),
     )
 

@@ -43,6 +43,7 @@ class Library:
     0 and 1 of labels, or targets; `classes`, (K,), are the labels, empty for a multilabel
     problem, None for regression.  `part`, (N,), is the fold that holds out a sample, or a
     random part.  `rows`, (N,), are positions in the search's data; None for 0 to N - 1.
+    `groups`, (N,), are groups of dependent samples; None if all are independent.
     """
 
     candidates: Array
@@ -51,6 +52,7 @@ class Library:
     part: Array
     classes: Array | None
     rows: Array | None = None
+    groups: Array | None = None
 
     def take(self, rows: Array) -> "Library":
         """Return the library on some samples, given by positions or a mask."""
@@ -60,6 +62,7 @@ class Library:
             y=self.y[rows],
             part=self.part[rows],
             rows=self._positions()[rows],
+            groups=None if self.groups is None else self.groups[rows],
         )
 
     def where_weights(self, params: Mapping[str, Any]) -> "Library":
@@ -148,6 +151,7 @@ def read_library(
         part=_parts(held_out, len(y), rows, random_state),
         classes=classes,
         rows=rows,
+        groups=None if record.groups is None else np.asarray(record.groups)[rows],
     )
 
 
@@ -213,8 +217,10 @@ class Selector:
     def __post_init__(self) -> None:
         y, classes = self.library.y, self.library.classes
         shown = self.scoring if self.reported is None else self.reported
+        groups = self.library.groups
+        unit = None if groups is None else pd.factorize(groups)[0]
         self._objective = make_objective(self.scoring, y, classes)
-        self.reported = make_objective(shown, y, classes, is_exact=True)
+        self.reported = make_objective(shown, y, classes, unit=unit, is_exact=True)
 
     @_one_thread()
     def select(self) -> tuple[CandidateWeights, ScoreEstimate, ScoreEstimate, Array]:

@@ -53,10 +53,12 @@ class SampleObjective:
     """A loss that is a mean over samples; less is better.
 
     `kind` is "log_loss", "label_log_loss" (the mean of log loss over the labels of a
-    multilabel problem), "zero_one", "squared" or "absolute".
+    multilabel problem), "zero_one", "squared" or "absolute".  `unit`, (N,), are the numbers
+    of the groups of dependent samples, for standard errors; None if samples are independent.
     """
 
     kind: MeanLoss
+    unit: Array | None = None
 
     def statistics(self, predictions: Array, y: Array) -> Array:
         """Return sufficient statistics, (M, N, ...), linear in the predictions."""
@@ -85,20 +87,24 @@ class SampleObjective:
 
     def difference(self, first: Array, second: Array, y: Array) -> tuple[float, float]:
         """Return the paired difference of two losses, first minus second, and its error."""
-        return _mean_and_error(self.each(first, y) - self.each(second, y))
+        return _mean_and_error(self.each(first, y) - self.each(second, y), self.unit)
 
     def estimate(self, statistics: Array, y: Array) -> tuple[float, float]:
         """Return the loss of one candidate's statistics, and its standard error."""
-        return _mean_and_error(self.each(statistics, y))
+        return _mean_and_error(self.each(statistics, y), self.unit)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class MetricObjective:
-    """The negative of any metric; less is better.  `classes` are labels or None."""
+    """The negative of any metric; less is better.
+
+    `classes` are labels or None; `unit` is as in ``SampleObjective``.
+    """
 
     metric: Metric
     classes: Array | None
     is_classification: bool
+    unit: Array | None = None
 
     def statistics(self, predictions: Array, y: Array) -> Array:
         """Return the predictions unchanged; see ``SampleObjective.statistics``."""
@@ -147,7 +153,8 @@ class MetricObjective:
 
     def _jackknifed(self, statistics: Array, y: Array) -> tuple[float, float]:
         """Return the loss of one candidate, or the difference of two, and its error."""
-        block = np.arange(len(y)) % min(_N_BLOCKS, len(y))
+        unit = np.arange(len(y)) if self.unit is None else self.unit
+        block = unit % min(_N_BLOCKS, unit.max() + 1)
         weights = block != np.arange(-1, block.max() + 1)[:, np.newaxis]
         losses = self._losses(statistics, y, weights.astype(np.float64))
         overall, *without = losses[:, 0] - losses[:, 1:].sum(axis=1)
@@ -176,11 +183,17 @@ _RANK_ONLY = {accuracy_score, r2_score, root_mean_squared_error}
 
 
 def make_objective(
-    scoring: Any, y: Array, classes: Array | None, *, is_exact: bool = False
+    scoring: Any,
+    y: Array,
+    classes: Array | None,
+    *,
+    unit: Array | None = None,
+    is_exact: bool = False,
 ) -> Objective:
     """Return the objective of a scoring; log loss or squared error if it is None.
 
-    `classes` is empty for a multilabel problem, None for regression. Unless `is_exact`, the
+    `classes` is empty for a multilabel problem, None for regression; `unit` is as in
+    ``SampleObjective``. Unless `is_exact`, the
     objective may differ from the score if it ranks predictions equally. Raises ValueError
     if the scoring is not a function of targets and predictions.
     """
@@ -188,7 +201,7 @@ def make_objective(
     has_labels = classes is not None and len(classes) == 0
     if scoring is None:
         by_class: MeanLoss = "label_log_loss" if has_labels else "log_loss"
-        return SampleObjective(kind=by_class if has_classes else "squared")
+        return SampleObjective(kind=by_class if has_classes else "squared", unit=unit)
     metric = scorer_metric(scoring)
     if metric is None:
         raise ValueError(
@@ -200,14 +213,20 @@ def make_objective(
     is_other = metric.function in _RANK_ONLY and (is_exact or y.ndim == 2)
     if kind is None or metric.options or metric.sign != sign or is_other or has_labels:
         shown = None if has_labels else classes
-        return MetricObjective(metric=metric, classes=shown, is_classification=has_classes)
-    return SampleObjective(kind=kind)
+        return MetricObjective(
+            metric=metric, classes=shown, is_classification=has_classes, unit=unit
+        )
+    return SampleObjective(kind=kind, unit=unit)
 
 
-def _mean_and_error(values: Floats) -> tuple[float, float]:
-    n = len(values)
-    error = values.std(ddof=1) / np.sqrt(n) if n > 1 else np.inf
-    return float(values.mean()), float(error)
+def _mean_and_error(values: Floats, unit: Array | None) -> tuple[float, float]:
+    """Return the mean and its standard error, which is robust to dependence within units."""
+    mean, sums = values.mean(), values - values.mean()
+    if unit is not None:
+        sums = np.bincount(unit, sums)
+    n = len(sums)
+    error = np.sqrt(n / (n - 1) * np.square(sums).sum()) / len(values) if n > 1 else np.inf
+    return float(mean), float(error)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

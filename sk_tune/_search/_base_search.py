@@ -589,6 +589,7 @@ class BaseSearch(  # type: ignore[misc]
         return SearchRecord(
             n_rows=self._n_rows,
             y=self._y,
+            groups=vars(self).get("_groups"),
             last_rows=last_rows(self.candidates_, self.cv_results_.get("failure_reason")),
             resource=granted_resource(self),
             inputs=tuple(next(iter(of_row), None) for of_row in scales),

@@ -71,7 +71,9 @@ def test_repeated_folds_are_not_independent(ceiling):
     base = (base - base.mean()) / base.std(ddof=1)
     limit = 1 / (1.6766 * math.sqrt(1 / 50 + 1 / 4))
     rows = [p for _ in range(10) for p in np.array_split(rng.permutation(100), 5)]
-    record = SearchRecord(n_rows=100, y=None, last_rows=tuple(range(6)), resource=None)
+    record = SearchRecord(
+        n_rows=100, y=None, groups=None, last_rows=tuple(range(6)), resource=None
+    )
     for spread, alike in ((0.99 * limit, 0.0), (1.01 * limit, 1.0)):
         scores = np.zeros((6, 50))
         scores[0] = 1 + spread * base

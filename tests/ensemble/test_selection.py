@@ -441,6 +441,34 @@ def test_the_error_of_a_mean_over_samples_is_that_of_paired_differences(make_lib
     assert error == pytest.approx(rows.std(ddof=1) / np.sqrt(len(rows)))
 
 
+def test_the_error_of_samples_in_groups_is_that_of_the_group_means(make_library):
+    """With equally large groups, it is the deviation of their means over the root of G."""
+    library = make_library()
+    unit = np.arange(len(library.y)) % 10
+    objective = make_objective(None, library.y, LABELS, unit=unit)
+    first, second = objective.statistics(library.predictions, library.y)[:2]
+
+    difference, error = objective.difference(first, second, library.y)
+
+    rows = np.log(second) - np.log(first)
+    means = np.array([rows[unit == k].mean() for k in range(10)])
+    assert difference == pytest.approx(rows.mean())
+    assert error == pytest.approx(means.std(ddof=1) / np.sqrt(10))
+
+
+def test_the_jackknife_leaves_out_whole_groups(make_library):
+    """Where the samples of a group are copies, the error is as large as without copies."""
+    library = make_library(n_rows=20)
+    copies = library.take(np.repeat(np.arange(20), 5))
+    alone = make_objective("accuracy", library.y, LABELS, is_exact=True)
+    unit = np.repeat(np.arange(20), 5)
+    grouped = make_objective("accuracy", copies.y, LABELS, unit=unit, is_exact=True)
+
+    estimate = alone.estimate(library.predictions[0], library.y)
+
+    assert grouped.estimate(copies.predictions[0], copies.y) == pytest.approx(estimate)
+
+
 def test_the_jackknife_agrees_with_the_error_of_a_mean(make_library):
     """For a metric that is a mean over samples blocks give about the same error."""
     library = make_library(n_rows=2000)

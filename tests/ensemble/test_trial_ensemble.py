@@ -161,6 +161,24 @@ def test_a_refit_passes_weights_but_not_groups_to_members(
     assert_allclose(*found, atol=1e-9)
 
 
+def test_the_expected_score_has_the_error_of_whole_groups(make_estimator, iris):
+    """Samples of one group are dependent, as in the expected score of the search."""
+    X, y = np.repeat(iris.X[::5], 5, axis=0), np.repeat(iris.y[::5], 5)
+    net = make_estimator("MLPClassifier")
+    search = GridSearchCV(net, {"dropout": [0.0, 0.5]}, cv=GroupKFold(3))
+    groups = np.repeat(np.arange(30), 5)
+    search.set_params(keep_models="all", keep_predictions="all").fit(X, y, groups=groups)
+
+    ensemble = TrialEnsembleClassifier.from_search(
+        search, random_state=0, scoring="neg_log_loss"
+    )
+
+    losses = -np.log(ensemble.oof_predictions_[np.arange(150), y])
+    by_group = losses.reshape(30, 5).mean(axis=1)
+    error = (ensemble.expected_score_.high - ensemble.expected_score_.low) / 2 / 1.96
+    assert error == pytest.approx(by_group.std(ddof=1) / np.sqrt(30), rel=0.01)
+
+
 def test_other_searches_are_refused_before_they_run(iris):
     """They do not keep the models of their candidates."""
     searches = [model_selection.GridSearchCV(LogisticRegression(), {"C": [1.0]})]
