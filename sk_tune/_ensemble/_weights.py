@@ -53,8 +53,8 @@ class SampleObjective:
     """A loss that is a mean over samples; less is better.
 
     `kind` is "log_loss", "label_log_loss" (the mean of log loss over the labels of a
-    multilabel problem), "zero_one", "squared" or "absolute".  `unit`, (N,), are the numbers
-    of the groups of dependent samples, for standard errors; None if samples are independent.
+    multilabel problem), "zero_one", "squared" or "absolute".  `unit`, (N,), numbers the
+    groups of dependent samples, for standard errors; None if samples are independent.
     """
 
     kind: MeanLoss
@@ -220,7 +220,7 @@ def make_objective(
 
 
 def _mean_and_error(values: Floats, unit: Array | None) -> tuple[float, float]:
-    """Return the mean and its standard error, which is robust to dependence within units."""
+    """Return the mean and its standard error; values of a unit may be dependent."""
     mean, sums = values.mean(), values - values.mean()
     if unit is not None:
         sums = np.bincount(unit, sums)

@@ -139,19 +139,22 @@ def column_effects(
     shown = [places[k] for k in order[importance > np.nan_to_num(std)][:_N_SHOWN]]
     rows_of_column = sum(len(f.rows[:_ROWS_OF_DEPENDENCE]) for f in folds) * _N_VALUES
     n_rows_left = (start + seconds - time.monotonic()) / row_seconds
-    shown = shown[: int(np.clip(n_rows_left / rows_of_column, 0, _N_SHOWN))]
-    is_cut = n_rows < most or not is_scored.all()
+    n_shown = int(np.clip(n_rows_left / rows_of_column, 0, len(shown)))
+    is_cut = n_rows < most or not is_scored.all() or n_shown < len(shown)
     each = "each of " if has_score.sum() > 1 else ""
     note = (
         f"Each column was permuted {counted(int(is_scored.any(axis=1).sum()), 'time')} in "
         f"{each}{counted(int(has_score.sum()), 'fold')}, on up to {n_rows} held-out rows."
         f"{' The time budget allowed no more.' * is_cut}"
     )
+    if n_shown < len(shown):
+        hidden = ", ".join(names[place] for place in shown[n_shown:])
+        note = f"{note} There was no time for the effect of {hidden} on the prediction."
     return ColumnEffects(
         columns=tuple(names[places[k]] for k in order),
         importance=importance,
         std=std,
-        dependence=tuple(_dependences(X, folds, shown, names, classes)),
+        dependence=tuple(_dependences(X, folds, shown[:n_shown], names, classes)),
         note=note,
     )
 
@@ -265,8 +268,11 @@ def _predictions(
 _SECONDS_OF_PAGE = 10.0
 
 
-def search_effects(search: Any, X: Any, y: Any, row: int) -> ColumnEffects | None:
-    """Return the effects of columns by a candidate's models of the folds, if available."""
+def search_effects(search: Any, X: Any, y: Any, row: int) -> ColumnEffects | str | None:
+    """Return the effects of columns by a candidate's models of the folds.
+
+    A text says why they are unknown; None if the search does not allow them.
+    """
     models = getattr(search, "models_", {}).get(row, ())
     held_out_rows = search.held_out_rows_[row] if models else []
     table: Any = as_pandas(X)
@@ -288,10 +294,9 @@ def search_effects(search: Any, X: Any, y: Any, row: int) -> ColumnEffects | Non
             return float("nan")
 
     folds = [FoldModel(rows, getattr(m, method), score) for m, rows in pairs]
-    effects = column_effects(
+    return column_effects(
         table, np.asarray(y), folds, classes=classes, seconds=_SECONDS_OF_PAGE
     )
-    return None if isinstance(effects, str) else effects
 
 
 def _column(X: Any, place: int) -> Any:

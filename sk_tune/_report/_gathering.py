@@ -367,6 +367,11 @@ def gather(search: Any, X: Any = None, y: Any = None, *, extra_checks: Checks = 
     n, best = part.n_configurations, part.best
     rows = f" in {len(part.candidates)} result rows" if part.resource else ""
     params = None if best is None else best.params
+    effects = None
+    if X is not None and best is not None:
+        effects = search_effects(search, X, y, best.result_row)
+    if isinstance(effects, str):
+        notes.append(effects)
     reason = "the default" if search.scoring is None else "as requested"
     return Page(
         title=part.title,
@@ -381,9 +386,7 @@ def gather(search: Any, X: Any = None, y: Any = None, *, extra_checks: Checks = 
         scores=score_lines(part, baselines, expected),
         quality=None if best is None else _held_out_quality(search, best.result_row),
         usage=_usage(search),
-        effects=None
-        if X is None or best is None
-        else search_effects(search, X, y, best.result_row),
+        effects=None if isinstance(effects, str) else effects,
         searches=[part],
         checks=leak_checks(
             search, has_curves=part.curves is not None, has_corrected=expected is not None
