@@ -138,10 +138,13 @@ def curves_of_estimator(estimator: Any) -> Curves:
     if history is None:
         # An unfitted skorch net has a ``history_`` that raises.
         if not hasattr(type(network), "history_") and not hasattr(network, "max_epochs"):
+            name, remedy = type(estimator).__name__, ""
+            if hasattr(estimator, "best_estimator_"):
+                remedy = " Use a search of sk_tune, or diagnose its best_estimator_."
             raise TypeError(
                 "The source of diagnose must be a search of sk_tune, a fitted network or "
                 "pipeline, Curves, or a learning curve by samples. "
-                f"Got {type(estimator).__name__} instead."
+                f"Got {name} instead.{remedy}"
             )
         raise NotFittedError(f"This {type(network).__name__} is not fitted yet.")
     curves: dict[str, Any] = {

@@ -236,10 +236,15 @@ def test_a_candidate_has_the_curves_of_its_longest_rung(hyperband):
             TypeError,
             "Got GridSearchCV",
         ),
+        (
+            lambda _: diagnose(SklearnGridSearchCV(net(), {"width": [4]}, cv=2).fit(X, Y)),
+            TypeError,
+            "instead. Use a search of sk_tune, or diagnose its best_estimator_.",
+        ),
     ],
     ids=[
         *("no row", "before the first", "no network", "search not fitted"),
-        *("network not fitted", "no epochs", "search of scikit-learn"),
+        *("network not fitted", "no epochs", "search of scikit-learn", "the same, fitted"),
     ],
 )
 def test_sources_without_curves_are_refused(grid, call, error, words):
