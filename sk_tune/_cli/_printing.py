@@ -58,10 +58,7 @@ def print_problem(
         n_copies = int(table.frame.duplicated().sum())
         rows = "1 row is a copy" if n_copies == 1 else f"{n_copies} rows are copies"
         if n_copies:
-            say(
-                "",
-                f"Note: {rows} of other rows. The leak guard tests whether that matters.",
-            )
+            say("", f"Note: {rows} of other rows. A warning follows if that raises scores.")
     say("Target", f"{target.name}: {target.task}, {target.reason}")
     if target.other_task:
         say("", f"For {target.other_task}, use --task {target.other_task}.")

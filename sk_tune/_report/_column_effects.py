@@ -149,7 +149,7 @@ def column_effects(
     )
     if n_shown < len(shown):
         hidden = ", ".join(names[place] for place in shown[n_shown:])
-        note = f"{note} There was no time for the effect of {hidden} on the prediction."
+        note += f" There was no time to show how the prediction depends on {hidden}."
     return ColumnEffects(
         columns=tuple(names[places[k]] for k in order),
         importance=importance,
