@@ -69,16 +69,17 @@ Attributes
 def parameters(definition: _Class) -> _Class:
     """Turn the annotated fields of an estimator's class and its bases into parameters.
 
-    The class gets a constructor that takes keywords and only stores them, so scikit-learn
-    can clone and search it.  Fields declared with ``dataclasses.field(kw_only=False)`` may
-    be positional.
+    The class gets a constructor that takes keyword arguments and only stores them, so that
+    scikit-learn can clone and search it.  Fields declared with
+    ``dataclasses.field(kw_only=False)`` may also be passed by position.
 
     Parameters
     ----------
     definition : type
-        Class; its annotated fields have defaults.  An ``Annotated`` type holds constraints
-        of scikit-learn, which ``fit`` checks.  In its docstring, ``{parameters}``,
-        ``{attributes}`` and ``{parameters and attributes}`` stand for inherited entries.
+        Class whose annotated fields have defaults.  An ``Annotated`` type contains
+        scikit-learn's parameter constraints, which ``fit`` checks.  In its docstring,
+        ``{parameters}``, ``{attributes}`` and ``{parameters and attributes}`` stand for
+        inherited entries.
 
     Returns
     -------

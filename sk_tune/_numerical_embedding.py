@@ -76,9 +76,10 @@ class PiecewiseLinear(NumericalEmbedding, name="piecewise_linear"):
     Parameters
     ----------
     n_bins : int or "auto", default="auto"
-        Number of bins of each column, with about equal numbers of the first samples.
-        "auto" is the number of these samples divided by 200, rounded down to a power of
-        two, at least 16 in classification and 32 in regression, and at most 256.
+        Number of bins of each column.  The bins contain about equal numbers of the samples
+        of the first fit.  "auto" is the number of these samples divided by 200, rounded
+        down to a power of two, at least 16 in classification and 32 in regression, and at
+        most 256.
     size : int or "auto", default="auto"
         Length of a number's vector.  "auto" is 8 for up to 256 columns of numbers, then
         2048 divided by their number, and at least 2.
@@ -137,8 +138,8 @@ class Periodic(NumericalEmbedding, name="periodic"):
     n_frequencies : int, default=16
         Number of frequencies of each column.
     frequency_scale : float, default=0.1
-        Initial standard deviation of the frequencies, in periods per unit; large values fit
-        small differences, and noise.
+        Initial standard deviation of the frequencies, in periods per unit.  With large
+        values, the network fits small differences, but also noise.
     size : int or "auto", default="auto"
         Length of a number's vector.  "auto" is 8 for up to 256 columns of numbers, then
         2048 divided by their number, and at least 2.

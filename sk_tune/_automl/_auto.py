@@ -86,16 +86,17 @@ _LEAST_FOR_WORKERS = 30.0
 class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
     """Tune networks and other models on the same folds and average the best.
 
-    Baselines are trained first.  Rounds follow: networks for tables and gradient boosting
-    are tuned by random search, other networks by Hyperband.  The ensemble is a weighted
-    average of the best models; for tables each is fitted again on all rows.
+    Baselines are trained first, followed by rounds of searches: random search tunes
+    gradient boosting and networks for tables, and Hyperband tunes other networks.  The
+    ensemble is a weighted average of the best models.  For tables, each of them is fitted
+    again on all rows.
 
     Parameters
     ----------
     time_budget : float or None, default=60
-        Seconds for the whole ``fit``; None for no limit, which needs `n_rounds`.  A table
-        with more than 5,000 rows, or 400,000 values, per second is reduced to a random
-        sample of at least 10,000 rows, unless `cv` has custom folds.
+        Seconds for the whole ``fit``.  None sets no limit and requires `n_rounds`.  Unless
+        `cv` has custom folds, a table with more than 5,000 rows or 400,000 values per
+        second is reduced to a random sample of at least 10,000 rows.
     n_rounds : int or None, default=None
         Rounds of search after the default models; None continues until the time is up.
         Without a time budget the result depends only on the data and `random_state`.
@@ -104,38 +105,39 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         chooses ROC AUC for two classes, log loss for more, and R^2 for regression, see
         `scoring_reason_`.
     cv : int, splitter, iterable or "auto", default="auto"
-        Folds.  "auto" is 5 folds, or one split of tables with more than 400 rows (or 20,000
-        values; 100,000 with at most 500 rows) per second of the budget, or with more than
-        50,000 rows without a budget.
-        "auto" and a number follow the groups or times given to ``fit``.  Custom folds refer
-        to all rows; rows that are set aside are removed from them.
+        Folds.  "auto" is 5 folds, or a single split if a table is large: more than 400 rows
+        or 20,000 values per second of the budget (100,000 values if it has at most 500
+        rows), or more than 50,000 rows without a budget.  "auto" and a number respect the
+        groups or times passed to ``fit``.  Custom folds refer to all rows; rows set aside
+        by `test_size` are removed from them.
     test_size : float or "auto", default="auto"
-        Share of the rows that is set aside for a last check, see `model_scores_`.  "auto"
-        is a tenth, at most 5,000 rows, of tables with 5,000 rows or more, and 0 for smaller
+        Share of the rows to set aside for a final check, see `model_scores_`.  "auto" is a
+        tenth of tables with 5,000 rows or more, but at most 5,000 rows, and 0 for smaller
         tables and custom folds.
     input_shape : tuple of int or None, default=None
         Shape of a row of flat X: (n_channels, height, width) of images, or (n_steps,
         n_features) of sequences.
     models : "auto" or list of str, default="auto"
         Families of models to train: "linear", "boosting" (scikit-learn's histogram gradient
-        boosting; for tables also LightGBM, XGBoost and CatBoost where they are installed)
-        and "networks"; "auto" is every family that suits the data.
+        boosting; for tables also LightGBM, XGBoost and CatBoost if installed) and
+        "networks".  "auto" trains every family that suits the data.
     sampler : {"random", "bayes", "tpe"} or callable, default="random"
         Source of candidates for networks, as in :class:`HyperbandSearchCV`; "bayes" is
         BOHB.  For tables, "random" trains each candidate to the end.  A callable is called
         as ``sampler(space, random_state)`` in each round and for each kind of network,
         whose spaces differ, and returns a :class:`sk_tune.sampler.Sampler`.
     max_predict_ms : float or None, default=None
-        Largest time in milliseconds in which the ensemble predicts 1,000 rows, measured at
-        the end of ``fit``; if no model is that fast, the fastest predicts.  None limits
-        tables to three times the time of boosting, unless the score would be clearly worse.
+        Limit in milliseconds for the time that the ensemble takes to predict 1,000 rows, as
+        measured at the end of ``fit``.  If no model is that fast, the fastest model
+        predicts.  For tables, None is three times the time of boosting, unless the score
+        would be clearly worse.
     use : {"ensemble", "best", "networks", "linear", "boosting"}, default="ensemble"
         Model that predicts, see `blends_`.  It may be changed on a fitted estimator.
     leak_guard : bool, default=True
         Whether to check rows and folds for leaks, see `findings_`.
     diagnosis : bool, default=True
         Whether to diagnose networks, and to apply the remedy to their space after each
-        round of Hyperband.  A remedy that lowers the score is taken back and not repeated.
+        round of Hyperband.  A remedy that lowers the score is reverted and not repeated.
     warm_start : bool, default=False
         Whether the next ``fit`` on the same data continues with the trials of this fit,
         except for families removed from `models`.
@@ -144,8 +146,8 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         the same data continues from there, as with `warm_start`.  The folder contains
         pickles: use only a folder that you trust.
     n_jobs : int or None, default=None
-        Worker processes for networks, as in scikit-learn; with a budget below 30 seconds
-        networks train in this process.
+        Worker processes for networks, as in scikit-learn.  If the budget is below 30
+        seconds, networks train in this process.
     verbose : int or callable, default=0
         0 is silent, and any other number shows the progress in a line that is updated.  A
         callable gets an ``AutoProgress`` at each stage, and during searches every half
@@ -158,46 +160,46 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
     ensemble_ : Blend
         The ensemble: fitted pipelines with weights, one for each member and fold.
     blends_ : dict of str to Blend
-        Models that `use` chooses from.  "dummy", "linear" and "boosting" are the best model
-        of a family and "best" the best of all.  Each trial is one model fitted on all rows
-        of a table, or the average of the models of its folds.
-        "ensemble" averages all families, "networks" only networks.  Families that failed
+        Models from which `use` chooses.  "dummy", "linear" and "boosting" are the best
+        models of these families, and "best" is the best of all.  Each is one model fitted
+        on all rows of a table, or the average of the models of its folds.  "ensemble"
+        averages models of all families, and "networks" only networks.  Families that failed
         are missing.
     leaderboard_ : DataFrame
         A row for each model: family, cv_score, cv_std, seconds, predict_ms, megabytes,
         in_ensemble, weight, params.  The row "ensemble of networks" averages only networks.
-        `predict_ms` is the time of members and ensembles for 1,000 rows, and `megabytes`
-        the size of their pickles, NaN if they were not measured.  With a time budget the
-        members predict within three times the time of scikit-learn's best boosting model;
-        the row "larger ensemble" has the score and time without this limit.
+        `predict_ms` is the time in which members and ensembles predict 1,000 rows, and
+        `megabytes` the size of their pickles; NaN if not measured.  With a time budget, the
+        ensemble takes at most three times as long as scikit-learn's best boosting model;
+        the row "larger ensemble" shows the score and time without this limit.
     model_scores_ : dict of str to ScoreEstimate
-        Expected scores of the models of `blends_`.  `score` is the mean over the folds, for
-        R^2 of folds with fewer than 30 rows relative to the variance of all held-out rows;
-        further fields are `std`, its standard deviation (NaN for a single held-out part),
-        and `held_out`, the score on the rows set aside.
+        Expected scores of the models of `blends_`.  `score` is the mean over the folds.
+        R^2 of folds with fewer than 30 rows uses the variance of all held-out rows.  `std`
+        is the standard deviation over the folds (NaN for a single held-out part), and
+        `held_out` the score on the rows set aside.
     scoring_ : str
         Name of the scorer for models.
     scoring_reason_ : str
         The metric and the reason for it, in one sentence.
     expected_score_ : ScoreEstimate
-        Expected score of the ensemble on new data, with an interval, as in
-        `model_scores_`.  Members, weights and temperature that predict a row are chosen on
-        other rows, from all trials.  Unless the columns clearly help, the choice also
-        corrects for labels that are training rows of one fold and held-out rows of another;
-        this makes the score pessimistic rather than optimistic.  `naive_score` is the score
-        of the best trial.
+        Expected score of the ensemble on new data, with an interval, as in `model_scores_`.
+        Each row is predicted with members, weights and a temperature chosen on other rows,
+        from all trials.  Labels that are held out in one fold are training labels in
+        another.  Unless the columns clearly help, the estimate also corrects for this,
+        which makes it pessimistic rather than optimistic.  `naive_score` is the score of
+        the best trial.
     summary_ : str
         The result in a few sentences.
     beats_baseline_ : bool
-        Whether the columns clearly help, independent of `scoring`: the ensemble has a lower
-        log loss (squared error in regression) than the dummy, or a ROC AUC above 0.5.
+        Whether the columns clearly help, regardless of `scoring`: the ensemble has a lower
+        log loss (in regression, squared error) than the dummy, or a ROC AUC above 0.5.
         "Clearly" means that the 95 % interval of the difference is above 0; its low end is
         `loss_lead` or `auc_lead` in `model_scores_`.
     findings_ : tuple of Finding
         Findings about the classes, from the leak guard, and from the diagnosis of the best
         search of each network model, which `subject` names.
     changes_ : tuple of AppliedChange
-        Changes to networks and spaces by remedies, and remedies taken back.
+        Changes to networks and spaces by remedies, and reverted remedies.
     failures_ : dict of str to str
         Models that could not be trained, with the reason.
     kinds_ : ColumnKinds or None
@@ -205,8 +207,8 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
     oof_predictions_ : ndarray of shape (n_held_out, ...)
         Predictions behind `expected_score_`, of the rows that the folds hold out.
     column_importance_ : DataFrame or None
-        Columns "column", "importance" and "std" of a table, the most important first.
-        Importance is the drop of the ensemble's held-out score when a column is permuted:
+        For a table: columns "column", "importance" and "std", the most important first.
+        Importance is the drop in the ensemble's held-out score when the column is permuted:
         mean and standard deviation over the folds.  All parts of a date and all levels of a
         category are permuted together.  None for images and sequences, and if the time
         budget was too short.
@@ -269,17 +271,17 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
             sequences, as a list of arrays of shape (n_steps, n_features) or one array
             padded with NaN at the ends; or images of shape (n_samples, n_channels, height,
             width).  Up to a tenth of the cells of a numeric or date column may be
-            unreadable; they count as missing.
+            unreadable; they are treated as missing.
         y : array-like of shape (n_samples,) or (n_samples, n_targets)
             One label for each row, or one or several numeric targets.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights for training; scores are unweighted.
         groups : array-like of shape (n_samples,), default=None
-            Group of each row; folds do not divide groups, and intervals are for new groups.
+            Group of each row.  Each group is in one fold, and intervals are for new groups.
         times : array-like of shape (n_samples,), default=None
-            Time of each row, as numbers or dates: models are scored on rows later than
-            their training rows, and rows with the same time stay together.  Times and
-            `groups` together need custom folds.
+            Time of each row, as numbers or dates.  Models are scored on rows later than
+            their training rows, and rows with the same time stay together.  To combine
+            times and `groups`, pass custom folds.
 
         Raises
         ------

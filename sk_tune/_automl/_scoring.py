@@ -243,8 +243,8 @@ def _default(y: Array, folds: Sequence[tuple[Array, Array]], classes: Array) -> 
         counts = np.unique(y, return_counts=True)[1]
         rare, common = classes[np.argsort(counts)].tolist()
         reason = (
-            f": {share(counts.min() / counts.sum())} of the rows are {rare!r}, so "
-            f"accuracy hardly tells a useful model from one that always says {common!r}."
+            f": {share(counts.min() / counts.sum())} of the rows are {rare!r}, so accuracy "
+            f"hardly distinguishes a useful model from always predicting {common!r}."
         )
     return name, name, reason
 
@@ -273,13 +273,13 @@ def check_scores(
         if lacking:
             raise TableError(
                 f"The scoring must be defined in each fold. Fold {number} lacks "
-                f"{lacking[:_N_NAMED]}, and scoring it gives: {reason}. Choose another "
+                f"{lacking[:_N_NAMED]}, and scoring it fails: {reason}. Choose another "
                 "scoring, fewer folds, or groups that have all classes."
             )
         task = "regression" if classes is None else "classification"
         raise TableError(
             f"The {parameter!r} parameter must suit the target, here for {task} with "
-            f"{len(np.unique(y))} different values. Got {scorer!r}, which gives: {reason}."
+            f"{len(np.unique(y))} different values. Got {scorer!r}, which fails: {reason}."
         )
 
 

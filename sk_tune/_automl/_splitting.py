@@ -102,8 +102,8 @@ def warn_of_rare_classes(y: Array) -> None:
         listed = ", ".join(map(str, rare[:_N_NAMED]))
         warn_user(
             "Each class must have at least 2 rows, one to train on and one to score. Got "
-            f"only 1 row for {len(rare)} classes, such as {listed}: no score shows whether "
-            "these are learnt. Add rows of these classes, or remove or merge them.",
+            f"only 1 row for {len(rare)} classes, such as {listed}: no score can show "
+            "whether these are learnt. Add rows of these classes, or remove or merge them.",
             DataWarning,
         )
 

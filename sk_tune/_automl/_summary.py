@@ -64,8 +64,8 @@ def summary(
         loss += " (each target in units of its standard deviation)"
     if "best" not in scores:
         text = (
-            "No model was trained except the dummy, which ignores all columns, so it is "
-            "not known whether the columns help to predict the target."
+            "Only the dummy was trained, which ignores all columns, so it is unknown "
+            "whether the columns help to predict the target."
         )
     elif not best.beats_dummy:
         dummy = "the mean" if labels is None else "the class shares"
@@ -81,7 +81,7 @@ def summary(
         held_out, in_folds = (format_score(s, scale) for s in (best.held_out, best.score))
         text = (
             f"On the rows set aside the ensemble scores {held_out}, far below {in_folds} "
-            f"in the folds, so do not rely on the score of the folds. {text}"
+            f"in the folds, so do not rely on the score in the folds. {text}"
         )
     text = f"{text} {shortage}".strip()
     if n_left_out:
@@ -144,7 +144,7 @@ def _of_no_gain(
         measure, values = _evidence(alone, constant, loss)
         return (
             f"The ensemble does not clearly beat predicting {dummy}. By {measure} the best "
-            f"single model does, {values}; set use='best' to predict with it."
+            f"single model does ({values}); set use='best' to predict with it."
         )
     text = (
         f"No model clearly beats predicting {dummy}: on {n_rows:,} rows the {loss} of the "
@@ -152,11 +152,11 @@ def _of_no_gain(
     )
     if not math.isnan(best.auc):
         text += f", its ROC AUC {_both(best.auc, 0.5)}"
-    text += ". An effect too small to show in this number of rows is not ruled out."
+    text += ". This number of rows cannot rule out a small effect."
     if best.lead > 0:
         text += (
             f" By {scoring.text} the ensemble is ahead of the dummy, "
-            f"{_both(best.score, constant.score)}, but that alone does not show that the "
+            f"{_both(best.score, constant.score)}, but this alone does not show that the "
             "columns help."
         )
     return text
@@ -178,7 +178,7 @@ def _of_no_lead(
     dummy = "predicting the mean" if labels is None else "predicting the class shares"
     return (
         f"By {scoring.text} the ensemble does not clearly beat the dummy{always}. "
-        f"By {measure} it clearly beats {dummy}, {values}, so the columns are "
+        f"By {measure} it clearly beats {dummy} ({values}), so the columns are "
         f"informative.{remedy}"
     )
 
@@ -212,7 +212,7 @@ def _of_models(
         sentences.append("No network was trained.")
     elif not (one and has_networks):
         helps = best.score - networks.score > spread(networks)
-        more = ", which is less." if helps else ", about the same."
+        more = ", lower than the ensemble." if helps else ", about the same."
         if helps and has_networks:
             more = ": the other members help."
         score = format_score(networks.score, scale)
@@ -254,7 +254,7 @@ def _against_linear(
         "of the difference is above 0."
     )
     if best.held_out <= linear.held_out:
-        text += " But on the rows set aside it does not, so the lead is uncertain."
+        text += " On the rows set aside it does not, so the lead is uncertain."
     return text
 
 
@@ -271,6 +271,6 @@ def _against_one(best: ModelScore, alone: ModelScore, scale: float) -> str:
     is_clear = abs(one - all_) > spread(best)
     amount = "a higher score than" if is_clear else "about the same score as"
     return (
-        f"The best single model has {amount} the ensemble {where}, {mine} against "
-        f"{theirs}. It is simpler; set use='best' to predict with it."
+        f"The best single model has {amount} the ensemble {where} ({mine} against "
+        f"{theirs}). It is simpler; set use='best' to predict with it."
     )

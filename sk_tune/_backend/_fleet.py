@@ -189,34 +189,33 @@ def fleet(
 
     scikit-learn's searches, validation functions and ensembles, scikit-optimize's
     ``BayesSearchCV(n_points=k)`` and a user's ``joblib.Parallel`` all send their work to
-    joblib.  In the block each of their tasks runs twice: first on a copy, to record the
-    networks that it trains, and then for real, after these networks have been trained side
-    by side.  If the code runs its tasks in order (``n_jobs=None``), the results are the
+    joblib.  In the block, each of their tasks runs twice: first on a copy, to record the
+    networks that it trains, and then for real, after the engine has trained these networks
+    together.  If the code runs its tasks in order (``n_jobs=None``), the results are the
     same as without the block.
 
     A plain skorch net draws its weights, batches and dropout from torch's global generator.
-    In the block it draws the same numbers, and leaves the generator in the same state.
-    The number of draws cannot be predicted for nets that stop early or fail, that train
-    alone because the engine cannot carry them, whose modules draw more for some data than
-    for others, or that run on a GPU, and for tasks whose network sizes depend on scores.
-    Later nets then draw other numbers than without the block; the report counts them as
-    ``n_drawn_otherwise``.
+    In the block it draws the same numbers, and leaves the generator in the same state.  The
+    number of draws cannot be predicted for nets that stop early, fail, are trained alone or
+    run on a GPU, for modules that draw more numbers for some data than for others, and for
+    tasks whose network sizes depend on scores.  Later nets then draw different numbers than
+    without the block; the report counts them as ``n_drawn_otherwise``.
 
-    Objects that the functions and classes of a task read and change beyond its arguments,
-    such as a ``Generator`` or a list of their module, are restored after the run on a copy.
-    Other objects, such as iterators, cannot be restored: a task that reads one runs only
-    once, its networks train alone, and ``alone_reasons`` of the report has the reason.
+    A task may also read and change global objects, such as a ``Generator`` or a list.  They
+    are restored after the run on a copy.  Some objects, such as iterators, cannot be
+    restored.  A task that reads one runs only once and trains its networks alone;
+    ``alone_reasons`` of the report gives the reason.
 
     Parameters
     ----------
     n_jobs : int or None, default=None
-        Workers for training; -1 uses all cores.  None takes the ``n_jobs`` of the code in
-        the block, such as a search; if that is None or 1, the number of a
-        ``joblib.parallel_config`` around the block; otherwise 1.  The backend of this
+        Workers for training; -1 uses all cores.  None uses the ``n_jobs`` of the code in
+        the block, such as a search.  If that is None or 1, it uses the number in a
+        surrounding ``joblib.parallel_config``, and otherwise 1.  The backend of this
         ``parallel_config`` runs the workers: processes by default, a Dask or Ray cluster,
         or a registered backend.  Short trainings run in the calling process.
     memory_limit : float or None, default=None
-        Bytes that networks in training may take; half of the free memory if None.
+        Maximum memory in bytes for networks in training; half of the free memory if None.
     progress : callable or None, default=None
         Called with a ``Progress`` after networks have been trained.
     store : str, path-like or None, default=None
@@ -224,9 +223,9 @@ def fleet(
         database, as in ``engine.FitStore``.  Later runs load the stored trainings.
     monitor : callable or None, default=None
         Called with ``X, y, sample_weight`` of each training; returns the positions of
-        monitor samples, or None.  The network is scored on them after each epoch, which
-        does not change its training; its history has ``monitor_loss`` and
-        ``monitor_score``.  Not for plain skorch nets.
+        monitor samples, or None.  The network is scored on them after each epoch, without
+        any effect on its training; its history has ``monitor_loss`` and ``monitor_score``.
+        Plain skorch nets are not monitored.
 
     Yields
     ------

@@ -71,8 +71,8 @@ class FleetReport:
     n_calls : int
         Calls of the engine; each trains all new requests.
     n_fleets : int
-        Number of different kinds of networks in fleets, summed over the calls; networks of
-        one kind train as one tensor program, cut into shards for several workers.
+        Number of fleets, summed over the calls.  The networks of a fleet train as one
+        tensor program, which is divided into shards for several workers.
     n_continued : int
         Trainings that continued a shorter training of the same fit.
     n_loaded : int
@@ -80,11 +80,11 @@ class FleetReport:
     n_adopted : int
         Networks that adopted a training.
     n_trained_again : int
-        Networks that trained as usual, because no recorded training matched;
+        Networks that were trained alone because no recorded training matched;
         `alone_reasons` has the reasons.
     n_drawn_otherwise : int
-        Plain skorch nets that drew other numbers from torch's global generator than without
-        the block, because the number of earlier draws could not be predicted.
+        Plain skorch nets that drew different numbers from torch's global generator than
+        without the block, because the number of earlier draws could not be predicted.
     alone_reasons : dict of str to int
         Number of networks that were trained alone, by reason.
     ways : dict of str to int

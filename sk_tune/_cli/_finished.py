@@ -42,11 +42,11 @@ def predict(
         stack.enter_context(warnings.catch_warnings(action="ignore", category=UserWarning))
         saved = load_model(model, use=use)
         if proba and saved.task != "classification":
-            raise OptionError(f"--proba must go with a classification. Got a {saved.task}.")
+            raise OptionError(f"--proba needs a classifier. Got a model for {saved.task}.")
         if saved.sklearn_version != sklearn.__version__:
             _note(
-                f"The model was fitted with scikit-learn {saved.sklearn_version}, and this "
-                f"is {sklearn.__version__}: predictions may differ."
+                f"The model was fitted with scikit-learn {saved.sklearn_version}. With the "
+                f"installed version, {sklearn.__version__}, predictions may differ."
             )
         if output is not None:
             path = stack.enter_context(replaced_file(output))

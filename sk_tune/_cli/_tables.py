@@ -377,7 +377,7 @@ def demo_table() -> tuple[LoadedTable, str]:
     names = re.findall(r"^@attribute '([^']+)'", header, re.MULTILINE)
     frame = pd.read_csv(io.StringIO(rows), names=names, na_values="?", escapechar="\\")
     columns = " and ".join(_AFTERWARDS)
-    note = f"Left out, because their values were only known afterwards: {columns}."
+    note = f"Left out, because their values were known only afterwards: {columns}."
     frame = frame.drop(columns=_AFTERWARDS)
     return LoadedTable(frame=frame, name="titanic", notes=(note,)), "survived"
 

@@ -130,8 +130,8 @@ def apply_remedies(findings: Iterable[Finding] | Finding, target: Any) -> Applie
     findings : iterable of Finding, or Finding
         As from ``diagnose``.
     target : dict, list, estimator or search
-        A space of a search; a network, also in a pipeline or a
-        TransformedTargetRegressor; or a search: its space, estimator and resources
+        The space of a search; a network, alone or in a pipeline or a
+        TransformedTargetRegressor; or a search, in which the space, estimator and resources
         change.
 
     Returns
@@ -142,17 +142,18 @@ def apply_remedies(findings: Iterable[Finding] | Finding, target: Any) -> Applie
     Notes
     -----
     Each call applies one remedy, for the most important issue.  Then fit the target and
-    diagnose it again.  If folds differ or leak into each other, only feature scaling is
-    applied.  The only tip that is followed is "optimum at the edge"; to follow another
-    tip, pass it alone.
+    diagnose it again.  If folds differ, or leak into each other, only feature scaling is
+    applied.  Tips are not applied, except "optimum at the edge"; to apply another tip, pass
+    it alone.
 
     The target remembers its origin until it is cloned.  If its score after fitting is lower
     than before (``best_score_``, or the held-out loss of a network with early stopping),
     the next call reverts the remedy and applies the next one to the same original.
 
     Inserting a scaler turns a network into a pipeline and renames the parameters of a
-    space.  Parameters missing in a space are added with a single value if the other names
-    reveal the prefix.  Distributions other than uniform and log-uniform stay unchanged.
+    space.  If the space lacks a parameter, the parameter is added with a single value, with
+    the prefix of the other names.  Distributions other than uniform and log-uniform stay
+    unchanged.
 
     Examples
     --------

@@ -105,13 +105,13 @@ class Finding:
     Parameters
     ----------
     code : str
-        Stable code such as "SKT101"; empty for the checks of a search's report.  Checks of
-        users have codes of their own, or none.
+        Stable code such as "SKT101"; empty for the checks of a search's report.  Your own
+        checks have your own codes, or none.
     name : str
         Name of the check, such as "overfitting".
     outcome : {"issue", "tip", "passed", "by design", "not applicable"}
-        A fault; a possible improvement; no fault found; a fault that the design of searches
-        excludes; a check that was not possible.
+        In this order: a fault, a possible improvement, no fault found, a fault that the
+        design of searches excludes, a check that was not possible.
     severity : {"low", "medium", "high"} or None
         Severity of an issue or a tip.
     message : str
@@ -338,7 +338,7 @@ def good_fit(findings: Iterable[Finding]) -> Finding:
     tips = [f for f in findings if f.outcome == "tip" and f.name in _OF_FIT]
     names = ", ".join(f.name for f in tips)
     if any(f.severity != "low" for f in tips):
-        return rule.not_applicable(f"No clear verdict; see the tips on: {names}.")
+        return rule.not_applicable(f"No clear verdict. Tips: {names}.")
     checked = {f.name for f in tips} | {f.name for f in findings if f.outcome == "passed"}
     if "overfitting" not in checked:
         return rule.not_applicable(
@@ -347,9 +347,9 @@ def good_fit(findings: Iterable[Finding]) -> Finding:
             "early_stopping=True."
         )
     if tips:
-        return rule.passed(f"No fault found; see the minor tips on: {names}.", {})
+        return rule.passed(f"No fault found. Minor tips: {names}.", {})
     return rule.passed(
-        "No check found a fault; the held-out loss does not rise beyond its noise.", {}
+        "No check found a fault, and the held-out loss does not rise beyond its noise.", {}
     )
 
 
@@ -392,8 +392,9 @@ def verdict(findings: Iterable[Finding]) -> Finding:
     -------
     Finding
         The issue to solve first, with the names of the remaining issues: a leak that
-        inflates scores, else a cause before its consequences.  Without issues "good fit",
-        else a tip that prevents "good fit", else the first finding.
+        inflates scores, or otherwise a cause before its consequences.  If there are no
+        issues, "good fit", or otherwise a tip that prevents "good fit", or otherwise the
+        first finding.
 
     Raises
     ------

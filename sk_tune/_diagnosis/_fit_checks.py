@@ -151,9 +151,11 @@ def check_improving(summary: Summary) -> Finding:
         if not is_sure:
             enough = "Any further fall of the held-out loss is within the folds' noise"
         elif is_low:
-            whose = "a constant prediction's" if summary.has_baseline else "its first value"
-            of_reference = share(level / summary.reference)
-            enough = f"{message}, but it is already low: {of_reference} of {whose}"
+            start = "first loss"
+            if summary.has_baseline:
+                start = "loss of a constant prediction"
+            of_start = share(level / summary.reference)
+            enough = f"{message}, but it is already low: {of_start} of the {start}"
         return rule.passed(f"{enough}.", evidence)
     # Only brief trainings are extended fourfold: more epochs of long trainings cost more.
     factor = _TIMES if is_issue and summary.n_epochs < FEWEST_EPOCHS else 2.0
@@ -162,7 +164,7 @@ def check_improving(summary: Summary) -> Finding:
     if factor < _TIMES:
         remedy = "Try twice as many epochs, then diagnose again."
     if not is_issue:
-        message += ", if its trend continued"
+        message += ", if the trend continued"
         return rule.tip("low", f"{message}.", evidence, remedy, changes)
     return rule.issue("medium", f"{message}.", evidence, remedy, changes)
 

@@ -68,13 +68,14 @@ def check_folds(summary: Summary) -> Finding:
         if trained[fold] > 1.3 * np.median(np.delete(trained, fold)):
             return rule.tip(
                 "low",
-                f"Fold {fold} has a higher loss on its training rows, too, which points "
-                "to its training instead of its rows.",
+                f"The loss of fold {fold} is also higher on its training rows, so the "
+                "cause is probably its training and not its rows.",
                 evidence,
                 "Train again with another random_state, or with a lower learning rate.",
             )
         message = (
-            f"Fold {fold} has a held-out loss {share(relative)} above the remaining folds'"
+            f"The held-out loss of fold {fold} is {share(relative)} higher than on the "
+            "remaining folds"
         )
         remedy = (
             "Check whether its rows differ in time, source or group. Keep rows of a group "
@@ -301,8 +302,8 @@ def check_classes(y: ArrayLike) -> Finding:
     Returns
     -------
     Finding
-        SKT301: a tip if the rarest class has less than 0.4 of an even share, which is 20 %
-        of two classes, with the remedy; otherwise passed.
+        SKT301: a tip with a remedy if the rarest class has less than 0.4 of an even share
+        (20 % for two classes); otherwise passed.
 
     Examples
     --------

@@ -99,21 +99,21 @@ CHANCE, CHANCE_TO_GROUP = 1e-3, 0.02
 
 
 def group_copies(X: Features, y: ArrayLike | None = None) -> Ints:
-    """Return groups in which copies of a case share a number.
+    """Return a group number for each row, equal for copies of the same case.
 
     Parameters
     ----------
     X : array-like or frame of shape (n_samples, ...)
-        Features.  Numeric columns and durations are compared; missing values count as the
-        median.
+        Features.  Numeric columns and durations are compared; missing values are replaced
+        by the median.
     y : array-like of shape (n_samples,) or None, default=None
-        Regression targets or classes.  With them, copies with more noise are found.
+        Regression targets or classes.  With targets, noisier copies are detected.
 
     Returns
     -------
     ndarray of shape (n_samples,)
-        Group of each row, the same for rows that are equal or almost equal: for ``groups``
-        of ``GroupKFold``.
+        Group of each row, to pass as ``groups`` to ``GroupKFold``.  Rows that are equal or
+        almost equal are in the same group.
 
     Raises
     ------
@@ -128,10 +128,10 @@ def group_copies(X: Features, y: ArrayLike | None = None) -> Ints:
     -----
     Rows are almost equal if they are far closer to each other than to their tenth
     neighbour; by chance this holds for two rows in a hundred.  With fewer than 22 rows only
-    equal rows are grouped.  If most rows form closed groups of one size, in which each row
-    is nearer to its group than to any other row, these are grouped, too.  With `y`, so are
-    mutual nearest neighbours of one class, and neighbours with the same numeric target if
-    many rows have such neighbours.
+    equal rows are grouped.  If most rows form groups of the same size, in which each row is
+    nearer to its group than to any other row, these are also grouped.  With `y`, mutual
+    nearest neighbours of the same class are grouped, and neighbours with the same numeric
+    target if many rows have such neighbours.
 
     Examples
     --------
@@ -272,7 +272,7 @@ def check_duplicates(table: LeakTable) -> Finding:
     )
     if n_copies < least:
         return rule.passed(
-            f"{equal}, but another target, so they are different cases.", evidence
+            f"{equal} but a different target, so they are different cases.", evidence
         )
     rate, most = _chances_of_twin(table, targets, cases)
     evidence |= {"expected_share": rate, "most_expected_share": most}
@@ -284,17 +284,20 @@ def check_duplicates(table: LeakTable) -> Finding:
         issue = rule.issue(
             "high" if part > 0.1 else "medium",
             f"{share(part)} of the test rows are also training rows, with the same target; "
-            f"chance explains {share(most)} at most.",
+            f"by chance, at most {share(most)} would be.",
             evidence,
             "Drop repeated rows before splitting, or split by groups of equal rows.",
         )
         return only_if_copies_matter(issue, table, cases)
     message = f"{share(part)} of the test rows are equal to a training row"
     if kinds >= 0.5:
-        return rule.passed(f"{message}, as the columns' values suggest.", evidence)
+        return rule.passed(
+            f"{message}, no more than the values of the columns produce by chance.",
+            evidence,
+        )
     return rule.tip(
         "low",
-        f"{message}. The table has few distinct rows, so this may be natural.",
+        f"{message}. The table has few distinct rows, so they need not be copies.",
         evidence,
         "If equal rows are repeated records of one case, keep one row per case.",
     )

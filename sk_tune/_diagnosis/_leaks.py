@@ -79,7 +79,7 @@ def check_scaling(table: LeakTable) -> Finding:
     return rule.issue(
         "low",
         f"{share(part)} of the numeric columns have the same {scaling} over all rows, so "
-        "test rows took part in the scaling.",
+        "the scaling used test rows.",
         evidence,
         "Start from unscaled data, and put the scaler in the pipeline.",
     )
@@ -147,7 +147,7 @@ def check_outliers(table: LeakTable) -> Finding:
     evidence |= {"share": part, "widened": max(o.widened for o in with_outliers.values())}
     names = sorted(with_outliers, key=lambda name: -with_outliers[name].furthest)
     is_in_target = any(name in targets for name in names)
-    remedy = "Check these rows for typing errors and codes of missing values."
+    remedy = "Check these rows for typing errors and for codes of missing values."
     if set(names) != set(targets):
         remedy += (
             ' Scale true outliers with TablePreparer(numeric="smooth_clip") or '

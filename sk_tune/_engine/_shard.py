@@ -265,7 +265,7 @@ class _Fleets:
             # Building the network raises errors in the settings.
             _ = prepared.network
         except NoFleetError as error:
-            self._train_alone(index, f"no fleet can carry it ({error})")
+            self._train_alone(index, f"fleets do not support it ({error})")
             return None
         except Exception as error:
             if in_fleet and isinstance(error, torch.cuda.OutOfMemoryError):
@@ -302,7 +302,7 @@ def _recipe_of(prepared: AnyFit) -> tuple[Recipe, Any] | str:
     try:
         return prepared.recipe()
     except Exception as error:  # noqa: BLE001 - a user's parts may raise anything
-        return f"no fleet can carry it ({error})"
+        return f"fleets do not support it ({error})"
 
 
 def _to_trained(fit: Fit, prepared: AnyFit, outcome: NetworkOutcome) -> Trained:

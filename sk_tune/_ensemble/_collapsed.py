@@ -122,8 +122,8 @@ class _Collapsed(Combined):
         Raises
         ------
         ValueError
-            If the file is damaged, foreign, newer than this version, or holds another
-            class.
+            If the file is damaged, was not written by ``save``, is of a newer version, or
+            contains another class.
         """
         ensemble: Self = load_object(path, module=module, name=cls.__name__)
         return ensemble
@@ -269,17 +269,17 @@ class CollapsedRegressor(_Collapsed, PredictsIntervals, AveragingRegressor):
 def collapse(ensemble: Any) -> CollapsedClassifier | CollapsedRegressor:
     """Return an ensemble reduced to its prediction.
 
-    Networks of the same architecture become one batched network, whatever precedes them;
-    other members predict in turn.
+    Networks of the same architecture become one batched network, even if different steps
+    precede them.  Other members predict one after another.
 
     Parameters
     ----------
     ensemble : estimator
         Fitted ensemble of a search's candidates, bagging or boosting; scikit-learn's
-        bagging or soft voting; any ensemble that predicts the mean of its
-        ``estimators_`` under its ``weights_``; or a network of sk_tune, alone, in a
-        pipeline, or the best of a search.  The result has the intervals or sets of an
-        ensemble of candidates, or of a search without ``keep_models``.
+        bagging or soft voting; any ensemble that predicts the mean of its ``estimators_``
+        under its ``weights_``; or a network of sk_tune, alone, in a pipeline, or the best
+        of a search.  The result can predict the intervals or sets of an ensemble of
+        candidates, or of a search without ``keep_models``.
 
     Returns
     -------

@@ -53,10 +53,10 @@ def distill(
 ) -> Any:
     """Return one small network trained on the predictions of an ensemble.
 
-    The network learns out-of-fold predictions of the ensemble's training rows, mixed with
-    their targets if these are given, and the ensemble's predictions of augmented rows:
-    training rows with at least one column, and 5 % of the others, replaced by values of
-    other rows [1]_ [2]_.  Classifiers are trained on probabilities.
+    The network learns the out-of-fold predictions for the ensemble's training rows, mixed
+    with their targets if these are passed, and the ensemble's predictions for augmented
+    rows.  In an augmented row, at least one column, and 5 % of the other columns, have the
+    values of other training rows [1]_ [2]_.  Classifiers are trained on probabilities.
 
     Parameters
     ----------
@@ -64,11 +64,13 @@ def distill(
         Fitted classifier with ``predict_proba``, or regressor: an ensemble, an AutoML or
         any other model.
     X : frame or array-like of shape (n_samples, ...)
-        The rows of the ensemble's ``fit``, in the same order.  For a model that has neither
-        ``oof_predictions_`` nor out-of-bag predictions, rows that it was not trained on.
+        The rows of the ensemble's ``fit``, in the same order.  If a model has neither
+        ``oof_predictions_`` nor out-of-bag predictions, pass rows on which it was not
+        trained.
     y : array-like of shape (n_samples,), default=None
-        Targets of the rows of X.  Their weight is a quarter, in a regression a half; the
-        rest is the prediction.  None trains on the predictions alone.
+        Targets of the rows of X.  The network learns a mixture of targets and predictions,
+        in which the targets have a weight of a quarter (in regression, a half).  None
+        trains on the predictions alone.
     estimator : estimator, default=None
         Network of sk_tune to clone and train, alone or at the end of a pipeline.  None is
         :func:`table_pipeline` with a network of two layers of 256 units and without
@@ -78,18 +80,17 @@ def distill(
         trained on them, for example by ``cross_val_predict``; NaN where missing.  None
         takes the predictions stored in the ensemble.
     unlabelled : frame or array-like, default=None
-        Further rows, which the ensemble was not trained on.
+        Further rows, on which the ensemble was not trained.
     n_augmented : int, default=None
-        Number of augmented rows.  None is twenty for each row, as long as there are at most
-        100,000 rows in total; 0 for data that are not tables.
+        Number of augmented rows.  None is twenty for each row, up to 100,000 rows in total,
+        and 0 for data that are not tables.
     random_state : int, RandomState or None, default=None
         Seed of the augmented rows and of the default network.
 
     Returns
     -------
     estimator
-        Fitted pipeline or network, an ordinary classifier with the ``classes_`` of the
-        ensemble, or a regressor.
+        Fitted pipeline or network.  A classifier has the ``classes_`` of the ensemble.
 
     Raises
     ------

@@ -36,18 +36,18 @@ class _TrialEnsemble(Combined, BaseEstimator):  # type: ignore[misc]
     search : estimator
         A search of sk_tune, over any estimator.
     method : {"greedy", "average"} or GreedyOptions, default="greedy"
-        "greedy" repeatedly adds the candidate that helps most, with replacement, by the
-        default `GreedyOptions`; "average" is the mean of the best candidates, with the
-        number of candidates that is best.
+        "greedy" repeatedly adds the candidate that helps most, with replacement, according
+        to the default `GreedyOptions`.  "average" is the mean of the k best candidates,
+        with the best k.
     refit : bool, default=False
         Whether members are fitted again on all samples, as one fleet.  Otherwise they are
         the estimators of the search's folds, and no training is needed.
     scoring : str, callable or None, default=None
         Metric by which members are chosen and scored: a scorer's name, or the result of
         ``make_scorer``.  None chooses by log loss or squared error, and scores by the
-        search's deciding metric if that is a function of targets and predictions.
+        search's deciding metric if this metric is a function of targets and predictions.
     n_best : int or None, default=None
-        Consider this number of best candidates only; all if None.
+        Number of best candidates to consider; all if None.
     random_state : int, RandomState or None, default=None
         Seed of the bootstrap samples.
     n_jobs : int or None, default=None
@@ -65,7 +65,7 @@ class _TrialEnsemble(Combined, BaseEstimator):  # type: ignore[misc]
         Expected score on new data, with an interval, in the search's metric or in
         `scoring`: each sample is predicted by members and weights chosen on other samples.
     best_candidate_score_ : ScoreEstimate
-        The same for the best candidate alone.
+        The same estimate for the best candidate alone.
     contributions_ : DataFrame
         A row for each of `result_rows_`: weight, score, error_correlation, gain,
         gain_error.

@@ -236,15 +236,15 @@ class GreedyOptions:
     Parameters
     ----------
     max_rounds : int, default=50
-        Maximum number of additions; 0 averages the start.
+        Maximum number of additions; 0 keeps the initial average.
     n_start : int, default=5
-        Selection starts from the average of the best candidates, with the number of
-        candidates that is best, at most `n_start`.
+        Selection starts from the average of the k best candidates, with the best k up to
+        `n_start`.
     min_gain : float, default=0.0
-        Least gain of an addition, in standard errors of the paired difference of losses.
+        Minimum gain of an addition, in standard errors of the paired difference of losses.
         1 gives fewer members with nearly the same loss.
     n_bags : int, default=20
-        Number of bootstrap samples on which weights are chosen, which are averaged; 1
+        Number of bootstrap samples.  Weights are chosen on each of them and averaged; 1
         chooses once on all samples.  At most 5 for metrics that are not a mean over
         samples, such as the area under the ROC curve.
 

@@ -45,8 +45,8 @@ def add_network(graph: Graph, x: Any, estimator: Any) -> Any:
         graph.reset(mark)
         check_packages("onnxscript")
         warn_user(
-            f"The export writes common layers itself. Got {error}, so torch.onnx writes "
-            f"the whole {type(module).__name__}, which may take minutes.",
+            f"The fast export supports only common layers. Got {error}, so torch.onnx "
+            f"exports the whole {type(module).__name__}, which may take minutes.",
             SavingWarning,
         )
         outputs = graph.insert(_exported(module, x.dtype, estimator.input_shape_), x)

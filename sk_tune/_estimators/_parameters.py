@@ -80,13 +80,13 @@ class TrainingParameters:
     batch_size : int, default=64
         Samples in a mini-batch; -1 for all samples.
     max_epochs : int or "auto", default=20
-        Passes over the training samples.  "auto" aims at 3,000 steps, within 20 to 200
-        passes; without early stopping at 400, within 20 to 50 passes in classification and
-        20 to 100 in regression.
+        Passes over the training samples.  "auto" is the number of passes for 3,000 steps,
+        but at least 20 and at most 200.  Without early stopping, it is the number for 400
+        steps, but at least 20 and at most 50 in classification and 100 in regression.
     lr_schedule : {"constant", "cosine", "one_cycle", "step"}, default="cosine"
         Learning rate over `max_epochs`: "cosine" falls along half a cosine to 0;
-        "one_cycle" rises for 30 % of the steps and then falls; "step" divides by 10 at half
-        and at three quarters.
+        "one_cycle" rises for 30 % of the steps and then falls; "step" is divided by 10 at
+        half and at three quarters of the steps.
     gradient_clip : float, default=None
         Largest Euclidean norm of the gradient; longer gradients are scaled down to it.
     weight_decay : float, default=0.01
@@ -102,7 +102,7 @@ class TrainingParameters:
     early_stopping : bool or "auto", default="auto"
         Whether to hold out samples, stop when the loss on them stops falling, and use the
         weights of the best epoch.  "auto" does so if `max_epochs` is "auto", there are at
-        least 300 samples (150 in classification) and no `callbacks`.
+        least 300 samples (150 in classification), and there are no `callbacks`.
     validation_fraction : float, default=0.1
         Share of samples held out for early stopping; stratified in classification.
     n_iter_no_change : int, default=10
@@ -161,9 +161,9 @@ class ClassifierParameters:
     label_smoothing : float, default=0.0
         Share of each target that is spread evenly over all classes; in [0, 1).
     class_weight : dict, list of dict, "balanced" or None, default=None
-        Weights of the classes.  "balanced" makes them inversely proportional to the summed
-        weights of each class among the training samples.  For multilabel y, a list with a
-        dict for each column.
+        Weights of the classes.  "balanced" makes them inversely proportional to the total
+        sample weight of each class in training.  For multilabel y, a list with a dict for
+        each column.
     """
 
     label_smoothing: Annotated[float, Number(0, 1)] = 0.0
@@ -178,16 +178,17 @@ class RegressorParameters:
     ----------
     loss : {"squared_error", "absolute_error", "huber", "poisson", "gamma", "tweedie", \
             "quantile"}, default="squared_error"
-        Training loss.  Squared errors predict means, absolute errors medians; "huber" is
-        quadratic up to one standard deviation of the target and linear beyond, which
-        reduces the influence of outliers.  "poisson", "gamma" and "tweedie" are deviances
-        with a log link, so that predictions are positive means: for counts, for positive
-        targets whose standard deviation grows with the mean, and for positive targets
-        with zeros.  "quantile" is the mean pinball loss of `quantiles`.
+        Training loss.  With squared errors, the network predicts means, and with absolute
+        errors, medians.  "huber" is quadratic up to one standard deviation of the target
+        and linear beyond, which reduces the influence of outliers.  "poisson" (for counts),
+        "gamma" (for positive targets whose standard deviation grows with the mean) and
+        "tweedie" (for positive targets with zeros) are deviances with a log link, with
+        which the network predicts positive means.  "quantile" is the mean pinball loss of
+        `quantiles`.
     quantiles : float or sequence of float, default=(0.1, 0.5, 0.9)
-        Increasing levels, between 0 and 1, of ``loss="quantile"``.  One network predicts
-        them all.  ``predict`` returns the quantile nearest to 0.5, or all, sorted, with
-        ``return_quantiles=True``.
+        Increasing levels between 0 and 1 for ``loss="quantile"``.  One network predicts all
+        of them.  ``predict`` returns the quantile nearest to 0.5; with
+        ``return_quantiles=True``, it returns all quantiles, sorted.
     tweedie_power : float, default=1.5
         Power of ``loss="tweedie"``, between 1, as for "poisson", and 2, as for "gamma":
         the variance is proportional to this power of the mean.
@@ -212,7 +213,7 @@ class ArchitectureParameters:
     normalization : {"batch", "layer"} or None, default=None
         Normalisation of the hidden layers.
     residual : bool, default=False
-        Whether hidden layers add their input to their output.
+        Whether each hidden layer adds its input to its output.
     dropout : float, default=0.0
         Probability of dropping a hidden unit while training; in [0, 1).
     """

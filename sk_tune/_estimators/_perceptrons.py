@@ -59,20 +59,20 @@ class _TableParameters(NetworkEstimator):
     categorical_features : array-like, "from_dtype" or None, default="from_dtype"
         Columns of categories: a mask, positions, or column names of a frame.  "from_dtype"
         selects the columns of a pandas frame with dtype category; None selects no columns.
-        They must hold codes, integers of at least 0 as from ``TablePreparer`` and
-        ``OrdinalEncoder``; each code gets a learned vector (embedding).  Code 0 and codes
-        that did not occur in the first fit are unknown; all unknown codes share one vector.
+        They must contain codes, which are integers of at least 0, as returned by
+        ``TablePreparer`` and ``OrdinalEncoder``.  The network learns a vector for each code
+        (embedding).  Code 0 and codes that did not occur in the first fit share one vector.
     embedding_size : int or "auto", default="auto"
         Length of a category's vector.  "auto" is half of the largest number of codes in a
         column, rounded up, and at most 8.
     numerical_embedding : PiecewiseLinear, Periodic, their short forms \
             "piecewise_linear" and "periodic", or None, default=None
-        Embedding of numbers.  :class:`PiecewiseLinear` is a piecewise linear function with
-        knots at quantiles of the first samples; :class:`Periodic` passes cosines and sines
+        Embedding of numbers. :class:`PiecewiseLinear` is a piecewise linear function with
+        knots at quantiles of the first samples. :class:`Periodic` passes cosines and sines
         of trained frequencies through a small layer for each column, and requires scaled
-        numbers.  Both help shallow networks fit jumps and bends, and cost time.  Columns
-        with at most two values, such as one-hot columns, are not embedded.
-        Parameters of embeddings are searched as ``numerical_embedding__n_bins``.
+        numbers.  Both help shallow networks fit jumps and bends, but take time.  Columns
+        with at most two values, such as one-hot columns, are not embedded.  To search over
+        parameters of an embedding, use names such as ``numerical_embedding__n_bins``.
 
     Attributes
     ----------
@@ -383,9 +383,9 @@ class _MLPEstimator(ArchitectureParameters, _TableParameters, NetworkEstimator):
 class MLPClassifier(_MLPEstimator, NetworkClassifier):
     """Multi-layer perceptron classifier.
 
-    For numerical tables.  Scale the columns in a pipeline, so that each fold is scaled by
-    its own training samples.  Sparse tables stay sparse; large ones become dense batch by
-    batch.
+    X is a numeric table.  Scale its columns in a pipeline, so that each fold fits the
+    scaler on its own training samples.  Sparse tables are supported; large sparse tables
+    are converted to dense arrays batch by batch.
 
     {parameters and attributes}
 
@@ -414,8 +414,9 @@ class MLPClassifier(_MLPEstimator, NetworkClassifier):
 class MLPRegressor(_MLPEstimator, NetworkRegressor):
     """Multi-layer perceptron regressor.
 
-    For numerical tables.  Scale the columns in a pipeline; the target is scaled internally.
-    Sparse tables stay sparse; large ones become dense batch by batch.
+    X is a numeric table.  Scale its columns in a pipeline; the target is scaled internally.
+    Sparse tables are supported; large sparse tables are converted to dense arrays batch by
+    batch.
 
     {parameters and attributes}
 

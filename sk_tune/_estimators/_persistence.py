@@ -89,7 +89,8 @@ class Persistence:
         Raises
         ------
         ValueError
-            If the file is damaged, foreign, of a newer version, or holds another class.
+            If the file is damaged, was not written by ``save``, is of a newer version, or
+            contains another class.
         """
         unpack = partial(unpack_network, cls, module=module)
         estimator: Self = load_with(unpack, path, cls.__name__)
@@ -315,14 +316,17 @@ def read_file(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
         reader = _READERS.get(path.suffix.lower())
-        problem = f"damaged or foreign one: {error}"
+        problem = f"damaged file, or a file of another kind: {error}"
         if reader is not None:
             problem = f"{path.suffix} file, which {reader} reads."
         raise ValueError(
             f"{path} must be a file that save wrote. Got a {problem}"
         ) from error
     if _KEY not in metadata:
-        raise ValueError(f"{path} must be a file that save wrote. Got other safetensors.")
+        raise ValueError(
+            f"{path} must be a file that save wrote. Got a safetensors file from another "
+            "program."
+        )
     try:
         description = json.loads(metadata[_KEY])
         version, checksum = int(description["version"]), description["checksum"]

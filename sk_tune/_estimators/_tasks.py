@@ -145,7 +145,7 @@ class NetworkClassifier(ClassifierMixin, ClassifierParameters, NetworkEstimator)
         y = check_array(y, dtype=np.int64, accept_sparse=False, input_name="y")
         if not np.isin(y, (0, 1)).all():
             raise ValueError(
-                "Multilabel y must hold 1 where a label applies, else 0. Got "
+                "Multilabel y must hold 1 where a label applies and 0 elsewhere. Got "
                 f"{np.unique(y)}."
             )
         return y
@@ -226,7 +226,7 @@ class NetworkClassifier(ClassifierMixin, ClassifierParameters, NetworkEstimator)
         warn_user(
             f"The rows for early stopping are not stratified: {len(y)} rows with "
             f"validation_fraction={self.validation_fraction} are too few for "
-            f"{len(counts)} classes, the smallest of {counts.min()} rows.",
+            f"{len(counts)} classes (rows of the smallest class: {counts.min()}).",
             DataWarning,
             about="rows for early stopping",
         )

@@ -340,8 +340,7 @@ def check_read(
     where = f"'{column.iloc[first]}' in row {first + 1}{more}"
     if is_strict:
         raise TableError(
-            f"Column {column.name!r} must hold {required}, as in the table that was "
-            f"fitted. Got {where}."
+            f"Column {column.name!r} must hold {required}, as in fit. Got {where}."
         )
     unread[str(column.name)] = (required, where)
 
@@ -356,7 +355,7 @@ def warn_of_unread(unread: Unread) -> None:
         ((name, (required, where)),) = unread.items()
         message = f"Column {name!r} holds {required}, except for {where}."
     warn_user(
-        f"{message} Cells in another format count as missing.",
+        f"{message} Cells in another format are treated as missing.",
         DataWarning,
         about="cells in another format",
     )

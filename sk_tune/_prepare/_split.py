@@ -53,28 +53,29 @@ def train_valid_test_split(
     *arrays : array-like of shape (n_samples, ...)
         Lists, arrays, sparse matrices or tables of the same length.
     test_size : float or int, default=None
-        Share of all rows, or number of rows, for the test.  None means 0.2.  With
-        `train_size`, None means all remaining rows, shared evenly with a `valid_size` of
-        None.
+        Share of all rows, or number of rows, for the test part.  None means 0.2.  If
+        `train_size` is set, None means all remaining rows; if `valid_size` is also None,
+        each part gets half of them.
     valid_size : float or int, default=None
         Share of all rows, or number of rows, for validation; None as for `test_size`.
     train_size : float or int, default=None
-        Share of all rows, or number of rows, for training.  None means all other rows.
-        Rows that exceed the three sizes are in no part.
+        Share of all rows, or number of rows, for training.  None means all other rows.  If
+        the three sizes add up to fewer rows than there are, the remaining rows are in no
+        part.
     random_state : int, RandomState or None, default=None
         Seed of the shuffling.  No effect with `times`.
     shuffle : bool, default=True
         Whether to shuffle the rows before they are split.  False requires `stratify` and
         `groups` to be None.  No effect with `times`.
     stratify : array-like of shape (n_samples,), default=None
-        Classes with equal shares in all parts, as far as `groups` allow.
+        Class of each row.  All parts have equal class shares, as far as `groups` allow.
     groups : array-like of shape (n_samples,), default=None
-        Groups, such as patients; their rows stay together in one part.  Sizes are matched
-        as closely as the groups allow.
+        Group of each row, such as its patient.  Rows of a group stay together in one part.
+        Sizes are matched as closely as the groups allow.
     times : array-like of shape (n_samples,), default=None
-        Numbers or dates; text is read as dates that begin with the year.  All training
-        rows are then earlier than all validation rows, and these earlier than all test
-        rows.  Rows of one time stay together, so sizes are matched as closely as the times
+        Numbers or dates; text is read as dates that begin with the year.  All training rows
+        are then earlier than all validation rows, which are earlier than all test rows.
+        Rows with the same time stay together, so sizes are matched as closely as the times
         allow.  Cannot be combined with `stratify` or `groups`.
 
     Returns

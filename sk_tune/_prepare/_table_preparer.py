@@ -180,9 +180,9 @@ _HUGEST = np.finfo(np.float64).max
 class SmoothClipScaler(Documented, OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """Centre by the median, scale by the quartiles, and clip smoothly to (-3, 3).
 
-    Between the quartiles the map is nearly linear; far outside, values approach the bound
-    without becoming equal, so that an outlier neither compresses the bulk of the values
-    nor dominates the gradient.
+    The transformation is nearly linear between the quartiles.  Far outside, different
+    values approach the bound but stay different.  An outlier therefore neither compresses
+    the other values nor dominates the gradient.
 
     Attributes
     ----------
@@ -292,55 +292,56 @@ class TablePreparer(Documented, TransformerMixin, BaseEstimator):  # type: ignor
     ----------
     numeric : {"smooth_clip", "quantile", "standard"} or None, default="smooth_clip"
         Scaling of numbers.  "smooth_clip" scales by the quartiles and smoothly clips
-        outliers, see :class:`~sk_tune.SmoothClipScaler`; "quantile" gives each
-        column a normal distribution; "standard" mean 0 and variance 1.  Columns of two
-        values become -1 and 1 with all of these.  None leaves numbers unchanged.
+        outliers, see :class:`~sk_tune.SmoothClipScaler`.  "quantile" transforms each column
+        to a normal distribution, and "standard" to mean 0 and variance 1.  With all of
+        these, columns with two values become -1 and 1.  None leaves numbers unchanged.
     impute_strategy : {"median", "mean", "most_frequent"} or None, default="median"
         Replacement of missing numbers and dates.  None leaves them NaN.
     add_indicator : bool, default=True
-        Add a column for each column of numbers or dates that has missing values, 1 where
-        the value is missing.
+        For each column of numbers or dates that has missing values, add a column that is 1
+        where the value is missing.
     max_categories : int or None, default=None
         Maximum number of one-hot columns per categorical column.  None means 9 with
         `embeddings`, else 32.  1 encodes all categories as codes.
     embeddings : bool, default=False
-        Encode columns with more than `max_categories` categories as codes, the last columns
-        of the output, for a network that learns an embedding of each code.  If False, their
-        less frequent categories share one column.
+        Encode columns with more than `max_categories` categories as codes, for a network
+        that learns an embedding of each code.  They are the last columns of the output.  If
+        False, the less frequent categories of such a column share one column.
     min_frequency : int or None, default=None
-        Minimum number of rows of a category; less frequent categories, and categories that
-        only appear after ``fit``, are merged into one.  None means one row in a hundred,
+        Minimum number of rows of a category.  Less frequent categories, and categories that
+        appear only after ``fit``, are merged into one.  None means one row in a hundred,
         but at least 3 and at most 20.
     max_codes : int, default=255
         Maximum number of codes of a column.  scikit-learn's histogram gradient boosting
         supports no more than 255.
     target_encoding : bool, default=False
-        Add the mean of the target in each category of columns with more than 9 categories,
-        shrunk to the mean of all rows in small categories; for more than two classes, the
-        share of each class.  Text without frequent categories, such as ticket numbers, is
-        then used as well, if a fifth of the rows share their category with other rows.
-        ``fit_transform`` computes the means of a row's categories from other rows, see
-        :class:`~sklearn.preprocessing.TargetEncoder`, so that ``fit(X, y).transform(X)``
-        differs from ``fit_transform(X, y)``.
+        For each column with more than 9 categories, add the mean of the target in the row's
+        category (for more than two classes, the share of each class).  In small categories,
+        it is shrunk to the mean of all rows.  Text without frequent categories, such as
+        ticket numbers, is then also used, if a fifth of the rows share their category with
+        other rows.  ``fit_transform`` computes the means for each row from other rows, see
+        :class:`~sklearn.preprocessing.TargetEncoder`, so ``fit(X, y).transform(X)`` differs
+        from ``fit_transform(X, y)``.
     crosses : int, default=0
-        Number of numeric columns to cross.  Adds the products and ratios of all pairs of
-        the columns that correlate most with the target, or with one of its classes; 3 adds
-        six columns.  Columns that are missing or zero in most rows are not crossed.
+        Number of numeric columns to cross: those that correlate most with the target, or
+        with one of its classes.  The products and ratios of all pairs are added; 3 adds six
+        columns.  Columns that are missing or zero in most rows are not crossed.
     drop_ids : bool, default=True
-        Drop columns of integers that are all different, if they are nearly consecutive (and
-        not named like a time, such as year), or if the column is named like an id.
+        Drop a column of integers that are all different, if they are nearly consecutive
+        (and the column is not named like a time, such as year), or if the column is named
+        like an id.
 
     Attributes
     ----------
     kinds_ : ColumnKinds
         Kind of each column.
     dropped_ : dict of str to str
-        Columns that are left out, each with the reason: constant, without any value, a
-        copy of another, text that is almost unique in each row, an id, or neither numbers,
-        text nor dates.
+        Dropped columns with the reason: constant, without any value, a copy of another
+        column, text that is almost unique in each row, an id, or neither numbers, text nor
+        dates.
     n_categories_ : dict of str to int
-        Columns of codes, which are the last of the output, with their number of codes
-        including 0.  Empty without `embeddings`.
+        Names of the columns of codes, which are the last columns of the output, with their
+        numbers of codes, including 0.  Empty without `embeddings`.
     columns_ : ColumnTransformer
         Prepares the columns of each kind.
     n_features_in_ : int
@@ -355,21 +356,24 @@ class TablePreparer(Documented, TransformerMixin, BaseEstimator):  # type: ignor
 
     Notes
     -----
-    Numbers: infinity counts as missing, truth values as 0 and 1, durations as seconds; in a
-    column of two values, missing cells become 0.  Text is a number if all cells are numbers
-    and no value is frequent enough for a category; with separators as in 1,234.56 or
-    1.234,56, or one unit as in € 9.99 or 5 %, values may also recur.  Among numbers and
-    dates, blank text and the words NA, N/A, NaN, null, none, unknown, ? and - count as
-    missing, and numbers next to such a word may recur, too; if any other word makes the
-    column a category, a warning says so.
-    Dates, which may also be text such as 2024-03-15, 15.03.2024 or 03/15/2024, become days
+    Numbers: infinity is treated as missing, booleans are 0 and 1, and durations are in
+    seconds.  In a column with two values, missing cells become 0.  A column of text is read
+    as numbers if all cells are numbers and no value is frequent enough for a category.
+    Values may be frequent if they have separators, as in 1,234.56 or 1.234,56, or a unit,
+    as in € 9.99 or 5 %.  Among numbers and dates, blank text and the words NA, N/A, NaN,
+    null, none, unknown, ? and - are missing values; numbers in such a column may also be
+    frequent.  If any other word makes the column a category, a warning says so.
+
+    Dates may also be text such as 2024-03-15, 15.03.2024 or 03/15/2024.  They become days
     since 1970, scaled like a number, and positions in the year, the week and the day as
     sine and cosine.  The whole column determines the order of day and month; a warning says
     so if both are possible.  ``kinds_.formats`` holds the detected formats.
+
     Categories: a missing value is a category of its own.  In columns of codes, 0 stands for
-    all categories that are rare or unknown.  Only `target_encoding` and `crosses` use the
-    target: text, truth values and at most 20 different whole numbers count as classes.
-    It does not use random numbers.
+    all categories that are rare or unknown.
+
+    Only `target_encoding` and `crosses` use the target.  Targets that are text, booleans or
+    at most 20 different integers are treated as classes.  Random numbers are not used.
 
     With columns of codes, the output is a pandas DataFrame in which they have dtype
     category, so that estimators with ``categorical_features="from_dtype"`` recognise them.
@@ -377,7 +381,7 @@ class TablePreparer(Documented, TransformerMixin, BaseEstimator):  # type: ignor
 
     A column with values of another kind in ``transform`` than in ``fit``, such as text
     instead of numbers, raises ``TableError``, a ``ValueError``.  In a column that had words
-    for missing values in ``fit``, such text counts as missing, with a warning.
+    for missing values in ``fit``, such text is treated as missing, with a warning.
 
     References
     ----------

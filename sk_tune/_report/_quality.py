@@ -274,12 +274,12 @@ def leak_checks(search: Any, *, has_curves: bool, has_corrected: bool) -> list[F
         chooses_epoch = getattr(search, "select_epoch", "last") == "best"
         answers["Choice of the epoch"] = (
             "by design" if chooses_epoch else "passed",
-            "Each candidate uses the best epoch of its mean curve over the folds. The "
-            "held-out rows choose it. The expected score corrects for that choice if the "
-            "metric is accuracy, or R2 of targets that are not transformed."
+            "Each candidate uses the best epoch of its mean curve over the folds, which is "
+            "chosen on the held-out rows. The expected score corrects for this choice if "
+            "the metric is accuracy, or R2 of targets that are not transformed."
             if chooses_epoch
-            else "Each network is scored after its last epoch; the held-out rows have no "
-            "influence on it.",
+            else "Each network is scored after its last epoch, so the held-out rows do not "
+            "influence the number of epochs.",
         )
     answers["Choice of the best candidate"] = (
         "passed" if has_corrected else "issue",
@@ -291,8 +291,8 @@ def leak_checks(search: Any, *, has_curves: bool, has_corrected: bool) -> list[F
     )
     answers["Copies of rows, groups and time"] = (
         "not applicable",
-        "The splitter must keep copies of rows, groups and neighbours in time in one fold; "
-        "the search does not check that. Use find_leaks.",
+        "Copies of a row, rows of a group and rows close in time must be in one fold. The "
+        "search does not check this; find_leaks does.",
     )
     return [
         Finding(code="", name=name, outcome=outcome, severity=None, message=message)

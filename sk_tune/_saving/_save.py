@@ -333,7 +333,7 @@ def load(path: str | PathLike[str], *, module: Any = None) -> Any:
     Raises
     ------
     ValueError
-        If the file is damaged, foreign or of a newer version.
+        If the file is damaged, was not written by ``save``, or is of a newer version.
 
     Warns
     -----

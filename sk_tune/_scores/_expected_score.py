@@ -49,13 +49,14 @@ class ScoreEstimate:
     low, high : float
         Ends of the interval; NaN if it was not computed.
     confidence : float
-        Nominal share of such intervals that contain the score on new data.
+        Nominal probability that the interval contains the score on new data.
     method : {"bootstrap", "cross-fitting"}
-        "bootstrap", of searches: the candidate that is best on a resample of the samples is
-        scored on the other samples, see `expected_score`.  "cross-fitting", of ensembles
-        and AutoML: members and weights that predict a fold are chosen on the other folds.
+        "bootstrap" for searches: the candidate that is best on a bootstrap sample is scored
+        on the samples that were not drawn, see `expected_score`.  "cross-fitting" for
+        ensembles and AutoML: each fold is predicted with members and weights that were
+        chosen on the other folds.
     naive_score : float, default=nan
-        Score on the samples of the choice, which is optimistic.
+        Score on the samples on which the choice was made, which is optimistic.
     n_bootstraps : int, default=0
         Number of resamples behind the interval; 0 for an interval from a standard error.
 
@@ -220,15 +221,17 @@ def expected_score(
 ) -> ScoreEstimate:
     """Return the best candidate's score by bootstrap bias-corrected cross-validation.
 
-    The candidate that is best on the samples of a resample is scored on the samples that
-    were not drawn.  The mean over resamples is free of the optimism of a maximum.
+    On each bootstrap resample, the best candidate is chosen on the drawn samples and scored
+    on the samples that were not drawn.  The mean of these scores is free of the optimism of
+    a maximum.
 
     Parameters
     ----------
     predictions : array-like of shape (C, N) or (C, N, K)
         Out-of-fold predictions of each candidate, in the form that the metric takes, or
-        class probabilities if `classes` are given.  Samples that no candidate predicts are
-        ignored; a candidate with other gaps is never chosen.  NaN and None are missing.
+        class probabilities if `classes` are passed.  NaN and None are missing predictions.
+        Samples that no candidate predicts are ignored; a candidate with other missing
+        predictions is never chosen.
     y : array-like of shape (N,) or (N, n_outputs)
         True values.
     metric : Metric or callable
@@ -246,11 +249,12 @@ def expected_score(
         Group of each sample.  Resamples draw whole groups, so that the interval is for
         samples of new groups; None draws samples.
     tolerance : float, default=0.0
-        The cheapest candidate at most this much below the best score is chosen.
+        Chooses the cheapest candidate whose score is at most this much below the best
+        score.
     costs : array-like of shape (C,) or None, default=None
         Costs of the candidates; all equal if None.
     time_budget : float or None, default=None
-        Seconds after which no further resamples are drawn, if there are 50.
+        Seconds after which no further resamples are drawn, once there are 50.
     random_state : int, RandomState or None, default=None
         Seed of the resamples.
 
@@ -266,12 +270,12 @@ def expected_score(
 
     Accuracy, balanced accuracy, precision, recall, F and Jaccard scores, log loss, squared,
     root mean squared and absolute error and R^2 take matrix products of O(B N C), in chunks
-    of bounded memory; ROC AUC, also one-against-rest, takes the same number of slower
+    of bounded memory.  ROC AUC, also one-against-rest, takes the same number of slower
     operations.  With more than 10,000 samples, 10,000 random blocks of samples are
     resampled instead, which preserves the variance of sums and takes O(N C); the ROC AUC
     then uses DeLong's linear terms.  Any other metric is called O(B C) times, with B
-    reduced to ``max(50, 1_000 // C)`` at most; resamples for which it is undefined, because
-    they lack a class for example, are ignored.
+    limited to ``max(50, 1_000 // C)``.  Resamples for which it is undefined, for example
+    because they lack a class, are ignored.
 
     Predictions are pooled over folds.  A search's ``best_score_`` is the
     mean over folds, which differs for metrics that are not means over samples.

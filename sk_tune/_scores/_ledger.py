@@ -31,16 +31,16 @@ class Ledger:
     epochs_loaded : int
         Epochs of an earlier run, loaded from the store.
     epochs_full : int
-        Epochs of all candidates in all folds, each trained to the end once; a rung that
-        starts from scratch counts its candidates again.
+        Epochs if all candidates were trained to the end on all folds; a rung that starts
+        from scratch counts its candidates again.
     epochs_saved_by_pruning : int
-        Part of `epochs_full`: epochs of candidates that a rung dropped by rank.
+        Part of `epochs_full` that was saved because candidates were not promoted.
     epochs_saved_by_early_stopping : int
-        Epochs granted to fits that stopped early.
+        Epochs saved because fits stopped early.
     epochs_cut_by_failure : int
-        Epochs that failed fits did not reach.
+        Epochs that failed fits did not train.
     epochs_saved_by_warm_start : int
-        Epochs that each rung would repeat if it started from scratch; not part of
+        Epochs saved because rungs continue instead of starting from scratch; not part of
         `epochs_full`.
     n_failed : int
         Fits that failed.
@@ -54,7 +54,7 @@ class Ledger:
     alone_reasons : mapping of str to int, default=empty
         Reasons for training fits alone, with their counts.
     remarks : mapping of str to int, default=empty
-        Missing results of other fits, such as a held-out curve, with their counts.
+        Results that other fits lack, such as a held-out curve, with their counts.
     seconds : mapping of str to float, default=empty
         Seconds by part: "preparing" (transformers and other work before training),
         "training", "scoring", "sampling" (the choice of candidates), "refit" (the best

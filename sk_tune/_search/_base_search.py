@@ -234,8 +234,8 @@ class BaseSearch(  # type: ignore[misc]
                 name = store.name
             if getattr(self, "random_state", 0) is None:
                 warn_user(
-                    "With random_state=None each run has other candidates and finds "
-                    f"little in the store {name}. Set random_state to an integer.",
+                    "With random_state=None, each run draws different candidates and finds "
+                    f"few of them in the store {name}. Set random_state to an integer.",
                     StoreWarning,
                 )
         try:

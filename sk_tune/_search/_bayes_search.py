@@ -74,14 +74,14 @@ class BayesSearchCV(PlateauParameters, LearningParameters, DispatchParameters, B
         "gp_hedge"), ``acq_func_kwargs`` (``xi``, here in standard deviations of the scores;
         ``kappa``) and ``n_initial_points``.  ``acq_optimizer``, ``acq_optimizer_kwargs``,
         ``avoid_duplicates``, ``initial_point_generator``, ``model_queue_size``, ``n_jobs``
-        and ``random_state`` are accepted without effect: the first candidates are a
-        Latin hypercube, later ones come from a pool without repeats, one model is kept, and
-        it uses one thread and the search's seed.  With ``sampler="tpe"``,
-        ``n_initial_points`` only.
+        and ``random_state`` are accepted without effect: the first candidates are a Latin
+        hypercube, later candidates come from a pool without repeats, and the single model
+        uses one thread and the search's seed.  With ``sampler="tpe"``, only
+        ``n_initial_points`` is allowed.
     n_iter : int, default=50
         Number of candidates.
     n_points : int or "auto", default="auto"
-        Number of candidates in a round, after which the model learns; "auto" is 8 for
+        Number of candidates in a round; the model learns after each round.  "auto" is 8 for
         networks and the number of workers for other estimators.
     sampler : {"bayes", "tpe"} or callable, default="bayes"
         "tpe" is Optuna's tree-structured Parzen estimator (extra ``tpe``).  A callable

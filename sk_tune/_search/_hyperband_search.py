@@ -73,11 +73,11 @@ class HyperbandSearchCV(
 ):
     """Hyperband: few epochs for many candidates, many epochs for the few best.
 
-    By default there is one bracket of successive halving: candidates train on the first
+    By default, there is one bracket of successive halving: candidates train on the first
     fold, and one in 24 (at least two) reaches the last rung with all folds and all epochs.
-    With an integer `factor` there are the brackets of Hyperband, from many candidates with
-    few epochs to few candidates with all epochs [1]_.  A promoted candidate continues its
-    training in every fold exactly where it stopped; its learning-rate schedule spans
+    An integer `factor` selects the brackets of Hyperband, from many candidates with few
+    epochs to few candidates with all epochs [1]_.  A promoted candidate continues its
+    training on every fold exactly where it stopped; its learning-rate schedule spans
     `max_resources` from the start.
 
     Parameters
@@ -94,21 +94,21 @@ class HyperbandSearchCV(
         scikit-learn's halving, at least 2 for each fold and class.
     factor : int or "auto", default="auto"
         With an integer, one candidate in `factor` is promoted, and all rungs use all folds.
-        "auto" is the bracket on one fold, with as many candidates as Hyperband starts, if
-        the resource is the epochs of a network and `sampler` is "random"; otherwise it is
-        3.  A `time_budget` sets the number of candidates: up to three of these brackets are
-        trained, the last one with as many candidates as the time allows (`asynchronous`
-        rungs then have a factor of 3).  For an ensemble of the candidates, whose members
-        need all folds, 3 gives more candidates to choose from.
+        If the resource is the epochs of a network and `sampler` is "random", "auto" is the
+        bracket on one fold, with the number of candidates that Hyperband starts; otherwise
+        it is 3.  With a `time_budget`, the search trains up to three of these brackets, the
+        last one with as many candidates as the time allows (`asynchronous` rungs then have
+        a factor of 3).  For an ensemble of the candidates, whose members need all folds, 3
+        gives more candidates to choose from.
     sampler : {"random", "bayes", "tpe"} or callable, default="random"
         Source of candidates.  "bayes" makes the search BOHB [2]_: a model learns from the
         highest rung with enough candidates.  "tpe" does the same with Optuna's
         tree-structured Parzen estimator (extra ``tpe``).  A callable is called as
         ``sampler(space, random_state)`` and returns a :class:`sk_tune.sampler.Sampler`.
     select_epoch : {"last", "best"}, default="best"
-        Epoch of a network to score: the last, or the best of its mean curve over the folds
-        of its rung (of the score for accuracy and R^2, else of the loss), which the refit
-        uses too.
+        Epoch at which networks are scored: the last, or the best epoch of the candidate's
+        mean curve over the folds of its rung (of the score for accuracy and R^2, otherwise
+        of the loss), which is the same for all folds and the refit.
     {parameters}
 
     Attributes
@@ -128,13 +128,14 @@ class HyperbandSearchCV(
 
     Notes
     -----
-    The first candidate has the estimator's own values of the searched parameters, if the
-    space contains all of them, unless a callable or an earlier search proposes candidates.
+    If the space contains the estimator's values of all searched parameters, the first
+    candidate has these values, unless a callable or an earlier search proposes candidates.
 
     ``cv_results_["n_folds"]`` is the number of folds of a row; scores of the other folds
-    are NaN, and means and deviations are over the folds with a score.  Rows with all folds
-    rank before others.  ``expected_score_`` compares the candidates with all folds on the
-    folds after the first, on which the others were dropped.
+    are NaN, and means and standard deviations are over the folds with a score.  Rows with
+    all folds rank above other rows.  ``expected_score_`` does not use the first fold, on
+    which candidates were dropped: it compares the candidates with all folds on the
+    remaining folds.
 
     References
     ----------

@@ -43,59 +43,61 @@ class SearchParameters:
         ``joblib.parallel_config`` says otherwise, -1 uses all cores.
     refit : bool, str or callable, default=True
         Whether to fit the estimator with the best parameters on all samples.  With several
-        metrics, the name of the deciding metric.  "one_standard_error", for one metric,
-        takes the cheapest candidate that is at most one standard error (of the mean over
-        folds) below the best score: the network with the fewest weights, of these the one
-        with the fewest epochs, or the shortest measured fit if an estimator is not a
-        network.  A callable gets ``cv_results_`` and returns the best index.
+        metrics, the name of the metric that determines the best candidate.
+        "one_standard_error", for one metric, chooses the cheapest candidate that is at most
+        one standard error (of the mean over folds) below the best score: the network with
+        the fewest weights and, among equals, the fewest epochs; for estimators that are not
+        networks, the shortest measured fit.  A callable gets ``cv_results_`` and returns
+        the best index.
     cv : int, splitter or iterable, default=None
         Folds; 5 if None.  They are drawn once and are the same for all candidates.
     verbose : int or callable, default=0
-        1 shows the progress of the search, including the refit, in a line that is updated;
-        with rungs, the line has the best score of the highest scored rung with its
-        resources ("after 27 epochs").  Higher values print a line for every fit, as in
-        scikit-learn.  A callable gets a ``sk_tune.engine.Progress`` of the networks in
-        training, for example of one rung, and nothing is printed.
+        1 shows the progress of the search, including the refit, in one line.  With rungs,
+        the line shows the best score on the highest rung so far, and its resources ("after
+        27 epochs").  Higher values print a line for every fit, as in scikit-learn.  A
+        callable gets a ``sk_tune.engine.Progress`` of the networks in training, for example
+        of one rung, and nothing is printed.
     error_score : "raise" or float, default=np.nan
-        Score of a failed fit.  Unless "raise", the search continues and
-        ``cv_results_["failure_reason"]`` has the reason.
+        Score of a failed fit.  Unless it is "raise", the search continues, and
+        ``cv_results_["failure_reason"]`` gives the reason.
     return_train_score : bool, default=False
-        Whether ``cv_results_`` has scores on the training samples too.
+        Whether ``cv_results_`` also has scores on the training samples.
     time_budget : float or None, default=None
-        Seconds for ``fit``, including the refit.  The search tries fewer candidates if the
-        time is too short for all; halving and Hyperband promote the best candidates before
-        they start a new bracket.  If no candidate has time for all epochs, the best one
-        trains as long as possible.  `cut_short_` and a warning describe the omitted parts.
-        Candidates interrupted at the end of the time have NaN as scores; the first
-        candidate and the refit have at least one epoch.  Fits of estimators that are not
-        networks cannot be interrupted: they start only if they are expected to end in time.
+        Seconds for ``fit``, including the refit.  If the time is too short for all
+        candidates, the search tries fewer; halving and Hyperband promote the best
+        candidates before they start a new bracket.  If no candidate has time for all
+        epochs, the best candidate trains as long as possible.  `cut_short_` and a warning
+        describe the omitted parts.  Candidates interrupted at the end of the time have the
+        score NaN; the first candidate and the refit train for at least one epoch.  Fits of
+        estimators that are not networks cannot be interrupted, so they start only if they
+        are expected to end in time.
     target_score : float or None, default=None
-        Mean score over folds at which the search ends and refits; with rungs, only
-        candidates with the most resources so far count.  Candidates are then evaluated in
-        rounds, of 8 networks or one candidate for each worker; a rung is completed.
-        `cut_short_` describes the omitted parts.  Because of the selection, the score on
-        new data is lower, see `expected_score_`.
+        Mean score over folds at which the search ends and refits.  Candidates are then
+        evaluated in rounds of 8 networks, or of one candidate for each worker.  With rungs,
+        only candidates with the most resources so far count, and the current rung is
+        completed.  `cut_short_` describes the omitted parts.  Because of the selection, the
+        score on new data is lower, see `expected_score_`.
     select_epoch : {"last", "best"}, default="last"
-        Epoch of a network to score: the last, or the best of its mean curve over the
-        folds (of the score for accuracy and R^2, else of the loss), which the refit uses
-        too.  Folds do not choose epochs individually.
+        Epoch at which networks are scored: the last, or the best epoch of the candidate's
+        mean curve over the folds (of the score for accuracy and R^2, otherwise of the
+        loss), which is the same for all folds and the refit.
     keep_models : int, "best", "all" or None, default=None
-        Number of best candidates that keep the estimators of their folds, in ``models_``.
-        Candidates of the last rung, or with the most resources, come first.  "all" lets
+        Number of best candidates whose fold estimators are kept in ``models_``.  Candidates
+        of the last rung, or with the most resources, come first.  "all" lets
         ``TrialEnsembleClassifier.from_search`` combine candidates without a refit.
     keep_predictions : int, "best", "all", "auto" or None, default="auto"
         Number of best candidates with ``oof_predictions_``; all others have NaN.  "auto"
-        is all, up to about 128 MiB of predictions; beyond that, candidates are evaluated in
-        parts, and only the best are kept.  With a number or "best", ``expected_score_`` is
-        None.  With None, estimators that are not networks predict only for their scores,
-        which halves the time of nearest neighbours, for example.
+        keeps all, up to about 128 MiB of predictions; beyond that, candidates are evaluated
+        in parts, and only the predictions of the best candidates are kept.  With a number
+        or "best", ``expected_score_`` is None.  With None, estimators that are not networks
+        predict only to be scored, which halves the time of nearest neighbours, for example.
     store : str, path-like or None, default=None
         File for the finished trainings of networks, created if missing, or URL of a
         PostgreSQL database (``"postgresql://user@host/database"``, extra ``postgresql``).
-        A repeated search loads them, and so continues after an interruption; processes
-        that run the same search at the same time share its trainings.  Needs an integer
-        `random_state` of the search, the splitter and the network; otherwise each run
-        requests other trainings.
+        A repeated search loads these trainings, and so continues after an interruption.
+        Processes that run the same search at the same time share its trainings.  The
+        search, the splitter and the network need an integer `random_state`; otherwise each
+        run requests different trainings.
     """
 
     estimator: BaseEstimator = field(kw_only=False)
@@ -125,8 +127,8 @@ class PlateauParameters:
     n_iter_no_change : int or None, default=None
         The search ends after this number of consecutive candidates without an improvement
         of more than one standard error of the difference over folds.  Hyperband can end
-        only between brackets, so not in its default plan of a single bracket, nor with
-        asynchronous rungs.  `cut_short_` describes the omitted parts.
+        only between brackets, so this has no effect in its default plan with a single
+        bracket, nor with asynchronous rungs.  `cut_short_` describes the omitted parts.
     """
 
     n_iter_no_change: Annotated[int | None, COUNT, None] = None
@@ -139,7 +141,7 @@ class DispatchParameters:
     Parameters
     ----------
     pre_dispatch : int or str, default="2*n_jobs"
-        Number of tasks without networks that joblib's workers get in advance.
+        Number of tasks without networks that are dispatched to joblib's workers in advance.
     """
 
     pre_dispatch: int | str = "2*n_jobs"

@@ -198,7 +198,7 @@ def plan_in_time(
     short = replace(plan, rounds=tuple(rounds), seconds=budget)
     measured = (
         f"time_budget={budget:g} is enough for {short.n_candidates} of "
-        f"{counted(plan.n_candidates, 'candidate')}, which take about "
+        f"{counted(plan.n_candidates, 'candidate')}. All of them take about "
         f"{seconds_text(plan.seconds)}. {plan.measured}"
     )
     return replace(short, measured=measured)

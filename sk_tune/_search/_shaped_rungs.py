@@ -206,7 +206,7 @@ def shortfall(search: Any, rounds: Any) -> str:
     plan = search._plan(search.n_splits_, num_samples(rounds.session.call.X))
     name, planned = type(search).__name__, counted(plan.n_candidates, "candidate")
     text = (
-        f"{name} planned {planned}. The time budget of {seconds} sufficed for "
+        f"{name} planned {planned}. The time budget of {seconds} was enough for "
         f"{n_candidates}{_reached(search, rounds)}."
     )
     if not budget.times.n_calls:

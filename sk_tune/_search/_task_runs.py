@@ -60,7 +60,7 @@ from sk_tune.exceptions import TrainingFailedError
 # An outcome and the fitted estimator, if it may be kept; or a function that returns it.
 Scored = tuple[FoldOutcome, Any]
 
-_OTHER_ROWS = "its transformers were fitted again, and gave it other samples"
+_OTHER_ROWS = "its transformers were fitted again and returned different samples"
 
 
 class TaskRunner:

@@ -44,7 +44,7 @@ def _scoring(y, folds=None, **options):
     ("y", "name", "words"),
     [
         (EVEN, "roc_auc", "the default for two classes"),
-        (RARE, "roc_auc", "10 % of the rows are 'yes', so accuracy hardly tells"),
+        (RARE, "roc_auc", "10 % of the rows are 'yes', so accuracy hardly distinguishes"),
         (THREE, "neg_log_loss", "the default for more than two classes"),
     ],
 )
@@ -174,7 +174,7 @@ def test_a_metric_must_be_defined_in_each_fold(function, options, is_defined):
     if is_defined:
         check_scores(y, folds, scorer, np.arange(3))
         return
-    with pytest.raises(TableError, match=r"Fold 1 lacks \[2\], and scoring it gives"):
+    with pytest.raises(TableError, match=r"Fold 1 lacks \[2\], and scoring it fails"):
         check_scores(y, folds, scorer, np.arange(3))
 
 

@@ -60,7 +60,7 @@ def _scores(
         ),
         (
             _scores(0.505),
-            ["By log loss the best single model does, 0.500 against 0.700; set use='best'"],
+            ["By log loss the best single model does (0.500 against 0.700); set use="],
         ),
         (
             _scores(0.8),
@@ -86,11 +86,11 @@ def _scores(
         (_scores(0.8, networks=None), ["No network was trained"]),
         (
             _scores(0.8, alone=(0.9, 0.01, NAN)),
-            ["has a higher score than the ensemble in the folds, 0.900 against 0.800"],
+            ["has a higher score than the ensemble in the folds (0.900 against 0.800)"],
         ),
         (
             _scores(0.8, held=0.7, alone=(0.7, 0.01, 0.75)),
-            ["on the rows set aside, 0.750 against 0.700. It is simpler"],
+            ["on the rows set aside (0.750 against 0.700). It is simpler"],
         ),
         (
             _scores(0.8, std=NAN, alone=(0.9, NAN, NAN)),
@@ -151,7 +151,7 @@ def test_with_only_the_dummy_the_use_of_the_columns_is_unknown():
     """No model was trained on them, because the time was too short."""
     scores = {k: v for k, v in _scores(0.5).items() if k in {"dummy", "ensemble"}}
 
-    assert summary(scores).startswith("No model was trained except the dummy")
+    assert summary(scores).startswith("Only the dummy was trained")
 
 
 @pytest.mark.parametrize(
@@ -199,8 +199,8 @@ def test_informative_columns_without_a_higher_score_are_reported():
 
     assert text == (
         "By accuracy the ensemble does not clearly beat the dummy, which always predicts "
-        "'no'. By log loss it clearly beats predicting the class shares, 0.280 against "
-        "0.330, so the columns are informative. Score by ROC AUC or log loss: "
+        "'no'. By log loss it clearly beats predicting the class shares (0.280 against "
+        "0.330), so the columns are informative. Score by ROC AUC or log loss: "
         "scoring='roc_auc'. Or move the threshold: threshold='balanced_accuracy'."
     )
 
@@ -211,7 +211,7 @@ def test_roc_auc_is_the_evidence_if_the_loss_is_not_clearly_lower():
     scores["ensemble"] = replace(scores["ensemble"], auc=0.71, auc_lead=0.1)
 
     assert (
-        "By ROC AUC it clearly beats predicting the class shares, 0.710 against 0.500"
+        "By ROC AUC it clearly beats predicting the class shares (0.710 against 0.500)"
         in (summary(scores))
     )
 
@@ -246,8 +246,8 @@ def test_a_higher_score_without_a_lower_loss_is_not_evidence():
 
     assert text.startswith("No model clearly beats predicting the class shares")
     assert "its ROC AUC 0.520 against 0.500" in text
-    assert "An effect too small to show in this number of rows is not ruled out." in text
-    assert "By F1 the ensemble is ahead of the dummy, 0.800 against 0.500, but that" in text
+    assert "This number of rows cannot rule out a small effect." in text
+    assert "By F1 the ensemble is ahead of the dummy, 0.800 against 0.500, but this" in text
 
 
 def test_an_ensemble_of_the_linear_model_is_not_compared_with_it():
@@ -282,7 +282,9 @@ def test_other_members_help_only_an_ensemble_with_networks():
     scores = _scores(0.8, linear=0.8)
     text = summary(scores, members=["linear 1"], has_networks=False)
 
-    assert text.endswith("The ensemble of networks alone scores 0.700, which is less.")
+    assert text.endswith(
+        "The ensemble of networks alone scores 0.700, lower than the ensemble."
+    )
     assert summary(scores).endswith("alone scores 0.700: the other members help.")
 
 

@@ -456,7 +456,7 @@ def test_the_default_metric_is_printed_with_its_reason(rare_csv, fit, printed, s
     assert fit(rare_csv, "hit", "--models", "linear") == 0
 
     assert "Scored by ROC AUC: " in printed()
-    assert "so accuracy hardly tells" in summary()["scoring_reason"]
+    assert "so accuracy hardly distinguishes" in summary()["scoring_reason"]
 
 
 @pytest.mark.parametrize("scoring", [None, "neg_mean_poisson_deviance"])

@@ -340,7 +340,7 @@ HELD_OUT = named("overfitting", "passed")
         (
             [HELD_OUT, named("still improving", "tip", "low")],
             "passed",
-            "see the minor tips on: still improving.",
+            "Minor tips: still improving.",
             "good fit",
         ),
         # Without a held-out loss a fit cannot be called good.

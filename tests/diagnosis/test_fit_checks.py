@@ -131,7 +131,11 @@ def test_folds_must_agree_on_a_fall(shapes):
     [
         # Two doublings of t**-0.1 lower the loss by the share 1 - 4**-0.1 = 13 %.
         (0.8 * np.arange(1.0, 61) ** -0.1, 1.0, "by only about 13 %."),
-        (0.01 / T, 1.0, "by about 75 %, but it is already low: 0.06 % of a constant"),
+        (
+            0.01 / T,
+            1.0,
+            "about 75 %, but it is already low: 0.06 % of the loss of a",
+        ),
         (1 / np.arange(1.0, 61) ** 2, None, "by about 94 %, but it is already low"),
     ],
     ids=["little gain", "low loss", "low without a baseline"],

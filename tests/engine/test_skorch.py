@@ -342,7 +342,7 @@ def test_nets_that_cannot_be_compared_train_in_skorch(net, reason):
         for own in (_clf(), net.set_params(max_epochs=2))
     ]
 
-    with pytest.warns(TrainedAloneWarning, match=f"no fleet can carry it.*{reason}"):
+    with pytest.warns(TrainedAloneWarning, match=f"fleets do not support it.*{reason}"):
         trained = train(fits)
 
     assert [t.engine for t in trained] == ["fleet", "alone"]

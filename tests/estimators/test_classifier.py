@@ -156,7 +156,7 @@ BAD_Y = {
     "infinite": (np.where(BINARY, np.inf, 1.0), "y contains infinity"),
     "another length": (CODES[:50], "inconsistent numbers of samples"),
     "several classes each": (np.column_stack([CODES, CODES]), "Unknown label type|1d"),
-    "signs": (2 * INDICATOR - 1, "must hold 1 where a label applies, else 0"),
+    "signs": (2 * INDICATOR - 1, "must hold 1 where a label applies and 0 elsewhere"),
     "three dimensions": (INDICATOR.reshape(60, 3, 1), "Unknown label type|dim"),
     "nothing": (None, "requires y to be passed"),
     "ragged": ([[1], [2, 3]] * 30, "label|sequence|inhomogeneous"),

@@ -352,7 +352,7 @@ def test_one_warning_names_all_columns_with_cells_of_another_kind():
 
     assert [str(own.message) for own in warned] == [
         "2 columns hold cells in another format: 'b' ('free' in row 60), 'c' ('free' in "
-        "row 59 and 1 more such cells). Cells in another format count as missing."
+        "row 59 and 1 more such cells). Cells in another format are treated as missing."
     ]
 
 

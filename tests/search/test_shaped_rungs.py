@@ -100,7 +100,7 @@ def test_every_bracket_that_starts_has_a_candidate_with_all_epochs(
     if not options.get("asynchronous"):
         assert set(results["bracket"]) == set(results["bracket"][full])
     n, n_full = search.ledger_.n_candidates, full.sum()
-    assert f"sufficed for {n}, {n_full} of them with all 9 epochs" in search.cut_short_
+    assert f"was enough for {n}, {n_full} of them with all 9 epochs" in search.cut_short_
     assert_adds_up(search.ledger_)
 
 
@@ -231,7 +231,7 @@ def test_uninterruptible_rungs_end_in_time(iris, clock, budget, candidates, reso
     if budget == 200:
         search.fit(*iris)
     else:
-        with pytest.warns(TimeBudgetWarning, match=f"sufficed for {candidates[0]}"):
+        with pytest.warns(TimeBudgetWarning, match=f"was enough for {candidates[0]}"):
             search.fit(*iris)
 
     assert clock.now <= budget

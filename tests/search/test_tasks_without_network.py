@@ -66,7 +66,7 @@ def test_a_slow_uninterruptible_candidate_ends_the_search(iris):
         Sleeper(), {"seconds": [0.01, 1.5, 0.02]}, cv=3, time_budget=1.0, refit=False
     )
 
-    with pytest.warns(TimeBudgetWarning, match=r"planned 3 .* sufficed for 1\. Set"):
+    with pytest.warns(TimeBudgetWarning, match=r"planned 3 .* was enough for 1\. Set"):
         search.fit(*iris)
 
     # The first, and one of the three fits of the second.

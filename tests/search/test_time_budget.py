@@ -109,7 +109,7 @@ def test_a_candidate_left_out_for_time_has_no_score(net, iris):
     grid = {"mlpclassifier__max_epochs": [3, ENDLESS]}
     search = GridSearchCV(pipeline, grid, cv=3, time_budget=2 * BUDGET)
 
-    with in_time(2 * BUDGET), pytest.warns(TimeBudgetWarning, match="sufficed for 1"):
+    with in_time(2 * BUDGET), pytest.warns(TimeBudgetWarning, match="was enough for 1"):
         search.fit(*iris)
 
     assert np.isnan(search.cv_results_["mean_test_score"]).tolist() == [False, True]
