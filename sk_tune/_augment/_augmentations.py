@@ -304,7 +304,7 @@ class Noise(Augmentation, name="noise", layouts=_ANY):
 
     Notes
     -----
-    Columns of 0 and 1, such as one-hot encoded categories, get the noise too;
+    Columns of 0 and 1, such as one-hot encoded categories, also get noise;
     `categorical_features` of a network do not.
     """
 
@@ -341,8 +341,8 @@ class TimeMask(Augmentation, name="time_mask", layouts=_IN_TIME):
     Parameters
     ----------
     share : float, default=0.2
-        Largest number of steps as a share of all steps, in [0, 1]; the number is uniform,
-        from 0.
+        Largest number of steps as a share of all steps, in [0, 1]; the number is drawn
+        uniformly from 0 on.
 
     Notes
     -----
@@ -395,9 +395,9 @@ class Mixup(Augmentation, name="mixup", layouts=_ANY):
     Parameters
     ----------
     alpha : float, default=0.2
-        The share of the second sample is drawn from Beta(alpha, alpha), and replaced by its
-        complement if above 1/2.  alpha is above 0: small values leave most samples nearly
-        unchanged; 1 is uniform.
+        The share s of the second sample is drawn from Beta(alpha, alpha), and replaced by
+        ``1 - s`` if it is above 1/2.  `alpha` must be above 0.  Small values leave most
+        samples nearly unchanged; 1 draws uniform shares.
 
     Notes
     -----
@@ -419,7 +419,7 @@ class Mixup(Augmentation, name="mixup", layouts=_ANY):
 
 @dataclass(frozen=True)
 class CutMix(Augmentation, name="cutmix", layouts=_IMAGES):
-    """Replace a rectangle of each image by another image's (Yun et al. 2019).
+    """Replace a rectangle of each image with that of another image (Yun et al. 2019).
 
     Parameters
     ----------

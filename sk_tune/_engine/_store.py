@@ -239,7 +239,7 @@ class FitStore:
         Parameters
         ----------
         max_bytes : float or None, default=None
-            Most bytes of arrays and descriptions to keep; all if None.
+            Maximum bytes of arrays and descriptions to keep; all if None.
 
         Returns
         -------

@@ -93,13 +93,13 @@ def train(
     store: str | os.PathLike[str] | None = None,
     limit: TimeLimit | None = None,
 ) -> list[Trained]:
-    """Train many networks, as few tensor programs.
+    """Train many networks in a few tensor programs.
 
     Parameters
     ----------
     fits : sequence of Fit
-        Fits to train.  Fits on the same samples of the same data should hold the same
-        objects, which are then prepared and stored once.
+        Fits to train.  Fits on the same samples of the same data should share the objects,
+        which are then prepared and stored once.
     n_jobs : int or None, default=None
         Worker processes, as in scikit-learn: None is 1 unless
         ``joblib.parallel_config`` says otherwise, -1 uses all cores.  Each computes in one
@@ -109,12 +109,12 @@ def train(
     engine : {"fleet", "alone"}, default="fleet"
         "alone" trains each fit alone.
     memory_limit : float or None, default=None
-        Bytes that all networks in training may take, over all workers; half of the free
-        memory if None.
+        Maximum memory in bytes for all networks in training, over all workers; half of the
+        free memory if None.
     progress : callable or None, default=None
         Called with a ``Progress`` when fits end and, in this process, after each epoch.
     trained : callable or None, default=None
-        Called once with each finished result, as a dict by position in `fits`.  After an
+        Called once for each finished result, with a dict by position in `fits`.  After an
         interrupt, the caller still has these results.
     store : str, path-like or None, default=None
         File that stores results, created if missing, or URL of a PostgreSQL database; see
@@ -122,14 +122,14 @@ def train(
         are loaded instead of trained.  If another process is training a fit for this store,
         its result is loaded when it has finished.
     limit : TimeLimit or None, default=None
-        Time limit of training.  Fits that were not started in time count as failed.
+        Time limit of training.  Fits that were not started in time are failed fits.
         ``is_cut`` is True for these fits, and for fits with fewer epochs than requested.
 
     Returns
     -------
     list of Trained
         One result for each fit, in order.  A failed fit has a status, a message and no
-        state; it does not disturb the others.
+        state; it does not affect other fits.
 
     Raises
     ------

@@ -43,7 +43,7 @@ _COLUMNS = {
 
 
 class _Bagging(Documented):
-    """Makes scikit-learn's bagging train and predict its networks together.
+    """Bagging of scikit-learn, with networks that train and predict together.
 
     Drop-in for scikit-learn's class of this name, with the same results for the same
     ``random_state``.
@@ -88,9 +88,9 @@ class _Bagging(Documented):
         Their names, if X had any.
     oob_curve_ : DataFrame
         A row for each member and epoch, if `oob_score`: member, epoch, train_loss, and
-        oob_loss and oob_score on the member's out-of-bag samples.  Where the mean
-        ``oob_loss`` no longer falls, more epochs do not help.  Empty for members that are
-        not networks or follow transformers, and within ``fleet()``.
+        oob_loss and oob_score on the member's out-of-bag samples.  Once the mean
+        ``oob_loss`` no longer falls, more epochs do not help.  Empty within ``fleet()``,
+        and if members are not networks or follow transformers.
 
     Notes
     -----

@@ -277,8 +277,8 @@ class _Boosting(Combined, BaseEnsemble):  # type: ignore[misc]
     Parameters
     ----------
     estimator : regressor, default=None
-        Template of the stages: a regressor that supports several targets if y has several
-        columns or more than two classes.
+        Template of the stages: a regressor, which must support several targets if y has
+        several columns or more than two classes.
         ``MLPRegressor(n_layers=1, members=1, max_epochs=10)`` if None.
     n_estimators : int, default=50
         Maximum number of stages.
@@ -289,18 +289,18 @@ class _Boosting(Combined, BaseEnsemble):  # type: ignore[misc]
     validation_fraction : float, default=0.1
         Share of the samples to set aside for early stopping; stratified in classification.
     n_iter_no_change : int or None, default=None
-        Stop after this number of stages without progress on the samples set aside, and
-        keep the stages up to the best.  None trains all stages on all samples.
+        Stop after this number of stages without progress on the samples set aside, and keep
+        the stages up to the lowest loss.  None trains all stages on all samples.
     tol : float, default=1e-4
         Decrease of the loss that counts as progress.
     n_jobs : int or None, default=None
-        Workers of stages that use joblib, such as a pipeline with a ColumnTransformer.
-        Stages follow each other, so a network alone does not become faster.
+        Workers for stages that use joblib, such as a pipeline with a ColumnTransformer.
+        Stages train one after another, so this does not make a single network faster.
     random_state : int, RandomState instance or None, default=None
         Seed of the stages' seeds, of subsamples and of the samples set aside.
     verbose : int, default=0
-        1 prints the losses of the first ten stages, then of every tenth, and from 100 on of
-        every hundredth; greater values print each stage.
+        1 prints the losses of the first ten stages, then of every tenth stage, and from
+        stage 100 on of every hundredth; greater values print each stage.
     warm_start : bool, default=False
         Whether ``fit`` adds to the existing stages.  Fitting 10 stages and then 20 equals
         fitting 20 at once.

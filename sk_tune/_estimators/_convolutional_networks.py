@@ -33,7 +33,7 @@ _CHANNELS = {1, 3, 4}
 class _CNNEstimator(ArchitectureParameters, NetworkEstimator):
     """Architecture of a convolutional network.
 
-    For images, signals and volumes.  X has shape (n_samples, channels, height, width); set
+    X contains images of shape (n_samples, channels, height, width), signals or volumes; set
     `input_shape` if X is flat.
 
     Parameters
@@ -56,8 +56,8 @@ class _CNNEstimator(ArchitectureParameters, NetworkEstimator):
 
     Notes
     -----
-    Defaults differ from other networks, because convolutional networks train better
-    with batch normalisation and some dropout: ``normalization="batch"``, ``dropout=0.2``.
+    Two defaults differ from other networks, ``normalization="batch"`` and ``dropout=0.2``,
+    because convolutional networks train better with batch normalisation and some dropout.
     """
 
     n_layers: Annotated[int, WholeNumber(1)] = 2

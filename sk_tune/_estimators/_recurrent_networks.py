@@ -82,9 +82,9 @@ _LIKELY_CHANNELS = 8
 class _RNNEstimator(ArchitectureParameters, NetworkEstimator):
     """Architecture of a recurrent network.
 
-    For sequences.  X is an array of shape (n_samples, n_steps, n_features), a flat array,
-    or a list of arrays, possibly of unequal length.  In an array, shorter sequences are
-    padded with NaN at the end, which the network ignores.  Sequences to predict may be
+    X contains sequences.  It is an array of shape (n_samples, n_steps, n_features), a flat
+    array, or a list of arrays, possibly of unequal length.  In an array, shorter sequences
+    are padded with NaN at the end, which the network ignores.  Sequences to predict may be
     longer or shorter than in ``fit``.
 
     Parameters
@@ -99,10 +99,10 @@ class _RNNEstimator(ArchitectureParameters, NetworkEstimator):
     bidirectional : bool, default=False
         Whether to read the sequences in both directions.
     n_tokens : int, default=None
-        Size of the vocabulary, if sequences hold ids of tokens, such as words, from 0 to
-        ``n_tokens - 1``; the network learns a vector for each id.  Larger ids, and ids that
-        did not occur in ``fit``, share one vector, initially 0.  If None, numbers are
-        magnitudes.
+        Size of the vocabulary, if sequences contain ids of tokens such as words, from 0 to
+        ``n_tokens - 1``.  The network learns a vector for each id.  Larger ids, and ids
+        that did not occur in ``fit``, share one vector, initially 0.  If None, X contains
+        ordinary numbers.
     embedding_size : int or "auto", default="auto"
         Length of a token's vector; "auto" is half of `n_tokens`, at most 32.
     input_shape : tuple of int, default=None

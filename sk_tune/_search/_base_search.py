@@ -101,8 +101,8 @@ class BaseSearch(  # type: ignore[misc]
         As in scikit-learn.  The fit time of a network is its share of its fleet's training.
         A column "failure_reason" exists only if a candidate has no score.
     candidates_ : ndarray of shape (n_result_rows,)
-        Number of the candidate of each row of ``cv_results_``, from 0.  With rungs, a
-        candidate has a result row for each of its rungs.
+        Candidate of each row of ``cv_results_``, numbered from 0.  With rungs, a candidate
+        has a result row for each of its rungs.
     best_estimator_ : estimator
         Estimator with the best parameters, fitted on all samples.  Only available if
         `refit` is not False.
@@ -112,34 +112,34 @@ class BaseSearch(  # type: ignore[misc]
         Mean score of the best candidate over the folds.  The best of many scores is
         optimistic.
     expected_score_ : ScoreEstimate or None
-        Expected score of the best candidate on new data, with an interval, by bootstrap
+        Expected score of the best candidate on new data, with an interval, for the metric
+        that determines the best candidate.  It is computed on first access, by bootstrap
         bias-corrected cross-validation [Tsamardinos, Greasidou, Borboudakis 2018] on the
-        out-of-fold predictions, for the metric that decides.  Resamples draw whole
-        `groups` if ``fit`` gets them.  Computed on first access.
-        With `select_epoch` "best" and accuracy or R^2, it also corrects for the choice of
-        the epoch, by the score that the best candidate loses if the other folds choose the
-        epoch of each fold; other metrics remain slightly optimistic.
-        Repeated folds predict a sample several times; only the first prediction counts,
+        out-of-fold predictions.  If ``fit`` gets `groups`, resamples draw whole groups.
+        With ``select_epoch="best"`` and accuracy or R^2, it also corrects for the choice of
+        the epoch: the correction is the loss in score if the epoch for each fold is chosen
+        on the other folds.  With other metrics, it remains slightly optimistic.  If
+        repeated folds predict a sample several times, only the first prediction is used,
         because the mean would be the prediction of an ensemble.  None if `keep_predictions`
         is neither "auto" nor "all", or if no candidate has a score.  Also None for a metric
         that is not a function of targets and predictions, that needs decision functions
         (which are not kept), or that needs probabilities while a candidate has none.
     pooled_score_ : float or None
-        Score of the best candidate's out-of-fold predictions of all samples together, for
-        the metric that decides.  It differs from `best_score_`, the mean over folds, for
-        metrics that are not means over samples, such as ROC AUC and R^2.  As optimistic as
-        `best_score_`.  None in the same cases as `expected_score_`, but needs only the
-        predictions of this candidate.
+        Score of the best candidate, computed once on its out-of-fold predictions of all
+        samples, for the same metric as `best_score_`.  For metrics that are not means over
+        samples, such as ROC AUC and R^2, it differs from `best_score_`, the mean over
+        folds.  It is just as optimistic.  None in the same cases as `expected_score_`, but
+        it needs only the predictions of this candidate.
     pareto_front_ : DataFrame
-        Rows of ``cv_results_`` (the index, best first) that no other row beats in all
-        metrics and in cost: params, mean_test_* of each metric, and the cost, which is
-        n_weights, the number of weights of the network (with statistics of batch
-        normalisation), or the measured mean_score_time for other estimators.  With rungs,
-        rows with the most resources only.
+        Rows of ``cv_results_`` that no other row beats in all metrics and in cost.  The
+        index is the row number, best first.  The columns are params, mean_test_* of each
+        metric, and the cost: n_weights, the number of weights of the network (including
+        statistics of batch normalisation), or the measured mean_score_time for other
+        estimators.  With rungs, only rows with the most resources are compared.
     best_index_ : int
         Row of the chosen candidate in ``cv_results_``.
     learning_curves_ : DataFrame
-        Curves of all networks, with a line for each result_row (row of ``cv_results_``),
+        Curves of all networks, with a row for each result_row (row of ``cv_results_``),
         fold and epoch (from 1).  The other columns are candidate (equal to result_row
         without rungs), train_loss, valid_loss, valid_score (accuracy or R^2), and with
         rungs iter and n_resources.  Losses are in nats per sample, or of the target in
@@ -212,9 +212,9 @@ class BaseSearch(  # type: ignore[misc]
 
         Notes
         -----
-        If the last fit on all samples fails or is interrupted, the search keeps all results
-        except ``best_estimator_``.  If all fits failed, it keeps the results of its
-        candidates, such as the failure reasons, but is not fitted.
+        If the refit fails or is interrupted, the search keeps all results except
+        ``best_estimator_``.  If all fits failed, it keeps the results of its candidates,
+        such as the failure reasons, but is not fitted.
         """
         if isinstance(adopter(), Recorder):
             # A search trains its networks itself, so there are no fits to record.
@@ -354,7 +354,7 @@ class BaseSearch(  # type: ignore[misc]
         ----------
         X, y : array-like, default=None
             Data for estimates of time and memory.  A few candidates train for a few epochs,
-            within ten seconds if that suffices for one fit on few samples.
+            for at most ten seconds unless a single fit on few samples takes longer.
         **params : dict of str to object
             As in ``fit``, for example ``groups``.
 

@@ -325,8 +325,8 @@ class HalvingRandomSearchCV(  # type: ignore[misc]
     Parameters
     ----------
     n_candidates : int or "exhaust", default="exhaust"
-        Candidates of the first rung; "exhaust" is the number with which the last rung uses
-        up the resources.
+        Candidates of the first rung.  With "exhaust", the number is chosen so that the last
+        rung uses up the resources.
     {parameters}
 
     Attributes
