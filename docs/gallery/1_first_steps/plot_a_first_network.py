@@ -28,10 +28,10 @@ X, y = load_digits(return_X_y=True)
 cv = StratifiedKFold(5, shuffle=True, random_state=0)
 
 # %%
-# The network has two layers of 64 units.  The scaler is part of the pipeline, so that each
-# fold learns means and deviations from its training samples only.  Inside
-# ``with fleet():`` the networks of the five folds train side by side, with the same scores
-# as outside.
+# The network has two layers of 64 units.  The scaler is part of the pipeline, so each fold
+# learns means and standard deviations only from its training samples.  Inside
+# ``with fleet():``, the networks of the five folds train together, with the same scores as
+# outside.
 
 network = make_pipeline(
     StandardScaler(), MLPClassifier(width=64, max_epochs=30, random_state=0)
@@ -50,9 +50,9 @@ for name, score in scores.items():
     print(f"{name.replace(chr(10), ' '):25} {score.mean():.3f} ± {score.std():.3f}")
 
 # %%
-# With ``early_stopping=True`` a tenth of the training samples is held out, and the network
-# keeps the weights of the epoch with the least loss on them.  The losses on both parts can
-# then be drawn.  The title is the verdict of the diagnosis.
+# With ``early_stopping=True``, a tenth of the training samples is held out, and the network
+# keeps the weights of the epoch with the lowest loss on them.  The plot shows the losses on
+# both parts.  Its title is the verdict of the diagnosis.
 
 watched = make_pipeline(
     StandardScaler(),
@@ -75,9 +75,9 @@ EpochCurveDisplay.from_estimator(watched, ax=right)
 plt.show()
 
 # %%
-# The linear model is a good baseline: flat borders separate most digits.  The network makes
-# a quarter fewer mistakes.  Always check the spread over the folds, too: here they overlap,
-# and a single fold might have favoured the linear model.
+# The linear model is a good baseline: flat decision boundaries separate most digits.  The
+# network makes a quarter fewer mistakes.  Always check the spread over the folds, too: here
+# the scores overlap, and a single fold might have favoured the linear model.
 #
 # Note: the 30 epochs and the learning rate are defaults that suit small tables.  The
 # examples about searches tune them.

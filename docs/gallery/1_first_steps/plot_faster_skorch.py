@@ -80,8 +80,8 @@ print(
 print(f"{seconds_alone:.1f} s without the block, {seconds_fleet:.1f} s with it")
 
 # %%
-# The block predicts the number of random draws of each net.  So the networks are identical,
-# not merely equally good: the scores lie on the diagonal.
+# The block predicts how many random numbers each net draws.  The networks are therefore
+# identical, not merely equally good: the scores lie on the diagonal.
 
 fig, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
 bars = left.barh(

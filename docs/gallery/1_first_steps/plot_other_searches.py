@@ -136,8 +136,8 @@ plt.show()
 
 # %%
 # The grid gains most.  The Bayesian search spends its remaining time on the model that
-# proposes candidates, which a fleet does not accelerate.  :class:`~sk_tune.BayesSearchCV`
-# takes the same arguments and fits that model less often.
+# proposes candidates, which a fleet does not accelerate. :class:`~sk_tune.BayesSearchCV`
+# takes the same arguments and fits this model less often.
 #
-# Note: a one-line baseline is hard to beat on this table.  Check the scores before the
-# times.
+# Note: logistic regression is hard to beat on this table.  Look at the scores before you
+# look at the times.

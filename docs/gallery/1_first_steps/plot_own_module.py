@@ -11,8 +11,8 @@ spirals, which are easier to separate by sines of their coordinates.
 """
 
 # %%
-# Arguments named ``n_features`` and ``n_outputs`` are filled in from the data.  All others
-# are yours.  The module starts with fixed random sines (Rahimi and Recht 2007), whose
+# Arguments named ``n_features`` and ``n_outputs`` are set from the data.  You choose all
+# others.  The module starts with fixed random sines (Rahimi and Recht 2007), whose
 # ``frequency`` limits the detail that they can follow; 0 omits them, for comparison.
 
 import matplotlib.pyplot as plt
@@ -78,8 +78,8 @@ print("best:", search.best_params_, f"accuracy {search.best_score_:.3f}")
 print(f"boosting: accuracy {boosting.mean():.3f}")
 
 # %%
-# The plane shows the effect of the frequency.  Without sines the decision boundary bends
-# too slowly; with too high a frequency the network memorises single points.
+# The plots show the effect of the frequency.  Without sines, the decision boundary does not
+# bend enough.  If the frequency is too high, the network memorises single points.
 
 scores = search.cv_results_["mean_test_score"]
 fig, axes = plt.subplots(1, 4, figsize=(12, 3.5), layout="constrained")
@@ -124,7 +124,7 @@ axes[3].legend()
 plt.show()
 
 # %%
-# Note: draw random numbers of a module from a generator with a fixed seed, as here, or from
-# torch's global generator, which ``random_state`` seeds while the network is built.  Write
-# ``forward`` without ``if`` on values of the data, so that networks can be batched;
-# otherwise they train alone, with the same result and a warning.
+# Note: if a module needs random numbers, draw them from a generator with a fixed seed, as
+# here, or from torch's global generator, which ``random_state`` seeds while the network is
+# built.  Do not let ``forward`` branch on values of the data; otherwise the networks cannot
+# be batched and train alone, with the same result and a warning.

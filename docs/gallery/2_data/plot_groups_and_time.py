@@ -5,13 +5,13 @@ Groups and time: folds that resemble the future
 ===============================================
 
 Cross-validation predicts the score on new data only if held-out samples differ from the
-training samples as new samples will.  With several samples per patient, or measurements
-over time, shuffled folds violate this.  Networks, which can memorise patients, are misled
-most.
+training samples in the same way as new samples.  With several samples per patient, or
+measurements over time, shuffled folds violate this.  Networks can memorise patients, so
+their scores are affected most.
 """
 
 # %%
-# **Groups.**  120 patients come six times each.  The measurements are characteristic of the
+# **Groups.** 120 patients make six visits each.  The measurements are characteristic of the
 # patient and only weakly related to the illness.  The model will be used on new patients.
 
 import matplotlib.pyplot as plt
@@ -108,8 +108,8 @@ with fleet(n_jobs=1):
 error = {name: total / n_studies for name, total in error.items()}
 
 # %%
-# In both pictures the bars on the right are the scores on new data.  The bars in the middle
-# predict them roughly; the bars on the left are far too good, and more so for the network
+# In both plots, the bars on the right are the scores on new data.  The bars in the middle
+# are close to them.  The bars on the left are far too optimistic, even more for the network
 # than for the linear model.
 
 fig, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
@@ -136,6 +136,6 @@ right.legend(loc="upper left")
 plt.show()
 
 # %%
-# Note: every choice needs such folds, searches above all.  Use ``cv=GroupKFold(5)`` and
+# Note: every choice needs such folds, especially searches.  Use ``cv=GroupKFold(5)`` and
 # ``search.fit(X, y, groups=patient)``, or ``cv=TimeSeriesSplit(5)``. ``early_stopping`` of
 # a network draws its samples at random and is misled as well.

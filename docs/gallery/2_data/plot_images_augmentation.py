@@ -97,9 +97,9 @@ ax.legend()
 plt.show()
 
 # %%
-# The network trained on shifts ignores the position of a digit; both other models fail
-# as soon as it moves by a pixel.  The left of the picture shows the price: if all digits
-# are centred, the specialised networks do better.
+# The network trained on shifts ignores the position of a digit; both other models fail as
+# soon as it moves by a pixel.  The left end of the plot shows the price: if all digits are
+# centred, the specialised networks do better.
 #
 # Note: use only changes that occur in reality.  ``augmentation="flip"`` mirrors images, and
 # a mirrored 2 is not a digit.  The training loss refers to augmented samples, so it may be

@@ -4,9 +4,9 @@
 Rare classes: weights, a threshold, and the right score
 =======================================================
 
-Of a thousand payments twenty are fraud.  With such classes, a model that never predicts
-fraud has an accuracy of 98 % and is useless.  This example shows three remedies: a suitable
-score, ``class_weight``, and a threshold chosen by the costs of errors.
+Twenty of a thousand payments are fraudulent.  A model that never predicts fraud then has an
+accuracy of 98 %, but is useless.  This example shows three remedies: a suitable score,
+``class_weight``, and a threshold chosen by the costs of errors.
 """
 
 # %%
@@ -46,10 +46,10 @@ X, X_test, y, y_test = train_test_split(X, y, test_size=0.5, stratify=y, random_
 cv = StratifiedKFold(3, shuffle=True, random_state=0)
 
 # %%
-# **The score.**  ``scoring="average_precision"`` refers to the rare class: it measures the
-# share of fraud among the samples ranked first.  The search compares networks by it, with
-# and without ``class_weight="balanced"``, which gives both classes equal weight in the
-# loss.
+# **The score.** ``scoring="average_precision"`` refers to the rare class: it measures the
+# share of fraud among the samples ranked first.  By this score, the search compares
+# networks with and without ``class_weight="balanced"``, which gives both classes equal
+# weight in the loss.
 
 pipe = make_pipeline(
     StandardScaler(),
@@ -66,10 +66,11 @@ for params, score in zip(
     print(f"{score:.3f}  {params}")
 
 # %%
-# **The threshold.**  ``predict`` returns "fraud" from a probability of a half on, which is
-# right only if both errors cost the same.  Suppose that a missed fraud costs 50 and a false
-# alarm 1. scikit-learn's :class:`~sklearn.model_selection.TunedThresholdClassifierCV`
-# chooses the threshold with the least cost; in the block its networks train as a fleet.
+# **The threshold.** ``predict`` returns "fraud" if its probability is at least a half,
+# which is right only if both errors cost the same.  Suppose that a missed fraud costs 50
+# and a false alarm 1. scikit-learn's
+# :class:`~sklearn.model_selection.TunedThresholdClassifierCV` chooses the threshold with
+# the lowest cost; in the block, its networks train as a fleet.
 
 
 def cost(y_true, y_pred):
@@ -128,6 +129,6 @@ plt.show()
 # The tuned threshold lowers the cost and also the accuracy: it accepts many false alarms
 # for each detected fraud, as the costs require.
 #
-# Note: with ``class_weight="balanced"`` the network assumes equally many frauds and
-# payments, so its probabilities no longer match the data.  A tuned threshold compensates
+# Note: with ``class_weight="balanced"``, the network trains as if both classes were equally
+# frequent, so its probabilities no longer match the data.  A tuned threshold compensates
 # for this, but the probabilities need calibration (see the example about calibration).

@@ -5,7 +5,7 @@ Sample weights for instruments of different noise
 =================================================
 
 Not all samples are equally reliable.  All networks of sk_tune take ``sample_weight``: a
-sample of weight 2 counts twice, a sample of weight 0 not at all.  Here two instruments
+sample with weight 2 counts twice, a sample with weight 0 not at all.  Here two instruments
 measure the same curve, and the second is six times as noisy as the first.
 """
 

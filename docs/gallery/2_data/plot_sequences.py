@@ -52,8 +52,8 @@ print("     and from an array:", net.fit(X[:50], y[:50]).predict(X[50:55]))
 
 # %%
 # The usual approach to sequences is to summarise them.  The first baseline is gradient
-# boosting on mean, deviation, extremes and length of each sequence; the second is boosting
-# on the padded values.
+# boosting on the mean, standard deviation, extremes and length of each sequence; the second
+# is boosting on the padded values.
 
 summary = np.array([[x.mean(), x.std(), x.min(), x.max(), len(x)] for x in sequences])
 boosting = HistGradientBoostingClassifier(random_state=0)
@@ -93,8 +93,9 @@ axes[1, 1].legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, frameon=
 plt.show()
 
 # %%
-# Summaries discard the order, so boosting guesses.  From all values it learns a part of the
-# order, position by position; the network carries a state along the sequence.
+# Summaries discard the order, so boosting can only guess.  From the padded values, it
+# learns a part of the order, position by position.  The network carries a state along the
+# sequence.
 #
-# Note: scale sequences first (subtract one mean and divide by one deviation per feature,
-# both from training sequences), and pad at the end, not at the beginning.
+# Note: scale sequences first (subtract the mean of each feature and divide by its standard
+# deviation, both from the training sequences), and pad at the end, not at the beginning.

@@ -121,9 +121,9 @@ axes[2].legend(loc="upper center", ncols=2)
 plt.show()
 
 # %%
-# One network is as accurate as two, in half the time and in one file.  The linear model
-# cannot follow the curve, and the forest approximates it by steps.
+# One network is as accurate as two, takes half the time, and needs a single file.  The
+# linear model cannot follow the curve, and the forest approximates it by steps.
 #
-# Note: the loss adds the targets in units of their standard deviations, so that all have
-# equal influence; if one matters more, train it alone.  Unrelated targets may be better
-# with separate networks.
+# Note: the loss is the sum over the targets in units of their standard deviations, so that
+# all have equal influence.  If one target matters more, or if targets are unrelated, train
+# separate networks.

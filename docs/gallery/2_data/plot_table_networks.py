@@ -69,9 +69,9 @@ for name, score in scores.items():
     print(f"{name:16} R² {score.mean():.3f} ± {score.std():.3f}")
 
 # %%
-# The effect of the year, as each model has learnt it: predictions for a flat of 80 square
-# metres, the mean over all towns.  The plain network smooths the jumps, piecewise linear
-# numbers come closer to them, and boosting also follows some of the noise.
+# The effect of the year according to each model: predictions for a flat of 80 square
+# metres, averaged over all towns.  The plain network smooths the jumps, the piecewise
+# linear embedding comes closer to them, and boosting also follows some of the noise.
 
 years = np.arange(1880, 2024)
 flats = pd.DataFrame({

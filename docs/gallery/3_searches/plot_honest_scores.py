@@ -29,10 +29,10 @@ space = {
 }
 
 # %%
-# ``best_score_`` is scikit-learn's: the highest mean over the folds.  ``expected_score_``
-# repeats the choice on resampled samples and scores it on the samples left out, so that
-# luck does not count; it comes with an interval.  Both are computed for 2, 8 and 32
-# candidates on twelve draws of the noise.
+# ``best_score_`` is the highest mean over the folds, as in scikit-learn.
+# ``expected_score_`` repeats the choice on bootstrap samples and scores the chosen
+# candidate on the samples left out, so that luck does not count.  It includes an interval.
+# Both are computed for 2, 8 and 32 candidates on twelve draws of the noise.
 
 sizes = [2, 8, 32]
 naive, expected, covered = [], [], []

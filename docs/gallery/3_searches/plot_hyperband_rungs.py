@@ -4,10 +4,10 @@
 Hyperband and its rungs
 =======================
 
-Most bad configurations show it after a few epochs.  :class:`~sk_tune.HyperbandSearchCV`
-starts many with few epochs and promotes the best third, which continue from their saved
-state.  This example shows the dropped candidates and compares with a random search of the
-same number of epochs.
+Most bad configurations can be recognised after a few epochs.
+:class:`~sk_tune.HyperbandSearchCV` starts many with few epochs and promotes the best third,
+which continue from their saved state.  This example shows the dropped candidates and
+compares with a random search of the same number of epochs.
 """
 
 # %%
@@ -94,10 +94,11 @@ right.set(
 plt.show()
 
 # %%
-# With luck a dozen candidates include a good one, and both searches end alike.  For the
-# same epochs, Hyperband depends less on luck: its worst seed is better.
+# If a dozen candidates happen to include a good candidate, both searches reach the same
+# score.  For the same number of epochs, Hyperband depends less on luck: its worst seed is
+# better.
 #
 # Note: if dropped lines rise as steeply as promoted lines, the first rung was too short;
 # raise ``min_resources``.  Scores after few and after many epochs are not comparable, so
-# the best candidate is chosen among the longest trained.  If half of the space is
-# good, a dozen full candidates do as well.
+# the best candidate is chosen among those that trained longest.  If half of the space is
+# good, a dozen fully trained candidates do as well.

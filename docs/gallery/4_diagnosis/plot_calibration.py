@@ -102,8 +102,8 @@ right.set_xlim(right=1.15 * max(losses.values()))
 plt.show()
 
 # %%
-# Suppose that missing a sample of class 1 costs 4, and a false alarm 1.  With probability p
-# of class 1, an alarm is cheaper if 1 (1 - p) < 4 p, which is from p = 1 / 5 on.  If the
+# Suppose that missing a sample of class 1 costs 4, and a false alarm 1.  If class 1 has the
+# probability p, an alarm is cheaper if 1 (1 - p) < 4 p, so for p > 1 / 5.  If the
 # probabilities are calibrated, this threshold needs no tuning.
 
 MISSED, ALARM = 4, 1
@@ -116,8 +116,8 @@ for name, p in probability.items():
 print(f"{'always an alarm':20} {ALARM * (y_test == 0).mean():.3f}")
 
 # %%
-# With labels other than 0 and 1, ``predict_proba`` has a column for each of ``classes_``,
-# in their order: use the column of the class with costly misses.
+# ``predict_proba`` has a column for each of ``classes_``, in their order: if labels are not
+# 0 and 1, use the column of the class with costly misses.
 #
 # Note: calibrate on samples that the network was not trained on, as
 # ``CalibratedClassifierCV`` does, and use isotonic calibration only with about a thousand

@@ -94,5 +94,5 @@ plt.show()
 # L1 wins here for a reason: half of the features are noise, and only L1 drives their
 # weights to zero.  Other data favour other methods, so compare.
 #
-# Note: early stopping holds samples out of training; with few samples that costs more than
-# it gains.  And always compare with the baseline.
+# Note: early stopping holds samples out of training; with few samples, this costs more than
+# it gains.  Always compare with the baseline.

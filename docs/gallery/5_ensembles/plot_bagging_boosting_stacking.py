@@ -5,9 +5,10 @@ Bagging, boosting and stacking networks
 =======================================
 
 Three classical methods combine models: bagging averages networks trained on different
-samples, boosting fits each network to the remaining error, and stacking learns weights of
-models of different kinds.  They work with networks as with trees, and the members train
-side by side.  This example compares them and shows how the number of members matters.
+samples, boosting fits each network to the remaining error, and stacking learns weights for
+models of different kinds.  They work with networks as well as with trees, and the members
+of bagging and stacking train together.  This example compares them and shows how the number
+of members matters.
 """
 
 # %%
@@ -90,5 +91,5 @@ plt.show()
 
 # %%
 # Note: put the scaler in front of the ensemble, not inside, where each member would fit its
-# own.  And compare with the simplest model: if one network on all samples does as well, two
-# dozen only cost time.
+# own scaler.  Also compare with the simplest model: if one network trained on all samples
+# does as well, two dozen networks only cost time.

@@ -6,7 +6,7 @@ An ensemble from the trials of a search
 
 A search trains dozens of networks and keeps only the best.
 :class:`~sk_tune.TrialEnsembleClassifier` averages the best combination of them without
-further training.  Its score is honest, because each sample scores members and
+further training.  Its score is honest, because each sample is predicted with members and
 weights that were chosen without it.
 """
 

@@ -57,7 +57,7 @@ print("expected on new data, 95 % interval:", auto.expected_score_)
 print(auto.summary_.replace(". ", ".\n"))
 
 # %%
-# The leaderboard has a line for each model.  The scores of single models come from the
+# The leaderboard has a row for each model.  The scores of single models come from the
 # search, so the best of them is optimistic; ``expected_score_`` is not.
 
 auto.leaderboard_.drop(columns="params").head(8)

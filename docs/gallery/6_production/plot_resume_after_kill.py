@@ -4,9 +4,9 @@
 Resume a killed search
 ======================
 
-A search of hours ends when the machine fails.  With ``store="search.db"``, the file has
-every finished training and, every few seconds, the state of unfinished trainings.  Run the
-same script again to continue.  This example really kills a search.
+A search that takes hours is lost if the machine fails.  With ``store="search.db"``, each
+finished training is saved in a file and, every few seconds, the state of unfinished
+trainings.  Run the same script again to continue.  This example really kills a search.
 """
 
 # %%
@@ -127,5 +127,5 @@ plt.show()
 
 # %%
 # Note: a training is identified by everything that it depends on, including the data and
-# library versions.  After a change of one value of X, the affected folds are trained again.
-# The file has numbers and JSON; reading it cannot execute code.
+# library versions.  If one value of X changes, the affected folds are trained again.  The
+# file contains numbers and JSON; reading it cannot execute code.
