@@ -22,6 +22,7 @@ from typing import Any
 from sklearn.base import clone
 
 from sk_tune._automl._blend import Trial, best_of
+from sk_tune._automl._boosting import unfitted
 from sk_tune._automl._models import Model
 from sk_tune._automl._problem import Problem
 from sk_tune._automl._resources import (
@@ -33,7 +34,6 @@ from sk_tune._automl._resources import (
     measured_cost,
 )
 from sk_tune._automl._runner import ERRORS, NO_SCORE, Memory, ModelKind, Runner
-from sk_tune._automl._timed_boosting import unfitted
 from sk_tune._diagnosis import AppliedChange, Finding, apply_remedies
 from sk_tune._sampler import Sampler
 from sk_tune._search import GridSearchCV, HyperbandSearchCV, RandomizedSearchCV

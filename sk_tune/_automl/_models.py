@@ -27,19 +27,17 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.utils.validation import check_is_fitted
 
-from sk_tune._automl._boosting_packages import (
+from sk_tune._automl._boosting import (
     PACKAGES,
     SPACE,
     PackagedClassifier,
     PackagedRegressor,
+    TimedBoostingClassifier,
+    TimedBoostingRegressor,
     installed_packages,
 )
 from sk_tune._automl._problem import Problem
 from sk_tune._automl._scoring import deviance_power
-from sk_tune._automl._timed_boosting import (
-    TimedBoostingClassifier,
-    TimedBoostingRegressor,
-)
 from sk_tune._ensemble import step_rule
 from sk_tune._epochs import epochs_of, stops_early
 from sk_tune._estimators import (

@@ -16,6 +16,11 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sk_tune._automl import AutoClassifier
+from sk_tune._automl._boosting import (
+    TimedBoostingClassifier,
+    TimedBoostingRegressor,
+    unfitted,
+)
 from sk_tune._automl._models import (
     ChannelScaler,
     boosting_model,
@@ -24,11 +29,6 @@ from sk_tune._automl._models import (
     network_models,
 )
 from sk_tune._automl._resources import fits_within
-from sk_tune._automl._timed_boosting import (
-    TimedBoostingClassifier,
-    TimedBoostingRegressor,
-    unfitted,
-)
 from sk_tune._epochs import epochs_of, stops_early
 from sk_tune._prepare import table_pipeline
 from sk_tune._sampler import RandomSampler
