@@ -190,10 +190,3 @@ def with_params(value: Any, params: dict[str, Any]) -> NumericalEmbedding:
             f"parameters: {', '.join(names) or 'none'}."
         )
     return replace(embedding, **params)
-
-
-def packed_embedding(value: Any) -> dict[str, Any] | None:
-    """Return an embedding as a dict for JSON; None for anything else."""
-    if not isinstance(value, NumericalEmbedding):
-        return None
-    return {"embedding": value.name, **value.get_params()}

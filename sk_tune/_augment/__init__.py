@@ -21,8 +21,6 @@ from sk_tune._augment._augmentations import (
     as_augmentations,
     check_row_shape,
     kinds_of,
-    packed,
-    unpacked,
 )
 from sk_tune._augment._operations import Layout
 from sk_tune._augment._row_augmenter import RowAugmenter

@@ -8,7 +8,7 @@ checks its strength when it is created.
 
 import math
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import asdict, astuple, dataclass, field, fields
+from dataclasses import astuple, dataclass, field, fields
 from numbers import Integral, Real
 from typing import Any, ClassVar, get_args
 
@@ -553,20 +553,3 @@ def kinds_of(augmentations: Sequence[Augmentation]) -> tuple[str, ...]:
     return tuple(
         a.name if a._operation else f"{a.__module__}.{a.name}" for a in augmentations
     )
-
-
-def packed(value: Any) -> dict[str, Any] | None:
-    """Return one of sk_tune's augmentations as a dict for JSON; None for anything else.
-
-    >>> packed(Shift(3))
-    {'augmentation': 'shift', 'pixels': 3}
-    """
-    if not isinstance(value, Augmentation) or type(value) not in _KINDS:
-        return None
-    return {"augmentation": value.name, **asdict(value)}
-
-
-def unpacked(packed: dict[str, Any]) -> Augmentation:
-    """Return the augmentation from the dict of :func:`packed`; errors are of any type."""
-    strengths = {name: number for name, number in packed.items() if name != "augmentation"}
-    return AUGMENTATIONS[packed["augmentation"]](**strengths)

@@ -11,6 +11,7 @@ import json
 import math
 import os
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
@@ -24,14 +25,13 @@ from sklearn.base import is_classifier
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from sk_tune._augment import packed as packed_augmentation
-from sk_tune._augment import unpacked as unpacked_augmentation
+from sk_tune._augment import AUGMENTATIONS
 from sk_tune._estimators._net_state import load_training_state, to_arrays, training_state
 from sk_tune._estimators._onnx_layers import add_network
 from sk_tune._estimators._validation import resolve_device
 from sk_tune._files import replaced_file
 from sk_tune._json_values import decode, encode
-from sk_tune._numerical_embedding import EMBEDDINGS, packed_embedding
+from sk_tune._numerical_embedding import EMBEDDINGS
 from sk_tune._onnx_graph import Graph
 from sk_tune._training import (
     TrainingState,
@@ -280,17 +280,24 @@ def _describe_params(estimator: Any, params: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+# Classes by name whose instances are values of parameters: dataclasses of numbers.
+_VALUES: dict[str, dict[str, Any]]
+_VALUES = {"augmentation": AUGMENTATIONS, "embedding": EMBEDDINGS}
+
+
 def _packed(value: Any) -> Any:
     # Array-likes, such as a pandas Index of column names, are saved as lists.
     if isinstance(value, pd.Index | pd.Series):
         return encode(value.tolist())
-    return packed_augmentation(value) or packed_embedding(value)
+    kinds = (kind for kind, classes in _VALUES.items() if type(value) in classes.values())
+    kind = next(kinds, None)
+    return None if kind is None else {kind: value.name, **asdict(value)}
 
 
 def _unpacked(packed: dict[str, Any]) -> Any:
-    if "augmentation" in packed:
-        return unpacked_augmentation(packed)
-    return EMBEDDINGS[packed.pop("embedding")](**packed)
+    kind = "augmentation" if "augmentation" in packed else "embedding"
+    numbers = {name: value for name, value in packed.items() if name != kind}
+    return _VALUES[kind][packed[kind]](**numbers)
 
 
 def _values_of(state: TrainingState) -> dict[str, Any]:

@@ -2,15 +2,11 @@
 
 import copy
 import dataclasses
-import json
 import pickle
 import re
-from dataclasses import astuple
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from sklearn.base import clone
 
 from sk_tune._augment import (
@@ -31,8 +27,6 @@ from sk_tune._augment import (
     as_augmentations,
     check_row_shape,
     kinds_of,
-    packed,
-    unpacked,
 )
 
 KINDS = list(AUGMENTATIONS.values())
@@ -197,33 +191,3 @@ def test_colours_require_three_channels(kind, n_channels, wanted):
     message = rf"{kind.name}' of Net needs images with {wanted} channels\. Got"
     with pytest.raises(ValueError, match=message):
         check_row_shape([kind()], (n_channels, 8, 8), "image", "Net")
-
-
-NUMBERS = {int: st.integers(0, 99), float: st.floats(0.001, 1.0)}
-
-
-def _instances():
-    return st.one_of(
-        *(NUMBERS[type(astuple(kind())[0])].map(kind) for kind in AUGMENTATIONS.values())
-    )
-
-
-@given(_instances())
-def test_packed_values_are_restored(value):
-    """Packing and unpacking give an equal value."""
-    assert unpacked(json.loads(json.dumps(packed(value)))) == value
-
-
-@pytest.mark.parametrize(
-    ("plain", "error"),
-    [
-        ({"augmentation": "sharpen", "p": 1}, KeyError),
-        ({"p": 1}, KeyError),
-        ({"augmentation": "flip", "p": 2}, ValueError),
-        ({"augmentation": "flip", "code": "import os"}, TypeError),
-    ],
-)
-def test_foreign_values_are_refused(plain, error):
-    """Unknown kinds and strengths are refused."""
-    with pytest.raises(error):
-        unpacked(plain)

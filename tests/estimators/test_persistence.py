@@ -16,6 +16,9 @@ from skorch.callbacks import Callback, EpochScoring
 from torch import nn
 
 import sk_tune
+from sk_tune._augment import AUGMENTATIONS
+from sk_tune._estimators._persistence import _packed, _unpacked
+from sk_tune._numerical_embedding import EMBEDDINGS
 from sk_tune.exceptions import SkTuneWarning
 
 
@@ -433,3 +436,31 @@ def test_the_code_of_a_module_is_not_in_its_file(make_estimator, task_data, tmp_
         sk_tune.NetClassifier.load(path)
     with pytest.raises(ValueError, match="module"):
         sk_tune.NetClassifier.load(path, module=nn.Linear(8, 3))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(kind(1) for kind in AUGMENTATIONS.values()),
+        *(kind(size=3) for kind in EMBEDDINGS.values()),
+    ],
+    ids=str,
+)
+def test_augmentations_and_embeddings_are_restored(value):
+    """JSON of a value gives an equal value."""
+    assert _unpacked(json.loads(json.dumps(_packed(value)))) == value
+
+
+@pytest.mark.parametrize(
+    ("plain", "error"),
+    [
+        ({"augmentation": "sharpen", "p": 1}, KeyError),
+        ({"p": 1}, KeyError),
+        ({"augmentation": "flip", "p": 2}, ValueError),
+        ({"augmentation": "flip", "code": "import os"}, TypeError),
+    ],
+)
+def test_foreign_values_of_parameters_are_refused(plain, error):
+    """Unknown kinds and strengths are refused."""
+    with pytest.raises(error):
+        _unpacked(plain)
