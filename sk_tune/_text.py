@@ -237,11 +237,13 @@ class LiveLine:
     def __init__(self) -> None:
         self._shown_at = time.monotonic()
         self._is_open = False
+        self._text = ""
         # Updates the output of a notebook's cell.
         self._handle: Any = None
 
     def show(self, text: str) -> None:
         """Show a text of one line, unless the last text is too recent."""
+        self._text = text
         is_watched = _display() is not None or _is_terminal()
         wait = _SECONDS_WATCHED if is_watched else _SECONDS_LOGGED
         now = time.monotonic()
@@ -251,10 +253,10 @@ class LiveLine:
         self._write(text, "")
 
     def end(self, text: str = "") -> None:
-        """Show the last text, if any, and end the line."""
-        if text or self._is_open:
-            self._write(text, "\n")
-        self._is_open, self._handle = False, None
+        """Show `text` or the last text, if any, and end the line."""
+        if text or self._text:
+            self._write(text or self._text, "\n")
+        self._is_open, self._text, self._handle = False, "", None
 
     def clear(self) -> None:
         """Empty the line on a terminal, so that other output starts at its beginning."""

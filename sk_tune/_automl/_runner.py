@@ -287,7 +287,7 @@ class Runner:
     def close(self) -> None:
         """End the line of the progress."""
         if isinstance(self.tell, AutoProgressLine):
-            self.tell.close()
+            self.tell.end()
 
     def store(self, name: str, seconds: float | None) -> dict[str, Any]:
         """Return the search parameter that stores networks, for long searches only."""
@@ -443,18 +443,9 @@ def _rank(part: SearchPart) -> tuple[bool, float]:
     return part.n_configurations > 1, -np.inf if part.best is None else part.best.score
 
 
-class AutoProgressLine:
+class AutoProgressLine(LiveLine):
     """Shows the progress in one line of a terminal, a notebook or a file."""
-
-    def __init__(self) -> None:
-        self._line = LiveLine()
-        self._text = ""
 
     def __call__(self, progress: AutoProgress) -> None:
         """Show the progress."""
-        self._text = str(progress)
-        self._line.show(self._text)
-
-    def close(self) -> None:
-        """Show the last state and end the line."""
-        self._line.end(self._text)
+        self.show(str(progress))
