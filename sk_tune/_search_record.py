@@ -7,7 +7,7 @@ by :func:`search_record`; searches of other packages have none.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,10 +91,15 @@ def resources_text(resource: str | None, n_resources: int) -> str:
 
 def deciding_metric(search: Any) -> str:
     """Return the metric that ranks candidates, by default the first in ``cv_results_``."""
-    means = [k for k in search.cv_results_ if k.startswith("mean_test_")]
-    names = [name.removeprefix("mean_test_") for name in means]
     refit = getattr(search, "refit", True)
-    return refit if isinstance(refit, str) and refit in names else names[0]
+    return guiding_name(search.cv_results_, refit).removeprefix("mean_test_")
+
+
+def guiding_name(results: Mapping[str, Any], refit: Any) -> str:
+    """Return the column of the mean score that decides, "" without results."""
+    names = [name for name in results if name.startswith("mean_test_")]
+    key = f"mean_test_{refit}"
+    return key if key in names else next(iter(names), "")
 
 
 def deciding_scorer(search: Any) -> tuple[Any, str]:

@@ -13,7 +13,6 @@ import pandas as pd
 
 from sk_tune._automl._chosen import LARGER
 from sk_tune._automl._prediction_costs import FRONT
-from sk_tune._automl._scoring import metric_label
 from sk_tune._automl._summary import format_score, is_contradicted, threshold_text
 from sk_tune._diagnosis import Finding
 from sk_tune._report import (
@@ -34,6 +33,7 @@ from sk_tune._report import (
     parameters_text,
     value_text,
 )
+from sk_tune._scores import metric_label
 from sk_tune._text import counted, seconds_text
 
 _WHAT = {

@@ -22,7 +22,7 @@ from sklearn.metrics import (
 from sklearn.utils.validation import check_is_fitted
 
 from sk_tune._diagnosis import check_classes, share
-from sk_tune._scores import Metric, check_metric_names, scorer_metric
+from sk_tune._scores import Metric, check_metric_names, metric_text, scorer_metric
 from sk_tune._types import Array
 from sk_tune.exceptions import TableError
 
@@ -37,7 +37,6 @@ _POWERS: dict[Any, float] = {
     mean_tweedie_deviance: 0.0,
     d2_tweedie_score: 0.0,
 }
-_TEXTS = {"roc_auc": "ROC AUC", "r2": "R²", "f1": "F1"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -62,25 +61,6 @@ class Scoring:
     def text(self) -> str:
         """The name for use in a sentence, such as "ROC AUC"."""
         return metric_text(self.name)
-
-
-def metric_text(name: str) -> str:
-    """Return a scorer's name for use in a sentence.
-
-    >>> metric_text("neg_log_loss")
-    'log loss'
-    """
-    return _TEXTS.get(name, name.removeprefix("neg_").replace("_", " "))
-
-
-def metric_label(name: str) -> str:
-    """Return a scorer's name for tables of scores, in which losses are negative.
-
-    >>> metric_label("neg_log_loss"), metric_label("roc_auc")
-    ('negative log loss', 'ROC AUC')
-    """
-    text = metric_text(name)
-    return f"negative {text}" if name.startswith("neg_") else text
 
 
 def checked_metric(scoring: Any, parameter: str = "The 'scoring' parameter") -> Metric:

@@ -17,6 +17,7 @@ import pandas as pd
 from sklearn.base import BaseEstimator, is_classifier, is_regressor
 from sklearn.utils.validation import check_is_fitted
 
+from sk_tune._scores import metric_label
 from sk_tune._search_record import deciding_metric, granted_resource
 from sk_tune._text import is_number
 from sk_tune._types import Bools, Floats, Integers
@@ -260,7 +261,7 @@ def _configurations(
 
 
 def _score_name(search: Any, metric: str) -> str:
-    """Return the label of a metric; scikit-learn's negated losses stay negative."""
+    """Return the label of a metric."""
     name, scoring = metric, getattr(search, "scoring", None)
     if metric == "score":
         name = scoring if isinstance(scoring, str) else "score"
@@ -268,10 +269,7 @@ def _score_name(search: Any, metric: str) -> str:
             name = "accuracy"
         elif scoring is None and is_regressor(search):
             name = "r2"
-    if name == "r2":
-        return "R\N{SUPERSCRIPT TWO}"
-    words = name.replace("_", " ")
-    return f"negative {words[4:]}" if words.startswith("neg ") else words
+    return metric_label(name)
 
 
 # Characters of a value at most.

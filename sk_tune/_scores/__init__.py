@@ -10,5 +10,12 @@ from sk_tune._scores._expected_score import (
     metric_scores,
 )
 from sk_tune._scores._ledger import Ledger
-from sk_tune._scores._metric import Metric, as_columns, check_metric_names, scorer_metric
+from sk_tune._scores._metric import (
+    Metric,
+    as_columns,
+    check_metric_names,
+    metric_label,
+    metric_text,
+    scorer_metric,
+)
 from sk_tune._scores._metric_sums import quick_metric

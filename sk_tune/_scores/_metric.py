@@ -73,6 +73,28 @@ class Metric:
         return labels
 
 
+_TEXTS = {"roc_auc": "ROC AUC", "r2": "R²", "f1": "F1"}
+
+
+def metric_text(name: str) -> str:
+    """Return a scorer's name for use in a sentence.
+
+    >>> metric_text("neg_log_loss")
+    'log loss'
+    """
+    return _TEXTS.get(name, name.removeprefix("neg_").replace("_", " "))
+
+
+def metric_label(name: str) -> str:
+    """Return a scorer's name for tables of scores, in which losses are negative.
+
+    >>> metric_label("neg_log_loss"), metric_label("roc_auc")
+    ('negative log loss', 'ROC AUC')
+    """
+    text = metric_text(name)
+    return f"negative {text}" if name.startswith("neg_") else text
+
+
 def as_columns(probabilities: Any, classes: Any) -> Array:
     """Return probabilities as an array; for multilabel y, of each label's presence."""
     if not isinstance(probabilities, list):

@@ -17,12 +17,11 @@ from sk_tune._scores import ScoreEstimate, cheapest_near_best, expected_score, s
 from sk_tune._search._outcomes import (
     FoldOutcome,
     best_first,
-    guiding_name,
     guiding_scores,
     out_of_fold_predictions,
     scores_by_curve,
 )
-from sk_tune._search_record import deciding_scorer
+from sk_tune._search_record import deciding_scorer, guiding_name
 from sk_tune._text import counted
 
 # Seconds for resamples of a metric that has to be called for each.

@@ -16,7 +16,7 @@ from sk_tune._engine import Progress
 from sk_tune._input_scale import InputScale
 from sk_tune._nesting import transforms_target
 from sk_tune._scores import Ledger, as_columns
-from sk_tune._search_record import NOT_TRAINED, UNSCORED
+from sk_tune._search_record import NOT_TRAINED, UNSCORED, guiding_name
 from sk_tune._types import Array
 
 
@@ -239,13 +239,6 @@ def learning_curves(
         if name in results:
             table[name] = np.asarray(results[name], dtype=np.int64)[result_row]
     return pd.DataFrame(table)
-
-
-def guiding_name(results: Mapping[str, Any], refit: Any) -> str:
-    """Return the column of the mean score that decides, "" without results."""
-    names = [name for name in results if name.startswith("mean_test_")]
-    key = f"mean_test_{refit}"
-    return key if key in names else next(iter(names), "")
 
 
 def guiding_scores(results: Mapping[str, Any], refit: Any) -> npt.NDArray[np.float64]:
