@@ -182,8 +182,9 @@ class Model:
     of the first search, `space` the space of rounds. `resource` determines the training
     time; `most_resources` is its full value, `enough_resources` the least value of a sound
     model. `make` returns the model for a problem. With `is_narrow` each point of the space
-    is about as good as the defaults, so that each is trained with all resources. A
-    fallback is trained if there is no time for another network on all rows.
+    is about as good as the defaults, so that each is trained with all resources. With
+    `can_grow`, the resources of candidates are doubled while that makes the defaults
+    better. A fallback is trained if there is no time for another network on all rows.
     """
 
     family: str
@@ -196,6 +197,7 @@ class Model:
     make: Callable[[Problem], "Model"] | None = None
     label: str = ""
     is_narrow: bool = False
+    can_grow: bool = False
     is_fallback: bool = False
 
     @property
@@ -444,7 +446,9 @@ def _narrow_network(
     # Another seed is another network.
     space = {**table_space(pipe), "net__random_state": randint(0, 2**20), **space}
     model = _network(problem, "MLP", pipe, space)
-    return replace(model, label=label, is_narrow=True)
+    # Classifiers, and others that keep their best epoch, get enough epochs.
+    can_grow = not (problem.is_classification or pipe.named_steps["net"].early_stopping)
+    return replace(model, label=label, is_narrow=True, can_grow=can_grow)
 
 
 def _network(

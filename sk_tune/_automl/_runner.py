@@ -100,7 +100,8 @@ class ModelKind:
     iterations. `cost` is for a candidate in all folds, None if it was not measured.
     `estimator` and `space` are searched next; remedies change them. `seconds_per_epoch` is
     the time of one network in one fold, trained with others; 0 until measured. `n_done`
-    counts rounds. `pass_begun` are the least and most epochs of the running Hyperband pass,
+    counts rounds. `has_grown` is true once twice the `units` were not clearly better, or
+    too many. `pass_begun` are the least and most epochs of the running Hyperband pass,
     which a later fit repeats. `next_search` is the unfitted target of the latest
     ``diagnosis.apply_remedies``, which records failed remedies.
     """
@@ -113,6 +114,7 @@ class ModelKind:
     space: dict[str, Any]
     seconds_per_epoch: float = 0.0
     n_done: int = 0
+    has_grown: bool = False
     pass_begun: tuple[int, int] | None = None
     next_search: Any = None
 

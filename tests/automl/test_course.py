@@ -12,7 +12,7 @@ import pytest
 from sklearn.base import clone
 
 from sk_tune._automl import AutoProgress, _model_course, _models, _resources
-from sk_tune._automl._model_course import ModelCourse
+from sk_tune._automl._model_course import ModelCourse, _is_better
 from sk_tune._automl._models import boosting_model, dummy_model, linear_model
 from sk_tune._automl._resources import Clock, Cost
 from sk_tune._automl._runner import _N_KEPT, Runner
@@ -89,6 +89,42 @@ def test_networks_near_good_defaults_have_all_epochs(problem, small_network, mon
     assert (len(course.memory.trials), epochs) == (1 + 3, {6})
     assert course.findings
     assert course.changes == []
+
+
+@pytest.mark.parametrize(
+    ("is_better", "tried", "final"),
+    [
+        ([False], [6, 12], 6),
+        ([True, False], [6, 12, 24], 12),
+        ([True] * 3, [6, 12, 24, 48], 48),
+    ],
+)
+def test_epochs_are_doubled_while_the_defaults_gain(
+    problem, small_network, monkeypatch, is_better, tried, final
+):
+    """Random candidates get the last epochs that were better, at most eight times."""
+    monkeypatch.setattr(_model_course, "_N_CANDIDATES", 2)
+    answers = iter(is_better)
+    monkeypatch.setattr(_model_course, "_is_better", lambda *_: next(answers))
+    network = small_network(problem, is_narrow=True, can_grow=True)
+    course = _course(problem, n_rounds=2)
+
+    course.run([network])
+
+    epochs = [trial.models[0][-1].max_epochs for trial in course.memory.trials]
+    assert epochs == [*tried, *[final] * 4]
+
+
+def test_a_trial_is_better_if_its_gain_exceeds_the_standard_error():
+    """Gains of 3, 1 and -1 have mean 1 and standard error 0.94; of 3, 1 and -2 not."""
+    zero, good, bad = (
+        SimpleNamespace(fold_scores=np.array(scores))
+        for scores in ([0.0, 0.0, 0.0], [3.0, 1.0, -1.0], [3.0, 1.0, -2.0])
+    )
+
+    assert _is_better(good, zero)
+    assert not _is_better(bad, zero)
+    assert not _is_better(zero, zero)
 
 
 @pytest.mark.parametrize(("seconds", "n_members"), [(1.0, 4), (8.0, 2)])

@@ -274,6 +274,8 @@ def test_networks_of_tables_surround_the_table_pipeline(
 
     assert (plain.family, plain.space, plain.is_narrow) == ("MLP", {}, False)
     assert (network.family, network.is_narrow) == ("MLP", True)
+    # Classifiers keep their best epoch.
+    assert network.can_grow == (not is_classification)
     assert (plain.is_fallback, network.is_fallback) == (True, False)
     assert plain.name != network.name
     assert repr(network.estimator) == repr(expected)
