@@ -111,8 +111,8 @@ class CandidateRow:
 # Name of the line that a first-time reader looks for.
 EXPECTED = "expected on new data"
 SCORES_ARE_MEANS = (
-    'Scores are means over the folds; "from" and "to" are one standard deviation below '
-    f'and above. For "{EXPECTED}" they are the limits of its confidence interval.'
+    "Scores are means over the folds. Ranges are one standard deviation below and above; "
+    f'the range of "{EXPECTED}" is a confidence interval.'
 )
 
 
@@ -244,8 +244,8 @@ def candidate_rows(search: Any, trials: Trials) -> list[CandidateRow]:
 
 
 _RIVALS = {
-    "dummy": "the dummy, which ignores all columns and",
-    "linear": "the linear model, which",
+    "dummy": "the dummy, which ignores all columns",
+    "linear": "the linear model",
 }
 
 
@@ -272,16 +272,17 @@ def comparison(
     if expected is None or _are_two_kinds(best, expected):
         # A pooled score is not comparable with the means over the folds of baselines.
         low, high = best.score - best.std, best.score + best.std
-        better = "better by more than this standard deviation"
+        better = "more than this standard deviation above"
         mean, std = number_text(best.score, 3), number_text(best.std, 2)
         start = f"The mean over the folds, {mean} ± {std},"
     else:
-        low, high, start, better = expected.low, expected.high, "This", "clearly better"
-    what = f"{_RIVALS[rival.name]} scores {number_text(rival.mean, 3)}"
+        low, high = expected.low, expected.high
+        start, better = "The expected score", "clearly higher than"
+    what = f"the score of {_RIVALS[rival.name]} ({number_text(rival.mean, 3)})"
     if low > rival.mean:
-        return f"{start} is {better} than {what}."
+        return f"{start} is {better} {what}."
     is_worse = high < rival.mean
-    relation = "worse than" if is_worse else "not clearly different from"
+    relation = "lower than" if is_worse else "not clearly different from"
     advice = "Prefer the linear model." if is_worse else "Prefer the simpler linear model."
     if rival.name == "dummy":
         advice = "The candidates show no gain on new rows."

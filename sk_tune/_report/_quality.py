@@ -130,8 +130,8 @@ def intervals_text(y: Array, predictions: Array, part: Array, classes: Array | N
             f"median width is {size:.3g}."
         )
     return (
-        f"{100 * _COVERAGE:.0f} % prediction sets contain the label of {rows_text}, and "
-        f"have {size:.3g} of {len(classes)} labels on average."
+        f"{100 * _COVERAGE:.0f} % prediction sets contain the label of {rows_text}, "
+        f"with {size:.3g} of {len(classes)} labels on average."
     )
 
 

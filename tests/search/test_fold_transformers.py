@@ -431,7 +431,7 @@ def test_other_targets_than_in_training_are_noticed(make_estimator, iris):
     network = make_estimator("MLPRegressor", max_epochs=3, dtype="float64")
     model = TransformedTargetRegressor(network, transformer=RandomUnits())
 
-    with pytest.warns(TrainedAloneWarning, match="2 networks.*gave it other samples"):
+    with pytest.warns(TrainedAloneWarning, match="2 networks.*returned different samples"):
         search = GridSearchCV(model, {}, cv=KFold(2), refit=False).fit(
             iris.X[:, :2], iris.X[:, 2]
         )
