@@ -218,7 +218,7 @@ def as_features(estimator: Any, X: Any, *, reset: bool, shape: Any = None) -> An
 
 
 def left_out_texts(estimator: Any, X: Any) -> pd.DataFrame:
-    """Return the text columns dropped by ``fit``, which are almost unique in each row."""
+    """Return the text columns dropped by ``fit``, which differ in almost every row."""
     table = as_pandas(X) if hasattr(X, "columns") else None
     if table is None or estimator.kinds_ is None:
         return pd.DataFrame(index=range(num_samples(X)))

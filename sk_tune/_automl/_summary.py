@@ -106,7 +106,7 @@ def shortage_text(
     """
     if budget is None or len(trained) > 1 or not late:
         return ""
-    done = "".join(f"enough for one model only, {name}, and " for name in trained)
+    done = "".join(f"enough for only one model, {name}, and " for name in trained)
     text = (
         f"The time budget of {budget:g} s was {done}too short for "
         f"{listed([*late], len(late))}. Set a longer time_budget"

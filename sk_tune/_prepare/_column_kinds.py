@@ -454,7 +454,7 @@ def _reason_of_category(values: Any, least: int, *, keeps_rare: bool) -> str:
     read = pd.to_numeric(pd.Series(values, dtype=object), errors="coerce")
     unread = values[read.isna().to_numpy() & (values != MISSING)]
     n_alike = sum(_LIKE_NUMBER.match(text) is not None for text in values)
-    reason = "text that is almost unique in each row"
+    reason = "text that differs in almost every row"
     if len(unread) and n_alike > len(values) / 2:
         example = _shortened(unread[0])
         reason += f" and cannot be read as numbers or dates, such as '{example}'"

@@ -337,7 +337,7 @@ class TablePreparer(Documented, TransformerMixin, BaseEstimator):  # type: ignor
         Kind of each column.
     dropped_ : dict of str to str
         Dropped columns with the reason: constant, without any value, a copy of another
-        column, text that is almost unique in each row, an id, or neither numbers, text nor
+        column, text that differs in almost every row, an id, or neither numbers, text nor
         dates.
     n_categories_ : dict of str to int
         Names of the columns of codes, which are the last columns of the output, with their

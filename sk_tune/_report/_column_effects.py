@@ -118,7 +118,8 @@ def column_effects(
     n_rows_left, n_calls = (limit - now) / row_seconds, len(folds) * (1 + len(places))
     n_rows = int(np.clip(n_rows_left / n_calls, _FEWEST_ROWS, most))
     if (needed := row_seconds * n_rows * (1 + len(places))) > seconds:
-        return f"{_UNKNOWN} it takes {needed:.2g} s or more, and {seconds:.2g} s were left."
+        times = f"{needed:.2g} s or more, but only {seconds:.2g} s were left"
+        return f"{_UNKNOWN} it takes {times}."
     folds = [f._replace(rows=f.rows[:n_rows]) for f in folds]
     drops = np.full((_N_REPEATS, len(folds), len(places)), np.nan)
     for r, k in np.ndindex(_N_REPEATS, len(folds)):

@@ -131,7 +131,7 @@ def test_the_page_has_columns_metrics_residuals_and_usage(tuned, tmp_path):
     """Dropped columns have the reason."""
     page = tuned.report(tmp_path / "page.html").read_text(encoding="utf-8")
 
-    assert "left out: text that is almost unique in each row" in page
+    assert "left out: text that differs in almost every row" in page
     assert 'id="residuals"' in page
     assert "mean absolute error" in page
     assert "predictions = auto.predict(X_new)" in page

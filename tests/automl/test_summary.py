@@ -157,7 +157,7 @@ def test_with_only_the_dummy_the_use_of_the_columns_is_unknown():
 @pytest.mark.parametrize(
     ("trained", "late", "words"),
     [
-        (["linear"], {"boosting": math.inf}, "enough for one model only, linear, and too"),
+        (["linear"], {"boosting": math.inf}, "enough for only one model, linear, and too"),
         ([], {"linear": 41.0, "MLP": 170.0}, "The time budget of 20 s was too short for"),
         ([], {"linear": 41.0, "MLP": 170.0}, "linear, MLP. Set a longer time_budget"),
         ([], {"linear": 41.0, "MLP": 170.0}, "time_budget; linear needs about 50 s."),

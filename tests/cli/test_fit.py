@@ -35,7 +35,7 @@ def test_a_table_of_all_kinds_of_columns(fit, mixed_csv, printed, summary):
     assert "label: classification, 2 different texts" in out
     assert "2 numbers, 1 date, 1 category" in out
     assert "Left out constant: constant; no values: empty" in out
-    assert "empty; text that is almost unique in each row: name" in out
+    assert "empty; text that differs in almost every row: name" in out
     # By default only larger tables have rows set aside, as in Python.
     assert "set aside" not in out
     columns = summary()["kinds"]
@@ -87,7 +87,7 @@ def test_the_page_has_the_scores_of_the_summary(fitted_once, fitted, summary):
     for score in summary()["scores"]:
         assert f'data-key="{score["score"]}"' in page
     assert f"sk-tune predict {fitted_once} new.csv --output predictions.csv" in page
-    assert "left out: text that is almost unique in each row" in page
+    assert "left out: text that differs in almost every row" in page
 
 
 def test_regression_from_parquet(tmp_path, fit, capsys, summary):

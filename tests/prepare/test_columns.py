@@ -81,7 +81,7 @@ def test_each_type_has_a_kind(values, kind):
         (_repeat(None), "no values"),
         (_repeat(np.nan), "no values"),
         (_repeat(np.inf), "no values"),
-        ([f"name {i}" for i in range(N)], "text that is almost unique in each row"),
+        ([f"name {i}" for i in range(N)], "text that differs in almost every row"),
         ([[i] for i in range(N)], "neither numbers, text nor dates"),
         (np.arange(N), "a whole number that counts or names the rows"),
         (RNG.permutation(2 * N)[:N] + 7000, "a whole number that counts or names the rows"),
@@ -134,7 +134,7 @@ def test_text_hardly_recurs_if_no_category_has_the_rows_to_stand_for_itself():
     """The required number of rows can be stated."""
     X = pd.DataFrame({"n": NUMBERS, "t": [f"name {i // 2}" for i in range(N)]})
 
-    assert column_kinds(X).dropped == {"t": "text that is almost unique in each row"}
+    assert column_kinds(X).dropped == {"t": "text that differs in almost every row"}
     assert TablePreparer(min_frequency=2).fit(X).kinds_.categories == ("t",)
     unique = X.assign(t=[f"name {i}" for i in range(N)])
     assert TablePreparer(min_frequency=1).fit(unique).kinds_.categories == ()
@@ -392,7 +392,7 @@ def test_the_error_names_a_cell_that_is_not_a_number(texts):
 
     reason = column_kinds(X).dropped["a"]
 
-    assert reason.startswith("text that is almost unique in each row and cannot be read")
+    assert reason.startswith("text that differs in almost every row and cannot be read")
     assert f"'{texts[0]}'" in reason
 
 

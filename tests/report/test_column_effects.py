@@ -144,7 +144,7 @@ def test_without_time_for_one_fold_there_is_no_result(table, models):
     reason = column_effects(*table, _folds(models), seconds=1e-9)
 
     assert reason.startswith("The importance of columns is unknown: it takes ")
-    assert reason.endswith(" s or more, and 1e-09 s were left.")
+    assert reason.endswith(" s or more, but only 1e-09 s were left.")
 
 
 def test_several_targets_have_one_importance(table):

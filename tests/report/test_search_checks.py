@@ -49,7 +49,7 @@ def test_a_search_passes_what_it_can_check(grid, linear):
     ("params", "name", "outcome", "words"),
     [
         # The user's choices are named: best epochs, no pipeline.
-        ({"select_epoch": "best"}, EPOCH, "by design", "rows choose it"),
+        ({"select_epoch": "best"}, EPOCH, "by design", "chosen on the held-out rows"),
         ({}, PREPARATION, "not applicable", "not a pipeline"),
     ],
 )
