@@ -42,28 +42,20 @@ def _linear_diabetes():
     return by_fold.interval(folds, 0.9), whole.interval(one, 0.9)
 
 
-def test_intervals_of_fold_models_are_those_of_mapie():
-    """With equal difficulty the bounds are MAPIE 1.6's CrossConformalRegressor("plus")."""
-    bounds, _ = _linear_diabetes()
-
-    expected = [
+def test_intervals_are_those_of_mapie():
+    """With equal difficulty, as CrossConformalRegressor of MAPIE 1.6, "plus" and "base"."""
+    of_folds = [
         [114.36168502, 298.78166185],
         [-24.36157318, 160.47124133],
         [85.73512881, 269.72704249],
     ]
-    np.testing.assert_allclose(bounds, expected, rtol=0, atol=1e-7)
-
-
-def test_intervals_of_one_model_are_those_of_mapie():
-    """With equal difficulty the bounds are MAPIE 1.6's CrossConformalRegressor("base")."""
-    _, bounds = _linear_diabetes()
-
-    expected = [
+    of_one_model = [
         [112.77804942, 299.45530507],
         [-25.26759486, 161.4096608],
         [83.54416252, 270.22141818],
     ]
-    np.testing.assert_allclose(bounds, expected, rtol=0, atol=1e-7)
+    expected = of_folds, of_one_model
+    np.testing.assert_allclose(_linear_diabetes(), expected, rtol=0, atol=1e-7)
 
 
 def test_sets_match_mapie():

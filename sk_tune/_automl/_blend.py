@@ -233,15 +233,11 @@ def blend_of(
 
 def predictions_score(blend: Blend, metric: Metric, y: Array, predictions: Array) -> float:
     """Return the score of a blend's probabilities or targets; NaN if undefined."""
-    try:
-        if blend.classes is None:
-            return metric(y, predictions.reshape(np.shape(y)))
-        if metric.takes_labels:
-            predictions = blend.threshold.decided(predictions)
-        return metric(y, metric.response(predictions, blend.classes))
-    except ValueError:
-        # The metric needs a sample of each class.
-        return float("nan")
+    if blend.classes is None:
+        predictions = predictions.reshape(np.shape(y))
+    elif metric.takes_labels:
+        predictions = blend.threshold.decided(predictions)
+    return metric.of_predictions(y, predictions, blend.classes)
 
 
 def column_effects_of(

@@ -266,13 +266,11 @@ def check_duplicates(table: LeakTable) -> Finding:
     least = max(3, _LEAST_SHARE * n_tested)
     if n_equal < least:
         return rule.passed("Few or no test rows are also training rows.", evidence)
-    equal = (
-        f"{share(n_equal / n_tested)} of the test rows have the same features as a "
-        "training row"
-    )
     if n_copies < least:
         return rule.passed(
-            f"{equal} but a different target, so they are different cases.", evidence
+            f"{share(n_equal / n_tested)} of the test rows have the same features as a "
+            "training row but a different target, so they are different cases.",
+            evidence,
         )
     rate, most = _chances_of_twin(table, targets, cases)
     evidence |= {"expected_share": rate, "most_expected_share": most}

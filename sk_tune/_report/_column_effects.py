@@ -20,6 +20,7 @@ References
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -142,22 +143,28 @@ def column_effects(
     n_rows_left = (start + seconds - time.monotonic()) / row_seconds
     n_shown = int(np.clip(n_rows_left / rows_of_column, 0, len(shown)))
     is_cut = n_rows < most or not is_scored.all() or n_shown < len(shown)
-    each = "each of " if has_score.sum() > 1 else ""
-    note = (
-        f"Each column was permuted {counted(int(is_scored.any(axis=1).sum()), 'time')} in "
-        f"{each}{counted(int(has_score.sum()), 'fold')}, on up to {n_rows} held-out rows."
-        f"{' The time budget allowed no more.' * is_cut}"
-    )
-    if n_shown < len(shown):
-        hidden = ", ".join(names[place] for place in shown[n_shown:])
-        note += f" There was no time to show how the prediction depends on {hidden}."
+    hidden = [names[place] for place in shown[n_shown:]]
     return ColumnEffects(
         columns=tuple(names[places[k]] for k in order),
         importance=importance,
         std=std,
         dependence=tuple(_dependences(X, folds, shown[:n_shown], names, classes)),
-        note=note,
+        note=_note(is_scored, n_rows, is_cut=is_cut, hidden=hidden),
     )
+
+
+def _note(is_scored: Array, n_rows: int, *, is_cut: bool, hidden: Sequence[str]) -> str:
+    """Return how the importance was measured, by scores of each repeat and fold."""
+    n_repeats, n_folds = int(is_scored.any(axis=1).sum()), int(is_scored.any(axis=0).sum())
+    note = (
+        f"Each column was permuted {counted(n_repeats, 'time')} in "
+        f"{'each of ' * (n_folds > 1)}{counted(n_folds, 'fold')}, "
+        f"on up to {n_rows} held-out rows.{' The time budget allowed no more.' * is_cut}"
+    )
+    if hidden:
+        names = ", ".join(hidden)
+        note += f" There was no time to show how the prediction depends on {names}."
+    return note
 
 
 def _seconds_of_row(X: Any, fold: FoldModel) -> float:
@@ -286,14 +293,7 @@ def search_effects(search: Any, X: Any, y: Any, row: int) -> ColumnEffects | str
     if not all(rows is not None and hasattr(m, method) for m, rows in pairs):
         return None
     classes = models[0].classes_ if is_classifier(search) else None
-
-    def score(true: Array, predicted: Array) -> float:
-        response = predicted if classes is None else metric.response(predicted, classes)
-        try:
-            return metric(true, response)
-        except ValueError:
-            return float("nan")
-
+    score = partial(metric.of_predictions, classes=classes)
     folds = [FoldModel(rows, getattr(m, method), score) for m, rows in pairs]
     return column_effects(
         table, np.asarray(y), folds, classes=classes, seconds=_SECONDS_OF_PAGE

@@ -43,6 +43,16 @@ class Metric:
         """Whether the metric takes the result of ``predict``."""
         return self.response_methods == ("predict",)
 
+    def of_predictions(self, y: Array, predictions: Array, classes: Array | None) -> float:
+        """Return the score of targets or probabilities of `classes`; NaN if undefined."""
+        try:
+            if classes is not None:
+                predictions = self.response(predictions, classes)
+            return self(y, predictions)
+        except ValueError:
+            # The metric may need a sample of each class.
+            return float("nan")
+
     def response(self, probabilities: Array, classes: Array | None) -> Array:
         """Return the argument of the metric for probabilities of shape (..., K).
 

@@ -269,12 +269,22 @@ def test_a_score_that_new_rows_contradict_comes_first(held, is_low):
     assert summary(scores).startswith(start) == is_low
 
 
-def test_an_ensemble_of_one_network_is_mentioned_once():
-    """The ensemble of networks is the same model."""
-    text = summary(_scores(0.8, networks=0.8), members=["MLP 1"])
+@pytest.mark.parametrize(
+    ("options", "member", "omitted"),
+    [
+        ({"networks": 0.8}, "MLP 1", "ensemble of networks"),
+        ({"alone": (0.9, 0.01, NAN)}, "boosting 4", "The best single model"),
+    ],
+)
+def test_an_ensemble_of_one_model_is_compared_with_the_linear_model_only(
+    options, member, omitted
+):
+    """The model is named, and the best model or the ensemble of networks is the same."""
+    text = summary(_scores(0.8, **options), members=[member])
 
-    assert text.startswith("The ensemble consists of one model, MLP 1.")
-    assert "ensemble of networks" not in text
+    assert text.startswith(f"The ensemble consists of one model, {member}.")
+    assert "beats the linear model" in text
+    assert omitted not in text
 
 
 def test_other_members_help_only_an_ensemble_with_networks():
@@ -286,15 +296,6 @@ def test_other_members_help_only_an_ensemble_with_networks():
         "The ensemble of networks alone scores 0.700, lower than the ensemble."
     )
     assert summary(scores).endswith("alone scores 0.700: the other members help.")
-
-
-def test_an_ensemble_of_one_other_model_is_named():
-    """It is compared only with the linear model."""
-    text = summary(_scores(0.8, alone=(0.9, 0.01, NAN)), members=["boosting 4"])
-
-    assert text.startswith("The ensemble consists of one model, boosting 4.")
-    assert "beats the linear model" in text
-    assert "The best single model" not in text
 
 
 def test_the_best_linear_model_is_recommended_once():
