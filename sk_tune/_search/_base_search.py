@@ -41,6 +41,7 @@ from sk_tune._search._choice import (
     near_best,
     pareto_front,
     top_rows,
+    warn_of_unscored_rung,
 )
 from sk_tune._search._fold_fits import network_of
 from sk_tune._search._outcomes import (
@@ -525,6 +526,8 @@ class BaseSearch(  # type: ignore[misc]
             models = session.models.items()
             self.models_ = {row: estimators for row, estimators in models if row < n_rows}
         self.cv_results_ = with_reasons(results, session.outcomes, self.refit)
+        best = vars(self).get("best_index_")
+        warn_of_unscored_rung(self.cv_results_, self._level, best)
 
     @property
     def learning_curves_(self) -> pd.DataFrame:

@@ -21,8 +21,10 @@ from sk_tune._search._outcomes import (
     out_of_fold_predictions,
     scores_by_curve,
 )
-from sk_tune._search_record import deciding_scorer, guiding_name
+from sk_tune._search_record import NOT_TRAINED, deciding_scorer, guiding_name
 from sk_tune._text import counted
+from sk_tune._warnings import warn_user
+from sk_tune.exceptions import SkTuneWarning
 
 # Seconds for resamples of a metric that has to be called for each.
 _MOST_SECONDS_FOR_SCORE = 30.0
@@ -82,6 +84,28 @@ def best_of_most(refit: Any, metric: str, results: Results) -> int:
     level = "n_resources" if "bracket" in results else "iter"
     rows = top_rows(results, metric, level)
     return rows[0] if rows else int(np.argmax(results[level]))
+
+
+def warn_of_unscored_rung(results: Results, level: str | None, best: int | None) -> None:
+    """Warn if no candidate of the last rung, or not even the best, has a score."""
+    reasons = results.get("failure_reason")
+    if level is None or best is None or reasons is None:
+        return
+    levels, resources = np.asarray(results[level]), np.asarray(results["n_resources"])
+    of_last = reasons[levels == levels.max()]
+    # The time budget and interruptions have messages of their own.
+    if NOT_TRAINED & {*of_last, reasons[best]}:
+        return
+    outcome, reason = "The best candidate has no score", reasons[best]
+    if not reason:
+        if levels[best] == levels.max():
+            return
+        outcome = (
+            "No candidate of the last rung has a score, so the best candidate has only "
+            f"{resources[best]} of {resources.max()} resources"
+        )
+        reason = of_last[0]
+    warn_user(f"{outcome}. Correct the cause and fit again. {reason}", SkTuneWarning)
 
 
 def near_best(

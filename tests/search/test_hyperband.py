@@ -22,7 +22,7 @@ from sk_tune import (
     TrialEnsembleClassifier,
     expected_score,
 )
-from sk_tune.exceptions import SpaceError
+from sk_tune.exceptions import SkTuneWarning, SpaceError
 
 CV = StratifiedKFold(2, shuffle=True, random_state=1)
 SPACE = {"learning_rate": loguniform(1e-3, 1e-1), "dropout": uniform(0, 0.4)}
@@ -401,6 +401,25 @@ def test_a_search_without_any_result_on_one_fold_raises(net, iris):
 
     with pytest.raises(ValueError, match="fits failed"):
         HyperbandSearchCV(net, space, cv=CV, random_state=0).fit(*iris)
+
+
+@pytest.mark.filterwarnings("ignore:Scoring failed", "ignore:The least populated class")
+@pytest.mark.parametrize(
+    ("first", "message"),
+    [
+        (0, "The best candidate has no score"),
+        (1, "No candidate of the last rung has a score.* only 4 of 9 resources"),
+    ],
+)
+def test_a_last_rung_without_scores_is_reported(net, iris, first, message):
+    """The log loss of the fold without the third class is undefined."""
+    X, y = iris.X[:102], iris.y[:102]
+    folds = [*StratifiedKFold(3).split(X, y)]
+    options = {"max_resources": 9, "scoring": "neg_log_loss", "random_state": 0}
+    search = HyperbandSearchCV(net, SPACE, cv=folds[first:] + folds[:first], **options)
+
+    with pytest.warns(SkTuneWarning, match=f"{message}.*number of classes"):
+        search.fit(X, y)
 
 
 @pytest.mark.parametrize("options", [{"sampler": "bayes"}, {"resource": "batch_size"}])
