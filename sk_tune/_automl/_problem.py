@@ -20,8 +20,8 @@ from sklearn.utils.validation import (
 
 from sk_tune._compat import num_samples
 from sk_tune._estimators import as_sequences, check_complete, is_dict, warn_of_tokens
+from sk_tune._frames import as_pandas
 from sk_tune._prepare import (
-    as_pandas,
     check_table,
     decide_columns,
     read_text,

@@ -35,6 +35,7 @@ from sklearn.utils.multiclass import type_of_target
 
 from sk_tune._diagnosis._findings import RULES, Finding, share
 from sk_tune._diagnosis._leak_effect import only_if_copies_matter
+from sk_tune._frames import as_pandas
 from sk_tune._plain_numbers import unique_counts
 from sk_tune._types import Array, Bools, Features, Floats, Ints
 
@@ -55,14 +56,13 @@ class LeakTable:
 
 def as_frame(X: Any) -> pd.DataFrame:
     """Return data of any kind as a table with named columns, without infinite numbers."""
-    if hasattr(X, "to_pandas"):
-        X = X.to_pandas()
-    if not isinstance(X, pd.DataFrame):
+    frame = as_pandas(X)
+    if frame is None:
         array = np.asarray(X)
-        X = pd.DataFrame(array.reshape(len(array), -1))
-        X.columns = [f"column {i}" for i in range(X.shape[1])]
-        X = X.infer_objects()
-    table: pd.DataFrame = X.reset_index(drop=True).copy(deep=False)
+        frame = pd.DataFrame(array.reshape(len(array), -1))
+        frame.columns = [f"column {i}" for i in range(frame.shape[1])]
+        frame = frame.infer_objects()
+    table: pd.DataFrame = frame.reset_index(drop=True).copy(deep=False)
     for name, column in table.items():
         if column.dtype == object:
             # Lists, for example, have no hash.

@@ -18,9 +18,10 @@ from sk_tune._estimators import (
     MLPRegressor,
     NetworkEstimator,
 )
+from sk_tune._frames import as_pandas
 from sk_tune._nesting import last_step
 from sk_tune._numerical_embedding import PiecewiseLinear
-from sk_tune._prepare import as_pandas, table_pipeline
+from sk_tune._prepare import table_pipeline
 from sk_tune._splits import take
 from sk_tune._types import Array, Seed
 

@@ -4,7 +4,6 @@
 
 from sk_tune._prepare._column_kinds import (
     ColumnKinds,
-    as_pandas,
     check_table,
     check_used,
     column_kinds,

@@ -13,7 +13,6 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import narwhals as nw
 import numpy as np
 import pandas as pd
 
@@ -35,33 +34,6 @@ from sk_tune._text import counted, listed
 from sk_tune._types import Array, Bools, Floats
 from sk_tune._warnings import warn_user
 from sk_tune.exceptions import DataWarning, TableError
-
-
-def as_pandas(values: Any) -> pd.DataFrame | None:
-    """Return a table or column of any library as a pandas DataFrame, else None.
-
-    >>> import polars as pl
-    >>> as_pandas(pl.DataFrame({"a": [1, 2]}))["a"].tolist()
-    [1, 2]
-    >>> as_pandas([1, 2]) is None
-    True
-    """
-    if isinstance(values, pd.DataFrame):
-        return values
-    frame = nw.from_native(values, pass_through=True, allow_series=True)
-    if isinstance(frame, nw.Series):
-        frame = frame.to_frame()
-    if not isinstance(frame, nw.DataFrame):
-        return None
-    native = frame.to_native()
-    if isinstance(native, pd.DataFrame):
-        return native
-    if frame.implementation.is_pyarrow():
-        # pyarrow dictionaries cannot hold missing values; an index becomes a column.
-        table: pd.DataFrame = native.to_pandas(ignore_metadata=True, date_as_object=False)
-        return table
-    # Column by column, because polars needs pyarrow to convert a whole table.
-    return pd.DataFrame({name: native[name].to_numpy() for name in frame.columns})
 
 
 def check_table(table: pd.DataFrame, caller: str, least: int = 1) -> None:

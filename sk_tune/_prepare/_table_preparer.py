@@ -33,9 +33,9 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sk_tune._compat import Interval, StrOptions, check_feature_names_in, output_container
 from sk_tune._declaration import COUNT, Documented, parameters, with_inherited_docs
+from sk_tune._frames import as_pandas
 from sk_tune._plain_numbers import PlainNumbers, different_values, percentiles
 from sk_tune._prepare._column_kinds import (
-    as_pandas,
     check_table,
     check_used,
     kinds_and_values,

@@ -28,7 +28,7 @@ import pandas as pd
 from scipy import sparse
 from sklearn.base import is_classifier
 
-from sk_tune._prepare import as_pandas
+from sk_tune._frames import as_pandas
 from sk_tune._scores import scorer_metric
 from sk_tune._search_record import deciding_scorer
 from sk_tune._splits import take

@@ -21,8 +21,9 @@ from sklearn.preprocessing import StandardScaler
 
 from sk_tune._conformal import measured_coverage
 from sk_tune._diagnosis import Finding
+from sk_tune._frames import as_pandas
 from sk_tune._nesting import nested
-from sk_tune._prepare import TablePreparer, as_pandas, column_kinds
+from sk_tune._prepare import TablePreparer, column_kinds
 from sk_tune._search_record import deciding_scorer, search_record
 from sk_tune._types import Array, Ints
 from sk_tune.exceptions import TableError

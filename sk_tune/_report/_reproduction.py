@@ -20,7 +20,7 @@ from sklearn.base import clone
 from sk_tune import __version__
 from sk_tune._compat import scorer_parts
 from sk_tune._engine import value_digest
-from sk_tune._prepare import as_pandas
+from sk_tune._frames import as_pandas
 from sk_tune._report._search_trials import repr_text, value_text
 from sk_tune._search_record import search_record
 from sk_tune._space import Choice

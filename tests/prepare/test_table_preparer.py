@@ -17,7 +17,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import RobustScaler, StandardScaler
 
 from sk_tune import MLPClassifier, TablePreparer
-from sk_tune._prepare import SmoothClipScaler, as_pandas
+from sk_tune._frames import as_pandas
+from sk_tune._prepare import SmoothClipScaler
 from sk_tune._prepare._formats import read_values
 from sk_tune.exceptions import TableError
 
