@@ -183,7 +183,7 @@ class _RNNEstimator(ArchitectureParameters, NetworkEstimator):
             reader.input_shape = None
         shaped = super(_RNNEstimator, reader)._check_X(X, reset=reset)
         missing = np.isnan(shaped)
-        if missing.any():
+        if missing.any() or not missing.size:
             _check_padding(missing)
         if self.n_tokens is not None:
             _check_tokens(type(self).__name__, shaped)

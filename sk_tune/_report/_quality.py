@@ -21,6 +21,7 @@ from sklearn.preprocessing import StandardScaler
 
 from sk_tune._conformal import measured_coverage
 from sk_tune._diagnosis import Finding
+from sk_tune._estimators import as_sequences
 from sk_tune._frames import as_pandas
 from sk_tune._nesting import nested
 from sk_tune._prepare import TablePreparer, column_kinds
@@ -364,7 +365,7 @@ def search_baselines(search: Any, X: Any, y: Any) -> tuple[list[Baseline], list[
         )
     n_targets = 1 if y.ndim == 1 else y.shape[1]
     # A dummy needs a table, too.
-    table = np.zeros((len(y), 1)) if X is None else _as_table(X)
+    table = np.zeros((len(y), 1)) if X is None else _as_table(as_sequences(X))
     try:
         models = baseline_models(
             table, is_classification=is_classification, n_targets=n_targets

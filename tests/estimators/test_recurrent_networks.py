@@ -164,6 +164,8 @@ def test_a_sequence_without_steps_is_refused(values):
     """In an array it has NaN only."""
     with pytest.raises(ValueError, match=r"at least one step.*in 1 of 60.*row 3\."):
         _small().fit(values, Y)
+    with pytest.raises(ValueError, match=r"at least one step.*in 2 of 2.*row 0\."):
+        FITTED.predict([SEQUENCES[0][:0]] * 2)
 
 
 @pytest.mark.parametrize("kind", [list, tuple, _objects])

@@ -166,9 +166,10 @@ RAGGED = np.arange(3)[:, np.newaxis] > np.arange(24)[:, np.newaxis, np.newaxis] 
         np.random.default_rng(0).normal(size=(24, 2, 3)),
         np.array([[1, "a"], [2, "b"]] * 12, dtype=object),
         np.where(RAGGED, np.nan, np.random.default_rng(0).normal(size=(24, 3, 2))),
+        [np.full((1 + i % 3, 2), float(i)) for i in range(24)],
         ["a b", "b c"] * 12,
     ],
-    ids=["table", "missing", "sequences", "texts", "padded", "documents"],
+    ids=["table", "missing", "sequences", "texts", "padded", "unequal", "documents"],
 )
 def test_linear_models_take_what_networks_take(linear, X):
     """Tables, missing values, sequences and texts."""
