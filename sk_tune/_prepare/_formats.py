@@ -41,6 +41,8 @@ _NUMBER = (
     rf"^\s*([-+\u2212]?)\s*((?:[A-Z]{{0,2}}[{_CURRENCY}]|{_CODES})?)\s*([-+\u2212]?)\s*"
     rf"(\d(?:[\d.,'\u2019\s]*\d)?)\s*((?:[^\W\d_]|[%\u2030\xb0{_CURRENCY}])\D{{0,9}})?\s*$"
 )
+# "k" next to numbers without it is a thousand, and not a unit.
+_MULTIPLES = {"k": 1e3, "K": 1e3, "M": 1e6, "B": 1e9}
 # Digits in groups of three, and a fraction; all groups have the same separator.
 _DIGITS = r"(?:\d+|[1-9]\d{{0,2}}([{0}'\u2019\s])\d{{3}}(?:\1\d{{3}})*)(?:{1}\d+)?"
 _USUAL_STYLE = "decimal point"
@@ -63,6 +65,7 @@ class TextFormat:
     kind: str  # "number" or "date"
     style: str  # "plain", "decimal point", "decimal comma"; "year first", "day first", …
     unit: str = ""  # dropped from each number, so that 5 % is 5
+    has_multiples: bool = False  # 2.3k is 2300
     is_guess: bool = False  # another reading is possible
     is_strict: bool = True  # a cell in another format is an error
 
@@ -72,7 +75,8 @@ class TextFormat:
         if self.style != "plain":
             is_number = self.kind == "number"
             words += f" with a {self.style}" if is_number else f" with the {self.style}"
-        return f"{words}, in {self.unit}" if self.unit else words
+        words += f", in {self.unit}" if self.unit else ""
+        return f"{words}, with k for thousands" if self.has_multiples else words
 
     @property
     def is_usual(self) -> bool:
@@ -98,7 +102,9 @@ class TextFormat:
             dates = _year_last(_parts(cells, _YEAR_LAST), self.style, cells.index)
             return dates.fillna(_year_first(cells))
         is_text = np.array([isinstance(cell, str) for cell in cells], dtype=bool)
-        numbers = _numbers(_parts(cells, _NUMBER), self.style, self.unit)
+        parts = _parts(cells, _NUMBER)
+        parts, multiples = _without_multiples(parts, has_multiples=self.has_multiples)
+        numbers = _numbers(parts, self.style, self.unit) * multiples
         return numbers.fillna(_plain_numbers(cells.mask(is_text)))
 
 
@@ -151,6 +157,8 @@ def is_missing(column: "Column[Any]") -> Array:
 def _number_formats(cells: "Column[Any]", counts: Array) -> Any:
     """Yield formats of numbers with separators or one unit, with the converted cells."""
     parts = _parts(cells, _NUMBER)
+    has_multiples = _have_multiples(parts)
+    parts, multiples = _without_multiples(parts, has_multiples=has_multiples)
     digits, units = parts[3], _units(parts)
     names = {unit for unit in units[digits.notna()] if unit}
     # Dollars mixed with euros are not one quantity; nor are 10A and 10B.
@@ -164,8 +172,35 @@ def _number_formats(cells: "Column[Any]", counts: Array) -> Any:
     is_guess = bool(has_marks and len(set(n_unread.values())) == 1)
     if is_guess and _are_thousands(digits.dropna()):
         style = "decimal comma"
-    text_format = TextFormat(kind="number", style=style, unit=unit, is_guess=is_guess)
-    yield text_format, reads[style].fillna(_plain_numbers(cells.where(digits.isna())))
+    text_format = TextFormat(
+        kind="number",
+        style=style,
+        unit=unit,
+        has_multiples=has_multiples,
+        is_guess=is_guess,
+    )
+    read = reads[style] * multiples
+    yield text_format, read.fillna(_plain_numbers(cells.where(digits.isna())))
+
+
+def _have_multiples(parts: pd.DataFrame) -> bool:
+    """Return whether k is a thousand: some numbers have it, others none, or M."""
+    suffixes = set(parts[4].fillna("")[parts[3].notna()].str.strip())
+    is_multiple = len(suffixes) > 1 and suffixes <= {"", *_MULTIPLES}
+    # 12B next to 12 is rather a house number.
+    return is_multiple and not suffixes <= {"", "B"}
+
+
+def _without_multiples(
+    parts: pd.DataFrame, *, has_multiples: bool
+) -> tuple[pd.DataFrame, "Column[Any]"]:
+    """Return the parts without suffixes such as k, and the factors for which they stand."""
+    if not has_multiples:
+        return parts, pd.Series(1.0, index=parts.index)
+    factors = parts[4].str.strip().map(_MULTIPLES)
+    parts = parts.copy()
+    parts[4] = parts[4].mask(factors.notna())
+    return parts, factors.fillna(1.0)
 
 
 def _are_thousands(digits: "Column[Any]") -> bool:

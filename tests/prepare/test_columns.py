@@ -186,22 +186,31 @@ def test_a_category_needs_one_row_in_a_hundred_within_bounds(n_rows, n):
     assert names[1:] == ["t_known", "t_x", "t_(rare)"]
 
 
+POINT = "numbers with a decimal point"
 MARCH, APRIL = pd.Timestamp("2024-03-04"), pd.Timestamp("2024-04-25")
 
 
 @pytest.mark.parametrize(
     ("texts", "values", "words"),
     [
-        (["1,234.56", "99.5"], [1234.56, 99.5], "numbers with a decimal point"),
+        (["1,234.56", "99.5"], [1234.56, 99.5], POINT),
         (["1.234,56", "99,5"], [1234.56, 99.5], "numbers with a decimal comma"),
         (["1.234.567", "1.000"], [1234567, 1000], "numbers with a decimal comma"),
         (["1\u00a0234,5", "-7"], [1234.5, -7], "numbers with a decimal comma"),
-        (["1'234.50", "\u22127"], [1234.5, -7], "numbers with a decimal point"),
+        (["1'234.50", "\u22127"], [1234.5, -7], POINT),
         (["€ 9.99", "-€1,200.00"], [9.99, -1200], "numbers with a decimal point, in €"),
         (["9,99 EUR", "3"], [9.99, 3], "numbers with a decimal comma, in EUR"),
         (["12.5 %", "7%"], [12.5, 7], "numbers with a decimal point, in %"),
         (["12 kg", "7.5 kg"], [12, 7.5], "numbers with a decimal point, in kg"),
         (["04.03.2024", "25.04.2024"], [MARCH, APRIL], "dates with the day first"),
+        (["2.3k", "2,840"], [2300, 2840], f"{POINT}, with k for thousands"),
+        (["1.25M", "12k"], [1.25e6, 12_000], f"{POINT}, with k for thousands"),
+        (
+            ["$1,5 K", "$900"],
+            [1500, 900],
+            "numbers with a decimal comma, in $, with k for thousands",
+        ),
+        (["7k", "12k"], [7, 12], f"{POINT}, in k"),
         (["4/3/2024", "25/4/2024"], [MARCH, APRIL], "dates with the day first"),
         (["03/04/2024", "04/25/2024"], [MARCH, APRIL], "dates with the month first"),
         (["03-04-2024", "04-25-2024"], [MARCH, APRIL], "dates with the month first"),
