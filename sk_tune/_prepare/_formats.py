@@ -27,12 +27,21 @@ Column = pd.Series
 MISSING_WORDS = frozenset({"?", "-", ".", "na", "n/a", "nan", "null", "none", "unknown"})
 _NO_VALUE = MISSING_WORDS | {""}
 
-_YEAR_FIRST = re.compile(
-    r"\s*\d{4}[-/]\d{1,2}[-/]\d{1,2}([ T]\d{1,2}:\d{2}.*)?\s*"
-    # Months; numbers such as 1401-12 may name a part.
-    r"|\s*(1[89]|20)\d{2}-(0[1-9]|1[0-2])\s*"
+_TIME = r"(?:[ T]\d{1,2}:\d{2}.*)?"
+_MONTH = (
+    r"(?i:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?"
+    r"|sep(?:tember)?|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)"
 )
-_YEAR_LAST = r"^\s*(\d{1,2})([./-])(\d{1,2})\2(\d{4})([ T]\d{1,2}:\d{2}.*)?\s*$"
+# Dates in which the position of the day is clear.
+_PLAIN_DATE = re.compile(
+    rf"\s*(?:\d{{4}}[-/]\d{{1,2}}[-/]\d{{1,2}}{_TIME}"
+    # Months; numbers such as 1401-12 may name a part.
+    r"|(?:1[89]|20)\d{2}-(?:0[1-9]|1[0-2])"
+    rf"|\d{{1,2}}([- ]?){_MONTH}\1\d{{4}}{_TIME}"
+    rf"|{_MONTH} \d{{1,2}},? \d{{4}}{_TIME}"
+    rf"|{_MONTH} \d{{4}})\s*"
+)
+_YEAR_LAST = rf"^\s*(\d{{1,2}})([./-])(\d{{1,2}})\2(\d{{4}})({_TIME})\s*$"
 
 _CURRENCY = "$\xa2\xa3\xa4\xa5\u0e3f\u20a0-\u20c1"
 _CODES = "AUD|BRL|CAD|CHF|CNY|CZK|DKK|EUR|GBP|HUF|INR|JPY|NOK|NZD|PLN|SEK|USD"
@@ -63,7 +72,7 @@ class TextFormat:
     """
 
     kind: str  # "number" or "date"
-    style: str  # "plain", "decimal point", "decimal comma"; "year first", "day first", …
+    style: str  # "plain", "decimal point", "decimal comma", "day first", "month first"
     unit: str = ""  # dropped from each number, so that 5 % is 5
     has_multiples: bool = False  # 2.3k is 2300
     is_guess: bool = False  # another reading is possible
@@ -81,7 +90,7 @@ class TextFormat:
     @property
     def is_usual(self) -> bool:
         """Whether it is 1234.5 or 2024-03-15, which needs no mention."""
-        return self.style in {"plain", "year first"}
+        return self.style == "plain"
 
     def read(self, cells: "Column[Any]") -> "Column[Any]":
         """Return numbers, or dates in UTC; missing where a cell has another format."""
@@ -95,12 +104,10 @@ class TextFormat:
 
     def _read(self, cells: "Column[Any]") -> "Column[Any]":
         if self.style == "plain":
-            return _plain_numbers(cells)
-        if self.style == "year first":
-            return _year_first(cells)
+            return (_plain_numbers if self.kind == "number" else _plain_dates)(cells)
         if self.kind == "date":
             dates = _year_last(_parts(cells, _YEAR_LAST), self.style, cells.index)
-            return dates.fillna(_year_first(cells))
+            return dates.fillna(_plain_dates(cells))
         is_text = np.array([isinstance(cell, str) for cell in cells], dtype=bool)
         parts = _parts(cells, _NUMBER)
         parts, multiples = _without_multiples(parts, has_multiples=self.has_multiples)
@@ -112,7 +119,7 @@ def best_format(cells: "Column[Any]", counts: Array) -> tuple[TextFormat, Array]
     """Return the format of most cells, and a mask of the cells that it does not fit."""
     formats = [
         (TextFormat(kind="number", style="plain"), _plain_numbers(cells)),
-        (TextFormat(kind="date", style="year first"), _year_first(cells)),
+        (TextFormat(kind="date", style="plain"), _plain_dates(cells)),
     ]
     if any(isinstance(cell, str) and any(map(str.isdigit, cell)) for cell in cells):
         numbers = [*_number_formats(cells, counts)]
@@ -225,7 +232,7 @@ def _date_formats(cells: "Column[Any]") -> Any:
     is_guess = n_read[usual] == n_read[other] and bool(differ.any())
     is_guess = is_guess and not (parts[1].dropna() == ".").all()
     text_format = TextFormat(kind="date", style=style, is_guess=is_guess)
-    yield text_format, reads[style].fillna(_year_first(cells))
+    yield text_format, reads[style].fillna(_plain_dates(cells))
 
 
 def _parts(cells: "Column[Any]", pattern: str) -> pd.DataFrame:
@@ -239,10 +246,10 @@ def _plain_numbers(cells: "Column[Any]") -> "Column[Any]":
     return read.astype(np.float64)
 
 
-def _year_first(cells: "Column[Any]") -> "Column[Any]":
+def _plain_dates(cells: "Column[Any]") -> "Column[Any]":
     # pandas would also convert numbers to dates.
     is_date = [
-        _YEAR_FIRST.fullmatch(cell) is not None
+        _PLAIN_DATE.fullmatch(cell) is not None
         if isinstance(cell, str)
         else isinstance(cell, dt.date | np.datetime64)
         for cell in cells

@@ -239,6 +239,36 @@ def test_text_is_read_by_the_format_of_its_column(texts, values, words):
 
 
 @pytest.mark.parametrize(
+    "texts",
+    [
+        ["4 Mar 2024", "25 april 2024"],
+        ["04-Mar-2024", "25-Apr-2024"],
+        ["04MAR2024", "25APR2024"],
+        ["March 4, 2024", "Apr 25 2024"],
+        ["2024/3/4", "2024-04-25"],
+    ],
+)
+def test_dates_with_the_name_of_the_month_have_one_reading(texts):
+    """They need no mention, like dates with the year first; hours may follow."""
+    times = [f"{texts[0]} 06:00", f"{texts[1]} 18:00:00"]
+    X = pd.DataFrame({"a": [*texts, *times] * 10})
+
+    preparer = TablePreparer(numeric=None, impute_strategy=None)
+    prepared = preparer.set_output(transform="pandas").fit_transform(X)
+
+    assert preparer.kinds_.formats == {}
+    dates = [MARCH, APRIL, MARCH + pd.Timedelta(hours=6), APRIL + pd.Timedelta(hours=18)]
+    days = [(date - pd.Timestamp("1970-01-01")).total_seconds() / 86400 for date in dates]
+    assert prepared["a_days"][:4].tolist() == pytest.approx(days, rel=1e-15)
+
+
+@pytest.mark.parametrize("texts", [["may", "june"], ["12 May", "3 June"]])
+def test_months_without_a_year_are_categories(texts):
+    """They are no dates, with or without a day."""
+    assert dict(column_kinds(pd.DataFrame({"a": texts * 20}))) == {"a": "category"}
+
+
+@pytest.mark.parametrize(
     ("texts", "words"),
     [
         (
