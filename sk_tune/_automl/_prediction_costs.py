@@ -30,8 +30,9 @@ class PredictionCosts:
     """Milliseconds in which a trial predicts 1,000 rows, measured when needed.
 
     `ms` and `megabytes`, the size of its pickle, are of one model each.  `most` is the
-    `limit`; without one it is three times the cost of scikit-learn's best boosting, or
-    another package's, and infinite without boosting.
+    `limit`; without one it is three times the cost of scikit-learn's boosting, or another
+    package's, and infinite without boosting.  The slower of the first model, which has the
+    defaults, and the best counts: the best may have few trees by chance.
     """
 
     def __init__(
@@ -51,11 +52,10 @@ class PredictionCosts:
         boosting = [t for t in trials if t.family == "boosting"]
         # Boosting of other packages may be several times faster.
         boosting = [t for t in boosting if t.label == "boosting"] or boosting
-        boosting = best_of(boosting, 1)
-        if limit is not None:
-            self.most = limit
-        else:
-            self.most = _MOST_OF_BOOSTING * self(boosting[0]) if boosting else math.inf
+        if limit is None:
+            costs = map(self, [*boosting[:1], *best_of(boosting, 1)])
+            limit = _MOST_OF_BOOSTING * max(costs, default=math.inf)
+        self.most = limit
 
     def __call__(self, trial: Trial) -> float:
         """Return the milliseconds of a trial; without models those of a similar trial."""

@@ -193,6 +193,23 @@ def test_the_time_of_boosting_limits_the_time_to_predict(mixed, make_problem):
     assert PredictionCosts([other], problem).most == np.inf
 
 
+def test_the_slower_of_the_first_and_the_best_boosting_limits_the_time(
+    regression, monkeypatch
+):
+    """The best may have few trees."""
+    _, (_, trial, _) = regression
+    trials = [
+        replace(trial, name=name, label="boosting", score=score)
+        for name, score in (("first", 0.5), ("best", 0.9), ("other", 0.1))
+    ]
+    ms = {"first": 2.0, "best": 1.0, "other": 9.0}
+    monkeypatch.setattr(PredictionCosts, "__call__", lambda self, t: ms[t.name])
+
+    assert PredictionCosts(trials, regression[0]).most == 6.0
+    ms["best"] = 4.0
+    assert PredictionCosts(trials, regression[0]).most == 12.0
+
+
 def test_the_time_of_1000_rows_contains_one_call(regression, monkeypatch):
     """A model that takes 5 ms per call needs 5 ms for 1,000 rows of a table of 300."""
     problem, (trial, *_) = regression
