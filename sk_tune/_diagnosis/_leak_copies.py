@@ -55,10 +55,19 @@ class LeakTable:
 
 
 def as_frame(X: Any) -> pd.DataFrame:
-    """Return data of any kind as a table with named columns, without infinite numbers."""
+    """Return data of any kind as a table with named columns, without infinite numbers.
+
+    Raises ValueError if the samples have unequal lengths.
+    """
     frame = as_pandas(X)
     if frame is None:
-        array = np.asarray(X)
+        try:
+            array = np.asarray(X)
+        except ValueError as error:
+            raise ValueError(
+                "The samples of X must have equal lengths. Got unequal lengths. Check a "
+                "table with one row for each sequence instead, such as its mean and length."
+            ) from error
         frame = pd.DataFrame(array.reshape(len(array), -1))
         frame.columns = [f"column {i}" for i in range(frame.shape[1])]
         frame = frame.infer_objects()

@@ -329,7 +329,8 @@ def find_leaks(
     Raises
     ------
     ValueError
-        If X, y, groups and times differ in length, or a time is missing or is not a date.
+        If X, y, groups and times differ in length, samples of X have unequal lengths, or a
+        time is missing or is not a date.
 
     Notes
     -----

@@ -646,3 +646,11 @@ def test_only_the_worst_columns_are_named():
     assert "'column 4', 'column 3', 'column 2' and 2 more" in finding.message
     assert "RobustScaler" in finding.remedy
     assert finding.severity == "low"
+
+
+def test_sequences_of_unequal_length_are_refused(rng):
+    """The guard compares columns."""
+    sequences = [rng.normal(size=(n, 2)) for n in (3, 4, 5, 6)]
+
+    with pytest.raises(ValueError, match=r"must have equal lengths. Got unequal lengths"):
+        find_leaks(sequences, [0, 1, 0, 1])
