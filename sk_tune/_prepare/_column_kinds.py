@@ -284,7 +284,8 @@ def kind_of_column(column: "Column[Any]", least: int) -> tuple[str, TextFormat |
         return "number", _BESIDE_WORDS["number"] if is_mixed else None
     if inferred in _OBJECT_DATES:
         return "date", _BESIDE_WORDS["date"] if is_mixed else None
-    text_format = format_of_column(column, least) if inferred == "string" else None
+    has_format = inferred in {"string", "mixed"}
+    text_format = format_of_column(column, least) if has_format else None
     return ("category", None) if text_format is None else (text_format.kind, text_format)
 
 

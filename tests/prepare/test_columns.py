@@ -50,6 +50,8 @@ def _repeat(*values):
         (pd.date_range("2020-01-01", periods=N, tz="Europe/Berlin"), "dates"),
         (_repeat(dt.date(2020, 1, 1), dt.date(2021, 5, 5)), "dates"),
         (_repeat("2020-01-01", "2021-05-05", None), "dates"),
+        (_repeat(pd.Timestamp("2020-01-01"), "2021-05-05", None), "dates"),
+        ([x if x > 0 else f"{x:.6f}" for x in NUMBERS], "numbers"),
         (_repeat("a", "b"), "categories"),
         (pd.array(_repeat("a", None), dtype="string"), "categories"),
         (pd.Categorical(_repeat(1, 2, None)), "categories"),
