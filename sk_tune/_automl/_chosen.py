@@ -118,7 +118,8 @@ class Chosen:
     on other samples, and the parts of the samples; `calibrations` of single models and
     the ensemble follow from such predictions.  `larger` are the weights without a limit of
     the time to predict, None if they are the same, and `ms` and `megabytes` the time in
-    which trials predict 1,000 rows and the size of a model, as far as measured.
+    which models predict 1,000 rows and their size, as far as measured.  Members that share
+    transformers are faster together; `speedup` is that of the ensemble and the larger one.
     """
 
     trials: Sequence[Trial]
@@ -131,6 +132,7 @@ class Chosen:
     larger: Array | None = None
     ms: Mapping[str, float] = field(default_factory=dict)
     megabytes: Mapping[str, float] = field(default_factory=dict)
+    speedup: Mapping[str, float] = field(default_factory=dict)
 
     def of_folds(self) -> Blend:
         """Return the average of the models of the folds."""
@@ -186,12 +188,16 @@ def choose(
     candidates = [trials[k] for k in members]
     choice, large = _choices(selector, library_of(candidates), candidates, costs)
     weights, larger = map(_without_light, (choice.weights, large.weights))
+    ensembles = {"ensemble": weights, LARGER: larger}
     return Chosen(
         trials=candidates,
         weights=weights,
         larger=None if np.array_equal(weights > 0, larger > 0) else larger,
         ms={} if costs is None else costs.ms,
         megabytes={} if costs is None else costs.megabytes,
+        speedup={}
+        if costs is None
+        else {k: _speedup(candidates, part, costs) for k, part in ensembles.items()},
         temperature=choice.temperature,
         scores=scores,
         thresholds={
@@ -218,10 +224,16 @@ def _choices(
     if costs is None:
         return choice, choice
 
-    def cost(position: int) -> float:
-        return costs(trials[position])
+    def cost(positions: Sequence[int]) -> float:
+        return costs(*(trials[position] for position in positions))
 
     return selector.lighter(library, choice, cost, costs.most, signs), choice
+
+
+def _speedup(trials: Sequence[Trial], weights: Floats, costs: PredictionCosts) -> float:
+    """Return how much faster members are together than one after the other."""
+    members = [trials[position] for position in np.flatnonzero(weights).tolist()]
+    return sum(map(costs, members)) / costs(*members)
 
 
 def _without_light(weights: Floats) -> Floats:
@@ -568,5 +580,7 @@ def leaderboard(
         for name, part in (("ensemble", chosen.weights), (LARGER, chosen.larger)):
             if part is not None:
                 values[name] = of_members[part > 0].sum()
+                if column == "predict_ms":
+                    values[name] /= chosen.speedup.get(name, 1.0)
         table.insert(names.index("seconds"), column, pd.Series(values))
     return table.sort_values("cv_score", ascending=False, kind="stable")

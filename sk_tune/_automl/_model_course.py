@@ -19,11 +19,11 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-import numpy as np
 from sklearn.base import clone
 
 from sk_tune._automl._blend import Trial, best_of
 from sk_tune._automl._boosting import unfitted
+from sk_tune._automl._growth import grow
 from sk_tune._automl._models import Model
 from sk_tune._automl._problem import Problem
 from sk_tune._automl._resources import (
@@ -62,9 +62,6 @@ _PART_OF_LARGER = 0.5
 _GROWTH = 1.5
 # Least number of samples of a training: in total, and for each class.
 _LEAST_ROWS, _LEAST_ROWS_OF_CLASS = 100, 10
-# Most epochs of candidates that grow, as a multiple of the default, and the most expected
-# time of such a trial, as a part of the time for networks in the round.
-_MOST_GROWTH, _PART_OF_GROWTH = 8, 1 / 3
 # Candidates are enlarged only if a round has time for this many of them.
 _CANDIDATES_OF_ROUND = 4
 # Part of the reserve that refits leave for the column importance and the last check.
@@ -437,7 +434,7 @@ class ModelCourse:
         if kind.pass_begun is None:
             self._enlarge_kind(kind, seconds)
         if model.can_grow and self._is_random(model):
-            seconds -= self._grow(kind, seconds)
+            seconds -= grow(kind, runner, self.problem, seconds)
         # A resumed pass has the same networks only with the same resources.
         size = kind.pass_begun or self._size_of_pass(kind, seconds)
         if size is None:
@@ -475,38 +472,6 @@ class ModelCourse:
             kind.seconds_per_epoch = (runner.clock.seconds - began) / n_epochs
         if self.follows_findings and not model.is_narrow:
             self._follow_findings(kind, search)
-
-    def _grow(self, kind: ModelKind, seconds: float) -> float:
-        """Double the epochs of candidates while the defaults gain; return the time."""
-        model, runner = kind.model, self.runner
-        began, is_full = runner.clock.seconds, kind.n_rows == self.problem.n_train
-        while is_full and model.most_resources <= kind.units and not kind.has_grown:
-            before = self._trial_of(model, kind.units)
-            left = seconds - (runner.clock.seconds - began)
-            if before is None or 2 * before.seconds > _PART_OF_GROWTH * left:
-                break
-            units = 2 * kind.units
-            runner.begin(f"{model.name}, {units} epochs")
-            runner.run(
-                GridSearchCV,
-                kind.estimator,
-                {model.resource: [units]},
-                model,
-                self.problem,
-                time_budget=left if math.isfinite(left) else None,
-            )
-            after = self._trial_of(model, units)
-            kind.has_grown = after is None or not _is_better(after, before)
-            if not kind.has_grown:
-                kind.units = units
-                kind.estimator.set_params(**{model.resource: units})
-                kind.has_grown = units >= _MOST_GROWTH * model.most_resources
-        return runner.clock.seconds - began
-
-    def _trial_of(self, model: Model, units: int) -> Trial | None:
-        """Return the trial of the defaults with some epochs, if there is one."""
-        key = model.name, {model.resource: units}
-        return next((t for t in self.memory.trials if (t.label, t.params) == key), None)
 
     def _is_random(self, model: Model) -> bool:
         return model.is_narrow and self.sampler == "random"
@@ -566,9 +531,3 @@ class ModelCourse:
             random_state=self.problem.seed + kind.n_done + 1,
         )
         kind.n_done += 1
-
-
-def _is_better(trial: Trial, other: Trial) -> bool:
-    """Return whether the mean gain over the folds exceeds its standard error."""
-    gains = trial.fold_scores - other.fold_scores
-    return bool(gains.mean() > np.std(gains) / math.sqrt(len(gains)))

@@ -5,10 +5,12 @@
 import math
 import pickle
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from sklearn.pipeline import Pipeline
 
 from sk_tune._automl._blend import Trial, best_of
 from sk_tune._automl._problem import Problem
@@ -27,12 +29,13 @@ _FEWEST_ROWS, _MOST_ROWS, _MOST_VALUES = 1000, 2000, 1_000_000
 
 
 class PredictionCosts:
-    """Milliseconds in which a trial predicts 1,000 rows, measured when needed.
+    """Milliseconds in which trials together predict 1,000 rows, measured when needed.
 
-    `ms` and `megabytes`, the size of its pickle, are of one model each.  `most` is the
-    `limit`; without one it is three times the cost of scikit-learn's boosting, or another
-    package's, and infinite without boosting.  The slower of the first model, which has the
-    defaults, and the best counts: the best may have few trees by chance.
+    `ms` and `megabytes`, the size of its pickle, are of one model of a trial.  Trials with
+    the same transformers prepare rows once.  `most` is the `limit`; without one it is three
+    times the cost of scikit-learn's boosting, or another package's, and infinite without
+    boosting.  The slower of the first model, which has the defaults, and the best counts:
+    the best may have few trees by chance.
     """
 
     def __init__(
@@ -48,7 +51,10 @@ class PredictionCosts:
         self._classes = trials[0].library.classes
         self.ms: dict[str, float] = {}
         self.megabytes: dict[str, float] = {}
-        self._of_label: dict[str, float] = {}
+        # Transformers of each trial, as ids of objects that the trials keep alive.
+        self._steps: dict[str, tuple[int, ...]] = {}
+        self._steps_ms: dict[tuple[int, ...], float] = {}
+        self._of_label: dict[str, str] = {}
         boosting = [t for t in trials if t.family == "boosting"]
         # Boosting of other packages may be several times faster.
         boosting = [t for t in boosting if t.label == "boosting"] or boosting
@@ -57,21 +63,39 @@ class PredictionCosts:
             limit = _MOST_OF_BOOSTING * max(costs, default=math.inf)
         self.most = limit
 
-    def __call__(self, trial: Trial) -> float:
-        """Return the milliseconds of a trial; without models those of a similar trial."""
+    def __call__(self, *trials: Trial) -> float:
+        """Return the milliseconds of trials together; without models, of similar trials."""
+        names = [self._measured(trial) for trial in trials]
+        steps = {self._steps[name] for name in names if name}
+        total = sum(self._steps_ms[key] for key in steps)
+        for name in filter(None, names):
+            total += max(self.ms[name] - self._steps_ms[self._steps[name]], 0.0)
+        return self._n_models * total
+
+    def _measured(self, trial: Trial) -> str | None:
+        """Return the name of the trial with its cost, measured if necessary."""
         if not trial.models:
-            return self._n_models * self._of_label.get(trial.label, 0.0)
+            return self._of_label.get(trial.label)
         if trial.name not in self.ms:
-            predict = Combination([Member(trial.models[0], 1.0)], self._classes)
-            with few_threads(np.size(self._X)):
-                # Stacking networks takes time once.
-                predict(take(self._X, np.arange(1)))
-                start = time.perf_counter()
-                predict(self._X)
-            ms = 1000 * (time.perf_counter() - start) * 1000 / self._n_rows
-            self.ms[trial.name] = self._of_label[trial.label] = ms
-            self.megabytes[trial.name] = len(pickle.dumps(trial.models[0])) / 1e6
-        return self._n_models * self.ms[trial.name]
+            model = trial.models[0]
+            steps = model.steps[:-1] if isinstance(model, Pipeline) else []
+            key = tuple(id(step) for _, step in steps)
+            if key not in self._steps_ms:
+                self._steps_ms[key] = self._timed(model[:-1].transform) if key else 0.0
+            ms = self._timed(Combination([Member(model, 1.0)], self._classes))
+            self.ms[trial.name], self._steps[trial.name] = ms, key
+            self._of_label[trial.label] = trial.name
+            self.megabytes[trial.name] = len(pickle.dumps(model)) / 1e6
+        return trial.name
+
+    def _timed(self, call: Callable[[Any], Any]) -> float:
+        """Return the milliseconds of a call on 1,000 rows."""
+        with few_threads(np.size(self._X)):
+            # Stacking networks takes time once.
+            call(take(self._X, np.arange(1)))
+            start = time.perf_counter()
+            call(self._X)
+        return 1000 * (time.perf_counter() - start) * 1000 / self._n_rows
 
 
 def limited_costs(

@@ -279,35 +279,57 @@ class Selector:
         self,
         library: Library,
         choice: CandidateWeights,
-        cost: Callable[[int], float],
+        cost: Callable[[Sequence[int]], float],
         most: float,
         signs: Array | None = None,
     ) -> CandidateWeights:
-        """Return a choice among the heaviest members with a total cost of at most `most`.
+        """Return a choice among some of its members, with a cost of at most `most`.
 
-        `cost` returns the cost of the candidate at a position.  If each member alone costs
-        too much, the choice is among the other candidates, or is the cheapest of all.
+        `cost` returns the cost of the candidates at some positions together.  Members leave
+        by the least increase in loss for the cost that it saves.  If each member alone
+        costs too much, the choice is among the other candidates, or is the cheapest of all.
         `signs` are as for ``choose``.
         """
-        positions = np.argsort(-choice.weights, kind="stable")
-        positions = positions[: np.count_nonzero(choice.weights)]
-        affordable: list[int] = []
-        total = 0.0
-        for position in positions.tolist():
-            if total + cost(position) <= most:
-                affordable.append(position)
-                total += cost(position)
-        if len(affordable) == len(positions):
+        members = np.flatnonzero(choice.weights)
+        affordable = [m for m in members.tolist() if cost([m]) <= most]
+        if not affordable:
+            alone = np.array([cost([k]) for k in range(len(library.candidates))])
+            affordable = np.flatnonzero(alone <= max(most, alone.min())).tolist()
+            most = max(most, alone.min())
+        if affordable != members.tolist():
+            choice = self._choose_among(affordable, library, signs)
+            members = np.flatnonzero(choice.weights)
+        kept, weights = members.tolist(), choice.weights[members]
+        while cost(kept) > most:
+            leaving = self._least_useful(library, kept, weights, cost, signs)
+            del kept[leaving]
+            weights = np.delete(weights, leaving)
+            weights /= weights.sum()
+        if len(kept) == len(members):
             return choice
-        if affordable:
-            return self._choose_among(affordable, library, signs)
-        costs = np.array([cost(position) for position in range(len(library.candidates))])
-        cheap = self._choose_among(
-            np.flatnonzero(costs <= max(most, costs.min())), library, signs
-        )
-        if costs.min() > most:
-            return cheap
-        return self.lighter(library, cheap, cost, most, signs)
+        return self._choose_among(kept, library, signs)
+
+    def _least_useful(
+        self,
+        library: Library,
+        members: Sequence[int],
+        weights: Floats,
+        cost: Callable[[Sequence[int]], float],
+        signs: Array | None,
+    ) -> int:
+        """Return the place of the member with the least increase in loss for its cost."""
+        y = library.y
+        statistics = self._objective.statistics(library.predictions[members], y)
+        ensemble = np.tensordot(weights, statistics, axes=1)
+        scale = weights.reshape(-1, *[1] * ensemble.ndim)
+        without = (ensemble - scale * statistics) / (1 - scale)
+        losses = self._objective.losses(without, y, signs)
+        total = cost(members)
+        saved = np.array([
+            total - cost([*members[:k], *members[k + 1 :]]) for k in range(len(members))
+        ])
+        (loss,) = self._objective.losses(ensemble[np.newaxis], y, signs)
+        return int(np.argmin((losses - loss) / np.maximum(saved, 1e-9)))
 
     def _choose_among(
         self, few: Sequence[int] | Array, library: Library, signs: Array | None

@@ -11,8 +11,9 @@ import pandas as pd
 import pytest
 from sklearn.base import clone
 
-from sk_tune._automl import AutoProgress, _model_course, _models, _resources
-from sk_tune._automl._model_course import ModelCourse, _is_better
+from sk_tune._automl import AutoProgress, _growth, _model_course, _models, _resources
+from sk_tune._automl._growth import _is_better
+from sk_tune._automl._model_course import ModelCourse
 from sk_tune._automl._models import boosting_model, dummy_model, linear_model
 from sk_tune._automl._resources import Clock, Cost
 from sk_tune._automl._runner import _N_KEPT, Runner
@@ -105,7 +106,7 @@ def test_epochs_are_doubled_while_the_defaults_gain(
     """Random candidates get the last epochs that were better, at most eight times."""
     monkeypatch.setattr(_model_course, "_N_CANDIDATES", 2)
     answers = iter(is_better)
-    monkeypatch.setattr(_model_course, "_is_better", lambda *_: next(answers))
+    monkeypatch.setattr(_growth, "_is_better", lambda *_: next(answers))
     network = small_network(problem, is_narrow=True, can_grow=True)
     course = _course(problem, n_rounds=2)
 

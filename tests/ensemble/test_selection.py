@@ -26,7 +26,7 @@ from sk_tune._ensemble import (
     with_temperature,
 )
 from sk_tune._ensemble._parts import fitted_temperature
-from sk_tune._ensemble._selection import contribution_table
+from sk_tune._ensemble._selection import CandidateWeights, contribution_table
 from sk_tune._ensemble._weights import (
     MetricObjective,
     SampleObjective,
@@ -609,3 +609,33 @@ def test_an_unchanged_default_is_the_name_greedy(make_library):
     )
 
     np.testing.assert_array_equal(by_name, by_options)
+
+
+def test_a_limited_cost_keeps_the_members_that_help_most():
+    """Of two members with similar errors and one with opposite errors, one each stays."""
+    rng = np.random.default_rng(0)
+    y, error = rng.normal(size=(2, 200))
+    predictions = y + np.stack([error, 1.01 * error, -0.3 * error])
+    library = Library(
+        candidates=np.arange(3),
+        predictions=predictions,
+        y=y,
+        part=np.arange(200) % 5,
+        classes=None,
+    )
+    selector = Selector(
+        library=library, method=PLAIN, scoring=None, calibrate=False, random_state=0
+    )
+    # Weights are not those of the least loss, which has no second member.
+    choice = CandidateWeights(weights=np.array([0.4, 0.35, 0.25]), temperature=1.0)
+    cost = len
+
+    lighter = selector.lighter(library, choice, cost, 2)
+
+    kept = np.flatnonzero(lighter.weights).tolist()
+    assert kept in ([0, 2], [1, 2])
+    expected = selector.choose(
+        replace(library, candidates=np.array(kept), predictions=predictions[kept])
+    )
+    assert lighter.weights[kept] == pytest.approx(expected.weights)
+    assert selector.lighter(library, choice, cost, 3) is choice
