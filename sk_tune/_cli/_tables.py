@@ -430,8 +430,9 @@ def read_target(frame: pd.DataFrame, name: str, task: str) -> Target:
             "numbers also - and unknown, unless --task is classification."
         )
     labels, written = column, ""
-    if text_format is not None and text_format.style != "plain":
-        # The number in text such as "€ 9.99".
+    is_date = text_format is not None and text_format.kind == "date"
+    if text_format is not None and (is_date or not text_format.is_usual):
+        # The date, or the number in text such as "€ 9.99".
         column, written = text_format.read(column), f" ({text_format})"
     if len(frame) < MIN_ROWS:
         raise TableError(f"The table must have at least {MIN_ROWS} rows. Got {len(frame)}.")

@@ -225,7 +225,7 @@ def test_a_search_without_a_seed_warns_that_the_store_is_of_little_use(iris, tmp
     """Another run draws other candidates."""
     search = RandomizedSearchCV(_net(), RATES, n_iter=1, store=tmp_path / "fits.db")
 
-    with pytest.warns(SkTuneWarning, match="random_state=None each run"):
+    with pytest.warns(SkTuneWarning, match="random_state=None, each run"):
         search.fit(*iris)
 
 

@@ -136,7 +136,7 @@ def test_torch_writes_other_modules(is_hooked, make_estimator, task_data, tmp_pa
     if is_hooked:
         net.net_.module_.register_forward_hook(lambda module, x, output: 2 * output)
 
-    with pytest.warns(SkTuneWarning, match=r"torch\.onnx writes the whole"):
+    with pytest.warns(SkTuneWarning, match=r"torch\.onnx exports the whole"):
         net.to_onnx(tmp_path / "net.onnx")
 
     for n_rows in (1, 60):
