@@ -300,7 +300,8 @@ class Selector:
             choice = self._choose_among(affordable, library, signs)
             members = np.flatnonzero(choice.weights)
         kept, weights = members.tolist(), choice.weights[members]
-        while cost(kept) > most:
+        # The cost of a candidate without models is known once a similar one is measured.
+        while len(kept) > 1 and cost(kept) > most:
             leaving = self._least_useful(library, kept, weights, cost, signs)
             del kept[leaving]
             weights = np.delete(weights, leaving)
