@@ -430,8 +430,7 @@ def read_target(frame: pd.DataFrame, name: str, task: str) -> Target:
             "numbers also - and unknown, unless --task is classification."
         )
     labels, written = column, ""
-    is_date = text_format is not None and text_format.kind == "date"
-    if text_format is not None and (is_date or not text_format.is_usual):
+    if text_format is not None and not text_format.is_plain_number:
         # The date, or the number in text such as "€ 9.99".
         column, written = text_format.read(column), f" ({text_format})"
     if len(frame) < MIN_ROWS:

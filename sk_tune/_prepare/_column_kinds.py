@@ -305,8 +305,7 @@ def format_of_column(column: "Column[Any]", least: int | None = None) -> TextFor
     values = column.unique() if may_be_text(column) else ()
     words = {value.strip().lower() for value in values if isinstance(value, str)}
     is_strict = words.isdisjoint(MISSING_WORDS)
-    is_plain_number = text_format[0] == TextFormat(kind="number", style="plain")
-    may_be_codes = is_plain_number and least and counts.max() >= least
+    may_be_codes = text_format[0].is_plain_number and least and counts.max() >= least
     if may_be_codes and is_strict:
         return None
     return replace(text_format[0], is_strict=is_strict)

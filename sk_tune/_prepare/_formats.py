@@ -92,6 +92,11 @@ class TextFormat:
         """Whether it is 1234.5 or 2024-03-15, which needs no mention."""
         return self.style == "plain"
 
+    @property
+    def is_plain_number(self) -> bool:
+        """Whether the text is a number as Python writes it, which may be a code."""
+        return self.kind == "number" and self.is_usual
+
     def read(self, cells: "Column[Any]") -> "Column[Any]":
         """Return numbers, or dates in UTC; missing where a cell has another format."""
         # Each distinct text is converted once, not each cell.
