@@ -28,6 +28,8 @@ from sk_tune.exceptions import TableError
 
 # Fewest different values of counts; fewer are rather grades.
 _FEWEST_COUNTS = 6
+# Least skewness of a long tail; the exponential distribution has 2.
+_LONG_TAIL = 1.5
 # Number of classes in a message.
 _N_NAMED = 5
 # Powers of deviances; 0 is for the option of the metric.
@@ -175,6 +177,12 @@ def scoring_of(
                 "gives more weight to errors of small means, and trains with the Poisson "
                 "deviance."
             )
+        elif classes is None and is_long_tailed(y):
+            reason += (
+                " The target is positive with a long tail, so errors of the largest "
+                "values dominate it: scoring='neg_mean_gamma_deviance' measures relative "
+                "errors, and trains with the gamma deviance."
+            )
         if classes is not None:
             name, scorer, reason = _default(y, folds, classes)
     return Scoring(
@@ -194,6 +202,18 @@ def are_counts(y: Array) -> bool:
     if y.ndim > 1 or y.min() not in {0, 1} or not np.array_equal(y, np.round(y)):
         return False
     return len(np.unique(y)) >= _FEWEST_COUNTS and float(skew(y)) > 0.5
+
+
+def is_long_tailed(y: Array) -> bool:
+    """Return whether a target is positive and far less skewed after a logarithm.
+
+    >>> prices = np.exp(np.random.default_rng(0).normal(size=200))
+    >>> is_long_tailed(prices), is_long_tailed(prices - 1), is_long_tailed(np.arange(1, 50))
+    (True, False, False)
+    """
+    if y.ndim > 1 or not y.min() > 0 or not float(skew(y)) > _LONG_TAIL:
+        return False
+    return abs(float(skew(np.log(y)))) < float(skew(y)) / 2
 
 
 def _default(y: Array, folds: Sequence[tuple[Array, Array]], classes: Array) -> Any:

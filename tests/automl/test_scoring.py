@@ -61,7 +61,7 @@ def test_regression_is_scored_by_r2():
     scoring = scoring_of(np.arange(9.0), [], scoring=None, is_classification=False)
 
     assert scoring.name == "r2"
-    assert "counts" not in scoring.reason
+    assert scoring.reason == "Scored by R², the default for numbers."
 
 
 def test_the_reason_names_counts_and_their_metric():
@@ -76,6 +76,17 @@ def test_the_reason_names_counts_and_their_metric():
     assert by_name[None].name == "r2"
     assert "The target looks like counts: scoring='neg_mean_p" in by_name[None].reason
     assert "log link" in by_name["neg_mean_poisson_deviance"].reason
+
+
+def test_the_reason_names_the_metric_of_relative_errors():
+    """A lognormal target is positive and has a long tail, a normal one has not."""
+    normal = np.random.default_rng(0).normal(size=200)
+    reasons = [
+        scoring_of(y, [], scoring=None, is_classification=False).reason
+        for y in (np.exp(normal), normal)
+    ]
+
+    assert ["neg_mean_gamma_deviance" in reason for reason in reasons] == [True, False]
 
 
 @pytest.mark.parametrize(
