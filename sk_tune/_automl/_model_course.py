@@ -22,8 +22,8 @@ from typing import Any
 from sklearn.base import clone
 
 from sk_tune._automl._blend import Trial, best_of
-from sk_tune._automl._boosting import unfitted
 from sk_tune._automl._growth import grow
+from sk_tune._automl._limited_boosting import unfitted
 from sk_tune._automl._models import Model
 from sk_tune._automl._problem import Problem
 from sk_tune._automl._resources import (

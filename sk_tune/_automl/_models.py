@@ -27,7 +27,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.utils.validation import check_is_fitted
 
-from sk_tune._automl._boosting import (
+from sk_tune._automl._limited_boosting import (
     PACKAGES,
     SPACE,
     PackagedClassifier,

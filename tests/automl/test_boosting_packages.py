@@ -10,8 +10,8 @@ from sklearn.base import clone
 from sklearn.metrics import r2_score
 
 from sk_tune import AutoClassifier
-from sk_tune._automl import _boosting, _models
-from sk_tune._automl._boosting import (
+from sk_tune._automl import _limited_boosting, _models
+from sk_tune._automl._limited_boosting import (
     OBJECTIVES,
     PACKAGES,
     SPACE,
@@ -118,9 +118,9 @@ def test_without_the_packages_scikit_learn_is_the_only_boosting(
 ):
     """Packages that are not installed are not tried, and never for images."""
     X, y = mixed
-    monkeypatch.setattr(_boosting, "find_spec", lambda name: None)
+    monkeypatch.setattr(_limited_boosting, "find_spec", lambda name: None)
     assert [model.name for model in boosting_models(make_problem(X, y))] == ["boosting"]
-    monkeypatch.setattr(_boosting, "find_spec", lambda name: name)
+    monkeypatch.setattr(_limited_boosting, "find_spec", lambda name: name)
     names = [model.name for model in boosting_models(make_problem(X, y))]
     assert names == ["boosting", *PACKAGES.values()]
     images = make_problem(np.zeros((40, 1, 2, 2)), np.arange(40) % 2, kind="image")

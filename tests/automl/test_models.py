@@ -16,7 +16,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sk_tune._automl import AutoClassifier
-from sk_tune._automl._boosting import (
+from sk_tune._automl._limited_boosting import (
     TimedBoostingClassifier,
     TimedBoostingRegressor,
     unfitted,
