@@ -258,7 +258,7 @@ def ours(case, X, y, budget, seed, models="auto", **structure):
 
 
 def predict_ms(board):
-    """Return milliseconds for 1,000 rows of the ensemble and of scikit-learn's boosting."""
+    """Return milliseconds for 10,000 rows of the ensemble and of boosting models."""
     timed = board["predict_ms"].filter(regex=r"^boosting \d+$").dropna()
     times = {"ensemble": board.at["ensemble", "predict_ms"]}
     times |= {

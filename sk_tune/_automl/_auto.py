@@ -127,8 +127,8 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         as ``sampler(space, random_state)`` in each round and for each kind of network,
         whose spaces differ, and returns a :class:`sk_tune.sampler.Sampler`.
     max_predict_ms : float or None, default=None
-        Limit in milliseconds for the time that the ensemble takes to predict 1,000 rows, as
-        measured at the end of ``fit``.  If no model is that fast, the fastest model
+        Limit in milliseconds for the time that the ensemble takes to predict 10,000 rows,
+        as measured at the end of ``fit``.  If no model is that fast, the fastest model
         predicts.  None limits only ensembles for tables that have a time budget, to three
         times the time of scikit-learn's boosting; see `leaderboard_`.
     use : {"ensemble", "best", "networks", "linear", "boosting"}, default="ensemble"
@@ -168,7 +168,7 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
     leaderboard_ : DataFrame
         A row for each model: family, cv_score, cv_std, seconds, predict_ms, megabytes,
         in_ensemble, weight, params.  The row "ensemble of networks" averages only networks.
-        `predict_ms` is the time in which members and ensembles predict 1,000 rows, and
+        `predict_ms` is the time in which members and ensembles predict 10,000 rows, and
         `megabytes` the size of their pickles; NaN if not measured.  With a time budget, the
         ensemble takes at most three times as long as scikit-learn's boosting, by its
         default or its best model, whichever is slower; the row "larger ensemble" shows the

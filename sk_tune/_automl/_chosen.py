@@ -118,7 +118,7 @@ class Chosen:
     on other samples, and the parts of the samples; `calibrations` of single models and
     the ensemble follow from such predictions.  `larger` are the weights without a limit of
     the time to predict, None if they are the same, and `ms` and `megabytes` the time in
-    which models predict 1,000 rows and their size, as far as measured.  Members that share
+    which models predict 10,000 rows and their size, as far as measured.  Members that share
     transformers are faster together; `speedup` is that of the ensemble and the larger one.
     """
 

@@ -205,7 +205,7 @@ def front_text(auto: Any) -> str:
         f"{_two_digits(size)} MB"
         for name, score, ms, size in rows
     ]
-    return f"Best models by score, time for 1,000 rows and size: {'; '.join(texts)}."
+    return f"Best models by score, time for 10,000 rows and size: {'; '.join(texts)}."
 
 
 def _two_digits(value: float) -> str:
@@ -229,7 +229,7 @@ def larger_text(auto: Any) -> str:
     if small == large:
         return ""
     return (
-        "The ensemble was kept small: predicting 1,000 rows takes about "
+        "The ensemble was kept small: predicting 10,000 rows takes about "
         f"{_two_digits(ms)} ms. A larger ensemble would take {_two_digits(longer)} ms and "
         f"score {large} instead of {small}."
     )
@@ -248,7 +248,7 @@ def _models(board: pd.DataFrame, metric: str) -> PageTable:
         (metric, "cv_score", 4, "mean over the folds"),
         ("std", "cv_std", 2, "standard deviation over the folds"),
         ("seconds", "seconds", 2, "fits of all folds"),
-        ("ms", "predict_ms", 2, "prediction of 1,000 rows"),
+        ("ms", "predict_ms", 2, "prediction of 10,000 rows"),
         ("MB", "megabytes", 2, "size of the pickled models"),
         ("weight", "weight", 2, "in the ensemble"),
     ]

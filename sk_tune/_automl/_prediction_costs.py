@@ -23,13 +23,16 @@ from sk_tune._splits import take
 FRONT = ["cv_score", "predict_ms", "megabytes"]
 # Time to predict, as a multiple of boosting's.
 _MOST_OF_BOOSTING = 3.0
-# Rows on which it is measured, and values.  A small table is repeated up to the fewest
-# rows, as far as the values allow, so that the fixed time of a call counts once.
-_FEWEST_ROWS, _MOST_ROWS, _MOST_VALUES = 1000, 2000, 1_000_000
+# Rows to which times refer.  They are extrapolated from calls on one row and on
+# `_MEASURED_ROWS`, or on as many as have `_MOST_VALUES`, because each call also takes a
+# fixed time, mainly for the columns.
+_ROWS, _MEASURED_ROWS, _MOST_VALUES = 10_000, 1000, 1_000_000
+# The fastest of as many calls counts, because other processes interrupt some.
+_N_CALLS = 2
 
 
 class PredictionCosts:
-    """Milliseconds in which trials together predict 1,000 rows, measured when needed.
+    """Milliseconds in which trials together predict 10,000 rows, measured when needed.
 
     `ms` and `megabytes`, the size of its pickle, are of one model of a trial.  Trials with
     the same transformers prepare rows once.  `most` is the `limit`; without one it is three
@@ -43,10 +46,10 @@ class PredictionCosts:
     ) -> None:
         # Trials of images and sequences predict by the models of all folds.
         self._n_models = 1 if problem.kind == "table" else len(problem.folds)
-        rows = np.concatenate([test for _, test in problem.folds])[:_MOST_ROWS]
-        if problem.kind == "table":
-            fewest = min(_FEWEST_ROWS, _MOST_VALUES // max(problem.X.shape[1], 1))
-            rows = np.resize(rows, max(len(rows), fewest))
+        rows = np.concatenate([test for _, test in problem.folds])
+        most = _MOST_VALUES // np.size(take(problem.X, rows[:1]))
+        # A small table is repeated.
+        rows = np.resize(rows, int(np.clip(most, 2, _MEASURED_ROWS)))
         self._X, self._n_rows = take(problem.X, rows), len(rows)
         self._classes = trials[0].library.classes
         self.ms: dict[str, float] = {}
@@ -89,19 +92,30 @@ class PredictionCosts:
         return trial.name
 
     def _timed(self, call: Callable[[Any], Any]) -> float:
-        """Return the milliseconds of a call on 1,000 rows."""
+        """Return the milliseconds of a call on 10,000 rows."""
+        row = take(self._X, np.arange(1))
         with few_threads(np.size(self._X)):
             # Stacking networks takes time once.
-            call(take(self._X, np.arange(1)))
-            start = time.perf_counter()
-            call(self._X)
-        return 1000 * (time.perf_counter() - start) * 1000 / self._n_rows
+            call(row)
+            of_one, of_all = _seconds(call, row), _seconds(call, self._X)
+        of_each = max(of_all - of_one, 0.0) / (self._n_rows - 1)
+        return 1000 * (of_one + (_ROWS - 1) * of_each)
+
+
+def _seconds(call: Callable[[Any], Any], X: Any) -> float:
+    """Return the seconds of the fastest of several calls."""
+    seconds = []
+    for _ in range(_N_CALLS):
+        start = time.perf_counter()
+        call(X)
+        seconds.append(time.perf_counter() - start)
+    return min(seconds)
 
 
 def limited_costs(
     trials: Sequence[Trial], problem: Problem, most_ms: float | None, budget: float | None
 ) -> PredictionCosts | None:
-    """Return the costs that limit an ensemble to `most_ms` for 1,000 rows.
+    """Return the costs that limit an ensemble to `most_ms` for 10,000 rows.
 
     Without `most_ms` boosting limits the ensembles of tables, unless the fit has no time
     budget: measured times would make fits differ.  None without limit.

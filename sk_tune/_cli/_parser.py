@@ -272,7 +272,7 @@ _HELP = {
     "--models": f"Train only these of {','.join(_MODELS)} (default: all)",
     "--use": "Predict with this model (default: the choice of fit)",
     "fit --use": "Predict with this model",
-    "--max-predict-ms": "Limit the ensemble's prediction of 1,000 rows to this time in "
+    "--max-predict-ms": "Limit the ensemble's prediction of 10,000 rows to this time in "
     "milliseconds, as measured on this machine",
     "--test-size": (
         "Share of the rows to set aside for a final check; auto is a tenth if the "
