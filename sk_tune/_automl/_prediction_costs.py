@@ -54,9 +54,10 @@ class PredictionCosts:
         self._classes = trials[0].library.classes
         self.ms: dict[str, float] = {}
         self.megabytes: dict[str, float] = {}
-        # Transformers of each trial, as ids of objects that the trials keep alive.
+        # Transformers of each trial, as ids of objects that the trials keep alive; their
+        # time and their output.
         self._steps: dict[str, tuple[int, ...]] = {}
-        self._steps_ms: dict[tuple[int, ...], float] = {}
+        self._prepared: dict[tuple[int, ...], tuple[float, Any]] = {(): (0.0, self._X)}
         self._of_label: dict[str, str] = {}
         boosting = [t for t in trials if t.family == "boosting"]
         # Boosting of other packages may be several times faster.
@@ -70,9 +71,9 @@ class PredictionCosts:
         """Return the milliseconds of trials together; without models, of similar trials."""
         names = [self._measured(trial) for trial in trials]
         steps = {self._steps[name] for name in names if name}
-        total = sum(self._steps_ms[key] for key in steps)
+        total = sum(self._prepared[key][0] for key in steps)
         for name in filter(None, names):
-            total += max(self.ms[name] - self._steps_ms[self._steps[name]], 0.0)
+            total += self.ms[name] - self._prepared[self._steps[name]][0]
         return self._n_models * total
 
     def _measured(self, trial: Trial) -> str | None:
@@ -81,23 +82,26 @@ class PredictionCosts:
             return self._of_label.get(trial.label)
         if trial.name not in self.ms:
             model = trial.models[0]
-            steps = model.steps[:-1] if isinstance(model, Pipeline) else []
-            key = tuple(id(step) for _, step in steps)
-            if key not in self._steps_ms:
-                self._steps_ms[key] = self._timed(model[:-1].transform) if key else 0.0
-            ms = self._timed(Combination([Member(model, 1.0)], self._classes))
-            self.ms[trial.name], self._steps[trial.name] = ms, key
+            is_pipeline = isinstance(model, Pipeline)
+            *steps, last = [s for _, s in model.steps] if is_pipeline else [model]
+            key = tuple(map(id, steps))
+            if key not in self._prepared:
+                prepare = model[:-1].transform
+                self._prepared[key] = self._timed(prepare, self._X), prepare(self._X)
+            of_steps, X = self._prepared[key]
+            of_model = self._timed(Combination([Member(last, 1.0)], self._classes), X)
+            self.ms[trial.name], self._steps[trial.name] = of_steps + of_model, key
             self._of_label[trial.label] = trial.name
             self.megabytes[trial.name] = len(pickle.dumps(model)) / 1e6
         return trial.name
 
-    def _timed(self, call: Callable[[Any], Any]) -> float:
+    def _timed(self, call: Callable[[Any], Any], X: Any) -> float:
         """Return the milliseconds of a call on 10,000 rows."""
-        row = take(self._X, np.arange(1))
+        row = take(X, np.arange(1))
         with few_threads(np.size(self._X)):
             # Stacking networks takes time once.
             call(row)
-            of_one, of_all = _seconds(call, row), _seconds(call, self._X)
+            of_one, of_all = _seconds(call, row), _seconds(call, X)
         of_each = max(of_all - of_one, 0.0) / (self._n_rows - 1)
         return 1000 * (of_one + (_ROWS - 1) * of_each)
 
