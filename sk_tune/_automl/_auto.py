@@ -566,6 +566,11 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         X, y = held_out
         set_aside = (y, predict(X)) if len(y) else None
         targets, predictions, part = chosen.held_out
+        if classes is not None:
+            # Rows set aside or left out may have all rows of a class.
+            columns = np.zeros((len(predictions), len(classes)))
+            columns[:, np.searchsorted(classes, np.unique(problem.y))] = predictions
+            predictions = columns
         self.oof_predictions_ = predictions.astype(np.float32)
         decide = blend.threshold.decided
         self._quality = quality_of(targets, predictions, classes, set_aside, decide=decide)

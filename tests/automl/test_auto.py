@@ -508,6 +508,25 @@ def test_a_warm_start_on_other_folds_or_weights_is_refused(iris, change, message
         auto.set_params(**change).fit(*iris, sample_weight=weights)
 
 
+def test_a_class_whose_rows_are_all_set_aside_has_probability_0():
+    """The other classes are scored by their own columns of the predictions."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(61, 1))
+    y = np.where(X[:, 0] + 0.5 * rng.normal(size=61) > 0, "b", "c")
+    y[7] = "a"
+    auto = AutoClassifier(
+        time_budget=None, n_rounds=0, models=["linear"], test_size=0.3, random_state=2
+    )
+
+    auto.fit(X, y)
+
+    assert auto.classes_.tolist() == ["a", "b", "c"]
+    assert auto.predict_proba(X)[:, 0].max() < 1e-9
+    assert (auto.oof_predictions_[:, 0] == 0).all()
+    labels = auto.classes_[auto.oof_predictions_.argmax(axis=1)]
+    assert (labels == y[auto._is_held_out]).mean() > 0.7
+
+
 def test_a_class_of_one_row_gives_a_warning(iris):
     """The warning names the class, and the other classes are learnt."""
     X, y = iris
