@@ -552,6 +552,8 @@ def leaderboard(
     """Return a table of all models and ensembles, the best first.
 
     `refitted` are names of trials that predict by one model instead of one for each fold.
+    If these are all members of the ensemble, the further members of a larger ensemble would
+    be refitted, too.
     """
     weights = dict(zip(map(id, chosen.trials), chosen.weights, strict=True))
     rows = [
@@ -565,21 +567,26 @@ def leaderboard(
     ensembles = {"ensemble": chosen, LARGER: larger, "ensemble of networks": networks}
     for name, ensemble in ensembles.items():
         if ensemble is not None:
-            members = zip(ensemble.trials, ensemble.weights, strict=True)
-            seconds = sum(trial.seconds for trial, weight in members if weight > 0)
+            weighted = zip(ensemble.trials, ensemble.weights, strict=True)
+            seconds = sum(trial.seconds for trial, weight in weighted if weight > 0)
             score = ensemble.scores["ensemble"]
             rows.append((name, "ensemble", score.score, score.std, seconds, np.nan, {}))
     names = ["model", "family", "cv_score", "cv_std", "seconds", "weight", "params"]
     table = pd.DataFrame(rows, columns=names).set_index("model")
     table.insert(names.index("weight") - 1, "in_ensemble", table["weight"] > 0)
     n_models = {t.name: 1 if t.name in refitted else max(len(t.models), 1) for t in trials}
+    members = {t.name for t, w in zip(chosen.trials, chosen.weights, strict=True) if w > 0}
+    n_of_larger = dict.fromkeys(n_models, 1) if members <= set(refitted) else n_models
+    parts = {"ensemble": (chosen.weights, n_models), LARGER: (chosen.larger, n_of_larger)}
     of_models = {"megabytes": chosen.megabytes, "predict_ms": chosen.ms}
     for column, costs in of_models.items():
         values = {name: costs.get(name, np.nan) * n for name, n in n_models.items()}
-        of_members = np.array([values[trial.name] for trial in chosen.trials])
-        for name, part in (("ensemble", chosen.weights), (LARGER, chosen.larger)):
+        for name, (part, counts) in parts.items():
             if part is not None:
-                values[name] = of_members[part > 0].sum()
+                in_part = (
+                    t.name for t, w in zip(chosen.trials, part, strict=True) if w > 0
+                )
+                values[name] = sum(costs.get(n, np.nan) * counts[n] for n in in_part)
                 if column == "predict_ms":
                     values[name] /= chosen.speedup.get(name, 1.0)
         table.insert(names.index("seconds"), column, pd.Series(values))

@@ -111,6 +111,21 @@ def test_the_row_of_the_larger_ensemble_has_the_cost_of_all_members(regression):
     assert table["cv_score"].notna().all()
 
 
+def test_the_larger_ensemble_is_refitted_as_the_ensemble_is(regression):
+    """Its further members then predict by one model, like the members of the ensemble."""
+    problem, trials = regression
+    trials = [replace(trial, models=(None,) * 5) for trial in trials[:2]]
+
+    chosen = choose(trials, problem, scorer_metric("r2"), calibrate=False, costs=_Costs())
+
+    weights = zip(chosen.trials, chosen.weights, strict=True)
+    (member,) = (trial.name for trial, weight in weights if weight > 0)
+    refitted = leaderboard(chosen.trials, chosen, None, {member})
+    assert refitted.loc[["ensemble", "larger ensemble"], "predict_ms"].tolist() == [1, 2]
+    averaged = leaderboard(chosen.trials, chosen, None)
+    assert averaged.loc[["ensemble", "larger ensemble"], "predict_ms"].tolist() == [5, 10]
+
+
 def test_an_ensemble_within_the_limit_is_unchanged(regression):
     """Then there is no larger ensemble."""
     problem, trials = regression
