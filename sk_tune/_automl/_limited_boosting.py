@@ -160,7 +160,7 @@ class _PackagedBoosting(BaseEstimator):  # type: ignore[misc]
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Fit, with fewer trees than `n_estimators` if the time limit requires it."""
-        y, self.n_features_in_ = np.asarray(y), X.shape[1]
+        X, y, self.n_features_in_ = _renamed(X), np.asarray(y), X.shape[1]
         if is_classifier(self):
             self.classes_, y = np.unique(y, return_inverse=True)
         rows, held_out = np.arange(len(y)), None
@@ -196,7 +196,7 @@ class PackagedClassifier(ClassifierMixin, _PackagedBoosting):  # type: ignore[mi
 
     def predict_proba(self, X: Any) -> Array:
         """Return probabilities in the order of ``classes_``."""
-        return np.asarray(self.model_.predict_proba(X), dtype=np.float64)
+        return np.asarray(self.model_.predict_proba(_renamed(X)), dtype=np.float64)
 
     def predict(self, X: Any) -> Array:
         """Return the most probable labels."""
@@ -209,7 +209,13 @@ class PackagedRegressor(RegressorMixin, _PackagedBoosting):  # type: ignore[misc
 
     def predict(self, X: Any) -> Array:
         """Return numbers, (n_samples,)."""
-        return np.asarray(self.model_.predict(X), dtype=np.float64)
+        return np.asarray(self.model_.predict(_renamed(X)), dtype=np.float64)
+
+
+def _renamed(X: Any) -> Any:
+    """Return X with numbered columns: packages refuse brackets and commas in names."""
+    names = [f"x{k}" for k in range(X.shape[1])]
+    return X.set_axis(names, axis=1) if hasattr(X, "set_axis") else X
 
 
 def _is_late() -> Callable[[int], bool]:

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from sklearn.base import clone
 from sklearn.metrics import r2_score
+from sklearn.pipeline import make_pipeline
 
-from sk_tune import AutoClassifier
+from sk_tune import AutoClassifier, TablePreparer
 from sk_tune._automl import _limited_boosting, _models
 from sk_tune._automl._limited_boosting import (
     OBJECTIVES,
@@ -68,6 +69,16 @@ def test_a_package_learns_a_table_with_gaps_and_categories(
     copy = pickle.loads(pickle.dumps(fitted))
     np.testing.assert_array_equal(copy.predict(new), fitted.predict(new))
     assert set(SPACE) < set(fitted[-1].get_params())
+
+
+def test_a_package_accepts_any_column_name(mixed, package):
+    """LightGBM refuses commas and brackets in names, XGBoost brackets."""
+    X, y = mixed
+    X = X[["size", "town"]].set_axis(["size [m], net", "<town>"], axis=1)
+    model = PackagedClassifier(package, n_estimators=3, early_stopping=False)
+    pipe = make_pipeline(TablePreparer(embeddings=True, max_categories=1), model)
+
+    assert pipe.fit(X, y).predict_proba(X).shape == (len(X), 2)
 
 
 @pytest.mark.parametrize("loss", ["poisson", "gamma"])
