@@ -195,7 +195,8 @@ def as_features(estimator: Any, X: Any, *, reset: bool, shape: Any = None) -> An
         # scikit-learn has compared the names if both tables have names.
         has_names = all(isinstance(name, str) for name in table.columns)
         is_known = has_names == hasattr(estimator, "feature_names_in_")
-        names = table.columns.astype(str)
+        # Names with several levels become tuples.
+        names = table.columns.to_flat_index().astype(str)
     if not reset and not is_known:
         # scikit-learn has warned: columns are matched by position.
         names = getattr(estimator, "_columns", names)
@@ -311,6 +312,9 @@ def as_target(estimator: Any, X: Any, y: Any, *, is_classification: bool) -> Arr
         targets = targets.astype(np.float64)
         assert_all_finite(targets, input_name="y")
         return targets
+    if targets.dtype == object:
+        # Truth values and integers are objects if other rows had no label.
+        targets = pd.Series(targets).infer_objects().to_numpy()
     if pd.api.types.infer_dtype(targets, skipna=False) == "string":
         # numpy finds the different texts of fixed length faster than those of objects.
         targets = targets.astype(np.str_)

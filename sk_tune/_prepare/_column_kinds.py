@@ -284,7 +284,7 @@ def kind_of_column(column: "Column[Any]", least: int) -> tuple[str, TextFormat |
         return "number", _BESIDE_WORDS["number"] if is_mixed else None
     if inferred in _OBJECT_DATES:
         return "date", _BESIDE_WORDS["date"] if is_mixed else None
-    has_format = inferred in {"string", "mixed"}
+    has_format = inferred in {"string", *_OBJECT_MIXED}
     text_format = format_of_column(column, least) if has_format else None
     return ("category", None) if text_format is None else (text_format.kind, text_format)
 
@@ -499,6 +499,12 @@ def decide_columns(
         name: its_format
         for name, its_format in formats.items()
         if name in kinds.used and its_format is not None and not its_format.is_usual
+    }
+    # Later samples may have any text in the dropped columns.
+    formats = {
+        name: its_format
+        for name, its_format in formats.items()
+        if its_format is None or name not in kinds.dropped
     }
     return read, formats, replace(kinds, formats=unusual)
 

@@ -30,7 +30,7 @@ _NO_VALUE = MISSING_WORDS | {""}
 _TIME = r"(?:[ T]\d{1,2}:\d{2}.*)?"
 _MONTH = (
     r"(?i:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?"
-    r"|sep(?:tember)?|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)"
+    r"|sep(?:t(?:ember)?)?|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)\.?"
 )
 # Dates in which the position of the day is clear.
 _PLAIN_DATE = re.compile(
@@ -113,11 +113,11 @@ class TextFormat:
         if self.kind == "date":
             dates = _year_last(_parts(cells, _YEAR_LAST), self.style, cells.index)
             return dates.fillna(_plain_dates(cells))
-        is_text = np.array([isinstance(cell, str) for cell in cells], dtype=bool)
         parts = _parts(cells, _NUMBER)
+        # Other cells are no text, or numbers such as 1e5.
+        others = _plain_numbers(cells.where(parts[3].isna()))
         parts, multiples = _without_multiples(parts, has_multiples=self.has_multiples)
-        numbers = _numbers(parts, self.style, self.unit) * multiples
-        return numbers.fillna(_plain_numbers(cells.mask(is_text)))
+        return (_numbers(parts, self.style, self.unit) * multiples).fillna(others)
 
 
 def best_format(cells: "Column[Any]", counts: Array) -> tuple[TextFormat, Array] | None:
@@ -286,7 +286,8 @@ def _numbers(parts: pd.DataFrame, style: str, unit: str) -> "Column[Any]":
 MISSING = "(missing)"  # The category of a missing value.
 # Seconds, because nanoseconds end in the year 2262, and open ends are often in 9999.
 _EPOCH = pd.Timestamp("1970-01-01", tz="UTC").as_unit("s")
-_SECONDS_PER_DAY = 86_400
+# Division by it also works for pyarrow's times, unlike ``total_seconds``.
+_SECOND, _SECONDS_PER_DAY = pd.Timedelta(seconds=1), 86_400
 
 
 # The kind of a column, and its cells of another kind in words, by the column's name.
@@ -324,7 +325,10 @@ def read_values(
 
 def _read_numbers(column: "Column[Any]", check: Callable[..., None]) -> Array:
     if column.dtype.kind == "m":
-        column = column.dt.total_seconds()
+        column = column / _SECOND
+    elif column.dtype.kind == "M":
+        # numpy would take dates as nanoseconds since 1970.
+        column = column.astype(object)
     elif isinstance(column.dtype, pd.CategoricalDtype):
         column = column.astype(object)
     try:
@@ -345,7 +349,7 @@ def _days(column: "Column[Any]", check: Callable[..., None]) -> Array:
         times = pd.Series(pd.NaT, index=column.index, dtype=times.dtype)
     if times.isna().any():
         check(column, times, "dates")
-    days = (times - _EPOCH).dt.total_seconds() / _SECONDS_PER_DAY
+    days = (times - _EPOCH) / _SECOND / _SECONDS_PER_DAY
     return days.to_numpy(dtype=np.float64, na_value=np.nan)
 
 

@@ -143,6 +143,27 @@ def test_dropped_columns_may_be_absent():
     pd.testing.assert_frame_equal(as_features(estimator, X[["size"]], reset=False), table)
 
 
+def test_dropped_columns_may_hold_any_text():
+    """Their format in ``fit`` does not matter later."""
+    estimator = _Any()
+    X = pd.DataFrame({"size": np.arange(40) / 7, "rate": ["5 %"] * 40})
+    table = as_features(estimator, X, reset=True)
+
+    later = as_features(estimator, X.assign(rate="free"), reset=False)
+
+    pd.testing.assert_frame_equal(later, table)
+
+
+def test_names_of_several_levels_are_tuples():
+    """As pandas shows them, for example after a pivot."""
+    names = pd.MultiIndex.from_tuples([("size", "mean"), ("size", "max")])
+    X = pd.DataFrame(np.random.default_rng(0).normal(size=(40, 2)), columns=names)
+
+    table = as_features(_Any(), X, reset=True)
+
+    assert table.columns.tolist() == ["('size', 'mean')", "('size', 'max')"]
+
+
 @pytest.mark.parametrize("has_names", [True, False])
 def test_columns_are_matched_by_position_if_either_table_has_no_names(has_names):
     """scikit-learn's estimators also warn and predict."""
@@ -325,6 +346,17 @@ def test_errors_name_the_network_for_other_data(values, words):
     """Dicts of arrays and token sequences need other estimators."""
     with pytest.raises(ValueError, match=words):
         as_features(AutoClassifier(), values, reset=True)
+
+
+@pytest.mark.parametrize("labels", [[True, False], [1, 2]])
+def test_labels_stored_as_objects_have_their_own_type(labels):
+    """As in a column without its missing cells."""
+    y = pd.Series([*labels, None] * 2, dtype=object).dropna()
+
+    targets = as_target(AutoClassifier(), np.zeros((4, 1)), y, is_classification=True)
+
+    assert targets.dtype == np.array(labels).dtype
+    assert targets.tolist() == labels * 2
 
 
 def test_texts_become_strings_of_fixed_length():

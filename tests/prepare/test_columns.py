@@ -213,6 +213,9 @@ MARCH, APRIL = pd.Timestamp("2024-03-04"), pd.Timestamp("2024-04-25")
             "numbers with a decimal comma, in $, with k for thousands",
         ),
         (["7k", "12k"], [7, 12], f"{POINT}, in k"),
+        (["1,234.5", "1e5"], [1234.5, 1e5], POINT),
+        (["5 %", ".5"], [5, 0.5], f"{POINT}, in %"),
+        ([1234, "1,234.5"], [1234, 1234.5], POINT),
         (["4/3/2024", "25/4/2024"], [MARCH, APRIL], "dates with the day first"),
         (["03/04/2024", "04/25/2024"], [MARCH, APRIL], "dates with the month first"),
         (["03-04-2024", "04-25-2024"], [MARCH, APRIL], "dates with the month first"),
@@ -247,6 +250,7 @@ def test_text_is_read_by_the_format_of_its_column(texts, values, words):
         ["04-Mar-2024", "25-Apr-2024"],
         ["04MAR2024", "25APR2024"],
         ["March 4, 2024", "Apr 25 2024"],
+        ["4 Mar. 2024", "Apr. 25, 2024"],
         ["2024/3/4", "2024-04-25"],
     ],
 )
@@ -262,6 +266,14 @@ def test_dates_with_the_name_of_the_month_have_one_reading(texts):
     dates = [MARCH, APRIL, MARCH + pd.Timedelta(hours=6), APRIL + pd.Timedelta(hours=18)]
     days = [(date - pd.Timestamp("1970-01-01")).total_seconds() / 86400 for date in dates]
     assert prepared["a_days"][:4].tolist() == pytest.approx(days, rel=1e-15)
+
+
+@pytest.mark.parametrize("text", ["4 Sept 2024", "Sept. 4, 2024", "4 September 2024"])
+def test_september_has_two_abbreviations(text):
+    """The usual one in print has four letters."""
+    X = pd.DataFrame({"a": [text, "5 Sep 2024"] * 10})
+
+    assert dict(column_kinds(X)) == {"a": "date"}
 
 
 @pytest.mark.parametrize("texts", [["may", "june"], ["12 May", "3 June"]])
@@ -475,6 +487,16 @@ def test_cells_in_another_format_than_in_fit_are_refused(cell):
         preparer.transform(pd.DataFrame({"a": [cell]}))
 
 
+@pytest.mark.parametrize("zone", [None, "UTC"])
+def test_dates_are_refused_where_fit_had_numbers(zone):
+    """They are not read as nanoseconds since 1970."""
+    preparer = TablePreparer().fit(pd.DataFrame({"a": NUMBERS}))
+    X = pd.DataFrame({"a": pd.date_range("2024-01-01", periods=2, tz=zone)})
+
+    with pytest.raises(TableError, match="'a' must hold numbers, as in fit. Got '2024-01"):
+        preparer.transform(X)
+
+
 def test_automl_reads_a_column_in_one_way_in_fit_and_predict():
     """Also rows that could be read in another way by themselves."""
     rng = np.random.default_rng(0)
@@ -625,6 +647,7 @@ def _read(values, kind):
 
 
 ARROW_DURATION = pd.ArrowDtype(pa.duration("ms"))
+DAY_NS = 24 * 60 * 60 * 10**9
 NAN = np.nan
 
 
@@ -644,6 +667,8 @@ NAN = np.nan
                 ([np.inf, -np.inf, 0], [NAN, NAN, 0]),
                 (pd.to_timedelta([1, 2], unit="h"), [3600, 7200]),
                 (pd.array([3_600_000], dtype=ARROW_DURATION), [3600]),
+                # More than 2**53 nanoseconds.
+                (pd.array([200 * DAY_NS], dtype="duration[ns][pyarrow]"), [200 * 86400]),
                 (pd.Categorical([3, 1]), [3, 1]),
                 (["3", "1.5"], [3, 1.5]),
                 (["3", " ", "", None], [3, NAN, NAN, NAN]),
@@ -661,6 +686,7 @@ NAN = np.nan
                 ["1970-01-02 12:00", " "],
             )
         ),
+        ("date", pd.array([200 * DAY_NS], dtype="timestamp[ns][pyarrow]"), [200]),
         # Such as the usual "no end", which nanoseconds do not reach.
         *(
             ("date", [make("2024-05-01"), make(day)], [19844, n])
