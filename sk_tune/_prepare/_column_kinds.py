@@ -25,9 +25,11 @@ from sk_tune._prepare._formats import (
     best_format,
     check_read,
     different_cells,
+    is_measure,
     is_missing,
     may_be_text,
     read_values,
+    units_of,
     warn_of_unread,
 )
 from sk_tune._text import counted, listed
@@ -108,7 +110,7 @@ _TIME_NAME = re.compile(r"year|month|week|day|date|time", re.IGNORECASE)
 _N_NAMED = 5  # Columns that an error message lists.
 # Text that may be meant as a number or a date.
 _LIKE_NUMBER = re.compile(r"\W*\d")
-_N_WORDS = 3  # Cells that a warning lists.
+_N_WORDS, _N_UNITS = 3, 5  # Cells and units that a warning lists.
 # Most different words for missing values in a column of numbers.
 _MOST_WORDS = 5
 _LONGEST_CELL = 30  # Characters of a cell that a reason shows.
@@ -209,11 +211,12 @@ def kinds_and_values(
             key = hashlib.blake2b(codes.tobytes()).digest() + kind.encode()
             first = first_by_hash.setdefault(key, name)
             reason = "" if first == name else f"carries the same information as {first!r}"
+        is_read = kind == "category" and (not reason or reason.startswith(_RARE_TEXT))
+        if is_read and (found := _words_of(X[name], least)) is not None:
+            words[name] = found
         if reason:
             dropped[name] = reason
             continue
-        if kind == "category" and (found := _words_of(X[name], least)) is not None:
-            words[name] = found
         kinds[kind].append(name)
         if keeps_values:
             values[name] = read
@@ -350,12 +353,13 @@ def _example(column: "Column[Any]", text_format: TextFormat) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Words:
-    """The few words that keep a column of numbers or dates from being read."""
+    """The few words, or units, that keep a column of numbers or dates from being read."""
 
     kind: str  # "numbers" or "dates"
     words: str  # as text
     n_read: int
     n: int
+    are_units: bool = False
 
 
 def _words_of(column: "Column[Any]", least: int) -> _Words | None:
@@ -364,7 +368,11 @@ def _words_of(column: "Column[Any]", least: int) -> _Words | None:
         return None
     cells, counts = different_cells(column)
     like_numbers = np.array([bool(_LIKE_NUMBER.match(str(cell))) for cell in cells], bool)
-    best = best_format(cells, counts) if _are_most(counts, like_numbers) else None
+    if not _are_most(counts, like_numbers):
+        return None
+    if (units := _units_of(cells, counts)) is not None:
+        return units
+    best = best_format(cells, counts)
     if best is None:
         return None
     text_format, unread = best
@@ -382,8 +390,22 @@ def _words_of(column: "Column[Any]", least: int) -> _Words | None:
     )
 
 
+def _units_of(cells: "Column[Any]", counts: Array) -> _Words | None:
+    """Return the units of a column if most cells are numbers and the units differ."""
+    n_cells = units_of(cells, counts)
+    measures = {unit: n for unit, n in n_cells.items() if is_measure(unit)}
+    n, n_read = int(counts.sum()), sum(measures.values()) + n_cells.get("", 0)
+    if len(measures) < 2 or 2 * n_read <= n:
+        return None
+    ordered = sorted(measures, key=lambda unit: -measures[unit])
+    words = listed([f"'{unit}' ({measures[unit]})" for unit in ordered], _N_UNITS)
+    return _Words(kind="numbers", words=words, n_read=n_read, n=n, are_units=True)
+
+
 def _warn_of_words(columns: Mapping[str, _Words]) -> None:
     """Warn once about all categories that consist mostly of numbers or dates."""
+    _warn_of_units({n: found.words for n, found in columns.items() if found.are_units})
+    columns = {name: found for name, found in columns.items() if not found.are_units}
     if not columns:
         return
     names = [f"{name!r} ({found.words})" for name, found in columns.items()]
@@ -401,12 +423,34 @@ def _warn_of_words(columns: Mapping[str, _Words]) -> None:
     warn_user(message, DataWarning, about="words among numbers and dates")
 
 
+def _warn_of_units(units: Mapping[str, str]) -> None:
+    """Warn once about all columns of numbers with different units."""
+    if not units:
+        return
+    names = [f"{name!r} ({words})" for name, words in units.items()]
+    message = (
+        f"{len(names)} columns are not read as numbers, because the values of each have "
+        f"different units: {', '.join(names)}. To read the columns, convert the values of "
+        "each to one unit."
+    )
+    if len(names) == 1:
+        ((name, words),) = units.items()
+        message = (
+            f"Column {name!r} is not read as numbers, because its values have different "
+            f"units: {words}. To read the column, convert its values to one unit."
+        )
+    warn_user(message, DataWarning, about="units of numbers")
+
+
 def _are_most(counts: Array, chosen: Array) -> bool:
     return bool(2 * counts[chosen].sum() > counts.sum())
 
 
 def _shortened(text: str) -> str:
     return text if len(text) <= _LONGEST_CELL else f"{text[: _LONGEST_CELL - 1]}…"
+
+
+_RARE_TEXT = "text that differs in almost every row"
 
 
 def _reason_without_kind(column: "Column[Any]") -> str:
@@ -427,7 +471,7 @@ def _reason_of_category(values: Any, least: int, *, keeps_rare: bool) -> str:
     read = pd.to_numeric(pd.Series(values, dtype=object), errors="coerce")
     unread = values[read.isna().to_numpy() & (values != MISSING)]
     n_alike = sum(_LIKE_NUMBER.match(text) is not None for text in values)
-    reason = "text that differs in almost every row"
+    reason = _RARE_TEXT
     if len(unread) and n_alike > len(values) / 2:
         example = _shortened(unread[0])
         reason += f" and cannot be read as numbers or dates, such as '{example}'"
@@ -513,6 +557,9 @@ def _with_other_cells(column: "Column[Any]", least: int) -> dict[str, TextFormat
     """Return the format of a column with a few unreadable cells, or an empty dict."""
     cells, counts = different_cells(column)
     other_format = best_format(cells, counts)
+    if other_format is None and len(units_of(cells, counts)) > 1:
+        # Some rows may have only one of the units.
+        return {str(column.name): None}
     if other_format is None or not other_format[1].any():
         return {}
     text_format, unread = other_format

@@ -50,6 +50,16 @@ _NUMBER = (
     rf"^\s*([-+\u2212]?)\s*((?:[A-Z]{{0,2}}[{_CURRENCY}]|{_CODES})?)\s*([-+\u2212]?)\s*"
     rf"(\d(?:[\d.,'\u2019\s]*\d)?)\s*((?:[^\W\d_]|[%\u2030\xb0{_CURRENCY}])\D{{0,9}})?\s*$"
 )
+# Units of length and volume, mass, time, and others; money.  Other text after a number,
+# as in 10A or 3rd, may name a category.
+_MEASURE = re.compile(
+    r"[dghlLmst%\u2030]|\xb0[CF]|(?i:[nmcdk\xb5\u03bc]m[\xb2\xb3]?|m[\xb2\xb3]|in|inch(?:es)?"
+    r"|ft|foot|feet|yd|mi|[mcd]l|cc|gal|ha|sqm|sqft|[mk\xb5\u03bc]g|mcg|oz|ms|[kmgt]b|[kmg]?hz"
+    r"|[km]wh?|b?hp|ps|kj|k?cal|[hk]?pa|bar|psi|km/?h|kph|mph|m/s|mpg|kmpl|km/kg|percent"
+    r"|(?:yard|mile|lit(?:re|er)|gallon|acre|lb|pound|ounce|ton(?:ne)?|sec(?:ond)?"
+    r"|min(?:ute)?|hr|hour|day|wk|week|mo(?:nth)?|yr|year)s?)"
+    rf"|[A-Z]{{0,2}}[{_CURRENCY}]|{_CODES}"
+)
 # "k" next to numbers without it is a thousand, and not a unit.
 _MULTIPLES = {"k": 1e3, "K": 1e3, "M": 1e6, "B": 1e9}
 # Digits in groups of three, and a fraction; all groups have the same separator.
@@ -193,6 +203,23 @@ def _number_formats(cells: "Column[Any]", counts: Array) -> Any:
     )
     read = reads[style] * multiples
     yield text_format, read.fillna(_plain_numbers(cells.where(digits.isna())))
+
+
+def units_of(cells: "Column[Any]", counts: Array) -> dict[str, int]:
+    """Return the number of cells with each unit after a number, "" for none."""
+    parts = _parts(cells, _NUMBER)
+    units = _units(parts).where(parts[3].notna())
+    n_cells = pd.Series(counts, index=cells.index).groupby(units).sum()
+    return {str(unit): int(n) for unit, n in n_cells.items()}
+
+
+def is_measure(unit: str) -> bool:
+    """Return whether the text after a number is a common unit, and no part of a code.
+
+    >>> [is_measure(unit) for unit in ("m", "Kg", "lbs.", "US$", "A", "rd", "")]
+    [True, True, True, True, False, False, False]
+    """
+    return _MEASURE.fullmatch(unit.rstrip(".")) is not None
 
 
 def _have_multiples(parts: pd.DataFrame) -> bool:

@@ -362,7 +362,8 @@ class TablePreparer(Documented, TransformerMixin, BaseEstimator):  # type: ignor
     Values may be frequent if they have separators, as in 1,234.56 or 1.234,56, or a unit,
     as in € 9.99 or 5 %.  Among numbers and dates, blank text and the words NA, N/A, NaN,
     null, none, unknown, ? and - are missing values; numbers in such a column may also be
-    frequent.  If any other word makes the column a category, a warning says so.
+    frequent.  If any other word makes the column a category, a warning says so.  Numbers
+    with different units are also a category, with a warning that names the units.
 
     Dates may also be text such as 2024-03-15, 15.03.2024 or 03/15/2024.  They become days
     since 1970, scaled like a number, and positions in the year, the week and the day as

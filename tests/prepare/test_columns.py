@@ -426,15 +426,72 @@ def test_a_search_names_such_words_once(last, options):
     assert ["'a' is not read as" in str(own.message) for own in told] == [True]
 
 
+@pytest.mark.parametrize("read", [column_kinds, decide_columns])
+@pytest.mark.parametrize(
+    ("texts", "units"),
+    [
+        (["170 cm", "175 cm", "1.7 m", "68 in"], "'cm' (20), 'in' (10), 'm' (10)"),
+        (["170", "175", "1.7 m", "68 in"], "'in' (10), 'm' (10)"),
+        ([f"{150 + k} cm" for k in range(30)] + ["1.7 m"], "'cm' (300), 'm' (10)"),
+        (["$ 5", "7 €", "US$ 6"], "'$' (10), 'US$' (10), '€' (10)"),
+    ],
+)
+def test_a_column_with_several_units_is_named_with_them(read, texts, units):
+    """The most frequent first; it is a category in any of its rows."""
+    X = pd.DataFrame({"a": texts * 10, "b": np.arange(10 * len(texts)) / 7})
+
+    with pytest.warns(SkTuneWarning) as warned:
+        read(X)
+
+    assert [str(own.message) for own in warned] == [
+        "Column 'a' is not read as numbers, because its values have different units: "
+        f"{units}. To read the column, convert its values to one unit."
+    ]
+
+
+@pytest.mark.parametrize("read", [column_kinds, decide_columns])
+def test_one_warning_names_all_columns_with_several_units(read):
+    """Also columns that are dropped, because each of their texts is rare."""
+    X = pd.DataFrame({
+        "a": ["1 kg", "2 lbs."] * 20,
+        "b": [f"{k} {'cm' if k % 2 else 'in'}" for k in range(40)],
+    })
+
+    with pytest.warns(SkTuneWarning) as warned:
+        read(X)
+
+    assert [str(own.message) for own in warned] == [
+        "2 columns are not read as numbers, because the values of each have different "
+        "units: 'a' ('kg' (20), 'lbs.' (20)), 'b' ('cm' (20), 'in' (20)). To read the "
+        "columns, convert the values of each to one unit."
+    ]
+
+
+@pytest.mark.filterwarnings("ignore:Column 'a' is not read as numbers")
+def test_a_column_with_several_units_is_a_category_in_any_of_its_rows():
+    """Rows with only one of the units would be numbers, unlike the others."""
+    X = pd.DataFrame({"a": ["170 cm", "180 cm"] * 20 + ["1.7 m"]})
+
+    table, formats, _ = decide_columns(X)
+
+    assert formats == {"a": None}
+    assert TablePreparer().fit(table[:40]).transform(table[40:]).shape == (1, 2)
+
+
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize(
-    "values", [["1", "2", "3", "S"], ["a", "b", "1.5"], ["x", "N/A"], ["-", " "]]
+    "values",
+    [
+        *[["1", "2", "3", "S"], ["a", "b", "1.5"], ["x", "N/A"], ["-", " "]],
+        *[["10A", "10B", "12C"], ["1st", "2nd", "3rd"], ["38L", "40R", "42S"]],
+    ],
 )
 def test_other_categories_do_not_warn(values):
-    """Recurring codes, words with one number, and words for missing values."""
+    """Recurring codes, words with one number, words for missing values, and sizes."""
     assert column_kinds(pd.DataFrame({"a": _repeat(*values)})).categories == ("a",)
 
 
+@pytest.mark.filterwarnings("ignore:Column 'a' is not read as numbers")
 @pytest.mark.parametrize(
     "texts", [["31.02.2024"], ["$ 5", "€ 7"], ["10A", "11B"], ["1.2.3"]]
 )
