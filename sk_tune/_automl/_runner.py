@@ -343,7 +343,9 @@ class Runner:
             self._keep(search, model, problem)
             raise
         except ERRORS as error:
-            self.failures[model.name] = str(error)
+            text = str(error)
+            # The message on all fits of a search ends with the error of the last.
+            self.failures[model.name] = error_line(text) if "fits failed" in text else text
             return None
         if not self._keep(search, model, problem):
             if not self.seconds_of(model):

@@ -54,9 +54,14 @@ class LeakTable:
         return self.X.select_dtypes(include=["number", "bool"])
 
 
+# Trees compute in float32.
+_LARGEST = float(np.finfo(np.float32).max)
+
+
 def as_frame(X: Any) -> pd.DataFrame:
     """Return data of any kind as a table with named columns, without infinite numbers.
 
+    Numbers too large for float32 are clipped.
     Raises ValueError if the samples have unequal lengths.
     """
     frame = as_pandas(X)
@@ -81,9 +86,10 @@ def as_frame(X: Any) -> pd.DataFrame:
         elif pd.api.types.is_timedelta64_dtype(column.dtype):
             table[name] = column.dt.total_seconds()
         elif pd.api.types.is_float_dtype(column.dtype):
-            is_infinite = np.isinf(column.to_numpy(dtype=np.float64, na_value=np.nan))
-            if is_infinite.any():
-                table[name] = column.mask(is_infinite)
+            values = column.to_numpy(dtype=np.float64, na_value=np.nan)
+            if (np.abs(values) > _LARGEST).any():
+                finite = np.where(np.isinf(values), np.nan, values)
+                table[name] = np.clip(finite, -_LARGEST, _LARGEST)
     return table
 
 

@@ -314,7 +314,8 @@ MISSING = "(missing)"  # The category of a missing value.
 # Seconds, because nanoseconds end in the year 2262, and open ends are often in 9999.
 _EPOCH = pd.Timestamp("1970-01-01", tz="UTC").as_unit("s")
 # Division by it also works for pyarrow's times, unlike ``total_seconds``.
-_SECOND, _SECONDS_PER_DAY = pd.Timedelta(seconds=1), 86_400
+_SECOND: Any = pd.Timedelta(seconds=1)
+_SECONDS_PER_DAY = 86_400
 
 
 # The kind of a column, and its cells of another kind in words, by the column's name.
@@ -377,7 +378,7 @@ def _days(column: "Column[Any]", check: Callable[..., None]) -> Array:
     if times.isna().any():
         check(column, times, "dates")
     days = (times - _EPOCH) / _SECOND / _SECONDS_PER_DAY
-    return days.to_numpy(dtype=np.float64, na_value=np.nan)
+    return np.asarray(days.to_numpy(dtype=np.float64, na_value=np.nan))
 
 
 def _texts(column: "Column[Any]") -> pd.Categorical:

@@ -117,6 +117,20 @@ def test_a_model_without_a_score_is_a_failure(problem):
     assert runner.failures == {}
 
 
+def test_the_reason_of_failed_fits_is_one_line(problem):
+    """Without scikit-learn's advice and the traceback."""
+    numbers = FunctionTransformer(lambda X: X.assign(text="one").astype(float))
+    model = dummy_model(problem)
+    estimator = Pipeline([("numbers", numbers), *model.estimator.steps])
+    runner = _runner(None)
+
+    runner.run(GridSearchCV, estimator, dict(model.grid), model, problem)
+
+    reason = runner.failures["dummy"]
+    assert reason.startswith("ValueError: could not convert string to float: 'one'")
+    assert "\n" not in reason
+
+
 def test_a_probe_stores_nothing(problem):
     """It takes some time, and trains the given number of epochs or iterations."""
     runner = _runner(None)
