@@ -56,7 +56,7 @@ _MEASURE = re.compile(
     r"[dghlLmst%\u2030]|\xb0[CF]|(?i:[nmcdk\xb5\u03bc]m[\xb2\xb3]?|m[\xb2\xb3]|in|inch(?:es)?"
     r"|ft|foot|feet|yd|mi|[mcd]l|cc|gal|ha|sqm|sqft|[mk\xb5\u03bc]g|mcg|oz|ms|[kmgt]b|[kmg]?hz"
     r"|[km]wh?|b?hp|ps|kj|k?cal|[hk]?pa|bar|psi|km/?h|kph|mph|m/s|mpg|kmpl|km/kg|percent"
-    r"|(?:yard|mile|lit(?:re|er)|gallon|acre|lb|pound|ounce|ton(?:ne)?|sec(?:ond)?"
+    r"|(?:yard|mile|lit(?:re|er)|gallon|acre|lb|pound|ounce|ton(?:ne)?|sec|second"
     r"|min(?:ute)?|hr|hour|day|wk|week|mo(?:nth)?|yr|year)s?)"
     rf"|[A-Z]{{0,2}}[{_CURRENCY}]|{_CODES}"
 )
