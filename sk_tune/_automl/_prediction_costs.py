@@ -16,13 +16,14 @@ from sk_tune._automl._blend import Trial, best_of
 from sk_tune._automl._problem import Problem
 from sk_tune._automl._resources import few_threads
 from sk_tune._ensemble import Combination, Member
+from sk_tune._nesting import last_step
 from sk_tune._search import is_beaten
 from sk_tune._splits import take
 
 # Columns by which models of a leaderboard are compared.
 FRONT = ["cv_score", "predict_ms", "megabytes"]
-# Time to predict, as a multiple of boosting's.
-_MOST_OF_BOOSTING = 3.0
+# Time to predict, as a multiple of boosting's, and scikit-learn's default of iterations.
+_MOST_OF_BOOSTING, _ITERATIONS = 3.0, 100
 # Rows to which times refer.  They are extrapolated from calls on one row and on
 # `_MEASURED_ROWS`, or on as many as have `_MOST_VALUES`, because each call also takes a
 # fixed time, mainly for the columns.
@@ -37,8 +38,8 @@ class PredictionCosts:
     `ms` and `megabytes`, the size of its pickle, are of one model of a trial.  Trials with
     the same transformers prepare rows once.  `most` is the `limit`; without one it is three
     times the cost of scikit-learn's boosting, or another package's, and infinite without
-    boosting.  The slower of the first model, which has the defaults, and the best counts:
-    the best may have few trees by chance.
+    boosting.  The slower of the first model, which has the defaults, and the best counts,
+    each as if it had at least 100 iterations: early stopping may leave few trees.
     """
 
     def __init__(
@@ -63,7 +64,7 @@ class PredictionCosts:
         # Boosting of other packages may be several times faster.
         boosting = [t for t in boosting if t.label == "boosting"] or boosting
         if limit is None:
-            costs = map(self, [*boosting[:1], *best_of(boosting, 1)])
+            costs = map(self._of_boosting, [*boosting[:1], *best_of(boosting, 1)])
             limit = _MOST_OF_BOOSTING * max(costs, default=math.inf)
         self.most = limit
 
@@ -75,6 +76,16 @@ class PredictionCosts:
         for name in filter(None, names):
             total += self.ms[name] - self._prepared[self._steps[name]][0]
         return self._n_models * total
+
+    def _of_boosting(self, trial: Trial) -> float:
+        """Return the milliseconds of boosting with at least 100 iterations."""
+        ms = self(trial)
+        if not trial.models:
+            return ms
+        n_iter = getattr(last_step(trial.models[0]), "n_iter_", _ITERATIONS)
+        of_iterations = self.ms[trial.name] - self._prepared[self._steps[trial.name]][0]
+        missing = max(_ITERATIONS / n_iter - 1.0, 0.0)
+        return ms + self._n_models * missing * of_iterations
 
     def _measured(self, trial: Trial) -> str | None:
         """Return the name of the trial with its cost, measured if necessary."""

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from sklearn.dummy import DummyRegressor
+from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.metrics import accuracy_score, r2_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
@@ -255,6 +256,29 @@ def test_trials_with_the_same_transformers_prepare_rows_once(regression, monkeyp
     assert [costs(each) for each in trials] == pytest.approx([7.0] * 3)
     assert costs(*trials[:2]) == pytest.approx(5 + 2 * 2)
     assert costs(*trials) == pytest.approx(2 * 5 + 3 * 2)
+
+
+def test_few_iterations_of_boosting_count_as_100(regression, monkeypatch):
+    """25 take 2 ms after 5 ms of preparation, so 100 take 8 ms."""
+    problem, (trial, *_) = regression
+    clock = SimpleNamespace(now=0.0, perf_counter=lambda: clock.now)
+
+    def prepare(self, X):
+        clock.now += 0.005
+        return X
+
+    def predict(self, X):
+        clock.now += 0.002
+        return np.zeros(len(X))
+
+    boosting = HistGradientBoostingRegressor(max_iter=25)
+    model = make_pipeline(FunctionTransformer(), boosting).fit(problem.X, problem.y)
+    monkeypatch.setattr(_prediction_costs, "time", clock)
+    monkeypatch.setattr(HistGradientBoostingRegressor, "predict", predict)
+    monkeypatch.setattr(FunctionTransformer, "transform", prepare)
+    trial = replace(trial, family="boosting", label="boosting", models=(model,))
+
+    assert PredictionCosts([trial], problem).most == pytest.approx(3 * (5 + 8))
 
 
 def test_the_time_of_10000_rows_contains_one_call(regression, monkeypatch):
