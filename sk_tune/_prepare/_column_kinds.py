@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from sk_tune._plain_numbers import PlainNumbers, extremes
+from sk_tune._prepare._column_warnings import Words, warn_of_guesses, warn_of_words
 from sk_tune._prepare._formats import (
     MISSING,
     MISSING_WORDS,
@@ -196,7 +197,7 @@ def kinds_and_values(
     dropped: dict[str, str] = {}
     formats: dict[str, TextFormat] = {}
     first_by_hash: dict[bytes, str] = {}
-    words: dict[str, _Words] = {}
+    words: dict[str, Words] = {}
     unread = Unread()
     least = max(2, min_frequency or least_frequency(len(X)))
     plain = PlainNumbers.of(X)
@@ -222,8 +223,8 @@ def kinds_and_values(
             values[name] = read
         if text_format is not None and not (text_format.is_usual and text_format.is_strict):
             formats[name] = text_format
-    _warn_of_guesses(X, formats)
-    _warn_of_words(words)
+    warn_of_guesses(X, formats)
+    warn_of_words(words)
     warn_of_unread(unread)
     return ColumnKinds(
         numbers=tuple(kinds["number"]),
@@ -314,55 +315,7 @@ def format_of_column(column: "Column[Any]", least: int | None = None) -> TextFor
     return replace(text_format[0], is_strict=is_strict)
 
 
-def _warn_of_guesses(X: pd.DataFrame, formats: Mapping[str, TextFormat | None]) -> None:
-    """Warn once for each format about columns that could be read in another way, too."""
-    guesses: dict[TextFormat, list[str]] = {}
-    for name, text_format in formats.items():
-        if text_format is not None and text_format.is_guess:
-            guesses.setdefault(replace(text_format, is_strict=True), []).append(name)
-    for text_format, names in guesses.items():
-        read = [_example(X[name], text_format) for name in names]
-        call = "pd.to_datetime({}, dayfirst=" + f"{text_format.style == 'month first'})"
-        if len(names) == 1:
-            text = (
-                f"Column {names[0]!r} is read as {text_format}, but is ambiguous: "
-                f"{read[0]}."
-            )
-            remedy = f" If that is wrong, pass {call.format(f'X[{names[0]!r}]')} instead."
-        else:
-            columns = [f"{n!r} ({cell})" for n, cell in zip(names, read, strict=True)]
-            text = (
-                f"{len(names)} columns are read as {text_format}, but are ambiguous: "
-                f"{', '.join(columns)}."
-            )
-            remedy = (
-                f" If that is wrong, pass {call.format('X[name]')} instead of the column."
-            )
-        remedy = remedy if text_format.kind == "date" else ""
-        warn_user(f"{text}{remedy}", DataWarning, about=f"columns read as {text_format}")
-
-
-def _example(column: "Column[Any]", text_format: TextFormat) -> str:
-    """Return a cell and how it is read."""
-    cells, _ = different_cells(column)
-    read = text_format.read(cells)
-    first = read.first_valid_index()
-    spec = "%Y-%m-%d" if text_format.kind == "date" else ".10g"
-    return f"'{cells[first]}' as {read[first]:{spec}}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Words:
-    """The few words, or units, that keep a column of numbers or dates from being read."""
-
-    kind: str  # "numbers" or "dates"
-    words: str  # as text
-    n_read: int
-    n: int
-    are_units: bool = False
-
-
-def _words_of(column: "Column[Any]", least: int) -> _Words | None:
+def _words_of(column: "Column[Any]", least: int) -> Words | None:
     """Return the words in a category that consists mostly of numbers or dates, if any."""
     if isinstance(column.dtype, pd.CategoricalDtype) or not may_be_text(column):
         return None
@@ -382,7 +335,7 @@ def _words_of(column: "Column[Any]", least: int) -> _Words | None:
         return None
     if kind_of_column(column.mask(column.isin(words)), least)[0] != text_format.kind:
         return None
-    return _Words(
+    return Words(
         kind=f"{text_format.kind}s",
         words=listed([f"'{_shortened(str(word))}'" for word in words], _N_WORDS),
         n_read=int(counts[~unread].sum()),
@@ -390,7 +343,7 @@ def _words_of(column: "Column[Any]", least: int) -> _Words | None:
     )
 
 
-def _units_of(cells: "Column[Any]", counts: Array) -> _Words | None:
+def _units_of(cells: "Column[Any]", counts: Array) -> Words | None:
     """Return the units of a column if most cells are numbers and the units differ."""
     n_cells = units_of(cells, counts)
     measures = {unit: n for unit, n in n_cells.items() if is_measure(unit)}
@@ -399,47 +352,7 @@ def _units_of(cells: "Column[Any]", counts: Array) -> _Words | None:
         return None
     ordered = sorted(measures, key=lambda unit: -measures[unit])
     words = listed([f"'{unit}' ({measures[unit]})" for unit in ordered], _N_UNITS)
-    return _Words(kind="numbers", words=words, n_read=n_read, n=n, are_units=True)
-
-
-def _warn_of_words(columns: Mapping[str, _Words]) -> None:
-    """Warn once about all categories that consist mostly of numbers or dates."""
-    _warn_of_units({n: found.words for n, found in columns.items() if found.are_units})
-    columns = {name: found for name, found in columns.items() if not found.are_units}
-    if not columns:
-        return
-    names = [f"{name!r} ({found.words})" for name, found in columns.items()]
-    message = (
-        f"{len(names)} columns are not read as numbers or dates, because of a few words "
-        f"in each: {', '.join(names)}. To read the columns, replace these words with NaN."
-    )
-    if len(names) == 1:
-        ((name, found),) = columns.items()
-        message = (
-            f"Column {name!r} is not read as {found.kind}: {found.n_read} of {found.n} "
-            f"values are, but not {found.words}. To read the column, replace these words "
-            "with NaN."
-        )
-    warn_user(message, DataWarning, about="words among numbers and dates")
-
-
-def _warn_of_units(units: Mapping[str, str]) -> None:
-    """Warn once about all columns of numbers with different units."""
-    if not units:
-        return
-    names = [f"{name!r} ({words})" for name, words in units.items()]
-    message = (
-        f"{len(names)} columns are not read as numbers, because the values of each have "
-        f"different units: {', '.join(names)}. To read the columns, convert the values of "
-        "each to one unit."
-    )
-    if len(names) == 1:
-        ((name, words),) = units.items()
-        message = (
-            f"Column {name!r} is not read as numbers, because its values have different "
-            f"units: {words}. To read the column, convert its values to one unit."
-        )
-    warn_user(message, DataWarning, about="units of numbers")
+    return Words(kind="numbers", words=words, n_read=n_read, n=n, are_units=True)
 
 
 def _are_most(counts: Array, chosen: Array) -> bool:
@@ -521,7 +434,7 @@ def decide_columns(
     """
     least = max(2, least_frequency(len(X)))
     formats: dict[str, TextFormat | None] = {}
-    words: dict[str, _Words] = {}
+    words: dict[str, Words] = {}
     for name, dtype in zip(X.columns, X.dtypes, strict=True):
         if isinstance(dtype, pd.CategoricalDtype) or not may_be_text(dtype):
             continue
@@ -535,8 +448,8 @@ def decide_columns(
         elif text_format and (text_format.style != "plain" or not text_format.is_strict):
             # Rows without a word for missing numbers could be mistaken for codes.
             formats[name] = text_format
-    _warn_of_guesses(X, formats)
-    _warn_of_words(words)
+    warn_of_guesses(X, formats)
+    warn_of_words(words)
     read = read_text(X, formats)
     kinds = kinds_and_values(read, keeps_values=False)[0]
     unusual = {
