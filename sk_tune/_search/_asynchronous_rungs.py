@@ -21,15 +21,15 @@ from sk_tune._search._time_budget import SLOWER
 from sk_tune._search_record import grants_epochs
 from sk_tune._space import Candidate
 
-# Least time of the candidates that a worker gets at once, if there are enough of them.
+# A worker gets candidates that together take at least this time, if there are enough.
 _SECONDS_PER_GROUP = 1.0
 
 
 def climbs_asynchronously(search: Any, resource: str) -> bool:
     """Return whether a search climbs its rungs asynchronously.
 
-    It cannot if scikit-learn's tasks have an unknown form. Raises ValueError if `resource`
-    is not the epochs of a network.
+    False if scikit-learn's tasks have an unknown form. Raises ValueError if the search is
+    asynchronous but `resource` is not the epochs of a network.
     """
     if not search.asynchronous:
         return False
@@ -51,8 +51,8 @@ Tell = Callable[[Candidate, float, int], object]
 class Climb:
     """A bracket, and the candidates that it started.
 
-    `ask` returns a new candidate, or None at the end; `n_splits` is the number of folds;
-    `columns` returns columns of ``cv_results_`` next to rung and resources.
+    `ask` returns a new candidate, or None if there are no more; `n_splits` is the number of
+    folds; `columns` returns further columns of ``cv_results_`` for a rung.
     """
 
     bracket: AsynchronousBracket
@@ -60,11 +60,11 @@ class Climb:
     n_splits: int
     columns: Callable[[Rung], Mapping[str, int]] = lambda _: {}
     candidates: list[Numbered] = field(default_factory=list)
-    # The best candidate takes this many times as long as the mean.
+    # Time of the best candidate, as a multiple of the mean.
     slowness: float = 1.0
 
     def start_next(self, numbered: Callable[..., list[Numbered]]) -> "_Started | None":
-        """Start the next job, a numbered candidate and its rung; None if there is none."""
+        """Start the next job and return its candidate; None if there is no job."""
         job = self.bracket.next_job()
         if job is not None and job.rung == 0:
             candidate = self.ask()
@@ -93,12 +93,12 @@ class Climb:
         return new_resources(self.bracket.rungs, n_splits=self.n_splits)[rung]
 
     def n_epochs_to_end(self) -> float:
-        """Return the epochs that the best candidate lacks after its rung."""
+        """Return the epochs that the best candidate needs on the rungs above its own."""
         new = new_resources(self.bracket.rungs, n_splits=self.n_splits)
         return sum(new[max(0, self.bracket.top) + 1 :])
 
     def note(self, job: RungJob, seconds: float, mean: float) -> None:
-        """Note the time of a job, if the mean of such jobs is known."""
+        """Update `slowness` from a job on the highest rung, if the mean time is known."""
         if job.rung >= self.bracket.top and mean > 0:
             self.slowness = max(1.0, seconds / mean)
 
@@ -131,7 +131,7 @@ class _Started:
         return {**self.candidate[1], resource: self.columns["n_resources"]}
 
     def next_fits(self, results: Results | None) -> list[Fit]:
-        """Return the fits after the results of the last ones; none at the end."""
+        """Return the fits that follow `results` of the previous fits; empty at the end."""
         try:
             return self.steps.send(results)  # type: ignore[union-attr, arg-type]
         except StopIteration as end:
@@ -140,7 +140,7 @@ class _Started:
 
 
 class AsynchronousRungs:
-    """Climbs brackets, earlier ones first, with one candidate or group per worker."""
+    """Climbs brackets in order; each worker trains one candidate or group at a time."""
 
     def __init__(
         self,
@@ -158,8 +158,8 @@ class AsynchronousRungs:
         self._climbs = climbs
         self._context = context
         self._tell = tell
-        # Candidates in training by the request of the stream, and candidates with trained
-        # networks only.
+        # Candidates in training, by the stream's request number, and candidates whose
+        # networks are all trained.
         self._running: dict[int, _Started] = {}
         self._ready: list[_Started] = []
         self._n_workers = 1
@@ -167,7 +167,7 @@ class AsynchronousRungs:
 
     def climb(self) -> None:
         """Train and evaluate all candidates, or until the time is up."""
-        # A callable reveals the names of its scores only after a success.
+        # The score names of a callable are unknown until a fit succeeds.
         has_names = not callable(self._search.scoring)
         with self._rounds.columns.appending() if has_names else nullcontext():
             self._climb_all()
@@ -268,7 +268,7 @@ class AsynchronousRungs:
             started.is_needed = self._is_needed(started)
             group.append(started)
             if not self._session.time.times.n_calls:
-                # Its time is still unknown.
+                # The time of a candidate is still unknown.
                 break
             self._shrink_to_time(n_workers)
         return group
@@ -286,7 +286,7 @@ class AsynchronousRungs:
                 climb.bracket.shrink(to_best=job.rung > 0)
 
     def _has_time(self, climb: Climb, job: RungJob, n_workers: int) -> bool:
-        """Return whether after a job the best of each bracket can have all epochs."""
+        """Return whether the best of each bracket can still get all epochs after a job."""
         budget, top = self._session.time, climb.bracket.top
         if 0 <= top < job.rung:
             return True
@@ -296,11 +296,12 @@ class AsynchronousRungs:
         new = self._seconds_of(climb.n_epochs(job.rung))
         if max(*ends, (sum(ends) + new) / n_workers) <= seconds_left:
             return True
-        # If no candidate can have all epochs, part of the time serves to find the best.
+        # If no candidate has time for all epochs, part of the time is used to find the
+        # best.
         return job.rung == 0 == top and max(ends) > seconds_left and budget.is_early
 
     def _is_needed(self, started: _Started) -> bool:
-        """Return whether a candidate gets the rest of the time, and counts if cut."""
+        """Return whether a candidate gets the rest of the time, and counts even if cut."""
         is_best = started.job.rung > 0 and not self._running and not self._ready
         is_short = self._session.time.is_shortened
         return is_best and is_short and not self._rounds.n_full(self._top)
@@ -323,7 +324,7 @@ class AsynchronousRungs:
         results: Results | None,
         n_pieces: int = 1,
     ) -> None:
-        """Request the next trainings of candidates from workers, after `results`."""
+        """Request the fits of candidates that follow `results` from the workers."""
         asking: list[tuple[_Started, list[Fit]]] = []
         for started in group:
             if fits := started.next_fits(results):
@@ -343,7 +344,7 @@ class AsynchronousRungs:
             self._running |= dict(zip(numbers, startings, strict=True))
 
     def _wait(self, stream: FitStream) -> None:
-        """Wait until networks of candidates are trained, time is up or Ctrl-C comes."""
+        """Wait until a candidate is trained, the time is up or Ctrl-C is pressed."""
         budget = self._session.time
         is_needed = any(started.is_needed for started in self._running.values())
         is_needed |= not self._session.has_complete_candidate
@@ -383,13 +384,13 @@ class AsynchronousRungs:
             started.climb.bracket.end(started.job, score)
             with session.timed("sampling"):
                 self._tell(started.candidate[1], score, started.columns["n_resources"])
-        # A candidate may train again to its best epoch.
+        # Running candidates may have to train again to their best epoch.
         training = (started.candidate for started in self._running.values())
         waiting = (c.candidates[i] for c in self._climbs for i in c.bracket.waiting())
         self._trainer.keep_only({number for number, _ in (*waiting, *training)})
 
     def _seconds(self, group: Sequence[_Started]) -> float:
-        """Return the expected seconds of candidates on all folds in one worker."""
+        """Return the expected seconds of a group on all folds in one worker."""
         return self._seconds_of(sum(started.n_epochs for started in group))
 
     def _seconds_of(self, n_epochs: float) -> float:

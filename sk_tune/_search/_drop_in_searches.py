@@ -152,8 +152,8 @@ class _Halving(RungParameters, BaseSearch):
     Drop-in for scikit-learn's class of this name.  The resource is samples, a parameter of
     the estimator, or a network's epochs (``resource="max_epochs"``).  With epochs, promoted
     candidates continue training in every fold exactly where they stopped, and the
-    learning-rate schedule spans all rungs.  Rungs are counted in integers, so that exact
-    powers of `factor` lose none.
+    learning-rate schedule spans all rungs.  Rungs are counted in integers, so that no rung
+    is lost at exact powers of `factor`.
     """
 
     _select_best_index = staticmethod(best_of_most)
@@ -181,8 +181,8 @@ class _Halving(RungParameters, BaseSearch):
             names = ("min_resources_", "max_resources_", "aggressive_elimination", "factor")
             for name in names:
                 print(f"{name}: {getattr(self, name)}")  # noqa: T201
-        # Read by a search that warm-starts from this search, which may end before any
-        # candidate had all resources.
+        # For searches that warm-start from this one, which may end before any candidate has
+        # all resources.
         self._full_resources = schedule.rungs[-1].n_resources
         self._run_rounds(
             evaluate_candidates,
@@ -237,7 +237,7 @@ class _Halving(RungParameters, BaseSearch):
         order = np.roll(np.argsort(scores), np.count_nonzero(np.isnan(scores)))
         n_dropped = max(0, len(order) - ladder.n_promoted(iteration))
         promoted = [candidates[k] for k in order[n_dropped:]]
-        # The best is last, as in scikit-learn, but first if the time may end before.
+        # The best is last, as in scikit-learn, but first if the time may run out.
         return promoted if self.time_budget is None else promoted[::-1]
 
     def _keep(self, rounds: Rounds) -> None:
@@ -308,7 +308,7 @@ class HalvingGridSearchCV(  # type: ignore[misc]
     def _generate_candidate_params(self) -> list[Candidate]:
         candidates = list(ParameterGrid(self.param_grid))
         if self.time_budget is not None:
-            # The time may end after the first candidates; shuffle so that they are not a
+            # The time may run out after the first candidates, which should not come from a
             # corner of the grid.
             np.random.default_rng(0).shuffle(candidates)
         return candidates

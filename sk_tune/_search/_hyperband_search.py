@@ -58,8 +58,8 @@ from sk_tune._text import did_you_mean
 from sk_tune._warnings import warn_user
 from sk_tune.exceptions import SkTuneWarning
 
-# Brackets on one fold within a time budget: together they train about as many epochs as
-# Hyperband's.
+# Largest number of brackets on one fold within a time budget. Together they train about as
+# many epochs as Hyperband's.
 _MOST_PASSES = 3
 
 
@@ -98,8 +98,8 @@ class HyperbandSearchCV(
         bracket on one fold, with the number of candidates that Hyperband starts; otherwise
         it is 3.  With a `time_budget`, the search trains up to three of these brackets, the
         last one with as many candidates as the time allows (`asynchronous` rungs then have
-        a factor of 3).  For an ensemble of the candidates, whose members need all folds, 3
-        gives more candidates to choose from.
+        a factor of 3).  For an ensemble, whose members need all folds, a factor of 3 leaves
+        more candidates to choose from.
     sampler : {"random", "bayes", "tpe"} or callable, default="random"
         Source of candidates.  "bayes" makes the search BOHB [2]_: a model learns from the
         highest rung with enough candidates.  "tpe" does the same with Optuna's
@@ -108,7 +108,7 @@ class HyperbandSearchCV(
     select_epoch : {"last", "best"}, default="best"
         Epoch at which networks are scored: the last, or the best epoch of the candidate's
         mean curve over the folds of its rung (of the score for accuracy and R^2, otherwise
-        of the loss), which is the same for all folds and the refit.
+        of the loss).  All folds and the refit use the same epoch.
     {parameters}
 
     Attributes
@@ -196,8 +196,8 @@ class HyperbandSearchCV(
                 network = network_of(self.estimator)
                 largest = epochs_of(network, n_samples, are_granted=True)
         self.max_resources_ = int(largest if most == "auto" else most)
-        # Read by a search that warm-starts from this search, which may end before any
-        # candidate had all resources.
+        # For searches that warm-start from this one, which may end before any candidate has
+        # all resources.
         self._full_resources = self.max_resources_
         self.brackets_ = self._brackets(least)
 
@@ -205,7 +205,8 @@ class HyperbandSearchCV(
         self._factor: int | None = 3 if self.factor == "auto" else self.factor
         of_epochs = grants_epochs(self.resource_) and network_of(self.estimator) is not None
         is_limited = self.time_budget is not None
-        # Asynchronous rungs that a time budget ends may have no candidate with all folds.
+        # If a time budget ends asynchronous rungs, there may be no candidate with all
+        # folds.
         waits = not (is_limited and self.asynchronous)
         if self.factor == "auto" and of_epochs and waits and self.sampler == "random":
             self._factor = None
@@ -258,7 +259,7 @@ class HyperbandSearchCV(
             if is_asynchronous:
                 self._climb_asynchronously(rounds, sampler, first, ctx)
                 return
-            # Brackets are consecutive and take about the same time, so that the first
+            # Brackets run one after another and take about the same time, so that the first
             # candidate with all resources is known early.
             for bracket in self.brackets_:
                 ladder = rounds.ladder(bracket.rungs)
@@ -323,8 +324,7 @@ class HyperbandSearchCV(
             return RandomSampler(space, self.random_state)
         kind = BayesSampler if self.sampler == "bayes" else TPESampler
         make = partial(kind, n_initial_points=0)
-        # The first bracket needs no model, so a missing package would otherwise be detected
-        # only after it.
+        # Detect a missing package now: the first bracket needs no model.
         make(space, 0)
         return FidelitySampler(make, space, self.random_state)
 

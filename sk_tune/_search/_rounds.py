@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""The rounds of a search: the same folds in all of them, and an end when the time is up."""
+"""The rounds of a search: all use the same folds, and they end when the time is up."""
 
 import difflib
 import time
@@ -33,9 +33,9 @@ from sk_tune._space import Candidate
 from sk_tune._text import nearest
 from sk_tune.exceptions import SpaceError
 
-_N_NEAR = 3  # Names that a message offers.
-# Number of candidates of networks in a round.  Together they cost little more than one
-# alone, and learning after every eighth candidate loses little against learning after each.
+_N_NEAR = 3  # Similar names in a message.
+# Number of networks' candidates in a round.  Together they take little longer than one
+# alone, and learning after every eighth candidate is nearly as good as after each.
 _N_NETWORKS_AT_ONCE = 8
 
 
@@ -144,7 +144,7 @@ class Rounds:
         self.was_stopped = True
 
     def numbered(self, candidates: Iterable[Candidate]) -> list[Numbered]:
-        """Return new candidates with numbers, which they have in all of their rungs."""
+        """Return new candidates with numbers; a candidate keeps its number in all rungs."""
         first = self._n_numbered
         pairs = list(enumerate(candidates, first))
         self._n_numbered += len(pairs)
@@ -185,7 +185,7 @@ class Rounds:
         )
 
     def can_start(self, ladder: Ladder) -> bool:
-        """Return whether to start another bracket, which needs time to finish it."""
+        """Return whether to start another bracket: there is time, and no plateau."""
         self.stop_rule.note_plateau()
         if self.stop_rule.reason:
             return False
@@ -295,7 +295,7 @@ class Rounds:
         self.leave_out(n_missing * self.n_epochs_left([], granted_before))
 
     def n_epochs_left(self, folds: Sequence[FoldOutcome], before: Sequence[int]) -> int:
-        """Return the epochs that a candidate lacks on all folds; 0 if it has none."""
+        """Return the epochs that a candidate lacks on all folds; 0 if it never started."""
         granted = list(before)
         for fold, outcome in enumerate(folds):
             granted[fold] = outcome.n_reached or granted[fold]
@@ -328,7 +328,7 @@ class Rounds:
         ladder: Ladder | None = None,
         position: int = 0,
     ) -> None:
-        """Evaluate candidates, of a rung if there is a `ladder`, in parts if time is short.
+        """Evaluate candidates, in parts if time is short; with a `ladder`, those of a rung.
 
         `more_results` are further columns of ``cv_results_`` with a value per candidate.
         """
@@ -427,7 +427,7 @@ class Rounds:
     def tell(
         self, tell: Callable[..., object], candidates: Sequence[Candidate], *given: int
     ) -> None:
-        """Report scores to a sampler, without candidates left out by Ctrl-C or time."""
+        """Report scores to a sampler, except of candidates left out by Ctrl-C or time."""
         scores = self.scores[self._first_of_call :]
         outcomes = self.session.outcomes[self._first_of_call :]
         reported = [k for k in range(len(scores)) if not was_left_out(outcomes[k])]
@@ -457,7 +457,7 @@ class Rounds:
         self.stop_rule.note(self.results, len(scores) - len(candidates))
         best = best_first(scores, level and self.results[level])
         if best:
-            # The refit of an estimator that is not a network is estimated by its fits.
+            # For an estimator that is not a network, fits show the time of the refit.
             row, seconds = best[0], 0.0
             if "mean_fit_time" in self.results and "std_fit_time" in self.results:
                 seconds = self.results["mean_fit_time"][row]

@@ -147,9 +147,9 @@ def planned_rounds(
 ) -> tuple[PlannedRound, ...]:
     """Return the rounds that train the rungs of one bracket, in their order.
 
-    `epochs_per_fit` is their mean if epochs are not the resource, else None. `goes_on` says
-    that a rung trains only its additional epochs; a rung that adds none trains from
-    scratch.
+    `epochs_per_fit` is the mean number of epochs if epochs are not the resource, else None.
+    `goes_on` says that a rung trains only its additional epochs; a rung that adds none
+    trains from scratch.
 
     >>> rungs = [Rung(n_candidates=9, n_resources=1), Rung(n_candidates=3, n_resources=3)]
     >>> rounds = planned_rounds(rungs, n_folds=5)
@@ -229,16 +229,16 @@ Folds = Sequence[tuple[Any, Any]]
 # X, y and the other parameters of fit.
 Data = tuple[Any, Any, Mapping[str, Any]]
 
-# Epochs of the two timings: their difference is the cost of epochs, the remainder is fixed.
+# Epochs of the two timings. Their difference gives the time per epoch, the rest is fixed.
 _FEW, _MORE = 1, 4
-# Number of samples of a fold at first, its growth factor while there is time, and the
-# seconds for everything.
+# Number of samples of a fold in the first timing, its largest and least growth factor, and
+# the seconds for all timings.
 _LEAST_ROWS = 500
 _GROWTH, _LEAST_GROWTH = 4, 1.5
 _MOST_SECONDS = 8.0
-# Candidates that represent the mean epochs of all.
+# Number of candidates whose mean epochs stand for those of all.
 _ASKED_FOR_EPOCHS = 100
-# Number of candidates in training: enough to fill a fleet.
+# Number of candidates in a timing: enough to fill a fleet.
 _N_TRIED = 8
 
 
@@ -265,7 +265,7 @@ def mean_epochs(search: Any, n_samples: int) -> float:
 def _expected_seconds(
     short: float, long: float, *, n_fits: int, plan_fits: float, plan_epochs: float
 ) -> float:
-    """Return the seconds of a search, from the seconds of few and of more epochs."""
+    """Return the seconds of a search, from timings with few and with more epochs."""
     per_epoch = max(0.0, long - short) / (n_fits * (_MORE - _FEW))
     once = max(0.0, short / n_fits - _FEW * per_epoch)
     return plan_fits * once + plan_epochs * per_epoch
@@ -304,8 +304,7 @@ def probe(
         n_before, few_before = n_used, few
         n_used = min(n_rows, round(max(growth, _LEAST_GROWTH) * n_used))
         few = trials.seconds(n_used, _FEW)
-    # The difference between two numbers of samples contains only time that grows with
-    # samples.
+    # The difference between two timings contains only time that grows with samples.
     slope = max(0.0, few - few_before) / (n_used - n_before)
     short = few + slope * (n_rows - n_used)
     measured = f"Estimated from {len(tried)} of the candidates"
@@ -333,7 +332,7 @@ def probe(
 
 
 def _of_all_samples(plan: SearchPlan, n_samples: int) -> tuple[float, float]:
-    """Return the epochs and fits of a plan; those on a share of the samples count less."""
+    """Return the epochs and fits of a plan, weighted by their shares of the samples."""
     of_samples = plan.resource == "n_samples"
     shares = [r.n_resources / n_samples if of_samples else 1.0 for r in plan.rounds]
     rounds = list(zip(plan.rounds, shares, strict=True))
@@ -435,7 +434,7 @@ class SearchLine:
         self._line.show(self.text())
 
     def clear(self) -> None:
-        """Leave the terminal's line to output of scikit-learn."""
+        """Clear the line of the terminal for output of scikit-learn."""
         self._line.clear()
 
     def begin_round(self, n_new: int, *, is_streaming: bool) -> None:
@@ -504,7 +503,7 @@ class SearchLine:
 
 
 def _refit_work(plan: SearchPlan) -> float:
-    """Return the work of a refit on all samples, for as long as the longest fits."""
+    """Return the work of a refit on all samples with as many epochs as the longest fit."""
     longest = 1.0
     if plan.n_epochs:
         rounds = [r for r in plan.rounds if r.n_fits]

@@ -27,12 +27,12 @@ _SHARE_OF_SECOND = 0.25
 class Ladder:
     """The rungs of a bracket, with fewer candidates if the time is too short.
 
-    The number of candidates is such that at least one is expected to have all resources in
-    time.  A rung promotes at least one candidate.  With `goes_on`, a rung continues the
+    The number of candidates is chosen so that at least one is expected to get all resources
+    in time.  A rung promotes at least one candidate.  With `goes_on`, a rung continues the
     training of the rung below.  With `refit_grows`, more resources make the refit longer.
-    If there is no time for all resources of any candidate and `can_lower` is true, the
-    best candidate gets as many as possible: networks that go on train until the time is up,
-    other estimators end at a lower rung.
+    If no candidate has time for all resources and `can_lower` is true, the best candidate
+    gets as many as possible: networks that continue train until the time is up, other
+    estimators end at a lower rung.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Ladder:
         self._budget = budget
         self._goes_on, self._can_lower = goes_on, can_lower
         self._refit_grows = refit_grows
-        # Whether the best candidate counts if it is cut.
+        # Whether the best candidate counts even if it is interrupted.
         self.is_needed = can_lower and goes_on
         # Expected final resources of one candidate.
         self._reach = rungs[-1].n_resources
@@ -95,7 +95,7 @@ class Ladder:
         is_first = not position and times.n_calls == 1
         if not position and self._can_lower:
             self._fit_reach(n_done, n_candidates)
-            # Two candidates show whether one can have all resources.
+            # Two candidates suffice to show whether one can get all resources.
             self._can_lower = is_first
         units = self.units()[position]
         seconds_left = _SHARE_OF_SECOND * budget.left_before_refit(0)
@@ -119,7 +119,7 @@ class Ladder:
             self._shape(position, max(1, n_done))
 
     def seconds_of_best(self, position: int) -> float:
-        """Return the expected seconds of one candidate after a rung."""
+        """Return the expected seconds of one candidate on the rungs above."""
         return self._seconds(position, 1, 1) if self._budget.times.n_calls > 1 else 0.0
 
     def can_start(self) -> bool:
@@ -131,7 +131,7 @@ class Ladder:
         self.rungs[position:] = upper
 
     def _most(self, position: int, n_done: int, n_candidates: int) -> int:
-        """Return the most candidates of a rung; below `n_done` if these take too long."""
+        """Return how many candidates of a rung there is time for; may be below `n_done`."""
         counts = range(max(1, n_done), n_candidates + 1)
         seconds_left = self._budget.left / SLOWER
         n = bisect_right(
@@ -140,7 +140,7 @@ class Ladder:
         return counts.start - 1 + n
 
     def _seconds(self, position: int, n_done: int, n_candidates: int) -> float:
-        """Return the expected seconds of the bracket if a rung has `n_candidates`."""
+        """Return the seconds for the rest of the bracket if a rung has `n_candidates`."""
         times = self._budget.times
         upper = with_candidates(self.rungs[position:], n_candidates, self._promoted)
         units = self.units([*self.rungs[:position], *upper])[position:]
@@ -152,7 +152,7 @@ class Ladder:
         )
 
     def _fit_reach(self, n_done: int, n_candidates: int) -> None:
-        """Lower the last rung if there is no time for all resources of one candidate."""
+        """Lower the last rung if no candidate has time for all resources."""
         budget, first = self._budget, self._planned[0]
         self.rungs, self._reach = list(self._planned), self._planned[-1].n_resources
         self._set_ahead()

@@ -20,17 +20,17 @@ from sk_tune._training import LimitedTime, TimeIsUpError, TimeLimit, time_limit
 from sk_tune._warnings import warn_user
 from sk_tune.exceptions import TimeBudgetWarning
 
-# Estimates are exceeded by this factor on a machine that others use.
+# On a shared machine, trainings exceed their estimates by this factor.
 SLOWER = 1.15
 # Least seconds of the first candidate.
 _LEAST_SECONDS = 0.25
-# The refit may exceed the budget by this share of it, and by these seconds.
+# The refit may exceed the budget by this share of it plus these seconds.
 _LATER, _SECONDS_LATER = 0.05, 0.5
-# Share of the time for the best candidate, if no candidate can have all resources.
+# Share of the time for the best candidate, if no candidate can get all resources.
 SHARE_OF_BEST = 0.8
 # Share of the time left that measuring a refit may take.
 _SHARE_TO_MEASURE = 0.15
-# Most measurements of an epoch, and the share of the time left up to which they repeat.
+# Most measurements of an epoch, and the share of the time left after which they end.
 _N_MEASUREMENTS, _SHARE_TO_REPEAT = 4, 0.03
 # The estimate for an interrupted epoch is its time multiplied by this.
 _LONGER = 1.5
@@ -41,12 +41,12 @@ _SHARE_OF_BUDGET = 0.1
 class CallTimes:
     """Times of the calls that evaluated candidates, and estimates for other calls.
 
-    A candidate takes time for each unit (an epoch or another resource), which is shorter if
-    more candidates train together, and a fixed time.
+    A candidate takes a fixed time, and a time per unit (an epoch or another resource) that
+    is shorter if more candidates train together.
     """
 
     def __init__(self) -> None:
-        # Seconds of training and units of each candidate, by number of candidates.
+        # By the number of candidates in a call: sums of training seconds and units.
         self._training: dict[int, tuple[float, float]] = {}
         self._seconds_each = 0.0
         self._n_candidates = self.n_calls = 0
@@ -96,12 +96,12 @@ class _Refit:
 
 @dataclass(frozen=True, slots=True)
 class Reserve:
-    """Time that the candidates of a rung leave for what follows.
+    """Time that the candidates of a rung must leave for later steps.
 
     `n_epochs` is the largest number of epochs in this bracket, and so of the refit;
     `seconds` is the expected time of the best candidate after the rung. While the best
-    candidate has the rest of the time for its last rung, `finishing_from` has its previous
-    epochs, else None.
+    candidate has the rest of the time for its last rung, `finishing_from` is the number of
+    its previous epochs, else None.
     """
 
     n_epochs: float = 0
@@ -110,7 +110,7 @@ class Reserve:
 
 
 class TimeBudget:
-    """Seconds from the start of a search, and the part of them for its refit.
+    """The time budget of a search, and the part reserved for its refit.
 
     `is_late` says that the time was up before the present candidates had results, and
     `is_shortened` that the budget shortened the search. `cut_epochs` are the epochs of
@@ -141,12 +141,12 @@ class TimeBudget:
         self._refit_time = LimitedTime(None)
         # Seconds of the last task of each kind.
         self._seconds_of_task: dict[str, float] = {}
-        # A training of each present candidate by result row; measurements by result row and
-        # by signature.
+        # A training of each current candidate by result row; measured times by result row
+        # and by signature.
         self._trainings: dict[int, FoldTraining] = {}
         self._known: dict[int, _Refit] = {}
         self._seconds_alone: dict[Any, float] = {}
-        # Whether only the first call measured an epoch.
+        # Whether the only measurement so far is the first one.
         self._is_cold = False
 
     @property
@@ -170,7 +170,7 @@ class TimeBudget:
         return 0 if seconds_left < each else self.share(each)
 
     def share(self, seconds_each: float) -> int:
-        """Return the number of candidates for half of the time left or a tenth of all."""
+        """Return how many candidates fit half of the time left, or a tenth of all."""
         seconds_left = self.left
         share = min(seconds_left, max(_SHARE_OF_BUDGET * self.seconds, seconds_left / 2))
         return max(1, int(share / max(seconds_each, 1e-9)))
@@ -184,9 +184,10 @@ class TimeBudget:
     def limit(
         self, n_tasks: int = 0, *, is_needed: bool = False, n_epochs_before: int = 0
     ) -> TimeLimit | None:
-        """Return the end of training before the scoring of `n_tasks` tasks.
+        """Return the time limit of a training that leaves time to score `n_tasks` tasks.
 
-        A needed candidate, the first or one of `n_epochs_before`, is interrupted there.
+        It interrupts a needed candidate: the first, or the best with `n_epochs_before`
+        epochs.
         """
         if not self.is_limited:
             return None
@@ -223,13 +224,13 @@ class TimeBudget:
         self._seconds_of_task[what] = time.monotonic() - start
 
     def note_unstoppable(self) -> None:
-        """Note the time of the first candidate if it could not be stopped in time."""
+        """Note the time of the first candidate if it exceeded the budget."""
         if time.monotonic() > self.end:
             self._seconds_of_first = time.monotonic() - self._start
 
     @contextmanager
     def until_late(self) -> Iterator[None]:
-        """End a block whose next task has no time."""
+        """End a block when there is no time for its next task."""
         try:
             yield
         except TimeIsUpError:
@@ -239,11 +240,11 @@ class TimeBudget:
         self.is_shortened = is_shortened
 
     def give_rung_up(self) -> None:
-        """Continue after the end of a rung's time: the best candidate has the rest."""
+        """Continue although a rung's time is up: the best candidate gets the rest."""
         self.is_late = False
 
     def leave(self, **seconds_or_epochs: Any) -> None:
-        """Change what the candidates leave time for, by the fields of a `Reserve`."""
+        """Change fields of the `Reserve` for which the candidates leave time."""
         self.reserve = replace(self.reserve, **seconds_or_epochs)
 
     @contextmanager
@@ -258,7 +259,7 @@ class TimeBudget:
     def in_time(
         self, trainings: Sequence[FoldTraining], *, is_needed: bool
     ) -> list[FoldTraining]:
-        """Return trainings without interrupted ones, except with whole epochs if needed."""
+        """Drop results of interrupted trainings; needed ones count with whole epochs."""
         is_cut = [t.trained is not None and t.trained.is_cut for t in trainings]
         self.is_late |= any(is_cut)
         return [
@@ -269,7 +270,7 @@ class TimeBudget:
         ]
 
     def note(self, trainings: Iterable[tuple[int, FoldTraining]]) -> None:
-        """Note the networks of result rows, to measure refits, and the interrupted ones."""
+        """Note the networks of result rows, to measure refits, and epochs of cut ones."""
         if not self.is_limited:
             return
         for row, training in trainings:
@@ -320,7 +321,7 @@ class TimeBudget:
         )
 
     def _alone(self, fit: Fit, key: Any) -> float:
-        """Return the seconds of an epoch of a network alone."""
+        """Return the seconds of an epoch of a network that trains alone."""
         previous = self._seconds_alone.get(key)
         if previous is not None:
             if not self._is_cold:
@@ -334,7 +335,7 @@ class TimeBudget:
         return self._measured(fit, _N_MEASUREMENTS)
 
     def _measured(self, fit: Fit, n_times: int, most: float = math.inf) -> float:
-        """Return the seconds of an epoch alone; an upper estimate if it was stopped."""
+        """Measure the seconds of an epoch alone; an upper estimate if it was stopped."""
         # A seed avoids a draw from torch's generator.
         fit = replace(
             fit, n_epochs=1, seed=0, monitor=None, state=None,
@@ -358,7 +359,7 @@ class TimeBudget:
         return seconds if math.isfinite(seconds) else _LONGER * (now - start)
 
     def warn_if_cut(self, shortfall: str) -> str:
-        """Warn of omitted parts (`shortfall`: candidates); return the sentences."""
+        """Warn of parts that the time left out, with `shortfall`; return the text."""
         if not self.is_limited:
             return ""
         budget = f"The time budget of {seconds_text(self.seconds)}"
