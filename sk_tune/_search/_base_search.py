@@ -76,8 +76,8 @@ from sk_tune._types import Array, Features
 from sk_tune._warnings import one_warning_per_topic, warn_user
 from sk_tune.exceptions import StoreWarning
 
-# Networks that train faster than this in a fold have such small layers that more threads do
-# not help, and slow down training on busy cores.
+# A network that trains on a fold in less time has such small layers that more threads do
+# not help, and on busy cores even slow down training.
 _SECONDS_IN_ONE_THREAD = 5.0
 
 
@@ -116,15 +116,15 @@ class BaseSearch(  # type: ignore[misc]
         Expected score of the best candidate on new data, with an interval, for the metric
         that determines the best candidate.  It is computed on first access, by bootstrap
         bias-corrected cross-validation [Tsamardinos, Greasidou, Borboudakis 2018] on the
-        out-of-fold predictions.  If ``fit`` gets `groups`, resamples draw whole groups.
-        With ``select_epoch="best"`` and accuracy or R^2, it also corrects for the choice of
-        the epoch: the correction is the loss in score if the epoch for each fold is chosen
-        on the other folds.  With other metrics, it remains slightly optimistic.  If
-        repeated folds predict a sample several times, only the first prediction is used,
-        because the mean would be the prediction of an ensemble.  None if `keep_predictions`
-        is neither "auto" nor "all", or if no candidate has a score.  Also None for a metric
-        that is not a function of targets and predictions, that needs decision functions
-        (which are not kept), or that needs probabilities while a candidate has none.
+        out-of-fold predictions.  If ``fit`` gets `groups`, the bootstrap draws whole
+        groups.  With ``select_epoch="best"`` and accuracy or R^2, it also corrects for the
+        choice of the epoch, by the loss in score if the epoch for each fold is chosen on
+        the other folds.  With other metrics, it remains slightly optimistic.  If repeated
+        folds predict a sample several times, only the first prediction is used, because the
+        mean would be the prediction of an ensemble.  None if `keep_predictions` is neither
+        "auto" nor "all", or if no candidate has a score.  Also None for a metric that is
+        not a function of targets and predictions, that needs decision functions (which are
+        not kept), or that needs probabilities while a candidate has none.
     pooled_score_ : float or None
         Score of the best candidate, computed once on its out-of-fold predictions of all
         samples, for the same metric as `best_score_`.  For metrics that are not means over
@@ -143,14 +143,13 @@ class BaseSearch(  # type: ignore[misc]
         Curves of all networks, with a row for each result_row (row of ``cv_results_``),
         fold and epoch (from 1).  The other columns are candidate (equal to result_row
         without rungs), train_loss, valid_loss, valid_score (accuracy or R^2), and with
-        rungs iter and n_resources.  Losses are in nats per sample, or of the target in
-        standard deviations (squared with the default loss).  Inside a
-        TransformedTargetRegressor, they and valid_score refer to the transformed targets.
+        rungs iter and n_resources.  Losses are in nats per sample; those of regressors
+        refer to targets in standard deviations (squared with the default loss).  Inside a
+        TransformedTargetRegressor, losses and valid_score refer to the transformed targets.
     oof_predictions_ : ndarray of shape (n_result_rows, n_samples, ...)
-        Probabilities or predictions of each sample by the folds that held it out, by row of
-        ``cv_results_``, in their original dtype: float32 for most networks.  The last axis
-        is missing for a regressor with one target.  NaN for candidates excluded by
-        `keep_predictions`.
+        Out-of-fold probabilities or predictions of each sample, by row of ``cv_results_``,
+        in their original dtype: float32 for most networks.  The last axis is missing for a
+        regressor with one target.  NaN for candidates excluded by `keep_predictions`.
     held_out_rows_ : list of list of ndarray or None
         Positions of the scored samples by row of ``cv_results_`` and fold; None without
         predictions.
@@ -158,8 +157,8 @@ class BaseSearch(  # type: ignore[misc]
         Chosen epoch by row of ``cv_results_``.  Only available if
         `select_epoch` is "best".
     models_ : dict of int to list of estimators
-        Estimators fitted in the folds, by row of ``cv_results_``; None if a fold failed or
-        its rung does not use it.  Only available if `keep_models` is not None.
+        Estimators fitted in the folds, by row of ``cv_results_``; None for folds that
+        failed or that the rung does not use.  Only available if `keep_models` is not None.
     ledger_ : Ledger
         Epochs and seconds spent and saved.
     cut_short_ : str
@@ -222,7 +221,7 @@ class BaseSearch(  # type: ignore[misc]
             raise FitRequested
         X = as_sliceable(X)
         network = network_of(self.estimator)
-        # Without a refit, samples outside of all folds may lack their target.
+        # Without a refit, samples outside of all folds need no target.
         if self.refit and isinstance(network, NetworkEstimator):
             check_complete(network, y)
         check_metric_names(
@@ -277,13 +276,13 @@ class BaseSearch(  # type: ignore[misc]
     def _trained_refit(
         self, estimator: Any, X: Any, y: Any, sample_weight: Any
     ) -> TrainingState | None:
-        """Train the chosen network as its candidate was, for the refit to adopt."""
+        """Train the chosen network like its candidate; the refit adopts the training."""
         if estimator is not network_of(getattr(self, "best_estimator_", None)):
             return None
         session, row = self._rounds.session, self.best_index_
         n_epochs = session.time.cut_epochs.get(row, session.best_epoch(row))
         if not isinstance(estimator, NetworkEstimator) and n_epochs is None:
-            # skorch trains its own nets, except up to another epoch.
+            # skorch trains its own nets, unless they must end at a chosen epoch.
             return None
         network = clone(estimator)
         resource = session.options.resource
@@ -301,7 +300,7 @@ class BaseSearch(  # type: ignore[misc]
         if trained.is_cut and trained.state is not None:
             n_requested = n_epochs or network.max_epochs
             session.time.note_cut_refit(len(trained.state.history), n_requested)
-        # Without a state the network trains alone, and so raises its error.
+        # Without a state, the refit trains the network alone, which raises the error.
         return trained.state
 
     def __sklearn_is_fitted__(self) -> bool:
@@ -331,12 +330,12 @@ class BaseSearch(  # type: ignore[misc]
         """Hide a callable `verbose` and a network's lack of callbacks from scikit-learn."""
         network, verbose = network_of(self.estimator), self.verbose
         if callable(verbose):
-            # scikit-learn compares it with numbers.
+            # scikit-learn compares `verbose` with numbers.
             self.verbose = 0
         with ExitStack() as stack:
             stack.enter_context(one_warning_per_topic())
             if network is not None and getattr(self, "_skl_callbacks", None):
-                # The search calls them for the network's fits.
+                # The search itself calls the callbacks for the network's fits.
                 stack.enter_context(warnings.catch_warnings())
                 name = type(network).__name__
                 message = f"The estimator {name} does not support callbacks"
@@ -460,13 +459,13 @@ class BaseSearch(  # type: ignore[misc]
             self.__dict__.pop(name, None)
         session.end_search(rounds.n_candidates)
         if self.refit == ONE_STANDARD_ERROR:
-            # For scikit-learn, which calls a static method otherwise.
+            # scikit-learn would otherwise call the static method of the class.
             rule = partial(near_best, self._level, session.outcomes)
             self.__dict__["_select_best_index"] = rule
 
     # Whether a plan has forecast the memory.
     _is_planned: ClassVar[bool] = False
-    # The column of ``cv_results_`` with the rungs, in which the best candidate is highest.
+    # Column of ``cv_results_`` with the rungs; the best candidate is on the highest.
     _level: ClassVar[str | None] = None
 
     def _propose(self, rounds: Rounds, context: Any) -> None:
@@ -490,7 +489,7 @@ class BaseSearch(  # type: ignore[misc]
         self._n_rows = num_samples(call.X)
         targets = None if call.y is None else np.asarray(call.y)
         if targets is not None and targets.shape[1:] == (1,) and is_classifier(self):
-            # scikit-learn's classifiers accept labels as one column.
+            # scikit-learn's classifiers accept labels with shape (n, 1).
             targets = targets.ravel()
         self._y = targets
         routed = self._get_routed_params_for_fit(call.params)
@@ -499,7 +498,7 @@ class BaseSearch(  # type: ignore[misc]
         weight = score_params.get("sample_weight")
         if isinstance(self.scorer_, dict):
             weight = weights_of_scorer(deciding_scorer(self)[0], score_params)
-        # The sample weights of the scores that decide.
+        # Sample weights of the deciding metric.
         self._scored_by = None if weight is None else np.asarray(weight)
         seconds = {
             "refit": getattr(self, "refit_time_", 0.0),
@@ -531,7 +530,7 @@ class BaseSearch(  # type: ignore[misc]
 
     @property
     def learning_curves_(self) -> pd.DataFrame:
-        """Curves of all candidates on their folds, one row per epoch."""
+        """Curves of all networks, one row per result row, fold and epoch."""
         check_is_fitted(self, "_outcomes")
         return self._curves.copy()
 
@@ -542,7 +541,7 @@ class BaseSearch(  # type: ignore[misc]
 
     @property
     def oof_predictions_(self) -> Array:
-        """Predictions of each candidate for each sample, by folds that held it out."""
+        """Out-of-fold predictions of each result row for each sample."""
         check_is_fitted(self, "_outcomes")
         return out_of_fold_predictions(self._outcomes, self._n_rows, self._labels())
 
@@ -564,7 +563,7 @@ class BaseSearch(  # type: ignore[misc]
     @cached_property
     def _expected(self) -> ScoreEstimate | None:
         # Cached, because some metrics take many seconds, and a report reads it repeatedly.
-        # Only a search with a course has outcomes of an earlier search.
+        # Only a `GuidedSearch` can have outcomes of an earlier search.
         earlier = vars(self).get("_earlier_outcomes", ())
         return expected_score_of(self, earlier=earlier, groups=vars(self).get("_groups"))
 

@@ -94,7 +94,7 @@ class BayesSearchCV(PlateauParameters, LearningParameters, DispatchParameters, B
     Attributes
     ----------
     total_iterations : int
-        Number of candidates over all dicts; available before ``fit``, too.
+        Number of candidates of all dicts; also available before ``fit``.
     samplers_ : list of sampler
         One for each dict of the space.
     optimizer_results_ : list of OptimizeResult
@@ -106,7 +106,7 @@ class BayesSearchCV(PlateauParameters, LearningParameters, DispatchParameters, B
     See Also
     --------
     HyperbandSearchCV : Starts many candidates with few epochs.
-    RandomizedSearchCV : Without a model.
+    RandomizedSearchCV : Draws candidates without a model.
 
     Examples
     --------
@@ -167,7 +167,7 @@ class BayesSearchCV(PlateauParameters, LearningParameters, DispatchParameters, B
 
     @property
     def total_iterations(self) -> int:
-        """Number of candidates of ``fit`` over all dicts of the space."""
+        """Number of candidates of all dicts of the space."""
         return sum(n_iter for _, n_iter in self._counted_parts())
 
     @property

@@ -23,7 +23,7 @@ from sk_tune._types import Array
 
 
 class CalibratedSearch(PredictsIntervals, PredictsSets):
-    """A search with intervals or sets, by the kind of its estimator."""
+    """A search that predicts intervals of regressors, or sets of labels of classifiers."""
 
     predict_interval = available_if(is_regressor)(PredictsIntervals.predict_interval)
     predict_set = available_if(is_classifier)(PredictsSets.predict_set)
@@ -42,9 +42,9 @@ class CalibratedSearch(PredictsIntervals, PredictsSets):
 
     @cached_property
     def _calibration(self: Any) -> Calibration | None:
-        """The calibration of the best candidate; None if it cannot have one.
+        """The calibration of the best candidate; None if it cannot be calibrated.
 
-        Cached, because predictions for a few samples each would repeat it.
+        Cached, because each call of a prediction method needs it.
         """
         check_is_fitted(self, "_outcomes")
         labels, rows = self._labels(), self._rows_by_fold()
@@ -69,7 +69,7 @@ class CalibratedSearch(PredictsIntervals, PredictsSets):
         )
 
     def _models_by_fold(self: Any) -> list[Any]:
-        """Return the model of each fold by the candidate chosen without it, or None."""
+        """Return each fold's model of the candidate chosen without it; None if not kept."""
         models = getattr(self, "models_", {})
         pairs = enumerate(self._rows_by_fold())
         return [models[row][fold] if row in models else None for fold, row in pairs]

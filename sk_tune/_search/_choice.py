@@ -26,7 +26,7 @@ from sk_tune._text import counted
 from sk_tune._warnings import warn_user
 from sk_tune.exceptions import SkTuneWarning
 
-# Seconds for resamples of a metric that has to be called for each.
+# Time limit in seconds for metrics that must be called for each resample.
 _MOST_SECONDS_FOR_SCORE = 30.0
 
 # The value of `refit` that chooses the cheapest candidate near the best.
@@ -55,8 +55,8 @@ def rows_without_folds(
 ) -> tuple[int, ...]:
     """Return for each fold the row with the best mean score on all other folds.
 
-    `rows` are eligible, the best first.  It is `best` for each fold if another rule chose
-    it, or without other folds.
+    `rows` are the eligible rows, best first. All folds get `best` if another rule chose it,
+    or if there is only one fold.
     """
     n_folds = len(fold_scores(results, refit, best))
     if rows[:1] != [best] or n_folds < 2:
@@ -73,11 +73,11 @@ def standard_error(folds: npt.NDArray[np.float64]) -> float:
 
 
 def best_of_most(refit: Any, metric: str, results: Results) -> int:
-    """Return the best scored result row with the most resources, for scikit-learn.
+    """Return the best of the scored result rows with the most resources.
 
-    In one bracket these are the candidates of the last rung. scikit-learn considers the
-    last rung only, which has no score if a search ends early. A callable `refit` has its
-    own choice.
+    scikit-learn calls this instead of its own rule, which considers the last rung only,
+    even if it has no score because the search ended early. A callable `refit` chooses
+    itself.
     """
     if callable(refit):
         return int(BaseSearchCV._select_best_index(refit, metric, results))
@@ -140,7 +140,7 @@ def cost_ranks(
 
 
 def is_beaten(values: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
-    """Return whether another row of values, (n, m), is nowhere lower and somewhere higher.
+    """Return which rows of (n, m) values another row beats: higher once, lower nowhere.
 
     >>> is_beaten(np.array([[1.0, 2.0], [2.0, 1.0], [1.0, 1.0]])).tolist()
     [False, False, True]
@@ -169,8 +169,8 @@ def pareto_front(results: Results, rows: Sequence[int], outcomes: Outcomes) -> p
 def epoch_optimism(folds: Sequence[FoldOutcome]) -> float:
     """Return the optimism of a mean score whose epoch was chosen on the same folds.
 
-    It is the mean loss of score if the other folds choose the epoch of each fold, 0 without
-    a choice.
+    It is the loss in mean score if the epoch for each fold is chosen on the other folds; 0
+    if no epoch was chosen.
     """
     curves = [outcome.valid_score for outcome in folds if outcome.best_epoch is not None]
     if len(curves) < max(2, len(folds)) or len({len(curve) for curve in curves}) > 1:
@@ -182,10 +182,10 @@ def epoch_optimism(folds: Sequence[FoldOutcome]) -> float:
 
 
 def n_folds_of_dropped(outcomes: Outcomes) -> int:
-    """Return the number of first folds on which candidates were dropped.
+    """Return on how many folds, counted from the first, candidates were dropped.
 
-    The other candidates survived by their scores there, which are therefore optimistic. 0
-    if no candidate has all folds.
+    The other candidates were promoted by their scores on these folds, so these scores are
+    optimistic. 0 if no candidate has all folds.
     """
     n_used = [sum(outcome.is_planned for outcome in folds) for folds in outcomes]
     most = max(n_used, default=0)
@@ -204,11 +204,11 @@ def expected_score_of(
 ) -> ScoreEstimate | None:
     """Return the expected score of a fitted search's choice among result rows.
 
-    By default these are all candidates with predictions, on the folds that dropped none of
-    them. `earlier` are candidates of an earlier search on the same folds. None if there are
-    no scores, or for a metric that is not a function of targets and predictions, that needs
-    decision functions, or that needs probabilities while a candidate has labels only (ROC
-    AUC of labels is a different metric).
+    Without `rows`, the choice is among all candidates with predictions, on the folds on
+    which none was dropped. `earlier` are candidates of an earlier search on the same folds.
+    None if there are no scores, or for a metric that is not a function of targets and
+    predictions, that needs decision functions, or that needs probabilities while a
+    candidate has labels only (ROC AUC of labels is a different metric).
     """
     scorer, name = deciding_scorer(search)
     metric = scorer_metric(scorer, search.estimator)
@@ -230,8 +230,8 @@ def expected_score_of(
         ranks = dict(zip(top, cost_ranks(results, top, outcomes), strict=True))
         options["costs"] = [ranks.get(row, len(top)) for row in rows]
         options["tolerance"] = standard_error(fold_scores(results, name, top[0]))
-    # One network's prediction of each sample if folds were repeated, because the mean of
-    # several networks would have another score.
+    # With repeated folds, use one prediction of each sample: the mean of several networks
+    # would have another score.
     classes = search._labels()
     predictions = out_of_fold_predictions(
         [folds[n_unfair:] for folds in (*(outcomes[row] for row in rows), *earlier)],
@@ -305,8 +305,8 @@ class StopRule:
     def _is_better(self, results: Mapping[str, Any], row: int) -> bool:
         """Return whether a row beats the best so far by more than a standard error.
 
-        The error is of the mean difference over folds, 0 for a single fold. More resources
-        always count as better.
+        The standard error is that of the mean difference over folds, 0 for a single fold.
+        More resources always count as better.
         """
         folds = fold_scores(results, self._metric, row)
         if math.isnan(folds.mean()):

@@ -46,8 +46,8 @@ _MOST_BYTES = 2**30
 def network_of(estimator: Any) -> Any:
     """Return the network whose fits a search requests from the engine; None without one.
 
-    It is the estimator, or the innermost of pipelines and transformed targets: a network of
-    sk_tune that trains as its class does, or a plain skorch net.
+    It is the estimator itself, or the innermost one of pipelines and transformed targets,
+    if that is a network of sk_tune that trains as its class does, or a plain skorch net.
     """
     inner = innermost(estimator)
     if isinstance(inner, NetworkEstimator):
@@ -56,13 +56,13 @@ def network_of(estimator: Any) -> Any:
 
 
 def name_in_network(estimator: Any, parameter: str) -> str | None:
-    """Return the name of a network's parameter in the estimator around it; None without."""
+    """Return the full name of a network's parameter; None without a network."""
     prefix = nested(estimator)[-1][1]
     return None if network_of(estimator) is None else f"{prefix}{parameter}"
 
 
 def full_name(estimator: Any, parameter: str) -> str | None:
-    """Return the name of a parameter of an estimator, or else of the network in it."""
+    """Return the full name of a parameter of an estimator or of the network in it."""
     valid_names = estimator.get_params()
     names = (parameter, name_in_network(estimator, parameter))
     return next((name for name in names if name in valid_names), None)
@@ -106,10 +106,10 @@ class FittedTransformers:
         self._keys.clear()
 
     def held_out(self, pipeline: Any, test: Any, X: Any) -> tuple[Any, bool]:
-        """Return held-out samples as input of a fitted estimator's network.
+        """Return held-out samples as the network of a fitted pipeline receives them.
 
-        Also return whether they are reproducible. They are transformed twice for that test,
-        and then kept; the caller keeps `test`, their positions, alive.
+        Also return whether they are reproducible: when first requested, they are
+        transformed twice to test this. The caller keeps `test`, their positions, alive.
         """
         steps = transformers_of(pipeline)
         key = (id(test), *map(id, steps))
@@ -132,9 +132,9 @@ class FittedTransformers:
 
 
 class FoldCache:
-    """The ``memory`` of one pipeline on one `fold`, the key of equal samples."""
+    """The ``memory`` of one pipeline on the samples with the key `fold`."""
 
-    # Without a location a pipeline does not clone its transformers; the caller owns it.
+    # Without a location, a pipeline fits its transformers without cloning them.
     location = None
 
     def __init__(self, store: FittedTransformers, fold: Any) -> None:
@@ -155,7 +155,7 @@ class FoldCache:
     def _call(self, function: Any, transformer: Any, X: Any, y: Any, **options: Any) -> Any:
         position = self._n_calls
         self._n_calls += 1
-        # Only the first input of a pipeline is the samples of the fold.
+        # Only the first transformer of a pipeline gets the samples of the fold.
         source = self._fold if position == 0 else self.store.key_of(X)
         if source is None:
             # A transformer may work in place, but other candidates share the samples.
@@ -227,8 +227,8 @@ class FitMaker:
 
     def __init__(self) -> None:
         self.transformers = FittedTransformers()
-        # Training and test samples by fold, only while candidates are prepared: they copy
-        # all data once per fold.
+        # Training and test samples by fold. They are dropped after the preparation, because
+        # they copy all data once per fold.
         self._folds: dict[Any, tuple[Any, ...]] = {}
         # Positions are kept alive, because their identity is the key of a fold.
         self._positions: dict[tuple[int, int], tuple[Any, Any]] = {}
@@ -274,8 +274,8 @@ class FitMaker:
     def make(self, task: FoldTask, candidate: int) -> FoldRequest:
         """Return the request of a task, with its fit.
 
-        Without a fit the task has to run: it has no network of a known class, or its
-        preparation failed, as the task itself may do.
+        Without a fit, the task has to run by itself: it has no network of a known class, or
+        preparing the fit failed, as the task itself may fail.
         """
         values = [task.estimator, *task.parameters.values()]
         if task.y is None or not any(network_of(value) is not None for value in values):
@@ -292,9 +292,9 @@ class FitMaker:
         )
 
     def _prepare(self, task: FoldTask, name: str) -> tuple[Fit, bool, str] | str:
-        """Return a task's fit, whether the engine predicts exactly its samples, a remark.
+        """Return a fit, whether the engine predicts exactly its task's samples, a remark.
 
-        Or the reason why the engine cannot train its network; empty without a network.
+        If the engine cannot train the network, return the reason; empty without a network.
         """
         key = self._fold_key(task)
         joined = self._joined.get(key) if _varies_network_only(task) else None
@@ -313,7 +313,7 @@ class FitMaker:
         if reason is not None:
             return reason
         if network is not estimator:
-            # Transformers' calls of joblib do not belong to the search.
+            # joblib calls inside transformers do not belong to the search.
             with joblib.parallel_config(backend="sequential"):
                 return self._behind_pipeline(task, estimator, name)
         if set(task.fit_params) - (set() if is_net else {"sample_weight"}):
@@ -342,7 +342,7 @@ class FitMaker:
         if isinstance(pipeline, Pipeline) and pipeline.memory is None:
             pipeline.memory = self.memory(task)
         else:
-            # Only a FoldCache protects the samples from work in place.
+            # Only a FoldCache protects the samples from changes in place.
             X_train = copy.deepcopy(X_train)
         params = method_params(task.X, params=task.fit_params, indices=task.train)
         requests = []

@@ -26,13 +26,13 @@ from sk_tune._search._rounds import Rounds
 from sk_tune._search_record import granted_resource, grants_epochs
 from sk_tune._space import Candidate
 
-# Yields the candidates of a round, and receives the search with its results so far.
+# Generator of the candidates of each round; it receives the search with its results.
 Course = Generator[list[Candidate], Any, None]
 
 
 @parameters
 class GuidedSearch(BaseSearch):
-    """A search whose `course` chooses the candidates of each round by the results so far.
+    """A search whose `course` chooses the candidates of each round from earlier results.
 
     `n_planned` is the expected number of candidates.
     """
@@ -40,11 +40,11 @@ class GuidedSearch(BaseSearch):
     course: Callable[[], Course]
     n_planned: int = 1
 
-    # The diagnosis finds no space to extend.
+    # Empty, so that the diagnosis does not propose to extend the space.
     param_grid: ClassVar[dict[str, Any]] = {}
 
     def add_earlier(self, outcomes: Outcomes) -> None:
-        """Let an earlier search on the same folds count in the expected score."""
+        """Include an earlier search on the same folds in the expected score."""
         if _held_out(outcomes) == _held_out(self._outcomes):
             self._earlier_outcomes = outcomes
 
@@ -58,7 +58,7 @@ class GuidedSearch(BaseSearch):
             rounds.evaluate(candidates)
             so_far = copy(self)
             so_far._keep_without_refit(rounds)
-            # A diagnosis would compute the expected score after each round.
+            # Otherwise a diagnosis would compute the expected score after each round.
             so_far._expected = None
             try:
                 candidates = [] if rounds.is_over else course.send(so_far)
@@ -91,7 +91,7 @@ def shared_options(search: Any) -> dict[str, Any]:
 
 
 def with_place_for_scaler(estimator: Any, X: Any, y: Any) -> tuple[Any, str]:
-    """Return an estimator with an empty step for a scaler if needed, and its name."""
+    """Return an estimator with an empty step if it needs a scaler, and the step's name."""
     inputs = X
     for part, _ in nested(estimator):
         if isinstance(part, Pipeline) and len(part) > 1:
@@ -108,7 +108,7 @@ def with_place_for_scaler(estimator: Any, X: Any, y: Any) -> tuple[Any, str]:
 def changes_of(
     estimator: Any, changes: Sequence[Change], scaler_step: str
 ) -> list[AppliedChange]:
-    """Return the effects of changes on parameters; a scaler goes into its empty step."""
+    """Return the changed parameters; a scaler goes into its empty step."""
     scalers = [c for c in changes if c.action == PUT_IN_FRONT and scaler_step]
     in_step = [
         AppliedChange(parameter=scaler_step, before=None, after=c.value, reason=c.reason)
@@ -119,6 +119,6 @@ def changes_of(
 
 
 def max_epochs_of(changes: Sequence[AppliedChange], n_epochs: int) -> int:
-    """Return the epochs of a changed network that had `n_epochs`."""
+    """Return the epochs of a network that had `n_epochs` before the changes."""
     changed = (c.after for c in changes if grants_epochs(c.parameter))
     return int(next(changed, n_epochs))

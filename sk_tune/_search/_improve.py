@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""A network that is repaired by experiment: diagnosed, varied and trained again.
+"""The repair of a network by experiment: diagnose, vary and train again.
 
-Each round trains the remedies of the best network so far, and variations of it, as one
-fleet on the folds of all rounds.
+Each round trains remedies and variations of the best network so far as one fleet. All
+rounds use the same folds.
 """
 
 import time
@@ -48,13 +48,13 @@ from sk_tune._search_record import fold_layout
 from sk_tune._space import Candidate
 from sk_tune._types import Features, Floats, Folds, Scoring
 
-# Number of variations in a round, and of variations that together take few epochs.
+# Most variations in a round; up to `_MOST_CHEAP` if their epochs sum to `_CHEAP` or less.
 _MOST, _MOST_CHEAP, _CHEAP = 3, 8, 40
 # Consecutive rounds without a gain beyond noise after which the network counts as good.
 _MOST_IDLE = 2
-# Between the findings whose remedies are tried together.
+# Joins the names of findings whose remedies are tried together.
 _AND = " and "
-# Share of the epochs from which on the least held-out loss counts as late.
+# A best epoch after this share of the epochs counts as late.
 _LATE = 0.8
 
 
@@ -225,7 +225,7 @@ def improve(
 
 @dataclass(frozen=True, slots=True)
 class _Tried:
-    """A training of a round: a probe, the changed parameters, and the row it changed."""
+    """A training of a round: a probe, its changes, and the row that they change."""
 
     round: int
     probe: Probe
@@ -248,7 +248,7 @@ class _Repairs:
     best: list[int] = field(default_factory=list)
 
     def course(self) -> Course:
-        """Yield the candidates of each round, until two have no gain beyond noise."""
+        """Yield the candidates of each round, until two bring no gain beyond noise."""
         self.tried = [_Tried(0, _START, changes=(), params={}, base=0)]
         search = yield [{}]
         self.best, n_idle = [0], 0
@@ -265,11 +265,11 @@ class _Repairs:
             n_idle = n_idle + 1 if gain <= error else 0
 
     def _next(self, search: Any, row: int) -> list[_Tried]:
-        """Return new variations of the best network, the most promising ones."""
+        """Return the most promising new variations of the best network."""
         own = self.tried[row].params
         estimator = clone(search.estimator).set_params(**clone(dict(own), safe=False))
         start_epochs, own_epochs = (_n_epochs(search, k) for k in (0, row))
-        # A network that got more epochs has fewer variations.
+        # A network with more epochs than at the start gets fewer variations.
         limit = _MOST * min(start_epochs, own_epochs)
         new: list[_Tried] = []
         n_epochs = 0
@@ -303,7 +303,7 @@ class _Repairs:
         small = [probe for probe in variations(params) if probe.finding]
         if 0 < best_epoch < _LATE * n_epochs:
             small.sort(key=lambda probe: probe.finding != "overfitting")
-        # A step that helped is repeated first.
+        # The change that helped last is repeated first.
         small.sort(key=lambda probe: probe.name != self.tried[row].probe.name)
         together = first if len(self.best) == 1 else self._helped(search, row)
         return [*_together(together), *first, *later, *small]
@@ -337,7 +337,7 @@ class _Repairs:
 
 
 def _together(probes: Sequence[Probe]) -> list[Probe]:
-    """Return the changes of several probes as one."""
+    """Return one probe with the changes of several; empty for a single probe."""
     changes: dict[str, Change] = {}
     for change in chain.from_iterable(probe.changes for probe in probes):
         changes.setdefault(change.parameter, change)
@@ -348,7 +348,7 @@ def _together(probes: Sequence[Probe]) -> list[Probe]:
 
 
 def _n_epochs(search: Any, row: int) -> int:
-    """Return the epochs of a result row, the largest number if its training failed."""
+    """Return the epochs of a result row, or `max_epochs` if its training failed."""
     if is_trained(search, row):
         return curves_of(search, row).n_epochs
     return int(configured(search, row)[1]["max_epochs"])

@@ -28,18 +28,18 @@ from sk_tune._types import Array
 from sk_tune._warnings import warn_user
 from sk_tune.exceptions import SkTuneWarning, SpaceError
 
-# Samples that show the size of transformed samples and of a network.
+# Number of samples that show the sizes of transformed samples and of a network.
 _N_SAMPLES = 1000
-# An encoded target and places in the samples, twice.
+# For each sample: an encoded target and two positions, of 8 bytes each.
 _BYTES_OF_PLACES = 24
 # Probabilities of two classes.
 _BYTES_PREDICTED = 8
-# Bytes of the predictions of all candidates, of which float32 is assumed.
+# Limit for the predictions of all candidates, assumed to be float32.
 MOST_BYTES_OF_PREDICTIONS = 2**27
 
 
 def takes_folds_in_turn(search: Any, X: Any) -> bool:
-    """Return whether one fold at a time has its own samples, behind transformers."""
+    """Return whether folds train in turn, because each has its own copy of a large X."""
     network = network_of(search.estimator)
     has_copies = network is not None and network is not search.estimator
     return has_copies and search.time_budget is None and n_bytes(X) >= LARGE_SAMPLES
@@ -74,8 +74,8 @@ def _task_on(search: Any, X: Any, y: Any, rows: Array, n_folds: int) -> FoldTask
 def expected_peak(search: Any, X: Any, y: Any, plan: Any, *, n_workers: int) -> int | None:
     """Return the expected peak of a search's memory on top of X, in bytes.
 
-    None if the search has no network, or one that only skorch can train, and with a
-    warning if the forecast fails. `plan` is its SearchPlan.
+    None without a network, with a network that only skorch can train, and, with a warning,
+    if the forecast fails. `plan` is the SearchPlan.
     """
     n, n_folds = int(num_samples(X)), int(plan.n_folds)
     n_fits = max(int(r.n_fits) for r in plan.rounds)
@@ -83,7 +83,7 @@ def expected_peak(search: Any, X: Any, y: Any, plan: Any, *, n_workers: int) -> 
     n_train = n - n // n_folds
     fit = FitMaker().make(_task_on(search, X, y, rows, n_folds), 0).fit
     if fit is None:
-        # The search gives the reason.
+        # The search itself reports the reason.
         return None
     try:
         networks, per_sample = expected_memory(
@@ -102,7 +102,7 @@ def expected_peak(search: Any, X: Any, y: Any, plan: Any, *, n_workers: int) -> 
     m = 1 if takes_folds_in_turn(search, X) else n_folds
     places = n_workers * m * n * _BYTES_OF_PLACES
     if network_of(search.estimator) is not search.estimator:
-        # Samples of a fold, transformed, and both parts of them joined.
+        # For each fold: its samples, the transformed samples, and both parts joined.
         return round(networks + m * (size + encoded + n_workers * encoded) + places)
     is_other = encoded != size
     whole = replace(fit, X=X, rows=np.arange(n_train))

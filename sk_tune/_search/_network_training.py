@@ -24,17 +24,18 @@ from sk_tune._search._outcomes import SearchOptions, best_epoch, scores_by_curve
 from sk_tune._training import TimeLimit, TrainingState
 from sk_tune.exceptions import TrainedAloneWarning
 
-# Samples of a fold whose predictions may be held for training scores; with more, scoring is
-# a small share of the time.
+# Most training samples that the engine predicts for training scores. With more samples,
+# predicting in the task is a small share of the time.
 _MOST_TO_PREDICT = 10_000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FoldTraining:
-    """The training of a request; None before it, without a network and if interrupted.
+    """The training of a request.
 
-    The network adopts `state`, which with select_epoch="best" is the state after
-    `best_epoch`, for which `n_epochs_again` epochs were repeated.
+    `trained` is None before the training, without a network, and after an interruption. The
+    network adopts `state`. With select_epoch="best", that is the state after `best_epoch`,
+    for which `n_epochs_again` epochs were repeated.
     """
 
     request: FoldRequest
@@ -51,7 +52,7 @@ class FoldTraining:
         return self.request.n_epochs
 
 
-# Fits of one step; None are results after Ctrl-C.
+# Results of the fits of one step; None for fits that Ctrl-C prevented.
 Results = Sequence[Trained | None]
 Steps = Generator[list[Fit], Results, list[FoldTraining]]
 
@@ -76,7 +77,7 @@ class Trainer:
         self._is_monitor_bad: dict[int, bool] = {}
 
     def keep_only(self, candidates: Collection[int]) -> None:
-        """Drop all networks except candidates that later rungs may resume."""
+        """Drop the states of all networks except those of `candidates`."""
         self._states = {k: v for k, v in self._states.items() if k[0] in candidates}
         self._ends = {k: v for k, v in self._ends.items() if k[0] in candidates}
 
@@ -144,7 +145,7 @@ class Trainer:
 
     @contextmanager
     def outside(self) -> Iterator[None]:
-        """Call the engine as outside of a search."""
+        """Run a block with the joblib settings from outside of the search."""
         backend, n_jobs = self._ambient
         with (
             adoption(None),
@@ -190,8 +191,8 @@ class Trainer:
             self._states.pop(request.key, None)
         elif state is not None and request.fit is not None:
             self._states[request.key] = (state, request.n_epochs)
-            # Plain skorch nets start each rung from scratch, and so do callbacks: their
-            # checkpoints differ from an uninterrupted training's.
+            # Plain skorch nets and callbacks start from scratch in each rung, so their
+            # checkpoints differ from those of an uninterrupted training.
             network = request.fit.estimator
             if isinstance(network, NetworkEstimator) and not network.callbacks:
                 self._ends[request.key] = (*self._ends.get(request.key, ()), state)
@@ -199,9 +200,9 @@ class Trainer:
     def _without_monitor(
         self, networks: Sequence[FoldRequest], results: Results
     ) -> Generator[list[Fit], Results, Results]:
-        """Train fits again that failed only because the network cannot predict the monitor.
+        """Repeat failed fits without a monitor, which the network may be unable to predict.
 
-        One fit per fold tests this, for the whole search.
+        One fit per fold tests this for the whole search.
         """
         results = list(results)
         failed: dict[int, list[int]] = {}
@@ -248,7 +249,7 @@ class Trainer:
                 saved = tuple(each for each in saved if each.seed == state.seed)
                 again[position] = replace(
                     request.fit,
-                    # The initial state, so that the store's key ignores checkpoints.
+                    # Without a state, the store's key does not depend on checkpoints.
                     state=None,
                     seed=state.seed,
                     n_epochs=n_epochs,

@@ -27,7 +27,7 @@ class HeldOut:
     `rows` are positions of these samples. `values`, (n_test,) or (n_test, n_outputs), are
     probabilities (1 and 0 if a classifier has labels only) or a regressor's predictions;
     None if they are not kept. `classes` are the classes of the columns. `is_of_predict`
-    says that values come from ``predict``, so a classifier's have no uncertainty.
+    says that values come from ``predict``, so those of a classifier show no uncertainty.
     """
 
     rows: Array
@@ -43,14 +43,14 @@ class FoldOutcome:
     Curves have a value for each epoch and are empty without a network. The fit trained
     `n_epochs` epochs; an earlier rung trained `n_resumed`; `n_loaded` came from the store;
     `n_again` were repeated to reach `best_epoch`. `n_granted` is the total granted up to
-    this rung, `n_granted_before` up to the previous one. `seconds` is the time of training
-    in one thread, by `engine` ("fleet", "alone", or "" for the estimator's own fit).
+    this rung, `n_granted_before` up to the previous one. `seconds` is the training time in
+    one thread; `engine` is "fleet", "alone", or "" for the estimator's own fit.
     `alone_reason` explains why no fleet trained it. `reason` explains a missing score.
     `unscored` explains why its predictions have no score, although training succeeded.
-    `remark` says what a training with a score lacks, and why.
-    `inputs` is the scale of the network's features, for the first fold only. `n_weights`
-    is the size of the network's ``state_dict``, 0 without a network. `is_planned` is False
-    on folds that its rung does not use.
+    `remark` says what a training with a score lacks, and why. `inputs` is the scale of the
+    network's features, for the first fold only. `n_weights` is the size of the network's
+    ``state_dict``, 0 without a network. `is_planned` is False on folds that its rung does
+    not use.
     """
 
     train_loss: Array = field(default_factory=lambda: np.empty(0))
@@ -76,7 +76,7 @@ class FoldOutcome:
 
     @property
     def n_reached(self) -> int:
-        """Epochs granted, or more if other folds were cut and have fewer in common."""
+        """Epochs granted, or trained if that is more, because other folds were cut."""
         trained = self.n_resumed + self.n_epochs + self.n_loaded
         return max(self.n_granted, trained) if self.n_granted else 0
 
@@ -166,12 +166,12 @@ def _aligned(held: HeldOut | None, classes: Array | None) -> Array | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchOptions:
-    """What follows from a search's parameters for the evaluation of its candidates.
+    """Settings for the evaluation of candidates, derived from a search's parameters.
 
-    `n_models_kept` and `n_predictions_kept` count the best candidates; None means all.
-    `n_at_once` candidates have predictions that fit in memory; None means all.
-    `resource` is the parameter of the networks' epochs if they are the resource, and
-    `max_resources` the epochs that the learning-rate schedule spans in that case.
+    `n_models_kept` and `n_predictions_kept` count the best candidates; None means all. The
+    predictions of `n_at_once` candidates fit in memory; None means all. If epochs are the
+    resource, `resource` is the name of their parameter, and `max_resources` the epochs that
+    the learning-rate schedule spans.
     """
 
     search: Any
@@ -207,7 +207,7 @@ def learning_curves(
     results: Mapping[str, Any],
     candidates: Sequence[int] | Array,
 ) -> pd.DataFrame:
-    """Return the epochs of all result rows, without other estimators and failed fits.
+    """Return the curves of all networks, one row per epoch, without failed fits.
 
     `candidates` are the numbers of candidates by result row. The columns are result_row,
     candidate, fold, epoch (from 1), train_loss, valid_loss and valid_score, NaN where a
@@ -242,7 +242,7 @@ def learning_curves(
 
 
 def guiding_scores(results: Mapping[str, Any], refit: Any) -> npt.NDArray[np.float64]:
-    """Return each candidate's mean score that decides; greater is better."""
+    """Return the mean scores by the deciding metric; greater is better."""
     name = guiding_name(results, refit)
     return np.asarray(results[name]) if name else np.empty(0)
 
@@ -256,7 +256,7 @@ def best_first(scores: Any, levels: Any = None) -> list[int]:
 
 
 def scores_by_curve(search: Any) -> bool:
-    """Return whether a network's curve over epochs has the score of the search."""
+    """Return whether the score curves of networks use the metric of the search."""
     scoring = search.scoring
     has_metric = isinstance(scoring, str | None) and scoring in {None, "accuracy", "r2"}
     return has_metric and not transforms_target(search.estimator)
@@ -281,7 +281,7 @@ def with_reasons(
 def last_rows(
     candidates: Sequence[int] | Array, reasons: Sequence[str] | None
 ) -> tuple[int, ...]:
-    """Return the result row of each candidate with the most resources, ascending.
+    """Return, in ascending order, each candidate's result row with the most resources.
 
     A row without results after an interruption counts only if the candidate has no other.
     """
@@ -304,7 +304,7 @@ def n_whole_rows(results: Mapping[str, Any]) -> int:
 def count_texts(
     outcomes: Sequence[Sequence[FoldOutcome]], name: Literal["alone_reason", "remark"]
 ) -> Counter[str]:
-    """Return the texts of outcomes under a name, with their counts."""
+    """Count the texts in an attribute of outcomes."""
     texts = (getattr(outcome, name) for folds in outcomes for outcome in folds)
     return Counter(text for text in texts if text)
 
@@ -320,13 +320,13 @@ def search_ledger(
 ) -> Ledger:
     """Return costs and savings of a search, for networks and other estimators.
 
-    `max_epochs` is the number of a full training if epochs are the resource, None if each
-    candidate has its own. `starts` says which candidates start in a row, instead of being
-    resumed in a rung. `seconds` are by part: preparing, training, scoring, sampling, refit,
-    total. `n_epochs_left_out` counts epochs of candidates that had no time for the next
-    rung.
+    `max_epochs` are the epochs of a full training if epochs are the resource; None if each
+    candidate has its own number. `starts` says for each row whether its candidate starts
+    there or continues from a lower rung. `seconds` are by part: preparing, training,
+    scoring, sampling, refit, total. `n_epochs_left_out` counts epochs of candidates that
+    had no time for the next rung.
     """
-    # The networks of a rung, by the epochs that they had before and those granted in all.
+    # Networks by the epochs granted before their rung and up to its end.
     rungs: dict[tuple[int, int], list[FoldOutcome]] = {}
     n_candidates = n_fits = full = 0
     for folds, is_new in zip(outcomes, starts, strict=True):

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""The diagnosis, with probes on request: small changes of a network, trained to test it."""
+"""The diagnosis, on request with probes, which train slightly changed networks."""
 
 import math
 import warnings
@@ -48,9 +48,9 @@ from sk_tune._space import Candidate
 from sk_tune._text import LiveLine, counted
 from sk_tune._types import Features
 
-# Probes cost at most this part of the epochs of a search.
+# Probes take at most this share of the epochs of a search.
 _MOST_OF_SEARCH = 0.2
-# Networks, with the unchanged one, from which on probes are trained.
+# Least number of trainings, including the unchanged network, for probes to be useful.
 _FEWEST = 2.0
 # Cost of a training on half of the samples.
 _HALF = 0.5
@@ -74,13 +74,13 @@ def diagnose(
     source : search, estimator, Curves or SampleCurve
         A fitted search of sk_tune; a fitted network or a pipeline that ends in a network,
         preferably with ``early_stopping=True``, because most checks need held-out rows;
-        curves; or a learning curve by samples, also scikit-learn's
+        curves; or a learning curve over samples, such as scikit-learn's
         ``LearningCurveDisplay``.
     X : array-like of shape (n_samples, ...) or None, default=None
         Features of the fit, to check their scale for a fitted network; a search has
         recorded their scale.
     y : array-like of shape (n_samples,) or (n_samples, n_outputs) or None, default=None
-        Targets of the fit.  With X and y, the checks of ``find_leaks`` are made too, on the
+        Targets of the fit.  With X and y, the checks of ``find_leaks`` run as well, on the
         folds of a search.
     groups, times : array-like of shape (n_samples,) or None, default=None
         Groups and times of the rows, for ``find_leaks``.
@@ -94,9 +94,9 @@ def diagnose(
         network), together as one fleet: the remedies of the findings, a third and three
         times the learning rate, another width, depth, regularisation and seed, twice and a
         third of the epochs, and half the samples.  Their effects on the held-out loss
-        confirm, withdraw or add findings.  Needs X and y.  A line announces the number of
-        epochs; for a search it is at most a fifth of the epochs of the search, which may
-        reduce the number of probes.
+        confirm, withdraw or add findings.  Needs X and y.  Prints the number of epochs.
+        For a search, it is at most a fifth of the search's epochs, which may reduce the
+        number of probes.
 
     Returns
     -------
@@ -180,8 +180,8 @@ def _probed(
         for k in range(len(search.cv_results_["params"]))
     )
     if not is_search(source):
-        # The folds have held-out losses, which a single fit lacks; issues of the fit stay
-        # until a probe disproves them.
+        # Findings on the folds replace those of the single fit, which has no held-out
+        # losses. But issues of the fit stay until a probe disproves them.
         of_folds = [f for f in findings_of(search, X) if f.result_row is not None]
         issues = {f.name for f in findings if f.outcome == "issue"}
         of_folds = [f for f in of_folds if f.name not in issues]
@@ -193,7 +193,7 @@ def _probed(
     findings = [f for f in findings if f.name not in {"good fit", "more data"}]
     if n_networks >= probing.n_used + _HALF:
         with suppress(ValueError):
-            # All folds may fail.
+            # Training may fail in all folds.
             findings.append(_on_half(search, X, y, groups, base))
     return Findings(with_good_fit(without_doubled_epochs(findings), result_row=row))
 
@@ -204,7 +204,7 @@ class _Probing:
     def __init__(self, scaler_step: str, n_networks: float) -> None:
         self._scaler_step, self._n_networks = scaler_step, n_networks
         self.probes: list[Probe] = []
-        # With the network itself.
+        # Includes the network itself.
         self.n_used = 1.0
 
     def course(self) -> Course:

@@ -22,13 +22,14 @@ class ResultColumns:
 
     def __init__(self) -> None:
         self.results: dict[str, Any] = {}
-        # Returns all columns of the first candidates; None if scikit-learn never asked.
+        # Returns all columns of the first n candidates; None before scikit-learn asks for
+        # any.
         self._format_first: Callable[[int], dict[str, Any]] | None = None
         self.are_appended = False
 
     @contextmanager
     def appending(self) -> Iterator[None]:
-        """Append to the results in a block of a search's candidates; format all at its end.
+        """Append the results of each candidate in a block; format all results at its end.
 
         Formatting all results after each candidate takes a tenth of the time of training
         one small network.
@@ -42,7 +43,7 @@ class ResultColumns:
                 with warnings.catch_warnings():
                     warnings.filterwarnings("ignore", NOT_FINITE)
                     results = self._format_first(n_whole_rows(self.results))
-                # scikit-learn has this object.
+                # Changed in place, because scikit-learn holds this object.
                 self.results.clear()
                 self.results.update(results)
 

@@ -80,7 +80,7 @@ class SearchParameters:
     select_epoch : {"last", "best"}, default="last"
         Epoch at which networks are scored: the last, or the best epoch of the candidate's
         mean curve over the folds (of the score for accuracy and R^2, otherwise of the
-        loss), which is the same for all folds and the refit.
+        loss).  All folds and the refit use the same epoch.
     keep_models : int, "best", "all" or None, default=None
         Number of best candidates whose fold estimators are kept in ``models_``.  Candidates
         of the last rung, or with the most resources, come first.  "all" lets
@@ -253,7 +253,7 @@ class RungParameters(WaitingParameters):
     n_possible_iterations_ : int
         Number of rungs that the resources allow.
     n_required_iterations_ : int
-        Number of rungs that leave fewer than `factor` candidates in the last rung.
+        Number of rungs needed to leave fewer than `factor` candidates in the last rung.
     """
 
     factor: float = 3
@@ -266,7 +266,7 @@ class RungParameters(WaitingParameters):
 
 
 def n_distinct(space: Space, n: int) -> int:
-    """Return the number of candidates that a space has for `n` random draws."""
+    """Return how many of `n` random candidates a space has without repeats."""
     return min(n, space.n_points) if space.is_listed and space.n_points else n
 
 

@@ -55,7 +55,7 @@ _SECONDS_FOR_STREAM = 30.0
 
 
 def is_complete(folds: Sequence[FoldOutcome]) -> bool:
-    """Return whether a candidate has results that all ended without an error."""
+    """Return whether a candidate has results, all of them without an error."""
     return bool(folds) and not any(outcome.reason for outcome in folds)
 
 
@@ -63,10 +63,10 @@ def is_complete(folds: Sequence[FoldOutcome]) -> bool:
 class SearchCall:
     """One call of a search's ``fit``: its data, and joblib's settings around it.
 
-    `params` are the parameters besides X and y, `start` is the time by
-    ``time.monotonic``. `ambient` is joblib's backend and number of workers outside of the
-    search, `config` makes joblib pass its tasks to the session. `closing` ends after the
-    refit. scikit-learn does not see a callable `verbose`.
+    `params` are the parameters besides X and y, `start` is its start by ``time.monotonic``.
+    `ambient` is joblib's backend and number of workers outside of the search, `config`
+    makes joblib pass its tasks to the session. `closing` is closed after the refit.
+    `verbose` may be a callable, which is hidden from scikit-learn.
     """
 
     X: Any
@@ -99,7 +99,7 @@ class SearchSession:
 
     def __init__(self, search: Any, call: SearchCall) -> None:
         self.call = call
-        # Other backends run tasks on other machines, with other devices.
+        # Other backends than joblib's own may use other machines, with other devices.
         self.stays_here = type(call.ambient[0]).__module__ == "joblib._parallel_backends"
         self.line: SearchLine | None = None
         is_forecast = n_bytes(call.X) >= LARGE_SAMPLES and not search._is_planned
@@ -128,10 +128,10 @@ class SearchSession:
         self._skipped = SkippedResults(search)
         self._n_rows_done = 0
         self._is_streaming = False
-        # Trainings before their evaluation, by candidate and fold of the call.
+        # Trainings that ended before their evaluation, by candidate and fold of the call.
         self._ahead: Mapping[tuple[int, int], FoldTraining] = {}
         self._n_folds: Sequence[int] = ()
-        # Contexts of one call of scikit-learn, without warnings about omitted candidates.
+        # Hides warnings about omitted candidates during one call of scikit-learn.
         self._quiet = ExitStack()
 
     def run(self, jobs: Sequence[Job]) -> None:
@@ -174,11 +174,12 @@ class SearchSession:
 
     @contextmanager
     def streaming(self, expected: Sequence[int]) -> Iterator[FitStream]:
-        """Train candidates in workers that do not wait, until the end of the block."""
+        """Train candidates in a block, in workers that do not wait for each other."""
         with ExitStack() as stack:
             with self.trainer.outside():
                 n_jobs = self.options.search.n_jobs
-                # On a busy machine, little time is left after waiting for workers.
+                # On a busy machine, waiting for workers to start would take most of a short
+                # time.
                 is_short = self.time.left < _SECONDS_FOR_STREAM and have_to_start(n_jobs)
                 stream = FitStream(
                     n_jobs=1 if is_short else n_jobs,
@@ -200,10 +201,10 @@ class SearchSession:
         ahead: Mapping[tuple[int, int], FoldTraining],
         n_folds: Sequence[int],
     ) -> Iterator[None]:
-        """Evaluate `candidates` in a block, of which `n_new` were on no earlier rung.
+        """Evaluate `candidates` in a block; `n_new` of them were on no earlier rung.
 
-        `ahead` are trainings before their evaluation, by candidate and fold of the call;
-        `n_folds` are the numbers of folds of the candidates.
+        `ahead` are trainings that have already ended, by candidate and fold of the call;
+        `n_folds` is the number of folds of each candidate.
         """
         self.candidates += candidates
         self._ahead, self._n_folds = ahead, n_folds
@@ -249,7 +250,7 @@ class SearchSession:
                 self.outcomes[row] = [without_values(o) for o in self.outcomes[row]]
 
     def end_search(self, n_candidates: int) -> None:
-        """Report failures, run refit tasks outside; raise an error without results."""
+        """Report failures and prepare the refit; raise an error if there are no results."""
         if self.trainer.is_interrupted:
             # The candidates of the last round may lack results.
             if not any(map(is_complete, self.outcomes[:n_candidates])):
@@ -265,7 +266,8 @@ class SearchSession:
                 for fold, o in enumerate(folds)
                 if o.is_planned and not o.was_stopped
             ]
-            # If all fits failed, which raises, the results explain why to `diagnose`.
+            # If all fits failed, the next call raises; `diagnose` then explains the
+            # results.
             self.is_over = len(failures) > 0 and all(f["fit_error"] for f in failures)
             warn_or_raise_about_failures(failures, self.options.search.error_score)
         self.call.config.unregister()
@@ -276,7 +278,7 @@ class SearchSession:
 
     @property
     def has_complete_candidate(self) -> bool:
-        """Whether a candidate has a result on every fold that it was to be run on."""
+        """Whether at least one candidate has a result on every fold of its rung."""
         return any(map(is_complete, self.outcomes))
 
     def best_epoch(self, row: int) -> int | None:
@@ -302,7 +304,7 @@ class SearchSession:
         """Run tasks until Ctrl-C, or an error that joblib has to raise.
 
         Behind the transformers of a pipeline each fold has a copy of X. If X is large, the
-        folds are trained one after another, so that there is one copy at a time.
+        folds are trained one after another, so that only one copy exists at a time.
         """
         if not places:
             return
@@ -450,7 +452,7 @@ def _options_of(
 
 
 def _n_with_predictions(estimator: Any, call: SearchCall) -> int | None:
-    """Return the number of candidates with predictions of all samples in memory."""
+    """Return for how many candidates the predictions of all samples fit in memory."""
     y = np.asarray(call.y)
     n_outputs = y.size / max(1, len(y)) if y.ndim else 0
     if y.ndim == 1 and is_classifier(estimator):
@@ -483,7 +485,7 @@ class SearchBackend(CollectingBackend):
             with joblib.parallel_config("threading", n_jobs=1):
                 rounds = vars(self.search).get("_rounds")
                 if rounds is None:
-                    # Tasks of checks before the search.
+                    # These tasks belong to checks before the search.
                     for job in jobs:
                         job.run()
                 else:
@@ -498,8 +500,8 @@ class SkippedResults:
         self._search = search
         # A result of scikit-learn, from a successful fit if there is one.
         self.example: dict[str, Any] | None = None
-        # Results without names of scores: a callable `scoring` reveals them only after a
-        # success.
+        # Results whose score names are unknown: those of a callable `scoring` are known
+        # only after a success.
         self._unnamed: list[dict[str, Any]] = []
         self._names: list[str] | None = None
 

@@ -16,8 +16,8 @@ from sk_tune._types import Array
 class _Positions(np.ndarray[Any, Any]):
     """An array of positions.
 
-    scikit-learn takes rows of an object with this attribute at once; other arrays are first
-    tried as data frames of several libraries, in twice the time.
+    With the attribute `iloc`, scikit-learn takes rows at once. It tries other arrays first
+    as data frames of several libraries, which takes twice the time.
     """
 
     iloc = None
@@ -34,7 +34,7 @@ def prediction_positions(task: FoldTask) -> Array:
 
 
 class _Predicted(BaseEstimator):  # type: ignore[misc]
-    """Accepts any parameters; returns known predictions, or at the positions in X."""
+    """Accepts any parameters; returns all predictions, or those at the positions in X."""
 
     def __init__(self, predictions: Array, *, takes_positions: bool) -> None:
         self.predictions, self.takes_positions = predictions, takes_positions

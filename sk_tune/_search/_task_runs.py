@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Runs the tasks of a search, with trained networks or in joblib's workers.
 
-The engine returns predictions of the scored samples with each trained network.  A task
-that only scores them needs no network: building it, validating the samples and predicting
-them again would take several times as long as the metric.  A stand-in estimator with these
-predictions replaces the network.
+The engine returns predictions of the scored samples with each trained network.  A task that
+only scores these predictions needs no network: building it, validating the samples and
+predicting them again would take several times as long as the metric.  A stand-in estimator
+with these predictions replaces the network.
 """
 
 import copy
@@ -57,7 +57,7 @@ from sk_tune._types import Array
 from sk_tune._warnings import Messages, collected_warnings, issue
 from sk_tune.exceptions import TrainingFailedError
 
-# An outcome and the fitted estimator, if it may be kept; or a function that returns it.
+# An outcome, and the fitted estimator or a function that returns it; None if not kept.
 Scored = tuple[FoldOutcome, Any]
 
 _OTHER_ROWS = "its transformers were fitted again and returned different samples"
@@ -79,10 +79,11 @@ class TaskRunner:
         self._classes: dict[int, tuple[Any, Any]] = {}
 
     def run_trained(self, job: Job, training: FoldTraining, trained: Trained) -> Scored:
-        """Run the task of a trained network, which adopts its training if it is needed."""
+        """Run the task of a trained network; the network adopts its training if needed."""
         task = training.request.task
         keeps_model = self._options.n_models_kept != 0
-        # Transformers dropped from the cache may return other samples to a kept pipeline.
+        # A kept pipeline is fitted: if its transformers were dropped from the cache, they
+        # may return other samples.
         needs_fit = keeps_model and isinstance(task.estimator, Pipeline)
         stand_in = None if needs_fit else self._stand_in(training)
         answer = _Answer(training)
@@ -95,7 +96,7 @@ class TaskRunner:
             ):
                 job.end(result=job.task())
         else:
-            # An estimator that ignores X saves the time of slicing a fold.
+            # A stand-in needs positions only, which saves the time of slicing a fold.
             X = task.X if callbacks_of(task) else prediction_positions(task)
             scorer = with_metrics(task.scorer, quick_metric)
             job.end(result=run_fitted_by(job.task, stand_in, X, scorer))
@@ -117,7 +118,7 @@ class TaskRunner:
         return _trained_outcome(training, trained, error, classes, cause), model
 
     def _fitted(self, training: FoldTraining) -> Any:
-        """Return the network of a task that a stand-in scored, fitted."""
+        """Return the fitted network of a task that a stand-in scored."""
         task = training.request.task
         parameters = clone(dict(task.parameters), safe=False)
         X, y = task.samples(task.train)
@@ -232,7 +233,7 @@ class TaskRunner:
 
 
 class _Answer:
-    """Gives a task's network its training, once; other networks in its pipeline train."""
+    """Gives a task's network its training, once; other networks of its pipeline train."""
 
     def __init__(self, training: FoldTraining) -> None:
         self._training = training

@@ -71,7 +71,7 @@ def _of_results(
     earlier = []
     for row, params in enumerate(results["params"]):
         if reasons[row] in NOT_TRAINED:
-            # An interrupted candidate without a score is no evidence on its parameters.
+            # An interrupted candidate without a score says nothing about its parameters.
             continue
         n = None if granted is None or granted[row] == most else int(granted[row])
         parameters = {name: value for name, value in params.items() if name != resource}
@@ -81,7 +81,7 @@ def _of_results(
 
 
 def _resource(results: Mapping[str, Any]) -> str | None:
-    """Return the parameter that rungs granted more of, if there were rungs."""
+    """Return the parameter that is the resource of rungs; None without rungs."""
     granted = [int(n) for n in results.get("n_resources", ())]
     names = results["params"][0] if granted else ()
     for name in names:
@@ -118,9 +118,9 @@ def tell_earlier(
     """Tell samplers the results of an earlier search in their spaces, except the best.
 
     The best, if any, is returned for each sampler: the search evaluates it first, because
-    its score is from other folds. `max_resources` is the largest amount of `resource`; more
-    counts as this amount. If None, only fully trained candidates count. Scores after other
-    resources do not count, except after a full training.
+    its score is from other folds. `max_resources` is the largest amount of `resource`;
+    larger amounts count as this one. If None, only fully trained candidates count. Scores
+    after other resources do not count, except after a full training.
     """
     earlier_results = _earlier_results(source)
     n_used, first = 0, []
