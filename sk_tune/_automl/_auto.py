@@ -78,7 +78,7 @@ from sk_tune._warnings import warn_user
 from sk_tune.exceptions import SearchError, TableError, VerdictWarning
 
 _FAMILIES = ("linear", "boosting", "networks")
-# Budgets in seconds below which starting workers takes longer than they save.
+# Budgets in seconds below which starting workers takes longer than the workers save.
 _LEAST_FOR_WORKERS = 30.0
 
 
@@ -376,7 +376,7 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
     def _resumed_memory(
         self, folder: MemoryFolder | None, data: Sequence[Any], structure: Sequence[Any]
     ) -> Memory:
-        """Return the memory of an earlier fit with equal requests, or an empty memory."""
+        """Return the memory of an earlier fit with the same requests, or an empty one."""
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         if folder is None and not self.warm_start:
             return Memory(seed=seed)

@@ -44,8 +44,8 @@ class AutoClassifier(  # type: ignore[misc]
         Whether to scale the averaged probabilities by a temperature, fitted to out-of-fold
         predictions.
     positive : object, default=None
-        Positive class of two, for the threshold and for metrics of one class such as
-        "average_precision" or "f1".  None chooses 1 if that is a class, as in
+        Positive class of two classes, for the threshold and for metrics of one class such
+        as "average_precision" or "f1".  None chooses 1 if that is a class, as in
         scikit-learn's metrics, and the rarer class otherwise.
     threshold : float, str or callable, default=0.5
         ``predict`` returns `positive` from this probability on.  A scorer of labels, such

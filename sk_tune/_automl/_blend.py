@@ -23,7 +23,7 @@ from sk_tune._report import ColumnEffects, FoldModel, column_effects
 from sk_tune._scores import FoldScores, Metric, scorer_metric
 from sk_tune._types import Array, Floats
 
-# Limits of the candidates without fitted models: their number, and bytes of predictions.
+# Limits for candidates without fitted models: their number, and bytes of predictions.
 _MOST_OTHERS, _BYTES_OF_OTHERS = 64, 2**25
 
 
@@ -31,10 +31,10 @@ _MOST_OTHERS, _BYTES_OF_OTHERS = 64, 2**25
 class Trial:
     """A configuration that was fitted in all folds.
 
-    `name` is `label`, the name of the model, with a number. `score` and `std` are
-    over the folds, `std` is NaN for a single fold; `seconds` is the sum. `models` were
-    trained on at most `n_rows` samples each, and are empty if they were dropped. `library`
-    has predictions of shape (1, N, ...).
+    `name` is `label`, the name of the model, with a number. `score` is the mean over the
+    folds, `std` the standard deviation (NaN for a single fold), `seconds` the sum. `models`
+    were trained on at most `n_rows` samples each, and are empty if they were dropped.
+    `library` has predictions of shape (1, N, ...).
     """
 
     name: str
@@ -57,10 +57,10 @@ class Trial:
 def trials_of(search: Any, model: Model, problem: Problem, n_before: int) -> list[Trial]:
     """Return the candidates of a model's search, first those with fitted models.
 
-    The list is empty without a fitted candidate that has a score and predicts every
-    held-out sample. Of other candidates, which measure the selection bias, there are at
-    most 64, and fewer if predictions are large. `n_before` is the largest number of a trial
-    of the model so far.
+    The list is empty unless a candidate has fitted models, a score, and predictions of
+    every held-out sample. Up to 64 other candidates serve to measure the selection bias,
+    fewer if predictions are large. `n_before` is the largest number in the name of an
+    earlier trial of the model.
     """
     is_classification = problem.is_classification
     try:
@@ -146,10 +146,10 @@ def library_of(trials: Sequence[Trial]) -> Library:
 class Blend:
     """Fitted pipelines and their weights.
 
-    `combination` has one member for each trial in `refitted`, which was fitted on all rows,
-    and for each fold of the other trials, with weights of sum 1; `names` are the trials of
-    the members. `temperature` scales the averaged probabilities, and `threshold` makes
-    labels from them. `calibration` is for intervals or sets of labels.
+    `combination` has one member for each trial in `refitted` (fitted on all rows), and one
+    for each fold of the other trials. Weights sum to 1; `names` are the trials of the
+    members. `temperature` scales the averaged probabilities, and `threshold` makes labels
+    from them. `calibration` is for intervals or sets of labels.
     """
 
     combination: Combination
@@ -185,7 +185,7 @@ class Blend:
         return weights
 
     def of_fold(self, k: int, n_folds: int) -> "Blend":
-        """Return the average of the models of one fold, of a blend without refits."""
+        """Return the average of the models of one fold; the blend has no refits."""
         members = self.combination.members[k::n_folds]
         weighted = [member._replace(weight=member.weight * n_folds) for member in members]
         combination = Combination(weighted, self.classes)
@@ -214,7 +214,7 @@ def blend_of(
     classes: Array | None,
     refits: Mapping[str, Any] | None = None,
 ) -> Blend:
-    """Return the average of trials with positive weight, of folds or of `refits`."""
+    """Return the average of trials with positive weight, by `refits` or models of folds."""
     refits = refits or {}
     members = []
     for trial, weight in zip(trials, weights, strict=True):

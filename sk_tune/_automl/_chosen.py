@@ -89,7 +89,7 @@ class ModelScore(ScoreEstimate):
         infinite without a dummy, NaN if it was not computed.
     auc, auc_lead : float, default=nan
         ROC AUC of a classifier, and the low end of the 95 % interval of its lead over 0.5;
-        computed only if a `loss_lead` is not above 0.
+        computed only if the `loss_lead` of a model is not above 0.
     """
 
     name: str
@@ -110,16 +110,16 @@ class ModelScore(ScoreEstimate):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Chosen:
-    """Members with weights of sum 1, and scores of the ensemble and of single models.
+    """Members with weights that sum to 1, and scores of the ensemble and single models.
 
-    `temperature` scales the averaged probabilities.  `scores` and `thresholds` are for
-    the "ensemble", the best single "linear" and "boosting" trial, the "best",
-    and the "dummy", if they exist.  `held_out` are targets and predictions by choices made
-    on other samples, and the parts of the samples; `calibrations` of single models and
-    the ensemble follow from such predictions.  `larger` are the weights without a limit of
-    the time to predict, None if they are the same, and `ms` and `megabytes` the time in
-    which models predict 10,000 rows and their size, as far as measured.  Members that share
-    transformers are faster together; `speedup` is that of the ensemble and the larger one.
+    `temperature` scales the averaged probabilities.  `scores` and `thresholds` are for the
+    "ensemble", the best single "linear" and "boosting" trial, the "best", and the "dummy",
+    if they exist.  `held_out` are the targets, the ensemble's predictions by choices made
+    on other samples, and the part of each sample; `calibrations` of single models and the
+    ensemble are based on such predictions.  `larger` are the weights without a limit on the
+    prediction time, None if they are the same.  `ms` and `megabytes` are measured times of
+    models to predict 10,000 rows, and their sizes.  Members that share transformers are
+    faster together, by the factor `speedup` for the ensemble and the larger one.
     """
 
     trials: Sequence[Trial]
@@ -156,9 +156,9 @@ def choose(
     """Choose members by greedy selection over out-of-fold predictions.
 
     At least one trial is needed.  Classifiers are chosen by log loss.  `others` are trials
-    without fitted models.  Without `beats_dummy` the scores get intervals, which decide
-    it; `seconds` limits the time for metrics that need many calls. `costs` limit the time
-    to predict.
+    without fitted models.  If `beats_dummy` is None, it is decided by intervals of the
+    scores; `seconds` limits the time for metrics that need many calls.  `costs` limit the
+    prediction time.
     """
     threshold = threshold or ThresholdChoice()
     pool = _Pool([*trials, *others], dummy, problem, metric, threshold)
@@ -219,7 +219,7 @@ def _choices(
     costs: PredictionCosts | None,
     signs: Array | None = None,
 ) -> tuple[CandidateWeights, CandidateWeights]:
-    """Return choices with and without the limit of the time to predict."""
+    """Return the choices with and without the limit on the prediction time."""
     choice = selector.choose(library, signs)
     if costs is None:
         return choice, choice
@@ -353,7 +353,7 @@ class _Pool:
         return scores, proper
 
     def without(self, library: Library, part: int) -> tuple[Library, Array]:
-        """Return samples and their signs: a part counts negative, permuted targets not."""
+        """Return samples with signs: a part counts negative, its permutations positive."""
         samples = np.flatnonzero(self._is_of_part[part])
         shuffled = self.shuffled()
         signs = np.where(self._is_of_part[part], -_DEDUCTED, 1.0)
@@ -373,9 +373,9 @@ class _Pool:
     def members(self, criteria: tuple[Floats, Floats], among: Array) -> Array:
         """Return the best trials of each family, without those worse than the dummy.
 
-        Worse means a larger log loss, or a lower score in regression; if all are worse, the
-        best of all are returned.  Such trials harm an average where they are far off, as a
-        linear model does on rows unlike its training rows.
+        Worse means a larger log loss, or a lower score in regression. Such trials harm an
+        average where they are far off, as a linear model does on rows unlike its training
+        rows. If all are worse, the best of all are returned.
         """
         scores, proper = criteria
         if self._dummy is not None:
@@ -485,7 +485,7 @@ def _resampled(scores: FoldScores, n: int, seconds: float | None) -> Floats:
     # Metrics such as R^2 are biased on few samples.
     with warnings.catch_warnings(action="ignore", category=RuntimeWarning):
         shift = by_fold - np.nanmean(resampled, axis=0)
-        # The shift must not exceed the maximum of the metric.
+        # The shift must not lift a score above the maximum of the metric.
         most = np.nanmax(resampled, axis=0, initial=-np.inf)
     corrected: Floats = np.minimum(resampled + shift, most)
     return corrected
@@ -521,7 +521,7 @@ def _crossed(
 
 
 def _train_for_each_other(folds: Sequence[tuple[Array, Array]]) -> bool:
-    """Return whether folds train on the held-out rows of others, unlike a single split."""
+    """Return whether folds train on each other's held-out rows, unlike a single split."""
     if len(folds) < _FEWEST_FOLDS_TO_DEDUCT:
         return False
     pairs = list(zip(folds, [*folds[1:], folds[0]], strict=True))

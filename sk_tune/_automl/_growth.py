@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""More epochs for networks that have no best epoch on held-out rows."""
+"""More epochs for networks that do not choose their best epoch on held-out rows."""
 
 import math
 
@@ -11,13 +11,13 @@ from sk_tune._automl._problem import Problem
 from sk_tune._automl._runner import ModelKind, Runner
 from sk_tune._search import GridSearchCV
 
-# Most epochs, as a multiple of the default, and the most expected time of a trial with more
-# epochs, as a part of the time for networks in the round.
+# Limits of the epochs, as a multiple of the default, and of the expected time of a trial
+# with more epochs, as a part of the time for networks in the round.
 _MOST_GROWTH, _PART_OF_ROUND = 8, 1 / 3
 
 
 def grow(kind: ModelKind, runner: Runner, problem: Problem, seconds: float) -> float:
-    """Double the epochs of candidates while the defaults gain; return the time."""
+    """Double the epochs of candidates while that improves the defaults; return the time."""
     model, began = kind.model, runner.clock.seconds
     is_full = kind.n_rows == problem.n_train and kind.units >= model.most_resources
     while is_full and not kind.has_grown:
@@ -45,7 +45,7 @@ def grow(kind: ModelKind, runner: Runner, problem: Problem, seconds: float) -> f
 
 
 def _trial_of(kind: ModelKind, runner: Runner, units: int) -> Trial | None:
-    """Return the trial of the defaults with some epochs, if there is one."""
+    """Return the trial of the defaults with `units` epochs, if there is one."""
     key = kind.model.name, {kind.model.resource: units}
     return next((t for t in runner.memory.trials if (t.label, t.params) == key), None)
 

@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Boosting that ends by the time limit of ``fits_within``.
+"""Boosting that stops at the time limit of ``fits_within``.
 
-By scikit-learn, and by LightGBM, XGBoost and CatBoost where they are installed: one
-estimator with common names of parameters runs the scikit-learn estimator of a package.
+It comes from scikit-learn, and from LightGBM, XGBoost and CatBoost if installed: one
+estimator with common parameter names wraps the scikit-learn estimators of these packages.
 """
 
 import math
@@ -67,10 +67,10 @@ class _Timed:
 
 
 def unfitted(models: Sequence[Any]) -> Any:
-    """Return an unfitted copy of models of folds, with no more iterations than theirs.
+    """Return an unfitted copy of the models of folds, with their median of iterations.
 
-    A time limit may have ended them early.  More iterations, which no fold has scored, may
-    overfit; early stopping prevents that.
+    A time limit may have ended their fits early, and more iterations, which no fold has
+    scored, may overfit. With early stopping, the limit of iterations stays the same.
     """
     model = clone(models[0])
     steps = [m[-1] for m in models if isinstance(m, Pipeline)]
@@ -108,7 +108,7 @@ class TimedBoostingRegressor(_Timed, HistGradientBoostingRegressor):  # type: ig
 
 # Names for users by the names of the modules.
 PACKAGES = {"lightgbm": "LightGBM", "xgboost": "XGBoost", "catboost": "CatBoost"}
-# Names of losses by package; a package lacks other losses.
+# Names of losses by package; other losses are not available.
 OBJECTIVES = {
     "lightgbm": {
         "squared_error": "l2", "absolute_error": "l1", "poisson": "poisson",
@@ -128,7 +128,7 @@ SPACE: dict[str, Any] = {
     "share_of_rows": uniform(0.5, 0.5),
     "share_of_columns": uniform(0.3, 0.7),
 }
-# Iterations that a late fit has, and iterations without gain that end a fit.
+# Least iterations of a late fit, and iterations without gain after which a fit ends.
 _FEWEST, _PATIENCE = 10, 20
 _VALIDATION_SHARE = 0.1
 
@@ -142,8 +142,8 @@ def installed_packages(loss: str) -> list[str]:
 class _PackagedBoosting(BaseEstimator):  # type: ignore[misc]
     """Gradient boosting of another package.
 
-    With `early_stopping` a tenth of the samples decides the number of trees.  Classes are
-    numbers for the package; `loss` is for regression.
+    With `early_stopping`, a held-out tenth of the samples decides the number of trees. The
+    package gets classes as numbers; `loss` is for regression.
     """
 
     package: str = field(default="lightgbm", kw_only=False)
@@ -185,7 +185,7 @@ class _PackagedBoosting(BaseEstimator):  # type: ignore[misc]
             # Each package has exceptions of its own.
             raise ValueError(f"{PACKAGES[self.package]} failed: {error}") from error
         if "callbacks" in model.get_params():
-            # They cannot be pickled.
+            # Callbacks cannot be pickled.
             model.set_params(callbacks=None)
         self.model_ = model
         return self
@@ -219,7 +219,7 @@ def _renamed(X: Any) -> Any:
 
 
 def _is_late() -> Callable[[int], bool]:
-    """Return whether a fit that begins now must end, by its number of iterations."""
+    """Return a test of whether a fit that begins now must end after an iteration."""
     end = end_of_fit()
     return lambda iteration: iteration >= _FEWEST and time.monotonic() > end
 

@@ -58,7 +58,7 @@ _PART_OF_NETWORKS = {True: 0.65, False: 0.45}
 _SLACK = 1.2
 # Part of a round for training the best model on more samples, or for longer.
 _PART_OF_LARGER = 0.5
-# Growth in samples times epochs that justifies another training.
+# Least growth of samples times epochs that justifies another training.
 _GROWTH = 1.5
 # Least number of samples of a training: in total, and for each class.
 _LEAST_ROWS, _LEAST_ROWS_OF_CLASS = 100, 10
@@ -79,7 +79,7 @@ _FEW_VALUES_IF_WIDE = 2_000_000
 _N_CANDIDATES, _MOST_CANDIDATES = 8, 300
 # Slowdown by other programs from which the machine counts as busy.
 _SLOWDOWN_OF_BUSY = 1.5
-# Part of a budget for refits, the ensemble and the last check, for its estimate.
+# Part of an estimated budget that is for refits, the ensemble and the last check.
 _PART_FOR_THE_END = 0.25
 _TOO_LONG = "Training takes too long for this budget."
 
@@ -124,7 +124,7 @@ class ModelCourse:
 
     @property
     def late_models(self) -> dict[str, float]:
-        """Models without time, and the time budget that each needs, infinite if unknown."""
+        """Models without time, with the budget that each needs; infinite if unknown."""
         return {
             name: self._budgets.get(name, math.inf)
             for name, reason in self.runner.failures.items()
@@ -144,7 +144,7 @@ class ModelCourse:
             self.was_interrupted = True
 
     def refits(self, trials: Iterable[Trial]) -> dict[str, Any]:
-        """Return models fitted on all rows, first trials first, while there is time."""
+        """Fit trials on all rows, in order, while there is time; return the models."""
         runner, problem = self.runner, self.problem
         models: dict[str, Any] = {}
         has_refits = runner.share_of_refit > 0 and not self.was_interrupted
@@ -182,7 +182,7 @@ class ModelCourse:
         labels = {t.label for t in self.memory.trials}
         labels -= {m.name for m in models if m.resource} - self.memory.kinds.keys()
         if any(model.is_network for model in models):
-            # They start while other models are trained.
+            # The workers start while other models are trained.
             runner.start_workers()
         for model in models:
             is_needed = model.name not in labels and not self._is_replaced(model)
@@ -305,7 +305,7 @@ class ModelCourse:
         return model, n_rows, units, cost
 
     def _sufficient_budget(self, model: Model, cost: Cost) -> float:
-        """Return the time budget with which a model would get half of the time left."""
+        """Return the time budget with which a model would need half of the time left."""
         seconds = cost.seconds(self.problem.n_train, model.enough_resources)
         return (self.runner.clock.seconds + 2 * seconds) / (1 - _PART_FOR_THE_END)
 
@@ -409,7 +409,8 @@ class ModelCourse:
                 param_distributions=kind.space,
                 max_resources=kind.units,
             )
-            # Without a score: scores on other sizes do not show the effect of a remedy.
+            # The target has no score: scores with other sizes do not show the effect of a
+            # remedy.
             kind.next_search = apply_remedies((), kind.next_search).target
 
     def _larger(
@@ -450,7 +451,7 @@ class ModelCourse:
         }
         if not self._is_random(model):
             search_class, options = HyperbandSearchCV, {"sampler": self.sampler}
-            # More candidates have all folds than by the default, as members need.
+            # Members need all folds, which more candidates have with this factor.
             options |= {"resource": model.resource, "factor": 3, "select_epoch": "last"}
             options |= zip(("min_resources", "max_resources"), size, strict=True)
         search = runner.run(

@@ -110,7 +110,7 @@ _N_STEPS = 4000
 _FEWEST_EPOCHS, _MOST_EPOCHS = 20, 100
 # Members of a network for tables: eight take twice the time and are no better on average.
 _MEMBERS = 4
-# Features made from columns and the target, and the most classes for which they pay.
+# Features made from columns and the target, and the most classes for which they help.
 _FEATURES = {"prepare__crosses": [0, 3], "prepare__target_encoding": [False, True]}
 _MOST_CLASSES_TO_ENCODE = 10
 # Numbers of principal components of spectra.
@@ -126,8 +126,8 @@ _NETWORKS: dict[str, tuple[Any, Any]] = {
     "RNN": (RNNClassifier, RNNRegressor),
 }
 NETWORK_FAMILIES = frozenset(_NETWORKS)
-# Defaults that differ from the estimator's, and the search space.  Perceptrons have none:
-# of random perceptrons few are good.
+# Defaults that differ from the estimator's, and search spaces. Perceptrons have no space,
+# because few random perceptrons are good.
 _DEFAULTS: dict[str, dict[str, Any]]
 _DEFAULTS = {"MLP": {"dropout": 0.1}, "CNN": {"n_channels": 16}, "RNN": {}}
 _SPACES: dict[str, dict[str, Any]] = {
@@ -162,11 +162,11 @@ _MOST_ITERATIONS, _ITERATIONS_OF_SMALL = 500, 100
 _BINS_OF_MANY_COLUMNS = 31
 # Losses with a log link, for positive targets with proportional variation.
 _POSITIVE_LOSSES = ("poisson", "gamma")
-# Regression metrics that the median predicts better than the mean.
+# Regression metrics for which the median is a better prediction than the mean.
 _ABSOLUTE = {mean_absolute_error, mean_absolute_percentage_error, median_absolute_error}
 # Iterations of logistic regression on scaled columns.
 _LINEAR_STEPS = 300
-# Units of a sound model: samples are reduced before units fall below.
+# Least units of a sound model: samples are reduced before units fall below these.
 _ENOUGH_EPOCHS, _ENOUGH_ITERATIONS, _ENOUGH_LINEAR_STEPS = 10, 30, 30
 _REGULARISATION = 10.0 ** np.arange(-3, 4)
 # Number of columns above which ridge regression uses an iterative solver.
@@ -181,10 +181,10 @@ class Model:
     models of a family. `estimator` is an unfitted pipeline with defaults, `grid` the grid
     of the first search, `space` the space of rounds. `resource` determines the training
     time; `most_resources` is its full value, `enough_resources` the least value of a sound
-    model. `make` returns the model for a problem. With `is_narrow` each point of the space
-    is about as good as the defaults, so that each is trained with all resources. With
-    `can_grow`, the resources of candidates are doubled while that makes the defaults
-    better. A fallback is trained if there is no time for another network on all rows.
+    model. `make` returns the model for a problem. With `is_narrow`, each point of the space
+    is about as good as the defaults, and is trained with all resources. With `can_grow`,
+    the resources of candidates are doubled while that makes the defaults better. With
+    `is_fallback`, the model is trained only if no other network had time for all rows.
     """
 
     family: str
@@ -205,7 +205,7 @@ class Model:
         return self.label or self.family
 
     def on(self, problem: Problem) -> "Model":
-        """Return the model for another problem with the same columns, as for a sample."""
+        """Return the model for another problem with the same columns, such as a sample."""
         return self if self.make is None else replace(self.make(problem), make=self.make)
 
     @property
@@ -218,7 +218,7 @@ class Model:
         return self.family in NETWORK_FAMILIES
 
     def with_half_the_members(self) -> "Model":
-        """Return a table network that trains in about half the time, nearly as good."""
+        """Return a table network with half of the members, which trains in less time."""
         net = self.estimator.named_steps["net"]
         smaller = clone(self.estimator).set_params(net__members=max(net.members // 2, 1))
         return replace(self, estimator=smaller)
@@ -419,7 +419,7 @@ def _table_network(problem: Problem) -> Model:
     kind: Any = "classifier" if problem.is_classification else "regressor"
     pipe = table_pipeline(kind, random_state=problem.seed)
     net = pipe.named_steps["net"]
-    # Epochs are the resource, so automatic early stopping must be turned on.
+    # Epochs are the resource, and with explicit epochs, "auto" does not stop early.
     pipe.set_params(
         net__max_epochs=epochs_of(net, problem.n_train),
         net__early_stopping=stops_early(net, problem.n_train),
@@ -427,13 +427,13 @@ def _table_network(problem: Problem) -> Model:
         net__members=_MEMBERS,
     )
     if problem.is_wide:
-        # It takes most of the time, and few rows do not determine it.
+        # The embedding takes most of the time, and few rows do not determine it.
         pipe.set_params(net__numerical_embedding=None)
     else:
         n_bins = net.numerical_embedding.n_bins_for(
             problem.n_train, is_classification=problem.is_classification
         )
-        # The space halves and doubles it.
+        # A number, which the space halves and doubles.
         pipe.set_params(net__numerical_embedding__n_bins=n_bins)
     has_few = problem.y.ndim == 1 and problem.n_classes <= _MOST_CLASSES_TO_ENCODE
     return _narrow_network(problem, pipe, "table network", _FEATURES if has_few else {})
@@ -443,10 +443,10 @@ def _narrow_network(
     problem: Problem, pipe: Pipeline, label: str, space: Mapping[str, Any]
 ) -> Model:
     """Return a network with the space around it, and further dimensions."""
-    # Another seed is another network.
+    # Another seed gives another network.
     space = {**table_space(pipe), "net__random_state": randint(0, 2**20), **space}
     model = _network(problem, "MLP", pipe, space)
-    # Classifiers, and others that keep their best epoch, get enough epochs.
+    # Classifiers, and networks that keep their best epoch, have enough epochs.
     can_grow = not (problem.is_classification or pipe.named_steps["net"].early_stopping)
     return replace(model, label=label, is_narrow=True, can_grow=can_grow)
 
@@ -482,7 +482,7 @@ def _boosting_losses(problem: Problem) -> list[str]:
 
 
 def _losses(problem: Problem) -> list[str]:
-    """Return losses for the metric of a regression, nearest first, until time is up."""
+    """Return losses for the metric of a regression, the nearest one first."""
     power = deviance_power(problem.scoring)
     if power is not None:
         return [{1.0: "poisson", 2.0: "gamma"}.get(power, "tweedie")]

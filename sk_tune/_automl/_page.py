@@ -218,7 +218,7 @@ def _two_digits(value: float) -> str:
 
 
 def larger_text(auto: Any) -> str:
-    """Return how fewer members lower the score and the time to predict, if they do."""
+    """Return how the limit on the prediction time changes score and time, if it does."""
     board = auto.leaderboard_
     if LARGER not in board.index:
         return ""

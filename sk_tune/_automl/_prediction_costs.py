@@ -35,11 +35,11 @@ _N_CALLS = 2
 class PredictionCosts:
     """Milliseconds in which trials together predict 10,000 rows, measured when needed.
 
-    `ms` and `megabytes`, the size of its pickle, are of one model of a trial.  Trials with
-    the same transformers prepare rows once.  `most` is the `limit`; without one it is three
-    times the cost of scikit-learn's boosting, or another package's, and infinite without
-    boosting.  The slower of the first model, which has the defaults, and the best counts,
-    each as if it had at least 100 iterations: early stopping may leave few trees.
+    `ms` and `megabytes` (the size of the pickle) are those of one model of a trial. Trials
+    with the same transformers prepare rows once. `most` is the `limit`. Without `limit`, it
+    is three times the cost of scikit-learn's boosting, else of another package's, and
+    infinite without boosting. The slower of the default model and the best one counts, each
+    as if it had at least 100 iterations, because early stopping may leave few trees.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class PredictionCosts:
         """Return the milliseconds of a call on 10,000 rows."""
         row = take(X, np.arange(1))
         with few_threads(np.size(self._X)):
-            # Stacking networks takes time once.
+            # The first call takes longer, because it stacks the networks.
             call(row)
             of_one, of_all = _seconds(call, row), _seconds(call, X)
         of_each = max(of_all - of_one, 0.0) / (self._n_rows - 1)

@@ -78,7 +78,7 @@ class Problem:
 
     @property
     def share_of_refit(self) -> float:
-        """Time of a fit on all rows relative to the fits of the folds; 0 for none.
+        """Time of a fit on all rows relative to the fits of the folds; 0 without refits.
 
         Networks for images and sequences keep the models of their folds, whose average is
         better than a single network.
@@ -89,20 +89,20 @@ class Problem:
 
     @property
     def is_wide(self) -> bool:
-        """Whether it is a table with more columns than rows, as of gene expressions."""
+        """Whether it is a table with more columns than rows, such as gene expressions."""
         n_rows, n_columns = self.X.shape[:2]
         return self.kind == "table" and n_columns > max(n_rows, _MANY_COLUMNS)
 
     @property
     def is_collinear(self) -> bool:
-        """Whether the columns are numbers with strong correlations, as those of spectra."""
+        """Whether the columns are numbers with strong correlations, as in spectra."""
         if self.kind != "table" or min(self.X.shape) < _FEWEST_OF_SPECTRA:
             return False
         if not all(map(pd.api.types.is_numeric_dtype, self.X.dtypes)):
             return False
         rows = np.random.default_rng(self.seed).permutation(len(self.X))[:_MOST_EXAMINED]
         values = self.X.iloc[rows].to_numpy(np.float64)
-        # Columns that are not used have no values.
+        # Unused columns have no values.
         values = values[:, np.isfinite(values).any(axis=0)]
         values = values[np.isfinite(values).all(axis=1)]
         if len(values):
@@ -206,7 +206,8 @@ def as_features(estimator: Any, X: Any, *, reset: bool, shape: Any = None) -> An
     table = without_header_rows(table.set_axis(names, axis=1).reset_index(drop=True))
     if reset:
         estimator._columns = list(table.columns)
-        # Decide from all samples: a fold without an unreadable cell could not read one.
+        # Decide from all samples: a fold without unreadable cells could not handle them
+        # later.
         table, estimator._formats, estimator.kinds_ = decide_columns(table)
     else:
         table = read_text(table, getattr(estimator, "_formats", {}))
@@ -316,7 +317,7 @@ def as_target(estimator: Any, X: Any, y: Any, *, is_classification: bool) -> Arr
         # Truth values and integers are objects if other rows had no label.
         targets = pd.Series(targets).infer_objects().to_numpy()
     if pd.api.types.infer_dtype(targets, skipna=False) == "string":
-        # numpy finds the different texts of fixed length faster than those of objects.
+        # numpy finds unique texts faster with a fixed length than as objects.
         targets = targets.astype(np.str_)
     check_classification_targets(targets)
     name, counts = type(estimator).__name__, np.unique(targets, return_counts=True)[1]

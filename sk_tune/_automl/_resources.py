@@ -92,7 +92,7 @@ def n_threads(n_values: int) -> int:
 
 
 def few_threads(n_values: int, *, is_busy: bool = False) -> threadpool_limits:
-    """Return a context with one thread for few values, or for any on a busy machine."""
+    """Return a context with one thread if there are few values or the machine is busy."""
     is_small = n_values < _VALUES_FOR_THREADS
     return threadpool_limits(limits=1 if is_small or is_busy else None)
 
@@ -242,8 +242,8 @@ def _hyperband_epochs(min_epochs: int, max_epochs: int) -> float:
 def hyperband_size(epochs: float, max_epochs: int) -> tuple[int, int]:
     """Return the least and the most epochs of a Hyperband pass with `epochs` per fold.
 
-    More epochs allow more reductions.  The most are below `max_epochs` only if not even one
-    candidate can train for `max_epochs`.
+    More epochs allow more reductions.  The largest number is below `max_epochs` only if not
+    even one candidate can train for `max_epochs`.
     """
     for reductions in range(_MOST_REDUCTIONS, 0, -1):
         least = max_epochs // _FACTOR**reductions

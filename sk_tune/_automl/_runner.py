@@ -48,7 +48,7 @@ _WORTH_KEEPING = 20.0
 _SECONDS_BETWEEN_NEWS = 0.5
 # Networks are stopped after this multiple of the time planned for their search.
 _MOST_OF_PLANNED = 1.5
-# Trials of a family with time for a refit, and the largest share of the budget for refits.
+# Trials of a family for which refits get time, and the largest share of the budget for it.
 _N_REFITS, _MOST_OF_REFITS = 2, 0.2
 # Time of a network alone relative to its share of a fleet; five fits took 0.7 to 4.4.
 _ALONE = 2.0
@@ -100,9 +100,9 @@ class ModelKind:
     iterations. `cost` is for a candidate in all folds, None if it was not measured.
     `estimator` and `space` are searched next; remedies change them. `seconds_per_epoch` is
     the time of one network in one fold, trained with others; 0 until measured. `n_done`
-    counts rounds. `has_grown` is true once twice the `units` were not clearly better, or
-    too many. `pass_begun` are the least and most epochs of the running Hyperband pass,
-    which a later fit repeats. `next_search` is the unfitted target of the latest
+    counts rounds. `has_grown` is true once doubling the `units` does not clearly help, or
+    is not allowed. `pass_begun` are the least and most epochs of the running Hyperband
+    pass, which a later fit repeats. `next_search` is the unfitted target of the latest
     ``diagnosis.apply_remedies``, which records failed remedies.
     """
 
@@ -223,8 +223,8 @@ class Runner:
 
     `reserve` are seconds to leave for the ensemble; `tell` is called with ``AutoProgress``;
     networks train in `n_jobs` processes. `memory` is written to `folder`, unless that is
-    None, between searches. A refit of a trial on all rows takes `share_of_refit` of its
-    seconds, 0 without refits. `failures` has the reason for each model that failed;
+    None, between searches. A refit of a trial on all rows takes `share_of_refit` of the
+    trial's seconds, 0 without refits. `failures` has the reason for each model that failed;
     `latest` is the latest search of a network.
     """
 
@@ -253,7 +253,8 @@ class Runner:
     def _seconds_of_refits(self) -> float:
         """Return the expected seconds of refits of the best trials of each family.
 
-        Trials on samples are not fitted again; the dummy is on all rows.
+        Trials on samples are not fitted again. The trial of the dummy shows the number of
+        rows.
         """
         n_rows = max((t.n_rows for t in self.memory.trials), default=0)
         trials = [
@@ -356,7 +357,7 @@ class Runner:
         self.failures.pop(model.name, None)
         if model.is_network:
             part = search_part(search)
-            # The budget of a search is this class's choice.
+            # This class chose the budget of the search, so that finding is not for users.
             findings = [f for f in part.findings if f.name != "search cut short"]
             self.latest = replace(part, findings=findings)
             best = self.memory.searches.get(model.name, self.latest)
@@ -400,7 +401,7 @@ class Runner:
         if not hasattr(search, "cv_results_") or not hasattr(search, "models_"):
             return False
         of_model = (t.name for t in self.memory.trials if t.label == model.name)
-        # Earlier trials may be dropped, so the names have the numbers of trials.
+        # Earlier trials may have been dropped, so their number is not the last number.
         numbers = [int(name.rpartition(" ")[2]) for name in of_model]
         trials = trials_of(search, model, problem, max(numbers, default=0))
         for trial in trials:

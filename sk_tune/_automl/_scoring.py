@@ -26,13 +26,13 @@ from sk_tune._scores import Metric, check_metric_names, metric_text, scorer_metr
 from sk_tune._types import Array
 from sk_tune.exceptions import TableError
 
-# Fewest different values of counts; fewer are rather grades.
+# Fewest different values of counts; fewer suggest grades.
 _FEWEST_COUNTS = 6
 # Least skewness of a long tail; the exponential distribution has 2.
 _LONG_TAIL = 1.5
 # Number of classes in a message.
 _N_NAMED = 5
-# Powers of deviances; 0 is for the option of the metric.
+# Powers of deviances; 0 stands for the `power` option of the metric.
 _POWERS: dict[Any, float] = {
     mean_poisson_deviance: 1.0,
     mean_gamma_deviance: 2.0,
@@ -110,7 +110,7 @@ def positive_class(y: Array, positive: Any = None) -> Any:
         return matches[0]
     if len(classes) != 2:
         return None
-    # True equals 1.
+    # This also finds True.
     return classes[classes.index(1) if 1 in classes else int(counts[1] <= counts[0])]
 
 
@@ -142,9 +142,9 @@ def scoring_of(
 ) -> Scoring:
     """Return the metric for a target: `scoring`, or the default if that is None.
 
-    The default is ROC AUC for two classes, log loss for more, and R² for regression.  If it
-    is undefined in a fold, it is log loss or accuracy.  Raises TableError if `scoring` is
-    undefined in a fold.
+    The default is ROC AUC for two classes, log loss for more, and R² for regression.  If
+    the default is undefined in a fold, log loss or accuracy replaces it.  Raises TableError
+    if `scoring` is undefined in a fold.
     """
     classes = positive_label = None
     if is_classification:

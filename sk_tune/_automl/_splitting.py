@@ -41,8 +41,8 @@ _ROWS_PER_SECOND = 400
 _VALUES_PER_SECOND = 20_000
 # The same limit for tables of few rows, where a single held-out part is too small to score.
 _VALUES_PER_SECOND_OF_FEW, _FEW_ROWS = 100_000, 500
-# Rows and values of a table that are prepared in a fraction of each second of the budget;
-# models train on a sample of larger tables.
+# Rows and values per second of the budget that can be prepared in a fraction of it. Models
+# train on a sample of larger tables.
 _MOST_ROWS_PER_SECOND, _MOST_VALUES_PER_SECOND = 5_000, 400_000
 _LEAST_SAMPLE = 10_000
 # Least number of samples: two to train on and two to hold out.
@@ -124,10 +124,10 @@ def split_rows(
     """Return the samples to set aside, and the folds of the other samples.
 
     `test_size` and `cv` are the estimator's. "auto" depends on the number of samples, for
-    `cv` also on the time budget and on the `row_size` values of a sample. Of tables too
-    large for the budget, `is_table`, a sample is divided into folds. `structure` are
-    groups and times, which no part divides. `is_r2` says that folds are scored by R^2,
-    which is undefined for one sample. Raises TableError for too few samples.
+    `cv` also on the time budget and on the `row_size` values of a sample. If a table
+    (`is_table`) is too large for the budget, only a sample is divided into folds.
+    `structure` are groups and times, which no part divides. `is_r2` says that folds are
+    scored by R^2, which is undefined for one sample. Raises TableError for too few samples.
     """
     samples = _Samples(y, is_classification, *structure, seed)
     is_given = not isinstance(cv, str | Integral | None)

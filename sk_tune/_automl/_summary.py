@@ -54,10 +54,10 @@ def summary(
     """Return a summary: whether the columns help, and which model to use.
 
     `n_rows` is the number of held-out rows; `labels` are classes, None in regression;
-    `members` are the trials of the ensemble; `has_networks` says whether networks are
-    among them. Leaks come first. `intervals` is a sentence
-    for the end if the columns help. `n_left_out` rows were too many for the time budget.
-    `shortage` is the text of ``shortage_text``.
+    `members` are the trials of the ensemble; `has_networks` says whether networks are among
+    them. Leaks come first. `intervals` is a sentence for the end if the columns help.
+    `n_left_out` rows were too many for the time budget. `shortage` is the text of
+    ``shortage_text``.
     """
     best, loss = scores["ensemble"], "log loss" if labels is not None else "squared error"
     if n_targets > 1:
@@ -99,7 +99,7 @@ def summary(
 def shortage_text(
     budget: float | None, trained: Collection[str], late: Mapping[str, float]
 ) -> str:
-    """Return that the time sufficed for one model at most, and the remedy, or "".
+    """Return a sentence if the time sufficed for at most one model, with the remedy.
 
     `trained` are models besides the dummy; `late` are models without time, with the time
     budget that each needs, infinite if unknown.

@@ -13,8 +13,8 @@ import numpy as np
 from sk_tune._scores import FoldScores, Metric
 from sk_tune._types import Array
 
-# Numbers of candidate thresholds: usual, and for metrics that are called for each of them;
-# and the largest number of thresholds times samples.
+# Numbers of candidate thresholds, in general and for metrics that are called for each of
+# them; and the largest number of thresholds times samples.
 _N_THRESHOLDS, _N_CALLED, _MOST_DECISIONS = 200, 25, 4_000_000
 
 
