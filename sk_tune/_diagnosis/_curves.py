@@ -89,7 +89,7 @@ def curves_of(search: Any, candidate: int) -> Curves:
             "a network, or is a network inside another estimator, such as "
             "BaggingRegressor."
         )
-    # Later rungs continue earlier rungs; if they train again, their values count.
+    # Later rungs continue earlier rungs; if they repeat epochs, the later values count.
     order = order[np.argsort(of_row[order], kind="stable")]
     folds = np.asarray(table["fold"])[order]
     epochs = np.asarray(table["epoch"])[order]
@@ -114,7 +114,7 @@ def curves_of(search: Any, candidate: int) -> Curves:
 
 
 def same_network(search: Any, candidate: int) -> list[int]:
-    """Return a candidate's rows: all rungs of epochs, but only the last rung of samples."""
+    """Return a candidate's rows: of all rungs with epochs, of the last one with samples."""
     params = search.cv_results_["params"]
     resource = granted_resource(search)
     if resource is None:
@@ -527,7 +527,7 @@ def target_variances(summary: Summary) -> Floats | None:
 
 
 def least_by_chance(summary: Summary) -> float:
-    """Return the depth of the log loss's minimum that chance explains."""
+    """Return how deep a minimum of the loss's logarithm can be by chance."""
     # Second differences of fewer epochs contain the trend.
     if summary.n_epochs < 10:
         return 0.0

@@ -165,7 +165,7 @@ def _of_search(
     findings = [replace(finding, result_row=chosen) for finding in findings]
     ceiling = check_noise_ceiling(search)
     if ceiling.evidence.get("alike") == 1.0:
-        # A best candidate by chance may lie anywhere.
+        # A candidate that is best by chance may lie anywhere.
         edge = RULES["optimum at the edge"].not_applicable(
             "The folds cannot distinguish the candidates."
         )

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Learning curves, findings, the order in which they matter, and their form for skore."""
+"""Learning curves; findings, their order of importance, and their form for skore."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -362,7 +362,7 @@ def with_good_fit(
 
 
 def without_doubled_epochs(findings: Iterable[Finding]) -> list[Finding]:
-    """Return findings, "converged long ago" not applicable with the issue "overfitting".
+    """Return findings; the issue "overfitting" rules out a tip "converged long ago".
 
     Both concern the epochs after the minimum, and their remedies name different numbers of
     epochs.

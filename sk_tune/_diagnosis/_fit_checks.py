@@ -3,9 +3,9 @@
 """Checks of learning curves: number of epochs, over- and underfitting.
 
 Training is measured by the cumulative learning rate instead of epochs, because a schedule
-that ends at 0 flattens every curve.  The falls of the logarithm of the loss are compared
-over factors of sqrt(2) of this measure; the ratio of the last two falls extrapolates
-further falls.  A power law falls equally each time.
+that ends at 0 flattens every curve.  The logarithm of the loss falls each time this measure
+grows by a factor of sqrt(2).  The ratio of the last two falls extrapolates further falls;
+for a power law, all falls are equal.
 """
 
 import math
@@ -80,7 +80,7 @@ def trend(summary: Summary) -> Trend:
         first, middle, last = (summary.at_share(curves, s) for s in shares)
     falls = middle - last
     if summary.is_annealed and summary.n_epochs >= FEWEST_EPOCHS:
-        # Smaller steps lower the loss further, so the trend is at most the fall after this.
+        # Smaller steps lower the loss further, so the fall in this phase limits the trend.
         after = last - curves[:, -1]
         falls = np.minimum(falls, after * math.log(0.5) / (2 * math.log(_STEADY)))
     earlier, recent = float(np.sort(first - middle).mean()), float(np.sort(falls).mean())
@@ -263,8 +263,8 @@ def check_overfitting(summary: Summary) -> Finding:
 
 def _memorises(summary: Summary, relative_gap: float, train_at_best: float) -> bool:
     """Return whether the training loss is tiny, or fell much after an early best epoch."""
-    # Hardly any training loss, but much held-out loss compared with a constant prediction,
-    # which no longer falls.
+    # The training loss is tiny; the held-out loss is large compared with a constant
+    # prediction, and no longer falls.
     is_large = summary.valid_end.mean() > 0.3 * summary.reference
     if relative_gap > 0.97 and is_large and not summary.is_least_late:
         return True
@@ -350,7 +350,7 @@ def _gain_over_constant(summary: Summary) -> Estimate:
     gain = summary.estimate(summary.reference - summary.valid_best, summary.reference)
     if target_variances(summary) is None:
         return gain
-    # R2 does not vary with the variance of a fold's targets, as losses do.
+    # Unlike losses, R2 does not depend on the variance of a fold's targets.
     r2 = smooth(summary.score)[:, summary.best_epoch]
     of_r2 = summary.estimate(summary.reference * r2, summary.reference)
     return max(gain, of_r2, key=lambda own: own.at_least(_CONFIDENCE))

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Columns that are the target, or predict it alone."""
+"""Columns that are the target, or alone predict it."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -121,7 +121,7 @@ def _suspects(table: LeakTable, rows: Array) -> list[Any]:
 
 
 def _with_values_like_target(table: LeakTable) -> list[Any]:
-    """Return all columns but those of numbers that have not as many values as classes."""
+    """Return all columns, except numeric ones with more or fewer values than classes."""
     if not table.is_classification:
         return list(table.X.columns)
     plain = PlainNumbers.of(table.X)
@@ -230,9 +230,9 @@ def _score_by_value(
 
 
 def _separates(values: Floats, y: Array) -> bool:
-    """Return whether a column determines the classes: with one interval for each of them.
+    """Return whether a column determines the classes, each by one interval of values.
 
-    Near the ends of intervals a cross-validated tree errs, in small tables too often.
+    A cross-validated tree errs near the ends of intervals, too often in small tables.
     """
     counts = np.unique(y, return_counts=True)[1]
     if len(y) - counts.max() < _FEWEST_SEPARATED:

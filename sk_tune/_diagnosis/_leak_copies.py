@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Duplicate cases, also if each was recorded several times with noise.
+"""Duplicate cases, even if each was recorded several times with noise.
 
 Notation: a row's distances to its neighbours are d_1 <= d_2 <= ..., and m is the intrinsic
 dimension of the rows, estimated from neighbours beyond the copies [1]_.  At even density,

@@ -5,8 +5,8 @@
 References
 ----------
 .. [1] S. Kapoor, A. Narayanan. Leakage and the reproducibility crisis in
-   machine-learning-based science. Patterns 4(9), 2023.  Its kinds L1.2 (scaling), L1.4
-   (duplicates), L2 (features) and L3.1, L3.2 (times, groups) are looked for.
+   machine-learning-based science. Patterns 4(9), 2023.  The checks cover its kinds L1.2
+   (scaling), L1.4 (duplicates), L2 (features) and L3.1, L3.2 (times, groups).
 """
 
 import re

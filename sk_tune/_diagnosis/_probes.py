@@ -34,10 +34,10 @@ _LEAST_GAIN, _CONFIDENCE = 0.05, 0.95
 # Fall of the held-out loss that shows a fault which the curves do not suggest.  The best of
 # several probes is optimistic, so its confidence is corrected for their number.
 _LEAST_NEW_GAIN = 0.2
-# A fault with a smaller share of the largest gain is another description of that fault.
+# A fault with less than this share of the largest gain is another effect of that fault.
 _RIVAL = 0.9
-# Rise of the held-out loss with a third of the epochs, about its error, below which the
-# other epochs had no effect.
+# If training for a third of the epochs raises the held-out loss by less than this, about
+# its error, the other epochs had no effect.
 _WASTED = 0.03
 # Faults whose remedies make the network fit its training rows better.
 _OF_FIT = frozenset({
@@ -52,8 +52,8 @@ _OF_FIT = frozenset({
 _OF_TRAINING = _OF_FIT | {"overfitting"}
 _BASELINE, _CONVERGED = "no better than the baseline", "converged long ago"
 _TOO_HIGH = "learning rate too high"
-# Factor between a learning rate and the typical rate from which on a third and three times
-# the rate show little.
+# If a learning rate differs from the typical rate by more than this factor, a third and
+# three times the rate show little.
 _FAR = 10.0
 # Share of a constant prediction's loss below which a network has learnt a pattern.
 _USEFUL = 0.985
@@ -72,7 +72,7 @@ class Probe:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Effect:
-    """The measured falls of logarithms of losses by a probe."""
+    """The measured falls of the logarithms of losses with a probe."""
 
     probe: Probe
     gain: Estimate  # of the held-out loss
@@ -84,7 +84,7 @@ class Effect:
         """Name of the fault that an improvement would show, "" if none.
 
         A remedy that makes the training loss rise is a regularisation.  A lower learning
-        rate can be one, too.
+        rate can also be one.
         """
         is_fit, name = self.fitted > 0, self.probe.finding
         if name == _TOO_HIGH and not is_fit:
@@ -99,7 +99,7 @@ class Effect:
 
     @property
     def is_small(self) -> bool:
-        """Whether the fall is surely smaller than a fault's."""
+        """Whether the fall is certainly too small for a fault."""
         return self.gain.at_least(1 - _CONFIDENCE) < -math.log1p(-_LEAST_GAIN)
 
     def __str__(self) -> str:
@@ -287,8 +287,8 @@ def _new_faults(
 ) -> set[str]:
     """Return the faults that only probes show.
 
-    Without a pattern (`needs_pattern`), regularisation lowers a loss that stays above the
-    constant prediction's.
+    With `needs_pattern`, the changed network must beat a constant prediction: without a
+    pattern to learn, regularisation lowers the loss, but not below that of a constant.
     """
     confidence = 1 - (1 - _CONFIDENCE) / max(n_probes, 1)
     new = {
@@ -310,7 +310,7 @@ def _evidence(finding: Finding, effect: Effect) -> dict[str, float]:
 
 
 def _measured_end(finding: Finding, effect: Effect) -> Finding:
-    """Return the finding on the end of the training, by a network trained for a third."""
+    """Return the finding on the end of the training, from a third of the epochs."""
     helps = -effect.gain.mean >= _WASTED
     remedy = "Train for a third of the epochs, or use early stopping."
     return replace(
@@ -339,8 +339,8 @@ def _confirmed(finding: Finding, effect: Effect) -> Finding:
 def _unconfirmed(finding: Finding, effect: Effect) -> Finding:
     """Return a finding that no probe confirms.
 
-    An issue becomes a tip if its best remedy surely has a small effect, or does not lower
-    the loss at all; otherwise it has this remedy.
+    An issue becomes a tip if its best remedy certainly has a small effect, or does not
+    lower the loss at all; otherwise it has this remedy.
     """
     message, evidence = f"{finding.message} Measured: {effect}.", _evidence(finding, effect)
     finding = replace(finding, message=message, evidence=evidence)

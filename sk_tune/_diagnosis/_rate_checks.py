@@ -98,8 +98,9 @@ def _jumps(summary: Summary, evidence: Mapping[str, float]) -> Iterator[str]:
             f"the training loss reached {evidence['peak']:.3g} times that of a constant "
             "prediction"
         )
-    # Losses vary a little with their random batches. Larger rises, as a share of the fall,
-    # and in each epoch of the constant prediction's loss, do not follow the gradient.
+    # Losses vary a little with their random batches. Larger rises, as a share of the fall
+    # and, per epoch, of the constant prediction's loss, show steps that do not follow the
+    # gradient.
     is_jagged = evidence["jaggedness"] > 0.25 and evidence["rises_by_epoch"] > 0.02
     if is_raised and is_jagged and summary.n_epochs >= 5:
         part = share(evidence["jaggedness"])

@@ -101,7 +101,7 @@ def rate_name(params: Mapping[str, Any]) -> str:
 
 
 def lower_rate(params: Mapping[str, Any]) -> tuple[Change, ...]:
-    """Return the change to a tenth of the rate, or from far above to the typical rate."""
+    """Return the change to a tenth of the rate, or to the typical rate from far above."""
     name = rate_name(params)
     rate, typical = number(params, name), _typical_rate(params)
     reason = "the loss does not fall steadily"
@@ -112,7 +112,10 @@ def lower_rate(params: Mapping[str, Any]) -> tuple[Change, ...]:
 
 
 def raise_rate(params: Mapping[str, Any]) -> tuple[Change, ...]:
-    """Return the change to ten times the rate, from below at most to the typical rate."""
+    """Return the change to ten times the rate.
+
+    A rate below the typical one becomes at most that; from far below, exactly that.
+    """
     name = rate_name(params)
     rate, typical = number(params, name), _typical_rate(params)
     reason = "the loss falls too slowly"

@@ -83,9 +83,9 @@ class _Bagging(Documented):
     estimators_features_ : list of ndarray
         Columns of each member.
     n_features_in_ : int
-        Columns of X.
+        Number of columns of X.
     feature_names_in_ : ndarray of shape (n_features_in_,)
-        Their names, if X had any.
+        Names of the columns, if X had any.
     oob_curve_ : DataFrame
         A row for each member and epoch, if `oob_score`: member, epoch, train_loss, and
         oob_loss and oob_score on the member's out-of-bag samples.  Once the mean
@@ -138,7 +138,7 @@ class _Bagging(Documented):
         self.estimator_ = with_categories(self.estimator_, self._categories)
 
     def _set_oob_score(self: Any, X: Any, y: Any) -> None:
-        """Compute out-of-bag scores; unlike scikit-learn's, members may lack a class."""
+        """Compute out-of-bag scores; unlike in scikit-learn, members may lack a class."""
         networks = map(stackable_network, self.estimators_)
         epochs = [
             (number, epoch, *(record[name] for name in _COLUMNS))

@@ -75,8 +75,8 @@ class BoostingLoss:
         """Return the second derivative of each sample's loss along a stage `f`, (n,)."""
         return np.asarray((f**2).sum(axis=1))
 
-    def look_at(self, y: Floats, F: Floats, w: Floats) -> None:
-        """Update loss parameters from the residuals before a stage, if it has any."""
+    def update(self, y: Floats, F: Floats, w: Floats) -> None:
+        """Update the parameters of the loss, if any, from the residuals before a stage."""
 
     def mean(self, y: Floats, F: Floats, w: Floats) -> float:
         """Return the weighted mean of the loss; less is better."""
@@ -105,8 +105,9 @@ class _PinballLoss(BoostingLoss):
         return np.sign(y - F) / 2 + (self.level - 0.5)
 
     def step(self, y: Floats, F: Floats, f: Floats, w: Floats) -> float:
-        # The loss of (y - F) - rho f is |f| times that of the ratio (y - F) / f to rho, of
-        # the level 1 - level where f < 0: the least at a weighted quantile of the ratios.
+        # The loss of (y - F) - rho f is |f| times that of the ratio (y - F) / f minus rho,
+        # with the opposite level where f < 0. A weighted quantile of the ratios minimises
+        # it.
         weights = w[:, np.newaxis] * np.abs(f)
         moves = weights > 0
         if not moves.any():
@@ -161,10 +162,10 @@ class _HuberLoss(_AbsoluteError):
         self.alpha = alpha
         self.delta = np.inf
         # The threshold of the first stage: losses of several stages are comparable only if
-        # they belong to one function.
+        # they are values of one function.
         self._scored_delta = np.inf
 
-    def look_at(self, y: Floats, F: Floats, w: Floats) -> None:
+    def update(self, y: Floats, F: Floats, w: Floats) -> None:
         weights = np.broadcast_to(w[:, np.newaxis], y.shape)
         sizes = np.abs(y - F).ravel()
         self.delta = _weighted_quantile(sizes, weights.ravel(), self.alpha)
@@ -312,15 +313,15 @@ class _Boosting(Combined, BaseEnsemble):  # type: ignore[misc]
     estimators_ : list of regressors
         The stages.
     weights_ : ndarray of shape (n_estimators_,)
-        Their factors in the sum: learning rate times line search.
+        Factors of the stages in the sum: learning rate times the step of the line search.
     n_estimators_ : int
         Number of stages.
     validation_score_ : ndarray of shape (n_stages,)
         ``train_score_`` on the samples set aside, if any.
     n_features_in_ : int
-        Columns of X.
+        Number of columns of X.
     feature_names_in_ : ndarray of shape (n_features_in_,)
-        Their names, if X had any.
+        Names of the columns, if X had any.
     """
 
     estimator: Annotated[Any, HasMethods(["fit", "predict"]), None] = field(
@@ -419,7 +420,7 @@ class _Boosting(Combined, BaseEnsemble):  # type: ignore[misc]
             if n_drawn < n:
                 drawn = np.sort(course.rng.permutation(n)[:n_drawn])
             X, y, w, F = (part[drawn] for part in train)
-            loss.look_at(y, F, w)
+            loss.update(y, F, w)
             stage = self._make_estimator(append=False, random_state=course.rng)
             fit_stage(stage, X, loss.residual(y, F), w if is_weighted else None)
             f = _output(stage, train.X)

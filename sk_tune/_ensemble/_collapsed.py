@@ -37,7 +37,7 @@ class _Collapsed(Combined):
     estimators_ : list of estimators
         The members.
     weights_ : ndarray of shape (n_members,)
-        Their weights.
+        Weights of the members.
     n_features_in_ : int
         Number of features, if the ensemble has this attribute.
     n_stacks_ : int
@@ -289,7 +289,7 @@ def collapse(ensemble: Any) -> CollapsedClassifier | CollapsedRegressor:
     Raises
     ------
     TypeError
-        If the prediction is not such a mean or sum.
+        If the prediction is not a weighted mean or sum of members.
 
     Examples
     --------

@@ -70,8 +70,9 @@ class Combination:
     """Weighted sum of the predictions of at least one member.
 
     `classes`, (C,), are the labels of the columns, which are then probabilities; each
-    member's ``classes_`` are among them.  They are empty for multilabel targets, and None
-    sums the results of ``predict``.  Stacked networks compute in `dtype`, or in their own.
+    member's ``classes_`` are among them.  They are empty for multilabel targets.  With
+    None, the results of ``predict`` are summed.  Stacked networks compute in `dtype`, or in
+    their own.
     """
 
     def __init__(
@@ -87,7 +88,7 @@ class Combination:
         self._forget()
 
     def is_of(self, members: Sequence[Member]) -> bool:
-        """Return whether the members and their weights are equal to these."""
+        """Return whether this is the weighted sum of the same members."""
         keys = [[(id(m.estimator), m.weight) for m in of] for of in (self.members, members)]
         return keys[0] == keys[1]
 

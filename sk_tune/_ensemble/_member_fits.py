@@ -32,8 +32,8 @@ def fit_members(
     """Return estimators fitted on all samples, in place or as copies of a worker process.
 
     Networks train together. `epochs` are the epochs of each network; None means
-    ``max_epochs``, which the schedule refers to in either case. Raises ValueError for
-    epochs of another estimator.
+    ``max_epochs``, which the schedule spans in either case. Raises ValueError if `epochs`
+    are given for an estimator without a network.
     """
     if isinstance(adopter(), Recorder):
         # These members train together by themselves, so no fit is recorded.
@@ -103,7 +103,7 @@ def has_network(estimator: Any) -> bool:
 
 
 def fit_stage(stage: Any, X: Any, y: Any, sample_weight: Any) -> None:
-    """Fit an estimator in place; inside ``fleet()`` all tasks join in."""
+    """Fit an estimator in place; inside ``fleet()``, all tasks train together."""
     params = {}
     if sample_weight is not None:
         last = last_step(stage)

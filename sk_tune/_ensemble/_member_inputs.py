@@ -29,16 +29,16 @@ from sk_tune._types import Array
 
 # scikit-learn's scalers keep the precision of floats of these types.
 _FLOATS = (np.float64, np.float32, np.float16)
-# The largest distance of a scaler from the common scaling, in units of its scale: beyond
-# it, values between them would lose digits.
+# The largest distance of a scaler from the common scaling, in units of its scale. With a
+# larger distance, values between them would lose digits.
 _MOST_SHIFT = 8.0
 
 
 class ScalerNumbers(NamedTuple):
     """A fitted scaler as numbers: ``(x - center) / divisor * scale + shift``, then clipped.
 
-    Each is one number or D numbers; the bounds of `clip` are numbers.  A missing value
-    becomes `fill`, (D,), or stays missing without it.
+    Each part is one number or D numbers; the bounds of `clip` are numbers. A missing value
+    becomes `fill`, (D,); without `fill`, it stays missing.
     """
 
     center: Any = 0.0
@@ -87,8 +87,8 @@ def _imputer_numbers(imputer: Any) -> ScalerNumbers | None:
 class _AffineMap(NamedTuple):
     """The map ``(x - center) * scale`` of D columns, which may fill missing values.
 
-    After the map a missing value becomes `fill`, (D,), in units of the result, or stays
-    missing without it.
+    After the map, a missing value becomes `fill`, (D,), in units of the result; without
+    `fill`, it stays missing.
     """
 
     center: Array
@@ -159,9 +159,9 @@ class Inputs:
 class Preparation(NamedTuple):
     """The steps from samples to the inputs of one fitted network.
 
-    It passes the columns `features` through the `transformers`, `n_others` before the
-    trailing scalers with the composition `tail`. `key` is equal for equal
-    preparations, `head_key` for preparations that agree up to the trailing scalers.
+    It passes the columns `features` through the `transformers`: `n_others` of them, then
+    trailing scalers, whose composition is `tail`. `key` is equal for equal preparations,
+    `head_key` for preparations that agree up to the trailing scalers.
     """
 
     network: NetworkEstimator
@@ -203,7 +203,7 @@ class Preparation(NamedTuple):
 
 
 class CommonScaling(NamedTuple):
-    """The scaling of one of several preparations, relative to which others are given."""
+    """The scaling of one preparation, relative to which those of others are expressed."""
 
     preparation: Preparation
     tail: _AffineMap

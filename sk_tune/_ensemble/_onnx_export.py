@@ -42,8 +42,8 @@ def export_ensemble(
     """Write an ensemble as ONNX, and return its "inputs", "classes" and "members".
 
     Rows of a table, and samples of a given `shape`, are float64; otherwise the members
-    decide shape and type. `progress` is called with a text for each of
-    the different `names`. Raises TypeError if ONNX cannot express a member.
+    decide shape and type. `progress` is called with a text for each of the different
+    `names`. Raises TypeError if ONNX cannot express a member.
     """
     names = list(names) or [f"member {k}" for k in range(len(parts.members))]
     named = list(zip(names, parts.members, strict=True))
@@ -151,14 +151,14 @@ def _add_member(
     x = add_steps(graph, x, steps, columns, name)
     is_foreign = not type(model).__module__.startswith(("sklearn.", "sk_tune."))
     if isinstance(model, _BOOSTING) and not is_foreign:
-        # AutoML boosts each of several targets.
+        # AutoML's boosting has a model for each target.
         models = getattr(model, "targets_", [model])
         predicted = graph.concat([add_boosting(graph, x, one) for one in models], axis=1)
     elif isinstance(model, _LINEAR) and not is_foreign:
         coefficients = np.atleast_2d(model.coef_).T.astype(np.float64)
         predicted = x.cast(np.float64) @ coefficients + np.atleast_1d(model.intercept_)
         if isinstance(model, TweedieRegressor):
-            # AutoML's has a log link.
+            # The regressor that AutoML uses has a log link.
             predicted = graph.op("Exp", predicted)
     elif stackable_network(member.estimator) is None:
         raise TypeError(
@@ -176,7 +176,7 @@ def _add_member(
     classes = parts.member_classes
     if classes is None or parts.is_multilabel or len(classes) == len(model.classes_):
         return predicted * member.weight
-    # A class that a member does not know has no probability.
+    # A class that a member does not know has probability 0.
     places = np.searchsorted(classes, model.classes_)
     return predicted @ (np.eye(len(classes))[places] * member.weight)
 

@@ -48,7 +48,7 @@ _RULES: dict[Any, Rule] = {
 _UNKNOWN = "\0unknown"
 _BOUND = 3.0  # The bound of SmoothClipScaler.
 _HUGE = 1e100
-# QuantileTransformer takes values this near to an end of a column for the end.
+# QuantileTransformer treats values this near to an end of a column as the end.
 _NEAR = 1e-7
 # TablePreparer rounds the places of dates to nine digits.
 _ROUNDED = 1e9
@@ -122,7 +122,7 @@ def _scaled(graph: Graph, x: Any, step: Any) -> Any:
     numbers: Any = scaler_numbers(step)
     if numbers.fill is not None:
         return x.is_nan().where(numbers.fill, x)
-    # In scikit-learn's order, because trees and quantiles tell the last bit.
+    # In scikit-learn's order, because trees and quantiles depend on the last bit.
     if np.any(numbers.center):
         x = x - numbers.center
     for factor, kind in ((numbers.divisor, "Div"), (numbers.scale, "Mul")):
@@ -215,7 +215,7 @@ def _circles(graph: Graph, x: Any, step: Any) -> Any:
 
     days = graph.op("Round", x * _MS_PER_DAY) / _MS_PER_DAY
     day = floor(days)
-    # By the mean length of a year, which may be one off.
+    # Computed by the mean length of a year, the year may be off by one.
     year = floor(day / _DAYS_OF_YEAR) + 1970
     year = year - (day < new_year(year)).cast(np.float64)
     year = year + (day < new_year(year + 1)).where(0, graph.constant(np.float64(1)))

@@ -80,7 +80,7 @@ class Parts:
 
     `link` converts the sum.  For "mean" weights sum to 1, and log-odds of mean
     probabilities are divided by the `temperature`; "sum", "exp", "logistic" and "softmax"
-    add the sum to `offset`, and the last three take the result for log means, log-odds or
+    add the sum to `offset`, and the last three treat the result as log means, log-odds or
     logits.
 
     `calibration` is for intervals or sets, None without predictions of held-out samples.
@@ -103,7 +103,7 @@ class Parts:
         return self.member_classes is not None and len(self.member_classes) == 0
 
     def combination(self, ensemble: Any = None) -> Combination:
-        """Return the weighted sum of the members; an ensemble's own one if it is equal."""
+        """Return the weighted sum of the members; that of `ensemble` if it is equal."""
         cached: Combination | None = getattr(ensemble, "_combination", None)
         if cached is not None and cached.is_of(self.members):
             return cached
@@ -131,7 +131,7 @@ class Parts:
     def first(self, n_members: int) -> Self:
         """Return the heaviest members in their order, or the first members of a sum.
 
-        Their errors are unknown, so a smaller ensemble has no calibration.
+        The errors of a smaller ensemble are unknown, so it has no calibration.
         """
         if n_members == len(self.members):
             return self
@@ -225,7 +225,7 @@ def parts_of(ensemble: Any) -> Parts:
         return ensemble._parts()
     parts = _parts_of_mean(getattr(ensemble, "best_estimator_", ensemble))
     calibration: Calibration | None = getattr(ensemble, "_calibration", None)
-    # The models of the folds, of which there may be several, are not part of it.
+    # A calibration by the models of several folds does not apply to the parts.
     has_one = calibration is not None and calibration.n_models == 1
     return replace(parts, calibration=calibration) if has_one else parts
 
@@ -236,7 +236,7 @@ def _parts_of_mean(ensemble: Any) -> Parts:
     if isinstance(ensemble, Combined):
         columns["calibration"] = getattr(ensemble, "_calibration", None)
     network, features = stackable_network(ensemble), None
-    # A network, also at the end of a pipeline, is the mean of a single member.
+    # A network, alone or at the end of a pipeline, is the mean of a single member.
     estimators, weights = [ensemble], np.ones(1)
     if network is None:
         estimators, weights = getattr(ensemble, "estimators_", []), _weights_of(ensemble)

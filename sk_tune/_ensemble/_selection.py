@@ -85,7 +85,7 @@ class Library:
         return self if counts.all() else self.take(counts)
 
     def calibration_of(self, predictions: Array) -> Calibration | None:
-        """Return the calibration by predictions of the samples; None of several labels."""
+        """Return the calibration by predictions of the samples; None for several labels."""
         has_classes = self.classes is not None
         if self.y.ndim == 2 and has_classes:
             return None
@@ -107,9 +107,9 @@ def read_library(
 ) -> Library:
     """Return the candidates of a fitted search that may be members of an ensemble.
 
-    Of several rungs of a candidate the highest counts; `needs_models`
-    excludes candidates without stored fold estimators.  `random_state` draws parts if the
-    folds overlap.  Raises ValueError without a candidate.
+    The highest rung of a candidate counts; `needs_models` excludes candidates without
+    stored fold estimators.  `random_state` draws parts if the folds overlap.  Raises
+    ValueError without a candidate.
     """
     record = search_record(search)
     if record is None:
@@ -200,10 +200,10 @@ def _one_thread() -> Iterator[None]:
 class Selector:
     """Chooses members from a library.
 
-    The choice is by `scoring`, by log loss or squared error if it is None; the expected
-    score is by `reported`, or `scoring` if it is None.  `n_best` is the number of best
-    candidates that may be members (all if None), `calibrate` says whether a temperature is
-    fitted, and `random_state` draws bags.
+    Members are chosen by `scoring`, or by log loss or squared error if it is None.  The
+    expected score is by `reported`, or by `scoring` if it is None.  `n_best` is the number
+    of best candidates that may be members (all if None), `calibrate` says whether a
+    temperature is fitted, and `random_state` draws bags.
     """
 
     library: Library
@@ -251,7 +251,7 @@ class Selector:
         ranked = self._ranked(library, signs)[: self.n_best]
         options = self.method
         if options == "average":
-            # The best candidates up to the number that is best, as greedy selection starts.
+            # The k best candidates, with the best k: the start of greedy selection.
             options = GreedyOptions(max_rounds=0, n_start=len(ranked), n_bags=1)
         elif options == "greedy":
             options = GreedyOptions()
@@ -285,9 +285,9 @@ class Selector:
     ) -> CandidateWeights:
         """Return a choice among some of its members, with a cost of at most `most`.
 
-        `cost` returns the cost of the candidates at some positions together.  Members leave
-        by the least increase in loss for the cost that it saves.  If each member alone
-        costs too much, the choice is among the other candidates, or is the cheapest of all.
+        `cost` returns the cost of the candidates at some positions together.  Members with
+        the least increase in loss per saved cost leave first.  If each member alone costs
+        too much, the choice is among the other candidates, or is the cheapest of all.
         `signs` are as for ``choose``.
         """
         members = np.flatnonzero(choice.weights)
@@ -318,7 +318,7 @@ class Selector:
         cost: Callable[[Sequence[int]], float],
         signs: Array | None,
     ) -> int:
-        """Return the place of the member with the least increase in loss for its cost."""
+        """Return the place of the member with the least increase in loss per saved cost."""
         y = library.y
         statistics = self._objective.statistics(library.predictions[members], y)
         ensemble = np.tensordot(weights, statistics, axes=1)

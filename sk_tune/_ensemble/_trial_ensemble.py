@@ -58,9 +58,9 @@ class _TrialEnsemble(Combined, BaseEstimator):  # type: ignore[misc]
     estimators_ : list of estimator
         Fitted members; without `refit`, one for each fold of each candidate.
     weights_ : ndarray of shape (n_estimators,)
-        Weights of the members, with sum 1.
+        Weights of the members, which sum to 1.
     result_rows_ : ndarray of shape (n_candidates,)
-        Result rows of the search that have a weight.
+        Result rows of the search with a positive weight.
     expected_score_ : ScoreEstimate
         Expected score on new data, with an interval, in the search's metric or in
         `scoring`: each sample is predicted by members and weights chosen on other samples.
@@ -158,7 +158,7 @@ class _TrialEnsemble(Combined, BaseEstimator):  # type: ignore[misc]
         self._check()
         search = clone(self.search)
         if search.refit is True:
-            # Otherwise it names the deciding metric.
+            # Other values of `refit` name the deciding metric.
             search.set_params(refit=False)
         if not self.refit and search.keep_models is None:
             search.set_params(keep_models="all")

@@ -355,7 +355,7 @@ def _case(kind, seed, n=40):
     y = rng.normal(scale=2.0, size=(n, n_columns))
     if kind in {"poisson", "gamma"}:
         y = np.exp(y)
-    loss.look_at(y, F, w)
+    loss.update(y, F, w)
     return loss, y, F, f, w
 
 
@@ -444,7 +444,7 @@ def test_the_huber_loss_adapts_to_the_residuals():
     loss = _REGRESSION_LOSSES["huber"](0.75)
     y = np.array([[1.0], [-2.0], [3.0], [100.0]])
 
-    loss.look_at(y, np.zeros((4, 1)), np.ones(4))
+    loss.update(y, np.zeros((4, 1)), np.ones(4))
 
     assert loss.delta == 3.0
     assert_allclose(loss.each(y, np.zeros((4, 1))), [0.5, 2.0, 4.5, 295.5])
