@@ -71,7 +71,7 @@ WITHOUT_FAULT = ("healthy", "converged long ago")
 # Groups of classes for the summary of the treatments.
 GROUPS = {
     "faults of parameters": list(CURES),
-    "these, no signal and tiny data": [*CURES, "no signal", "tiny data"],
+    "parameters, no signal and tiny data": [*CURES, "no signal", "tiny data"],
     "all faults": [*CURES, *OF_DATA],
     "healthy or converged": list(WITHOUT_FAULT),
 }
@@ -240,12 +240,13 @@ def leaks_found(acted: Sequence[Record]) -> str:
     """Return how often `find_leaks` finds copies, and the losses on corrected folds."""
     parts = {
         "with a group leak": [a for a in acted if a["truth"] == "group leak"],
-        "without": [a for a in acted if a["truth"] != "group leak"],
+        "without a group leak": [a for a in acted if a["truth"] != "group leak"],
     }
     lines = []
     for title, runs in parts.items():
         alarms = [a for a in runs if a["leaks"]]
-        names = f": {by_data(alarms)}" if title == "without" and alarms else ""
+        is_false = title == "without a group leak" and alarms
+        names = f" ({by_data(alarms)})" if is_false else ""
         lines.append(
             "- `find_leaks` finds copies across the folds in "
             f"{counted(len(alarms), len(runs))} runs {title}{names}."
@@ -266,7 +267,7 @@ def leaks_found(acted: Sequence[Record]) -> str:
 
 def by_data(acted: Sequence[Record]) -> str:
     counts = Counter(a["data"] for a in acted)
-    return ", ".join(f"{name} {n}" for name, n in counts.most_common())
+    return ", ".join(f"{n} on {name}" for name, n in counts.most_common())
 
 
 def made_worse(acted: Sequence[Record]) -> str:
@@ -324,8 +325,8 @@ def goals(
     lines += [
         "",
         f"Probes take {epochs:.0f} times the epochs of the network, and {seconds:.1f} s of "
-        "processor time (medians). Their column leaves out runs with a group leak and "
-        "changes parameters only. Remedies from curves also repair rows and folds.",
+        "processor time (medians). Their column leaves out runs with a group leak, and "
+        "their remedies change parameters only. Remedies from curves also repair rows and folds.",
     ]
     return "\n".join(lines)
 
@@ -471,8 +472,8 @@ def oracle_table(judged: Sequence[tuple[Record, Record]]) -> str:
         "",
         "- Both halves of the test rows give the same class to "
         f"{counted(agree, len(good))} healthy or converged runs.",
-        "- On their held-out rows, the effect of a third of the epochs has a standard "
-        f"error of {error:.1%} of the loss (median).",
+        "- On their held-out rows, the difference between all and a third of the epochs "
+        f"has a standard error of {error:.1%} of the loss (median).",
     ]
     return "\n".join(lines)
 
