@@ -326,7 +326,8 @@ def goals(
         "",
         f"Probes take {epochs:.0f} times the epochs of the network, and {seconds:.1f} s of "
         "processor time (medians). Their column leaves out runs with a group leak, and "
-        "their remedies change parameters only. Remedies from curves also repair rows and folds.",
+        "their remedies change parameters only. Remedies from curves also repair rows "
+        "and folds.",
     ]
     return "\n".join(lines)
 

@@ -51,7 +51,7 @@ from sk_tune._automl._runner import (
     MemoryFolder,
     Runner,
 )
-from sk_tune._automl._scoring import ScoredAsJudged, Scoring, checked_metric, scoring_of
+from sk_tune._automl._scoring import ScoredByMetric, Scoring, checked_metric, scoring_of
 from sk_tune._automl._splitting import (
     Split,
     as_groups,
@@ -129,8 +129,8 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
     max_predict_ms : float or None, default=None
         Limit in milliseconds for the time that the ensemble takes to predict 10,000 rows,
         as measured at the end of ``fit``.  If no model is that fast, the fastest model
-        predicts.  None limits only ensembles for tables that have a time budget, to three
-        times the time of scikit-learn's boosting; see `leaderboard_`.
+        predicts.  With None, only ensembles for tables are limited, and only with a time
+        budget: to three times the time of scikit-learn's boosting, see `leaderboard_`.
     use : {"ensemble", "best", "networks", "linear", "boosting"}, default="ensemble"
         Model that predicts, see `blends_`.  It may be changed on a fitted estimator.
     leak_guard : bool, default=True
@@ -544,7 +544,7 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         }
         self.expected_score_ = self.model_scores_["ensemble"]
         self.ensemble_ = self.blends_["ensemble"]
-        self._judge(course, chosen, problem, scoring, held_out)
+        self._set_scores(course, chosen, problem, scoring, held_out)
         self.findings_ = (*self.findings_, *course.findings)
         self.changes_ = tuple(course.changes)
         self.n_trials_ = len(trials)
@@ -552,7 +552,7 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
             self, chosen.of_folds(), problem, metric, course.runner.clock
         )
 
-    def _judge(
+    def _set_scores(
         self,
         course: ModelCourse,
         chosen: Chosen,
@@ -560,7 +560,7 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         scoring: Scoring,
         held_out: tuple[Any, Array],
     ) -> None:
-        """Set the attributes on the quality of the models and the use of the columns."""
+        """Set the attributes on the quality of the ensemble, and the summary."""
         blend, classes = self.ensemble_, self.ensemble_.classes
         predict = blend.predict if classes is None else blend.predict_proba
         X, y = held_out
@@ -718,7 +718,7 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
 
 @parameters
 class AutoRegressor(  # type: ignore[misc]
-    ScoredAsJudged, RegressorMixin, PredictsIntervals, CombinedRegressor, AutoEstimator
+    ScoredByMetric, RegressorMixin, PredictsIntervals, CombinedRegressor, AutoEstimator
 ):
     """A regressor chosen and tuned within a time budget.
 

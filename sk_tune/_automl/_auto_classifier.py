@@ -13,7 +13,7 @@ from sklearn.base import ClassifierMixin
 from sk_tune._automl._auto import AutoEstimator
 from sk_tune._automl._problem import Problem
 from sk_tune._automl._scoring import (
-    ScoredAsJudged,
+    ScoredByMetric,
     Scoring,
     check_scores,
     checked_metric,
@@ -32,7 +32,7 @@ from sk_tune._types import Array
 
 @parameters
 class AutoClassifier(  # type: ignore[misc]
-    ScoredAsJudged, ClassifierMixin, PredictsSets, CombinedClassifier, AutoEstimator
+    ScoredByMetric, ClassifierMixin, PredictsSets, CombinedClassifier, AutoEstimator
 ):
     """A classifier chosen and tuned within a time budget.
 

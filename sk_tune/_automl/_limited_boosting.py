@@ -67,7 +67,7 @@ class _Timed:
 
 
 def unfitted(models: Sequence[Any]) -> Any:
-    """Return an unfitted copy of the models of folds, with their median of iterations.
+    """Return an unfitted copy of fold models, with their median number of iterations.
 
     A time limit may have ended their fits early, and more iterations, which no fold has
     scored, may overfit. With early stopping, the limit of iterations stays the same.

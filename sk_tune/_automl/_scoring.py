@@ -295,7 +295,7 @@ def _undefined(metric: Metric, y: Array, predictions: Array, classes: Array | No
     return "" if np.isfinite(score) else "no number"
 
 
-class ScoredAsJudged:
+class ScoredByMetric:
     """Scores with the metric of the search, instead of the default of scikit-learn."""
 
     _scorer: Any

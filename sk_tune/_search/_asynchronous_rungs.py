@@ -84,7 +84,7 @@ class Climb:
             job=job,
             candidate=self.candidates[job.candidate],
             n_epochs=self.n_epochs(job.rung),
-            before=rungs[job.rung - 1] if job.rung else None,
+            previous=rungs[job.rung - 1] if job.rung else None,
             columns={**self.columns(rung), **columns},
         )
 
@@ -107,7 +107,7 @@ class Climb:
 class _Started:
     """A candidate in training for a rung: its folds and their current step.
 
-    `n_epochs` is the number that the rung adds to the rung `before`, as a mean over all
+    `n_epochs` is the number that the rung adds to the rung `previous`, as a mean over all
     folds; `columns` are columns of ``cv_results_``. A needed candidate counts even if it
     is interrupted.
     """
@@ -116,7 +116,7 @@ class _Started:
     job: RungJob
     candidate: Numbered
     n_epochs: float
-    before: Rung | None
+    previous: Rung | None
     columns: Mapping[str, int]
     is_needed: bool = False
     steps: Steps | None = None
@@ -124,7 +124,7 @@ class _Started:
 
     @property
     def n_epochs_before(self) -> int:
-        return 0 if self.before is None else self.before.n_resources
+        return 0 if self.previous is None else self.previous.n_resources
 
     def params(self, resource: Any) -> Candidate:
         """Return the parameters with the epochs of the rung."""
@@ -174,7 +174,7 @@ class AsynchronousRungs:
         if not (self._rounds.is_over or self._session.time.is_shortened):
             return
         n_splits = self._search.n_splits_
-        rungs = [each.before for each in self._running.values() if each.before]
+        rungs = [each.previous for each in self._running.values() if each.previous]
         for climb in self._climbs:
             rungs += climb.bracket.rungs_of_waiting()
         granted = [rung.n_resources * rung.folds_of(n_splits) for rung in rungs]

@@ -269,8 +269,8 @@ class BayesSearchCV(PlateauParameters, LearningParameters, DispatchParameters, B
                 start = self._first_candidates[-1]
                 result = self._optimize_result(space, rounds.results, start)
                 # All callbacks are called, whatever the first one returns.
-                answers = [result is not None and call(result) for call in self._callbacks]
-                if any(answers):
+                stops = [result is not None and call(result) for call in self._callbacks]
+                if any(stops):
                     return
 
     def _make_sampler(self, space: Space) -> Sampler:

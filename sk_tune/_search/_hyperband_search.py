@@ -243,8 +243,8 @@ class HyperbandSearchCV(
             with rounds.session.timed("sampling"):
                 [first] = tell_earlier(self.warm_start_from, [(sampler, space)], *rungs)
         elif isinstance(self.sampler, str):
-            own = space.candidate_of(self.estimator.get_params())
-            first = [] if own is None else [own]
+            defaults = space.candidate_of(self.estimator.get_params())
+            first = [] if defaults is None else [defaults]
             announce(sampler, first)
         is_checked = len(self.brackets_) > 1 and not is_asynchronous
         if self.n_iter_no_change is not None and not is_checked:

@@ -266,20 +266,20 @@ class _Repairs:
 
     def _next(self, search: Any, row: int) -> list[_Tried]:
         """Return the most promising new variations of the best network."""
-        own = self.tried[row].params
-        estimator = clone(search.estimator).set_params(**clone(dict(own), safe=False))
-        start_epochs, own_epochs = (_n_epochs(search, k) for k in (0, row))
+        params = self.tried[row].params
+        estimator = clone(search.estimator).set_params(**clone(dict(params), safe=False))
+        start_epochs, best_epochs = (_n_epochs(search, k) for k in (0, row))
         # A network with more epochs than at the start gets fewer variations.
-        limit = _MOST * min(start_epochs, own_epochs)
+        limit = _MOST * min(start_epochs, best_epochs)
         new: list[_Tried] = []
         n_epochs = 0
-        for probe in self._probes(search, row, own_epochs):
+        for probe in self._probes(search, row, best_epochs):
             changes = changes_of(estimator, probe.changes, self.scaler_step)
-            candidate = {**own, **{c.parameter: c.after for c in changes}}
+            candidate = {**params, **{c.parameter: c.after for c in changes}}
             is_new = all(repr(candidate) != repr(t.params) for t in (*self.tried, *new))
             if not changes or not is_new:
                 continue
-            n_epochs += max_epochs_of(changes, own_epochs)
+            n_epochs += max_epochs_of(changes, best_epochs)
             is_cheap = n_epochs <= _CHEAP and len(new) < _MOST_CHEAP
             if new and not (is_cheap or (n_epochs <= limit and len(new) < _MOST)):
                 break

@@ -266,7 +266,7 @@ class SearchSession:
                 for fold, o in enumerate(folds)
                 if o.is_planned and not o.was_stopped
             ]
-            # If all fits failed, the next call raises; `diagnose` then explains the
+            # If all fits failed, the next call raises; `diagnose` can still read the
             # results.
             self.is_over = len(failures) > 0 and all(f["fit_error"] for f in failures)
             warn_or_raise_about_failures(failures, self.options.search.error_score)

@@ -16,8 +16,8 @@ from sk_tune._types import Array
 class _Positions(np.ndarray[Any, Any]):
     """An array of positions.
 
-    With the attribute `iloc`, scikit-learn takes rows at once. It tries other arrays first
-    as data frames of several libraries, which takes twice the time.
+    With the attribute `iloc`, scikit-learn takes rows directly. Without it, it first tries
+    to use the array as a data frame of several libraries, which takes twice the time.
     """
 
     iloc = None

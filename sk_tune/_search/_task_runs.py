@@ -86,12 +86,12 @@ class TaskRunner:
         # may return other samples.
         needs_fit = keeps_model and isinstance(task.estimator, Pipeline)
         stand_in = None if needs_fit else self._stand_in(training)
-        answer = _Answer(training)
+        handover = _Handover(training)
         if stand_in is None:
             state = training.state
             with (
                 self._lent_memory(task),
-                adoption(answer),
+                adoption(handover),
                 one_thread(wanted=state is not None and is_small(state, task.X)),
             ):
                 job.end(result=job.task())
@@ -103,7 +103,7 @@ class TaskRunner:
         result, model = job.result[0], task.estimator
         if stand_in is not None:
             model = partial(self._fitted, training) if keeps_model else None
-        if answer.is_declined:
+        if handover.is_declined:
             predicts = self._options.n_predictions_kept != 0
             outcome = _alone_outcome(
                 task, result, _OTHER_ROWS, self._metric, predicts=predicts
@@ -123,7 +123,7 @@ class TaskRunner:
         parameters = clone(dict(task.parameters), safe=False)
         X, y = task.samples(task.train)
         params = method_params(task.X, params=task.fit_params, indices=task.train)
-        with adoption(_Answer(training)):
+        with adoption(_Handover(training)):
             return task.estimator.set_params(**parameters).fit(X, y, **params)
 
     def _stand_in(
@@ -232,7 +232,7 @@ class TaskRunner:
             next(results, None)
 
 
-class _Answer:
+class _Handover:
     """Gives a task's network its training, once; other networks of its pipeline train."""
 
     def __init__(self, training: FoldTraining) -> None:
@@ -245,8 +245,8 @@ class _Answer:
         self, estimator: Any, X: Any, y: Any, sample_weight: Any
     ) -> TrainingState | None:
         request, trained = self._training.request, self._training.trained
-        is_own = estimator is network_of(request.task.estimator)
-        if self._is_used or trained is None or not is_own:
+        is_of_task = estimator is network_of(request.task.estimator)
+        if self._is_used or trained is None or not is_of_task:
             return None
         self._is_used = True
         is_behind = estimator is not request.task.estimator
