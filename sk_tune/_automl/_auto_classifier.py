@@ -58,7 +58,7 @@ class AutoClassifier(  # type: ignore[misc]
     classes_ : ndarray of shape (n_classes,)
         Class labels.
     positive_ : object
-        Positive class of metrics of one class and of the threshold; None unless there are
+        Positive class for the threshold and for metrics of one class; None unless there are
         two classes.
     threshold_ : float
         Smallest probability for which ``predict`` returns `positive_`.

@@ -104,7 +104,7 @@ class ModelScore(ScoreEstimate):
 
     @property
     def beats_dummy(self) -> bool:
-        """Whether the model clearly beats the dummy in loss or ROC AUC: columns help."""
+        """Whether the columns help: the model clearly beats the dummy in loss or AUC."""
         return self.loss_lead > 0 or self.auc_lead > 0
 
 

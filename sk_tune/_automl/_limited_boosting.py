@@ -106,7 +106,7 @@ class TimedBoostingRegressor(_Timed, HistGradientBoostingRegressor):  # type: ig
         return np.stack([model.predict(X) for model in self.targets_], axis=1)
 
 
-# Names for users by the names of the modules.
+# Package names for users, by module.
 PACKAGES = {"lightgbm": "LightGBM", "xgboost": "XGBoost", "catboost": "CatBoost"}
 # Names of losses by package; other losses are not available.
 OBJECTIVES = {

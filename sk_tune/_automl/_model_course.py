@@ -62,13 +62,13 @@ _PART_OF_LARGER = 0.5
 _GROWTH = 1.5
 # Least number of samples of a training: in total, and for each class.
 _LEAST_ROWS, _LEAST_ROWS_OF_CLASS = 100, 10
-# Candidates are enlarged only if a round has time for this many of them.
+# Candidates get more samples or epochs only if a round has time for this many of them.
 _CANDIDATES_OF_ROUND = 4
 # Part of the reserve that refits leave for the column importance and the last check.
 _PART_AFTER_REFITS = 0.25
 # Time to predict a sample, as a multiple of the time to train on a sample.
 _COST_OF_HELD_OUT = 1 / 3
-# Time of a table network with half of its members, measured with 8, 4 and 2.
+# Relative time of a table network with half of its members, measured with 8, 4 and 2.
 _COST_OF_HALF = 0.65
 # Numbers of values of X below which models are trained without measuring their cost.
 # Boosting ends when its time is up.

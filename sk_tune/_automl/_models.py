@@ -474,7 +474,7 @@ def _network(
 
 
 def _boosting_losses(problem: Problem) -> list[str]:
-    """Return the losses for scikit-learn's boosting, which lacks Tweedie's."""
+    """Return the losses for scikit-learn's boosting, which does not support Tweedie's."""
     losses = _losses(problem)
     if problem.y.min() > 0:
         losses += [loss for loss in _POSITIVE_LOSSES if loss not in losses]

@@ -81,7 +81,7 @@ def fits_within(seconds: float, end: float) -> Iterator[None]:
 
 
 def end_of_fit() -> float:
-    """Return the end, by ``time.monotonic``, of a fit that begins now; maybe infinite."""
+    """Return the end, by ``time.monotonic``, of a fit that begins now; may be infinite."""
     seconds, end = _limits.get()
     return min(time.monotonic() + seconds, end)
 
@@ -131,7 +131,7 @@ class Cost:
         return max(0.0, self.seconds(n_rows, 1) - self.seconds(n_rows, 0))
 
     def rows(self, seconds: float, units: int) -> int:
-        """Return the largest number of samples affordable with `units`; maybe 0."""
+        """Return the largest number of samples affordable with `units`; may be 0."""
         spare = seconds - self.seconds(0, units)
         if math.isnan(spare) or spare <= 0:
             return 0

@@ -251,7 +251,7 @@ class Runner:
         return self.clock.left - writing - self.reserve - self._seconds_of_refits()
 
     def _seconds_of_refits(self) -> float:
-        """Return the expected seconds of refits of the best trials of each family.
+        """Return the expected seconds for refitting the best trials of each family.
 
         Trials on samples are not fitted again. The trial of the dummy shows the number of
         rows.
@@ -444,7 +444,7 @@ class Runner:
 
 
 def _rank(part: SearchPart) -> tuple[bool, float]:
-    """Return the key by which searches are ranked: several candidates, best score."""
+    """Return a key that ranks searches: by several candidates, then by the best score."""
     return part.n_configurations > 1, -np.inf if part.best is None else part.best.score
 
 

@@ -175,7 +175,7 @@ class _Samples:
         return replace(self, y=self.y[kept], groups=groups, times=times)
 
     def held_out(self, test_size: float | str) -> Array:
-        """Return ascending positions to set aside for a last check; maybe none."""
+        """Return ascending positions to set aside for a last check; may be empty."""
         n, n_held = len(self.y), n_set_aside(test_size, len(self.y))
         if not n_held:
             return np.empty(0, dtype=np.intp)
@@ -194,7 +194,7 @@ class _Samples:
         return np.sort(order[starts[1:][nearest] :])
 
     def beyond(self, most: int) -> Array:
-        """Return ascending positions outside of a random sample of `most`; maybe none."""
+        """Return ascending positions outside of a random sample of `most`; may be empty."""
         if len(self.y) <= most:
             return np.empty(0, dtype=np.intp)
         return np.sort(replace(self, times=None)._one_split(most)[0])

@@ -129,7 +129,7 @@ def _both(one: float, other: float) -> str:
 
 
 def _evidence(score: ModelScore, dummy: ModelScore, loss: str) -> tuple[str, str]:
-    """Return the measure by which a model beats the dummy, and both values of it."""
+    """Return the measure by which a model beats the dummy, and both of its values."""
     if score.loss_lead > 0:
         return loss, _both(score.loss, dummy.loss)
     return "ROC AUC", _both(score.auc, 0.5)

@@ -363,7 +363,7 @@ class BaseSearch(  # type: ignore[misc]
         SearchPlan
             Rounds with candidates, resources, fits and epochs; with data also seconds and
             bytes.  If the search would exceed `time_budget`, only the rounds that are
-            expected to end in time.  Printed as a table, also in notebooks.
+            expected to end in time.  It prints as a table, and in notebooks as well.
 
         Raises
         ------

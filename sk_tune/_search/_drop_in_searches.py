@@ -181,8 +181,8 @@ class _Halving(RungParameters, BaseSearch):
             names = ("min_resources_", "max_resources_", "aggressive_elimination", "factor")
             for name in names:
                 print(f"{name}: {getattr(self, name)}")  # noqa: T201
-        # For searches that warm-start from this one, which may end before any candidate has
-        # all resources.
+        # Searches that warm-start from this one need it, even if no candidate has all
+        # resources.
         self._full_resources = schedule.rungs[-1].n_resources
         self._run_rounds(
             evaluate_candidates,

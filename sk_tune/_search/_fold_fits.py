@@ -62,7 +62,7 @@ def name_in_network(estimator: Any, parameter: str) -> str | None:
 
 
 def full_name(estimator: Any, parameter: str) -> str | None:
-    """Return the full name of a parameter of an estimator or of the network in it."""
+    """Return the full name of an estimator's parameter, or else of its network's."""
     valid_names = estimator.get_params()
     names = (parameter, name_in_network(estimator, parameter))
     return next((name for name in names if name in valid_names), None)

@@ -196,8 +196,8 @@ class HyperbandSearchCV(
                 network = network_of(self.estimator)
                 largest = epochs_of(network, n_samples, are_granted=True)
         self.max_resources_ = int(largest if most == "auto" else most)
-        # For searches that warm-start from this one, which may end before any candidate has
-        # all resources.
+        # Searches that warm-start from this one need it, even if no candidate has all
+        # resources.
         self._full_resources = self.max_resources_
         self.brackets_ = self._brackets(least)
 

@@ -155,7 +155,7 @@ def improve(
 
     See Also
     --------
-    diagnose : The findings, also with probes.
+    diagnose : The findings, optionally with probes.
     apply_remedies : One remedy, without training.
 
     Notes

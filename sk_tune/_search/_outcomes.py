@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Tasks of a search (a candidate on a fold), their outcomes, and sums of these."""
+"""Outcomes of the tasks of a search (a candidate on a fold), and their sums."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -124,7 +124,7 @@ def out_of_fold_predictions(
     *,
     averaged: bool = True,
 ) -> Array:
-    """Return each candidate's predictions of each sample by folds that held it out.
+    """Return the out-of-fold predictions of each candidate.
 
     The shape is (n_candidates, n_rows) or (n_candidates, n_rows, n_outputs), NaN for
     samples that no fold held out, in the dtype of the predictions. `classes` are all

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""The diagnosis, on request with probes, which train slightly changed networks."""
+"""The diagnosis, and optional probes: trainings of slightly changed networks."""
 
 import math
 import warnings

@@ -94,8 +94,8 @@ def guiding_columns(fits: Sequence[Mapping[str, Any]], n_used: int) -> dict[str,
 def average_used_folds(results: Mapping[str, Any], n_splits: int) -> None:
     """Let means, deviations and ranks ignore folds that a row's rung did not use.
 
-    scikit-learn has averaged over all folds, of which unused ones have no score and took no
-    time.  Rows with fewer folds rank below rows with all.
+    scikit-learn averages over all folds, but unused folds have no score and took no time.
+    Rows with fewer folds rank below rows with all.
     """
     n_folds = np.asarray(results.get("n_folds", n_splits))
     if np.all(n_folds == n_splits):

@@ -90,7 +90,7 @@ class SearchParameters:
         keeps all, up to about 128 MiB of predictions; beyond that, candidates are evaluated
         in parts, and only the predictions of the best candidates are kept.  With a number
         or "best", ``expected_score_`` is None.  With None, estimators that are not networks
-        predict only to be scored, which halves the time of nearest neighbours, for example.
+        predict only for scores; for nearest neighbours, for example, this halves the time.
     store : str, path-like or None, default=None
         File for the finished trainings of networks, created if missing, or URL of a
         PostgreSQL database (``"postgresql://user@host/database"``, extra ``postgresql``).

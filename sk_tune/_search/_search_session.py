@@ -215,7 +215,7 @@ class SearchSession:
         self._ahead = {}
 
     def add_unknown(self, n_rows: int, n_folds: int) -> None:
-        """Add empty outcomes of tasks of an unknown form, which joblib has already run."""
+        """Add empty outcomes for tasks of an unknown form, after joblib has run them."""
         n_unknown = n_rows - len(self.outcomes)
         if n_unknown > 0 and not self.outcomes:
             warn_user(

@@ -90,7 +90,7 @@ class Ladder:
     def part(
         self, position: int, n_done: int, n_candidates: int, slowness: float = 1.0
     ) -> int:
-        """Return the number of candidates in the next call on a rung; 0 ends it."""
+        """Return the number of candidates in the next call on a rung; 0 ends the rung."""
         budget, times, self._slowness = self._budget, self._budget.times, slowness
         is_first = not position and times.n_calls == 1
         if not position and self._can_lower:
@@ -216,7 +216,7 @@ def shortfall(search: Any, rounds: Any) -> str:
 
 
 def stopped_text(search: Any, rounds: Any) -> str:
-    """Return a sentence on a search that its stop rule ended, "" if none was left out."""
+    """Return a sentence if the stop rule ended the search early, else ""."""
     if not rounds.stop_rule.reason:
         return ""
     plan = search._plan(search.n_splits_, num_samples(rounds.session.call.X))

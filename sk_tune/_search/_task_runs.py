@@ -70,7 +70,7 @@ class TaskRunner:
         self._trainer = trainer
         self._maker = trainer.maker
         self._options = options
-        # The name of the deciding metric, if `refit` has it.
+        # Name of the deciding metric, if `refit` is a name.
         refit = options.search.refit
         self._metric = refit if isinstance(refit, str) else ""
         self._time = time

@@ -288,8 +288,8 @@ class TimeBudget:
     ) -> None:
         """Measure the time of the refit of the best candidate.
 
-        If it is not a network, each of its fits took `seconds_of_fit`, which grow with the
-        `units` of the resource, if any.
+        If the candidate is not a network, each of its fits took `seconds_of_fit`, in
+        proportion to the `units` of the resource, if any.
         """
         if not self.is_limited or not self._refits:
             return

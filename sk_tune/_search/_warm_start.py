@@ -115,7 +115,7 @@ def tell_earlier(
     max_resources: int | None = None,
     resource: str | None = None,
 ) -> list[list[Candidate]]:
-    """Tell samplers the results of an earlier search in their spaces, except the best.
+    """Tell samplers the earlier results inside their spaces, except the best one.
 
     The best, if any, is returned for each sampler: the search evaluates it first, because
     its score is from other folds. `max_resources` is the largest amount of `resource`;
