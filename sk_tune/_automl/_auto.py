@@ -99,7 +99,6 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         second is reduced to a random sample of at least 10,000 rows.
     n_rounds : int or None, default=None
         Rounds of search after the default models; None continues until the time is up.
-        Without a time budget the result depends only on the data and `random_state`.
     scoring : str, callable or None, default=None
         Metric for models: the name of a scorer, or the result of ``make_scorer``.  None
         chooses ROC AUC for two classes, log loss for more, and R^2 for regression, see

@@ -178,8 +178,7 @@ class SearchSession:
         with ExitStack() as stack:
             with self.trainer.outside():
                 n_jobs = self.options.search.n_jobs
-                # On a busy machine, waiting for workers to start would take most of a short
-                # time.
+                # On a busy machine, starting workers would use up a short time.
                 is_short = self.time.left < _SECONDS_FOR_STREAM and have_to_start(n_jobs)
                 stream = FitStream(
                     n_jobs=1 if is_short else n_jobs,
@@ -500,8 +499,8 @@ class SkippedResults:
         self._search = search
         # A result of scikit-learn, from a successful fit if there is one.
         self.example: dict[str, Any] | None = None
-        # Results whose score names are unknown: those of a callable `scoring` are known
-        # only after a success.
+        # Results with unknown score names: a callable `scoring` reveals them after a
+        # success.
         self._unnamed: list[dict[str, Any]] = []
         self._names: list[str] | None = None
 
