@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Weights of a fitted search's candidates, and an honest score of their average.
+"""Weights of a fitted search's candidates, and an unbiased score of their average.
 
 Notation: M candidates, N held-out samples, K classes or outputs.
 """

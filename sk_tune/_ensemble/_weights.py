@@ -41,7 +41,7 @@ _N_BLOCKS = 20
 _TIE = 1e-12
 # Selection ends after this number of consecutive additions without gain.
 _PATIENCE = 10
-# Most samples in a bag: more would make weights little steadier, and cost more.
+# Most samples in a bag: more would hardly make weights steadier, and cost more.
 _MOST_SAMPLES = 5000
 # A metric that is not a mean over samples is called for each candidate in each round, about
 # a millisecond each.
@@ -168,7 +168,7 @@ class MetricObjective:
 Objective = SampleObjective | MetricObjective
 
 
-# A mean over samples that equals a metric or ranks as it does, and the metric's sign, for
+# A mean over samples that equals a metric or ranks like it, and the metric's sign, for
 # classes and for numbers.
 _MEANS: dict[bool, dict[Any, tuple[MeanLoss, int]]] = {
     True: {log_loss: ("log_loss", -1), accuracy_score: ("zero_one", 1)},
@@ -209,7 +209,7 @@ def make_objective(
             f"by make_scorer. Got {scoring!r} instead."
         )
     kind, sign = _MEANS[has_classes].get(metric.function, (None, 0))
-    # Scores of several targets are means of scores, which rank otherwise.
+    # Scores of several targets are means of scores, which rank differently.
     is_other = metric.function in _RANK_ONLY and (is_exact or y.ndim == 2)
     if kind is None or metric.options or metric.sign != sign or is_other or has_labels:
         shown = None if has_labels else classes
