@@ -252,20 +252,8 @@ def ours(case, X, y, budget, seed, models="auto", **structure):
         "trials": model.n_trials_,
         "cv": float(model.expected_score_.score),
         "members": board.loc[board["in_ensemble"], "family"].value_counts().to_dict(),
-        "predict_ms": predict_ms(board),
     }
     return model, params
-
-
-def predict_ms(board):
-    """Return milliseconds for 10,000 rows of the ensemble and of boosting models."""
-    timed = board["predict_ms"].filter(regex=r"^boosting \d+$").dropna()
-    times = {"ensemble": board.at["ensemble", "predict_ms"]}
-    times |= {
-        "default boosting": timed.get("boosting 1", np.nan),
-        "slowest boosting": timed.max(),
-    }
-    return {name: round(float(ms), 3) for name, ms in times.items()}
 
 
 def our_network(case, X, y, budget, seed, **structure):
