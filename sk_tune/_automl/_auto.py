@@ -72,6 +72,7 @@ from sk_tune._ensemble import Combined, CombinedRegressor, export_ensemble
 from sk_tune._report import Checks, Page, data_description, intervals_text, quality_of
 from sk_tune._reporting import report
 from sk_tune._sampler import Sampler
+from sk_tune._scores import with_all_classes
 from sk_tune._splits import as_times, take
 from sk_tune._types import Array, Folds, Seed
 from sk_tune._warnings import warn_user
@@ -567,9 +568,7 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         targets, predictions, part = chosen.held_out
         if classes is not None:
             # Rows set aside or left out may have all rows of a class.
-            columns = np.zeros((len(predictions), len(classes)))
-            columns[:, np.searchsorted(classes, np.unique(problem.y))] = predictions
-            predictions = columns
+            predictions = with_all_classes(predictions, np.unique(problem.y), classes)
         self.oof_predictions_ = predictions.astype(np.float32)
         decide = blend.threshold.decided
         self._quality = quality_of(targets, predictions, classes, set_aside, decide=decide)

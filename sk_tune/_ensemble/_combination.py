@@ -27,7 +27,7 @@ from sk_tune._estimators import NetworkEstimator, is_unchanged
 from sk_tune._fleets import NetworkStack, architecture
 from sk_tune._nesting import last_step
 from sk_tune._nets import MLP
-from sk_tune._scores import as_columns
+from sk_tune._scores import as_columns, with_all_classes
 from sk_tune._training import middle_of, one_thread
 from sk_tune._types import Array
 
@@ -228,9 +228,8 @@ class _Lone:
             return [as_columns(values, classes).astype(np.float64)]
         if is_sure:
             values = np.asarray(values)[:, None] == estimator.classes_
-        columns = np.zeros((len(values), len(self._classes)))
-        columns[:, np.searchsorted(self._classes, estimator.classes_)] = values
-        return [columns]
+        values = np.asarray(values, dtype=np.float64)
+        return [with_all_classes(values, estimator.classes_, self._classes)]
 
 
 class _Stacked:

@@ -17,5 +17,6 @@ from sk_tune._scores._metric import (
     metric_label,
     metric_text,
     scorer_metric,
+    with_all_classes,
 )
 from sk_tune._scores._metric_sums import quick_metric

@@ -116,6 +116,21 @@ def as_columns(probabilities: Any, classes: Any) -> Array:
     ])
 
 
+def with_all_classes(values: Array, of: Array, classes: Array) -> Array:
+    """Return values with a column for each of `classes`, 0 for those that `of` lacks.
+
+    Both are sorted, and `of` has the classes of the columns of the values.
+
+    >>> with_all_classes(np.array([[0.3, 0.7]]), np.array([1, 4]), np.array([1, 2, 4]))
+    array([[0.3, 0. , 0.7]])
+    """
+    if np.array_equal(of, classes):
+        return values
+    columns = np.zeros((len(values), len(classes)), dtype=values.dtype)
+    columns[:, np.searchsorted(classes, of)] = values
+    return columns
+
+
 def check_metric_names(scoring: Any, parameter: str) -> None:
     """Raise ValueError, with suggestions, for unknown names and functions of metrics."""
     scoring = [*scoring.values()] if isinstance(scoring, dict) else scoring

@@ -15,7 +15,7 @@ from sklearn.base import is_classifier
 from sk_tune._engine import Progress
 from sk_tune._input_scale import InputScale
 from sk_tune._nesting import transforms_target
-from sk_tune._scores import Ledger, as_columns
+from sk_tune._scores import Ledger, as_columns, with_all_classes
 from sk_tune._search_record import NOT_TRAINED, UNSCORED, guiding_name
 from sk_tune._types import Array
 
@@ -157,11 +157,9 @@ def _aligned(held: HeldOut | None, classes: Array | None) -> Array | None:
     """Return probabilities with a column for every class."""
     if held is None or held.values is None:
         return None
-    if held.classes is None or classes is None or np.array_equal(held.classes, classes):
+    if held.classes is None or classes is None:
         return held.values
-    values = np.zeros((len(held.values), len(classes)), dtype=held.values.dtype)
-    values[:, np.searchsorted(classes, held.classes)] = held.values
-    return values
+    return with_all_classes(held.values, held.classes, classes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
