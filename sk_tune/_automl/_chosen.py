@@ -543,6 +543,11 @@ def _interval(values: Floats) -> tuple[float, float]:
     return float(low), float(high)
 
 
+def _weighted(trials: Sequence[Trial], weights: Floats) -> list[Trial]:
+    """Return the trials that have a weight."""
+    return [trial for trial, w in zip(trials, weights, strict=True) if w > 0]
+
+
 def leaderboard(
     trials: Sequence[Trial],
     chosen: Chosen,
@@ -567,26 +572,23 @@ def leaderboard(
     ensembles = {"ensemble": chosen, LARGER: larger, "ensemble of networks": networks}
     for name, ensemble in ensembles.items():
         if ensemble is not None:
-            weighted = zip(ensemble.trials, ensemble.weights, strict=True)
-            seconds = sum(trial.seconds for trial, weight in weighted if weight > 0)
+            seconds = sum(t.seconds for t in _weighted(ensemble.trials, ensemble.weights))
             score = ensemble.scores["ensemble"]
             rows.append((name, "ensemble", score.score, score.std, seconds, np.nan, {}))
     names = ["model", "family", "cv_score", "cv_std", "seconds", "weight", "params"]
     table = pd.DataFrame(rows, columns=names).set_index("model")
     table.insert(names.index("weight") - 1, "in_ensemble", table["weight"] > 0)
     n_models = {t.name: 1 if t.name in refitted else max(len(t.models), 1) for t in trials}
-    members = {t.name for t, w in zip(chosen.trials, chosen.weights, strict=True) if w > 0}
-    n_of_larger = dict.fromkeys(n_models, 1) if members <= set(refitted) else n_models
+    are_refitted = all(t.name in refitted for t in _weighted(chosen.trials, chosen.weights))
+    n_of_larger = dict.fromkeys(n_models, 1) if are_refitted else n_models
     parts = {"ensemble": (chosen.weights, n_models), LARGER: (chosen.larger, n_of_larger)}
     of_models = {"megabytes": chosen.megabytes, "predict_ms": chosen.ms}
     for column, costs in of_models.items():
         values = {name: costs.get(name, np.nan) * n for name, n in n_models.items()}
         for name, (part, counts) in parts.items():
             if part is not None:
-                in_part = (
-                    t.name for t, w in zip(chosen.trials, part, strict=True) if w > 0
-                )
-                values[name] = sum(costs.get(n, np.nan) * counts[n] for n in in_part)
+                names_of_part = [t.name for t in _weighted(chosen.trials, part)]
+                values[name] = sum(costs.get(n, np.nan) * counts[n] for n in names_of_part)
                 if column == "predict_ms":
                     values[name] /= chosen.speedup.get(name, 1.0)
         table.insert(names.index("seconds"), column, pd.Series(values))
