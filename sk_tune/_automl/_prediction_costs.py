@@ -55,6 +55,8 @@ class PredictionCosts:
         self._classes = trials[0].library.classes
         self.ms: dict[str, float] = {}
         self.megabytes: dict[str, float] = {}
+        # Milliseconds after the preparation.
+        self._ms_of_last: dict[str, float] = {}
         # Transformers of each trial, as ids of objects that the trials keep alive; their
         # time and their output.
         self._steps: dict[str, tuple[int, ...]] = {}
@@ -70,12 +72,9 @@ class PredictionCosts:
 
     def __call__(self, *trials: Trial) -> float:
         """Return the milliseconds of trials together; without models, of similar trials."""
-        names = [self._measured(trial) for trial in trials]
-        steps = {self._steps[name] for name in names if name}
-        total = sum(self._prepared[key][0] for key in steps)
-        for name in filter(None, names):
-            total += self.ms[name] - self._prepared[self._steps[name]][0]
-        return self._n_models * total
+        names = [*filter(None, map(self._measured, trials))]
+        of_steps = sum(self._prepared[key][0] for key in {self._steps[n] for n in names})
+        return self._n_models * (of_steps + sum(self._ms_of_last[n] for n in names))
 
     def _of_boosting(self, trial: Trial) -> float:
         """Return the milliseconds of boosting with at least 100 iterations."""
@@ -83,9 +82,8 @@ class PredictionCosts:
         if not trial.models:
             return ms
         n_iter = getattr(last_step(trial.models[0]), "n_iter_", _ITERATIONS)
-        of_iterations = self.ms[trial.name] - self._prepared[self._steps[trial.name]][0]
         missing = max(_ITERATIONS / n_iter - 1.0, 0.0)
-        return ms + self._n_models * missing * of_iterations
+        return ms + self._n_models * missing * self._ms_of_last[trial.name]
 
     def _measured(self, trial: Trial) -> str | None:
         """Return the name of the trial with its cost, measured if necessary."""
@@ -100,8 +98,9 @@ class PredictionCosts:
                 prepare = model[:-1].transform
                 self._prepared[key] = self._timed(prepare, self._X), prepare(self._X)
             of_steps, X = self._prepared[key]
-            of_model = self._timed(Combination([Member(last, 1.0)], self._classes), X)
-            self.ms[trial.name], self._steps[trial.name] = of_steps + of_model, key
+            of_last = self._timed(Combination([Member(last, 1.0)], self._classes), X)
+            self.ms[trial.name] = of_steps + of_last
+            self._ms_of_last[trial.name], self._steps[trial.name] = of_last, key
             self._of_label[trial.label] = trial.name
             self.megabytes[trial.name] = len(pickle.dumps(model)) / 1e6
         return trial.name
