@@ -709,6 +709,7 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
+        tags.input_tags.string = True
         tags.input_tags.three_d_array = True
         tags.non_deterministic = self.time_budget is not None
         return tags

@@ -182,7 +182,7 @@ def as_features(estimator: Any, X: Any, *, reset: bool, shape: Any = None) -> An
         if X.ndim > 2:
             return X
         names = pd.Index([str(k) for k in range(X.shape[1])])
-        table = pd.DataFrame(X, columns=names, copy=False)
+        table = pd.DataFrame(X, columns=names, copy=False).infer_objects()
         is_known = False
     else:
         # With `reset`, no column is dropped yet.
@@ -238,15 +238,28 @@ def _checked_array(estimator: Any, X: Any, *, reset: bool, shape: Any) -> Array:
             "NetClassifier and NetRegressor take dicts of arrays."
         )
     row_shape = None if reset else getattr(estimator, "_row_shape", ())
+    X = _equally_long(X, row_shape)
+    is_text = shape is None and _has_text(X)
     X = validate_data(
         estimator,
-        _equally_long(X, row_shape),
+        np.array(X, dtype=object) if is_text and isinstance(X, list) else X,
         reset=reset,
-        allow_nd=True,
-        ensure_all_finite="allow-nan",
+        dtype=None if is_text else "numeric",
+        allow_nd=not is_text,
+        ensure_all_finite=False if is_text else "allow-nan",
         ensure_min_samples=_FEWEST_ROWS if reset else 1,
     )
     return X if shape is None else _reshaped(X, tuple(shape))
+
+
+def _has_text(X: Any) -> bool:
+    """Return whether X is an array or list with two axes of text or objects."""
+    try:
+        array = np.asarray(X)
+    except ValueError:
+        # scikit-learn's check describes rows of different lengths.
+        return False
+    return array.ndim == 2 and array.dtype.kind in "OUT"
 
 
 def _equally_long(X: Any, row_shape: tuple[int, ...] | None) -> Any:

@@ -96,6 +96,24 @@ def test_arrays_become_tables_with_numbers_for_names():
     assert as_features(_Any(), np.zeros((4, 3, 2)), reset=True).shape == (4, 3, 2)
 
 
+@pytest.mark.parametrize("kind", ["object", "text", "list"])
+def test_columns_of_arrays_may_be_text(kind):
+    """Numbers among texts are read as numbers; texts are categories."""
+    towns, sizes = ["Bern", "Genf"] * 20, [k / 4 for k in range(40)]
+    X = np.array([towns, sizes], dtype=object).T
+    X = {"object": X, "text": X.astype(str), "list": X.tolist()}[kind]
+    estimator = _Any()
+
+    table = as_features(estimator, X, reset=True)
+
+    assert estimator.kinds_.categories == ("0",)
+    assert estimator.kinds_.numbers == ("1",)
+    assert table["0"].tolist() == towns
+    assert table["1"].astype(float).tolist() == sizes
+    later = as_features(estimator, X[:1], reset=False)
+    assert later["1"].astype(float).tolist() == sizes[:1]
+
+
 @pytest.mark.parametrize("n_features", [None, 2])
 def test_sequences_of_unequal_length_are_padded(n_features):
     """A list becomes an array with NaN at the ends and the number of steps of `fit`."""
