@@ -120,33 +120,13 @@ OBJECTIVES = {
     },
     "catboost": {"squared_error": "RMSE", "absolute_error": "MAE", "poisson": "Poisson"},
 }  # fmt: skip
-# Spaces by package.  CatBoost has symmetric trees, which need more leaves, and no least
-# number of samples in a leaf.
-_LEARNING_RATE = loguniform(0.02, 0.2)
-SPACES: dict[str, dict[str, Any]] = {
-    "lightgbm": {
-        "learning_rate": _LEARNING_RATE,
-        "max_leaves": [4, 8, 16, 32, 64, 128],
-        "min_samples_leaf": [2, 5, 10, 20, 40],
-        "l2": loguniform(1e-3, 5.0),
-        "share_of_rows": uniform(0.7, 0.3),
-        "share_of_columns": uniform(0.4, 0.6),
-    },
-    "xgboost": {
-        "learning_rate": _LEARNING_RATE,
-        "max_leaves": [4, 8, 16, 32, 64],
-        "min_samples_leaf": [2, 5, 10, 20],
-        "l2": loguniform(1e-3, 10.0),
-        "share_of_rows": uniform(0.6, 0.4),
-        "share_of_columns": uniform(0.5, 0.5),
-    },
-    "catboost": {
-        "learning_rate": _LEARNING_RATE,
-        "max_leaves": [8, 16, 32, 64, 128, 256],
-        "l2": loguniform(0.1, 5.0),
-        "share_of_rows": uniform(0.7, 0.3),
-        "share_of_columns": uniform(0.7, 0.3),
-    },
+SPACE: dict[str, Any] = {
+    "learning_rate": loguniform(0.02, 0.3),
+    "max_leaves": [4, 8, 16, 32, 64],
+    "min_samples_leaf": [2, 5, 10, 20, 50],
+    "l2": loguniform(1e-3, 30.0),
+    "share_of_rows": uniform(0.5, 0.5),
+    "share_of_columns": uniform(0.3, 0.7),
 }
 # Least iterations of a late fit, and iterations without gain after which a fit ends.
 _FEWEST, _PATIENCE = 10, 20

@@ -29,7 +29,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sk_tune._automl._limited_boosting import (
     PACKAGES,
-    SPACES,
+    SPACE,
     PackagedClassifier,
     PackagedRegressor,
     TimedBoostingClassifier,
@@ -297,7 +297,7 @@ def _packaged_model(problem: Problem, package: str) -> Model:
     return replace(
         model,
         estimator=Pipeline([model.estimator.steps[0], ("boosting", packaged)]),
-        space={f"boosting__{name}": values for name, values in SPACES[package].items()},
+        space={f"boosting__{name}": dimension for name, dimension in SPACE.items()},
         grid={},
         resource="boosting__n_estimators",
         label=PACKAGES[package],

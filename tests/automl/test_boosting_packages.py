@@ -15,7 +15,7 @@ from sk_tune._automl import _limited_boosting, _models
 from sk_tune._automl._limited_boosting import (
     OBJECTIVES,
     PACKAGES,
-    SPACES,
+    SPACE,
     PackagedClassifier,
     PackagedRegressor,
 )
@@ -68,7 +68,7 @@ def test_a_package_learns_a_table_with_gaps_and_categories(
     new = X.head(9).assign(town="Rome")
     copy = pickle.loads(pickle.dumps(fitted))
     np.testing.assert_array_equal(copy.predict(new), fitted.predict(new))
-    assert set(SPACES[package]) < set(fitted[-1].get_params())
+    assert set(SPACE) < set(fitted[-1].get_params())
 
 
 def test_a_package_accepts_any_column_name(mixed, package):
