@@ -7,6 +7,7 @@ estimator with common parameter names wraps the scikit-learn estimators of these
 """
 
 import math
+import sys
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -30,6 +31,8 @@ from sklearn.pipeline import Pipeline
 
 from sk_tune._automl._resources import end_of_fit, fits_within, n_threads
 from sk_tune._declaration import parameters
+from sk_tune._epochs import stops_early
+from sk_tune._estimators import NetworkEstimator
 from sk_tune._splits import take
 from sk_tune._types import Array
 
@@ -67,7 +70,7 @@ class _Timed:
 
 
 def unfitted(models: Sequence[Any]) -> Any:
-    """Return an unfitted copy of fold models, with their median number of iterations.
+    """Return an unfitted copy of fold models, with their median of iterations or epochs.
 
     A time limit may have ended their fits early, and more iterations, which no fold has
     scored, may overfit. With early stopping, the limit of iterations stays the same.
@@ -78,7 +81,15 @@ def unfitted(models: Sequence[Any]) -> Any:
         fitted = [one for step in steps for one in getattr(step, "targets_", [step])]
         n_iterations = int(np.median([one.n_iter_ for one in fitted]))
         model.set_params(boosting__max_iter=n_iterations)
+    if steps and not any(map(_may_train_longer, steps)):
+        n_epochs = int(np.median([len(step.net_.history_) for step in steps]))
+        model[-1].set_params(max_epochs=n_epochs)
     return model
+
+
+def _may_train_longer(step: Any) -> bool:
+    """Return whether a step is not a network, or keeps its best epoch."""
+    return not isinstance(step, NetworkEstimator) or stops_early(step, sys.maxsize)
 
 
 class TimedBoostingClassifier(_Timed, HistGradientBoostingClassifier):  # type: ignore[misc]

@@ -30,6 +30,7 @@ from sk_tune._automl._models import (
 )
 from sk_tune._automl._resources import fits_within
 from sk_tune._epochs import epochs_of, stops_early
+from sk_tune._estimators import MLPRegressor
 from sk_tune._prepare import table_pipeline
 from sk_tune._sampler import RandomSampler
 from sk_tune._space import as_space, table_space
@@ -157,6 +158,21 @@ def test_a_refit_has_no_more_iterations_than_the_folds(early_stopping, n_targets
         )
 
     assert unfitted([model, model])[-1].max_iter == expected
+
+
+@pytest.mark.parametrize(("early_stopping", "expected"), [(False, 4), (True, 9)])
+def test_a_refit_of_a_network_trains_for_the_median_of_epochs(early_stopping, expected):
+    """A time limit may have cut the folds' fits; the best epoch is chosen again."""
+    X, y = np.eye(20), np.arange(20.0)
+    options = {"width": 4, "early_stopping": early_stopping, "random_state": 0}
+    models = [
+        Pipeline([("net", MLPRegressor(max_epochs=n, **options))]).fit(X, y)
+        for n in (3, 5, 4)
+    ]
+    for model in models:
+        model.set_params(net__max_epochs=9)
+
+    assert unfitted(models)[-1].max_epochs == expected
 
 
 def test_boosting_has_log_link_losses_only_for_positive_targets(mixed, make_problem):
