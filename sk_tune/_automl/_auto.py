@@ -162,9 +162,9 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
     blends_ : dict of str to Blend
         Models from which `use` chooses.  "dummy", "linear" and "boosting" are the best
         models of these families, and "best" is the best of all.  Each is one model fitted
-        on all rows of a table, or the average of the models of its folds.  "ensemble"
-        averages models of all families, and "networks" only networks.  Families that failed
-        are missing.
+        on all rows of a table, or the average of the models of its folds; of folds in time
+        order, the last model.  "ensemble" averages models of all families, and "networks"
+        only networks.  Families that failed are missing.
     leaderboard_ : DataFrame
         A row for each model: family, cv_score, cv_std, seconds, predict_ms, megabytes,
         in_ensemble, weight, params.  The row "ensemble of networks" averages only networks.
@@ -527,9 +527,9 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         self._labels = {trial.name: trial.label for trial in trials}
         self._n_left_out = problem.n_left_out
         scores = self._set_blends(course, chosen, of_networks)
-        refitted = {name for blend in self.blends_.values() for name in blend.refitted}
+        singles = set().union(*(blend.singles for blend in self.blends_.values()))
         # Plain values, which skops can save.
-        board = leaderboard(trials, chosen, of_networks, refitted)
+        board = leaderboard(trials, chosen, of_networks, singles)
         self._leaderboard = board.to_dict(orient="tight")
         X, y = held_out
         self.model_scores_ = {
@@ -633,11 +633,10 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
             )
         ]
         refits = course.refits([trial for trial, weight in weighted if weight > 0])
-        classes = getattr(self, "classes_", None)
-        self.blends_: dict[str, Blend] = {
-            name: blend_of(*part, classes=classes, refits=refits)
-            for name, part in parts.items()
-        }
+        # In time order, models of earlier folds are trained on few rows, and old ones.
+        how: dict[str, Any] = {"classes": getattr(self, "classes_", None), "refits": refits}
+        how["last_fold_only"] = course.problem.is_in_time_order
+        self.blends_: dict[str, Blend] = {n: blend_of(*p, **how) for n, p in parts.items()}
         return scores
 
     report = report

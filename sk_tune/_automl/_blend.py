@@ -146,10 +146,10 @@ def library_of(trials: Sequence[Trial]) -> Library:
 class Blend:
     """Fitted pipelines and their weights.
 
-    `combination` has one member for each trial in `refitted` (fitted on all rows), and one
-    for each fold of the other trials. Weights sum to 1; `names` are the trials of the
-    members. `temperature` scales the averaged probabilities, and `threshold` makes labels
-    from them. `calibration` is for intervals or sets of labels.
+    `combination` has one member for each trial in `refitted` (fitted on all rows), and of
+    the other trials one for each fold, or for the last fold. Weights sum to 1; `names` are
+    the trials of the members. `temperature` scales the averaged probabilities, and
+    `threshold` makes labels from them. `calibration` is for intervals or sets of labels.
     """
 
     combination: Combination
@@ -175,6 +175,11 @@ class Blend:
             temperature=self.temperature,
             calibration=self.calibration,
         )
+
+    @property
+    def singles(self) -> set[str]:
+        """Names of trials that predict by one model."""
+        return {name for name, n in Counter(self.names).items() if n == 1}
 
     @property
     def weights(self) -> Counter[str]:
@@ -213,12 +218,18 @@ def blend_of(
     *,
     classes: Array | None,
     refits: Mapping[str, Any] | None = None,
+    last_fold_only: bool = False,
 ) -> Blend:
-    """Return the average of trials with positive weight, by `refits` or models of folds."""
+    """Return the average of trials with positive weight, by `refits` or models of folds.
+
+    With `last_fold_only`, the models of other folds do not predict.
+    """
     refits = refits or {}
     members = []
     for trial, weight in zip(trials, weights, strict=True):
-        models = (refits[trial.name],) if trial.name in refits else trial.models
+        models = trial.models[-1:] if last_fold_only else trial.models
+        if trial.name in refits:
+            models = (refits[trial.name],)
         share = float(weight) / len(models)
         members += [(trial.name, Member(model, share)) for model in models if weight > 0]
     return Blend(

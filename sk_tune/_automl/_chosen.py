@@ -552,13 +552,13 @@ def leaderboard(
     trials: Sequence[Trial],
     chosen: Chosen,
     networks: Chosen | None,
-    refitted: Collection[str] = (),
+    singles: Collection[str] = (),
 ) -> pd.DataFrame:
     """Return a table of all models and ensembles, the best first.
 
-    `refitted` are names of trials that predict by one model instead of one for each fold.
-    If these are all members of the ensemble, the further members of a larger ensemble would
-    be refitted, too.
+    `singles` are names of trials that predict by one model instead of one for each fold. If
+    these are all members of the ensemble, so would the further members of a larger ensemble
+    be.
     """
     weights = dict(zip(map(id, chosen.trials), chosen.weights, strict=True))
     rows = [
@@ -578,9 +578,9 @@ def leaderboard(
     names = ["model", "family", "cv_score", "cv_std", "seconds", "weight", "params"]
     table = pd.DataFrame(rows, columns=names).set_index("model")
     table.insert(names.index("weight") - 1, "in_ensemble", table["weight"] > 0)
-    n_models = {t.name: 1 if t.name in refitted else max(len(t.models), 1) for t in trials}
-    are_refitted = all(t.name in refitted for t in _weighted(chosen.trials, chosen.weights))
-    n_of_larger = dict.fromkeys(n_models, 1) if are_refitted else n_models
+    n_models = {t.name: 1 if t.name in singles else max(len(t.models), 1) for t in trials}
+    are_singles = all(t.name in singles for t in _weighted(chosen.trials, chosen.weights))
+    n_of_larger = dict.fromkeys(n_models, 1) if are_singles else n_models
     parts = {"ensemble": (chosen.weights, n_models), LARGER: (chosen.larger, n_of_larger)}
     of_models = {"megabytes": chosen.megabytes, "predict_ms": chosen.ms}
     for column, costs in of_models.items():

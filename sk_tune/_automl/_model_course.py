@@ -15,6 +15,7 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -77,6 +78,8 @@ _FEW_VALUES = {"linear": 50_000, "boosting": 1_000_000}
 _FEW_VALUES_IF_WIDE = 2_000_000
 # Random candidates in a round, without and with a time budget.
 _N_CANDIDATES, _MOST_CANDIDATES = 8, 300
+# Time for a refit, as a multiple of the expected time; more if it is not half of the rest.
+_MOST_OF_EXPECTED = 3.0
 # Slowdown by other programs from which the machine counts as busy.
 _SLOWDOWN_OF_BUSY = 1.5
 # Part of an estimated budget that is for refits, the ensemble and the last check.
@@ -145,31 +148,28 @@ class ModelCourse:
 
     def refits(self, trials: Iterable[Trial]) -> dict[str, Any]:
         """Fit trials on all rows, in order, while there is time; return the models."""
-        runner, problem = self.runner, self.problem
-        models: dict[str, Any] = {}
+        runner, problem, models = self.runner, self.problem, dict[str, Any]()
         has_refits = runner.share_of_refit > 0 and not self.was_interrupted
         for trial in dict.fromkeys(trials) if has_refits else ():
             expected = runner.share_of_refit * trial.seconds
             seconds = runner.clock.left - _PART_AFTER_REFITS * runner.reserve
-            is_sample = trial.n_rows < problem.n_train
-            if trial.family == "dummy" or is_sample or expected > seconds:
+            is_fixed = trial.family == "dummy" or trial.n_rows < problem.n_train
+            if is_fixed or expected > seconds:
                 continue
-            model, limit = unfitted(trial.models), None
-            if math.isfinite(seconds):
-                limit = TimeLimit(until=time.monotonic() + seconds)
+            # A slow refit must not take the time of all others.
+            seconds = min(seconds, max(_MOST_OF_EXPECTED * expected, seconds / 2))
+            model, end = unfitted(trial.models), time.monotonic() + seconds
             try:
                 with (
+                    suppress(TimeIsUpError, *ERRORS),
                     warnings.catch_warnings(action="ignore"),
-                    fits_within(seconds, math.inf if limit is None else limit.until),
-                    time_limit(limit),
+                    fits_within(seconds, end),
+                    time_limit(TimeLimit(until=end) if math.isfinite(end) else None),
                     one_thread(),
                     few_threads(problem.n_values),
                 ):
-                    params = problem.fit_params(model)
-                    model.fit(problem.X, problem.y, **params)
-                models[trial.name] = runner.with_shared_steps(model)
-            except (TimeIsUpError, *ERRORS):
-                continue
+                    model.fit(problem.X, problem.y, **problem.fit_params(model))
+                    models[trial.name] = runner.with_shared_steps(model)
             except KeyboardInterrupt:
                 self.was_interrupted = True
                 break

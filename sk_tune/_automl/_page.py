@@ -181,12 +181,16 @@ def model_texts(auto: Any) -> tuple[str, str, dict[str, str]]:
     n_refits, n_folds = len(blend.refitted), max(map(blend.names.count, weights))
     rows = "all rows of the sample" if auto._n_left_out else "all rows"
     folds = f"{each} was fitted on {rows}." if n_refits else ""
-    if n_refits < len(weights) and n_folds > 1:
-        average = f"the average of its {n_folds} fold models."
-        folds = f"{each} is {average}"
+    has_folds = auto.leaderboard_["cv_std"].notna().any()
+    if n_refits < len(weights) and has_folds:
+        # In time order, only the last fold's model predicts.
+        model = "the model of its last fold."
+        if n_folds > 1:
+            model = f"the average of its {n_folds} fold models."
+        folds = f"{each} is {model}"
         if n_refits:
             some = "One member was" if n_refits == 1 else f"{n_refits} members were"
-            folds = f"{some} fitted on {rows}; each of the others is {average}"
+            folds = f"{some} fitted on {rows}; each of the others is {model}"
     ordered = {name: f"{100 * weight:.0f} %" for name, weight in weights.most_common()}
     return f"{text[0].upper()}{text[1:]}", folds, ordered
 

@@ -4,6 +4,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -86,6 +87,15 @@ class Problem:
         if self.kind != "table":
             return 0.0
         return len(self.y) / sum(len(train) for train, _ in self.folds)
+
+    @property
+    def is_in_time_order(self) -> bool:
+        """Whether later folds train on held-out rows of earlier ones, never vice versa."""
+        pairs = list(pairwise(self.folds))
+        return bool(pairs) and all(
+            np.isin(test, later_train).any() and not np.isin(later_test, train).any()
+            for (train, test), (later_train, later_test) in pairs
+        )
 
     @property
     def is_wide(self) -> bool:

@@ -118,6 +118,21 @@ def test_models_without_a_class_give_it_probability_0():
     np.testing.assert_allclose(warm, roots, atol=1e-3)  # 0 is clipped
 
 
+def test_only_models_of_the_last_fold_predict_in_time_order():
+    """Models of earlier folds are trained on old rows; refits replace the last ones."""
+    models = [
+        make_pipeline(LogisticRegression(C=c, max_iter=1000).fit(X, Y))
+        for c in (0.1, 1.0, 10.0)
+    ]
+    trial, options = _trial(models), {"classes": np.arange(3), "last_fold_only": True}
+
+    last = blend_of([trial], [1.0], 1.0, **options)
+    refitted = blend_of([trial], [1.0], 1.0, refits={trial.name: models[0]}, **options)
+
+    for blend, model in [(last, models[2]), (refitted, models[0])]:
+        np.testing.assert_allclose(blend.predict_proba(X), model.predict_proba(X))
+
+
 def test_models_with_equal_transformers_prepare_rows_once():
     """Candidates of one fold share their transformer."""
     scaler = _Counting().fit(X)

@@ -181,6 +181,8 @@ def test_the_page_names_the_model_that_predicts(tuned, use):
     )
     auto.blends_ = {use: of_folds}
     assert model_texts(auto)[1].endswith("the average of its 2 fold models.")
+    auto.blends_ = {use: replace(blend, refitted=frozenset())}
+    assert model_texts(auto)[1].endswith("the model of its last fold.")
 
 
 def test_a_leak_is_the_next_step(leaky):

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 from sklearn.base import BaseEstimator
+from sklearn.model_selection import KFold, ShuffleSplit, TimeSeriesSplit
 
 from sk_tune import AutoClassifier, AutoRegressor
 from sk_tune._automl._problem import _sampling_order, as_features, as_target, kind_of
@@ -66,6 +67,26 @@ def test_a_sample_can_reduce_training_and_held_out_rows_equally(make_problem):
         assert set(test) <= set(all_held)
         assert set(y[test]) == set(range(4))
     assert problem.sampled(10_000, holds_all=False) is problem
+
+
+@pytest.mark.parametrize(
+    ("splitter", "expected"),
+    [
+        (TimeSeriesSplit(4), True),
+        (TimeSeriesSplit(4, max_train_size=20), True),
+        (KFold(4), False),
+        (ShuffleSplit(4, random_state=0), False),
+        (ShuffleSplit(1, random_state=0), False),
+    ],
+)
+def test_folds_are_in_time_order_if_later_ones_train_on_earlier_ones(
+    make_problem, splitter, expected
+):
+    """A single split has no order."""
+    X = np.zeros((100, 2))
+    problem = make_problem(X, np.arange(100) % 2, folds=list(splitter.split(X)))
+
+    assert problem.is_in_time_order is expected
 
 
 pl = pytest.importorskip("polars")
