@@ -268,11 +268,11 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         Parameters
         ----------
         X : frame or array-like of shape (n_samples, n_features) or (n_samples, ...)
-            A table of any library, with numbers, categories, dates and missing values;
-            sequences, as a list of arrays of shape (n_steps, n_features) or one array
-            padded with NaN at the ends; or images of shape (n_samples, n_channels, height,
-            width).  Up to a tenth of the cells of a numeric or date column may be
-            unreadable; they are treated as missing.
+            A table of any library, or an array or list of rows, with numbers, categories,
+            dates and missing values; sequences, as a list of arrays of shape (n_steps,
+            n_features) or one array padded with NaN at the ends; or images of shape
+            (n_samples, n_channels, height, width).  Up to a tenth of the cells of a numeric
+            or date column may be unreadable; they are treated as missing.
         y : array-like of shape (n_samples,) or (n_samples, n_targets)
             One label for each row, or one or several numeric targets.
         sample_weight : array-like of shape (n_samples,), default=None
