@@ -557,8 +557,7 @@ def leaderboard(
     """Return a table of all models and ensembles, the best first.
 
     `singles` are names of trials that predict by one model instead of one for each fold. If
-    these are all members of the ensemble, so would the further members of a larger ensemble
-    be.
+    all members of the ensemble do, so would further members of a larger ensemble.
     """
     weights = dict(zip(map(id, chosen.trials), chosen.weights, strict=True))
     rows = [

@@ -78,7 +78,7 @@ _FEW_VALUES = {"linear": 50_000, "boosting": 1_000_000}
 _FEW_VALUES_IF_WIDE = 2_000_000
 # Random candidates in a round, without and with a time budget.
 _N_CANDIDATES, _MOST_CANDIDATES = 8, 300
-# Time for a refit, as a multiple of the expected time; more if it is not half of the rest.
+# Most time of a refit, as a multiple of the expected time, unless half of the rest is more.
 _MOST_OF_EXPECTED = 3.0
 # Slowdown by other programs from which the machine counts as busy.
 _SLOWDOWN_OF_BUSY = 1.5

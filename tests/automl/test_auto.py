@@ -15,6 +15,7 @@ from sklearn.model_selection import GroupKFold
 
 from sk_tune import AutoClassifier, AutoRegressor
 from sk_tune._automl import _runner, _splitting
+from sk_tune._automl._model_course import ModelCourse
 from sk_tune.exceptions import SkTuneWarning, TableError
 
 FAST = {"time_budget": None, "n_rounds": 0, "random_state": 0}
@@ -506,6 +507,19 @@ def test_a_warm_start_on_other_folds_or_weights_is_refused(iris, change, message
     weights = None if change else 1.0 + np.arange(150) % 2
     with pytest.raises(ValueError, match=message):
         auto.set_params(**change).fit(*iris, sample_weight=weights)
+
+
+@pytest.mark.parametrize("has_times", [False, True])
+def test_without_refits_the_last_fold_predicts_in_time_order(monkeypatch, has_times):
+    """Other members predict by the models of all folds."""
+    monkeypatch.setattr(ModelCourse, "refits", lambda course, trials: {})
+    X, y = load_diabetes(return_X_y=True)
+    auto = AutoRegressor(models=["linear"], cv=3, **FAST)
+
+    auto.fit(X, y, times=np.arange(len(y)) if has_times else None)
+
+    counts = {len(b.names) // len(b.weights) for b in auto.blends_.values()}
+    assert counts == {1 if has_times else 3}
 
 
 def test_a_class_whose_rows_are_all_set_aside_has_probability_0():

@@ -3,6 +3,7 @@
 import math
 import pickle
 import time
+from contextlib import nullcontext
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -457,6 +458,27 @@ def test_without_time_members_keep_the_models_of_their_folds(problem, small_netw
     assert course.refits([trial]) == {}
     image = replace(problem, kind="image")
     assert image.share_of_refit == 0
+
+
+@pytest.mark.parametrize(("seconds", "most"), [(0.2, 50.0), (40.0, 60.0), (150.0, 100.0)])
+def test_a_slow_refit_leaves_time_for_others(
+    problem, small_network, monkeypatch, seconds, most
+):
+    """It gets three times the expected half of a trial's time, or half of the rest."""
+    course = _with_refits(problem)
+    course.run([small_network(problem)])
+    trial = replace(course.memory.trials[0], seconds=seconds)
+    course.runner.clock = Clock(100.0)
+    limits = []
+
+    def recorded(limit):
+        limits.append(limit.seconds_left)
+        return nullcontext()
+
+    monkeypatch.setattr(_model_course, "time_limit", recorded)
+
+    assert list(course.refits([trial])) == [trial.name]
+    assert limits == pytest.approx([most], abs=2)
 
 
 def test_a_model_without_time_has_an_estimate_of_the_budget_it_needs(problem, monkeypatch):
