@@ -62,9 +62,15 @@ def check_giveaway(table: LeakTable) -> Finding:
     # With a rare class, most errors of guessing must be gone, and at least 10.
     is_much = gained >= 0.02 or (gained >= 0.75 * (1 - guessed) and gained * len(y) >= 10)
     evidence = {"score": scores[name], "guessing": guessed}
-    if scores[name] < 0.995 or not is_much:
-        return rule.passed("No column alone predicts the target.", evidence)
     measure = "accuracy" if table.is_classification else "R²"
+    found = f"alone predicts the target with {measure} {scores[name]:.3f}."
+    if scores[name] < 0.995 or not is_much:
+        binned = [n for n in names if _is_binned_target(table, table.X[n])]
+        if not binned:
+            return rule.passed("No column alone predicts the target.", evidence)
+        name, evidence = binned[0], {"score": scores[binned[0]], "guessing": guessed}
+        n_values = table.X[name].nunique()
+        found = f"divides the target into {n_values} ranges, as if computed from it."
     column = repr(str(name))
     remedy = (
         f"Check whether {column} is available when predictions are made; drop it if not."
@@ -76,7 +82,7 @@ def check_giveaway(table: LeakTable) -> Finding:
         )
     return rule.issue(
         "high",
-        f"The column {column} alone predicts the target with {measure} {scores[name]:.3f}.",
+        f"The column {column} {found}",
         evidence,
         remedy,
     )
@@ -145,6 +151,29 @@ def _is_target(table: LeakTable, column: "pd.Series[Any]") -> bool:
     if values.std() == 0 or y.std() == 0:
         return False
     return bool(abs(np.corrcoef(values, y)[0, 1]) > 1 - 1e-6)
+
+
+# Most values of a column of bins, and the largest gap between bins, as a share of their
+# widths.
+_MOST_BINS, _LARGEST_GAP = 20, 0.25
+
+
+def _is_binned_target(table: LeakTable, column: "pd.Series[Any]") -> bool:
+    """Return whether each value has its own range of a numeric target, next to others.
+
+    Gaps between the ranges would speak for a strong effect of the column.
+    """
+    codes, kinds = pd.factorize(column)
+    if table.is_classification or not 2 <= len(kinds) <= _MOST_BINS:
+        return False
+    if np.count_nonzero(codes >= 0) - np.bincount(codes[codes >= 0]).max() < _FEWEST_SEPARATED:
+        return False
+    targets = pd.Series(table.y, dtype=np.float64)[codes >= 0]
+    ranges = targets.groupby(codes[codes >= 0]).agg(["min", "max"]).sort_values("min")
+    low, high = ranges.to_numpy().T
+    widths, gaps = high - low, low[1:] - high[:-1]
+    most = _LARGEST_GAP * np.minimum(widths[1:], widths[:-1])
+    return bool(((gaps > 0) & (gaps <= most)).all())
 
 
 # Least number of samples that judge whether equal values have equal targets.

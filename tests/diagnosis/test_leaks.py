@@ -376,6 +376,28 @@ def test_a_constant_target_is_given_away_by_no_column():
     assert _outcomes(X, np.ones(60))[GIVEAWAY] == "not applicable"
 
 
+@pytest.mark.parametrize("limits", [[5.5], [4.0, 6.0, 8.0]], ids=["two", "four"])
+def test_a_column_of_ranges_of_the_target_is_found(limits):
+    """As a low weight at birth is, where the weight is predicted."""
+    weights = RNG.normal(7, 1.5, size=1000).round(2)
+    X = pd.DataFrame({"a": RNG.normal(size=1000)})
+    X["range"] = np.array(["low", "fair", "good", "high"])[np.digitize(weights, limits)]
+
+    finding = _found(GIVEAWAY, X, weights)
+
+    assert finding.outcome == "issue"
+    assert f"'range' divides the target into {len(limits) + 1} ranges" in finding.message
+
+
+@pytest.mark.parametrize("height", [1.0, 12.0], ids=["overlaps", "has a gap"])
+def test_a_strong_effect_of_a_group_is_no_giveaway(height):
+    is_treated = RNG.integers(2, size=200)
+    y = height * is_treated + RNG.uniform(0, 6, size=200)
+    X = pd.DataFrame({"treated": is_treated == 1, "a": RNG.normal(size=200)})
+
+    assert _found(GIVEAWAY, X, y).outcome == "passed"
+
+
 def test_an_identity_is_no_giveaway_in_folds_that_respect_it():
     """No test row has a value of the training rows; nor do copies of whole rows count."""
     rng = np.random.default_rng(0)
