@@ -202,7 +202,8 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
     changes_ : tuple of AppliedChange
         Changes to networks and spaces by remedies, and reverted remedies.
     failures_ : dict of str to str
-        Models that could not be trained, with the reason.
+        Models that could not be trained, with the reason; "NAME on all rows" if a member
+        could not be fitted again, so that the models of its folds predict.
     kinds_ : ColumnKinds or None
         Kinds of the columns of a table, and the dropped columns with the reason.
     oof_predictions_ : ndarray of shape (n_held_out, ...)
@@ -503,12 +504,11 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
     ) -> None:
         """Choose the members of the ensemble, and set scores and summary."""
         metric = scoring.metric
-        trials = course.memory.trials
-        self.failures_ = dict(course.runner.failures)
+        trials, failures = course.memory.trials, course.runner.failures
         if not trials:
             if course.was_interrupted:
                 raise KeyboardInterrupt
-            reasons = "; ".join(f"{name}: {why}" for name, why in self.failures_.items())
+            reasons = "; ".join(f"{name}: {why}" for name, why in failures.items())
             raise SearchError(
                 f"At least one model must have a score by {scoring.name!r} in each fold. "
                 f"Got none. {reasons}"
@@ -527,6 +527,7 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         self._labels = {trial.name: trial.label for trial in trials}
         self._n_left_out = problem.n_left_out
         scores = self._set_blends(course, chosen, of_networks)
+        self.failures_ = dict(failures)
         singles = set().union(*(blend.singles for blend in self.blends_.values()))
         # Plain values, which skops can save.
         board = leaderboard(trials, chosen, of_networks, singles)

@@ -161,7 +161,7 @@ class ModelCourse:
             model, end = unfitted(trial.models), time.monotonic() + seconds
             try:
                 with (
-                    suppress(TimeIsUpError, *ERRORS),
+                    suppress(TimeIsUpError),
                     warnings.catch_warnings(action="ignore"),
                     fits_within(seconds, end),
                     time_limit(TimeLimit(until=end) if math.isfinite(end) else None),
@@ -170,6 +170,8 @@ class ModelCourse:
                 ):
                     model.fit(problem.X, problem.y, **problem.fit_params(model))
                     models[trial.name] = runner.with_shared_steps(model)
+            except ERRORS as error:
+                runner.failures[f"{trial.name} on all rows"] = str(error)
             except KeyboardInterrupt:
                 self.was_interrupted = True
                 break

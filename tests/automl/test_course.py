@@ -460,6 +460,24 @@ def test_without_time_members_keep_the_models_of_their_folds(problem, small_netw
     assert image.share_of_refit == 0
 
 
+def test_a_member_that_cannot_be_fitted_on_all_rows_is_reported(
+    problem, small_network, monkeypatch
+):
+    """Its folds' models predict."""
+    course = _with_refits(problem)
+    course.run([small_network(problem)])
+    (trial,) = course.memory.trials
+
+    def failing(*_, **__):
+        raise ValueError("A column has one category.")
+
+    monkeypatch.setattr(type(trial.models[0]), "fit", failing)
+
+    assert course.refits([trial]) == {}
+    failures = {f"{trial.name} on all rows": "A column has one category."}
+    assert course.runner.failures == failures
+
+
 @pytest.mark.parametrize(("seconds", "most"), [(0.2, 50.0), (40.0, 60.0), (150.0, 100.0)])
 def test_a_slow_refit_leaves_time_for_others(
     problem, small_network, monkeypatch, seconds, most
