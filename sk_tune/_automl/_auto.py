@@ -4,7 +4,7 @@
 
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
 from numbers import Integral, Real
@@ -17,14 +17,8 @@ from sklearn.base import BaseEstimator, RegressorMixin, is_classifier
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
-from sk_tune._automl._blend import (
-    Blend,
-    best_of,
-    blend_of,
-    column_effects_of,
-    predictions_score,
-)
-from sk_tune._automl._chosen import Chosen, ModelScore, choose_with_networks, leaderboard
+from sk_tune._automl._blend import Blend, column_effects_of
+from sk_tune._automl._chosen import Chosen, choose_with_networks, leaderboard
 from sk_tune._automl._model_course import ModelCourse
 from sk_tune._automl._models import (
     NETWORK_FAMILIES,
@@ -35,6 +29,7 @@ from sk_tune._automl._models import (
     network_models,
 )
 from sk_tune._automl._page import auto_page
+from sk_tune._automl._plans import BlendPlan, SetAside, blend_plans, members_in_order
 from sk_tune._automl._prediction_costs import limited_costs, pareto_front
 from sk_tune._automl._problem import (
     Problem,
@@ -62,7 +57,7 @@ from sk_tune._automl._splitting import (
     warn_of_rare_classes,
 )
 from sk_tune._automl._summary import shortage_text, summary
-from sk_tune._automl._threshold import MOST_PROBABLE, ThresholdChoice
+from sk_tune._automl._threshold import ThresholdChoice
 from sk_tune._compat import Interval, StrOptions, check_sample_weight
 from sk_tune._conformal import Calibration, PredictsIntervals
 from sk_tune._declaration import Seconds, parameters
@@ -111,9 +106,10 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         groups or times passed to ``fit``.  Custom folds refer to all rows; rows set aside
         by `test_size` are removed from them.
     test_size : float or "auto", default="auto"
-        Share of the rows to set aside for a final check, see `model_scores_`.  "auto" is a
-        tenth of tables with 5,000 rows or more, but at most 5,000 rows, and 0 for smaller
-        tables and custom folds.
+        Share of the rows to set aside for a final check, see `model_scores_`; after it,
+        members for tables are fitted on these rows, too.  "auto" is a tenth of tables with
+        5,000 rows or more, but at most 5,000 rows, and 0 for smaller tables and custom
+        folds.
     input_shape : tuple of int or None, default=None
         Shape of a row of flat X: (n_channels, height, width) of images, or (n_steps,
         n_features) of sequences.
@@ -177,7 +173,7 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         Expected scores of the models of `blends_`.  `score` is the mean over the folds.
         R^2 of folds with fewer than 30 rows uses the variance of all held-out rows.  `std`
         is the standard deviation over the folds (NaN for a single held-out part), and
-        `held_out` the score on the rows set aside.
+        `held_out` the score of the models of the folds on the rows set aside.
     scoring_ : str
         Name of the scorer for models.
     scoring_reason_ : str
@@ -312,9 +308,8 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
             self.classes_ = np.unique(y)
         if sample_weight is not None:
             sample_weight = check_sample_weight(sample_weight, X)
-        folder = (
-            None if self.checkpoint_dir is None else MemoryFolder(Path(self.checkpoint_dir))
-        )
+        path = self.checkpoint_dir
+        folder = None if path is None else MemoryFolder(Path(path))
         groups = None if groups is None else as_groups(groups)
         times = None if times is None else as_times(times)
         check_consistent_length(y, groups, times)
@@ -335,11 +330,12 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
             n_left_out=len(split.left_out),
             groups=groups,
         )
+        final = problem.of_rows(X, y, sample_weight, split.fitted_at_the_end(len(y)))
         self.findings_ = self._findings(problem, times, original_X, rows)
         with warnings.catch_warnings(action="ignore"):
             models = self._models(problem)
             memory = replace(memory.of(models), split=split)
-            course = self._course(problem, clock, memory, folder)
+            course = self._course(problem, final, clock, memory, folder)
             with closing(course.runner):
                 course.run(models)
                 # Save first: a second Ctrl-C must not lose the trials.
@@ -456,7 +452,12 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         return findings
 
     def _course(
-        self, problem: Problem, clock: Clock, memory: Memory, folder: MemoryFolder | None
+        self,
+        problem: Problem,
+        final: Problem,
+        clock: Clock,
+        memory: Memory,
+        folder: MemoryFolder | None,
     ) -> ModelCourse:
         n_jobs, budget = self.n_jobs, self.time_budget
         if budget is not None and budget < _LEAST_FOR_WORKERS:
@@ -466,6 +467,7 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
             tell = AutoProgressLine()
         return ModelCourse(
             problem=problem,
+            final=final,
             runner=Runner(
                 clock,
                 reserve_of(budget),
@@ -473,7 +475,7 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
                 n_jobs,
                 memory,
                 folder,
-                problem.share_of_refit,
+                final.share_of_refit,
             ),
             n_rounds=self.n_rounds,
             sampler=self.sampler,
@@ -526,26 +528,19 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         self._searches = dict(course.memory.searches)
         self._labels = {trial.name: trial.label for trial in trials}
         self._n_left_out = problem.n_left_out
-        scores = self._set_blends(course, chosen, of_networks)
+        plans = blend_plans(trials, chosen, of_networks)
+        set_aside = self._set_blends(course, plans, held_out)
         self.failures_ = dict(failures)
         singles = set().union(*(blend.singles for blend in self.blends_.values()))
         # Plain values, which skops can save.
         board = leaderboard(trials, chosen, of_networks, singles)
         self._leaderboard = board.to_dict(orient="tight")
-        X, y = held_out
         self.model_scores_ = {
-            name: replace(
-                score,
-                name=name,
-                held_out=predictions_score(blend, metric, y, blend.predict_proba(X))
-                if len(y)
-                else np.nan,
-            )
-            for (name, blend), score in zip(self.blends_.items(), scores, strict=True)
+            name: plan.scored(name, self.blends_[name], metric, set_aside.get(name))
+            for name, plan in plans.items()
         }
         self.expected_score_ = self.model_scores_["ensemble"]
-        self.ensemble_ = self.blends_["ensemble"]
-        self._set_scores(course, chosen, problem, scoring, held_out)
+        self._set_scores(course, chosen, problem, scoring, set_aside.get("ensemble"))
         self.findings_ = (*self.findings_, *course.findings)
         self.changes_ = tuple(course.changes)
         self.n_trials_ = len(trials)
@@ -559,13 +554,13 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         chosen: Chosen,
         problem: Problem,
         scoring: Scoring,
-        held_out: tuple[Any, Array],
+        set_aside: SetAside | None,
     ) -> None:
-        """Set the attributes on the quality of the ensemble, and the summary."""
+        """Set the attributes on the quality of the ensemble, and the summary.
+
+        `set_aside` are targets and predictions of rows set aside.
+        """
         blend, classes = self.ensemble_, self.ensemble_.classes
-        predict = blend.predict if classes is None else blend.predict_proba
-        X, y = held_out
-        set_aside = (y, predict(X)) if len(y) else None
         targets, predictions, part = chosen.held_out
         if classes is not None:
             # Rows set aside or left out may have all rows of a class.
@@ -607,38 +602,29 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         return pareto_front(self.leaderboard_)
 
     def _set_blends(
-        self, course: ModelCourse, chosen: Chosen, networks: Chosen | None
-    ) -> list[ModelScore]:
-        """Set the blends that `use` chooses from; return their scores."""
-        parts: dict[str, tuple[Any, ...]] = {}
-        scores = []
-        for name in ("dummy", "linear", "boosting", "best"):
-            family = [t for t in course.memory.trials if t.family == name]
-            if name == "best":
-                family = [t for t in course.memory.trials if t.family != "dummy"]
-            for trial in best_of(family, 1):
-                threshold = chosen.thresholds.get(name, MOST_PROBABLE)
-                parts[name] = [trial], [1.0], 1.0, threshold, chosen.calibrations.get(name)
-                scores.append(chosen.scores[name])
-        for name, one in (("networks", networks), ("ensemble", chosen)):
-            if one is not None:
-                rules = one.thresholds["ensemble"], one.calibrations["ensemble"]
-                parts[name] = one.trials, one.weights, one.temperature, *rules
-                scores.append(one.scores["ensemble"])
-        # The ensemble first, and its heaviest member first of all.
-        weighted = [
-            (trial, weight)
-            for name in reversed(parts)
-            for weight, trial in sorted(
-                zip(parts[name][1], parts[name][0], strict=True), key=lambda pair: -pair[0]
-            )
-        ]
-        refits = course.refits([trial for trial, weight in weighted if weight > 0])
+        self,
+        course: ModelCourse,
+        plans: Mapping[str, BlendPlan],
+        held_out: tuple[Any, Array],
+    ) -> dict[str, SetAside]:
+        """Set the blends that `use` chooses from.
+
+        Return targets and predictions of X and y set aside, by models not trained on them.
+        """
         # In time order, models of earlier folds are trained on few rows, and old ones.
-        how: dict[str, Any] = {"classes": getattr(self, "classes_", None), "refits": refits}
-        how["last_fold_only"] = course.problem.is_in_time_order
-        self.blends_: dict[str, Blend] = {n: blend_of(*p, **how) for n, p in parts.items()}
-        return scores
+        how: dict[str, Any] = {"last_fold_only": course.problem.is_in_time_order}
+        how["classes"] = getattr(self, "classes_", None)
+        (X, y), set_aside = held_out, {}
+        for name, plan in plans.items() if len(y) else ():
+            predictions = plan.blend(**how).predict_proba(X)
+            is_number = how["classes"] is None
+            set_aside[name] = y, predictions.reshape(y.shape) if is_number else predictions
+        refits = course.refits(members_in_order(plans))
+        self.blends_: dict[str, Blend] = {
+            name: plan.blend(**how, refits=refits) for name, plan in plans.items()
+        }
+        self.ensemble_ = self.blends_["ensemble"]
+        return set_aside
 
     report = report
 

@@ -11,11 +11,9 @@ Costs of fits are measured first, so that no training starts without time for it
 """
 
 import math
-import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -24,14 +22,13 @@ from sklearn.base import clone
 
 from sk_tune._automl._blend import Trial, best_of
 from sk_tune._automl._growth import grow
-from sk_tune._automl._limited_boosting import unfitted
 from sk_tune._automl._models import Model
 from sk_tune._automl._problem import Problem
+from sk_tune._automl._refits import refitted
 from sk_tune._automl._resources import (
     Cost,
     affordable,
     few_threads,
-    fits_within,
     hyperband_size,
     measured_cost,
 )
@@ -39,7 +36,7 @@ from sk_tune._automl._runner import ERRORS, NO_SCORE, Memory, ModelKind, Runner
 from sk_tune._diagnosis import AppliedChange, Finding, apply_remedies
 from sk_tune._sampler import Sampler
 from sk_tune._search import GridSearchCV, HyperbandSearchCV, RandomizedSearchCV
-from sk_tune._training import TimeIsUpError, TimeLimit, one_thread, slowdown, time_limit
+from sk_tune._training import one_thread, slowdown
 
 # Shares of the budget for a default model of each family.
 _FIRST_SHARES = {"linear": 0.08, "boosting": 0.2}
@@ -65,8 +62,6 @@ _GROWTH = 1.5
 _LEAST_ROWS, _LEAST_ROWS_OF_CLASS = 100, 10
 # Candidates get more samples or epochs only if a round has time for this many of them.
 _CANDIDATES_OF_ROUND = 4
-# Part of the reserve that refits leave for the column importance and the last check.
-_PART_AFTER_REFITS = 0.25
 # Time to predict a sample, as a multiple of the time to train on a sample.
 _COST_OF_HELD_OUT = 1 / 3
 # Relative time of a table network with half of its members, measured with 8, 4 and 2.
@@ -78,8 +73,6 @@ _FEW_VALUES = {"linear": 50_000, "boosting": 1_000_000}
 _FEW_VALUES_IF_WIDE = 2_000_000
 # Random candidates in a round, without and with a time budget.
 _N_CANDIDATES, _MOST_CANDIDATES = 8, 300
-# Most time of a refit, as a multiple of the expected time, unless half of the rest is more.
-_MOST_OF_EXPECTED = 3.0
 # Slowdown by other programs from which the machine counts as busy.
 _SLOWDOWN_OF_BUSY = 1.5
 # Part of an estimated budget that is for refits, the ensemble and the last check.
@@ -91,12 +84,14 @@ _TOO_LONG = "Training takes too long for this budget."
 class ModelCourse:
     """Trains models until the time is up or the rounds are done.
 
-    `n_rounds` is None to continue until the time is up. `sampler` draws candidates
-    of Hyperband. With `follows_findings` each search of networks is diagnosed, and
-    `changes` are the applied remedies.
+    `final` is the problem with the rows set aside, for refits. `n_rounds` is None to
+    continue until the time is up. `sampler` draws candidates of Hyperband. With
+    `follows_findings` each search of networks is diagnosed, and `changes` are the applied
+    remedies.
     """
 
     problem: Problem
+    final: Problem
     runner: Runner
     n_rounds: int | None
     sampler: str | Callable[..., Sampler]
@@ -148,33 +143,16 @@ class ModelCourse:
 
     def refits(self, trials: Iterable[Trial]) -> dict[str, Any]:
         """Fit trials on all rows, in order, while there is time; return the models."""
-        runner, problem, models = self.runner, self.problem, dict[str, Any]()
+        models, runner = dict[str, Any](), self.runner
         has_refits = runner.share_of_refit > 0 and not self.was_interrupted
-        for trial in dict.fromkeys(trials) if has_refits else ():
-            expected = runner.share_of_refit * trial.seconds
-            seconds = runner.clock.left - _PART_AFTER_REFITS * runner.reserve
-            is_fixed = trial.family == "dummy" or trial.n_rows < problem.n_train
-            if is_fixed or expected > seconds:
-                continue
-            # A slow refit must not take the time of all others.
-            seconds = min(seconds, max(_MOST_OF_EXPECTED * expected, seconds / 2))
-            model, end = unfitted(trial.models), time.monotonic() + seconds
-            try:
-                with (
-                    suppress(TimeIsUpError),
-                    warnings.catch_warnings(action="ignore"),
-                    fits_within(seconds, end),
-                    time_limit(TimeLimit(until=end) if math.isfinite(end) else None),
-                    one_thread(),
-                    few_threads(problem.n_values),
-                ):
-                    model.fit(problem.X, problem.y, **problem.fit_params(model))
-                    models[trial.name] = runner.with_shared_steps(model)
-            except ERRORS as error:
-                runner.failures[f"{trial.name} on all rows"] = str(error)
-            except KeyboardInterrupt:
-                self.was_interrupted = True
-                break
+        try:
+            for trial in dict.fromkeys(trials) if has_refits else ():
+                is_fixed = trial.n_rows < self.problem.n_train or trial.family == "dummy"
+                model = None if is_fixed else refitted(trial, self.final, runner)
+                if model is not None:
+                    models[trial.name] = model
+        except KeyboardInterrupt:
+            self.was_interrupted = True
         return models
 
     def _run_defaults(self, models: Sequence[Model]) -> None:

@@ -29,6 +29,7 @@ from sk_tune._prepare import (
     with_dropped,
     without_header_rows,
 )
+from sk_tune._splits import take
 from sk_tune._types import Array
 
 DataKind = Literal["table", "image", "sequence"]
@@ -145,6 +146,13 @@ class Problem:
 
     def _in_order(self, rows: Array) -> Array:
         return rows[_sampling_order(self.y[rows], self.is_classification, self.seed)]
+
+    def of_rows(self, X: Any, y: Array, sample_weight: Array | None, rows: Array) -> Self:
+        """Return the problem with other rows, for fits without folds; itself if as many."""
+        if len(rows) == len(self.y):
+            return self
+        weight = None if sample_weight is None else sample_weight[rows]
+        return replace(self, X=take(X, rows), y=y[rows], sample_weight=weight)
 
     def fit_params(self, estimator: Any) -> dict[str, Any]:
         """Return the ``fit`` parameters of a search over a pipeline."""

@@ -69,6 +69,10 @@ class Split(NamedTuple):
         """Return the positions that the folds divide."""
         return np.delete(np.arange(n_rows), np.r_[self.held_out, self.left_out])
 
+    def fitted_at_the_end(self, n_rows: int) -> Array:
+        """Return the positions that members are fitted on in the end, all but left out."""
+        return np.delete(np.arange(n_rows), self.left_out)
+
     def is_held_out(self, n_rows: int) -> Array:
         """Return the mask of the samples that a fold holds out."""
         tests = np.concatenate([test for _, test in self.folds])

@@ -166,10 +166,10 @@ def _is_binned_target(table: LeakTable, column: "pd.Series[Any]") -> bool:
     codes, kinds = pd.factorize(column)
     if table.is_classification or not 2 <= len(kinds) <= _MOST_BINS:
         return False
-    if np.count_nonzero(codes >= 0) - np.bincount(codes[codes >= 0]).max() < _FEWEST_SEPARATED:
+    targets, codes = table.y[codes >= 0].astype(np.float64), codes[codes >= 0]
+    if len(codes) - np.bincount(codes).max() < _FEWEST_SEPARATED:
         return False
-    targets = pd.Series(table.y, dtype=np.float64)[codes >= 0]
-    ranges = targets.groupby(codes[codes >= 0]).agg(["min", "max"]).sort_values("min")
+    ranges = pd.Series(targets).groupby(codes).agg(["min", "max"]).sort_values("min")
     low, high = ranges.to_numpy().T
     widths, gaps = high - low, low[1:] - high[:-1]
     most = _LARGEST_GAP * np.minimum(widths[1:], widths[:-1])

@@ -329,6 +329,17 @@ def test_rows_set_aside_and_columns_are_scored_by_all_targets():
     assert (auto.column_importance_["importance"] > 0.5).all()
 
 
+def test_members_are_fitted_on_rows_set_aside_after_the_last_check():
+    """An effect that only these rows have is unknown in the check, not at the end."""
+    rng, times = np.random.default_rng(0), np.arange(300)
+    X = np.stack([rng.normal(size=300), times >= 240], axis=1)
+    y = X @ [1.0, 5.0] + rng.normal(size=300)
+    auto = AutoRegressor(models=["linear"], test_size=0.2, **FAST).fit(X, y, times=times)
+
+    assert auto.model_scores_["ensemble"].held_out < 0
+    assert auto.score(X, y) > 0.7
+
+
 def test_sequences_of_unequal_length_are_learnt():
     """X may be a list of arrays with different lengths."""
     rng = np.random.default_rng(0)
@@ -522,7 +533,7 @@ def test_without_refits_the_last_fold_predicts_in_time_order(monkeypatch, has_ti
     assert counts == {1 if has_times else 3}
 
 
-def test_a_class_whose_rows_are_all_set_aside_has_probability_0():
+def test_a_class_whose_rows_are_all_set_aside_has_probability_0_in_the_folds():
     """The other classes are scored by their own columns of the predictions."""
     rng = np.random.default_rng(0)
     X = rng.normal(size=(61, 1))
@@ -535,7 +546,7 @@ def test_a_class_whose_rows_are_all_set_aside_has_probability_0():
     auto.fit(X, y)
 
     assert auto.classes_.tolist() == ["a", "b", "c"]
-    assert auto.predict_proba(X)[:, 0].max() < 1e-9
+    assert auto.predict_proba(X)[7, 0] > 0
     assert (auto.oof_predictions_[:, 0] == 0).all()
     labels = auto.classes_[auto.oof_predictions_.argmax(axis=1)]
     assert (labels == y[auto._is_held_out]).mean() > 0.7

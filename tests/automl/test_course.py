@@ -12,7 +12,14 @@ import pandas as pd
 import pytest
 from sklearn.base import clone
 
-from sk_tune._automl import AutoProgress, _growth, _model_course, _models, _resources
+from sk_tune._automl import (
+    AutoProgress,
+    _growth,
+    _model_course,
+    _models,
+    _refits,
+    _resources,
+)
 from sk_tune._automl._growth import _is_better
 from sk_tune._automl._model_course import ModelCourse
 from sk_tune._automl._models import boosting_model, dummy_model, linear_model
@@ -26,6 +33,7 @@ from sk_tune._search import HyperbandSearchCV
 def _course(problem, *, budget=None, n_rounds=0, tell=None, follows_findings=True):
     return ModelCourse(
         problem=problem,
+        final=problem,
         runner=Runner(Clock(budget), 0.0, tell),
         n_rounds=n_rounds,
         sampler="random",
@@ -493,7 +501,7 @@ def test_a_slow_refit_leaves_time_for_others(
         limits.append(limit.seconds_left)
         return nullcontext()
 
-    monkeypatch.setattr(_model_course, "time_limit", recorded)
+    monkeypatch.setattr(_refits, "time_limit", recorded)
 
     assert list(course.refits([trial])) == [trial.name]
     assert limits == pytest.approx([most], abs=2)

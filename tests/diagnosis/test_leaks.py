@@ -391,6 +391,7 @@ def test_a_column_of_ranges_of_the_target_is_found(limits):
 
 @pytest.mark.parametrize("height", [1.0, 12.0], ids=["overlaps", "has a gap"])
 def test_a_strong_effect_of_a_group_is_no_giveaway(height):
+    """Ranges overlap, or are further apart than those of a divided target."""
     is_treated = RNG.integers(2, size=200)
     y = height * is_treated + RNG.uniform(0, 6, size=200)
     X = pd.DataFrame({"treated": is_treated == 1, "a": RNG.normal(size=200)})
