@@ -158,6 +158,10 @@ _BOOSTING_SPACE: dict[str, Any] = {
     "max_features": uniform(0.3, 0.7),
 }
 _MOST_ITERATIONS, _ITERATIONS_OF_SMALL = 500, 100
+# Packages keep the best iteration, so more iterations do not overfit.
+_MOST_TREES = 3000
+# Trees of random candidates without early stopping.
+_TREES_OF_SMALL = [50, 100, 200, 400]
 # Pixels and steps are many columns with few relevant values.
 _BINS_OF_MANY_COLUMNS = 31
 # Losses with a log link, for positive targets with proportional variation.
@@ -287,9 +291,11 @@ def _packaged_model(problem: Problem, package: str) -> Model:
     model = boosting_model(problem)
     boosting = model.estimator[-1]
     kind = PackagedClassifier if problem.is_classification else PackagedRegressor
+    most = _MOST_TREES if boosting.early_stopping else boosting.max_iter
+    space = SPACE if boosting.early_stopping else {**SPACE, "n_estimators": _TREES_OF_SMALL}
     packaged = kind(
         package,
-        n_estimators=boosting.max_iter,
+        n_estimators=most,
         loss=_losses(problem)[0],
         early_stopping=boosting.early_stopping,
         random_state=problem.seed,
@@ -297,9 +303,10 @@ def _packaged_model(problem: Problem, package: str) -> Model:
     return replace(
         model,
         estimator=Pipeline([model.estimator.steps[0], ("boosting", packaged)]),
-        space={f"boosting__{name}": dimension for name, dimension in SPACE.items()},
+        space={f"boosting__{name}": dimension for name, dimension in space.items()},
         grid={},
         resource="boosting__n_estimators",
+        most_resources=most,
         label=PACKAGES[package],
     )
 
@@ -341,6 +348,8 @@ def boosting_model(problem: Problem) -> Model:
             max_categories=1,
         )
     space = {f"boosting__{name}": values for name, values in _BOOSTING_SPACE.items()}
+    if not can_stop:
+        space["boosting__max_iter"] = _TREES_OF_SMALL
     return Model(
         family="boosting",
         estimator=Pipeline([("prepare", prepare), ("boosting", boosting)]),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn.base import clone
 from sklearn.metrics import r2_score
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 
 from sk_tune import AutoClassifier, TablePreparer
 from sk_tune._automl import _limited_boosting, _models
@@ -18,6 +18,7 @@ from sk_tune._automl._limited_boosting import (
     SPACE,
     PackagedClassifier,
     PackagedRegressor,
+    unfitted,
 )
 from sk_tune._automl._models import boosting_models
 from sk_tune._automl._resources import fits_within
@@ -119,9 +120,26 @@ def test_rows_that_are_not_trained_on_end_the_training(mixed, make_problem, pack
     y = np.random.default_rng(0).integers(2, size=len(X))
     prepared = boosting_models(make_problem(X, y))[0].estimator[0].fit_transform(X)
 
-    model = PackagedClassifier(package, n_estimators=400).fit(prepared, y)
+    model = PackagedClassifier(package, n_estimators=1000).fit(prepared, y)
 
-    assert _n_trees(model) < 200
+    assert _n_trees(model) < 500
+
+
+@pytest.mark.parametrize("early_stopping", [True, False])
+def test_a_refit_has_the_best_number_of_trees(mixed, make_problem, package, early_stopping):
+    """With early stopping a fifth more, on more rows."""
+    X, y = mixed
+    pipe = boosting_models(make_problem(X, y))[0].estimator
+    model = PackagedClassifier(package, n_estimators=30, early_stopping=early_stopping)
+    fitted = Pipeline([pipe.steps[0], ("boosting", model)]).fit(X, y)
+    n_trees = fitted[-1].n_best()
+
+    refit = clone(unfitted([fitted])).fit(X, y)
+
+    assert 1 < n_trees <= 30 if early_stopping else n_trees == 30
+    assert refit[-1].early_stopping is False
+    expected = round(1.2 * n_trees) if early_stopping else 30
+    assert refit[-1].n_best() == expected == _n_trees(refit[-1])
 
 
 def test_without_the_packages_scikit_learn_is_the_only_boosting(

@@ -144,20 +144,33 @@ def test_boosting_is_regularised_if_a_class_is_rare(make_problem):
     assert penalties == [0.0, 1.0]
 
 
-@pytest.mark.parametrize(
-    ("early_stopping", "n_targets", "expected"),
-    [(False, 1, 10), (False, 2, 10), (True, 1, 40)],
-)
-def test_a_refit_has_no_more_iterations_than_the_folds(early_stopping, n_targets, expected):
-    """A time limit ended these; early stopping limits a refit by itself."""
+@pytest.mark.parametrize("n_targets", [1, 2])
+def test_a_refit_has_no_more_iterations_than_the_folds(n_targets):
+    """A time limit ended these."""
     X = np.random.default_rng(0).normal(size=(60, 2))
-    boosting = TimedBoostingRegressor(max_iter=40, early_stopping=early_stopping)
+    boosting = TimedBoostingRegressor(max_iter=40, early_stopping=False)
     with fits_within(0.0, math.inf):
         model = Pipeline([("prepare", StandardScaler()), ("boosting", boosting)]).fit(
             X, X[:, :n_targets].squeeze()
         )
 
-    assert unfitted([model, model])[-1].max_iter == expected
+    assert unfitted([model, model])[-1].max_iter == 10
+
+
+def test_a_refit_of_boosting_needs_no_validation_rows():
+    """It trains for the best number of iterations, and a fifth more on more rows."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(400, 2))
+    y = X[:, 0] + rng.normal(size=400)
+    boosting = TimedBoostingRegressor(max_iter=200, early_stopping=True, random_state=0)
+    model = Pipeline([("prepare", StandardScaler()), ("boosting", boosting)]).fit(X, y)
+    scores = model[-1].validation_score_
+
+    refit = unfitted([model, model])[-1]
+
+    assert 1 < scores.argmax() < len(scores) - 5
+    assert refit.early_stopping is False
+    assert refit.max_iter == round(1.2 * scores.argmax())
 
 
 @pytest.mark.parametrize(("early_stopping", "expected"), [(False, 4), (True, 9)])
