@@ -153,9 +153,9 @@ def _is_target(table: LeakTable, column: "pd.Series[Any]") -> bool:
     return bool(abs(np.corrcoef(values, y)[0, 1]) > 1 - 1e-6)
 
 
-# Most values of a column of bins, and the largest gap between bins, as a share of their
-# widths.
-_MOST_BINS, _LARGEST_GAP = 20, 0.25
+# Most values of a column of bins, the largest gap between bins as a share of their widths,
+# and the largest share of rows on limits that belong to two bins.
+_MOST_BINS, _LARGEST_GAP, _MOST_ON_LIMITS = 20, 0.25, 0.01
 
 
 def _is_binned_target(table: LeakTable, column: "pd.Series[Any]") -> bool:
@@ -173,7 +173,10 @@ def _is_binned_target(table: LeakTable, column: "pd.Series[Any]") -> bool:
     low, high = ranges.to_numpy().T
     widths, gaps = high - low, low[1:] - high[:-1]
     most = _LARGEST_GAP * np.minimum(widths[1:], widths[:-1])
-    return bool(((gaps > 0) & (gaps <= most)).all())
+    # A rounded limit may be in both ranges.
+    on_limits = np.isin(targets, high[:-1][gaps == 0]).mean()
+    is_next = (gaps >= 0) & (gaps <= most) & (most > 0)
+    return bool(is_next.all() and on_limits <= _MOST_ON_LIMITS)
 
 
 # Least number of samples that judge whether equal values have equal targets.

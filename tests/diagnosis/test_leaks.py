@@ -378,15 +378,23 @@ def test_a_constant_target_is_given_away_by_no_column():
 
 @pytest.mark.parametrize("limits", [[5.5], [4.0, 6.0, 8.0]], ids=["two", "four"])
 def test_a_column_of_ranges_of_the_target_is_found(limits):
-    """As a low weight at birth is, where the weight is predicted."""
-    weights = RNG.normal(7, 1.5, size=1000).round(2)
+    """As a low weight at birth is, where the weight is predicted, also if it is rounded."""
+    weights = RNG.normal(7, 1.5, size=1000)
     X = pd.DataFrame({"a": RNG.normal(size=1000)})
     X["range"] = np.array(["low", "fair", "good", "high"])[np.digitize(weights, limits)]
 
-    finding = _found(GIVEAWAY, X, weights)
+    finding = _found(GIVEAWAY, X, weights.round(2))
 
     assert finding.outcome == "issue"
     assert f"'range' divides the target into {len(limits) + 1} ranges" in finding.message
+
+
+def test_a_group_that_excludes_zeros_is_no_giveaway():
+    """Who does not smoke, smokes nothing."""
+    smokes = RNG.integers(2, size=200)
+    X = pd.DataFrame({"smokes": smokes == 1, "a": RNG.normal(size=200)})
+
+    assert _found(GIVEAWAY, X, smokes * RNG.integers(21, size=200)).outcome == "passed"
 
 
 @pytest.mark.parametrize("height", [1.0, 12.0], ids=["overlaps", "has a gap"])
