@@ -222,7 +222,7 @@ def _two_digits(value: float) -> str:
 
 
 def larger_text(auto: Any) -> str:
-    """Return how the limit on the prediction time changes score and time, if it does."""
+    """Return what the limit on the prediction time costs, if it lowers the score."""
     board = auto.leaderboard_
     if LARGER not in board.index:
         return ""
@@ -230,7 +230,7 @@ def larger_text(auto: Any) -> str:
         board.loc[name, ["cv_score", "predict_ms"]] for name in ("ensemble", LARGER)
     )
     small, large = (format_score(value, abs(score)) for value in (score, more))
-    if small == large:
+    if small == large or more < score:
         return ""
     return (
         "The ensemble was kept small: predicting 10,000 rows takes about "
