@@ -52,7 +52,7 @@ class _Timed:
     validation_score_: Array
 
     def n_best(self) -> int:
-        """Return the number of iterations with the best score on the validation rows."""
+        """Return the number of iterations, with early stopping that of the best score."""
         if not self.early_stopping:
             return self.n_iter_
         return int(np.argmax(self.validation_score_))

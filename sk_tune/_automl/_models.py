@@ -305,7 +305,7 @@ def _packaged_model(problem: Problem, package: str) -> Model:
         estimator=Pipeline([model.estimator.steps[0], ("boosting", packaged)]),
         space={f"boosting__{name}": dimension for name, dimension in space.items()},
         grid={},
-        resource="boosting__n_estimators",
+        resource=f"boosting__{packaged.resource}",
         most_resources=most,
         label=PACKAGES[package],
     )
@@ -355,7 +355,7 @@ def boosting_model(problem: Problem) -> Model:
         estimator=Pipeline([("prepare", prepare), ("boosting", boosting)]),
         space={**space, **grid},
         grid=grid,
-        resource="boosting__max_iter",
+        resource=f"boosting__{boosting.resource}",
         most_resources=most,
         enough_resources=_ENOUGH_ITERATIONS,
         make=boosting_model,

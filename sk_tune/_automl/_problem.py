@@ -148,8 +148,8 @@ class Problem:
         return rows[_sampling_order(self.y[rows], self.is_classification, self.seed)]
 
     def of_rows(self, X: Any, y: Array, sample_weight: Array | None, rows: Array) -> Self:
-        """Return the problem with other rows, for fits without folds; itself if as many."""
-        if len(rows) == len(self.y):
+        """Return the problem with other rows, for refits; itself without more or refits."""
+        if len(rows) == len(self.y) or self.kind != "table":
             return self
         weight = None if sample_weight is None else sample_weight[rows]
         return replace(self, X=take(X, rows), y=y[rows], sample_weight=weight)

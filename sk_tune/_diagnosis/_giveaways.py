@@ -65,7 +65,8 @@ def check_giveaway(table: LeakTable) -> Finding:
     measure = "accuracy" if table.is_classification else "R²"
     found = f"alone predicts the target with {measure} {scores[name]:.3f}."
     if scores[name] < 0.995 or not is_much:
-        binned = [n for n in names if _is_binned_target(table, table.X[n])]
+        few = [] if table.is_classification else names
+        binned = [n for n in few if _is_binned_target(table.X[n].iloc[rows], y)]
         if not binned:
             return rule.passed("No column alone predicts the target.", evidence)
         name, evidence = binned[0], {"score": scores[binned[0]], "guessing": guessed}
@@ -158,15 +159,15 @@ def _is_target(table: LeakTable, column: "pd.Series[Any]") -> bool:
 _MOST_BINS, _LARGEST_GAP, _MOST_ON_LIMITS = 20, 0.25, 0.01
 
 
-def _is_binned_target(table: LeakTable, column: "pd.Series[Any]") -> bool:
+def _is_binned_target(column: "pd.Series[Any]", y: Array) -> bool:
     """Return whether each value has its own range of a numeric target, next to others.
 
     Gaps between the ranges would speak for a strong effect of the column.
     """
     codes, kinds = pd.factorize(column)
-    if table.is_classification or not 2 <= len(kinds) <= _MOST_BINS:
+    if not 2 <= len(kinds) <= _MOST_BINS:
         return False
-    targets, codes = table.y[codes >= 0].astype(np.float64), codes[codes >= 0]
+    targets, codes = y[codes >= 0].astype(np.float64), codes[codes >= 0]
     if len(codes) - np.bincount(codes).max() < _FEWEST_SEPARATED:
         return False
     ranges = pd.Series(targets).groupby(codes).agg(["min", "max"]).sort_values("min")
