@@ -40,6 +40,8 @@ _MANY_COLUMNS = 200
 _FEWEST_OF_SPECTRA, _MOST_EXAMINED = 30, 500
 # A table is collinear if few principal components have nearly all of the variance.
 _NEARLY_ALL, _FEW_COMPONENTS = 0.999, 0.1
+# Sums of squares of larger targets may be infinite.
+_LARGEST_TARGET = 1e150
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -343,6 +345,13 @@ def as_target(estimator: Any, X: Any, y: Any, *, is_classification: bool) -> Arr
     if not is_classification:
         targets = targets.astype(np.float64)
         assert_all_finite(targets, input_name="y")
+        largest = np.abs(targets).max(initial=0.0)
+        if largest > _LARGEST_TARGET:
+            raise ValueError(
+                f"Targets must be at most {_LARGEST_TARGET:g} in absolute value, so that "
+                f"squared errors are finite. Got {largest:.3g}. Use another unit, for "
+                "example by dividing y."
+            )
         return targets
     if targets.dtype == object:
         # Truth values and integers are objects if other rows had no label.

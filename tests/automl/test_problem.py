@@ -261,6 +261,7 @@ def test_the_number_of_axes_decides_the_kind_of_data():
         (None, True, "requires y"),
         (["a", "a", "a"], True, "two classes"),
         ([1.0, np.nan, 2.0], False, "NaN"),
+        ([1.0, -2e160, 3.0], False, r"at most 1e\+150 in absolute value.*Got 2e\+160"),
         ([1, 2], True, "inconsistent"),
         (["a", "b", "a"], False, "Got text, .* 'a'. AutoClassifier learns labels"),
         (["a", "b", "c"], True, "Got 3 rows of different classes"),
