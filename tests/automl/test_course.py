@@ -11,7 +11,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.base import clone
+from sklearn.model_selection import KFold, TimeSeriesSplit
+from sklearn.pipeline import Pipeline
 
+from sk_tune import MLPRegressor
 from sk_tune._automl import (
     AutoProgress,
     _growth,
@@ -23,6 +26,7 @@ from sk_tune._automl import (
 from sk_tune._automl._growth import _is_better
 from sk_tune._automl._model_course import ModelCourse
 from sk_tune._automl._models import boosting_model, dummy_model, linear_model
+from sk_tune._automl._refits import refitted
 from sk_tune._automl._resources import Clock, Cost
 from sk_tune._automl._runner import _N_KEPT, Runner
 from sk_tune._diagnosis import Change, Finding
@@ -437,6 +441,25 @@ def test_a_refit_is_the_configuration_fitted_on_all_rows(problem, small_network)
     np.testing.assert_allclose(
         models[trial.name].predict_proba(problem.X), expected, atol=1e-6
     )
+
+
+@pytest.mark.parametrize(("splitter", "n_epochs"), [(KFold(3), 4), (TimeSeriesSplit(3), 6)])
+def test_in_time_order_refits_train_as_long_as_the_last_fold(
+    make_problem, splitter, n_epochs
+):
+    """Otherwise they train for the median; early folds in time order have few rows."""
+    X, y = np.eye(20), np.arange(20.0)
+    folds = list(splitter.split(X))
+    problem = make_problem(X, y, is_classification=False, folds=folds)
+    models = tuple(
+        Pipeline([("net", MLPRegressor(max_epochs=n, width=4))]).fit(X, y)
+        for n in (3, 4, 6)
+    )
+    trial = SimpleNamespace(name="network", seconds=0.0, models=models)
+
+    model = refitted(trial, problem, Runner(Clock(None), 0.0, None))
+
+    assert len(model[-1].net_.history_) == n_epochs
 
 
 def test_refits_share_equal_transformers(problem, small_network):
