@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from sklearn.pipeline import Pipeline
 
-from sk_tune._automl._blend import Trial, best_of
+from sk_tune._automl._blend import Trial
 from sk_tune._automl._problem import Problem
 from sk_tune._automl._resources import few_threads
 from sk_tune._ensemble import Combination, Member
@@ -37,8 +37,8 @@ class PredictionCosts:
 
     `ms` and `megabytes` (the size of the pickle) are those of one model of a trial. Trials
     with the same transformers prepare rows once. `most` is the `limit`. Without `limit`, it
-    is three times the cost of scikit-learn's boosting, else of another package's, and
-    infinite without boosting. The slower of the default model and the best one counts, each
+    is three times the cost of the first trial of scikit-learn's boosting, which has default
+    parameters, else of another package's, and infinite without boosting. The trial counts
     as if it had at least 100 iterations, because early stopping may leave few trees.
     """
 
@@ -66,8 +66,8 @@ class PredictionCosts:
         # Boosting of other packages may be several times faster.
         boosting = [t for t in boosting if t.label == "boosting"] or boosting
         if limit is None:
-            costs = map(self._of_boosting, [*boosting[:1], *best_of(boosting, 1)])
-            limit = _MOST_OF_BOOSTING * max(costs, default=math.inf)
+            ms = self._of_boosting(boosting[0]) if boosting else math.inf
+            limit = _MOST_OF_BOOSTING * ms
         self.most = limit
 
     def __call__(self, *trials: Trial) -> float:
