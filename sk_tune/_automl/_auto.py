@@ -13,10 +13,13 @@ from typing import Annotated, Any, Self
 
 import numpy as np
 import pandas as pd
+import sklearn
+import torch
 from sklearn.base import BaseEstimator, RegressorMixin, is_classifier
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
+from sk_tune import __version__
 from sk_tune._automl._blend import Blend, column_effects_of
 from sk_tune._automl._chosen import Chosen, choose_with_networks, leaderboard
 from sk_tune._automl._model_course import ModelCourse
@@ -385,17 +388,19 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
             "scoring": (self.scoring, getattr(self, "positive", None)),
             # "auto" folds are kept: trials of different folds cannot be averaged.
             "folds": (self.cv, self.test_size, *parts[len(data) :]),
+            "versions": (__version__, sklearn.__version__, str(torch.__version__)),
         }
         if memory is None:
             return Memory(seed=seed, requests=requests)
         for name, request in requests.items():
-            earlier = memory.requests[name]
+            earlier = memory.requests.get(name, ())
             if [*map(value_fingerprint, request)] != [*map(value_fingerprint, earlier)]:
                 raise ValueError(
                     f"To continue an earlier fit, {type(self).__name__} must have the "
                     f"same {name}. Got different {name}: keep the data, 'scoring', "
-                    "'positive', 'cv', 'test_size', groups and times of that fit, or "
-                    "start again with warm_start=False and another 'checkpoint_dir'."
+                    "'positive', 'cv', 'test_size', groups and times of that fit, and the "
+                    "versions of sk_tune, scikit-learn and torch, or start again with "
+                    "warm_start=False and another 'checkpoint_dir'."
                 )
         return memory
 

@@ -466,6 +466,11 @@ def test_a_store_has_the_trials_after_a_crash(iris, tmp_path, monkeypatch):
     other = AutoClassifier(**common, checkpoint_dir=tmp_path / "a")
     with pytest.raises(ValueError, match="must have the same data"):
         other.fit(iris[0][:100], iris[1][:100])
+    monkeypatch.setattr("sklearn.__version__", "1.0")
+    with pytest.raises(
+        ValueError, match=r"same versions.*of sk_tune, scikit-learn and torch"
+    ):
+        other.fit(*iris)
 
 
 @pytest.mark.filterwarnings("ignore:No model clearly beats")
