@@ -209,7 +209,7 @@ def front_text(auto: Any) -> str:
         f"{_two_digits(size)} MB"
         for name, score, ms, size in rows
     ]
-    return f"Best models by score, time for 10,000 rows and size: {'; '.join(texts)}."
+    return f"Best trade-offs of score, time for 10,000 rows and size: {'; '.join(texts)}."
 
 
 def _two_digits(value: float) -> str:

@@ -364,7 +364,7 @@ def check_failures(search: Any, chosen: int, params: Mapping[str, Any]) -> Findi
             evidence,
             "Exclude high learning rates, the usual cause, from the space."
             if ran_away
-            else "Correct the cause, or exclude their parameters from the space.",
+            else "Correct the cause, or exclude the failing values from the space.",
         )
     # A failure names its remedy, except for diverged losses, which get theirs here.
     steps = (lower_rate(params), clipped(params)) if ran_away else ()

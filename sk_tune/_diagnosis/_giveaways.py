@@ -78,8 +78,8 @@ def check_giveaway(table: LeakTable) -> Finding:
     )
     if repeats(table.X[name]):
         remedy += (
-            " If equal values mean the same unit, such as a patient, drop it and pass it "
-            "as groups=…"
+            " If the column identifies units, such as patients, drop it and pass it as "
+            "groups=…"
         )
     return rule.issue(
         "high",

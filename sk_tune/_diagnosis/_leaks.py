@@ -66,7 +66,7 @@ def check_scaling(table: LeakTable) -> Finding:
     scalings = {
         "mean and standard deviation": _is_standardised(values),
         "median and quartiles": _has_quartiles(values) | _has_quartiles(unclipped),
-        "limits, those of QuantileTransformer,": (np.abs(lowest + end) < _EXACTLY)
+        "limits (those of QuantileTransformer)": (np.abs(lowest + end) < _EXACTLY)
         & (np.abs(highest - end) < _EXACTLY),
     }
     scaling = max(scalings, key=lambda name: scalings[name].mean())
@@ -147,7 +147,7 @@ def check_outliers(table: LeakTable) -> Finding:
     evidence |= {"share": part, "widened": max(o.widened for o in with_outliers.values())}
     names = sorted(with_outliers, key=lambda name: -with_outliers[name].furthest)
     is_in_target = any(name in targets for name in names)
-    remedy = "Check these rows for typing errors and for codes of missing values."
+    remedy = "Check these rows for data entry errors and placeholders for missing values."
     if set(names) != set(targets):
         remedy += (
             ' Scale true outliers with TablePreparer(numeric="smooth_clip") or '
@@ -156,8 +156,8 @@ def check_outliers(table: LeakTable) -> Finding:
     if is_in_target:
         remedy += (
             " For the target, use TransformedTargetRegressor with a logarithm or "
-            "quantiles, or a network with loss='huber' or 'absolute_error', in which "
-            "errors count linearly."
+            "quantiles, or a network with loss='huber' or 'absolute_error', which grow "
+            "only linearly with large errors."
         )
     return rule.tip(
         "medium" if is_in_target else "low",
@@ -224,7 +224,7 @@ def check_groups(table: LeakTable, groups: Any = None) -> Finding:
         name = next((n for n in names if repeats(table.X[n])), None)
         if name is None:
             return rule.not_applicable(
-                "No groups were passed, and no column looks like a group."
+                "No groups were passed, and no column looks like a group identifier."
             )
         groups = table.X[name]
     values = np.asarray(pd.factorize(pd.Series(groups))[0])
@@ -239,7 +239,7 @@ def check_groups(table: LeakTable, groups: Any = None) -> Finding:
         return rule.issue("high", f"{text} rows.", evidence, remedy)
     return rule.tip(
         "medium",
-        f"The column {str(name)!r} looks like a group, and {text} rows.",
+        f"The column {str(name)!r} looks like a group identifier, and {text} rows.",
         evidence,
         f"If new data will have new values of {str(name)!r}: {remedy}",
     )

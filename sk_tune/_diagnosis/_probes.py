@@ -149,11 +149,19 @@ def variations(params: Mapping[str, Any]) -> list[Probe]:
     weaker = {"dropout": dropout / 2, "weight_decay": decay / 10, "l1": 0.0}
     stronger = {c.parameter: c.value for (c,) in regularise(params, 1, 1)}
     by_name: list[tuple[str, str, dict[str, Any]]] = [
-        ("learning rate too low", "three times the rate", {of_rate: rate and 3 * rate}),
+        (
+            "learning rate too low",
+            "three times the learning rate",
+            {of_rate: rate and 3 * rate},
+        ),
         ("still improving", "twice the epochs", {"max_epochs": n_epochs and 2 * n_epochs}),
         ("underfitting", "twice the width", scaled_widths(params, 2)),
         ("underfitting", "weaker regularisation", weaker),
-        ("learning rate too high", "a third of the rate", {of_rate: rate and rate / 3}),
+        (
+            "learning rate too high",
+            "a third of the learning rate",
+            {of_rate: rate and rate / 3},
+        ),
         ("underfitting", "one more layer", {"n_layers": n_layers and n_layers + 1}),
         ("overfitting", "stronger regularisation", stronger),
         ("overfitting", "half the width", scaled_widths(params, 0.5)),

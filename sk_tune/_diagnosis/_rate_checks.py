@@ -104,7 +104,7 @@ def _jumps(summary: Summary, evidence: Mapping[str, float]) -> Iterator[str]:
     is_jagged = evidence["jaggedness"] > 0.25 and evidence["rises_by_epoch"] > 0.02
     if is_raised and is_jagged and summary.n_epochs >= 5:
         part = share(evidence["jaggedness"])
-        yield f"the rises of the training loss add up to {part} of its fall"
+        yield f"increases of the training loss add up to {part} of its range"
 
 
 def _too_much(

@@ -126,8 +126,9 @@ def _check_tails(scale: InputScale, tails: Any, evidence: Mapping[str, float]) -
     return rule.tip(
         "low",
         f"{len(heavy)} of {len(tails)} features have heavy tails: {scale.names[worst]!r} "
-        f"reaches {scale.reach[worst]:.3g} standard deviations from its mean, and half of "
-        f"its values lie within {2 * 0.674 / tails[worst]:.2g} of them.",
+        f"has a value {scale.reach[worst]:.3g} standard deviations from its mean, and the "
+        f"middle half of its values spans {2 * 0.674 / tails[worst]:.2g} of a standard "
+        "deviation.",
         evidence,
         "Put TablePreparer in front of the network; it limits outliers.",
         *in_steps(_scalers(scale, has_tails=True)[:1]),

@@ -265,7 +265,7 @@ def test_the_best_models_by_time_name_no_model_twice():
     )
 
     assert front_text(SimpleNamespace(pareto_front_=board)) == (
-        "Best models by score, time for 10,000 rows and size: linear 1: 0.900, 2 ms, "
+        "Best trade-offs of score, time for 10,000 rows and size: linear 1: 0.900, 2 ms, "
         "0.1 MB; MLP 2: 0.910, 8 ms, 0.5 MB."
     )
 
