@@ -79,11 +79,16 @@ class PredictionCosts:
     def _of_boosting(self, trial: Trial) -> float:
         """Return the milliseconds of boosting with at least 100 iterations."""
         ms = self(trial)
-        if not trial.models:
+        last: Any = last_step(trial.models[0]) if trial.models else None
+        n_iter = getattr(last, "n_iter_", _ITERATIONS)
+        if n_iter >= _ITERATIONS:
             return ms
-        n_iter = getattr(last_step(trial.models[0]), "n_iter_", _ITERATIONS)
-        missing = max(_ITERATIONS / n_iter - 1.0, 0.0)
-        return ms + self._n_models * missing * self._ms_of_last[trial.name]
+        # The first stage takes nearly all of the time that does not depend on iterations.
+        X = self._prepared[self._steps[trial.name]][1]
+        of_first = self._timed(lambda X: next(last.staged_predict(X)), X)
+        of_others = max(self._ms_of_last[trial.name] - of_first, 0.0)
+        of_each = of_others / max(n_iter - 1, 1)
+        return ms + self._n_models * (_ITERATIONS - n_iter) * of_each
 
     def _measured(self, trial: Trial) -> str | None:
         """Return the name of the trial with its cost, measured if necessary."""
