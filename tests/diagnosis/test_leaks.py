@@ -379,8 +379,9 @@ def test_a_constant_target_is_given_away_by_no_column():
 @pytest.mark.parametrize("limits", [[5.5], [4.0, 6.0, 8.0]], ids=["two", "four"])
 def test_a_column_of_ranges_of_the_target_is_found(limits):
     """As a low weight at birth is, where the weight is predicted, also if it is rounded."""
-    weights = RNG.normal(7, 1.5, size=1000)
-    X = pd.DataFrame({"a": RNG.normal(size=1000)})
+    rng = np.random.default_rng(0)
+    weights = rng.normal(7, 1.5, size=1000)
+    X = pd.DataFrame({"a": rng.normal(size=1000)})
     X["range"] = np.array(["low", "fair", "good", "high"])[np.digitize(weights, limits)]
 
     finding = _found(GIVEAWAY, X, weights.round(2))
@@ -391,18 +392,20 @@ def test_a_column_of_ranges_of_the_target_is_found(limits):
 
 def test_a_group_that_excludes_zeros_is_no_giveaway():
     """Who does not smoke, smokes nothing."""
-    smokes = RNG.integers(2, size=200)
-    X = pd.DataFrame({"smokes": smokes == 1, "a": RNG.normal(size=200)})
+    rng = np.random.default_rng(0)
+    smokes = rng.integers(2, size=200)
+    X = pd.DataFrame({"smokes": smokes == 1, "a": rng.normal(size=200)})
 
-    assert _found(GIVEAWAY, X, smokes * RNG.integers(21, size=200)).outcome == "passed"
+    assert _found(GIVEAWAY, X, smokes * rng.integers(21, size=200)).outcome == "passed"
 
 
 @pytest.mark.parametrize("height", [1.0, 12.0], ids=["overlaps", "has a gap"])
 def test_a_strong_effect_of_a_group_is_no_giveaway(height):
     """Ranges overlap, or are further apart than those of a divided target."""
-    is_treated = RNG.integers(2, size=200)
-    y = height * is_treated + RNG.uniform(0, 6, size=200)
-    X = pd.DataFrame({"treated": is_treated == 1, "a": RNG.normal(size=200)})
+    rng = np.random.default_rng(0)
+    is_treated = rng.integers(2, size=200)
+    y = height * is_treated + rng.uniform(0, 6, size=200)
+    X = pd.DataFrame({"treated": is_treated == 1, "a": rng.normal(size=200)})
 
     assert _found(GIVEAWAY, X, y).outcome == "passed"
 
@@ -424,11 +427,12 @@ def test_an_identity_is_no_giveaway_in_folds_that_respect_it():
 
 def test_a_column_that_predicts_alone_is_found():
     """Among many columns, and with a rare class."""
-    many = {f"c{i}": RNG.normal(size=120) for i in range(150)}
-    many["told"] = CLASSES + 0.1 * RNG.normal(size=120)
+    rng = np.random.default_rng(0)
+    many = {f"c{i}": rng.normal(size=120) for i in range(150)}
+    many["told"] = CLASSES + 0.1 * rng.normal(size=120)
     rare = np.zeros(2000, dtype=int)
     rare[::100] = 1
-    two = {"a": RNG.normal(size=2000), "told": rare * RNG.uniform(10, 90, size=2000)}
+    two = {"a": rng.normal(size=2000), "told": rare * rng.uniform(10, 90, size=2000)}
 
     for columns, y in ((many, CLASSES), (two, rare)):
         finding = _found(GIVEAWAY, pd.DataFrame(columns), y)
@@ -439,11 +443,12 @@ def test_a_column_that_predicts_alone_is_found():
 @pytest.mark.filterwarnings("ignore:The least populated class")
 def test_noise_is_not_reported():
     """Guessing the common class is right in 99.6 %, with any column."""
+    rng = np.random.default_rng(1)
     rare = np.zeros(500, dtype=int)
     rare[:2] = 1
 
     for y in (Y, rare):
-        X = pd.DataFrame({"a": RNG.normal(size=len(y))})
+        X = pd.DataFrame({"a": rng.normal(size=len(y))})
         assert _found(GIVEAWAY, X, y).outcome == "passed"
 
 
