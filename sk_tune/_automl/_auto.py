@@ -129,7 +129,7 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         Limit in milliseconds for the time that the ensemble takes to predict 10,000 rows,
         as measured at the end of ``fit``.  If no model is that fast, the fastest model
         predicts.  With None, only ensembles for tables are limited, and only with a time
-        budget: to three times the time of scikit-learn's boosting with its defaults.
+        budget: to three times the time of the first model of boosting.
     use : {"ensemble", "best", "networks", "linear", "boosting"}, default="ensemble"
         Model that predicts, see `blends_`.  It may be changed on a fitted estimator.
     leak_guard : bool, default=True
@@ -169,8 +169,8 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         in_ensemble, weight, params.  The row "ensemble of networks" averages only networks.
         `predict_ms` is the time in which members and ensembles predict 10,000 rows, and
         `megabytes` the size of their pickles; NaN if not measured.  With a time budget, the
-        ensemble takes at most three times as long as scikit-learn's boosting with default
-        parameters; the row "larger ensemble" shows the score and time without this limit.
+        ensemble takes at most three times as long as the default model of scikit-learn's
+        boosting; the row "larger ensemble" shows the score and time without this limit.
     model_scores_ : dict of str to ScoreEstimate
         Expected scores of the models of `blends_`.  `score` is the mean over the folds.
         R^2 of folds with fewer than 30 rows uses the variance of all held-out rows.  `std`
