@@ -13,13 +13,10 @@ from typing import Annotated, Any, Self
 
 import numpy as np
 import pandas as pd
-import sklearn
-import torch
 from sklearn.base import BaseEstimator, RegressorMixin, is_classifier
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
-from sk_tune import __version__
 from sk_tune._automl._blend import Blend, column_effects_of
 from sk_tune._automl._chosen import Chosen, choose_with_networks, leaderboard
 from sk_tune._automl._model_course import ModelCourse
@@ -73,6 +70,7 @@ from sk_tune._sampler import Sampler
 from sk_tune._scores import with_all_classes
 from sk_tune._splits import as_times, take
 from sk_tune._types import Array, Folds, Seed
+from sk_tune._versions import package_version
 from sk_tune._warnings import warn_user
 from sk_tune.exceptions import SearchError, TableError, VerdictWarning
 
@@ -129,7 +127,7 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         Limit in milliseconds for the time that the ensemble takes to predict 10,000 rows,
         as measured at the end of ``fit``.  If no model is that fast, the fastest model
         predicts.  With None, only ensembles for tables are limited, and only with a time
-        budget: to three times the time of the first model of boosting.
+        budget: to three times the time of default boosting, see `leaderboard_`.
     use : {"ensemble", "best", "networks", "linear", "boosting"}, default="ensemble"
         Model that predicts, see `blends_`.  It may be changed on a fitted estimator.
     leak_guard : bool, default=True
@@ -388,7 +386,7 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
             "scoring": (self.scoring, getattr(self, "positive", None)),
             # "auto" folds are kept: trials of different folds cannot be averaged.
             "folds": (self.cv, self.test_size, *parts[len(data) :]),
-            "versions": (__version__, sklearn.__version__, str(torch.__version__)),
+            "versions": tuple(map(package_version, ("sk-tune", "scikit-learn", "torch"))),
         }
         if memory is None:
             return Memory(seed=seed, requests=requests)

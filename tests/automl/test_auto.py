@@ -466,7 +466,7 @@ def test_a_store_has_the_trials_after_a_crash(iris, tmp_path, monkeypatch):
     other = AutoClassifier(**common, checkpoint_dir=tmp_path / "a")
     with pytest.raises(ValueError, match="must have the same data"):
         other.fit(iris[0][:100], iris[1][:100])
-    monkeypatch.setattr("sklearn.__version__", "1.0")
+    monkeypatch.setattr("sk_tune._automl._auto.package_version", lambda name: "1.0")
     with pytest.raises(
         ValueError, match=r"same versions.*of sk_tune, scikit-learn and torch"
     ):
