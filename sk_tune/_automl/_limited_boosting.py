@@ -57,6 +57,10 @@ class _Timed:
             return self.n_iter_
         return int(np.argmax(self.validation_score_))
 
+    def n_used(self) -> int:
+        """Return the number of iterations with which the model predicts: all of them."""
+        return self.n_iter_
+
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Fit, with fewer iterations than `max_iter` if the time limit requires it."""
         start, end = time.monotonic(), end_of_fit()
@@ -92,17 +96,44 @@ def unfitted(models: Sequence[Any]) -> Any:
     """
     model = clone(models[0])
     steps = [m[-1] for m in models if isinstance(m, Pipeline)]
-    if steps and all(isinstance(step, _Timed | _PackagedBoosting) for step in steps):
-        fitted = [one for step in steps for one in getattr(step, "targets_", [step])]
-        n_iterations = float(np.median([one.n_best() for one in fitted]))
-        if steps[0].early_stopping:
-            n_iterations *= _MORE_ITERATIONS
-            model.set_params(boosting__early_stopping=False)
-        model.set_params(**{f"boosting__{steps[0].resource}": max(round(n_iterations), 1)})
+    if fitted := _boosting_of(models):
+        resource = f"boosting__{steps[0].resource}"
+        n_iterations = _iterations_of_refit(fitted)
+        model.set_params(boosting__early_stopping=False, **{resource: n_iterations})
     if steps and not any(map(_may_train_longer, steps)):
         n_epochs = int(np.median([len(step.net_.history_) for step in steps]))
         model[-1].set_params(max_epochs=n_epochs)
     return model
+
+
+def model_and_refit_ratio(models: Sequence[Any]) -> tuple[Any, float]:
+    """Return the fold model with the most iterations, and the ratio of the refit's to them.
+
+    Models other than boosting have the ratio 1.
+    """
+    fitted = _boosting_of(models)
+    if not fitted:
+        return models[0], 1.0
+    by_model = np.reshape([one.n_used() for one in fitted], (len(models), -1))
+    n_used = by_model.mean(axis=1)
+    most = int(n_used.argmax())
+    return models[most], _iterations_of_refit(fitted) / n_used[most]
+
+
+def _boosting_of(models: Sequence[Any]) -> list[Any]:
+    """Return the fitted boosting of fold models, one for each target; [] of others."""
+    steps = [m[-1] for m in models if isinstance(m, Pipeline)]
+    if not all(isinstance(step, _Timed | _PackagedBoosting) for step in steps):
+        return []
+    return [one for step in steps for one in getattr(step, "targets_", [step])]
+
+
+def _iterations_of_refit(fitted: Sequence[Any]) -> int:
+    """Return the folds' median of iterations, increased if they stopped early."""
+    n_iterations = float(np.median([one.n_best() for one in fitted]))
+    if fitted[0].early_stopping:
+        n_iterations *= _MORE_ITERATIONS
+    return max(round(n_iterations), 1)
 
 
 def _may_train_longer(step: Any) -> bool:
@@ -224,6 +255,8 @@ class _PackagedBoosting(BaseEstimator):  # type: ignore[misc]
     def n_best(self) -> int:
         """Return the number of trees of each class with which the model predicts."""
         return int(_N_TREES[self.package](self.model_))
+
+    n_used = n_best
 
 
 class PackagedClassifier(ClassifierMixin, _PackagedBoosting):  # type: ignore[misc]

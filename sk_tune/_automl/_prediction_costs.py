@@ -13,6 +13,7 @@ import pandas as pd
 from sklearn.pipeline import Pipeline
 
 from sk_tune._automl._blend import Trial
+from sk_tune._automl._limited_boosting import model_and_refit_ratio
 from sk_tune._automl._problem import Problem
 from sk_tune._automl._resources import few_threads
 from sk_tune._ensemble import Combination, Member
@@ -40,13 +41,16 @@ class PredictionCosts:
     is three times the cost of the first trial of scikit-learn's boosting, which has default
     parameters, else of another package's, and infinite without boosting. The trial counts
     as if it had at least 100 iterations, because early stopping may leave few trees.
+    Times of boosting are for the iterations of its refit.
     """
 
     def __init__(
         self, trials: Sequence[Trial], problem: Problem, limit: float | None = None
     ) -> None:
-        # Trials of images and sequences predict by the models of all folds.
-        self._n_models = 1 if problem.kind == "table" else len(problem.folds)
+        # Tables get a refit; trials of images and sequences predict by all fold models.
+        self._is_refitted = problem.kind == "table"
+        self._n_models = 1 if self._is_refitted else len(problem.folds)
+        self._folds_of_refit = problem.folds_of_refit
         rows = np.concatenate([test for _, test in problem.folds])
         most = _MOST_VALUES // np.size(take(problem.X, rows[:1]))
         # A small table is repeated.
@@ -79,23 +83,27 @@ class PredictionCosts:
     def _of_boosting(self, trial: Trial) -> float:
         """Return the milliseconds of boosting with at least 100 iterations."""
         ms = self(trial)
-        last: Any = last_step(trial.models[0]) if trial.models else None
-        n_iter = getattr(last, "n_iter_", _ITERATIONS)
-        if n_iter >= _ITERATIONS:
+        if not trial.models:
             return ms
+        model, ratio = self._model(trial)
+        last: Any = last_step(model)
+        if not hasattr(last, "n_iter_"):
+            return ms
+        n_iter: int = last.n_iter_
+        of_refit = self._ms_of_last[trial.name]
         # The first stage takes nearly all of the time that does not depend on iterations.
         X = self._prepared[self._steps[trial.name]][1]
         of_first = self._timed(lambda X: next(last.staged_predict(X)), X)
-        of_others = max(self._ms_of_last[trial.name] - of_first, 0.0)
-        of_each = of_others / max(n_iter - 1, 1)
-        return ms + self._n_models * (_ITERATIONS - n_iter) * of_each
+        of_each = max(of_refit / ratio - of_first, 0.0) / max(n_iter - 1, 1)
+        n_counted = max(ratio * n_iter, _ITERATIONS)
+        return ms + self._n_models * (of_first + (n_counted - 1) * of_each - of_refit)
 
     def _measured(self, trial: Trial) -> str | None:
         """Return the name of the trial with its cost, measured if necessary."""
         if not trial.models:
             return self._of_label.get(trial.label)
         if trial.name not in self.ms:
-            model = trial.models[0]
+            model, ratio = self._model(trial)
             is_pipeline = isinstance(model, Pipeline)
             *steps, last = [s for _, s in model.steps] if is_pipeline else [model]
             key = tuple(map(id, steps))
@@ -104,11 +112,18 @@ class PredictionCosts:
                 self._prepared[key] = self._timed(prepare, self._X), prepare(self._X)
             of_steps, X = self._prepared[key]
             of_last = self._timed(Combination([Member(last, 1.0)], self._classes), X)
+            of_last *= ratio
             self.ms[trial.name] = of_steps + of_last
             self._ms_of_last[trial.name], self._steps[trial.name] = of_last, key
             self._of_label[trial.label] = trial.name
             self.megabytes[trial.name] = len(pickle.dumps(model)) / 1e6
         return trial.name
+
+    def _model(self, trial: Trial) -> tuple[Any, float]:
+        """Return the model to measure, and a refit's trees as a multiple of its own."""
+        if not self._is_refitted:
+            return trial.models[0], 1.0
+        return model_and_refit_ratio(trial.models[self._folds_of_refit])
 
     def _timed(self, call: Callable[[Any], Any], X: Any) -> float:
         """Return the milliseconds of a call on 10,000 rows."""

@@ -101,6 +101,14 @@ class Problem:
         )
 
     @property
+    def folds_of_refit(self) -> slice:
+        """The folds whose models determine how long a refit trains.
+
+        In time order it is the last, because early folds have few rows.
+        """
+        return slice(-1 if self.is_in_time_order else 0, None)
+
+    @property
     def is_wide(self) -> bool:
         """Whether it is a table with more columns than rows, such as gene expressions."""
         n_rows, n_columns = self.X.shape[:2]

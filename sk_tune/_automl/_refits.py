@@ -33,9 +33,8 @@ def refitted(trial: Trial, final: Problem, runner: Runner) -> Pipeline | None:
         return None
     # A slow refit must not take the time of all others.
     seconds = min(seconds, max(_MOST_OF_EXPECTED * expected, seconds / 2))
-    # In time order, early folds have few rows and need fewer iterations than all rows.
-    models = trial.models[-1:] if final.is_in_time_order else trial.models
-    model, end = unfitted(models), time.monotonic() + seconds
+    model = unfitted(trial.models[final.folds_of_refit])
+    end = time.monotonic() + seconds
     try:
         with (
             suppress(TimeIsUpError),

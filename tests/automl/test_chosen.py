@@ -9,12 +9,14 @@ import pytest
 from sklearn.dummy import DummyRegressor
 from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.metrics import accuracy_score, r2_score
+from sklearn.model_selection import TimeSeriesSplit
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from sk_tune._automl import _prediction_costs
 from sk_tune._automl._blend import Trial
 from sk_tune._automl._chosen import choose, leaderboard
+from sk_tune._automl._limited_boosting import TimedBoostingClassifier
 from sk_tune._automl._models import boosting_model
 from sk_tune._automl._prediction_costs import PredictionCosts
 from sk_tune._ensemble import Library
@@ -285,6 +287,44 @@ def test_few_iterations_of_boosting_count_as_100(regression, monkeypatch):
     trial = replace(trial, family="boosting", label="boosting", models=(model,))
 
     assert PredictionCosts([trial], problem).most == pytest.approx(3 * (5 + 2.2 + 3.75))
+
+
+@pytest.mark.parametrize(("in_time_order", "ms"), [(False, 120.0), (True, 144.0)])
+def test_times_of_boosting_are_those_of_its_refit(
+    mixed, make_problem, monkeypatch, in_time_order, ms
+):
+    """Each iteration takes 1 ms, and a refit has 1.2 times the folds' median of the best.
+
+    In order of time, it has 1.2 times the iterations of the last fold.
+    """
+    X, y = mixed
+    problem = make_problem(X, y)
+    if in_time_order:
+        folds = TimeSeriesSplit(len(problem.folds)).split(X)
+        problem = replace(problem, folds=tuple(folds))
+    clock = SimpleNamespace(now=0.0, perf_counter=lambda: clock.now)
+
+    def predict_proba(self, X):
+        clock.now += 1e-3 * self.n_iter_
+        return np.full((len(X), 2), 0.5)
+
+    monkeypatch.setattr(_prediction_costs, "time", clock)
+    monkeypatch.setattr(TimedBoostingClassifier, "predict_proba", predict_proba)
+    monkeypatch.setattr(TimedBoostingClassifier, "n_iter_", property(lambda self: self.n))
+    models = []
+    for n_best in (20, 60, 100, 140, 120):
+        model = boosting_model(problem).estimator
+        model[-1].early_stopping = True
+        model[:-1].fit(X, y)
+        model[-1].classes_, model[-1].n = np.unique(y), n_best + 20
+        # The first entry is the score before the first iteration.
+        model[-1].validation_score_ = -np.abs(np.arange(n_best + 21) - n_best)
+        models.append(model)
+    trial = _trial("linear 1", np.ones((len(y), 2)) / 2, y, _parts(problem), np.unique(y))
+    trial = replace(trial, models=tuple(models))
+
+    costs = PredictionCosts([trial], problem)
+    assert costs(trial) == pytest.approx(ms)
 
 
 def test_the_time_of_10000_rows_contains_one_call(regression, monkeypatch):
