@@ -38,9 +38,9 @@ from sk_tune._text import counted, seconds_text
 
 _WHAT = {
     "dummy": "ignores all columns",
-    "linear": "best linear model",
-    "boosting": "best boosting model",
-    "best": "best single model, chosen for each fold by its score on the other folds",
+    "linear": "best linear model, chosen for each fold on the other folds",
+    "boosting": "best boosting model, chosen for each fold on the other folds",
+    "best": "best single model, chosen for each fold on the other folds",
     "networks": "ensemble of networks only",
     "ensemble": "ensemble of all models; models worse than the dummy are dropped",
 }
@@ -239,12 +239,30 @@ def larger_text(auto: Any) -> str:
     )
 
 
+def selection_text(auto: Any) -> str:
+    """Return why a single model may score higher than the ensemble, if one does."""
+    board, scores = auto.leaderboard_, auto.model_scores_
+    of_models = board.loc[board["family"] != "ensemble", "cv_score"]
+    if "best" not in scores:
+        return ""
+    numbers = of_models.max(), scores["ensemble"].score, scores["best"].score
+    top, of_ensemble, of_best = (format_score(x, abs(numbers[0])) for x in numbers)
+    if numbers[0] <= max(numbers[1:]) or top in {of_ensemble, of_best}:
+        return ""
+    return (
+        f"Among the {len(of_models)} models, {of_models.idxmax()} has the highest score, "
+        f"{top}, which is too optimistic because it was chosen by this score. If the best "
+        f"model is chosen for each fold on the other folds, the score is {of_best}; that of "
+        f"the ensemble, chosen in the same way, is {of_ensemble}."
+    )
+
+
 def _importance_text(auto: Any) -> str:
     """Return why the columns of a table have no importance, or an empty text."""
     return "" if auto.kinds_ is None else str(auto.column_importance_reason_)
 
 
-_NOTES = (threshold_text, front_text, larger_text, _importance_text)
+_NOTES = (threshold_text, front_text, larger_text, selection_text, _importance_text)
 
 
 def _models(board: pd.DataFrame, metric: str) -> PageTable:

@@ -15,7 +15,14 @@ from sklearn.datasets import load_diabetes, load_iris
 
 from sk_tune import AutoClassifier, AutoRegressor
 from sk_tune._automl._blend import blend_of
-from sk_tune._automl._page import auto_page, auto_step, front_text, larger_text, model_texts
+from sk_tune._automl._page import (
+    auto_page,
+    auto_step,
+    front_text,
+    larger_text,
+    model_texts,
+    selection_text,
+)
 from sk_tune._diagnosis import Finding
 from sk_tune._report import write_page
 from sk_tune.exceptions import LeakWarning
@@ -284,6 +291,30 @@ def test_a_larger_ensemble_is_mentioned_if_it_scores_higher(score, is_said):
 
     assert text.endswith("take 130 ms and score 0.910 instead of 0.900.") == is_said
     assert bool(text) == is_said
+
+
+@pytest.mark.parametrize(
+    ("top", "of_best", "is_said"),
+    [(0.95, 0.85, True), (0.89, 0.85, False), (0.95, 0.95, False)],
+)
+def test_the_best_score_of_a_choice_is_too_optimistic(top, of_best, is_said):
+    """The page explains a model above the ensemble, unless another choice scores as high."""
+    board = pd.DataFrame(
+        {"family": ["linear", "ensemble", "linear"], "cv_score": [top, 0.9, 0.8]},
+        index=["linear 3", "ensemble", "linear 1"],
+    )
+    scores = {
+        name: SimpleNamespace(score=score)
+        for name, score in (("ensemble", 0.9), ("best", of_best))
+    }
+
+    text = selection_text(SimpleNamespace(leaderboard_=board, model_scores_=scores))
+
+    assert (
+        text.startswith("Among the 2 models, linear 3 has the highest score, 0.950")
+        == is_said
+    )
+    assert ("the score is 0.850" in text and text.endswith("is 0.900.")) == is_said
 
 
 def test_missing_importance_has_a_reason(tuned):
