@@ -157,7 +157,9 @@ class Memory:
             for trial in best_of([t for t in self.trials if t.label == label], _N_KEPT)
         ]
         unfitted = [replace(trial, models=()) for trial in self.trials if trial not in best]
-        return replace(self, trials=best, others=[*self.others, *unfitted])
+        # In their order: the first boosting trial limits the time to predict.
+        trials = [trial for trial in self.trials if trial in best]
+        return replace(self, trials=trials, others=[*self.others, *unfitted])
 
 
 class MemoryFolder:

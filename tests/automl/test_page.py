@@ -298,7 +298,7 @@ def test_a_larger_ensemble_is_mentioned_if_it_scores_higher(score, is_said):
     [(0.95, 0.85, True), (0.89, 0.85, False), (0.95, 0.95, False)],
 )
 def test_the_best_score_of_a_choice_is_too_optimistic(top, of_best, is_said):
-    """The page explains a model above the ensemble, unless another choice scores as high."""
+    """The page explains a model above the ensemble, unless the honest choice equals it."""
     board = pd.DataFrame(
         {"family": ["linear", "ensemble", "linear"], "cv_score": [top, 0.9, 0.8]},
         index=["linear 3", "ensemble", "linear 1"],

@@ -15,9 +15,10 @@ from sklearn.preprocessing import FunctionTransformer
 
 import sk_tune._automl._runner
 from sk_tune import AutoClassifier, AutoProgress, GridSearchCV
+from sk_tune._automl._blend import Trial
 from sk_tune._automl._models import boosting_model, dummy_model, linear_model
 from sk_tune._automl._resources import Clock
-from sk_tune._automl._runner import MemoryFolder, Runner
+from sk_tune._automl._runner import Memory, MemoryFolder, Runner
 from sk_tune.exceptions import StoreWarning
 
 
@@ -206,3 +207,22 @@ def test_searches_share_equal_transformers(mixed, make_problem):
 
     assert all(a is b for a, b in zip(linear, again, strict=True))
     assert len({id(step) for step in (*linear, *boosting)}) == 6
+
+
+def test_a_later_fit_gets_the_best_trials_in_their_order():
+    """The first boosting trial limits the time to predict, so it must stay the first."""
+    scores = [0.5, 0.1, 0.2, 0.9, 0.3, 0.4, 0.6, 0.7, 0.8, 0.05]
+    trials = [
+        Trial(
+            name=f"boosting {k}", family="boosting", label="boosting", params={},
+            score=score, std=0.0, fold_scores=np.array([score]), seconds=1.0, n_rows=1,
+            models=(None,), library=None,
+        )
+        for k, score in enumerate(scores, start=1)
+    ]  # fmt: skip
+
+    memory = Memory(trials=trials).for_later_fit()
+
+    assert memory.trials == [t for t in trials if t.score > 0.1]
+    assert [t.name for t in memory.others] == ["boosting 2", "boosting 10"]
+    assert all(t.models == () for t in memory.others)
