@@ -252,8 +252,8 @@ def selection_text(auto: Any) -> str:
     return (
         f"Among the {len(of_models)} models, {of_models.idxmax()} has the highest score, "
         f"{top}, which is too optimistic because it was chosen by this score. If the best "
-        f"model is chosen for each fold on the other folds, the score is {of_best}; that of "
-        f"the ensemble, chosen in the same way, is {of_ensemble}."
+        f"model is chosen for each fold on the other folds, the score is {of_best}. The "
+        f"ensemble, chosen in the same way, has {of_ensemble}."
     )
 
 

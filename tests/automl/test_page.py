@@ -314,7 +314,7 @@ def test_the_best_score_of_a_choice_is_too_optimistic(top, of_best, is_said):
         text.startswith("Among the 2 models, linear 3 has the highest score, 0.950")
         == is_said
     )
-    assert ("the score is 0.850" in text and text.endswith("is 0.900.")) == is_said
+    assert ("the score is 0.850" in text and text.endswith("has 0.900.")) == is_said
 
 
 def test_missing_importance_has_a_reason(tuned):
