@@ -40,6 +40,7 @@ from sk_tune._automl._problem import (
 )
 from sk_tune._automl._resources import Clock, reserve_of
 from sk_tune._automl._runner import (
+    NOT_STORED,
     AutoProgress,
     AutoProgressLine,
     Memory,
@@ -57,7 +58,7 @@ from sk_tune._automl._splitting import (
     warn_of_rare_classes,
 )
 from sk_tune._automl._summary import shortage_text, summary
-from sk_tune._automl._threshold import ThresholdChoice
+from sk_tune._automl._threshold import Threshold, ThresholdChoice
 from sk_tune._compat import Interval, StrOptions, check_sample_weight
 from sk_tune._conformal import Calibration, PredictsIntervals
 from sk_tune._declaration import Seconds, parameters
@@ -72,7 +73,7 @@ from sk_tune._splits import as_times, take
 from sk_tune._types import Array, Folds, Seed
 from sk_tune._versions import package_version
 from sk_tune._warnings import warn_user
-from sk_tune.exceptions import SearchError, TableError, VerdictWarning
+from sk_tune.exceptions import SearchError, StoreWarning, TableError, VerdictWarning
 
 _FAMILIES = ("linear", "boosting", "networks")
 # Budgets in seconds below which starting workers takes longer than the workers save.
@@ -299,6 +300,21 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         VerdictWarning
             If the columns do not clearly help, see `beats_baseline_`.
         """
+        earlier = dict(vars(self))
+        try:
+            was_interrupted = self._fit(X, y, sample_weight, groups, times)
+        except BaseException:
+            # Attributes of two fits do not fit together, so those of an earlier one stay.
+            self.__dict__ = earlier
+            raise
+        if was_interrupted:
+            raise KeyboardInterrupt
+        if not self.beats_baseline_:
+            warn_user(self.summary_, VerdictWarning)
+        return self
+
+    def _fit(self, X: Any, y: Any, sample_weight: Any, groups: Any, times: Any) -> bool:
+        """Fit, and return whether Ctrl-C ended the training."""
         clock = Clock(self.time_budget)
         self._check()
         original_X, X = X, as_features(self, X, reset=True, shape=self.input_shape)
@@ -333,6 +349,7 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         final = problem.of_rows(X, y, sample_weight, split.fitted_at_the_end(len(y)))
         self.findings_ = self._findings(problem, times, original_X, rows)
         with warnings.catch_warnings(action="ignore"):
+            warnings.filterwarnings("always", NOT_STORED, StoreWarning)
             models = self._models(problem)
             memory = replace(memory.of(models), split=split)
             course = self._course(problem, final, clock, memory, folder)
@@ -344,11 +361,7 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
                 self._conclude(course, problem, scoring, (take(X, held_out), y[held_out]))
         self.seconds_ = clock.seconds
         self._memory = memory.for_later_fit() if self.warm_start else None
-        if course.was_interrupted:
-            raise KeyboardInterrupt
-        if not self.beats_baseline_:
-            warn_user(self.summary_, VerdictWarning)
-        return self
+        return course.was_interrupted
 
     def _check(self) -> None:
         self._validate_params()
@@ -431,7 +444,7 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
             split.folds,
             scoring=self.scoring,
             positive=getattr(self, "positive", None),
-            is_classification=is_classifier(self),
+            n_classes=len(self.classes_) if is_classifier(self) else None,
         )
         self.scoring_, self.scoring_reason_ = scoring.name, scoring.reason
         self._scorer = scoring.scorer
@@ -671,7 +684,7 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         details: dict[str, Any] = {"names": blend.names, "shape": self._row_shape}
         about = export_ensemble(blend.parts, path, progress=progress, **details)
         if len(about["classes"]) == 2:
-            rule = blend.threshold
+            rule = self._threshold()
             positive = about["classes"][rule.column]
             about["threshold"] = {"class": positive, "value": float(rule.value)}
         return about
@@ -684,6 +697,10 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
             f"The 'use' parameter of {type(self).__name__} must be one of the trained "
             f"models, {list(self.blends_)}. Got {self.use!r} instead."
         )
+
+    def _threshold(self) -> Threshold:
+        """Return the rule for labels of the blend in use."""
+        return self._used().threshold
 
     @property
     def _calibration(self) -> Calibration | None:

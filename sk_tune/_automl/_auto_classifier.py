@@ -132,7 +132,7 @@ class AutoClassifier(  # type: ignore[misc]
 
     def _threshold(self) -> Threshold:
         """Return the threshold of the blend in use, or a number set after ``fit``."""
-        threshold = self._used().threshold
+        threshold = super()._threshold()
         if self.positive_ is None or not is_number(self.threshold):
             return threshold
         return replace(threshold, value=float(self.threshold))

@@ -137,7 +137,10 @@ class Chosen:
     def of_folds(self) -> Blend:
         """Return the average of the models of the folds."""
         classes = self.trials[0].library.classes
-        return blend_of(self.trials, self.weights, self.temperature, classes=classes)
+        threshold = self.thresholds["ensemble"]
+        return blend_of(
+            self.trials, self.weights, self.temperature, threshold, classes=classes
+        )
 
 
 def choose(
@@ -408,7 +411,7 @@ class _Pool:
         options: dict[str, Any]
         options = {"n_times": _N_BOOTSTRAPS if intervals else 0, "seconds": seconds}
         # Several targets count equally, divided by their standard deviations.
-        scale = y.std(axis=0) + np.finfo(float).tiny if y.ndim > 1 else 1.0
+        scale = np.where(np.ptp(y, axis=0) > 0, y.std(axis=0), 1.0) if y.ndim > 1 else 1.0
         scaled = y / scale if y.ndim > 1 else None
         proper = _PROPER[classes is not None]
         losses = self._fold_scores(every / scale, self._folds, scaled, proper)

@@ -367,7 +367,7 @@ class ModelCourse:
                 {name: [value] for name, value in params.items()},
                 model,
                 self.problem.sampled(n_rows),
-                time_budget=seconds,
+                time_budget=seconds if math.isfinite(seconds) else None,
             )
 
     def _enlarge_kind(self, kind: ModelKind, seconds: float) -> None:

@@ -87,7 +87,7 @@ def auto_page(
         notes=[
             SCORES_ARE_MEANS,
             *filter(None, (text(auto) for text in _NOTES)),
-            *(f"{name} was not trained: {why}" for name, why in auto.failures_.items()),
+            *failure_texts(auto),
         ],
         scores=lines,
         quality=auto._quality,
@@ -115,6 +115,15 @@ def auto_page(
     )
 
 
+def failure_texts(auto: Any) -> list[str]:
+    """Return a sentence for each failed model or refit."""
+    outcomes = dict.fromkeys(auto._labels.values(), "failed in a later round")
+    return [
+        f"{name} {outcomes.get(name, 'was not trained')}: {why}"
+        for name, why in auto.failures_.items()
+    ]
+
+
 def auto_step(auto: Any) -> Finding | None:
     """Return the finding with the most urgent remedy; its remedy names the network.
 
@@ -134,7 +143,7 @@ def auto_step(auto: Any) -> Finding | None:
             remedy="Find out how the rows set aside differ, for example in time or source.",
         )
     weights: Counter[str] = Counter()
-    for name, weight in auto.blends_[auto.use].weights.items():
+    for name, weight in auto._used().weights.items():
         weights[auto._labels[name]] += weight
     subjects = dict.fromkeys(finding.subject for finding in auto.findings_)
     steps = (
@@ -167,7 +176,7 @@ def auto_step(auto: Any) -> Finding | None:
 
 def model_texts(auto: Any) -> tuple[str, str, dict[str, str]]:
     """Return the predicting model, its folds, and the weights of its members, as texts."""
-    blend = auto.blends_[auto.use]
+    blend = auto._used()
     weights = blend.weights
     size = sum(n_parameters(member.estimator) for member in blend.combination.members)
     families = auto.leaderboard_["family"]
@@ -182,9 +191,9 @@ def model_texts(auto: Any) -> tuple[str, str, dict[str, str]]:
     rows = "all rows of the sample" if auto._n_left_out else "all rows"
     folds = f"{each} was fitted on {rows}." if n_refits else ""
     has_folds = auto.leaderboard_["cv_std"].notna().any()
-    if n_refits < len(weights) and has_folds:
+    if n_refits < len(weights) and (has_folds or n_refits):
         # In time order, only the last fold's model predicts.
-        model = "the model of its last fold."
+        model = f"the model of its {'last fold' if has_folds else 'only split'}."
         if n_folds > 1:
             model = f"the average of its {n_folds} fold models."
         folds = f"{each} is {model}"

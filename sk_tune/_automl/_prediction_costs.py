@@ -36,21 +36,20 @@ _N_CALLS = 2
 class PredictionCosts:
     """Milliseconds in which trials together predict 10,000 rows, measured when needed.
 
-    `ms` and `megabytes` (the size of the pickle) are those of one model of a trial. Trials
-    with the same transformers prepare rows once. `most` is the `limit`. Without `limit`, it
-    is three times the cost of the first trial of scikit-learn's boosting, which has default
-    parameters, else of another package's, and infinite without boosting. The trial counts
-    as if it had at least 100 iterations, because early stopping may leave few trees.
-    Times of boosting are for the iterations of its refit.
+    `ms` and `megabytes` (the size of the pickle) are those of one model of a trial. Times
+    of boosting are for the iterations of its refit. A refit predicts alone, without it the
+    models of the folds. Trials with the same transformers prepare rows once.
+
+    `most` is the `limit`. Without `limit`, it is three times the cost of one model of the
+    first trial of scikit-learn's boosting, which has default parameters, else of another
+    package's, and infinite without boosting. The trial counts as if it had at least 100
+    iterations, because early stopping may leave few trees.
     """
 
     def __init__(
         self, trials: Sequence[Trial], problem: Problem, limit: float | None = None
     ) -> None:
-        # Tables get a refit; trials of images and sequences predict by all fold models.
-        self._is_refitted = problem.kind == "table"
-        self._n_models = 1 if self._is_refitted else len(problem.folds)
-        self._folds_of_refit = problem.folds_of_refit
+        self._problem, self._folds_of_refit = problem, problem.folds_of_refit
         rows = np.concatenate([test for _, test in problem.folds])
         most = _MOST_VALUES // np.size(take(problem.X, rows[:1]))
         # A small table is repeated.
@@ -61,6 +60,7 @@ class PredictionCosts:
         self.megabytes: dict[str, float] = {}
         # Milliseconds after the preparation.
         self._ms_of_last: dict[str, float] = {}
+        self._n_models: dict[str, int] = {}
         # Transformers of each trial, as ids of objects that the trials keep alive; their
         # time and their output.
         self._steps: dict[str, tuple[int, ...]] = {}
@@ -77,18 +77,19 @@ class PredictionCosts:
     def __call__(self, *trials: Trial) -> float:
         """Return the milliseconds of trials together; without models, of similar trials."""
         names = [*filter(None, map(self._measured, trials))]
-        of_steps = sum(self._prepared[key][0] for key in {self._steps[n] for n in names})
-        return self._n_models * (of_steps + sum(self._ms_of_last[n] for n in names))
+        n_prepared = {self._steps[name]: self._n_models[name] for name in names}
+        of_steps = sum(n * self._prepared[key][0] for key, n in n_prepared.items())
+        return of_steps + sum(self._n_models[n] * self._ms_of_last[n] for n in names)
 
     def _of_boosting(self, trial: Trial) -> float:
-        """Return the milliseconds of boosting with at least 100 iterations."""
-        ms = self(trial)
+        """Return the milliseconds of one boosting model with at least 100 iterations."""
+        of_trial = self(trial)
         if not trial.models:
-            return ms
+            return of_trial
         model, ratio = self._model(trial)
         last: Any = last_step(model)
         if not hasattr(last, "n_iter_"):
-            return ms
+            return self.ms[trial.name]
         n_iter: int = last.n_iter_
         of_refit = self._ms_of_last[trial.name]
         # The first stage takes nearly all of the time that does not depend on iterations.
@@ -96,7 +97,7 @@ class PredictionCosts:
         of_first = self._timed(lambda X: next(last.staged_predict(X)), X)
         of_each = max(of_refit / ratio - of_first, 0.0) / max(n_iter - 1, 1)
         n_counted = max(ratio * n_iter, _ITERATIONS)
-        return ms + self._n_models * (of_first + (n_counted - 1) * of_each - of_refit)
+        return self.ms[trial.name] - of_refit + of_first + (n_counted - 1) * of_each
 
     def _measured(self, trial: Trial) -> str | None:
         """Return the name of the trial with its cost, measured if necessary."""
@@ -115,15 +116,24 @@ class PredictionCosts:
             of_last *= ratio
             self.ms[trial.name] = of_steps + of_last
             self._ms_of_last[trial.name], self._steps[trial.name] = of_last, key
+            self._n_models[trial.name] = self._n_predicting(trial)
             self._of_label[trial.label] = trial.name
             self.megabytes[trial.name] = len(pickle.dumps(model)) / 1e6
         return trial.name
 
     def _model(self, trial: Trial) -> tuple[Any, float]:
         """Return the model to measure, and a refit's trees as a multiple of its own."""
-        if not self._is_refitted:
-            return trial.models[0], 1.0
+        if not self._is_refitted(trial):
+            return trial.models[-1], 1.0
         return model_and_refit_ratio(trial.models[self._folds_of_refit])
+
+    def _is_refitted(self, trial: Trial) -> bool:
+        """Return whether one model, trained on all rows, is to replace the fold models."""
+        return self._problem.kind == "table" and trial.n_rows >= self._problem.n_train
+
+    def _n_predicting(self, trial: Trial) -> int:
+        # In time order, only the last fold's model predicts.
+        return 1 if self._is_refitted(trial) else len(trial.models[self._folds_of_refit])
 
     def _timed(self, call: Callable[[Any], Any], X: Any) -> float:
         """Return the milliseconds of a call on 10,000 rows."""

@@ -39,6 +39,8 @@ from sk_tune.exceptions import StoreError, StoreWarning
 ERRORS = (ValueError, TypeError, RuntimeError, ArithmeticError, MemoryError, LookupError)
 # Number of trials per search with stored models.
 _N_KEPT = 8
+# Start of the warning that `checkpoint_dir` cannot be written.
+NOT_STORED = "Trials cannot be stored"
 # Files in the folder: finished trials, and networks of the running search.
 _TRIALS, _NETWORKS = "trials.pickle", "{}.networks.db"
 # At most a twentieth of the time is spent on writing.
@@ -145,27 +147,31 @@ class Memory:
             for several in (self.trials, self.others)
         )
         kinds = {name: kind for name, kind in self.kinds.items() if name in names}
-        searches = dict(self.searches)
+        searches = {name: part for name, part in self.searches.items() if name in names}
         return replace(self, trials=trials, others=others, kinds=kinds, searches=searches)
 
     def for_later_fit(self) -> Self:
-        """Return the memory with fitted models only of the best trials of each model."""
-        labels = dict.fromkeys(trial.label for trial in self.trials)
-        best = [
-            trial
-            for label in labels
-            for trial in best_of([t for t in self.trials if t.label == label], _N_KEPT)
-        ]
-        unfitted = [replace(trial, models=()) for trial in self.trials if trial not in best]
-        # In their order: the first boosting trial limits the time to predict.
-        trials = [trial for trial in self.trials if trial in best]
+        """Return the memory with fitted models only of each model's best trials.
+
+        The first trial stays as well: that of boosting limits the time to predict.
+        """
+        kept = []
+        for label in dict.fromkeys(trial.label for trial in self.trials):
+            of_label = [trial for trial in self.trials if trial.label == label]
+            kept += [of_label[0], *best_of(of_label, _N_KEPT)]
+        trials = [trial for trial in self.trials if trial in kept]
+        unfitted = [replace(trial, models=()) for trial in self.trials if trial not in kept]
         return replace(self, trials=trials, others=[*self.others, *unfitted])
 
 
 class MemoryFolder:
-    """A folder for the memory of a fit and the networks of the running search."""
+    """A folder for the memory of a fit and the networks of the running search.
+
+    OSError if it cannot be created.
+    """
 
     def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.seconds = 0.0
         self._next_write = 0.0
@@ -206,7 +212,7 @@ class MemoryFolder:
                     file.unlink()
         except (OSError, pickle.PicklingError, AttributeError, TypeError) as error:
             # The disk may be full, or the scorer cannot be pickled.
-            warn_user(f"Trials cannot be stored in {self.folder}: {error}.", StoreWarning)
+            warn_user(f"{NOT_STORED} in {self.folder}: {error}.", StoreWarning)
             self._next_write = float("inf")
             return
         now = time.monotonic()
@@ -215,7 +221,6 @@ class MemoryFolder:
 
     def networks_of(self, name: str) -> Path:
         """Return the path of the store for the networks of a model."""
-        self.folder.mkdir(parents=True, exist_ok=True)
         return self.folder / _NETWORKS.format(name.replace(" ", "_"))
 
 

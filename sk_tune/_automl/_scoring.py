@@ -90,25 +90,27 @@ def deviance_power(scoring: Any) -> float | None:
     return power if 1 <= power <= 2 else None
 
 
-def positive_class(y: Array, positive: Any = None) -> Any:
+def positive_class(y: Array, positive: Any = None, n_classes: int | None = None) -> Any:
     """Return the positive class of metrics of one class; None unless there are two.
 
     Without `positive` it is 1 if that is a class, as in scikit-learn's metrics, and the
-    rarer class otherwise.  A text names the class with that text.
+    rarer class otherwise.  A text names the class with that text. There may be more
+    classes, `n_classes`, than in y.
     """
     labels, counts = np.unique(y, return_counts=True)
     classes = labels.tolist()
+    n_classes = n_classes or len(classes)
     if positive is not None:
         matches = [label for label in classes if label == positive]
         matches = matches or [label for label in classes if str(label) == str(positive)]
-        if len(classes) != 2 or not matches:
-            shown = classes if len(classes) <= 10 else f"{len(classes)} classes"
+        if n_classes != 2 or not matches:
+            shown = classes if n_classes == len(classes) <= 10 else f"{n_classes} classes"
             raise ValueError(
                 "The 'positive' parameter must be one of the two classes of the target. "
                 f"Got {positive!r} for {shown}."
             )
         return matches[0]
-    if len(classes) != 2:
+    if n_classes != 2:
         return None
     # This also finds True.
     return classes[classes.index(1) if 1 in classes else int(counts[1] <= counts[0])]
@@ -138,17 +140,19 @@ def scoring_of(
     *,
     scoring: Any,
     positive: Any = None,
-    is_classification: bool,
+    n_classes: int | None,
 ) -> Scoring:
     """Return the metric for a target: `scoring`, or the default if that is None.
+
+    `n_classes` counts the classes of the estimator, which y may lack; None in regression.
 
     The default is ROC AUC for two classes, log loss for more, and R² for regression.  If
     the default is undefined in a fold, log loss or accuracy replaces it.  Raises TableError
     if `scoring` is undefined in a fold.
     """
     classes = positive_label = None
-    if is_classification:
-        classes, positive_label = np.unique(y), positive_class(y, positive)
+    if n_classes is not None:
+        classes, positive_label = np.unique(y), positive_class(y, positive, n_classes)
     if scoring is not None:
         name = scoring
         if not isinstance(scoring, str):
@@ -184,7 +188,7 @@ def scoring_of(
                 "errors, and trains with the gamma deviance."
             )
         if classes is not None:
-            name, scorer, reason = _default(y, folds, classes)
+            name, scorer, reason = _default(y, folds, classes, are_two=n_classes == 2)
     return Scoring(
         name=name,
         scorer=scorer,
@@ -216,11 +220,13 @@ def is_long_tailed(y: Array) -> bool:
     return abs(float(skew(np.log(y)))) < float(skew(y)) / 2
 
 
-def _default(y: Array, folds: Sequence[tuple[Array, Array]], classes: Array) -> Any:
+def _default(
+    y: Array, folds: Sequence[tuple[Array, Array]], classes: Array, *, are_two: bool
+) -> Any:
     """Return name, scorer and reason of the default metric for classes."""
     name, n_classes = "neg_log_loss", "more than two"
     why = "it evaluates the probabilities of all classes."
-    if len(classes) == 2:
+    if are_two:
         name, n_classes = "roc_auc", "two"
         why = "it depends neither on a threshold nor on the class shares."
     try:
@@ -235,11 +241,11 @@ def _default(y: Array, folds: Sequence[tuple[Array, Array]], classes: Array) -> 
             labels=classes.tolist(),
         )
         reason = ", the default for more than two classes."
-        if len(classes) == 2:
+        if are_two:
             reason = ", because a held-out part lacks a class, which ROC AUC needs."
         return "neg_log_loss", scorer, reason
     reason = f", the default for {n_classes} classes: {why}"
-    if len(classes) == 2 and check_classes(y).outcome == "tip":
+    if are_two and check_classes(y).outcome == "tip":
         counts = np.unique(y, return_counts=True)[1]
         rare, common = classes[np.argsort(counts)].tolist()
         reason = (

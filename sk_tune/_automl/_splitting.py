@@ -201,7 +201,13 @@ class _Samples:
         """Return ascending positions outside of a random sample of `most`; may be empty."""
         if len(self.y) <= most:
             return np.empty(0, dtype=np.intp)
-        return np.sort(replace(self, times=None)._one_split(most)[0])
+        if self.groups is None:
+            return np.sort(replace(self, times=None)._one_split(most)[0])
+        # Whole groups in random order; folds need two.
+        _, group, sizes = np.unique(self.groups, return_inverse=True, return_counts=True)
+        order = np.random.default_rng(self.seed).permutation(len(sizes))
+        n_kept = max(2, np.count_nonzero(sizes[order].cumsum() <= most))
+        return np.flatnonzero(np.isin(group, order[n_kept:]))
 
     def folds(
         self, cv: Any, time_budget: float | None, row_size: int, *, is_table: bool
@@ -289,8 +295,11 @@ class _Samples:
     def _splitter(self, n_folds: int) -> Any:
         draws = {"shuffle": True, "random_state": self.seed}
         if self.groups is not None:
-            kind = StratifiedGroupKFold if self.is_classification else GroupKFold
-            return kind(min(n_folds, len(np.unique(self.groups))), **draws)
+            n_folds = min(n_folds, len(np.unique(self.groups)))
+            if not self.is_classification:
+                return GroupKFold(n_folds, **draws)
+            most_frequent = int(np.unique(self.y, return_counts=True)[1].max())
+            return StratifiedGroupKFold(max(2, min(n_folds, most_frequent)), **draws)
         if not self.is_classification:
             # R^2 needs two held-out samples.
             return KFold(min(n_folds, max(2, len(self.y) // 2)), **draws)
@@ -303,7 +312,9 @@ class _Samples:
         y, kind = self.y, ShuffleSplit
         test_size: float = n_held
         if self.groups is not None:
-            kind, test_size = GroupShuffleSplit, n_held / len(y)
+            n_groups = len(np.unique(self.groups))
+            n_held = math.ceil(n_held / len(y) * n_groups)
+            kind, test_size = GroupShuffleSplit, min(n_held, n_groups - 1)
         elif self.is_classification:
             counts = np.unique(y, return_counts=True)[1]
             if counts.min() >= 2 and min(n_held, len(y) - n_held) >= len(counts):

@@ -17,6 +17,7 @@ from sk_tune._automl import (
     AutoProgress,
     ModelScore,
     auto_step,
+    failure_texts,
     format_score,
     front_text,
     model_texts,
@@ -92,8 +93,8 @@ def print_outcome(auto: Any, seconds: float) -> None:
     """Print the number of models, findings and the answer."""
     trained = counted(auto.n_trials_, "model")
     say("Trained", f"{trained} in each fold; {seconds:.0f} s in total")
-    for family, reason in auto.failures_.items():
-        say("", f"No {family}: {reason}")
+    for text in failure_texts(auto):
+        say("", text)
     for finding in auto.findings_:
         if finding.outcome == "issue" and finding.is_of_leaks:
             say("Leak", f"{finding.message} {finding.remedy}")

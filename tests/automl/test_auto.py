@@ -1,5 +1,6 @@
 """AutoClassifier and AutoRegressor."""
 
+import errno
 import pickle
 import time
 import warnings
@@ -10,13 +11,14 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.datasets import load_diabetes, load_digits, load_iris
+from sklearn.exceptions import NotFittedError
 from sklearn.metrics import log_loss, r2_score
 from sklearn.model_selection import GroupKFold
 
 from sk_tune import AutoClassifier, AutoRegressor
 from sk_tune._automl import _runner, _splitting
 from sk_tune._automl._model_course import ModelCourse
-from sk_tune.exceptions import SkTuneWarning, TableError
+from sk_tune.exceptions import SkTuneWarning, StoreWarning, TableError
 
 FAST = {"time_budget": None, "n_rounds": 0, "random_state": 0}
 pytestmark = pytest.mark.usefixtures("few_linear")
@@ -586,3 +588,48 @@ def test_the_time_to_predict_is_limited_on_request(mixed):
     smaller = front["megabytes"].diff() < 0
     assert (smaller | (front["cv_score"].diff().fillna(0) >= 0)).all()
     assert front["predict_ms"].iloc[0] == board["predict_ms"].min()
+
+
+def test_a_refused_fit_keeps_the_earlier_one(iris):
+    """Its classes and models belong together; a first fit that fails leaves none."""
+    X, y = iris
+    auto = AutoClassifier(models=["linear"], warm_start=True, **FAST).fit(X, y)
+    before = auto.predict(X)
+
+    with pytest.raises(ValueError, match="must have the same data"):
+        auto.fit(X[:100], y[:100])
+
+    assert auto.predict(X).tolist() == before.tolist()
+    first = AutoClassifier(models=["linear"], **FAST)
+    with pytest.raises(ValueError, match="NaN"):
+        first.fit(X, np.where(y == y[0], np.nan, 1.0))
+    with pytest.raises(NotFittedError):
+        first.predict(X)
+
+
+def test_a_checkpoint_needs_a_folder(iris, tmp_path, monkeypatch):
+    """A file in its place is refused at once, and a full disk gives a warning."""
+    (tmp_path / "file").write_text("")
+    options = {"models": ["linear"], **FAST}
+
+    with pytest.raises(OSError, match="file"):
+        AutoClassifier(**options, checkpoint_dir=tmp_path / "file" / "a").fit(*iris)
+
+    def full(*args):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(pickle, "dump", full)
+    with pytest.warns(StoreWarning, match="cannot be stored .*No space left"):
+        AutoClassifier(**options, checkpoint_dir=tmp_path / "a").fit(*iris)
+
+
+def test_a_constant_target_does_not_hide_the_others(mixed):
+    """It has no deviation by which its errors could be divided."""
+    X, _ = mixed
+    y = np.column_stack([np.arange(len(X)) + 0.0, np.full(len(X), 5.0)])
+    X = X.assign(count=np.arange(len(X)))
+
+    auto = AutoRegressor(models=["linear"], leak_guard=False, **FAST).fit(X, y)
+
+    assert auto.beats_baseline_
+    assert np.isfinite(auto.model_scores_["ensemble"].loss)

@@ -9,7 +9,7 @@ import pytest
 from sklearn.dummy import DummyRegressor
 from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.metrics import accuracy_score, r2_score
-from sklearn.model_selection import TimeSeriesSplit
+from sklearn.model_selection import StratifiedKFold, TimeSeriesSplit
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
@@ -325,6 +325,27 @@ def test_times_of_boosting_are_those_of_its_refit(
 
     costs = PredictionCosts([trial], problem)
     assert costs(trial) == pytest.approx(ms)
+
+
+@pytest.mark.parametrize(
+    ("n_rows", "in_time_order", "n_models"),
+    [(80, False, 5), (80, True, 1), (96, False, 1), (100, True, 1)],
+)
+def test_fold_models_predict_unless_a_refit_replaces_them(
+    mixed, make_problem, monkeypatch, n_rows, in_time_order, n_models
+):
+    """Trials on samples are not refitted; in time order the last fold's model predicts."""
+    X, y = mixed
+    problem = make_problem(X, y)
+    folds = (TimeSeriesSplit if in_time_order else StratifiedKFold)(5).split(X, y)
+    problem = replace(problem, folds=tuple(folds))
+    model = boosting_model(problem).estimator.set_params(boosting__max_iter=3).fit(X, y)
+    trial = _trial("linear 1", np.ones((len(y), 2)) / 2, y, _parts(problem), np.unique(y))
+    trial = replace(trial, models=(model,) * 5, n_rows=n_rows)
+
+    costs = PredictionCosts([trial], problem)
+
+    assert costs(trial) == pytest.approx(n_models * costs.ms["linear 1"])
 
 
 def test_the_time_of_10000_rows_contains_one_call(regression, monkeypatch):

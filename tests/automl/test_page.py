@@ -18,6 +18,7 @@ from sk_tune._automl._blend import blend_of
 from sk_tune._automl._page import (
     auto_page,
     auto_step,
+    failure_texts,
     front_text,
     larger_text,
     model_texts,
@@ -315,6 +316,26 @@ def test_the_best_score_of_a_choice_is_too_optimistic(top, of_best, is_said):
         == is_said
     )
     assert ("the score is 0.850" in text and text.endswith("has 0.900.")) == is_said
+
+
+def test_a_failure_says_whether_the_model_was_trained():
+    """A model of earlier rounds has trials."""
+    auto = SimpleNamespace(
+        _labels={"MLP 1": "MLP"}, failures_={"MLP": "It diverged.", "CNN": "No time."}
+    )
+
+    assert failure_texts(auto) == [
+        "MLP failed in a later round: It diverged.",
+        "CNN was not trained: No time.",
+    ]
+
+
+def test_a_report_of_a_model_without_trials_is_refused(leaky):
+    """With the message of ``predict``."""
+    auto = copy.copy(leaky).set_params(use="networks")
+
+    with pytest.raises(ValueError, match="'use' parameter .* must be one of the trained"):
+        auto_page(auto)
 
 
 def test_missing_importance_has_a_reason(tuned):

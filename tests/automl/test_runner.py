@@ -5,6 +5,7 @@ import pickle
 import re
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -209,9 +210,9 @@ def test_searches_share_equal_transformers(mixed, make_problem):
     assert len({id(step) for step in (*linear, *boosting)}) == 6
 
 
-def test_a_later_fit_gets_the_best_trials_in_their_order():
+def test_a_later_fit_gets_the_first_and_the_best_trials_in_their_order():
     """The first boosting trial limits the time to predict, so it must stay the first."""
-    scores = [0.5, 0.1, 0.2, 0.9, 0.3, 0.4, 0.6, 0.7, 0.8, 0.05]
+    scores = [0.01, 0.1, 0.2, 0.9, 0.3, 0.4, 0.6, 0.7, 0.8, 0.05, 0.45]
     trials = [
         Trial(
             name=f"boosting {k}", family="boosting", label="boosting", params={},
@@ -223,6 +224,13 @@ def test_a_later_fit_gets_the_best_trials_in_their_order():
 
     memory = Memory(trials=trials).for_later_fit()
 
-    assert memory.trials == [t for t in trials if t.score > 0.1]
+    assert memory.trials == [t for t in trials if t.score > 0.1 or t is trials[0]]
     assert [t.name for t in memory.others] == ["boosting 2", "boosting 10"]
     assert all(t.models == () for t in memory.others)
+
+
+def test_the_memory_of_some_models_has_no_search_of_others():
+    """Findings of networks that are no longer wanted would be reported."""
+    memory = Memory(searches={"MLP": None, "CNN": None})
+
+    assert list(memory.of([SimpleNamespace(name="CNN")]).searches) == ["CNN"]

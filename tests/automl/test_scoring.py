@@ -37,7 +37,8 @@ def _folds(y, n_folds=3):
 
 def _scoring(y, folds=None, **options):
     folds = _folds(y) if folds is None else folds
-    return scoring_of(y, folds, **{"scoring": None, "is_classification": True, **options})
+    n_classes = len(np.unique(y))
+    return scoring_of(y, folds, **{"scoring": None, "n_classes": n_classes, **options})
 
 
 @pytest.mark.parametrize(
@@ -58,7 +59,7 @@ def test_the_target_decides_the_default_metric(y, name, words):
 
 def test_regression_is_scored_by_r2():
     """The default of scikit-learn's regressors."""
-    scoring = scoring_of(np.arange(9.0), [], scoring=None, is_classification=False)
+    scoring = scoring_of(np.arange(9.0), [], scoring=None, n_classes=None)
 
     assert scoring.name == "r2"
     assert scoring.reason == "Scored by R², the default for numbers."
@@ -69,7 +70,7 @@ def test_the_reason_names_counts_and_their_metric():
     counts = np.random.default_rng(0).poisson(1.5, 200).astype(float)
     folds = _folds(np.arange(200) % 2)
     by_name = {
-        name: scoring_of(counts, folds, scoring=name, is_classification=False)
+        name: scoring_of(counts, folds, scoring=name, n_classes=None)
         for name in (None, "neg_mean_poisson_deviance")
     }
 
@@ -82,7 +83,7 @@ def test_the_reason_names_the_metric_of_relative_errors():
     """A lognormal target is positive and has a long tail, a normal one has not."""
     normal = np.random.default_rng(0).normal(size=200)
     reasons = [
-        scoring_of(y, [], scoring=None, is_classification=False).reason
+        scoring_of(y, [], scoring=None, n_classes=None).reason
         for y in (np.exp(normal), normal)
     ]
 
@@ -198,7 +199,7 @@ def test_a_scorer_must_suit_the_target(y, name):
     folds = _folds(np.repeat([0, 1], 30))
 
     with pytest.raises(TableError, match="'scoring' parameter must suit .* Got 'neg_mean"):
-        scoring_of(y, folds, scoring=name, is_classification=y is EVEN)
+        scoring_of(y, folds, scoring=name, n_classes=2 if y is EVEN else None)
 
 
 @pytest.mark.parametrize(

@@ -367,3 +367,35 @@ def test_serious_leaks_are_one_warning():
         warn_of_leaks(findings)
 
     assert len(warned) == 1
+
+
+@pytest.mark.parametrize("sizes", [[1150] * 10, [9500, 1000, 700, 300]])
+def test_a_sample_of_a_large_table_has_whole_groups(sizes):
+    """Two at least, and more as long as they fit."""
+    groups = np.repeat(np.arange(len(sizes)), sizes)
+
+    options = {"time_budget": 2.0, "is_table": True, "test_size": 0.0}
+    split = _split(np.arange(11500.0), classes=False, groups=groups, **options)
+
+    left_out = set(groups[split.left_out])
+    assert left_out
+    kept = set(groups) - left_out
+    assert len(kept) >= 2
+    n_kept = sum(sizes[group] for group in kept)
+    assert len(split.left_out) == 11500 - n_kept
+    assert n_kept <= 10_000 or len(kept) == 2
+
+
+def test_a_large_part_of_few_groups_leaves_too_few_to_train_on():
+    """Seven tenths of three groups are all of them, rounded up."""
+    groups = np.arange(30) % 3
+
+    with pytest.raises(TableError, match="at least 2 different groups"):
+        _split(np.arange(30.0), classes=False, groups=groups, test_size=0.7)
+
+
+def test_folds_of_groups_suit_classes_of_few_rows():
+    """Stratified folds need a class with as many rows."""
+    folds = _folds([0, 1] * 4, groups=np.arange(8))
+
+    assert len(folds) == 4

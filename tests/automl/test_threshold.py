@@ -135,3 +135,42 @@ def test_thresholds_can_be_tuned_by_scikit_learn(rare, kind):
     assert f1_score(y[:400], labels, pos_label="yes") > f1_score(
         y[:400], untuned, pos_label="yes"
     )
+
+
+def test_importance_uses_the_tuned_threshold(rare):
+    """At the threshold 0.5, hardly any row would be positive, whatever the columns are."""
+    X, y = rare
+    options = {**QUICK, "scoring": "f1", "threshold": "f1"}
+
+    auto = AutoClassifier(**options).fit(X[:400], y[:400])
+
+    assert auto.threshold_ < 0.5
+    assert auto.column_importance_["importance"].max() > 0.15
+
+
+def test_a_threshold_set_after_fit_is_exported(rare, tmp_path):
+    """The graph gives the same labels as ``predict``."""
+    pytest.importorskip("onnx")
+    X, y = rare
+    auto = AutoClassifier(**QUICK).fit(X[:200], y[:200])
+
+    about = auto.set_params(threshold=0.125).to_onnx(tmp_path / "auto.onnx")
+
+    assert about["threshold"] == {"class": "yes", "value": 0.125}
+
+
+def test_a_threshold_needs_two_classes_in_all_rows():
+    """A third class whose rows are all set aside counts as well."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(61, 1))
+    y = np.where(X[:, 0] + 0.5 * rng.normal(size=61) > 0, "b", "c")
+    y[7] = "a"
+    auto = AutoClassifier(**QUICK).set_params(test_size=0.3, random_state=2)
+
+    with pytest.raises(ValueError, match=r"must be 0.5 .* Got 0.3 for 3"):
+        auto.set_params(threshold=0.3).fit(X, y)
+    auto.set_params(threshold=0.5).fit(X, y)
+
+    assert auto.positive_ is None
+    assert auto.scoring_ == "neg_log_loss"
+    assert np.isfinite(auto.score(X, y))

@@ -31,7 +31,7 @@ def test_the_output_has_the_result(fit, mixed_csv, capsys, summary, monkeypatch,
     assert "Model Linear model." in text
     assert "Next step " in text
     assert f"Summary {summary()['summary']}" in text
-    assert ("No MLP: Training takes too long" in text) is not bool(options)
+    assert ("MLP was not trained: Training takes too long" in text) is not bool(options)
     # What is expected is of the ensemble all the same.
     assert ("interval of the ensemble)" in text) is bool(options)
 
