@@ -258,16 +258,15 @@ class ModelCourse:
         runner = self.runner
         share = runner.clock.share(self._first_share(model))
         began = runner.clock.seconds
-        n_train = self.problem.n_train
-        n_folds = len(self.problem.folds)
+        n_train, n_fits = self.problem.n_train, self.problem.n_largest_folds
         cost = measured_cost(
             partial(runner.probe, model, self.problem),
             n_train,
             limit=_SHARE_TO_MEASURE * min(share, runner.left),
             is_enough=lambda cost: (
-                n_folds * cost.seconds(n_train, model.most_resources) < share / 2
+                n_fits * cost.seconds(n_train, model.most_resources) < share / 2
             ),
-        ).times(n_folds)
+        ).times(n_fits)
         spent = runner.clock.seconds - began
         # A training on few samples is better than none.  Networks may also get few epochs,
         # because they are stopped when their time is up.

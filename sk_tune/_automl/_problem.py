@@ -92,6 +92,14 @@ class Problem:
         return len(self.y) / sum(len(train) for train, _ in self.folds)
 
     @property
+    def n_largest_folds(self) -> float:
+        """Number of fits of the largest fold that have as many rows as those of all folds.
+
+        In time order it is smaller than the number of folds.
+        """
+        return sum(len(train) for train, _ in self.folds) / self.n_train
+
+    @property
     def is_in_time_order(self) -> bool:
         """Whether later folds train on held-out rows of earlier ones, never vice versa."""
         pairs = list(pairwise(self.folds))

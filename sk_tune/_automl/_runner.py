@@ -339,7 +339,7 @@ class Runner:
         params = problem.fit_params(search.estimator)
         in_time: AbstractContextManager[None] = nullcontext()
         if self.clock.budget is not None:
-            in_time = fits_within(most / len(problem.folds), time.monotonic() + most)
+            in_time = fits_within(most / problem.n_largest_folds, time.monotonic() + most)
         try:
             # Each trial records fits that do not converge, so their warnings are ignored.
             with warnings.catch_warnings(record=True, action="ignore") as caught:
@@ -384,7 +384,7 @@ class Runner:
         return 1
 
     def probe(self, model: Model, problem: Problem, n_rows: int, units: int) -> float:
-        """Return the seconds of a short training with a model's defaults in one fold.
+        """Return the seconds of a short training of a model's default in the largest fold.
 
         Networks have the defaults for all samples, other models the defaults for `n_rows`
         samples. On a busy machine seconds are processor time multiplied by the slowdown.
@@ -393,7 +393,7 @@ class Runner:
         if not model.is_network:
             # A network keeps its batch size, which determines the cost of an epoch.
             model = model.on(problem)
-        rows, _ = problem.folds[0]
+        rows = max((train for train, _ in problem.folds), key=len)
         estimator = clone(model.estimator).set_params(**{model.resource: units})
         params = {n: weight[rows] for n, weight in problem.fit_params(estimator).items()}
         X, y = take(problem.X, rows), problem.y[rows]

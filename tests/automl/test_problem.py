@@ -1,5 +1,7 @@
 """Checks of X and y, and samples of a problem."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -407,3 +409,13 @@ def test_texts_become_strings_of_fixed_length():
 
     assert targets.dtype == "<U2"
     assert targets.tolist() == labels.tolist()
+
+
+def test_folds_in_time_order_count_by_their_rows(make_problem, mixed):
+    """Of 10 to 50 rows, five folds train on as many rows as three largest folds."""
+    X, y = mixed
+    problem = make_problem(X, y)
+    in_order = replace(problem, folds=list(TimeSeriesSplit(5).split(np.zeros(60))))
+
+    assert in_order.n_largest_folds == 3.0
+    assert problem.n_largest_folds == len(problem.folds)

@@ -85,6 +85,18 @@ def test_trial_numbers_continue_from_the_largest(problem):
     assert [trial.name for trial in runner.memory.trials] == ["dummy 3", "dummy 4"]
 
 
+def test_the_cost_of_a_training_is_that_of_the_largest_fold(problem, monkeypatch):
+    """In time order the first fold has a fraction of its rows."""
+    folds = [(np.arange(100), np.arange(100, 200)), (np.arange(400), np.arange(400, 569))]
+    model, n_rows = boosting_model(problem), []
+    monkeypatch.setattr(Pipeline, "fit", lambda self, X, y: n_rows.append(len(y)))
+
+    _runner(None).probe(model, replace(problem, folds=folds), 400, 1)
+    _runner(None).probe(model, replace(problem, folds=folds), 200, 1)
+
+    assert n_rows == [400, 200]
+
+
 def test_a_full_disk_keeps_the_earlier_file(problem, tmp_path, monkeypatch):
     """Only a complete file replaces an earlier file."""
     runner = replace(_runner(None), folder=MemoryFolder(tmp_path))
