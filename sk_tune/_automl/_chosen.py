@@ -205,7 +205,7 @@ def choose(
         scores=scores,
         thresholds={
             name: threshold.best(predictions, pool.y, pool.library.classes)
-            for name, predictions in crossed.items()
+            for name, predictions in pool.with_dummy(crossed).items()
         },
         held_out=(pool.y, crossed["ensemble"], pool.library.part),
         calibrations={
@@ -400,13 +400,17 @@ class _Pool:
             if len(of_family):
                 yield family, int(of_family[scores[of_family].argmax()])
 
+    def with_dummy(self, predictions: dict[str, Array]) -> dict[str, Array]:
+        """Return predictions by name, with those of the dummy, if there is one."""
+        if self._dummy is None:
+            return predictions
+        return {**predictions, "dummy": self._dummy.library.predictions[0]}
+
     def scores(
         self, crossed: dict[str, Array], *, intervals: bool, seconds: float | None
     ) -> dict[str, ModelScore]:
         """Return the scores of out-of-sample predictions, with `intervals` if asked."""
-        predictions = dict(crossed)
-        if self._dummy is not None:
-            predictions["dummy"] = self._dummy.library.predictions[0]
+        predictions = self.with_dummy(crossed)
         every, y, classes = np.stack([*predictions.values()]), self.y, self.library.classes
         options: dict[str, Any]
         options = {"n_times": _N_BOOTSTRAPS if intervals else 0, "seconds": seconds}

@@ -59,7 +59,7 @@ def blend_plans(
                 trials=[trial],
                 weights=[1.0],
                 score=chosen.scores[name],
-                threshold=chosen.thresholds.get(name, MOST_PROBABLE),
+                threshold=chosen.thresholds[name],
                 calibration=chosen.calibrations.get(name),
             )
     for name, one in (("networks", networks), ("ensemble", chosen)):

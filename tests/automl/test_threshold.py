@@ -174,3 +174,15 @@ def test_a_threshold_needs_two_classes_in_all_rows():
     assert auto.positive_ is None
     assert auto.scoring_ == "neg_log_loss"
     assert np.isfinite(auto.score(X, y))
+
+
+def test_the_dummy_decides_by_the_threshold_as_well(rare):
+    """With the threshold 0, it predicts the positive class for all rows, also set aside."""
+    X, y = rare
+    auto = AutoClassifier(**QUICK, scoring="f1", threshold=0.0, test_size=0.25)
+
+    dummy = auto.fit(X[:400], y[:400]).model_scores_["dummy"]
+
+    share = (y[:400] == "yes").mean()
+    assert dummy.score == pytest.approx(2 * share / (1 + share), abs=0.02)
+    assert dummy.held_out == pytest.approx(2 * share / (1 + share), abs=0.02)
