@@ -18,7 +18,8 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from sk_tune._automl._blend import Blend, column_effects_of
-from sk_tune._automl._chosen import Chosen, choose_with_networks, leaderboard
+from sk_tune._automl._chosen import Chosen, choose_with_networks
+from sk_tune._automl._leaderboard import leaderboard, pareto_front
 from sk_tune._automl._model_course import ModelCourse
 from sk_tune._automl._models import (
     NETWORK_FAMILIES,
@@ -30,7 +31,7 @@ from sk_tune._automl._models import (
 )
 from sk_tune._automl._page import auto_page
 from sk_tune._automl._plans import BlendPlan, SetAside, blend_plans, members_in_order
-from sk_tune._automl._prediction_costs import limited_costs, pareto_front
+from sk_tune._automl._prediction_costs import limited_costs
 from sk_tune._automl._problem import (
     Problem,
     as_features,

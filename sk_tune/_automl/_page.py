@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from sk_tune._automl._chosen import LARGER
-from sk_tune._automl._prediction_costs import FRONT
+from sk_tune._automl._leaderboard import FRONT
 from sk_tune._automl._summary import format_score, is_contradicted, threshold_text
 from sk_tune._diagnosis import Finding
 from sk_tune._report import (

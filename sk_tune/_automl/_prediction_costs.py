@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from sklearn.pipeline import Pipeline
 
 from sk_tune._automl._blend import Trial
@@ -18,11 +17,8 @@ from sk_tune._automl._problem import Problem
 from sk_tune._automl._resources import few_threads
 from sk_tune._ensemble import Combination, Member
 from sk_tune._nesting import last_step
-from sk_tune._search import is_beaten
 from sk_tune._splits import take
 
-# Columns by which models of a leaderboard are compared.
-FRONT = ["cv_score", "predict_ms", "megabytes"]
 # Time to predict, as a multiple of boosting's, and scikit-learn's default of iterations.
 _MOST_OF_BOOSTING, _ITERATIONS = 3.0, 100
 # Rows to which times refer.  They are extrapolated from calls on one row and on
@@ -168,10 +164,3 @@ def limited_costs(
         return PredictionCosts(trials, problem, limit=most_ms)
     is_limited = budget is not None and problem.kind == "table"
     return PredictionCosts(trials, problem) if is_limited else None
-
-
-def pareto_front(board: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of a leaderboard that no row beats in score, time and size."""
-    timed = board.dropna(subset=FRONT)
-    values = timed[FRONT].to_numpy() * [1.0, -1.0, -1.0]
-    return timed[~is_beaten(values)].sort_values("predict_ms", kind="stable")

@@ -15,7 +15,8 @@ from sklearn.preprocessing import FunctionTransformer
 
 from sk_tune._automl import _prediction_costs
 from sk_tune._automl._blend import Trial
-from sk_tune._automl._chosen import choose, leaderboard
+from sk_tune._automl._chosen import choose
+from sk_tune._automl._leaderboard import leaderboard
 from sk_tune._automl._limited_boosting import TimedBoostingClassifier
 from sk_tune._automl._models import boosting_model
 from sk_tune._automl._prediction_costs import PredictionCosts
