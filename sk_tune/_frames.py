@@ -32,4 +32,9 @@ def as_pandas(values: Any) -> pd.DataFrame | None:
         table: pd.DataFrame = native.to_pandas(ignore_metadata=True, date_as_object=False)
         return table
     # Column by column, because polars needs pyarrow to convert a whole table.
-    return pd.DataFrame({name: native[name].to_numpy() for name in frame.columns})
+    arrays = {name: native[name].to_numpy() for name in frame.columns}
+    # Arrays and structs have one value for each field.
+    return pd.DataFrame({
+        name: array if array.ndim == 1 else pd.Series(native[name].to_list(), dtype=object)
+        for name, array in arrays.items()
+    })

@@ -61,7 +61,7 @@ def header_rows(table: pd.DataFrame) -> Bools:
         column = table[name]
         if not (is_header.any() and may_be_text(column)):
             return np.zeros(len(table), dtype=bool)
-        is_header &= (column == name).to_numpy(bool, na_value=False)
+        is_header &= [isinstance(cell, str) and cell == name for cell in column]
     return is_header
 
 
@@ -271,6 +271,8 @@ def least_frequency(n_rows: int) -> int:
 
 def kind_of_column(column: "Column[Any]", least: int) -> tuple[str, TextFormat | None]:
     """Return the kind of a column, "" if it has none, and the format of its text."""
+    # Durations and periods of a table with a text may be objects.
+    column = column.infer_objects()
     if _reason_without_kind(column):
         return "", None
     types = pd.api.types
@@ -366,12 +368,17 @@ def _shortened(text: str) -> str:
 _RARE_TEXT = "text that differs in almost every row"
 
 
+_OTHER_KIND = "neither numbers, text nor dates"
+
+
 def _reason_without_kind(column: "Column[Any]") -> str:
     if not column.notna().any():
         return "no values"
     if column.dtype == object and not column.map(pd.api.types.is_hashable).all():
-        return "neither numbers, text nor dates"
-    return ""
+        return _OTHER_KIND
+    # Lists and structs of Arrow cannot be compared.
+    arrow_type = getattr(column.dtype, "pyarrow_dtype", None)
+    return _OTHER_KIND if getattr(arrow_type, "num_fields", 0) else ""
 
 
 def _reason_of_category(values: Any, least: int, *, keeps_rare: bool) -> str:

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -336,6 +337,9 @@ def read_values(
     Raises TableError if a value is of another kind, unless the format is not strict; then
     adds it to `unread`.
     """
+    if kind != "category":
+        # A single row of a table with a text has durations and periods as objects.
+        column = column.infer_objects()
     check = partial(
         check_read,
         is_strict=text_format is None or text_format.is_strict,
@@ -371,10 +375,13 @@ def _read_numbers(column: "Column[Any]", check: Callable[..., None]) -> Array:
 def _days(column: "Column[Any]", check: Callable[..., None]) -> Array:
     if isinstance(column.dtype, pd.PeriodDtype):
         column = column.dt.to_timestamp()
-    times = pd.to_datetime(column, format="mixed", errors="coerce", utc=True)
-    if pd.api.types.is_numeric_dtype(column.dtype) and column.notna().any():
-        # pandas would take numbers as nanoseconds since 1970.
-        times = pd.Series(pd.NaT, index=column.index, dtype=times.dtype)
+    # pandas would take numbers as nanoseconds since 1970.
+    if column.dtype == object:
+        is_number = column.map(lambda cell: isinstance(cell, Real)).to_numpy(bool)
+    else:
+        is_number = np.full(len(column), pd.api.types.is_numeric_dtype(column.dtype))
+    dates = column.mask(is_number)
+    times = pd.to_datetime(dates, format="mixed", errors="coerce", utc=True)
     if times.isna().any():
         check(column, times, "dates")
     days = (times - _EPOCH) / _SECOND / _SECONDS_PER_DAY

@@ -159,6 +159,10 @@ def _sizes(n_samples: int, values: dict[str, float | None]) -> tuple[int | None,
         default = math.ceil(_DEFAULT_SIZE * n_samples)
         given[name] = default if n_train is None else -(-n_rest // n_left)
     n_rest = n_samples - sum(given.values())
+    shares = [size for size in values.values() if isinstance(size, float)]
+    if n_train is not None and len(shares) == len(values) and math.isclose(sum(shares), 1):
+        # Shares of all rows, of which the other parts are rounded up.
+        n_train = n_rest
     is_possible = n_train is None or 1 <= n_train <= n_rest
     if not (is_possible and min(n_rest, *given.values()) >= 1):
         sizes = " and ".join(f"{k}={v}" for k, v in values.items() if v is not None)

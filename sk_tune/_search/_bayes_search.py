@@ -5,6 +5,7 @@
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
+from itertools import pairwise
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
@@ -177,16 +178,15 @@ class BayesSearchCV(PlateauParameters, LearningParameters, DispatchParameters, B
         if "_optimizer_results" not in self.__dict__:
             model = (self.optimizer_kwargs or {}).get("base_estimator", "GP")
             model = "GP" if isinstance(model, str) and model.upper() == "AUTO" else model
+            bounds = pairwise([*self._first_candidates, len(self.cv_results_["params"])])
             self._optimizer_results = [
-                self._optimize_result(space, self.cv_results_, start, model)
-                for (space, _), start in zip(
-                    space_of(self).parts(), self._first_candidates, strict=False
-                )
+                self._optimize_result(space, self.cv_results_, slice(*rows), model)
+                for (space, _), rows in zip(space_of(self).parts(), bounds, strict=False)
             ]
         return self._optimizer_results
 
     def _optimize_result(
-        self, space: Space, results: Mapping[str, Any], start: int, model: Any = None
+        self, space: Space, results: Mapping[str, Any], rows: slice, model: Any = None
     ) -> Any:
         """Return the scores of the candidates of one dict as an ``OptimizeResult``.
 
@@ -195,8 +195,6 @@ class BayesSearchCV(PlateauParameters, LearningParameters, DispatchParameters, B
         of partial dependence; None and "dummy" mean no model. None if parameters depend on
         others or no candidate was scored.
         """
-        later = [first for first in self._first_candidates if first > start]
-        rows = slice(start, min(later, default=None))
         candidates = results["params"][rows]
         dimensions = skopt_space(space, candidates)
         scores = guiding_scores(results, self.refit)[rows]
@@ -266,8 +264,8 @@ class BayesSearchCV(PlateauParameters, LearningParameters, DispatchParameters, B
                 rounds.evaluate(candidates, callback_ctx=trial)
             rounds.tell(sampler.tell, candidates)
             if self._callbacks:
-                start = self._first_candidates[-1]
-                result = self._optimize_result(space, rounds.results, start)
+                rows = slice(self._first_candidates[-1], None)
+                result = self._optimize_result(space, rounds.results, rows)
                 # All callbacks are called, whatever the first one returns.
                 stops = [result is not None and call(result) for call in self._callbacks]
                 if any(stops):

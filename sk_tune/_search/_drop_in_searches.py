@@ -160,6 +160,11 @@ class _Halving(RungParameters, BaseSearch):
     _level = "iter"
 
     def _check_input_parameters(self, X: Any, y: Any, split_params: Any) -> None:
+        if isinstance(self.scoring, list | tuple | set | dict):
+            raise ValueError(
+                f"The 'scoring' parameter of {type(self).__name__} must be one metric, "
+                f"which decides the promotions. Got {self.scoring!r} instead."
+            )
         self.resource_: str = full_name(self.estimator, self.resource) or self.resource
         # scikit-learn does not look for the network in a pipeline.
         named = copy(self)

@@ -132,14 +132,22 @@ class FittedTransformers:
 
 
 class FoldCache:
-    """The ``memory`` of one pipeline on the samples with the key `fold`."""
+    """The ``memory`` of one pipeline on the samples with the key `fold`.
+
+    With `copies`, steps get copies of transformed samples, because they may work in place.
+    """
 
     # Without a location, a pipeline fits its transformers without cloning them.
     location = None
 
-    def __init__(self, store: FittedTransformers, fold: Any) -> None:
+    def __init__(
+        self, store: FittedTransformers, fold: Any, *, copies: bool = False
+    ) -> None:
         self.store = store
         self._fold = fold
+        self._copies = copies
+        # The latest copy with its key.
+        self._copy: tuple[Any, Any] = (None, None)
         self._n_calls = 0
         self._n_hits = 0
 
@@ -156,7 +164,10 @@ class FoldCache:
         position = self._n_calls
         self._n_calls += 1
         # Only the first transformer of a pipeline gets the samples of the fold.
+        copied, key_of_copy = self._copy
         source = self._fold if position == 0 else self.store.key_of(X)
+        if position > 0 and X is copied:
+            source = key_of_copy
         if source is None:
             # A transformer may work in place, but other candidates share the samples.
             return function(transformer, copy.deepcopy(X), y, **options)
@@ -175,13 +186,21 @@ class FoldCache:
         if result is None:
             result = function(transformer, copy.deepcopy(X), y, **options)
             self.store.keep(key, result)
-            return result
+            return self._lent(result)
         self._n_hits += 1
         if context is not None:
             # scikit-learn's callbacks count this task, even from the cache.
             context.call_on_fit_task_begin(estimator=options["caller"], X=X, y=y)
             context.call_on_fit_task_end(estimator=options["caller"], X=result[0], y=y)
-        return result
+        return self._lent(result)
+
+    def _lent(self, result: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Return a result for the next step."""
+        if not self._copies:
+            return result
+        rows = copy.deepcopy(result[0])
+        self._copy = rows, self.store.key_of(result[0])
+        return (rows, *result[1:])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -269,7 +288,8 @@ class FitMaker:
 
     def memory(self, task: FoldTask) -> FoldCache:
         """Return a new cache of transformers for one fit of a task's pipeline."""
-        return FoldCache(self.transformers, self._fold_key(task))
+        copies = network_of(task.estimator) is None
+        return FoldCache(self.transformers, self._fold_key(task), copies=copies)
 
     def make(self, task: FoldTask, candidate: int) -> FoldRequest:
         """Return the request of a task, with its fit.

@@ -86,7 +86,10 @@ _SHARED = ("scoring", "n_jobs", "error_score", "verbose", "select_epoch")
 def shared_options(search: Any) -> dict[str, Any]:
     """Return the options with which a search evaluates candidates on its folds."""
     options = {name: getattr(search, name) for name in _SHARED}
-    refit = search.refit if isinstance(search.refit, str) else True
+    refit: Any = search.refit
+    if not isinstance(refit, str):
+        # A function that chooses among several metrics needs all results.
+        refit = next(iter(search.scorer_)) if search.multimetric_ else True
     return {**options, "cv": search._checked_cv_orig, "refit": refit}
 
 

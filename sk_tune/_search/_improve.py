@@ -196,6 +196,11 @@ def improve(
             )
         if not hasattr(source, "best_index_"):
             source = clone(source).fit(X, y, **params)
+        if not hasattr(source, "best_index_"):
+            raise ValueError(
+                "A search with several metrics must have a metric as 'refit' to be "
+                f"improved. Got refit={source.refit!r}."
+            )
         estimator = candidate_estimator(source, source.best_index_)
         options = shared_options(source)
         rows = source._search_record.last_rows

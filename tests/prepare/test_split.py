@@ -240,3 +240,14 @@ def test_something_must_be_given():
     """As in scikit-learn's train_test_split."""
     with pytest.raises(ValueError, match="At least one array required as input"):
         train_valid_test_split()
+
+
+@pytest.mark.parametrize("n", range(100, 105))
+def test_three_shares_of_all_rows_suit_each_number_of_rows(n):
+    """The last parts are rounded up, and the first has the rest."""
+    parts = train_valid_test_split(
+        np.arange(n), train_size=0.6, valid_size=0.2, test_size=0.2, random_state=0
+    )
+
+    n_rounded = int(np.ceil(0.2 * n))
+    assert [*map(len, parts)] == [n - 2 * n_rounded, n_rounded, n_rounded]

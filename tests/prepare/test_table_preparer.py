@@ -9,6 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from marks import parametrize_with_checks
+from numpy.testing import assert_array_equal
 from sklearn import config_context
 from sklearn.base import clone
 from sklearn.ensemble import HistGradientBoostingClassifier
@@ -597,3 +598,53 @@ def test_a_column_of_categories_is_read_as_its_text(text):
     as_categories = preparer.transform(table.astype({"a": "category"}))
 
     np.testing.assert_array_equal(as_categories, preparer.transform(table))
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pl.Series([{"x": 1, "y": 2}] * N),
+        pl.Series([[1, 2]] * N),
+        pl.Series([[1, 2]] * N, dtype=pl.Array(pl.Int64, 2)),
+        pd.Series([np.ones(3)] * N),
+        pd.Series([[1, 2]] * N, dtype=pd.ArrowDtype(pa.list_(pa.int64()))),
+        pd.Series([{"x": 1}] * N, dtype=pd.ArrowDtype(pa.struct([("x", pa.int64())]))),
+    ],
+    ids=["struct", "list", "array", "objects", "arrow list", "arrow struct"],
+)
+def test_a_first_column_of_nested_values_is_dropped(column):
+    """With the reason; the other column remains."""
+    frame = pl.DataFrame if isinstance(column, pl.Series) else pd.DataFrame
+    table = frame({"nested": column, "z": np.random.default_rng(0).normal(size=N)})
+
+    preparer = TablePreparer().fit(table)
+
+    assert preparer.dropped_ == {"nested": "neither numbers, text nor dates"}
+    assert preparer.transform(table).shape == (N, 1)
+
+
+def test_a_single_row_has_the_kinds_of_its_table():
+    """Durations and periods next to a text become objects."""
+    table = pd.DataFrame({
+        "text": _repeat("a", "b"),
+        "duration": pd.to_timedelta(np.arange(N), unit="h"),
+        "period": pd.period_range("2020-01", periods=N, freq="M"),
+    })
+    preparer = TablePreparer().fit(table)
+
+    row = preparer.transform(table.iloc[1].to_frame().T)
+
+    assert_array_equal(row, preparer.transform(table.iloc[[1]]))
+    as_objects = table.astype(object)
+    assert TablePreparer().fit(as_objects).kinds_ == preparer.kinds_
+
+
+def test_numbers_are_no_dates_in_a_column_of_objects():
+    """pandas would read them as nanoseconds since 1970."""
+    dates = pd.DataFrame({"date": pd.date_range("2024-01-01", periods=N)})
+    preparer = TablePreparer().fit(dates)
+
+    for cell in (20240315, pd.Timestamp("2024-03-15")):
+        cells = pd.DataFrame({"date": pd.Series([20240315, cell, None], dtype=object)})
+        with pytest.raises(TableError, match="must hold dates.*20240315"):
+            preparer.transform(cells)

@@ -297,3 +297,13 @@ def test_a_sampler_is_a_name_or_a_callable(iris, sampler, error, text):
     """Anything else is refused before any training."""
     with pytest.raises(error, match=text):
         hill(sampler=sampler).fit(*iris)
+
+
+def test_a_dict_without_candidates_has_no_result(iris):
+    """The candidates of the next dict are not taken for its own."""
+    search = hill(search_spaces=[({"fails_below": [0.0, -1.0]}, 0), ({"x": (0.0, 1.0)}, 5)])
+
+    none, result = search.fit(*iris).optimizer_results_
+
+    assert none is None
+    assert len(result.x_iters) == 5

@@ -340,3 +340,14 @@ except ImportError:
     )
 
     assert done.stdout == "closed\n"
+
+
+def test_candidates_are_promoted_by_one_metric():
+    """Several are refused before any training, as by scikit-learn."""
+    X = np.zeros((20, 1))
+    search = HalvingGridSearchCV(
+        LogisticRegression(), {"C": [0.1, 1.0]}, scoring=["accuracy", "f1"], refit="f1"
+    )
+
+    with pytest.raises(ValueError, match="'scoring' parameter .* must be one metric"):
+        search.fit(X, np.arange(20) % 2)

@@ -189,3 +189,17 @@ def test_invalid_arguments_are_refused():
         improve(_net(), X, Y, rounds=0)
     with pytest.raises(ValueError, match="must be None for a search"):
         improve(GridSearchCV(_net(), {}), X, Y, cv=3)
+
+
+def test_a_search_with_several_metrics_is_improved_by_one():
+    """By the first if a function chooses the candidate; without a choice it is refused."""
+    options = {"scoring": ["accuracy", "f1_macro"], "cv": 2}
+    grid = {"learning_rate": [0.01]}
+    search = GridSearchCV(_net(max_epochs=2), grid, refit=lambda results: 0, **options)
+    unchosen = GridSearchCV(_net(max_epochs=2), grid, refit=False, **options)
+
+    improved = improve(search.fit(X, Y), X, Y, rounds=1)
+
+    assert isinstance(improved, Improvement)
+    with pytest.raises(ValueError, match="must have a metric as 'refit'"):
+        improve(unchosen.fit(X, Y), X, Y)
