@@ -4,6 +4,7 @@ import errno
 import pickle
 import re
 import time
+from contextlib import contextmanager
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -95,6 +96,27 @@ def test_the_cost_of_a_training_is_that_of_the_largest_fold(problem, monkeypatch
     _runner(None).probe(model, replace(problem, folds=folds), 200, 1)
 
     assert n_rows == [400, 200]
+
+
+def test_the_largest_fold_has_time_for_its_rows(problem, monkeypatch):
+    """Of 1.5 times the planned 8 seconds, four fifths with 400 of 500 rows."""
+    seconds = []
+
+    @contextmanager
+    def limited(one, end):
+        seconds.append(one)
+        yield
+
+    monkeypatch.setattr(sk_tune._automl._runner, "fits_within", limited)
+    folds = [(np.arange(100), np.arange(100, 200)), (np.arange(400), np.arange(400, 569))]
+    model, runner = dummy_model(problem), _runner(1000.0)
+    in_order = replace(problem, folds=folds)
+
+    runner.run(
+        GridSearchCV, model.estimator, dict(model.grid), model, in_order, time_budget=8.0
+    )
+
+    assert seconds == pytest.approx([0.8 * 12.0])
 
 
 def test_a_full_disk_keeps_the_earlier_file(problem, tmp_path, monkeypatch):
