@@ -117,7 +117,7 @@ def model_and_refit_ratio(models: Sequence[Any]) -> tuple[Any, float]:
     by_model = np.reshape([one.n_used() for one in fitted], (len(models), -1))
     n_used = by_model.mean(axis=1)
     most = int(n_used.argmax())
-    return models[most], _iterations_of_refit(fitted) / n_used[most]
+    return models[most], _iterations_of_refit(fitted) / max(n_used[most], 1.0)
 
 
 def _boosting_of(models: Sequence[Any]) -> list[Any]:
