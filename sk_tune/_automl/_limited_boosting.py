@@ -95,7 +95,7 @@ def unfitted(models: Sequence[Any]) -> Any:
     and longer.  Networks that stop early do so again.
     """
     model = clone(models[0])
-    steps = [m[-1] for m in models if isinstance(m, Pipeline)]
+    steps = _last_steps(models)
     if fitted := _boosting_of(models):
         resource = f"boosting__{steps[0].resource}"
         n_iterations = _iterations_of_refit(fitted)
@@ -122,10 +122,14 @@ def model_and_refit_ratio(models: Sequence[Any]) -> tuple[Any, float]:
 
 def _boosting_of(models: Sequence[Any]) -> list[Any]:
     """Return the fitted boosting of fold models, one for each target; [] of others."""
-    steps = [m[-1] for m in models if isinstance(m, Pipeline)]
+    steps = _last_steps(models)
     if not all(isinstance(step, _Timed | _PackagedBoosting) for step in steps):
         return []
     return [one for step in steps for one in getattr(step, "targets_", [step])]
+
+
+def _last_steps(models: Sequence[Any]) -> list[Any]:
+    return [model[-1] for model in models if isinstance(model, Pipeline)]
 
 
 def _iterations_of_refit(fitted: Sequence[Any]) -> int:

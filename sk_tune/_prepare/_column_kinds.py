@@ -366,8 +366,6 @@ def _shortened(text: str) -> str:
 
 
 _RARE_TEXT = "text that differs in almost every row"
-
-
 _OTHER_KIND = "neither numbers, text nor dates"
 
 

@@ -163,14 +163,20 @@ class FoldCache:
     def _call(self, function: Any, transformer: Any, X: Any, y: Any, **options: Any) -> Any:
         position = self._n_calls
         self._n_calls += 1
-        # Only the first transformer of a pipeline gets the samples of the fold.
         copied, key_of_copy = self._copy
-        source = self._fold if position == 0 else self.store.key_of(X)
-        if position > 0 and X is copied:
-            source = key_of_copy
-        if source is None:
+        if position == 0:
+            # Only the first transformer of a pipeline gets the samples of the fold.
+            source = self._fold
+        else:
+            source = key_of_copy if X is copied else self.store.key_of(X)
+
+        def result_of_fit() -> Any:
             # A transformer may work in place, but other candidates share the samples.
-            return function(transformer, copy.deepcopy(X), y, **options)
+            rows = X if X is copied else copy.deepcopy(X)
+            return function(transformer, rows, y, **options)
+
+        if source is None:
+            return result_of_fit()
         metadata = options.get("params") or {}
         key = (
             function.__name__,
@@ -184,7 +190,7 @@ class FoldCache:
         result = self.store.find(key)
         context = options.get("callback_ctx")
         if result is None:
-            result = function(transformer, copy.deepcopy(X), y, **options)
+            result = result_of_fit()
             self.store.keep(key, result)
             return self._lent(result)
         self._n_hits += 1

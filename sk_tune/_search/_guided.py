@@ -23,7 +23,7 @@ from sk_tune._nesting import innermost, nested
 from sk_tune._search._base_search import BaseSearch
 from sk_tune._search._choice import Outcomes
 from sk_tune._search._rounds import Rounds
-from sk_tune._search_record import granted_resource, grants_epochs
+from sk_tune._search_record import deciding_metric, granted_resource, grants_epochs
 from sk_tune._space import Candidate
 
 # Generator of the candidates of each round; it receives the search with its results.
@@ -86,10 +86,8 @@ _SHARED = ("scoring", "n_jobs", "error_score", "verbose", "select_epoch")
 def shared_options(search: Any) -> dict[str, Any]:
     """Return the options with which a search evaluates candidates on its folds."""
     options = {name: getattr(search, name) for name in _SHARED}
-    refit: Any = search.refit
-    if not isinstance(refit, str):
-        # A function that chooses among several metrics needs all results.
-        refit = next(iter(search.scorer_)) if search.multimetric_ else True
+    # A function that chooses among several metrics needs all results.
+    refit = deciding_metric(search) if search.multimetric_ else True
     return {**options, "cv": search._checked_cv_orig, "refit": refit}
 
 

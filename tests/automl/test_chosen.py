@@ -325,6 +325,7 @@ def test_times_of_boosting_are_those_of_its_refit(
     trial = replace(trial, models=tuple(models))
 
     costs = PredictionCosts([trial], problem)
+
     assert costs(trial) == pytest.approx(ms)
 
 
@@ -333,7 +334,7 @@ def test_times_of_boosting_are_those_of_its_refit(
     [(80, False, 5), (80, True, 1), (96, False, 1), (100, True, 1)],
 )
 def test_fold_models_predict_unless_a_refit_replaces_them(
-    mixed, make_problem, monkeypatch, n_rows, in_time_order, n_models
+    mixed, make_problem, n_rows, in_time_order, n_models
 ):
     """Trials on samples are not refitted; in time order the last fold's model predicts."""
     X, y = mixed
