@@ -24,6 +24,7 @@ from sk_tune._diagnosis._remedies import (
     rate_name,
     regularise,
     relative_rate,
+    rounded,
     scaled_widths,
 )
 from sk_tune._types import Floats
@@ -206,7 +207,7 @@ def _like(value: Any, new: Any) -> Any:
     """Return a number of the type of the parameter's value, rounded."""
     if isinstance(new, tuple):
         return new
-    return math.ceil(new) if isinstance(value, int | None) else float(f"{new:.6g}")
+    return math.ceil(new) if isinstance(value, int | None) else rounded(new)
 
 
 def effects(

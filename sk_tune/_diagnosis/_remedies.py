@@ -107,7 +107,7 @@ def lower_rate(params: Mapping[str, Any]) -> tuple[Change, ...]:
     reason = "the loss does not fall steadily"
     if rate is None:
         return _known(params, _change(name, "multiply", 1 / _RATE_FACTOR, reason))
-    value = typical if rate > _FAR * typical else float(f"{rate / _RATE_FACTOR:.6g}")
+    value = typical if rate > _FAR * typical else rounded(rate / _RATE_FACTOR)
     return (_change(name, "at most", value, reason),)
 
 
@@ -121,7 +121,7 @@ def raise_rate(params: Mapping[str, Any]) -> tuple[Change, ...]:
     reason = "the loss falls too slowly"
     if rate is None:
         return _known(params, _change(name, "multiply", _RATE_FACTOR, reason))
-    value = typical if rate * _FAR < typical else float(f"{rate * _RATE_FACTOR:.6g}")
+    value = typical if rate * _FAR < typical else rounded(rate * _RATE_FACTOR)
     value = min(value, typical) if rate < typical else value
     return (_change(name, "at least", value, reason),)
 
@@ -164,14 +164,14 @@ def regularise(params: Mapping[str, Any], best_epoch: int, n_epochs: int) -> Ste
     # AdamW's default of 0.01 hardly has an effect in the few steps of a small network;
     # other optimizers add decay to the gradient, where it competes with a loss of order 1.
     least, most = (0.1, 1.0) if _is_decoupled(params) else (1e-3, 1e-2)
-    more_decay = max(decay, least, min(most, float(f"{3 * decay:.6g}")))
+    more_decay = max(decay, least, min(most, rounded(3 * decay)))
     steps = []
     # Early stopping already returns the weights of the best epoch.
     if fewer < n_epochs and not has_early_stopping(params):
         why_fewer = f"the held-out loss was lowest after epoch {best_epoch}"
         steps.append(_change("max_epochs", "at most", fewer, why_fewer))
     if dropout < _MOST_DROPOUT:
-        more_dropout = min(_MOST_DROPOUT, round(dropout + 0.2, 6))
+        more_dropout = min(_MOST_DROPOUT, rounded(dropout + 0.2))
         steps.append(_change("dropout", "at least", more_dropout, reason))
     steps.append(_change("weight_decay", "at least", more_decay, reason))
     return tuple(known for step in steps if (known := _known(params, step)))
@@ -205,6 +205,11 @@ def scaled_widths(params: Mapping[str, Any], factor: float) -> dict[str, Any]:
         return {"hidden_layer_sizes": tuple(max(1, int(factor * n)) for n in sizes)}
     widths = {name: number(params, name) for name in _WIDTHS}
     return {name: max(1, int(factor * n)) for name, n in widths.items() if n is not None}
+
+
+def rounded(value: float) -> float:
+    """Return a number with two digits, as a person would set it."""
+    return float(f"{value:.2g}")
 
 
 def number(params: Mapping[str, Any], name: str) -> float | None:

@@ -123,6 +123,11 @@ def test_changes_concern_existing_parameters(changes, name, shape, params, expec
             {"optimizer": "adam", "dropout": 0.0, "weight_decay": 0.0},
             [("max_epochs", 10), ("dropout", 0.2), ("weight_decay", 1e-3)],
         ),
+        # Values drawn by a search give values with two digits.
+        (
+            {"optimizer": "adamw", "dropout": 0.136696, "weight_decay": 0.0456789},
+            [("max_epochs", 10), ("dropout", 0.34), ("weight_decay", 0.14)],
+        ),
     ],
 )
 def test_overfitting_is_treated_by_one_moderate_change_at_a_time(shapes, params, expected):
