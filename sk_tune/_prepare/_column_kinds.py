@@ -90,8 +90,6 @@ def with_dropped(
     return table.reindex(columns=names) if absent and is_rest else table
 
 
-Column = pd.Series
-
 # A category gets a column of its own from this share of the rows, within these bounds on
 # the number of rows: fewer are unreliable, more are not needed.
 _MIN_SHARE, _MIN_ROWS, _MAX_ROWS = 0.01, 3, 20
@@ -269,7 +267,7 @@ def least_frequency(n_rows: int) -> int:
     return int(np.clip(round(_MIN_SHARE * n_rows), _MIN_ROWS, _MAX_ROWS))
 
 
-def kind_of_column(column: "Column[Any]", least: int) -> tuple[str, TextFormat | None]:
+def kind_of_column(column: "pd.Series[Any]", least: int) -> tuple[str, TextFormat | None]:
     """Return the kind of a column, "" if it has none, and the format of its text."""
     # Durations and periods of a table with a text may be objects.
     column = column.infer_objects()
@@ -295,7 +293,9 @@ def kind_of_column(column: "Column[Any]", least: int) -> tuple[str, TextFormat |
     return ("category", None) if text_format is None else (text_format.kind, text_format)
 
 
-def format_of_column(column: "Column[Any]", least: int | None = None) -> TextFormat | None:
+def format_of_column(
+    column: "pd.Series[Any]", least: int | None = None
+) -> TextFormat | None:
     """Return the number or date format of a column of text if all of it fits; else None.
 
     A plain number that recurs at least `least` times may be a code, which has no format,
@@ -317,7 +317,7 @@ def format_of_column(column: "Column[Any]", least: int | None = None) -> TextFor
     return replace(text_format[0], is_strict=is_strict)
 
 
-def _words_of(column: "Column[Any]", least: int) -> Words | None:
+def _words_of(column: "pd.Series[Any]", least: int) -> Words | None:
     """Return the words in a category that consists mostly of numbers or dates, if any."""
     if isinstance(column.dtype, pd.CategoricalDtype) or not may_be_text(column):
         return None
@@ -345,7 +345,7 @@ def _words_of(column: "Column[Any]", least: int) -> Words | None:
     )
 
 
-def _units_of(cells: "Column[Any]", counts: Array) -> Words | None:
+def _units_of(cells: "pd.Series[Any]", counts: Array) -> Words | None:
     """Return the units of a column if most cells are numbers and the units differ."""
     n_cells = units_of(cells, counts)
     measures = {unit: n for unit, n in n_cells.items() if is_measure(unit)}
@@ -369,7 +369,7 @@ _RARE_TEXT = "text that differs in almost every row"
 _OTHER_KIND = "neither numbers, text nor dates"
 
 
-def _reason_without_kind(column: "Column[Any]") -> str:
+def _reason_without_kind(column: "pd.Series[Any]") -> str:
     if not column.notna().any():
         return "no values"
     if column.dtype == object and not column.map(pd.api.types.is_hashable).all():
@@ -471,7 +471,7 @@ def decide_columns(
     return read, formats, replace(kinds, formats=unusual)
 
 
-def _with_other_cells(column: "Column[Any]", least: int) -> dict[str, TextFormat | None]:
+def _with_other_cells(column: "pd.Series[Any]", least: int) -> dict[str, TextFormat | None]:
     """Return the format of a column with a few unreadable cells, or an empty dict."""
     cells, counts = different_cells(column)
     other_format = best_format(cells, counts)

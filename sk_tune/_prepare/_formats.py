@@ -21,8 +21,6 @@ from sk_tune._types import Array
 from sk_tune._warnings import warn_user
 from sk_tune.exceptions import DataWarning, TableError
 
-Column = pd.Series
-
 # Common words for a missing number or date, in any case.
 # SAS and Stata write a dot.
 MISSING_WORDS = frozenset({"?", "-", ".", "na", "n/a", "nan", "null", "none", "unknown"})
@@ -108,7 +106,7 @@ class TextFormat:
         """Whether the text is a number as Python writes it, which may be a code."""
         return self.kind == "number" and self.is_usual
 
-    def read(self, cells: "Column[Any]") -> "Column[Any]":
+    def read(self, cells: "pd.Series[Any]") -> "pd.Series[Any]":
         """Return numbers, or dates in UTC; missing where a cell has another format."""
         # Each distinct text is converted once, not each cell.
         codes, values = pd.factorize(cells)
@@ -118,7 +116,7 @@ class TextFormat:
         read.name = cells.name
         return read
 
-    def _read(self, cells: "Column[Any]") -> "Column[Any]":
+    def _read(self, cells: "pd.Series[Any]") -> "pd.Series[Any]":
         if self.style == "plain":
             return (_plain_numbers if self.kind == "number" else _plain_dates)(cells)
         if self.kind == "date":
@@ -131,7 +129,7 @@ class TextFormat:
         return (_numbers(parts, self.style, self.unit) * multiples).fillna(others)
 
 
-def best_format(cells: "Column[Any]", counts: Array) -> tuple[TextFormat, Array] | None:
+def best_format(cells: "pd.Series[Any]", counts: Array) -> tuple[TextFormat, Array] | None:
     """Return the format of most cells, and a mask of the cells that it does not fit."""
     formats = [
         (TextFormat(kind="number", style="plain"), _plain_numbers(cells)),
@@ -150,7 +148,7 @@ def best_format(cells: "Column[Any]", counts: Array) -> tuple[TextFormat, Array]
     return formats[best][0], unread[best]
 
 
-def different_cells(column: "Column[Any]") -> tuple["Column[Any]", Array]:
+def different_cells(column: "pd.Series[Any]") -> tuple["pd.Series[Any]", Array]:
     """Return the distinct non-missing cells of a column, and their counts."""
     codes, values = pd.factorize(column)
     cells = pd.Series(values, dtype=object)
@@ -165,7 +163,7 @@ def may_be_text(column: Any) -> bool:
     return bool(types.is_object_dtype(column) or types.is_string_dtype(column))
 
 
-def is_missing(column: "Column[Any]") -> Array:
+def is_missing(column: "pd.Series[Any]") -> Array:
     """Return a mask of missing cells, including blank text and ``MISSING_WORDS``."""
     missing: Array = np.array(column.isna())
     if not may_be_text(column):
@@ -177,7 +175,7 @@ def is_missing(column: "Column[Any]") -> Array:
     return missing
 
 
-def _number_formats(cells: "Column[Any]", counts: Array) -> Any:
+def _number_formats(cells: "pd.Series[Any]", counts: Array) -> Any:
     """Yield formats of numbers with separators or one unit, with the converted cells."""
     parts = _parts(cells, _NUMBER)
     has_multiples = _have_multiples(parts)
@@ -206,7 +204,7 @@ def _number_formats(cells: "Column[Any]", counts: Array) -> Any:
     yield text_format, read.fillna(_plain_numbers(cells.where(digits.isna())))
 
 
-def units_of(cells: "Column[Any]", counts: Array) -> dict[str, int]:
+def units_of(cells: "pd.Series[Any]", counts: Array) -> dict[str, int]:
     """Return the number of cells with each unit after a number, "" for none."""
     parts = _parts(cells, _NUMBER)
     units = _units(parts).where(parts[3].notna())
@@ -233,7 +231,7 @@ def _have_multiples(parts: pd.DataFrame) -> bool:
 
 def _without_multiples(
     parts: pd.DataFrame, *, has_multiples: bool
-) -> tuple[pd.DataFrame, "Column[Any]"]:
+) -> tuple[pd.DataFrame, "pd.Series[Any]"]:
     """Return the parts without suffixes such as k, and the factors for which they stand."""
     if not has_multiples:
         return parts, pd.Series(1.0, index=parts.index)
@@ -243,14 +241,14 @@ def _without_multiples(
     return parts, factors.fillna(1.0)
 
 
-def _are_thousands(digits: "Column[Any]") -> bool:
+def _are_thousands(digits: "pd.Series[Any]") -> bool:
     """Return whether a point separates thousands, as in 345 next to 1.234 and 12.345."""
     has_point = digits.str.contains(".", regex=False)
     is_group = digits.str.fullmatch(r"[1-9]\d{0,2}\.\d{3}")
     return bool(is_group[has_point].all() and has_point.any() and not has_point.all())
 
 
-def _date_formats(cells: "Column[Any]") -> Any:
+def _date_formats(cells: "pd.Series[Any]") -> Any:
     """Yield the order of day and month that fits more dates, with the converted cells."""
     parts = _parts(cells, _YEAR_LAST)
     if parts[0].isna().all():
@@ -268,18 +266,18 @@ def _date_formats(cells: "Column[Any]") -> Any:
     yield text_format, reads[style].fillna(_plain_dates(cells))
 
 
-def _parts(cells: "Column[Any]", pattern: str) -> pd.DataFrame:
+def _parts(cells: "pd.Series[Any]", pattern: str) -> pd.DataFrame:
     """Return the groups of a pattern in texts; missing where a cell is not text."""
     texts = [cell if isinstance(cell, str) else "" for cell in cells]
     return pd.Series(texts, index=cells.index, dtype=object).str.extract(pattern)
 
 
-def _plain_numbers(cells: "Column[Any]") -> "Column[Any]":
-    read: Column[Any] = pd.to_numeric(cells.astype(object), errors="coerce")
+def _plain_numbers(cells: "pd.Series[Any]") -> "pd.Series[Any]":
+    read: pd.Series[Any] = pd.to_numeric(cells.astype(object), errors="coerce")
     return read.astype(np.float64)
 
 
-def _plain_dates(cells: "Column[Any]") -> "Column[Any]":
+def _plain_dates(cells: "pd.Series[Any]") -> "pd.Series[Any]":
     # pandas would also convert numbers to dates.
     is_date = [
         _PLAIN_DATE.fullmatch(cell) is not None
@@ -291,17 +289,17 @@ def _plain_dates(cells: "Column[Any]") -> "Column[Any]":
     return pd.to_datetime(dates, format="mixed", errors="coerce", utc=True)
 
 
-def _year_last(parts: pd.DataFrame, style: str, index: pd.Index) -> "Column[Any]":
+def _year_last(parts: pd.DataFrame, style: str, index: pd.Index) -> "pd.Series[Any]":
     day, month = (parts[0], parts[2]) if style == "day first" else (parts[2], parts[0])
     iso = parts[3] + "-" + month.str.zfill(2) + "-" + day.str.zfill(2) + parts[4].fillna("")
     return pd.to_datetime(iso, format="mixed", errors="coerce", utc=True).set_axis(index)
 
 
-def _units(parts: pd.DataFrame) -> "Column[Any]":
+def _units(parts: pd.DataFrame) -> "pd.Series[Any]":
     return (parts[1].fillna("") + parts[4].fillna("")).str.strip()
 
 
-def _numbers(parts: pd.DataFrame, style: str, unit: str) -> "Column[Any]":
+def _numbers(parts: pd.DataFrame, style: str, unit: str) -> "pd.Series[Any]":
     group, decimal = (",", ".") if style == "decimal point" else (".", ",")
     digits = parts[3].where(parts[3].str.fullmatch(_STYLES[style]).fillna(False))
     digits = digits.where(_units(parts).isin(["", unit]))
@@ -324,7 +322,7 @@ Unread = dict[str, tuple[str, str]]
 
 
 def read_values(
-    column: "Column[Any]",
+    column: "pd.Series[Any]",
     kind: str,
     text_format: TextFormat | None = None,
     *,
@@ -355,7 +353,7 @@ def read_values(
     return read_kind(column, check)
 
 
-def _read_numbers(column: "Column[Any]", check: Callable[..., None]) -> Array:
+def _read_numbers(column: "pd.Series[Any]", check: Callable[..., None]) -> Array:
     if column.dtype.kind == "m":
         column = column / _SECOND
     elif column.dtype.kind == "M":
@@ -372,7 +370,7 @@ def _read_numbers(column: "Column[Any]", check: Callable[..., None]) -> Array:
     return np.where(np.isfinite(values), values, np.nan)
 
 
-def _days(column: "Column[Any]", check: Callable[..., None]) -> Array:
+def _days(column: "pd.Series[Any]", check: Callable[..., None]) -> Array:
     if isinstance(column.dtype, pd.PeriodDtype):
         column = column.dt.to_timestamp()
     # pandas would take numbers as nanoseconds since 1970.
@@ -388,7 +386,7 @@ def _days(column: "Column[Any]", check: Callable[..., None]) -> Array:
     return np.asarray(days.to_numpy(dtype=np.float64, na_value=np.nan))
 
 
-def _texts(column: "Column[Any]") -> pd.Categorical:
+def _texts(column: "pd.Series[Any]") -> pd.Categorical:
     if column.dtype == object:
         # 1 and True are equal; either could represent both.
         texts = [
@@ -414,7 +412,7 @@ def _text(value: Any) -> str:
 
 
 def check_read(
-    column: "Column[Any]", parsed: Any, required: str, *, is_strict: bool, unread: Unread
+    column: "pd.Series[Any]", parsed: Any, required: str, *, is_strict: bool, unread: Unread
 ) -> None:
     """Raise for cells that became missing by conversion, or add them to `unread`."""
     wrong = parsed.isna().to_numpy() & ~is_missing(column)

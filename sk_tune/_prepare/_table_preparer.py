@@ -569,7 +569,7 @@ class TablePreparer(Documented, TransformerMixin, BaseEstimator):  # type: ignor
         numbers = measured[is_number & (n_values > 2)].tolist()
         dates = measured[~is_number & (n_values > 1)].tolist()
         turning = [name for name in dates if _turns(values[name])]
-        gaps = measured[np.isnan(cells).any(axis=0)].tolist()
+        gaps = measured[np.isnan(cells).any(axis=0) & self.add_indicator].tolist()
         scaled = self._number_steps(len(values))
         constant = self.impute_strategy and "constant"
         # A missing value becomes 0, at equal distance from both values.
@@ -589,8 +589,6 @@ class TablePreparer(Documented, TransformerMixin, BaseEstimator):  # type: ignor
             ("missing", MissingIndicator(features="all"), gaps),
             *self._category_blocks(values, y, scaled),
         ]
-        if not self.add_indicator:
-            del blocks[5]
         return [block for block in blocks if block[2]]
 
     def _crossed(self, numbers: pd.DataFrame, y: Any) -> list[str]:
