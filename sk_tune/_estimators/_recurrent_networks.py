@@ -113,7 +113,7 @@ class _RNNEstimator(ArchitectureParameters, NetworkEstimator):
     Notes
     -----
     Recurrent networks learn slowly and their gradients can explode, so some defaults
-    differ: ``learning_rate=0.01``, ``batch_size=32``, ``max_epochs=50``,
+    differ: ``learning_rate=0.01``, ``batch_size=32``, ``max_epochs="auto"``,
     ``gradient_clip=1.0`` and ``activation="tanh"``.
     """
 
@@ -126,7 +126,7 @@ class _RNNEstimator(ArchitectureParameters, NetworkEstimator):
     input_shape: InputShape = None
     learning_rate: float = 1e-2
     batch_size: int = 32
-    max_epochs: int = 50
+    max_epochs: int | str = "auto"
     gradient_clip: float | None = 1.0
     activation: str = "tanh"
 
