@@ -118,7 +118,7 @@ CASES = {
     ),
     "mnist-500": Case(mnist, 500, CNNClassifier(**CNN, max_epochs=30), 3, images(2, 8)),
     "mnist-2000": Case(mnist, 2000, CNNClassifier(**CNN, max_epochs=15), 3, images(2, 8)),
-    "vowels-150": Case(japanese_vowels, 150, RNNClassifier(), 5, SEQUENCES),
+    "vowels-150": Case(japanese_vowels, 150, RNNClassifier(max_epochs=50), 5, SEQUENCES),
     "power-67": Case(italy_power, 67, CNNClassifier(max_epochs=60), 10, SEQUENCES),
     "cancer-150": Case(
         lambda: cancer(None),

@@ -6,7 +6,13 @@ from sklearn.base import clone
 from sklearn.datasets import make_classification
 from skorch.callbacks import EpochScoring
 
-from sk_tune import HyperbandSearchCV, MLPClassifier, MLPRegressor, RNNClassifier
+from sk_tune import (
+    CNNClassifier,
+    HyperbandSearchCV,
+    MLPClassifier,
+    MLPRegressor,
+    RNNClassifier,
+)
 from sk_tune._epochs import epochs_of, stops_early
 from sk_tune.engine import Fit, train
 
@@ -68,13 +74,18 @@ def test_networks_on_few_rows_train_on_all_of_them():
         MLPClassifier(max_epochs=7),
         MLPClassifier(early_stopping=False),
         MLPClassifier(callbacks=[EpochScoring("accuracy")]),
-        RNNClassifier(),
+        CNNClassifier(),
     ],
     ids=["epochs", "early_stopping", "callbacks", "other"],
 )
 def test_explicit_parameters_turn_automatic_early_stopping_off(network):
     """A number of epochs, callbacks, or False."""
     assert not stops_early(network, 10**6)
+
+
+def test_recurrent_networks_stop_early_by_default():
+    """Like MLPs."""
+    assert stops_early(RNNClassifier(), MANY)
 
 
 def test_fits_count_the_rows_of_their_fold():
