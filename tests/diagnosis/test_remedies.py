@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from torch.optim import SGD
 
-from sk_tune import MLPClassifier
+from sk_tune import CNNClassifier, MLPClassifier, RNNClassifier
+from sk_tune._diagnosis._remedies import relative_rate
 from sk_tune._optimizers import OPTIMIZERS
 
 PARAMS = MLPClassifier().get_params()
@@ -235,3 +236,9 @@ def test_early_stopping_is_a_remedy_only_for_networks_without_it(shapes, stops):
     assert ("early stopping" in long.remedy) is not stops
     assert ("early_stopping" in rise.remedy) is not stops
     assert rise.changes[0].parameter == ("dropout" if stops else "max_epochs")
+
+
+@pytest.mark.parametrize("network", [MLPClassifier(), CNNClassifier(), RNNClassifier()])
+def test_default_rates_are_usual(network):
+    """So no verdict blames a default."""
+    assert relative_rate(network.get_params()) == pytest.approx(1)
