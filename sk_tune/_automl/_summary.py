@@ -13,6 +13,9 @@ from sk_tune._automl._scoring import Scoring
 from sk_tune._text import listed
 from sk_tune._types import Array
 
+# A class of which less than this share is found needs another threshold.
+_FEW_FOUND = 0.25
+
 
 def format_score(score: float, scale: float = 1.0) -> str:
     """Return a score with three decimals; three significant digits at other scales."""
@@ -30,11 +33,23 @@ def scale_of(scores: Sequence[ModelScore]) -> float:
 
 
 def threshold_text(auto: Any) -> str:
-    """Return the decision rule of a fitted classifier, or an empty text."""
+    """Return the decision rule of a fitted classifier, its fault, or an empty text."""
     value = getattr(auto, "threshold_", 0.5)
-    if value == 0.5:
+    if value != 0.5:
+        label = auto.positive_
+        return f"{label!r} is predicted if its probability is at least {value:.3g}."
+    is_binary = getattr(auto, "positive_", None) is not None
+    if not is_binary or not auto.beats_baseline_ or auto._quality is None:
         return ""
-    return f"{auto.positive_!r} is predicted if its probability is at least {value:.3g}."
+    row = int(np.flatnonzero(auto.classes_ == auto.positive_)[0])
+    n, n_found = auto._quality.counts[row].sum(), auto._quality.counts[row, row]
+    if n_found >= _FEW_FOUND * n:
+        return ""
+    return (
+        f"Only {n_found:,} of {n:,} held-out rows of class {auto.positive_!r} are found, "
+        "because few have a probability of 0.5 or more. To find more of them, at "
+        "the cost of false alarms, lower the threshold: threshold='balanced_accuracy'."
+    )
 
 
 def summary(

@@ -107,7 +107,7 @@ def print_answer(auto: Any) -> None:
     """Print metric, scores, importance, summary, and the three answers of a page."""
     say("Metric", in_options(auto.scoring_reason_))
     if rule := threshold_text(auto):
-        say("Labels", rule)
+        say("Labels", in_options(rule))
     print("", *_score_lines([*auto.model_scores_.values()], auto.scoring_), "", sep="\n")
     if auto._effects is not None:
         listing = listed(auto._effects.texts(_N_NAMED), _N_NAMED)

@@ -8,6 +8,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sk_tune import AutoClassifier, MLPClassifier
+from sk_tune._automl._summary import threshold_text
 from sk_tune._automl._threshold import Threshold, ThresholdChoice
 from sk_tune._scores import scorer_metric
 
@@ -66,6 +67,21 @@ def test_a_tuned_threshold_raises_the_score_on_new_rows(rare):
     expected = tuned.expected_score_
     assert expected.low < new < expected.high
     assert tuned._quality.counts.sum(axis=0)[1] > half._quality.counts.sum(axis=0)[1]
+
+
+def test_a_class_that_is_hardly_found_is_named(rare):
+    """With the threshold that would find it; with a lower one, there is nothing to say."""
+    X, y = rare
+    rarer = np.where((y == "yes") & (np.arange(len(y)) % 3 > 0), "no", y)
+
+    auto = AutoClassifier(**QUICK, cv=2).fit(X, rarer)
+
+    n_found, n = auto._quality.counts[1, 1], (rarer == "yes").sum()
+    assert n_found < 0.25 * n
+    text = threshold_text(auto)
+    assert text.startswith(f"Only {n_found} of {n} held-out rows of class 'yes' are found")
+    assert "threshold='balanced_accuracy'" in text
+    assert "Only" not in threshold_text(auto.set_params(threshold=0.2))
 
 
 def test_a_number_can_be_set_on_a_fitted_estimator(rare):
