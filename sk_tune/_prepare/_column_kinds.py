@@ -288,7 +288,7 @@ def kind_of_column(column: "pd.Series[Any]", least: int) -> tuple[str, TextForma
         return "number", _BESIDE_WORDS["number"] if is_mixed else None
     if inferred in _OBJECT_DATES:
         return "date", _BESIDE_WORDS["date"] if is_mixed else None
-    has_format = inferred in {"string", *_OBJECT_MIXED}
+    has_format = inferred in {"string", "time", *_OBJECT_MIXED}
     text_format = format_of_column(column, least) if has_format else None
     return ("category", None) if text_format is None else (text_format.kind, text_format)
 

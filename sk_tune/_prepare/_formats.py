@@ -36,11 +36,15 @@ _PLAIN_DATE = re.compile(
     rf"\s*(?:\d{{4}}[-/]\d{{1,2}}[-/]\d{{1,2}}{_TIME}"
     # Months; numbers such as 1401-12 may name a part.
     r"|(?:1[89]|20)\d{2}-(?:0[1-9]|1[0-2])"
-    rf"|\d{{1,2}}([- ]?){_MONTH}\1\d{{4}}{_TIME}"
+    rf"|\d{{1,2}}([- ]?){_MONTH}\1\d{{2}}(?:\d{{2}})?{_TIME}"
     rf"|{_MONTH} \d{{1,2}},? \d{{4}}{_TIME}"
     rf"|{_MONTH} \d{{4}})\s*"
 )
-_YEAR_LAST = rf"^\s*(\d{{1,2}})([./-])(\d{{1,2}})\2(\d{{4}})({_TIME})\s*$"
+_SHORT_YEAR = re.compile(rf"^(\s*\d{{1,2}}([- ]?){_MONTH}\2)(\d{{2}})(?!\d)")
+# In 24-03-15 the year may come first.
+_YEAR_LAST = rf"^\s*(\d{{1,2}})([./-])(\d{{1,2}})\2(\d{{4}}|(?<![-])\d{{2}})({_TIME})\s*$"
+# 14:35, 14:35:20, 2:35 PM; hours above 23 are of durations.
+_CLOCK = r"^\s*(\d{1,3}):([0-5]\d)(?::([0-5]\d(?:\.\d+)?))?\s*(?:([AaPp])\.?[Mm]\.?)?\s*$"
 
 _CURRENCY = "$\xa2\xa3\xa4\xa5\u0e3f\u20a0-\u20c1"
 _CODES = "AUD|BRL|CAD|CHF|CNY|CZK|DKK|EUR|GBP|HUF|INR|JPY|NOK|NZD|PLN|SEK|USD"
@@ -81,7 +85,8 @@ class TextFormat:
     """
 
     kind: str  # "number" or "date"
-    style: str  # "plain", "decimal point", "decimal comma", "day first", "month first"
+    # "plain", "decimal point", "decimal comma", "clock", "day first", "month first"
+    style: str
     unit: str = ""  # dropped from each number, so that 5 % is 5
     has_multiples: bool = False  # 2.3k is 2300
     is_guess: bool = False  # another reading is possible
@@ -89,6 +94,8 @@ class TextFormat:
 
     def __str__(self) -> str:
         """Return the format in words."""
+        if self.style == "clock":
+            return "times such as 14:35"
         words = f"{self.kind}s"
         if self.style != "plain":
             is_number = self.kind == "number"
@@ -122,7 +129,9 @@ class TextFormat:
         if self.kind == "date":
             dates = _year_last(_parts(cells, _YEAR_LAST), self.style, cells.index)
             return dates.fillna(_plain_dates(cells))
-        parts = _parts(cells, _NUMBER)
+        if self.style == "clock":
+            return _seconds(cells)
+        parts = _number_parts(cells)
         # Other cells are no text, or numbers such as 1e5.
         others = _plain_numbers(cells.where(parts[3].isna()))
         parts, multiples = _without_multiples(parts, has_multiples=self.has_multiples)
@@ -135,11 +144,16 @@ def best_format(cells: "pd.Series[Any]", counts: Array) -> tuple[TextFormat, Arr
         (TextFormat(kind="number", style="plain"), _plain_numbers(cells)),
         (TextFormat(kind="date", style="plain"), _plain_dates(cells)),
     ]
-    if any(isinstance(cell, str) and any(map(str.isdigit, cell)) for cell in cells):
+    has_digits = [
+        any(map(str.isdigit, cell)) if isinstance(cell, str) else isinstance(cell, dt.time)
+        for cell in cells
+    ]
+    if any(has_digits):
         numbers = [*_number_formats(cells, counts)]
         # 1.234 can be a thousand; elsewhere it is a fraction.
         first = [it for it in numbers if it[0].is_guess and it[0].style != _USUAL_STYLE]
-        formats = [*first, *formats, *numbers, *_date_formats(cells)]
+        clock = TextFormat(kind="number", style="clock"), _seconds(cells)
+        formats = [*first, *formats, *numbers, *_date_formats(cells), clock]
     unread = [read.isna().to_numpy() for _, read in formats]
     n_unread = [int(counts[unread_by].sum()) for unread_by in unread]
     best = int(np.argmin(n_unread))
@@ -177,7 +191,7 @@ def is_missing(column: "pd.Series[Any]") -> Array:
 
 def _number_formats(cells: "pd.Series[Any]", counts: Array) -> Any:
     """Yield formats of numbers with separators or one unit, with the converted cells."""
-    parts = _parts(cells, _NUMBER)
+    parts = _number_parts(cells)
     has_multiples = _have_multiples(parts)
     parts, multiples = _without_multiples(parts, has_multiples=has_multiples)
     digits, units = parts[3], _units(parts)
@@ -206,7 +220,7 @@ def _number_formats(cells: "pd.Series[Any]", counts: Array) -> Any:
 
 def units_of(cells: "pd.Series[Any]", counts: Array) -> dict[str, int]:
     """Return the number of cells with each unit after a number, "" for none."""
-    parts = _parts(cells, _NUMBER)
+    parts = _number_parts(cells)
     units = _units(parts).where(parts[3].notna())
     n_cells = pd.Series(counts, index=cells.index).groupby(units).sum()
     return {str(unit): int(n) for unit, n in n_cells.items()}
@@ -272,6 +286,23 @@ def _parts(cells: "pd.Series[Any]", pattern: str) -> pd.DataFrame:
     return pd.Series(texts, index=cells.index, dtype=object).str.extract(pattern)
 
 
+def _number_parts(cells: "pd.Series[Any]") -> pd.DataFrame:
+    # Accountants write (12.50) for -12.50.
+    return _parts(cells.replace(r"^\s*\(([^()]+)\)\s*$", r"-\1", regex=True), _NUMBER)
+
+
+def _seconds(cells: "pd.Series[Any]") -> "pd.Series[Any]":
+    """Return seconds since midnight, or of a duration."""
+    texts = cells.map(lambda cell: str(cell) if isinstance(cell, dt.time) else cell)
+    parts = _parts(texts, _CLOCK)
+    hours, minutes, seconds = (pd.to_numeric(parts[k]) for k in range(3))
+    half = parts[3].str.lower()
+    is_hour = half.isna() | hours.between(1, 12)
+    hours = hours.where(half.isna(), hours % 12 + 12 * (half == "p"))
+    total = 3600.0 * hours + 60.0 * minutes + seconds.fillna(0.0)
+    return total.where(is_hour)
+
+
 def _plain_numbers(cells: "pd.Series[Any]") -> "pd.Series[Any]":
     read: pd.Series[Any] = pd.to_numeric(cells.astype(object), errors="coerce")
     return read.astype(np.float64)
@@ -286,13 +317,27 @@ def _plain_dates(cells: "pd.Series[Any]") -> "pd.Series[Any]":
         for cell in cells
     ]
     dates = cells.astype(object).where(np.array(is_date, dtype=bool))
+    # pandas would read 15-Mar-70 as a date in 2070.
+    dates = dates.map(
+        lambda cell: (
+            _SHORT_YEAR.sub(lambda m: m[1] + _full_year(m[3]), cell)
+            if isinstance(cell, str)
+            else cell
+        )
+    )
     return pd.to_datetime(dates, format="mixed", errors="coerce", utc=True)
 
 
 def _year_last(parts: pd.DataFrame, style: str, index: pd.Index) -> "pd.Series[Any]":
     day, month = (parts[0], parts[2]) if style == "day first" else (parts[2], parts[0])
-    iso = parts[3] + "-" + month.str.zfill(2) + "-" + day.str.zfill(2) + parts[4].fillna("")
+    year = parts[3].str.replace(r"^\d{2}$", lambda m: _full_year(m[0]), regex=True)
+    iso = year + "-" + month.str.zfill(2) + "-" + day.str.zfill(2) + parts[4].fillna("")
     return pd.to_datetime(iso, format="mixed", errors="coerce", utc=True).set_axis(index)
+
+
+def _full_year(year: str) -> str:
+    """Return a year of two digits with four, from 1969 to 2068, as in POSIX."""
+    return f"{'20' if year < '69' else '19'}{year}"
 
 
 def _units(parts: pd.DataFrame) -> "pd.Series[Any]":

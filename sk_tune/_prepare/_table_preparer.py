@@ -360,15 +360,17 @@ class TablePreparer(Documented, TransformerMixin, BaseEstimator):  # type: ignor
     seconds.  In a column with two values, missing cells become 0.  A column of text is read
     as numbers if all cells are numbers and no value is frequent enough for a category.
     Values may be frequent if they have separators, as in 1,234.56 or 1.234,56, or a unit,
-    as in € 9.99 or 5 %.  Among numbers and dates, blank text and the words NA, N/A, NaN,
-    null, none, unknown, ? and - are missing values; numbers in such a column may also be
-    frequent.  If any other word makes the column a category, a warning says so.  Numbers
-    with different units are also a category, with a warning that names the units.
+    as in € 9.99 or 5 %.  Times such as 14:35 or 2:35 PM are numbers of seconds.  Among
+    numbers and dates, blank text and the words NA, N/A, NaN, null, none, unknown, ? and -
+    are missing values; numbers in such a column may also be frequent.  If any other word
+    makes the column a category, a warning says so.  Numbers with different units are also a
+    category, with a warning that names the units.
 
-    Dates may also be text such as 2024-03-15, 15.03.2024 or 03/15/2024.  They become days
-    since 1970, scaled like a number, and positions in the year, the week and the day as
-    sine and cosine.  The whole column determines the order of day and month; a warning says
-    so if both are possible.  ``kinds_.formats`` holds the detected formats.
+    Dates may also be text such as 2024-03-15, 15.03.2024 or 03/15/24; years with two digits
+    are between 1969 and 2068.  Dates become days since 1970, scaled like a number, and
+    positions in the year, the week and the day as sine and cosine.  The whole column
+    determines the order of day and month; a warning says so if both are possible.
+    ``kinds_.formats`` holds the detected formats.
 
     Categories: a missing value is a category of its own.  In columns of codes, 0 stands for
     all categories that are rare or unknown.
@@ -663,7 +665,8 @@ class TablePreparer(Documented, TransformerMixin, BaseEstimator):  # type: ignor
 
     def _frame(self, X: Any, *, reset: bool) -> pd.DataFrame:
         """Return X as a frame with names, after scikit-learn's checks."""
-        table = as_pandas(X)
+        # scikit-learn refuses a single column.
+        table = None if len(getattr(X, "shape", (0, 0))) == 1 else as_pandas(X)
         if table is None:
             X = np.array(X, dtype=object) if isinstance(X, list) else X
             X = validate_data(self, X, reset=reset, dtype=None, ensure_all_finite=False)

@@ -190,6 +190,7 @@ def test_a_category_needs_one_row_in_a_hundred_within_bounds(n_rows, n):
 
 POINT = "numbers with a decimal point"
 MARCH, APRIL = pd.Timestamp("2024-03-04"), pd.Timestamp("2024-04-25")
+OLD_APRIL = pd.Timestamp("1969-04-25")
 
 
 @pytest.mark.parametrize(
@@ -204,7 +205,15 @@ MARCH, APRIL = pd.Timestamp("2024-03-04"), pd.Timestamp("2024-04-25")
         (["9,99 EUR", "3"], [9.99, 3], "numbers with a decimal comma, in EUR"),
         (["12.5 %", "7%"], [12.5, 7], "numbers with a decimal point, in %"),
         (["12 kg", "7.5 kg"], [12, 7.5], "numbers with a decimal point, in kg"),
+        (["(1,234.50)", "$7"], [-1234.5, 7], f"{POINT}, in $"),
+        (["($1,234.50)", "$7"], [-1234.5, 7], f"{POINT}, in $"),
+        (["0:07", "23:59:30"], [420, 86370], "times such as 14:35"),
+        (["12:05 AM", "2:35 pm"], [300, 52500], "times such as 14:35"),
+        ([dt.time(0, 7), dt.time(23, 59, 30)], [420, 86370], "times such as 14:35"),
+        (["30:00", "1:15:00.5"], [108_000, 4500.5], "times such as 14:35"),
         (["04.03.2024", "25.04.2024"], [MARCH, APRIL], "dates with the day first"),
+        (["4/3/24", "25/4/24"], [MARCH, APRIL], "dates with the day first"),
+        (["3/4/24", "4/25/69"], [MARCH, OLD_APRIL], "dates with the month first"),
         (["2.3k", "2,840"], [2300, 2840], f"{POINT}, with k for thousands"),
         (["1.25M", "12k"], [1.25e6, 12_000], f"{POINT}, with k for thousands"),
         (
@@ -493,7 +502,15 @@ def test_other_categories_do_not_warn(values):
 
 @pytest.mark.filterwarnings("ignore:Column 'a' is not read as numbers")
 @pytest.mark.parametrize(
-    "texts", [["31.02.2024"], ["$ 5", "€ 7"], ["10A", "11B"], ["1.2.3"]]
+    "texts",
+    [
+        ["31.02.2024"],
+        ["31-02-24"],
+        ["13:60", "13:00 pm"],
+        ["$ 5", "€ 7"],
+        ["10A", "11B"],
+        ["1.2.3"],
+    ],
 )
 def test_the_error_names_a_cell_that_is_not_a_number(texts):
     """Neither dates that are not of the calendar, nor numbers in several units."""

@@ -492,6 +492,13 @@ def test_tables_of_no_cells_or_of_equal_names_are_refused(shape, names, message)
         TablePreparer().fit(pd.DataFrame(np.empty(shape), columns=names))
 
 
+@pytest.mark.parametrize("package", [pd, pl])
+def test_a_single_column_is_refused_as_in_scikit_learn(package):
+    """X must have two dimensions."""
+    with pytest.raises(ValueError, match="Expected (2D array|a 2-dimensional container)"):
+        TablePreparer().fit(package.Series([1.0, 2.0]))
+
+
 def test_tables_of_other_packages_match_pandas():
     """Missing values stay missing; an index stored by pandas is an ordinary column."""
     towns = pa.array(["A", "B", None, "C"]).dictionary_encode()
