@@ -96,7 +96,14 @@ def _exported(module: nn.Module, dtype: Any, shape: tuple[int, ...]) -> Any:
         finally:
             log.setLevel(level)
             module.to(device).train(was_training)
-    return program.model_proto
+    model = program.model_proto
+    if model.graph.input[0].type.tensor_type.shape.dim[0].HasField("dim_value"):
+        raise TypeError(
+            f"To become an ONNX model, a {type(module).__name__} must take any number of "
+            "samples. Got a forward that turns the number into a constant, for example by "
+            "len(x) or int(x.shape[0]). Use x.shape[0] or x.reshape(-1, ...)."
+        )
+    return model
 
 
 # Submodules that the rules of networks and blocks handle.
