@@ -76,6 +76,12 @@ class _UnknownModuleError(Exception):
 
 def _exported(module: nn.Module, dtype: Any, shape: tuple[int, ...]) -> Any:
     """Return a module as an ONNX model by torch's exporter."""
+    if any(getattr(part, "divisor_override", None) for part in module.modules()):
+        raise TypeError(
+            f"To become an ONNX model, a {type(module).__name__} must not use "
+            "'divisor_override', which torch.onnx ignores. Got it in a pooling layer: "
+            "scale its output instead."
+        )
     log = logging.getLogger("torch.onnx")
     level, was_training = log.level, module.training
     device = next(module.parameters(), torch.empty(0)).device
@@ -203,7 +209,9 @@ def _pool(graph: Graph, x: Any, layer: Any) -> Any:
         for size in (layer.kernel_size, layer.stride)
     )
     kind = "MaxPool" if "Max" in name else "AveragePool"
-    return graph.op(kind, x, kernel_shape=window, strides=stride)
+    pooled = graph.op(kind, x, kernel_shape=window, strides=stride)
+    divisor = getattr(layer, "divisor_override", None)
+    return pooled if divisor is None else pooled * (math.prod(window) / divisor)
 
 
 def _batch_norm(graph: Graph, x: Any, layer: Any) -> Any:

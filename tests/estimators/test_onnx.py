@@ -95,6 +95,31 @@ def test_a_known_layer_is_written_directly(
     assert list(tmp_path.iterdir()) == [path]
 
 
+class _Wrapped(nn.Sequential):
+    pass
+
+
+def test_the_divisor_of_mean_pooling_is_exported(tmp_path, monkeypatch):
+    """A sum is a mean with divisor 1; torch's exporter would return the mean."""
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(40, 1, 4, 4)).astype(np.float32), rng.normal(size=40)
+    layers = [nn.AvgPool2d(2, divisor_override=1), nn.Flatten(), nn.Linear(4, 1)]
+    options = {"max_epochs": 1, "random_state": 0, "device": "cpu"}
+    net = NetRegressor(nn.Sequential(*layers), **options).fit(X, y)
+
+    net.to_onnx(tmp_path / "net.onnx")
+
+    got, _ = _run(tmp_path / "net.onnx", X)
+    np.testing.assert_allclose(got[:, 0], net.predict(X), rtol=1e-4, atol=1e-5)
+    monkeypatch.setattr(sk_tune._estimators._onnx_layers, "check_packages", lambda name: 0)
+    other = NetRegressor(_Wrapped(*layers), **options).fit(X, y)
+    with (
+        pytest.warns(SkTuneWarning, match="the whole _Wrapped"),
+        pytest.raises(TypeError, match="must not use 'divisor_override'"),
+    ):
+        other.to_onnx(tmp_path / "other.onnx")
+
+
 @pytest.mark.parametrize("members", [1, 3])
 def test_several_labels_and_outputs_are_exported(
     members, make_estimator, task_data, tmp_path, without_torch_exporter
