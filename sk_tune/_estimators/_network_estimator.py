@@ -151,6 +151,11 @@ class NetworkEstimator(TrainingParameters, Persistence, Documented, EstimatorBas
     # Learnt by classifiers: whether each column of y is a binary label.
     _is_multilabel = False
 
+    @property
+    def _categorical(self) -> list[int]:
+        """Columns of codes, which augmentations must not change into other numbers."""
+        return []
+
     @abstractmethod
     def _shape_input(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Return the shape that the network receives for a sample of shape `shape`."""
@@ -426,7 +431,6 @@ class NetworkEstimator(TrainingParameters, Persistence, Documented, EstimatorBas
             layout = "signal"
         augmentation = as_augmentations(self.augmentation)
         check_row_shape(augmentation, shape, layout, type(self).__name__)
-        codes = np.flatnonzero(getattr(self, "is_categorical_", ())).tolist()
         has_patience = stops_early(self, self.n_samples_fit_)
         return TrainingOptions(
             seed=seed,
@@ -436,7 +440,7 @@ class NetworkEstimator(TrainingParameters, Persistence, Documented, EstimatorBas
             **self._arguments("learning_rate", "lr_schedule", "gradient_clip", "l1"),
             augmentation=augmentation,
             layout=layout,
-            codes=tuple(codes),
+            codes=tuple(self._categorical),
             patience=self.n_iter_no_change if has_patience else None,
             tol=self.tol,
             score=self._task_parts()[1],
