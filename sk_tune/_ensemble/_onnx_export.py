@@ -55,6 +55,9 @@ def export_ensemble(
     elif shape is None:
         shape, dtype = _input_of(parts)
         result_type = dtype
+    if parts.classes is None:
+        # float32 would round targets with a large mean.
+        result_type = np.float64
     folds = [names[:k].count(name) for k, name in enumerate(names)]
     graph = Graph(shape, dtype)
     total: Any = None
@@ -181,7 +184,7 @@ def _add_member(
 
 
 def _has_log_link(model: TweedieRegressor) -> bool:
-    return model.link == "log" or (model.link == "auto" and model.power > 0)
+    return bool(model.link == "log" or (model.link == "auto" and model.power > 0))
 
 
 def _probabilities(graph: Graph, raw: Any, *, is_binary: bool) -> Any:

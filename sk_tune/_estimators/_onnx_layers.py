@@ -57,6 +57,7 @@ def add_network(graph: Graph, x: Any, estimator: Any) -> Any:
     if estimator._link == "exp":
         outputs = graph.op("Exp", outputs)
     outputs = _sorted(graph, outputs, len(estimator.quantiles_))
+    outputs = outputs.cast(estimator._dtype_of_targets())
     return outputs * estimator.target_scale_ + estimator.target_mean_
 
 

@@ -32,6 +32,9 @@ from sk_tune._types import Array
 from sk_tune._warnings import warn_user
 from sk_tune.exceptions import DataWarning
 
+# Largest rounding of a predicted target, as a share of the targets' standard deviation.
+_MOST_ROUNDING = 1e-3
+
 
 class ClassProbabilities(np.ndarray):
     """Probabilities of the classes 0 to C - 1, (n, C): soft targets of a classifier."""
@@ -301,7 +304,8 @@ class NetworkRegressor(RegressorMixin, RegressorParameters, NetworkEstimator):  
         """Return the predicted targets.
 
         They have type ``dtype`` for one output, and float64 for several, as scikit-learn's
-        estimator checks require.
+        estimator checks require, or if float32 would round away the differences of targets
+        with a large mean.
 
         Parameters
         ----------
@@ -322,14 +326,20 @@ class NetworkRegressor(RegressorMixin, RegressorParameters, NetworkEstimator):  
                 "return_quantiles=True needs loss='quantile'. Got a network with "
                 f"loss={self._fitted_params['loss']!r}."
             )
-        return self._in_units(outputs).astype(self.dtype)
+        return self._in_units(outputs).astype(self._dtype_of_targets())
 
     def _predictions(self, outputs: Tensor) -> Array:
         y = self._in_units(outputs)
         if self._many_outputs:
             return y
         one: Array = y[:, middle_of(self.quantiles_)]
-        return one.astype(self.dtype)
+        return one.astype(self._dtype_of_targets())
+
+    def _dtype_of_targets(self) -> str:
+        """Return the dtype of one predicted target: wide enough for its mean."""
+        rounding = np.finfo(self.dtype).eps * np.abs(self.target_mean_)
+        is_coarse = (rounding > _MOST_ROUNDING * self.target_scale_).any()
+        return "float64" if is_coarse else self.dtype
 
     def _in_units(self, outputs: Tensor) -> Array:
         """Return means or all quantiles, (n, C) in float64, in the units of y."""
