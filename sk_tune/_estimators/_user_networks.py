@@ -151,7 +151,11 @@ class _NetEstimator(NetworkEstimator):
             )
         elif reset and not sparse.issparse(X):  # The superclass refuses sparse arrays.
             with suppress(ValueError):  # The superclass reports rows of unequal length.
-                self._has_integers = np.asarray(as_array(X)).dtype.kind in "iu"
+                values = np.asarray(as_array(X))
+                self._has_integers = values.dtype.kind in "iu"
+                if self._has_integers:
+                    rounded = values.astype(self.dtype).astype(values.dtype)
+                    self._inexact = values[rounded != values][:1].tolist()
         return super()._check_X(X, reset=reset)
 
     def _inputs_of_module(self) -> list[NamedInput]:
@@ -189,7 +193,7 @@ class _NetEstimator(NetworkEstimator):
                 if not self._has_integers:
                     error.add_note(f"{type(self).__name__} passed 2 {rows} to its module.")
                     raise
-                self._check_augmentation_of_integers()
+                self._check_integers()
                 integers = NamedInput("", self.input_shape_, "int64")
                 module = reading_one_tensor(module, [integers])
                 samples, outputs = _outputs_for(module, samples)
@@ -204,7 +208,13 @@ class _NetEstimator(NetworkEstimator):
             )
         return self._as_scores(module, samples, outputs)
 
-    def _check_augmentation_of_integers(self) -> None:
+    def _check_integers(self) -> None:
+        """Raise ValueError if a module that reads integers would get others than in X."""
+        if self._inexact:
+            raise ValueError(
+                f"Integers of X must be exact in {self.dtype} for {type(self).__name__}. "
+                f"Got {self._inexact[0]}. Number them from 0, or use dtype='float64'."
+            ) from None
         for augmentation in as_augmentations(self.augmentation):
             if isinstance(augmentation, _COMPUTING):
                 raise ValueError(

@@ -471,6 +471,10 @@ def test_modules_that_require_integers_get_integers():
     expected = _small(module=Cast, dtype="float64").fit(CODES, LABELS)
     np.testing.assert_array_equal(net.predict_proba(CODES), expected.predict_proba(CODES))
     _small(module=Vector).fit(CODES, LABELS)
+    with pytest.raises(
+        ValueError, match=r"Integers of X must be exact in float32.*float64"
+    ):
+        _small(module=Vectors).fit(CODES + 2**24, LABELS)
     with pytest.raises(RuntimeError, match="[Ll]ong"):
         _small(module=Vectors).fit(CODES.astype(float), LABELS)
 
