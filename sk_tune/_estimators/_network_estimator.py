@@ -368,14 +368,14 @@ class NetworkEstimator(TrainingParameters, Persistence, Documented, EstimatorBas
         weight = check_weights(sample_weight, X)
         if weight is not None and not weight.all():
             X, y, weight = (a[weight > 0] for a in (X, y, weight))
-        self._check_range(y)
+        self._check_range(y, is_first=fresh)
         if fresh:
             self.n_samples_fit_ = X.shape[0]
             self._learn_columns(X, weight)
             self._start_target(y, weight, classes)
         return X, y, weight
 
-    def _check_range(self, y: Array) -> None:
+    def _check_range(self, y: Array, *, is_first: bool) -> None:
         """Raise ValueError for targets that the loss cannot be trained on."""
 
     def _learn_columns(self, X: Array, weight: Array | None) -> None:

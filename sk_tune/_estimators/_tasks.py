@@ -380,9 +380,9 @@ class NetworkRegressor(RegressorMixin, RegressorParameters, NetworkEstimator):  
             options = levels.tolist()
         return REGRESSION_LOSSES[self.loss](*options)
 
-    def _check_range(self, y: Array) -> None:
+    def _check_range(self, y: Array, *, is_first: bool) -> None:
         if self._loss().link == "exp":
-            check_range(self.loss, y)
+            check_range(self.loss, y, is_first=is_first)
 
     def _start_target(self, y: Array, weight: Array | None, classes: Any) -> None:
         self._many_outputs = y.ndim == 2

@@ -192,12 +192,15 @@ def check_complete(estimator: Any, y: Any) -> None:
             )
 
 
-def check_range(loss: str, y: Array) -> None:
-    """Raise ValueError for targets that a deviance, "poisson" for example, cannot have."""
+def check_range(loss: str, y: Array, *, is_first: bool = True) -> None:
+    """Raise ValueError for targets that a deviance, "poisson" for example, cannot have.
+
+    The first targets give the mean; later ones may all be 0.
+    """
     least = y.min(initial=np.inf)
     if loss == "gamma" and least <= 0:
         requirement = "strictly positive y"
-    elif least < 0 or not np.all(y.sum(axis=0) > 0):
+    elif least < 0 or (is_first and not np.all(y.sum(axis=0) > 0)):
         requirement = "non-negative y and sum(y) > 0"
     else:
         return
