@@ -470,7 +470,9 @@ class NetworkEstimator(TrainingParameters, Persistence, Documented, EstimatorBas
             train_rows = np.sort(train_rows)
         # Whether the output of a sample depends on its batch.
         looks_across = any(isinstance(layer, _BATCH_NORMS) for layer in module.modules())
-        if batch_size == -1 or n_samples <= batch_size:
+        is_full = batch_size == -1 or n_samples <= batch_size
+        # Augmentations change equal samples differently.
+        if is_full and not options.augmentation:
             samples = rows if train_rows is None else rows.take(train_rows)
             merged = merge_equal_samples(samples)
             # Batch normalisation ignores sample weights.
