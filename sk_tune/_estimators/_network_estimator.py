@@ -293,15 +293,12 @@ class NetworkEstimator(TrainingParameters, Persistence, Documented, EstimatorBas
             need = memory_of_fit(self, X, dtype)
             remedy = "use fewer rows, or X in the dtype of the network."
             report_memory("The fit", need, prints=bool(self.verbose), remedy=remedy)
-        data = self._encode(
+        source = self._as_fitted() if continues else self
+        data = source._encode(
             X, y, sample_weight, device, dtype, fresh=fresh, classes=classes
         )
-        source = self
         if continues:
             net = self.net_
-            # The network keeps the parameters that it was built with.
-            source = copy.copy(self)
-            source.__dict__.update(self._fitted_params)
         elif fresh:
             net = self._make_net(resolve_seed(self.random_state), device)
         else:
@@ -341,6 +338,12 @@ class NetworkEstimator(TrainingParameters, Persistence, Documented, EstimatorBas
         if is_new:
             # Parameters of the network, in case they are set to other values after the fit.
             self._fitted_params = self.get_params(deep=False)
+
+    def _as_fitted(self) -> Self:
+        """Return a copy with the parameters that the network was built with."""
+        fitted = copy.copy(self)
+        fitted.__dict__.update(self._fitted_params)
+        return fitted
 
     def _encode(
         self,
@@ -516,7 +519,7 @@ class NetworkEstimator(TrainingParameters, Persistence, Documented, EstimatorBas
         return outputs
 
     def _inputs(self, X: Any) -> Tensor:
-        X = self._check_X(X, reset=False)
+        X = self._as_fitted()._check_X(X, reset=False)
         return to_tensor(X, self.net_.options.dtype, self.net_.device)
 
     @property

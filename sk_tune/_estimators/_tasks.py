@@ -337,9 +337,10 @@ class NetworkRegressor(RegressorMixin, RegressorParameters, NetworkEstimator):  
 
     def _dtype_of_targets(self) -> str:
         """Return the dtype of one predicted target: wide enough for its mean."""
-        rounding = np.finfo(self.dtype).eps * np.abs(self.target_mean_)
+        dtype: str = getattr(self, "_fitted_params", vars(self))["dtype"]
+        rounding = np.finfo(dtype).eps * np.abs(self.target_mean_)
         is_coarse = (rounding > _MOST_ROUNDING * self.target_scale_).any()
-        return "float64" if is_coarse else self.dtype
+        return "float64" if is_coarse else dtype
 
     def _in_units(self, outputs: Tensor) -> Array:
         """Return means or all quantiles, (n, C) in float64, in the units of y."""
