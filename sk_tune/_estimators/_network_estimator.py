@@ -148,6 +148,8 @@ class NetworkEstimator(TrainingParameters, Persistence, Documented, EstimatorBas
     # Advice for parameter names of other estimators.
     _other_names: ClassVar[dict[str, str]] = OTHER_NAMES
 
+    # Whether partial_fit built the network.
+    _is_streamed = False
     # Learnt by classifiers: whether each column of y is a binary label.
     _is_multilabel = False
 
@@ -286,6 +288,8 @@ class NetworkEstimator(TrainingParameters, Persistence, Documented, EstimatorBas
         if fresh:
             # An interrupted fit must not leave an old network next to new attributes.
             self.__dict__.pop("net_", None)
+        if not continues:
+            self._is_streamed = is_partial
         # A warm start builds a network from the current parameters.
         device = self.net_.device if continues else resolve_device(self)
         dtype = self.net_.options.dtype if continues else self.dtype
@@ -323,6 +327,7 @@ class NetworkEstimator(TrainingParameters, Persistence, Documented, EstimatorBas
     def _adopt(self, X: Any, y: Any, sample_weight: Any, state: TrainingState) -> Self:
         """Take the result of a training that ran elsewhere, as if ``fit`` had run."""
         self.__dict__.pop("net_", None)
+        self._is_streamed = False
         self._learn(X, y, sample_weight, fresh=True, classes=None)
         net = self._make_net(state.seed, resolve_device(self))
         load_training_state(net, state)
