@@ -131,11 +131,12 @@ class NetworkClassifier(ClassifierMixin, ClassifierParameters, NetworkEstimator)
         try:
             check_classification_targets(y)
         except (TypeError, ValueError) as error:
-            text = f"{error}"
+            text = f"{error}".rstrip(".")
             if isinstance(error, TypeError):
                 text = (
-                    f"Unknown label type: labels must be of one type and sortable. {text}."
+                    f"Unknown label type: labels must be of one type and sortable. {text}"
                 )
+            text += "."
             if np.ndim(y) == 1 and getattr(getattr(y, "dtype", None), "hasobject", False):
                 text += (
                     " y is of type object: convert it, for example by y.astype(int) or "

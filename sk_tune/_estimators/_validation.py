@@ -19,6 +19,7 @@ from sklearn.utils.validation import validate_data
 
 from sk_tune._compat import StrOptions, check_sample_weight, validate_parameter_constraints
 from sk_tune._declaration import COUNT, Number
+from sk_tune._frames import check_in_memory
 from sk_tune._numerical_embedding import as_embedding
 from sk_tune._text import listed
 from sk_tune._types import Array
@@ -104,6 +105,7 @@ def check_features(estimator: Any, X: Any, *, reset: bool) -> Array:
     otherwise they are compared. X is copied only if its form changes; a view that repeats
     one sample remains a view.
     """
+    check_in_memory(X)
     frame = _as_frame(X)
     codes = category_columns(X) if estimator._allow_codes else []
     for position, (name, dtype) in enumerate({} if frame is None else frame.schema.items()):
