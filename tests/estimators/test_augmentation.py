@@ -208,7 +208,7 @@ def test_invalid_augmentations_are_refused(value, task_data):
         (MLPClassifier(augmentation=["noise", TimeMask()]), "'time_mask' of MLPClassifier"),
         (
             CNNClassifier(augmentation="flip"),
-            "'flip' of CNNClassifier needs images",
+            r"'flip' of CNNClassifier needs images.*with input_shape=\(height, width\)",
         ),
         (
             CNNClassifier(augmentation=Shift(4), input_shape=(2, 4)),
