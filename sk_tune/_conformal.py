@@ -39,8 +39,6 @@ from sk_tune._types import Array, Bools, Floats
 _BIN_SIZE, _MOST_BINS, _SHARE_OF_MEAN = 40, 20, 0.5
 # Parts for the difficulty where there is one fold only.
 _N_PARTS = 5
-# Most scores that one model stores: more change the coverage by less than 0.001.
-_MOST_SCORES = 1000
 # Halvings of the range of a quantile: 2**-60 is below the precision of float64.
 _N_HALVINGS = 60
 
@@ -136,18 +134,13 @@ def calibrate(
     folds = range(int(part.max()) + 1) if by_fold else None
     return Calibration(
         scores=tuple(
-            (_thinned(np.sort(column)),)
+            (np.sort(column),)
             if folds is None
             else tuple(np.sort(column[part == fold]) for fold in folds)
             for column in scores
         ),
         knots=knots,
     )
-
-
-def _thinned(scores: Floats) -> Floats:
-    rows = np.linspace(0, len(scores) - 1, min(_MOST_SCORES, len(scores)))
-    return scores[rows.round().astype(np.intp)]
 
 
 def _normalised(centers: Floats, residuals: Floats, part: Array) -> tuple[Floats, Floats]:

@@ -26,6 +26,9 @@ def stops_early(network: Any, n_samples: int) -> bool:
     """Return whether a network holds samples out and keeps its best epoch."""
     if network.early_stopping != "auto":
         return bool(network.early_stopping)
+    if getattr(network, "_is_streamed", False):
+        # A chunk has few samples, and the next chunk has others.
+        return False
     is_automatic = network.max_epochs == "auto" and not network.callbacks
     enough = _ENOUGH_TO_CLASSIFY if is_classifier(network) else _ENOUGH_TO_HOLD_OUT
     return is_automatic and n_samples >= enough

@@ -8,6 +8,14 @@ import narwhals as nw
 import pandas as pd
 
 
+def check_in_memory(X: Any) -> None:
+    """Raise TypeError for a table that is yet to be computed."""
+    if nw.dependencies.is_polars_lazyframe(X):
+        raise TypeError(
+            "Tables must be in memory. Got a LazyFrame of polars: pass X.collect()."
+        )
+
+
 def as_pandas(values: Any) -> pd.DataFrame | None:
     """Return a table or column of any library as a pandas DataFrame, else None.
 
@@ -19,6 +27,7 @@ def as_pandas(values: Any) -> pd.DataFrame | None:
     """
     if isinstance(values, pd.DataFrame):
         return values
+    check_in_memory(values)
     frame = nw.from_native(values, pass_through=True, allow_series=True)
     if isinstance(frame, nw.Series):
         frame = frame.to_frame()

@@ -70,8 +70,8 @@ class NumericalEmbedding:
 class PiecewiseLinear(NumericalEmbedding, name="piecewise_linear"):
     """A piecewise linear function of each number, with knots at quantiles.
 
-    It helps shallow networks fit jumps and bends, and does not depend on the scale of the
-    numbers.
+    It helps shallow networks fit jumps and bends.  Its knots follow the scale of the
+    numbers, but training starts from a linear function, which needs scaled numbers.
 
     Parameters
     ----------

@@ -192,14 +192,15 @@ def test_quantiles_are_not_predictions_of_several_targets():
     assert _of_residuals(np.zeros(9), np.full(9, np.nan), np.arange(9) % 3) is None
 
 
-def test_many_scores_are_thinned_without_another_quantile():
-    """A model of 100,000 samples stores 1,000 scores with nearly the same quantiles."""
-    y = np.random.default_rng(0).normal(size=100_000)
-    part = np.arange(len(y)) % 5
-    center = np.zeros(len(y))
+def test_sets_of_many_samples_have_the_exact_quantile():
+    """The bound is the score number ceil(coverage * (n + 1)), in the tail as well."""
+    n = 100_000
+    share = np.full(n, 0.5)
+    share[:10] = np.linspace(0, 0.09, 10)
+    probabilities = np.column_stack([share, 1 - share])
+    calibration = _of_labels(np.zeros(n, dtype=int), probabilities, np.arange(n) % 5)
 
-    calibration = _of_residuals(y, center, part)
+    sets = calibration.sets(np.array([[[0.091, 0.909], [0.089, 0.911]]]), 0.9999)
 
-    assert len(calibration.scores[0][0]) == 1000
-    (low, high) = calibration.interval(np.zeros((1, 1)), 0.9)[0]
-    assert np.mean((low <= y) & (y <= high)) == pytest.approx(0.9, abs=0.002)
+    # Score number 99,991 of 100,000 is 1 - 0.09.
+    np.testing.assert_array_equal(sets, [[True, True], [False, True]])

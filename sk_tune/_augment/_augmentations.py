@@ -524,9 +524,12 @@ def check_row_shape(
     for change in augmentations:
         if layout not in change.layouts:
             forms = " or ".join(_FORMS[form] for form in _FORMS if form in change.layouts)
+            hint = ""
+            if change.layouts == _IMAGES:
+                hint = " CNNs read flat rows as images with input_shape=(height, width)."
             raise ValueError(
                 f"augmentation={change.name!r} of {caller_name} needs {forms}. Got rows "
-                f"of shape {shape} instead."
+                f"of shape {shape} instead.{hint}"
             )
         if change.channels and shape[0] not in change.channels:
             allowed = " or ".join(map(str, change.channels))

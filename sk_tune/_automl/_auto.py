@@ -581,7 +581,8 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         if classes is not None:
             # Rows set aside or left out may have all rows of a class.
             predictions = with_all_classes(predictions, np.unique(problem.y), classes)
-        self.oof_predictions_ = predictions.astype(np.float32)
+        dtype = np.float64 if classes is None else np.float32
+        self.oof_predictions_ = predictions.astype(dtype)
         decide = blend.threshold.decided
         self._quality = quality_of(targets, predictions, classes, set_aside, decide=decide)
         self.beats_baseline_ = self.model_scores_["ensemble"].beats_dummy

@@ -21,7 +21,7 @@ from sklearn.utils.validation import (
 
 from sk_tune._compat import num_samples
 from sk_tune._estimators import as_sequences, check_complete, is_dict, warn_of_tokens
-from sk_tune._frames import as_pandas
+from sk_tune._frames import as_pandas, check_in_memory
 from sk_tune._prepare import (
     check_table,
     decide_columns,
@@ -210,6 +210,7 @@ def as_features(estimator: Any, X: Any, *, reset: bool, shape: Any = None) -> An
     that had such cells in ``fit``. Raises ValueError for invalid data, and for data unlike
     the data of ``fit``.
     """
+    check_in_memory(X)
     table = as_pandas(X) if hasattr(X, "columns") else None
     if reset:
         estimator.kinds_ = None

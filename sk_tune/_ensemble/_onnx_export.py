@@ -55,6 +55,9 @@ def export_ensemble(
     elif shape is None:
         shape, dtype = _input_of(parts)
         result_type = dtype
+    if parts.classes is None:
+        # float32 would round targets with a large mean.
+        result_type = np.float64
     folds = [names[:k].count(name) for k, name in enumerate(names)]
     graph = Graph(shape, dtype)
     total: Any = None
@@ -157,8 +160,7 @@ def _add_member(
     elif isinstance(model, _LINEAR) and not is_foreign:
         coefficients = np.atleast_2d(model.coef_).T.astype(np.float64)
         predicted = x.cast(np.float64) @ coefficients + np.atleast_1d(model.intercept_)
-        if isinstance(model, TweedieRegressor):
-            # The regressor that AutoML uses has a log link.
+        if isinstance(model, TweedieRegressor) and _has_log_link(model):
             predicted = graph.op("Exp", predicted)
     elif stackable_network(member.estimator) is None:
         raise TypeError(
@@ -179,6 +181,10 @@ def _add_member(
     # A class that a member does not know has probability 0.
     places = np.searchsorted(classes, model.classes_)
     return predicted @ (np.eye(len(classes))[places] * member.weight)
+
+
+def _has_log_link(model: TweedieRegressor) -> bool:
+    return bool(model.link == "log" or (model.link == "auto" and model.power > 0))
 
 
 def _probabilities(graph: Graph, raw: Any, *, is_binary: bool) -> Any:

@@ -148,8 +148,15 @@ class NetworkEstimator(TrainingParameters, Persistence, Documented, EstimatorBas
     # Advice for parameter names of other estimators.
     _other_names: ClassVar[dict[str, str]] = OTHER_NAMES
 
+    # Whether partial_fit built the network.
+    _is_streamed = False
     # Learnt by classifiers: whether each column of y is a binary label.
     _is_multilabel = False
+
+    @property
+    def _categorical(self) -> list[int]:
+        """Columns of codes, which augmentations must not change into other numbers."""
+        return []
 
     @abstractmethod
     def _shape_input(self, shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -281,6 +288,8 @@ class NetworkEstimator(TrainingParameters, Persistence, Documented, EstimatorBas
         if fresh:
             # An interrupted fit must not leave an old network next to new attributes.
             self.__dict__.pop("net_", None)
+        if not continues:
+            self._is_streamed = is_partial
         # A warm start builds a network from the current parameters.
         device = self.net_.device if continues else resolve_device(self)
         dtype = self.net_.options.dtype if continues else self.dtype
@@ -288,15 +297,12 @@ class NetworkEstimator(TrainingParameters, Persistence, Documented, EstimatorBas
             need = memory_of_fit(self, X, dtype)
             remedy = "use fewer rows, or X in the dtype of the network."
             report_memory("The fit", need, prints=bool(self.verbose), remedy=remedy)
-        data = self._encode(
+        source = self._as_fitted() if continues else self
+        data = source._encode(
             X, y, sample_weight, device, dtype, fresh=fresh, classes=classes
         )
-        source = self
         if continues:
             net = self.net_
-            # The network keeps the parameters that it was built with.
-            source = copy.copy(self)
-            source.__dict__.update(self._fitted_params)
         elif fresh:
             net = self._make_net(resolve_seed(self.random_state), device)
         else:
@@ -321,6 +327,7 @@ class NetworkEstimator(TrainingParameters, Persistence, Documented, EstimatorBas
     def _adopt(self, X: Any, y: Any, sample_weight: Any, state: TrainingState) -> Self:
         """Take the result of a training that ran elsewhere, as if ``fit`` had run."""
         self.__dict__.pop("net_", None)
+        self._is_streamed = False
         self._learn(X, y, sample_weight, fresh=True, classes=None)
         net = self._make_net(state.seed, resolve_device(self))
         load_training_state(net, state)
@@ -336,6 +343,12 @@ class NetworkEstimator(TrainingParameters, Persistence, Documented, EstimatorBas
         if is_new:
             # Parameters of the network, in case they are set to other values after the fit.
             self._fitted_params = self.get_params(deep=False)
+
+    def _as_fitted(self) -> Self:
+        """Return a copy with the parameters that the network was built with."""
+        fitted = copy.copy(self)
+        fitted.__dict__.update(self._fitted_params)
+        return fitted
 
     def _encode(
         self,
@@ -363,14 +376,14 @@ class NetworkEstimator(TrainingParameters, Persistence, Documented, EstimatorBas
         weight = check_weights(sample_weight, X)
         if weight is not None and not weight.all():
             X, y, weight = (a[weight > 0] for a in (X, y, weight))
-        self._check_range(y)
+        self._check_range(y, is_first=fresh)
         if fresh:
             self.n_samples_fit_ = X.shape[0]
             self._learn_columns(X, weight)
             self._start_target(y, weight, classes)
         return X, y, weight
 
-    def _check_range(self, y: Array) -> None:
+    def _check_range(self, y: Array, *, is_first: bool) -> None:
         """Raise ValueError for targets that the loss cannot be trained on."""
 
     def _learn_columns(self, X: Array, weight: Array | None) -> None:
@@ -426,7 +439,6 @@ class NetworkEstimator(TrainingParameters, Persistence, Documented, EstimatorBas
             layout = "signal"
         augmentation = as_augmentations(self.augmentation)
         check_row_shape(augmentation, shape, layout, type(self).__name__)
-        codes = np.flatnonzero(getattr(self, "is_categorical_", ())).tolist()
         has_patience = stops_early(self, self.n_samples_fit_)
         return TrainingOptions(
             seed=seed,
@@ -436,7 +448,7 @@ class NetworkEstimator(TrainingParameters, Persistence, Documented, EstimatorBas
             **self._arguments("learning_rate", "lr_schedule", "gradient_clip", "l1"),
             augmentation=augmentation,
             layout=layout,
-            codes=tuple(codes),
+            codes=tuple(self._categorical),
             patience=self.n_iter_no_change if has_patience else None,
             tol=self.tol,
             score=self._task_parts()[1],
@@ -466,7 +478,9 @@ class NetworkEstimator(TrainingParameters, Persistence, Documented, EstimatorBas
             train_rows = np.sort(train_rows)
         # Whether the output of a sample depends on its batch.
         looks_across = any(isinstance(layer, _BATCH_NORMS) for layer in module.modules())
-        if batch_size == -1 or n_samples <= batch_size:
+        is_full = batch_size == -1 or n_samples <= batch_size
+        # Augmentations change equal samples differently.
+        if is_full and not options.augmentation:
             samples = rows if train_rows is None else rows.take(train_rows)
             merged = merge_equal_samples(samples)
             # Batch normalisation ignores sample weights.
@@ -510,7 +524,7 @@ class NetworkEstimator(TrainingParameters, Persistence, Documented, EstimatorBas
         return outputs
 
     def _inputs(self, X: Any) -> Tensor:
-        X = self._check_X(X, reset=False)
+        X = self._as_fitted()._check_X(X, reset=False)
         return to_tensor(X, self.net_.options.dtype, self.net_.device)
 
     @property

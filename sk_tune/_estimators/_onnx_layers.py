@@ -57,6 +57,7 @@ def add_network(graph: Graph, x: Any, estimator: Any) -> Any:
     if estimator._link == "exp":
         outputs = graph.op("Exp", outputs)
     outputs = _sorted(graph, outputs, len(estimator.quantiles_))
+    outputs = outputs.cast(estimator._dtype_of_targets())
     return outputs * estimator.target_scale_ + estimator.target_mean_
 
 
@@ -76,6 +77,12 @@ class _UnknownModuleError(Exception):
 
 def _exported(module: nn.Module, dtype: Any, shape: tuple[int, ...]) -> Any:
     """Return a module as an ONNX model by torch's exporter."""
+    if any(getattr(part, "divisor_override", None) for part in module.modules()):
+        raise TypeError(
+            f"To become an ONNX model, a {type(module).__name__} must not use "
+            "'divisor_override', which torch.onnx ignores. Got it in a pooling layer: "
+            "scale its output instead."
+        )
     log = logging.getLogger("torch.onnx")
     level, was_training = log.level, module.training
     device = next(module.parameters(), torch.empty(0)).device
@@ -96,7 +103,14 @@ def _exported(module: nn.Module, dtype: Any, shape: tuple[int, ...]) -> Any:
         finally:
             log.setLevel(level)
             module.to(device).train(was_training)
-    return program.model_proto
+    model = program.model_proto
+    if model.graph.input[0].type.tensor_type.shape.dim[0].HasField("dim_value"):
+        raise TypeError(
+            f"To become an ONNX model, a {type(module).__name__} must take any number of "
+            "samples. Got a forward that turns the number into a constant, for example by "
+            "len(x) or int(x.shape[0]). Use x.shape[0] or x.reshape(-1, ...)."
+        )
+    return model
 
 
 # Submodules that the rules of networks and blocks handle.
@@ -196,7 +210,9 @@ def _pool(graph: Graph, x: Any, layer: Any) -> Any:
         for size in (layer.kernel_size, layer.stride)
     )
     kind = "MaxPool" if "Max" in name else "AveragePool"
-    return graph.op(kind, x, kernel_shape=window, strides=stride)
+    pooled = graph.op(kind, x, kernel_shape=window, strides=stride)
+    divisor = getattr(layer, "divisor_override", None)
+    return pooled if divisor is None else pooled * (math.prod(window) / divisor)
 
 
 def _batch_norm(graph: Graph, x: Any, layer: Any) -> Any:

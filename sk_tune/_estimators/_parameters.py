@@ -102,7 +102,8 @@ class TrainingParameters:
     early_stopping : bool or "auto", default="auto"
         Whether to hold out samples, stop when the loss on them stops falling, and use the
         weights of the best epoch.  "auto" does so if `max_epochs` is "auto", there are at
-        least 300 samples (150 in classification), and there are no `callbacks`.
+        least 300 samples (150 in classification), and there are no `callbacks`; not if
+        ``partial_fit`` begins the training.
     validation_fraction : float, default=0.1
         Share of samples held out for early stopping; stratified in classification.
     n_iter_no_change : int, default=10

@@ -101,8 +101,8 @@ class Persistence:
 
         The input ``X`` has shape ``(n_samples, *input_shape_)`` and type ``dtype``.  The
         output is ``probabilities``, in the order of ``classes_``, or ``prediction`` in the
-        units of y.  Steps of NaN at the end of a sequence are padding.  Requires the extra
-        ``export``.
+        units of y and the type of ``predict``.  Steps of NaN at the end of a sequence are
+        padding.  Requires the extra ``export``.
 
         Notes
         -----

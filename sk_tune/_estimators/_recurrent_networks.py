@@ -85,7 +85,7 @@ class _RNNEstimator(ArchitectureParameters, NetworkEstimator):
     X contains sequences.  It is an array of shape (n_samples, n_steps, n_features), a flat
     array, or a list of arrays, possibly of unequal length.  In an array, shorter sequences
     are padded with NaN at the end, which the network ignores.  Sequences to predict may be
-    longer or shorter than in ``fit``.
+    longer or shorter than in ``fit``, except in a flat array.
 
     Parameters
     ----------
@@ -181,6 +181,8 @@ class _RNNEstimator(ArchitectureParameters, NetworkEstimator):
             # A copy that allows sequences of any length.
             reader, reset = copy.copy(self), True
             reader.input_shape = None
+        elif len(shape) == 2 and not reset:
+            _check_flat(self, shape)
         shaped = super(_RNNEstimator, reader)._check_X(X, reset=reset)
         missing = np.isnan(shaped)
         if missing.any() or not missing.size:
@@ -274,6 +276,17 @@ def _ask_for_time(estimator: Any, shape: tuple[int, ...]) -> None:
         raise ValueError(question)
     if n_steps * _LIKELY_CHANNELS < n_features:
         warn_user(question, DataWarning)
+
+
+def _check_flat(estimator: Any, shape: tuple[int, ...]) -> None:
+    """Raise ValueError if flat X to predict looks like one sequence."""
+    n_steps, n_features = estimator.input_shape_
+    if shape[1] == n_features > 1 < n_steps:
+        raise ValueError(
+            f"X must have shape (n_samples, n_steps, {n_features}) for "
+            f"{type(estimator).__name__}, as in fit. Got X.shape={tuple(shape)}, which "
+            "looks like one sequence: use X[numpy.newaxis]."
+        )
 
 
 def _check_padding(missing: Bools) -> None:

@@ -32,6 +32,9 @@ from sk_tune._types import Array
 from sk_tune._warnings import warn_user
 from sk_tune.exceptions import DataWarning
 
+# Largest rounding of a predicted target, as a share of the targets' standard deviation.
+_MOST_ROUNDING = 1e-3
+
 
 class ClassProbabilities(np.ndarray):
     """Probabilities of the classes 0 to C - 1, (n, C): soft targets of a classifier."""
@@ -128,11 +131,12 @@ class NetworkClassifier(ClassifierMixin, ClassifierParameters, NetworkEstimator)
         try:
             check_classification_targets(y)
         except (TypeError, ValueError) as error:
-            text = f"{error}"
+            text = f"{error}".rstrip(".")
             if isinstance(error, TypeError):
                 text = (
-                    f"Unknown label type: labels must be of one type and sortable. {text}."
+                    f"Unknown label type: labels must be of one type and sortable. {text}"
                 )
+            text += "."
             if np.ndim(y) == 1 and getattr(getattr(y, "dtype", None), "hasobject", False):
                 text += (
                     " y is of type object: convert it, for example by y.astype(int) or "
@@ -301,7 +305,8 @@ class NetworkRegressor(RegressorMixin, RegressorParameters, NetworkEstimator):  
         """Return the predicted targets.
 
         They have type ``dtype`` for one output, and float64 for several, as scikit-learn's
-        estimator checks require.
+        estimator checks require, or if float32 would round away the differences of targets
+        with a large mean.
 
         Parameters
         ----------
@@ -322,14 +327,21 @@ class NetworkRegressor(RegressorMixin, RegressorParameters, NetworkEstimator):  
                 "return_quantiles=True needs loss='quantile'. Got a network with "
                 f"loss={self._fitted_params['loss']!r}."
             )
-        return self._in_units(outputs).astype(self.dtype)
+        return self._in_units(outputs).astype(self._dtype_of_targets())
 
     def _predictions(self, outputs: Tensor) -> Array:
         y = self._in_units(outputs)
         if self._many_outputs:
             return y
         one: Array = y[:, middle_of(self.quantiles_)]
-        return one.astype(self.dtype)
+        return one.astype(self._dtype_of_targets())
+
+    def _dtype_of_targets(self) -> str:
+        """Return the dtype of one predicted target: wide enough for its mean."""
+        dtype: str = getattr(self, "_fitted_params", vars(self))["dtype"]
+        rounding = np.finfo(dtype).eps * np.abs(self.target_mean_)
+        is_coarse = (rounding > _MOST_ROUNDING * self.target_scale_).any()
+        return "float64" if is_coarse else dtype
 
     def _in_units(self, outputs: Tensor) -> Array:
         """Return means or all quantiles, (n, C) in float64, in the units of y."""
@@ -370,9 +382,9 @@ class NetworkRegressor(RegressorMixin, RegressorParameters, NetworkEstimator):  
             options = levels.tolist()
         return REGRESSION_LOSSES[self.loss](*options)
 
-    def _check_range(self, y: Array) -> None:
+    def _check_range(self, y: Array, *, is_first: bool) -> None:
         if self._loss().link == "exp":
-            check_range(self.loss, y)
+            check_range(self.loss, y, is_first=is_first)
 
     def _start_target(self, y: Array, weight: Array | None, classes: Any) -> None:
         self._many_outputs = y.ndim == 2

@@ -158,6 +158,19 @@ class TrainingNet(LateOptimizerNet):
             if is_outside or not is_raised_by_code(interrupt):
                 raise
             raise _StopTraining from None
+        except KeyError as error:
+            monitors = [
+                getattr(callback, "monitor", None) for _, callback in self.callbacks_
+            ]
+            columns = [*self.history[-1]] if self.history else []
+            missing = [m for m in monitors if isinstance(m, str) and m not in columns]
+            if method_name != "on_epoch_end" or not missing:
+                raise
+            raise ValueError(
+                "The 'monitor' of a callback must be a column of history_, which are "
+                f"{columns}. Got {missing[0]!r}. early_stopping=True adds 'valid_loss' and "
+                "'valid_score'."
+            ) from error
 
     def get_loss(
         self,
@@ -259,7 +272,11 @@ class TrainingNet(LateOptimizerNet):
                 # The best weights predict; training would continue from the last weights.
                 self.last_weights_ = cloned(self.module_.state_dict())
                 self.module_.load_state_dict(self.best_weights_ or self.last_weights_)
+            last = self.history[-1] if self.history else {}
+            # skorch's TrainEndCheckpoint reads the last batch.
+            last["batches"] = [{}]
             self.notify("on_train_end", X=train.X, y=train.y)
+            last["batches"] = []
 
     def forward(self, X: Any, *args: Any, **kwargs: Any) -> Any:
         """Return the outputs of samples; many go through a program that only predicts."""

@@ -18,6 +18,16 @@ from scipy import sparse
 from sklearn.utils.validation import check_array, check_consistent_length
 from torch import Tensor, nn
 
+from sk_tune._augment import (
+    Brightness,
+    Contrast,
+    Mixup,
+    Noise,
+    Rotate,
+    Saturation,
+    Scale,
+    as_augmentations,
+)
 from sk_tune._compat import HasMethods
 from sk_tune._declaration import parameters
 from sk_tune._estimators._encoded_data import is_dict
@@ -31,6 +41,8 @@ from sk_tune._training import count_multiplications, n_weights
 from sk_tune._types import Array
 
 _PREFIX = "module__"
+# Augmentations that turn integers into other numbers.
+_COMPUTING = (Brightness, Contrast, Mixup, Noise, Rotate, Saturation, Scale)
 # Types of arrays of integers or Booleans in a module's inputs, by numpy's kinds.
 _DTYPES = {"i": "int64", "u": "int64", "b": "bool"}
 # Words in torch's errors for inputs of another shape than a module's layers.
@@ -139,11 +151,22 @@ class _NetEstimator(NetworkEstimator):
             )
         elif reset and not sparse.issparse(X):  # The superclass refuses sparse arrays.
             with suppress(ValueError):  # The superclass reports rows of unequal length.
-                self._has_integers = np.asarray(as_array(X)).dtype.kind in "iu"
+                values = np.asarray(as_array(X))
+                self._has_integers = values.dtype.kind in "iu"
+                if self._has_integers:
+                    rounded = values.astype(self.dtype).astype(values.dtype)
+                    self._inexact = values[rounded != values][:1].tolist()
         return super()._check_X(X, reset=reset)
 
     def _inputs_of_module(self) -> list[NamedInput]:
         return [NamedInput(n, *kind) for n, kind in (self.named_inputs_ or {}).items()]
+
+    @property
+    def _categorical(self) -> list[int]:
+        has_codes = [
+            part.dtype for part in self._inputs_of_module() for _ in range(part.size)
+        ]
+        return np.flatnonzero(has_codes).tolist()
 
     def _shape_input(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         return requested_shape(self, shape, most=8) or shape
@@ -170,6 +193,7 @@ class _NetEstimator(NetworkEstimator):
                 if not self._has_integers:
                     error.add_note(f"{type(self).__name__} passed 2 {rows} to its module.")
                     raise
+                self._check_integers()
                 integers = NamedInput("", self.input_shape_, "int64")
                 module = reading_one_tensor(module, [integers])
                 samples, outputs = _outputs_for(module, samples)
@@ -183,6 +207,21 @@ class _NetEstimator(NetworkEstimator):
                 f"{got} for 2 rows of shape {self.input_shape_} instead."
             )
         return self._as_scores(module, samples, outputs)
+
+    def _check_integers(self) -> None:
+        """Raise ValueError if a module that reads integers would get others than in X."""
+        if self._inexact:
+            raise ValueError(
+                f"Integers of X must be exact in {self.dtype} for {type(self).__name__}. "
+                f"Got {self._inexact[0]}. Number them from 0, or use dtype='float64'."
+            ) from None
+        for augmentation in as_augmentations(self.augmentation):
+            if isinstance(augmentation, _COMPUTING):
+                raise ValueError(
+                    f"The 'augmentation' parameter of {type(self).__name__} must keep the "
+                    "integers of X, which the module reads as int64, for example by CutMix "
+                    f"or TimeShift. Got {augmentation!r}."
+                ) from None
 
     def _size_error(self, rows: str, error: RuntimeError) -> ValueError:
         """Return the error for a module whose sizes differ from the data's."""

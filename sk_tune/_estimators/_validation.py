@@ -19,6 +19,7 @@ from sklearn.utils.validation import validate_data
 
 from sk_tune._compat import StrOptions, check_sample_weight, validate_parameter_constraints
 from sk_tune._declaration import COUNT, Number
+from sk_tune._frames import check_in_memory
 from sk_tune._numerical_embedding import as_embedding
 from sk_tune._text import listed
 from sk_tune._types import Array
@@ -104,6 +105,7 @@ def check_features(estimator: Any, X: Any, *, reset: bool) -> Array:
     otherwise they are compared. X is copied only if its form changes; a view that repeats
     one sample remains a view.
     """
+    check_in_memory(X)
     frame = _as_frame(X)
     codes = category_columns(X) if estimator._allow_codes else []
     for position, (name, dtype) in enumerate({} if frame is None else frame.schema.items()):
@@ -192,12 +194,15 @@ def check_complete(estimator: Any, y: Any) -> None:
             )
 
 
-def check_range(loss: str, y: Array) -> None:
-    """Raise ValueError for targets that a deviance, "poisson" for example, cannot have."""
+def check_range(loss: str, y: Array, *, is_first: bool = True) -> None:
+    """Raise ValueError for targets that a deviance, "poisson" for example, cannot have.
+
+    The first targets give the mean; later ones may all be 0.
+    """
     least = y.min(initial=np.inf)
     if loss == "gamma" and least <= 0:
         requirement = "strictly positive y"
-    elif least < 0 or not np.all(y.sum(axis=0) > 0):
+    elif least < 0 or (is_first and not np.all(y.sum(axis=0) > 0)):
         requirement = "non-negative y and sum(y) > 0"
     else:
         return

@@ -51,7 +51,8 @@ def split_inputs(x: Tensor, inputs: Sequence[NamedInput]) -> dict[str, Tensor]:
     """Return the inputs of a module, (B, ...), by name, from one tensor, (B, D)."""
     columns = torch.split(x, [part.size for part in inputs], dim=1)
     return {
-        name: values.reshape(len(x), *shape).to(getattr(torch, dtype, x.dtype))
+        # len(x) would become a constant when the module is exported.
+        name: values.reshape(x.shape[0], *shape).to(getattr(torch, dtype, x.dtype))
         for (name, shape, dtype), values in zip(inputs, columns, strict=True)
     }
 

@@ -372,6 +372,8 @@ _OTHER_KIND = "neither numbers, text nor dates"
 def _reason_without_kind(column: "pd.Series[Any]") -> str:
     if not column.notna().any():
         return "no values"
+    if column.dtype.kind == "c":
+        return _OTHER_KIND
     if column.dtype == object and not column.map(pd.api.types.is_hashable).all():
         return _OTHER_KIND
     # Lists and structs of Arrow cannot be compared.

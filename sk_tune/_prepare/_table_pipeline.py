@@ -15,6 +15,7 @@ from sklearn.pipeline import Pipeline
 from sk_tune._estimators import MLPClassifier, MLPRegressor
 from sk_tune._numerical_embedding import PiecewiseLinear
 from sk_tune._prepare._table_preparer import TablePreparer
+from sk_tune._text import did_you_mean
 
 _COMMON: dict[str, Any] = {
     "numerical_embedding": PiecewiseLinear(),
@@ -86,13 +87,17 @@ def table_pipeline(
     >>> pipe.fit(X, y).predict(X[:2]).shape
     (2,)
     """
+    is_name = isinstance(kind, str) and kind in _NETWORKS
+    if not is_name and (isinstance(kind, type) or not hasattr(kind, "fit")):
+        hint = did_you_mean(str(kind), _NETWORKS)
+        if isinstance(kind, type):
+            hint = f" Create the estimator: {kind.__name__}()."
+        raise ValueError(
+            "'kind' must be 'classifier', 'regressor' or an estimator. "
+            f"Got {kind!r} instead.{hint}"
+        )
     net = kind
     if isinstance(kind, str):
-        if kind not in _NETWORKS:
-            raise ValueError(
-                "'kind' must be 'classifier', 'regressor' or an estimator. "
-                f"Got {kind!r} instead."
-            )
         network, params = _NETWORKS[kind]
         net = network(**_COMMON, **params, random_state=random_state)
     return Pipeline([("prepare", TablePreparer(embeddings=True)), ("net", net)])

@@ -120,6 +120,7 @@ class CategoryCodes(Documented, OneToOneFeatureMixin, TransformerMixin, BaseEsti
 
     def transform(self, X: Any) -> Floats:
         """Return codes, whole numbers from 0 on."""
+        check_is_fitted(self)
         # In scikit-learn, infrequent categories have the code after the frequent codes.
         codes = self.encoder_.transform(X) + 1
         return np.where(codes < np.array(self.n_categories_), codes, 0.0)

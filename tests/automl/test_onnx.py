@@ -13,6 +13,7 @@ from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits
 from sklearn.decomposition import PCA
 from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+from sklearn.linear_model import TweedieRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, Normalizer, QuantileTransformer
 
@@ -201,6 +202,22 @@ def test_dates_keep_their_seconds(make, make_problem, tmp_path):
 
     answer = _answer(tmp_path / "blend.onnx", _as_inputs(X, about["inputs"]))
     np.testing.assert_allclose(answer[:, 0], blend.predict(X), rtol=1e-6, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("power", "link"), [(0, "auto"), (1.5, "auto"), (0, "log"), (0, "identity")]
+)
+def test_generalised_linear_models_keep_their_link(power, link, tmp_path):
+    """The link "auto" of scikit-learn is the identity up to power 0, else the logarithm."""
+    X = np.random.default_rng(0).normal(size=(50, 3))
+    y = 5 + X.sum(axis=1) / 4
+    model = TweedieRegressor(power=power, link=link, alpha=0.1).fit(X, y)
+    blend = Blend(combination=Combination([Member(model, 1.0)]), temperature=1)
+
+    export_ensemble(blend.parts, tmp_path / "blend.onnx", shape=(3,))
+
+    answer = _answer(tmp_path / "blend.onnx", X)
+    np.testing.assert_allclose(answer[:, 0], model.predict(X), rtol=1e-6)
 
 
 @pytest.mark.slow

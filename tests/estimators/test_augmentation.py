@@ -93,6 +93,19 @@ def test_only_training_rows_are_changed(augmentation, task_data):
     assert not any(row.tobytes() in known for row in in_training)
 
 
+@pytest.mark.filterwarnings("ignore:.*trained alone:sk_tune.exceptions.SkTuneWarning")
+@pytest.mark.parametrize("batch_size", [-1, 60])
+def test_equal_rows_are_changed_differently(batch_size):
+    """In a full batch they are not one row with a weight."""
+    X, y = np.ones((60, 8), dtype=np.float32), np.arange(60) % 2
+    params = {"batch_size": batch_size, "max_epochs": 1, "callbacks": [Callback()]}
+    Watching.seen = {True: [], False: []}
+
+    NetClassifier(Watching, augmentation="noise", device="cpu", **params).fit(X, y)
+
+    assert len(torch.unique(Watching.seen[True][-1], dim=0)) == 60
+
+
 def test_every_epoch_changes_rows_differently(task_data):
     """The noise of two epochs differs."""
     X, y = task_data("NetClassifier")
@@ -195,7 +208,7 @@ def test_invalid_augmentations_are_refused(value, task_data):
         (MLPClassifier(augmentation=["noise", TimeMask()]), "'time_mask' of MLPClassifier"),
         (
             CNNClassifier(augmentation="flip"),
-            "'flip' of CNNClassifier needs images",
+            r"'flip' of CNNClassifier needs images.*with input_shape=\(height, width\)",
         ),
         (
             CNNClassifier(augmentation=Shift(4), input_shape=(2, 4)),

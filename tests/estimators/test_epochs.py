@@ -55,6 +55,20 @@ def test_networks_with_automatic_epochs_stop_early_on_enough_rows():
     np.testing.assert_array_equal(net.predict_proba(X), expected.predict_proba(X))
 
 
+def test_partial_fit_trains_on_all_rows_of_a_chunk(tmp_path):
+    """Automatic early stopping neither holds rows out nor ends a stream, also in a file."""
+    X, y = _data(MANY)
+    net = MLPClassifier(random_state=0, lr_schedule="constant").partial_fit(X, y)
+    plain = MLPClassifier(random_state=0, lr_schedule="constant", early_stopping=False)
+
+    np.testing.assert_array_equal(
+        net.predict_proba(X), plain.partial_fit(X, y).predict_proba(X)
+    )
+    net.save(tmp_path / "net")
+    assert MLPClassifier.load(tmp_path / "net").net_.options.patience is None
+    assert net.fit(X, y).net_.options.patience == 10
+
+
 def test_networks_on_few_rows_train_on_all_of_them():
     """Rows without a weight do not count."""
     X, y = _data(MANY)

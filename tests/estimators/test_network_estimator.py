@@ -280,8 +280,30 @@ def test_parameters_set_after_fit_have_no_effect(make_estimator, task_data, tmp_
     net.set_params(dtype="float64", hidden_layer_sizes=(9, 9))
     net.save(tmp_path / "net")
 
-    assert_allclose(net.predict(X), expected, rtol=1e-6)
+    assert_array_equal(net.predict(X), expected)
+    assert net.predict(X).dtype == expected.dtype
     assert_array_equal(sk_tune.MLPRegressor.load(tmp_path / "net").predict(X), expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "fitted", "later"),
+    [
+        ("CNNRegressor", {"input_shape": (2, 4)}, {"input_shape": (4, 2)}),
+        ("RNNRegressor", {"input_shape": (4, 2)}, {"input_shape": None}),
+        ("RNNRegressor", {"input_shape": (8,), "n_tokens": 4}, {"n_tokens": None}),
+    ],
+)
+def test_a_shape_set_after_fit_has_no_effect(name, fitted, later, make_estimator):
+    """predict and partial_fit read X as the network does."""
+    X = np.random.default_rng(0).integers(0, 4, (60, 8)).astype(np.float32)
+    net, twin = (make_estimator(name, **fitted).fit(X, X[:, 0]) for _ in range(2))
+
+    net.set_params(**later)
+
+    assert_array_equal(net.predict(X), twin.predict(X))
+    for estimator in (net, twin):
+        estimator.partial_fit(X, X[:, 0])
+    assert_array_equal(net.predict(X), twin.predict(X))
 
 
 def test_batch_normalisation_counts_repeated_rows():

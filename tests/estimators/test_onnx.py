@@ -95,6 +95,31 @@ def test_a_known_layer_is_written_directly(
     assert list(tmp_path.iterdir()) == [path]
 
 
+class _Wrapped(nn.Sequential):
+    pass
+
+
+def test_the_divisor_of_mean_pooling_is_exported(tmp_path, monkeypatch):
+    """A sum is a mean with divisor 1; torch's exporter would return the mean."""
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(40, 1, 4, 4)).astype(np.float32), rng.normal(size=40)
+    layers = [nn.AvgPool2d(2, divisor_override=1), nn.Flatten(), nn.Linear(4, 1)]
+    options = {"max_epochs": 1, "random_state": 0, "device": "cpu"}
+    net = NetRegressor(nn.Sequential(*layers), **options).fit(X, y)
+
+    net.to_onnx(tmp_path / "net.onnx")
+
+    got, _ = _run(tmp_path / "net.onnx", X)
+    np.testing.assert_allclose(got[:, 0], net.predict(X), rtol=1e-4, atol=1e-5)
+    monkeypatch.setattr(sk_tune._estimators._onnx_layers, "check_packages", lambda name: 0)
+    other = NetRegressor(_Wrapped(*layers), **options).fit(X, y)
+    with (
+        pytest.warns(SkTuneWarning, match="the whole _Wrapped"),
+        pytest.raises(TypeError, match="must not use 'divisor_override'"),
+    ):
+        other.to_onnx(tmp_path / "other.onnx")
+
+
 @pytest.mark.parametrize("members", [1, 3])
 def test_several_labels_and_outputs_are_exported(
     members, make_estimator, task_data, tmp_path, without_torch_exporter
@@ -145,6 +170,56 @@ def test_torch_writes_other_modules(is_hooked, make_estimator, task_data, tmp_pa
     assert net.partial_fit(X, y).n_epochs_ == 3
     assert not [record for record in caplog.records if record.name.startswith("torch.onnx")]
     assert log.level == level
+
+
+class _Encoded(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.vectors = nn.Embedding(5, 3)
+        self.linear = nn.Linear(11, 1)
+
+    def forward(self, numbers, code):
+        return self.linear(torch.cat([numbers, self.vectors(code)], dim=1))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_named_inputs_are_exported_for_any_number_of_rows(task_data, tmp_path):
+    """The columns of X are the inputs, in the order of named_inputs_."""
+    pytest.importorskip("onnxscript")
+    X, y = task_data("NetRegressor")
+    code = np.arange(len(X)) % 5
+    named = {"numbers": X, "code": code}
+    net = NetRegressor(_Encoded, max_epochs=1, device="cpu").fit(named, y)
+
+    net.to_onnx(tmp_path / "net.onnx")
+
+    columns = np.column_stack([X, code]).astype(np.float32)
+    for n_rows in (1, 2, 7):
+        got, _ = _run(tmp_path / "net.onnx", columns[:n_rows])
+        expected = net.predict({name: values[:n_rows] for name, values in named.items()})
+        np.testing.assert_allclose(got[:, 0], expected, rtol=1e-4, atol=1e-5)
+
+
+class _TwoRows(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(8, 1)
+
+    def forward(self, x):
+        return self.linear(x) + torch.zeros(len(x), 1)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_module_with_a_constant_number_of_rows_is_not_exported(task_data, tmp_path):
+    """The error names the module and the way to keep the number variable."""
+    pytest.importorskip("onnxscript")
+    X, y = task_data("NetRegressor")
+    net = NetRegressor(_TwoRows, max_epochs=1, device="cpu").fit(X, y)
+
+    with pytest.raises(TypeError, match=r"_TwoRows must take any number.*x\.shape\[0\]"):
+        net.to_onnx(tmp_path / "net.onnx")
+
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("missing", ["onnx", "onnxscript"])

@@ -206,6 +206,17 @@ def test_searches_take_lists_of_sequences(kind):
     assert result.ledger_.alone_reasons == {}
 
 
+def test_one_sequence_to_predict_needs_an_axis_of_samples():
+    """The error says how to add it."""
+    values = np.random.default_rng(0).normal(size=(20, 6, 2))
+    net = _small().fit(values, np.arange(20.0))
+
+    with pytest.raises(ValueError, match=r"Got X\.shape=\(6, 2\), .*X\[numpy\.newaxis\]"):
+        net.predict(values[0])
+
+    assert net.predict(values[0][np.newaxis]).shape == (1,)
+
+
 def test_one_step_of_many_features_warns():
     """It is likely to be one channel of aeon's; `input_shape` confirms the shape."""
     values = np.random.default_rng(0).normal(size=(20, 1, 12))

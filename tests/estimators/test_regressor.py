@@ -69,6 +69,21 @@ def test_predictions_follow_the_units_of_the_target(name, make_estimator):
         np.testing.assert_allclose(net.predict(X), expected, rtol=1e-6, atol=1e-6 * scale)
 
 
+def test_a_large_mean_of_the_target_keeps_its_differences(make_estimator, tmp_path):
+    """R^2 does not depend on an offset of y, in Python and in an ONNX model."""
+    runtime = pytest.importorskip("onnxruntime")
+    net = make_estimator("MLPRegressor", max_epochs=20, learning_rate=0.01)
+    plain = net.fit(X, Y).predict(X)
+
+    shifted = net.fit(X, Y + 1e9)
+
+    np.testing.assert_allclose(shifted.predict(X) - 1e9, plain, atol=1e-3)
+    shifted.to_onnx(tmp_path / "net.onnx")
+    session = runtime.InferenceSession(tmp_path / "net.onnx")
+    (answer,) = session.run(None, {"X": np.asarray(X, dtype=np.float32)})
+    np.testing.assert_allclose(answer[:, 0] - 1e9, plain, atol=1e-3)
+
+
 @pytest.mark.parametrize("constant", [0.0, -3e6, 0.1, 1e-20, 1e30])
 def test_a_constant_target_is_approached(constant, make_estimator):
     """A constant target is not scaled, and rounding errors are not magnified."""

@@ -22,6 +22,7 @@ from skorch.callbacks import (
     EpochScoring,
     GradientNormClipping,
     LRScheduler,
+    TrainEndCheckpoint,
 )
 
 from sk_tune import (
@@ -643,6 +644,32 @@ def test_checkpoints_of_skorch_restore_an_epoch(make_estimator, task_data, tmp_p
     two_epochs = make_estimator("MLPRegressor", max_epochs=2).fit(X, y)
     assert net.n_epochs_ == 2
     np.testing.assert_allclose(net.predict(X), two_epochs.predict(X), rtol=1e-4)
+
+
+def test_a_checkpoint_of_skorch_may_be_written_at_the_end(
+    make_estimator, task_data, tmp_path
+):
+    """TrainEndCheckpoint writes the trained weights."""
+    X, y = task_data("MLPRegressor")
+    checkpoint = TrainEndCheckpoint(dirname=str(tmp_path))
+
+    net = make_estimator("MLPRegressor", callbacks=[checkpoint]).fit(X, y)
+
+    weights = torch.load(tmp_path / "train_end_params.pt", weights_only=True)
+    for name, values in net.net_.module_.state_dict().items():
+        assert torch.equal(weights[name], values)
+    assert net.history_[-1]["batches"] == []
+
+
+def test_a_callback_needs_a_monitor_in_the_history(make_estimator, task_data):
+    """The error names the columns, and the parameter that adds validation scores."""
+    X, y = task_data("MLPRegressor")
+    net = make_estimator("MLPRegressor", callbacks=[EarlyStopping()])
+
+    with pytest.raises(
+        ValueError, match=r"'train_loss'.*Got 'valid_loss'\. early_stopping"
+    ):
+        net.fit(X, y)
 
 
 def _frozen(net):

@@ -4,6 +4,7 @@ import functools
 import inspect
 import pickle
 import re
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -325,6 +326,30 @@ def test_a_dict_of_arrays_is_several_inputs(task, tmp_path):
         again.partial_fit(DICT, y)
 
 
+class _Seen(Several):
+    codes: ClassVar[list[torch.Tensor]] = []
+    numbers: ClassVar[list[torch.Tensor]] = []
+
+    def forward(self, numbers, codes, flag):
+        if self.training:
+            self.codes.append(codes)
+            self.numbers.append(numbers)
+        return super().forward(numbers, codes, flag)
+
+
+@pytest.mark.filterwarnings("ignore:.*trained alone:sk_tune.exceptions.SkTuneWarning")
+def test_augmentations_keep_integers():
+    """Noise changes numbers only; integers that a module reads alone are refused."""
+    everywhere = {**DICT, "codes": np.full((60, 2), 3)}
+    _small(module=_Seen, augmentation=["noise", "mixup"]).fit(everywhere, LABELS)
+
+    assert set(torch.cat(_Seen.codes).ravel().tolist()) <= {0, 3}  # 0 when it is built.
+    assert not set(torch.cat(_Seen.numbers).ravel().tolist()) & set(X.ravel().tolist())
+    vectors = nn.Sequential(nn.Embedding(5, 3), nn.Flatten(), nn.Linear(6, 2))
+    with pytest.raises(ValueError, match=r"must keep the integers of X.*Got Noise\("):
+        _small(module=vectors, augmentation="noise").fit(CODES, LABELS)
+
+
 @pytest.mark.parametrize("kind", [dict, SliceDict])
 def test_dicts_of_arrays_are_searched_in_fleets(kind):
     """Scores equal scikit-learn's search, inside and outside a block."""
@@ -446,6 +471,10 @@ def test_modules_that_require_integers_get_integers():
     expected = _small(module=Cast, dtype="float64").fit(CODES, LABELS)
     np.testing.assert_array_equal(net.predict_proba(CODES), expected.predict_proba(CODES))
     _small(module=Vector).fit(CODES, LABELS)
+    with pytest.raises(
+        ValueError, match=r"Integers of X must be exact in float32.*float64"
+    ):
+        _small(module=Vectors).fit(CODES + 2**24, LABELS)
     with pytest.raises(RuntimeError, match="[Ll]ong"):
         _small(module=Vectors).fit(CODES.astype(float), LABELS)
 

@@ -85,6 +85,7 @@ def test_each_type_has_a_kind(values, kind):
         (_repeat(np.inf), "no values"),
         ([f"name {i}" for i in range(N)], "text that differs in almost every row"),
         ([[i] for i in range(N)], "neither numbers, text nor dates"),
+        (np.arange(N) + 1j, "neither numbers, text nor dates"),
         (np.arange(N), "a whole number that counts or names the rows"),
         (RNG.permutation(2 * N)[:N] + 7000, "a whole number that counts or names the rows"),
         (NUMBERS, "carries the same information as 'number'"),

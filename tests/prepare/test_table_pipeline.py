@@ -86,3 +86,7 @@ def test_an_unknown_kind_is_refused():
         ValueError, match="'classifier', 'regressor' or an estimator. Got 'trees'"
     ):
         table_pipeline("trees")
+    with pytest.raises(ValueError, match=r"Got None instead\.$"):
+        table_pipeline(None)
+    with pytest.raises(ValueError, match=r"Create the estimator: MLPClassifier\(\)\.$"):
+        table_pipeline(MLPClassifier)

@@ -13,13 +13,14 @@ from numpy.testing import assert_array_equal
 from sklearn import config_context
 from sklearn.base import clone
 from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import cross_val_score, cross_validate
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import RobustScaler, StandardScaler
 
 from sk_tune import MLPClassifier, TablePreparer
 from sk_tune._frames import as_pandas
-from sk_tune._prepare import SmoothClipScaler
+from sk_tune._prepare import CategoryCodes, SmoothClipScaler
 from sk_tune._prepare._formats import read_values
 from sk_tune.exceptions import TableError
 
@@ -655,3 +656,18 @@ def test_numbers_are_no_dates_in_a_column_of_objects():
         cells = pd.DataFrame({"date": pd.Series([20240315, cell, None], dtype=object)})
         with pytest.raises(TableError, match="must hold dates.*20240315"):
             preparer.transform(cells)
+
+
+def test_codes_need_a_fit():
+    """The error is scikit-learn's."""
+    with pytest.raises(NotFittedError):
+        CategoryCodes(min_frequency=1, max_codes=9).transform(pd.DataFrame({"a": ["b"]}))
+
+
+@pytest.mark.parametrize("estimator", [TablePreparer(), MLPClassifier(max_epochs=1)])
+def test_a_lazy_frame_must_be_collected(estimator):
+    """The error names the call."""
+    X = pl.LazyFrame({"a": [1.0, 2.0, 3.0, 4.0]})
+
+    with pytest.raises(TypeError, match=r"Got a LazyFrame of polars: pass X\.collect\(\)"):
+        estimator.fit(X, [0, 1, 0, 1])
