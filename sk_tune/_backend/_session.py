@@ -266,6 +266,7 @@ class Session:
         state = None if trained is None else trained.state
         if (
             state is None
+            or state.restart_reason
             or not training.is_repeatable
             or getattr(fit.estimator, "lr_schedule", None) != "constant"
             or len(state.history) >= fit.epochs

@@ -597,8 +597,8 @@ class SkorchFitsRolled(NeuralNetClassifier):
         return super().fit(X, np.roll(y, 7), **fit_params)
 
 
-# A skorch net whose fit is its own is trained alone, which is told.
-@pytest.mark.filterwarnings("ignore:.*overrides fit")
+# A net whose fit is its own is trained alone, which is told.
+@pytest.mark.filterwarnings("ignore:.*overrides (fit|a training method)")
 @pytest.mark.parametrize(
     "net",
     [
@@ -887,16 +887,20 @@ def _fit_twice(net):
 
 
 @pytest.mark.parametrize(
-    ("task", "params", "n_adopted"),
+    ("task", "params", "n_adopted", "reasons"),
     [
-        (_partly, {}, 0),
-        (_fit_on, {}, 3),
-        (_fit_twice, {"warm_start": True}, 3),
-        (_fit_twice, {}, 6),
+        (_partly, {}, 0, {"partial_fit trains it": 6}),
+        (_fit_on, {}, 3, {"partial_fit trains it": 3}),
+        (
+            *(_fit_twice, {"warm_start": True}, 3),
+            {"it continues from an earlier fit (warm_start=True)": 3},
+        ),
+        (_fit_twice, {}, 6, {}),
     ],
     ids=["partial_fit", "fit then partial_fit", "warm_start", "fit twice"],
 )
-def test_networks_with_warm_start(task, params, n_adopted):
+@pytest.mark.filterwarnings("ignore::sk_tune.exceptions.TrainedAloneWarning")
+def test_networks_with_warm_start(task, params, n_adopted, reasons):
     """A first fit is adopted, and its continuation equals that without the block."""
     nets = [mlp(lr_schedule="constant", random_state=i, **params) for i in range(3)]
 
@@ -904,6 +908,30 @@ def test_networks_with_warm_start(task, params, n_adopted):
 
     assert report.n_adopted == n_adopted
     assert report.n_trained_again == 0
+    assert report.alone_reasons == reasons
+
+
+class CountingFits(MLPClassifier):
+    """A network with its own ``fit``, which counts the calls in a file."""
+
+    path = None
+
+    def _make_net(self, *args):
+        with self.path.open("a") as calls:
+            calls.write("x")
+        return super()._make_net(*args)
+
+
+@pytest.mark.filterwarnings("ignore::sk_tune.exceptions.TrainedAloneWarning")
+@pytest.mark.parametrize("name", ["fit", "partial_fit"])
+def test_networks_that_train_in_their_task_train_once(name, tmp_path, monkeypatch):
+    """Their task ends in the recording when they are about to train."""
+    monkeypatch.setattr(CountingFits, "path", tmp_path / "calls")
+
+    with fleet(n_jobs=1):
+        Parallel()(delayed(getattr(CountingFits(**_SMALL), name))(X, Y) for _ in range(2))
+
+    assert CountingFits.path.read_text() == "xx"
 
 
 def _skorch_on(net):
