@@ -113,6 +113,9 @@ class CollectingBackend(ParallelBackendBase):  # type: ignore[misc]
 class FleetBackend(CollectingBackend):
     """Runs tasks in this process, with their networks trained as fleets."""
 
+    # joblib would start a thread for each part of a call that requires shared memory.
+    supports_sharedmem = True
+
     def __init__(self, session: Session, nesting_level: int = 0, **kwargs: Any) -> None:
         super().__init__(nesting_level=nesting_level, **kwargs)
         self.session = session
