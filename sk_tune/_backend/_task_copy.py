@@ -219,7 +219,8 @@ class _Rehearser:
         if isinstance(estimator, NetworkEstimator):
             raise FitRequested
         start = torch.get_rng_state()
-        draw_as_fit(estimator, X, y, self._words)
+        if draw_as_fit(estimator, X, y, self._words):
+            raise FitRequested
         end = torch.get_rng_state().numpy().tobytes()
         torch.set_rng_state(start)
         course = {"generator": end.hex()}

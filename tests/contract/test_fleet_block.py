@@ -51,6 +51,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from skorch import NeuralNet, NeuralNetClassifier
 from skorch.callbacks import EarlyStopping, LRScheduler
+from skorch.dataset import ValidSplit
 from skorch.helper import SliceDict
 from torch import nn
 
@@ -787,6 +788,46 @@ def test_other_plain_nets_draw_the_same_as_without_the_block(params):
 
     assert report.n_adopted == 3
     assert report.n_drawn_otherwise == 0
+
+
+def _random_halves(dataset, y=None, **kwargs):
+    return torch.utils.data.random_split(dataset, [0.5, 0.5])
+
+
+class FromNumpy(Free):
+    """Draws noise from numpy's global generator."""
+
+    def forward(self, x):
+        return super().forward(x + np.random.normal())  # noqa: NPY002
+
+
+@pytest.mark.filterwarnings("ignore:.*trained alone")
+@pytest.mark.parametrize(
+    ("params", "drawn"),
+    [
+        ({"train_split": ValidSplit(0.2)}, "numpy"),
+        ({"module": FromNumpy}, "numpy"),
+        ({"train_split": ValidSplit(0.2, random_state=0)}, ""),
+        # From torch's generator.
+        ({"train_split": _random_halves}, ""),
+    ],
+    ids=["split", "module", "split with a seed", "split by torch"],
+)
+def test_plain_nets_that_draw_from_numpy_train_in_their_order(params, drawn):
+    """So numbers of its global generator reach the same nets as without the block."""
+    net = skorch(**{"module": Free, **params})
+
+    def run():
+        # Sizes train one after the other in fleets, but not in the search.
+        grid = {"module__width": [8, 20], "lr": [1e-3, 0.05]}
+        search = GridSearchCV(net, grid, cv=CV, scoring="neg_log_loss").fit(X, Y)
+        return [*_scores(search), *_drawn()]
+
+    report = _compared(run)
+
+    reason = f"it draws from the global generator of {drawn}"
+    assert report.alone_reasons == ({reason: 12} if drawn else {})
+    assert (report.n_adopted, report.n_drawn_otherwise) == (0 if drawn else 12, 0)
 
 
 class Lazy(Free):
