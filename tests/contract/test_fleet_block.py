@@ -6,6 +6,7 @@ that its networks were trained in fleets.
 """
 
 import itertools
+import logging
 import os
 import random
 import signal
@@ -571,16 +572,20 @@ def test_data_of_the_caller_reach_plain_nets_without_a_warning(warns_always):
 def _say_and_fit(seed):
     warnings.warn("careful", UserWarning, stacklevel=1)
     sys.stdout.write(f"fits {seed}\n")
+    sys.stderr.write(f"fits {seed}\n")
+    logging.getLogger("sk_tune_tests").warning("fits %d", seed)
     return _probabilities(mlp(random_state=seed))
 
 
-@pytest.mark.parametrize("what", ["warnings", "prints"])
-def test_output_of_a_task_appears_once(what, capsys):
-    """Warnings and printed lines appear as often as without the block."""
+@pytest.mark.parametrize("what", ["warnings", "prints", "errors", "logs"])
+def test_output_of_a_task_appears_once(what, capsys, caplog):
+    """Warnings, logs and printed lines appear as often as without the block."""
     with warnings.catch_warnings(record=True, action="always") as seen, fleet(n_jobs=1):
         Parallel()(delayed(_say_and_fit)(seed) for seed in range(2))
 
-    said = {"warnings": len(seen), "prints": capsys.readouterr().out.count("fits")}
+    output = capsys.readouterr()
+    said = {"warnings": len(seen), "prints": output.out.count("fits")}
+    said |= {"errors": output.err.count("fits"), "logs": len(caplog.records)}
     assert said[what] == 2
 
 
