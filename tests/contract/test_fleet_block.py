@@ -980,12 +980,37 @@ def test_networks_that_train_in_their_task_train_once(name, tmp_path, monkeypatc
     assert CountingFits.path.read_text() == "xx"
 
 
+class CountingInits(Module):
+    """A module that counts its networks in a file."""
+
+    path = None
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        with self.path.open("a") as calls:
+            calls.write("x")
+
+
+@pytest.mark.filterwarnings("ignore::sk_tune.exceptions.TrainedAloneWarning")
+def test_plain_nets_with_partial_fit_train_once(tmp_path, monkeypatch):
+    """The report counts the calls that are not part of a fit."""
+    monkeypatch.setattr(CountingInits, "path", tmp_path / "calls")
+
+    with fleet(n_jobs=1) as report:
+        net = skorch(module=CountingInits)
+        Parallel()(delayed(clone(net).partial_fit)(X, Y) for _ in range(2))
+
+    assert CountingInits.path.read_text() == "xx"
+    assert report.alone_reasons == {"partial_fit trains it": 2}
+
+
 def _skorch_on(net):
     net.fit(X, Y)
     torch.manual_seed(5)
     return net.partial_fit(X, Y).predict_proba(X)
 
 
+@pytest.mark.filterwarnings("ignore::sk_tune.exceptions.TrainedAloneWarning")
 @pytest.mark.parametrize(
     "params",
     [
@@ -1002,6 +1027,7 @@ def test_plain_nets_with_partial_fit(params):
     report = _compared(lambda: _tasks(_skorch_on, [skorch(**params) for _ in range(2)]))
 
     assert report.n_adopted == 2
+    assert report.alone_reasons == {"partial_fit trains it": 2}
 
 
 def _fitted_skorch(net):
