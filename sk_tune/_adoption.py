@@ -37,11 +37,15 @@ def adopted_state(
     return None if current is None else current(estimator, X, y, sample_weight)
 
 
-def decline(reason: str) -> None:
-    """Report a reason, a clause after "was trained alone because", and leave the task."""
+def decline(reason: str) -> bool:
+    """Report a reason, a clause after "was trained alone because", and leave the task.
+
+    Returns whether the adopter takes reasons, and the network has to train by itself.
+    """
     report = getattr(_ADOPTER.get(), "decline", None)
     if report is not None:
         report(reason)
+    return report is not None
 
 
 @contextmanager

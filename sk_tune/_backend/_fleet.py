@@ -113,6 +113,9 @@ class CollectingBackend(ParallelBackendBase):  # type: ignore[misc]
 class FleetBackend(CollectingBackend):
     """Runs tasks in this process, with their networks trained as fleets."""
 
+    # joblib would start a thread for each part of a call that requires shared memory.
+    supports_sharedmem = True
+
     def __init__(self, session: Session, nesting_level: int = 0, **kwargs: Any) -> None:
         super().__init__(nesting_level=nesting_level, **kwargs)
         self.session = session
@@ -260,6 +263,7 @@ def fleet(
 
 
 _IS_ASKING: ContextVar[bool] = ContextVar("sk_tune_is_asking", default=False)
+_IS_FITTING: ContextVar[bool] = ContextVar("sk_tune_is_fitting", default=False)
 _LOCK = threading.Lock()
 # An entry for each open block, and skorch's methods during blocks.
 _OPEN: list[None] = []
@@ -310,10 +314,24 @@ def _asking(fit: Any) -> Any:
         state = None if reason is not None else adopted_state(net, X, y)
         if state is not None:
             return adopt_skorch(net, X, y, state)
-        with passing_interrupts():
-            return fit(net, X, y, **fit_params)
+        # skorch's fit calls partial_fit.
+        token = _IS_FITTING.set(True)
+        try:
+            with passing_interrupts():
+                return fit(net, X, y, **fit_params)
+        finally:
+            _IS_FITTING.reset(token)
 
     return asking_fit
+
+
+def _declining(partial_fit: Any) -> Any:
+    def declining_partial_fit(net: Any, *args: Any, **kwargs: Any) -> Any:
+        if not _IS_FITTING.get():
+            decline("partial_fit trains it")
+        return partial_fit(net, *args, **kwargs)
+
+    return declining_partial_fit
 
 
 def _in_one_thread(compute: Any) -> Any:
@@ -337,6 +355,7 @@ def _in_one_thread(compute: Any) -> Any:
 
 _CHANGES = {
     "fit": _asking,
+    "partial_fit": _declining,
     "fit_loop": _in_one_thread,
     "predict_proba": _in_one_thread,
     "get_iterator": cutting_iterator,

@@ -154,7 +154,7 @@ class _Recording:
 
     task: Task
     trainings: list[_RequestedTraining] = field(default_factory=list)
-    reason: str | None = None
+    reason: str = ""
     error: str = ""
     # State of torch's generator and of shared objects at the first recording.
     start: Any = None
@@ -233,6 +233,7 @@ class Session:
         except Exception as error:  # noqa: BLE001 - reported, unless the task raises it
             _note_error(recording, error_text(error))
             return False
+        recording.reason = recording.reason or recorder.reason
         # A task with a new request in each recording would never be complete.
         return recorder.n_new > 0 and recorder.n_found >= n_before
 
@@ -266,6 +267,7 @@ class Session:
         state = None if trained is None else trained.state
         if (
             state is None
+            or state.restart_reason
             or not training.is_repeatable
             or getattr(fit.estimator, "lr_schedule", None) != "constant"
             or len(state.history) >= fit.epochs
@@ -366,6 +368,8 @@ class Recorder(_Answers):
     def __init__(self, session: Session, trainings: list[_RequestedTraining]) -> None:
         super().__init__(session, trainings)
         self.n_new = 0
+        # Why a network of the task has to train in it.
+        self.reason = ""
 
     def __call__(
         self, estimator: Any, X: Any, y: Any, sample_weight: Any
@@ -376,12 +380,16 @@ class Recorder(_Answers):
         key = (params_fingerprint(estimator), _seed_key(estimator), numbers)
         training = self.find(key)
         if training is None:
-            monitor = self.session.monitor
-            self.trainings.append(_training(estimator, key, data, monitor))
-            self.n_new += 1
+            training = _training(estimator, key, data, self.session.monitor)
             if not isinstance(estimator, NetworkEstimator):
                 # The generator is as after the training.
-                draw_as_fit(estimator, X, y, self.session.words)
+                reason = draw_as_fit(estimator, X, y, self.session.words)
+                if reason:
+                    self.reason = reason
+                    self.decline(reason)
+                    return None
+            self.trainings.append(training)
+            self.n_new += 1
             raise FitRequested
         if training.trained is None:
             raise FitRequested

@@ -137,7 +137,8 @@ class SharedObjects:
 
     def _parts(self, obj: Any) -> Parts:
         """Save an object's content and return its parts; TypeError if unreadable."""
-        if isinstance(obj, _HARMLESS):
+        # A recording predicts and restores the state of torch's global generator.
+        if isinstance(obj, _HARMLESS) or obj is torch.default_generator:
             return []
         if isinstance(obj, types.FunctionType):
             return self._function(obj)

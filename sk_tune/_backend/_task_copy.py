@@ -8,14 +8,22 @@ the same way.
 """
 
 import io
+import logging
 import pickle
 import random
 import re
 import sys
-import threading
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext, redirect_stdout, suppress
+from contextlib import (
+    ExitStack,
+    contextmanager,
+    nullcontext,
+    redirect_stderr,
+    redirect_stdout,
+    suppress,
+)
+from contextvars import ContextVar
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
 
@@ -32,25 +40,60 @@ from sk_tune._engine import count_words, draw_as_fit, skip_words
 from sk_tune._estimators import NetworkEstimator, net_arrays
 from sk_tune._training import RNG_LOCK, TrainingState, seed_of_state
 
+_IS_SILENT: ContextVar[bool] = ContextVar("sk_tune_is_silent", default=False)
+
+
+class _OfSilentThread(type):
+    def __subclasscheck__(cls, subclass: type) -> bool:
+        return _IS_SILENT.get()
+
+
+class _SilentWarning(Warning, metaclass=_OfSilentThread):
+    """Stands for every warning of a silent thread in the filters of warnings."""
+
+
+_IGNORING: Any = ("ignore", None, _SilentWarning, None, 0)
+
 
 @contextmanager
 def silenced() -> Iterator[None]:
-    """Suppress output and warnings of this thread, not of other threads."""
-    output: Any = _OtherThreads(sys.stdout)
-    with redirect_stdout(output), warnings.catch_warnings(action="ignore"):
+    """Suppress output, logs and warnings of this thread, not of other threads."""
+    loggers = [logging.getLogger(), *logging.Logger.manager.loggerDict.values()]
+    handlers = {h for logger in loggers for h in getattr(logger, "handlers", ())}
+    handlers |= {logging.lastResort} - {None}
+    streams: list[Any] = [_OtherThreads(sys.stdout), _OtherThreads(sys.stderr)]
+
+    def is_heard(record: logging.LogRecord) -> bool:
+        return not _IS_SILENT.get()
+
+    with ExitStack() as stack:
+        for handler in handlers:
+            handler.addFilter(is_heard)
+            stack.callback(handler.removeFilter, is_heard)
+        # Threads share the filters, so this thread must not replace and restore them.
+        warnings.filters.insert(0, _IGNORING)  # type: ignore[attr-defined]
+        stack.callback(_stop_ignoring)
+        stack.enter_context(redirect_stdout(streams[0]))
+        stack.enter_context(redirect_stderr(streams[1]))
+        stack.callback(_IS_SILENT.reset, _IS_SILENT.set(True))
         yield
 
 
+def _stop_ignoring() -> None:
+    # Another thread may have restored its filters.
+    with suppress(ValueError):
+        warnings.filters.remove(_IGNORING)  # type: ignore[attr-defined]
+
+
 class _OtherThreads:
-    """A stream that ignores the thread that created it."""
+    """A stream that ignores silent threads."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
-        self._thread = threading.get_ident()
 
     def write(self, text: str) -> int:
         """Write text of another thread."""
-        if threading.get_ident() != self._thread and self._stream is not None:
+        if not _IS_SILENT.get() and self._stream is not None:
             self._stream.write(text)
         return len(text)
 
@@ -102,7 +145,7 @@ def copy_task(task: Any, met: Callable[[Any], None] | None = None) -> Any:
     for function in functions_of(copied):
         if hasattr(function, "warning_filters"):
             # scikit-learn replaces the warning filters by the caller's.
-            function.warning_filters = [("ignore", None, Warning, None, 0)]
+            function.warning_filters = [_IGNORING, *function.warning_filters]
     return copied
 
 
@@ -219,7 +262,8 @@ class _Rehearser:
         if isinstance(estimator, NetworkEstimator):
             raise FitRequested
         start = torch.get_rng_state()
-        draw_as_fit(estimator, X, y, self._words)
+        if draw_as_fit(estimator, X, y, self._words):
+            raise FitRequested
         end = torch.get_rng_state().numpy().tobytes()
         torch.set_rng_state(start)
         course = {"generator": end.hex()}

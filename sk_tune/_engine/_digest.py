@@ -276,6 +276,8 @@ def value_digest(value: Any, *, by_name: bool = False) -> str:
     """
     reader = _Reader(by_name=by_name)
     reader.value(value)
+    if reader.nameless:
+        raise TypeError(f"{reader.nameless[0].__qualname__} cannot be found by its name")
     return reader.hash.hexdigest()
 
 
@@ -285,10 +287,13 @@ def value_fingerprint(value: Any) -> Any:
         return (type(value), value)
     if isinstance(value, FunctionType | BuiltinFunctionType):
         return value
+    reader = _Reader(by_name=True)
     try:
-        return value_digest(value, by_name=True)
+        reader.value(value)
     except Exception:  # noqa: BLE001 - a user's class may raise anything
         return object()
+    # Lambdas, and functions and classes defined in functions, equal only themselves.
+    return reader.hash.hexdigest(), *reader.nameless
 
 
 def data_fingerprint(data: Any) -> Any:
@@ -314,6 +319,8 @@ class _Reader:
     def __init__(self, *, by_name: bool) -> None:
         self.hash = hashlib.sha256()
         self._by_name = by_name
+        # Functions and classes that no module has under their names, with `by_name`.
+        self.nameless: list[Any] = []
         # Visited objects by id, kept alive so that no other object gets the id.
         self._met: dict[int, tuple[int, Any]] = {}
         self._around: list[int] = []
@@ -340,9 +347,8 @@ class _Reader:
         if self._by_name and isinstance(value, MethodType):
             self.value(("method", value.__name__, value.__self__))
         elif self._by_name and isinstance(value, type | FunctionType):
-            if not _is_named(value):
-                raise TypeError(f"{value.__qualname__} cannot be found by its name")
             self._put("name", value.__module__, value.__qualname__)
+            self.nameless += () if _is_named(value) else (value,)
         elif (name := installed_name(value)) is not None:
             self._put("installed", name)
             self._patches(value)

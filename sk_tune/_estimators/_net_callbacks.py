@@ -8,12 +8,15 @@ Output of callbacks is printed when an estimator or net adopts the training.
 
 import warnings
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any
 
 from skorch import NeuralNet
 from skorch.callbacks import (
+    Callback,
     EarlyStopping,
     EpochScoring,
+    EpochTimer,
     GradientNormClipping,
     LRScheduler,
     PassthroughScoring,
@@ -38,6 +41,8 @@ _CARRIED: dict[type, tuple[str, ...]] = {
     PassthroughScoring: ("best_score_",),
     LRScheduler: ("batch_idx_",),
 }
+# Callbacks whose state between epochs is known.
+KNOWN_CALLBACKS = (*_CARRIED, EpochTimer, GradientNormClipping, PrintLog)
 
 
 class NetCallbacks:
@@ -181,8 +186,39 @@ class CallbackCourse(SeededCourse):
         return super().stopped or self._callbacks.stopped
 
 
+def reason_in_custom_callbacks(entries: Any) -> str:
+    """Return why callbacks must run on the estimator's own objects; empty if not.
+
+    Such callbacks may keep attributes, which only they can hold.
+    """
+    callbacks = [e[1] if isinstance(e, tuple) else e for e in entries]
+    kinds = [c if isinstance(c, type) else type(c) for c in callbacks]
+    custom = next((kind for kind in kinds if kind not in KNOWN_CALLBACKS), None)
+    return "" if custom is None else f"it has callbacks ({custom.__name__})"
+
+
+def lost_callbacks(net: Any, stored: tuple[type, ...]) -> dict[str, Any]:
+    """Return the names of callbacks, except of `stored` types, whose state is lost.
+
+    Such a callback has attributes that are not parameters, or a hook for the begin of a
+    training, which a continued training would call again.
+    """
+    names = {
+        type(callback).__name__
+        for _, callback in net.callbacks_
+        if type(callback) not in stored
+        and not type(callback).__module__.startswith("sk_tune.")
+        and (
+            not vars(callback).keys() <= signature(type(callback)).parameters.keys()
+            or type(callback).on_train_begin is not Callback.on_train_begin
+        )
+    }
+    return {"lost": sorted(names)} if names else {}
+
+
 def callback_memory(net: Any) -> dict[str, Any]:
     """Return the state of optimizer and callbacks; under "unstorable" why not."""
+    lost = lost_callbacks(net, KNOWN_CALLBACKS)
     try:
         memory: dict[str, Any] = {
             "options": _options(net),
@@ -192,9 +228,9 @@ def callback_memory(net: Any) -> dict[str, Any]:
             },
             "schedulers": {name: s.state_dict() for name, s in _schedulers(net)},
         }
-        return dict(decode(encode(memory)))
+        return {**decode(encode(memory)), **lost}
     except Exception as error:  # noqa: BLE001 - a user's scheduler may raise anything
-        return {"unstorable": error_text(error)}
+        return {"unstorable": error_text(error), **lost}
 
 
 def recall_callbacks(net: Any, memory: dict[str, Any]) -> None:
@@ -221,7 +257,16 @@ def adopt_callbacks(net: Any, memory: dict[str, Any]) -> None:
             ParameterWarning,
             about="callbacks",
         )
-    if memory:
+    known = {kind.__name__ for kind in KNOWN_CALLBACKS}
+    if custom := [name for name in memory.get("lost", ()) if name not in known]:
+        warn_user(
+            "Attributes that callbacks set in training are kept only by the estimator's "
+            f"own fit. Got {', '.join(custom)} in a search, so partial_fit starts without "
+            "its attributes. Clone and fit the estimator to keep them.",
+            ParameterWarning,
+            about="callbacks",
+        )
+    if memory.keys() - {"lost"}:
         # Schedulers start at the first epoch.
         history, net.history_ = net.history, History()
         for _, callback in net.callbacks_:

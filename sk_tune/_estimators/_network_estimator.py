@@ -20,7 +20,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 from torch import Tensor, nn
 
-from sk_tune._adoption import adopted_state
+from sk_tune._adoption import adopted_state, decline
 from sk_tune._augment import Layout, as_augmentations, check_row_shape
 from sk_tune._compat import EstimatorBase
 from sk_tune._declaration import Documented, name_hint, parameters
@@ -35,7 +35,7 @@ from sk_tune._estimators._encoded_data import (
     to_set,
     to_tensor,
 )
-from sk_tune._estimators._net_callbacks import adopt_callbacks
+from sk_tune._estimators._net_callbacks import adopt_callbacks, reason_in_custom_callbacks
 from sk_tune._estimators._net_state import load_training_state
 from sk_tune._estimators._parameters import OTHER_NAMES, TrainingParameters
 from sk_tune._estimators._persistence import Persistence
@@ -259,7 +259,15 @@ class NetworkEstimator(TrainingParameters, Persistence, Documented, EstimatorBas
         """
         fresh = not (self.warm_start and hasattr(self, "net_"))
         # Overridden hooks of a subclass must run, so it never adopts a finished training.
-        can_adopt = fresh and is_unchanged(self)
+        can_adopt, reason = fresh and is_unchanged(self), ""
+        if not is_unchanged(self):
+            reason = f"{type(self).__name__} overrides a training method"
+        elif not fresh:
+            reason = "it continues from an earlier fit (warm_start=True)"
+        elif self.callbacks:
+            reason = reason_in_custom_callbacks(self.callbacks)
+        if reason and decline(reason):
+            can_adopt = False
         state = adopted_state(self, X, y, sample_weight) if can_adopt else None
         if state is None:
             return self._fit(X, y, sample_weight)
@@ -282,6 +290,8 @@ class NetworkEstimator(TrainingParameters, Persistence, Documented, EstimatorBas
             )
         fresh = not hasattr(self, "net_") or not (is_partial or self.warm_start)
         continues = is_partial and not fresh
+        if is_partial:
+            decline("partial_fit trains it")
         if continues:
             self.net_.warn_if_nothing_is_learnt()
         check_parameters(self)

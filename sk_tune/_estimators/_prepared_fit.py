@@ -9,11 +9,12 @@ from typing import Any
 
 import torch
 from sklearn.base import clone
+from skorch.callbacks import EpochTimer, GradientNormClipping, PrintLog
 from torch import nn
 
 from sk_tune._augment import kinds_of
 from sk_tune._compat import has_hooks
-from sk_tune._estimators._net_callbacks import CallbackCourse, clip_of
+from sk_tune._estimators._net_callbacks import CallbackCourse, clip_of, lost_callbacks
 from sk_tune._estimators._net_state import (
     changed_modules,
     load_training_state,
@@ -146,8 +147,11 @@ class PreparedFit:
         with unchanged_tensors(net.module_):
             outputs = None if monitor is None else net.forward(monitor.X)
         predictions = None if outputs is None else self.predictions(outputs.numpy())
+        # The net's loop calls its callbacks from their start.
+        course = lost_callbacks(net, (EpochTimer, GradientNormClipping, PrintLog))
         modules = changed_modules(net, initial_keys)
-        return replace(training_state(net), modules=modules), predictions
+        state = replace(training_state(net), course=course, modules=modules)
+        return state, predictions
 
 
 def train_in_fleet(

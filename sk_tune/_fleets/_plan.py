@@ -30,7 +30,7 @@ from sk_tune._fleets._program import Program
 from sk_tune._fleets._recipe import FleetNetwork, Recipe
 from sk_tune._fleets._traced import cached, chain_of, module_structure
 from sk_tune._nets import CNN, MLP, RNN, added_attributes, loose_state
-from sk_tune._training import forked_rng
+from sk_tune._training import forked_rng, undone_draws
 
 _LOGGER = logging.getLogger(__name__)
 # Samples searched for the pair on which a module is tried.
@@ -148,9 +148,13 @@ def _try_batching(module: nn.Module, X: Tensor, *, predicts: bool) -> str | None
     with warnings.catch_warnings():
         # Without a batching rule, torch warns and computes network by network.
         warnings.filterwarnings("error", message=".*batching rule.*")
-        if not predicts and orders_in_memory(module, X) is None:
-            return "a dropout layer of its module is called with several memory layouts"
-        return _difference(module, torch.stack([X] * 2), predicts=predicts)
+        with undone_draws() as names:
+            if not predicts and orders_in_memory(module, X) is None:
+                return "a dropout layer of its module is called with several memory layouts"
+            reason = _difference(module, torch.stack([X] * 2), predicts=predicts)
+    # One draw would serve all networks.
+    drawn = f"its module draws from the global generator of {' and '.join(names)}"
+    return drawn if names else reason
 
 
 def _difference(module: nn.Module, X: Tensor, *, predicts: bool) -> str | None:

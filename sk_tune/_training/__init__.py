@@ -18,6 +18,7 @@ from sk_tune._training._batches import (
     rows_as_tensor,
     samples_in_block,
     seed_of_state,
+    undone_draws,
 )
 from sk_tune._training._free_memory import LARGE_SAMPLES, available_memory, report_memory
 from sk_tune._training._losses_and_optimizers import (

@@ -7,8 +7,10 @@ Here a block of samples is gathered at once in the epoch's order; batches are vi
 """
 
 import hashlib
+import pickle
+import random
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import IntEnum
 from functools import lru_cache, partial
@@ -61,6 +63,28 @@ def forked_rng(seed: int | bytes, device: torch.device | str = "cpu") -> Iterato
             with torch.cuda.device(device):
                 torch.cuda.manual_seed(seed)
         yield
+
+
+@contextmanager
+def undone_draws() -> Iterator[list[str]]:
+    """Undo draws from numpy's and Python's global generators; the list gets their names.
+
+    Nothing but the order of calls decides what code draws from them.
+    """
+    names: list[str] = []
+    generators: tuple[tuple[str, Callable[[], Any], Callable[[Any], None]], ...] = (
+        ("numpy", np.random.get_state, np.random.set_state),
+        ("Python", random.getstate, random.setstate),
+    )
+    with RNG_LOCK:
+        states = [read() for _, read, _ in generators]
+        try:
+            yield names
+        finally:
+            for (name, read, write), state in zip(generators, states, strict=True):
+                if pickle.dumps(read()) != pickle.dumps(state):
+                    write(state)
+                    names.append(name)
 
 
 def seed_of_state(state: bytes) -> int:

@@ -86,8 +86,10 @@ class TrainingState:
     @property
     def restart_reason(self) -> str:
         """Why no training can continue from this state; empty if one can."""
-        reason = self.course.get("unstorable")
-        return f"the state of the callbacks cannot be stored ({reason})" if reason else ""
+        if reason := self.course.get("unstorable"):
+            return f"the state of the callbacks cannot be stored ({reason})"
+        lost = ", ".join(self.course.get("lost", ()))
+        return f"its callbacks ({lost}) keep a state that is not stored" if lost else ""
 
     def curve(self, name: str) -> Floats:
         """Return the values of a name by epoch, (n_epochs,); NaN where missing."""

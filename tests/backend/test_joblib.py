@@ -4,13 +4,17 @@ The reference is joblib's own sequential run of the same tasks.
 """
 
 import gc
+import threading
 import warnings
 from operator import mul
 
 import joblib
+import numpy as np
 import pytest
 from joblib import Parallel, delayed
 from joblib.parallel import get_active_backend
+from sklearn.datasets import load_iris
+from sklearn.ensemble import RandomForestClassifier
 
 from sk_tune import fleet
 from sk_tune._adoption import adopter
@@ -122,18 +126,33 @@ def test_nested_calls(active):
     assert _depth(3) == [[["FleetBackend"] * 2] * 2] * 2
 
 
-@pytest.mark.parametrize("how", [{"backend": "threading"}, {"require": "sharedmem"}])
-def test_a_requested_backend_is_used(how):
+def test_a_requested_backend_is_used():
     """A call that names another backend gets it, in the block too."""
 
     def name():
         return get_active_backend()[0], adopter()
 
     with fleet(n_jobs=1) as report:
-        results = Parallel(n_jobs=2, **how)(delayed(name)() for _ in range(2))
+        results = Parallel(2, backend="threading")(delayed(name)() for _ in range(2))
 
     assert [who for _, who in results] == [None] * 2
     assert report.n_calls == report.n_requested == 0
+
+
+def test_calls_that_require_shared_memory_start_no_threads(active):
+    """Forests cut predictions into as many parts as the backend claims to have workers."""
+    X, y = load_iris(return_X_y=True)
+    forest = RandomForestClassifier(random_state=0).fit(X, y)
+    threads = set()
+
+    proba = forest.predict_proba(X)
+    Parallel(n_jobs=8, require="sharedmem")(
+        delayed(lambda: threads.add(threading.get_ident()))() for _ in range(8)
+    )
+
+    assert threads == {threading.get_ident()}
+    with joblib.parallel_config("sequential"):
+        np.testing.assert_array_equal(proba, forest.predict_proba(X))
 
 
 def test_aborting_forgets_tasks(backend):

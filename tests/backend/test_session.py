@@ -14,7 +14,7 @@ from sklearn.datasets import load_iris
 from sklearn.ensemble import StackingClassifier
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from skorch import NeuralNetClassifier
-from skorch.callbacks import Callback
+from skorch.callbacks import Callback, EarlyStopping
 from torch import nn
 
 from sk_tune import MLPClassifier, NetClassifier, fleet
@@ -53,13 +53,9 @@ def _replay(session, tasks):
 # --- What is counted
 
 
-class Watching(Callback):
-    """A callback that no fleet knows."""
-
-
 def test_unsupported_trainings_are_counted_with_the_reason():
     """The engine trains them alone; they are adopted as usual."""
-    net = _net(callbacks=[Watching()])
+    net = _net(verbose=1)
     expected = cross_val_score(net, X, Y, cv=2)
 
     with fleet(n_jobs=1) as report, pytest.warns(TrainedAloneWarning, match="alone"):
@@ -68,6 +64,35 @@ def test_unsupported_trainings_are_counted_with_the_reason():
     np.testing.assert_allclose(scores, expected, atol=1e-8)
     assert report.n_in_fleets == 0
     assert sum(report.alone_reasons.values()) == report.n_requested == report.n_adopted == 2
+
+
+class Decay(Callback):
+    """A callback that counts epochs in an attribute and sets the rate by it."""
+
+    def initialize(self):
+        self.n_epochs_ = 0
+        return self
+
+    def on_epoch_end(self, net, **kwargs):
+        self.n_epochs_ += 1
+        net.optimizer_.param_groups[0]["lr"] = 0.1 / self.n_epochs_**2
+
+
+@pytest.mark.filterwarnings("ignore::sk_tune.exceptions.TrainedAloneWarning")
+def test_a_users_callbacks_keep_their_attributes():
+    """They run on the estimator's own objects, and partial_fit goes on with these."""
+
+    def run():
+        net = _net(callbacks=[Decay()], lr_schedule="constant", max_epochs=3)
+        net.fit(X, Y).partial_fit(X, Y, n_epochs=2)
+        return net.net_.callbacks_[-1][1].n_epochs_, net.predict_proba(X)
+
+    expected_epochs, expected = run()
+    with fleet(n_jobs=1):
+        ((n_epochs, proba),) = Parallel()(delayed(run)() for _ in range(1))
+
+    assert n_epochs == expected_epochs == 5
+    np.testing.assert_array_equal(proba, expected)
 
 
 class Counting(Callback):
@@ -194,7 +219,7 @@ class Sized(nn.Sequential):
         ([partial(_fit, _net(random_state=i, l1=i / 100)) for i in range(3)], 1),
         ([partial(_fit, _net(activation=a)) for a in ("relu", "tanh", "relu")], 2),
         (_of_sizes(3, 4, 3), 2),
-        ([partial(_fit, _net(callbacks=[Watching()]))], 0),
+        ([partial(_fit, _net(verbose=1))], 0),
     ],
     ids=["numbers", "activations", "sizes", "alone"],
 )
@@ -346,6 +371,19 @@ def test_longer_fits_continue_shorter_fits(session, params, epochs, n_continued)
 
     assert session.report.n_continued == n_continued
     assert session.report.n_adopted == len(epochs)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_fit_whose_callbacks_ran_in_its_own_loop_is_not_continued(session):
+    """Its callbacks would start again; the longer fit starts again instead."""
+    stop = EarlyStopping("train_loss", patience=1, threshold=0.05)
+    # It trains alone.
+    params = {"lr_schedule": "constant", "callbacks": [stop], "verbose": 1}
+    for n_epochs in (2, 5, 8):
+        make = lambda n=n_epochs: _net(max_epochs=n, **params).fit(X, Y)
+        (inside,) = _replay(session, [make])
+
+        assert inside.n_epochs_ == make().n_epochs_
 
 
 def test_early_stopping_goes_on_to_the_same_epoch(session):

@@ -1,5 +1,6 @@
 """A task is recorded on a copy, in silence, and the global generators are put back."""
 
+import logging
 import random
 import sys
 import threading
@@ -83,7 +84,8 @@ def test_warnings_of_the_copy_are_silenced():
     task = BatchedCalls([function], (SequentialBackend(), 1))
 
     with warnings.catch_warnings(record=True, action="always") as heard:
-        copy_task(task)()
+        with silenced():
+            copy_task(task)()
         n_of_copy = len(heard)
         task()
 
@@ -98,6 +100,26 @@ def test_output_of_other_threads_is_printed(capsys):
         thread.join()
 
     assert capsys.readouterr().out == "heard\n"
+
+
+def _warn_and_log():
+    warnings.warn("heard", UserWarning, stacklevel=1)
+    logging.getLogger("sk_tune_tests").warning("heard")
+
+
+def test_warnings_and_logs_of_other_threads_are_heard(caplog):
+    """Also if another thread restores the filters of warnings after the block."""
+    with warnings.catch_warnings(record=True, action="always") as heard:
+        with silenced():
+            _warn_and_log()
+            thread, _ = _in_thread(_warn_and_log)
+            thread.join()
+            other = warnings.catch_warnings()
+            other.__enter__()
+        other.__exit__(None, None, None)
+        _warn_and_log()
+
+    assert len(heard) == len(caplog.records) == 2
 
 
 def test_the_stream_comes_back_after_an_error():

@@ -6,6 +6,7 @@ that its networks were trained in fleets.
 """
 
 import itertools
+import logging
 import os
 import random
 import signal
@@ -51,6 +52,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from skorch import NeuralNet, NeuralNetClassifier
 from skorch.callbacks import EarlyStopping, LRScheduler
+from skorch.dataset import ValidSplit
 from skorch.helper import SliceDict
 from torch import nn
 
@@ -570,16 +572,20 @@ def test_data_of_the_caller_reach_plain_nets_without_a_warning(warns_always):
 def _say_and_fit(seed):
     warnings.warn("careful", UserWarning, stacklevel=1)
     sys.stdout.write(f"fits {seed}\n")
+    sys.stderr.write(f"fits {seed}\n")
+    logging.getLogger("sk_tune_tests").warning("fits %d", seed)
     return _probabilities(mlp(random_state=seed))
 
 
-@pytest.mark.parametrize("what", ["warnings", "prints"])
-def test_output_of_a_task_appears_once(what, capsys):
-    """Warnings and printed lines appear as often as without the block."""
+@pytest.mark.parametrize("what", ["warnings", "prints", "errors", "logs"])
+def test_output_of_a_task_appears_once(what, capsys, caplog):
+    """Warnings, logs and printed lines appear as often as without the block."""
     with warnings.catch_warnings(record=True, action="always") as seen, fleet(n_jobs=1):
         Parallel()(delayed(_say_and_fit)(seed) for seed in range(2))
 
-    said = {"warnings": len(seen), "prints": capsys.readouterr().out.count("fits")}
+    output = capsys.readouterr()
+    said = {"warnings": len(seen), "prints": output.out.count("fits")}
+    said |= {"errors": output.err.count("fits"), "logs": len(caplog.records)}
     assert said[what] == 2
 
 
@@ -597,8 +603,8 @@ class SkorchFitsRolled(NeuralNetClassifier):
         return super().fit(X, np.roll(y, 7), **fit_params)
 
 
-# A skorch net whose fit is its own is trained alone, which is told.
-@pytest.mark.filterwarnings("ignore:.*overrides fit")
+# A net whose fit is its own is trained alone, which is told.
+@pytest.mark.filterwarnings("ignore:.*overrides (fit|a training method)")
 @pytest.mark.parametrize(
     "net",
     [
@@ -789,6 +795,46 @@ def test_other_plain_nets_draw_the_same_as_without_the_block(params):
     assert report.n_drawn_otherwise == 0
 
 
+def _random_halves(dataset, y=None, **kwargs):
+    return torch.utils.data.random_split(dataset, [0.5, 0.5])
+
+
+class FromNumpy(Free):
+    """Draws noise from numpy's global generator."""
+
+    def forward(self, x):
+        return super().forward(x + np.random.normal())  # noqa: NPY002
+
+
+@pytest.mark.filterwarnings("ignore:.*trained alone")
+@pytest.mark.parametrize(
+    ("params", "drawn"),
+    [
+        ({"train_split": ValidSplit(0.2)}, "numpy"),
+        ({"module": FromNumpy}, "numpy"),
+        ({"train_split": ValidSplit(0.2, random_state=0)}, ""),
+        # From torch's generator.
+        ({"train_split": _random_halves}, ""),
+    ],
+    ids=["split", "module", "split with a seed", "split by torch"],
+)
+def test_plain_nets_that_draw_from_numpy_train_in_their_order(params, drawn):
+    """So numbers of its global generator reach the same nets as without the block."""
+    net = skorch(**{"module": Free, **params})
+
+    def run():
+        # Sizes train one after the other in fleets, but not in the search.
+        grid = {"module__width": [8, 20], "lr": [1e-3, 0.05]}
+        search = GridSearchCV(net, grid, cv=CV, scoring="neg_log_loss").fit(X, Y)
+        return [*_scores(search), *_drawn()]
+
+    report = _compared(run)
+
+    reason = f"it draws from the global generator of {drawn}"
+    assert report.alone_reasons == ({reason: 12} if drawn else {})
+    assert (report.n_adopted, report.n_drawn_otherwise) == (0 if drawn else 12, 0)
+
+
 class Lazy(Free):
     """Draws the weights of a layer when it gets the first samples."""
 
@@ -887,16 +933,20 @@ def _fit_twice(net):
 
 
 @pytest.mark.parametrize(
-    ("task", "params", "n_adopted"),
+    ("task", "params", "n_adopted", "reasons"),
     [
-        (_partly, {}, 0),
-        (_fit_on, {}, 3),
-        (_fit_twice, {"warm_start": True}, 3),
-        (_fit_twice, {}, 6),
+        (_partly, {}, 0, {"partial_fit trains it": 6}),
+        (_fit_on, {}, 3, {"partial_fit trains it": 3}),
+        (
+            *(_fit_twice, {"warm_start": True}, 3),
+            {"it continues from an earlier fit (warm_start=True)": 3},
+        ),
+        (_fit_twice, {}, 6, {}),
     ],
     ids=["partial_fit", "fit then partial_fit", "warm_start", "fit twice"],
 )
-def test_networks_with_warm_start(task, params, n_adopted):
+@pytest.mark.filterwarnings("ignore::sk_tune.exceptions.TrainedAloneWarning")
+def test_networks_with_warm_start(task, params, n_adopted, reasons):
     """A first fit is adopted, and its continuation equals that without the block."""
     nets = [mlp(lr_schedule="constant", random_state=i, **params) for i in range(3)]
 
@@ -904,6 +954,54 @@ def test_networks_with_warm_start(task, params, n_adopted):
 
     assert report.n_adopted == n_adopted
     assert report.n_trained_again == 0
+    assert report.alone_reasons == reasons
+
+
+class CountingFits(MLPClassifier):
+    """A network with its own ``fit``, which counts the calls in a file."""
+
+    path = None
+
+    def _make_net(self, *args):
+        with self.path.open("a") as calls:
+            calls.write("x")
+        return super()._make_net(*args)
+
+
+@pytest.mark.filterwarnings("ignore::sk_tune.exceptions.TrainedAloneWarning")
+@pytest.mark.parametrize("name", ["fit", "partial_fit"])
+def test_networks_that_train_in_their_task_train_once(name, tmp_path, monkeypatch):
+    """Their task ends in the recording when they are about to train."""
+    monkeypatch.setattr(CountingFits, "path", tmp_path / "calls")
+
+    with fleet(n_jobs=1):
+        Parallel()(delayed(getattr(CountingFits(**_SMALL), name))(X, Y) for _ in range(2))
+
+    assert CountingFits.path.read_text() == "xx"
+
+
+class CountingInits(Module):
+    """A module that counts its networks in a file."""
+
+    path = None
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        with self.path.open("a") as calls:
+            calls.write("x")
+
+
+@pytest.mark.filterwarnings("ignore::sk_tune.exceptions.TrainedAloneWarning")
+def test_plain_nets_with_partial_fit_train_once(tmp_path, monkeypatch):
+    """The report counts the calls that are not part of a fit."""
+    monkeypatch.setattr(CountingInits, "path", tmp_path / "calls")
+
+    with fleet(n_jobs=1) as report:
+        net = skorch(module=CountingInits)
+        Parallel()(delayed(clone(net).partial_fit)(X, Y) for _ in range(2))
+
+    assert CountingInits.path.read_text() == "xx"
+    assert report.alone_reasons == {"partial_fit trains it": 2}
 
 
 def _skorch_on(net):
@@ -912,6 +1010,7 @@ def _skorch_on(net):
     return net.partial_fit(X, Y).predict_proba(X)
 
 
+@pytest.mark.filterwarnings("ignore::sk_tune.exceptions.TrainedAloneWarning")
 @pytest.mark.parametrize(
     "params",
     [
@@ -928,6 +1027,7 @@ def test_plain_nets_with_partial_fit(params):
     report = _compared(lambda: _tasks(_skorch_on, [skorch(**params) for _ in range(2)]))
 
     assert report.n_adopted == 2
+    assert report.alone_reasons == {"partial_fit trains it": 2}
 
 
 def _fitted_skorch(net):

@@ -160,6 +160,35 @@ def test_adopted_callbacks_without_plain_state_warn(iris):
         fitted_estimator(fit, trained)
 
 
+class Decay(Callback):
+    """A callback that counts epochs in an attribute and sets the rate by it."""
+
+    def initialize(self):
+        self.n_epochs_ = 0
+        return self
+
+    def on_epoch_end(self, net, **kwargs):
+        self.n_epochs_ += 1
+        net.optimizer_.param_groups[0]["lr"] = 0.1 / self.n_epochs_**2
+
+
+@pytest.mark.filterwarnings("ignore::sk_tune.exceptions.TrainedAloneWarning")
+def test_a_users_callback_with_attributes_starts_from_the_first_epoch(iris):
+    """3 and 5 epochs equal 8; warnings name the callback, also for an adopted network."""
+    fit = {"estimator": _net(Decay()), "X": iris[0], "y": iris[1]}
+    (first,) = train([Fit(**fit, n_epochs=3)])
+
+    with pytest.warns(SkTuneWarning, match=r"first epoch, because its callbacks \(Decay\)"):
+        (second,) = train([Fit(**fit, n_epochs=5, state=first.state)])
+    with pytest.warns(ParameterWarning, match="Got Decay in a search"):
+        own = fitted_estimator(Fit(**fit), second)
+
+    expected = clone(fit["estimator"]).fit(*iris)
+    np.testing.assert_array_equal(
+        own.predict_proba(iris[0]), expected.predict_proba(iris[0])
+    )
+
+
 @pytest.mark.filterwarnings("ignore::sk_tune.exceptions.ParameterWarning")
 def test_rungs_without_plain_state_start_from_the_first_epoch(iris):
     """Scores are as without state to continue from; ledger and a warning say why."""

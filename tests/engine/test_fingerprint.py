@@ -8,7 +8,7 @@ import pytest
 import torch
 from sklearn.base import BaseEstimator, clone
 from skorch import NeuralNetClassifier
-from skorch.callbacks import EarlyStopping
+from skorch.callbacks import EarlyStopping, LRScheduler
 from torch import nn
 
 from sk_tune import MLPClassifier, MLPRegressor
@@ -121,6 +121,22 @@ def test_functions_count_by_identity():
     keys = [params_fingerprint(Holder(f)) for f in (first, first, second, len, max)]
 
     assert keys[0] == keys[1]
+    assert len(set(keys)) == 4
+
+
+def test_functions_within_values_count_by_identity():
+    """So do local classes: clones of a callback share them, other callbacks do not."""
+
+    class Local:
+        pass
+
+    first, second = (lambda epoch: 0.9**epoch), (lambda epoch: 0.9**epoch)
+    values = [LRScheduler("LambdaLR", lr_lambda=f) for f in (first, second)]
+    values += [[Local()], [first]]
+
+    keys = [params_fingerprint(Holder(value)) for value in values]
+
+    assert keys == [params_fingerprint(clone(Holder(value))) for value in values]
     assert len(set(keys)) == 4
 
 

@@ -631,6 +631,14 @@ class WithMembers(nn.Module):
         return self.last(x.flatten(1))
 
 
+class FromNumpy(WithMembers):
+    """Adds noise of numpy's global generator in training."""
+
+    def forward(self, x):
+        noise = np.random.normal() if self.training else 0.0  # noqa: NPY002
+        return super().forward(x) + noise
+
+
 def _hooked():
     module = Plain().double()
     module.first.register_forward_hook(lambda *_: None)
@@ -647,6 +655,7 @@ def _hooked():
         (lambda: WithMembers(nn.ModuleList()), "layers", ""),
         (Unused, "alone", "torch.func.vmap cannot batch its module"),
         (_hooked, "alone", "its module has hooks"),
+        (lambda: FromNumpy(3), "alone", "draws from the global generator of numpy"),
     ],
 )
 def test_a_plan_names_the_path_and_the_reason(make, way, why, caplog):

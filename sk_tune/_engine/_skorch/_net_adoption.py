@@ -4,7 +4,8 @@
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections import ChainMap
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from sk_tune._training import (
     batch_sizes,
     forked_rng,
     seed_of_state,
+    undone_draws,
 )
 from sk_tune._types import Array
 
@@ -86,11 +88,26 @@ _WORDS_OF_INTEGER = 2
 _MARK = 4
 
 
-def draw_as_fit(net: Any, X: Any, y: Any, n_words_of: dict[Any, int]) -> None:
+def draw_as_fit(net: Any, X: Any, y: Any, n_words_of: dict[Any, int]) -> str:
     """Initialise a net, and draw the random numbers of all epochs of its training.
 
-    `n_words_of` caches the draws of a training step, by module and batch size.
+    `n_words_of` caches the draws of a training step, by module and batch size. Returns why
+    the net must train in its task, without a draw; empty if it need not.
     """
+    start = torch.get_rng_state()
+    words: dict[Any, int] = {}
+    with undone_draws() as names:
+        _draw_from_torch(net, X, y, ChainMap(words, n_words_of))
+    if names:
+        torch.set_rng_state(start)
+        return f"it draws from the global generator of {' and '.join(names)}"
+    n_words_of |= words
+    return ""
+
+
+def _draw_from_torch(
+    net: Any, X: Any, y: Any, n_words_of: MutableMapping[Any, int]
+) -> None:
     net.initialize()
     train, valid = net.get_split_datasets(X, y)
     sizes = batch_sizes_of(net, "train", len(train))

@@ -154,13 +154,15 @@ class SkorchFit:
         self.X, self.y = (take_rows(part, fit.rows) for part in (fit.X, fit.y))
         self.inputs = named_inputs(self.X)
         self.net: Any = None
+        # Of training and of validation, as the net splits its samples.
+        self.datasets: tuple[Any, Any] = (None, None)
 
     # Built once: the net's callbacks and history hold its course.
     @cached_property
     def network(self) -> FleetNetwork:
         """The fit's network for a fleet with its recipe."""
         net = self._start()
-        train, valid = net.get_split_datasets(self.X, self.y)
+        train, valid = self.datasets
         course = _SkorchCourse(self, (train, valid))
         group = net.optimizer_.param_groups[0]
         rate = float(group["lr"])
@@ -274,9 +276,10 @@ class SkorchFit:
             net = silenced(clone(self.fit.estimator))
             with forked_rng(self.begin, net.device):
                 net.initialize()
+                net.check_data(self.X, self.y)
+                net.check_training_readiness()
+                self.datasets = net.get_split_datasets(self.X, self.y)
                 self.generator.set_state(torch.get_rng_state())
-            net.check_data(self.X, self.y)
-            net.check_training_readiness()
             self.net = net
         return self.net
 
