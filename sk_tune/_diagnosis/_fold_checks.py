@@ -166,8 +166,8 @@ def _deviations(
 def _of_few_rows(summary: Summary) -> Steps:
     """Return remedies for a network trained on few samples."""
     rise = float(np.median(log_ratio(summary.valid_end, summary.valid_best)))
-    is_memorised = summary.train_end.mean() < 0.05 * summary.valid_end.mean()
-    if rise > math.log1p(0.05) or is_memorised:
+    is_tiny = summary.train_end.mean() < 0.05 * summary.valid_end.mean()
+    if rise > math.log1p(0.05) or (is_tiny and not summary.is_weighted):
         return regularise(summary.params, summary.best_epoch + 1, summary.n_epochs)
     if summary.n_samples is not None:
         n_held_out = summary.n_samples * summary.n_repeats / len(summary.valid)
