@@ -171,6 +171,8 @@ def check_converged(summary: Summary) -> Finding:
     rule = RULES["converged long ago"]
     if not summary.has_valid or summary.n_epochs < 15:
         return rule.not_applicable("This check needs a held-out loss and 15 epochs.")
+    if has_early_stopping(summary.params):
+        return rule.not_applicable("Early stopping ends the training.")
     curve = smooth(summary.mean("valid"))
     least = float(curve.min())
     learnt = max(summary.reference - least, 0.0)
@@ -186,13 +188,12 @@ def check_converged(summary: Summary) -> Finding:
         return rule.passed(
             "The held-out loss improved during most of the training.", evidence
         )
-    alternative = "" if has_early_stopping(summary.params) else ", or use early stopping"
     return rule.tip(
         "low",
         "The held-out loss stopped improving after "
         f"{arrived} of {summary.n_epochs} epochs.",
         evidence,
-        f"Train for about {2 * arrived} epochs{alternative}.",
+        f"Train for about {2 * arrived} epochs, or use early stopping.",
     )
 
 

@@ -264,6 +264,8 @@ def check_more_data(curve: SampleCurve) -> Finding:
         "gap_error": gap.error,
     }
     message = f"Twice the rows would raise the score by about {gain.mean:.2g}"
+    # The error of a single fold is unknown.
+    error = f" (standard error {gain.error:.1g})" if gain.error > 0 else ""
     if gain.mean <= 0 or (gain.n > 1 and gain.at_least(SURE) <= 0):
         return rule.passed("The score no longer rises with the number of rows.", evidence)
     if gain.mean <= _WORTH_ROWS * gap.mean:
@@ -271,7 +273,7 @@ def check_more_data(curve: SampleCurve) -> Finding:
         return rule.passed(f"{message}, only {of_gap}.", evidence)
     return rule.tip(
         "medium" if gain.mean > 2 * _WORTH_ROWS * abs(gap.mean) else "low",
-        f"{message} (standard error {gain.error:.1g}).",
+        f"{message}{error}.",
         evidence,
         "Get more rows before further tuning.",
     )

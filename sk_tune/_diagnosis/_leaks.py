@@ -32,10 +32,10 @@ from sk_tune._diagnosis._leak_copies import (
     holds_classes,
 )
 from sk_tune._plain_numbers import percentiles, unique_counts
-from sk_tune._prepare._formats import best_format, different_cells
+from sk_tune._prepare._formats import TextFormat, best_format, different_cells
 from sk_tune._splits import as_times
 from sk_tune._text import listed
-from sk_tune._types import Bools, Features, Floats, Folds
+from sk_tune._types import Array, Bools, Features, Floats, Folds
 
 # Tolerance for a statistic to be 0 or 1 by construction.
 _EXACTLY = 1e-5
@@ -289,13 +289,21 @@ def _as_dates(column: "pd.Series[Any]") -> "tuple[pd.Series[Any], str] | None":
     if not pd.api.types.is_string_dtype(column.dropna()):
         return None
     cells, counts = different_cells(column)
-    for n in (_FIRST_CELLS, len(cells)):
-        read = best_format(cells[:n], counts[:n]) if len(cells) else None
-        if read is None or read[0].kind != "date" or read[1].any():
-            return None
-    text_format = read[0]
+    if _date_format(cells[:_FIRST_CELLS], counts[:_FIRST_CELLS]) is None:
+        return None
+    text_format = _date_format(cells, counts)
+    if text_format is None:
+        return None
     text = "" if text_format.is_usual else f" ({text_format})"
     return text_format.read(column), text
+
+
+def _date_format(cells: "pd.Series[Any]", counts: Array) -> TextFormat | None:
+    """Return the format of distinct cells of text, None if some are not dates."""
+    found = best_format(cells, counts) if len(cells) else None
+    if found is None or found[0].kind != "date" or found[1].any():
+        return None
+    return found[0]
 
 
 def find_leaks(
