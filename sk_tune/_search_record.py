@@ -40,6 +40,7 @@ class SearchRecord:
     rows_by_fold: tuple[int, ...] = ()
     omitted: str = ""  # by the time budget, in sentences that end with a remedy
     cut_rows: tuple[int, ...] = ()  # networks that the time budget ended early
+    is_weighted: bool = False  # samples had weights in ``fit``
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -181,6 +181,8 @@ def _decimals(size: float, digits: int) -> int:
 
 
 def _of_column(value: float, decimals: int, digits: int) -> str:
+    if not value and decimals > _MOST_DECIMALS:
+        return "0"
     size = abs(value)
     fits = 0.5 * 10.0**-decimals < size < _EXPONENT_FROM and decimals <= _MOST_DECIMALS
     if value and not math.isnan(value) and not fits:

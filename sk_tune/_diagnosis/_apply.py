@@ -180,7 +180,9 @@ def apply_remedies(findings: Iterable[Finding] | Finding, target: Any) -> Applie
     reverted: list[AppliedChange] = []
     can_revert = step is not None and step.changes and not isinstance(findings, Finding)
     if step is not None and can_revert and _is_lower(score, step.score):
-        reason = f"the score fell from {step.score:.4g} to {score or math.nan:.4g}"
+        reason = f"the score fell from {step.score:.4g} to {score:.4g}"
+        if math.isnan(score or 0.0):
+            reason = f"the score of {step.score:.4g} became undefined"
         reverted = [
             AppliedChange(
                 parameter=c.parameter, before=c.after, after=c.before, reason=reason

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from scipy.ndimage import median_filter
-from scipy.special import huber
+from scipy.special import huber, xlogy
 from scipy.stats import entropy
 from scipy.stats import t as student
 from sklearn.base import is_classifier
@@ -110,6 +110,8 @@ def curves_of(search: Any, candidate: int) -> Curves:
         baseline_loss=_baseline(network, params_of_network, known),
         n_samples=None if y is None else len(y),
         n_repeats=fold_layout(search, candidate).n_repeats,
+        is_weighted=params_of_network.get("class_weight") is not None
+        or (record is not None and record.is_weighted),
     )
 
 
@@ -204,21 +206,37 @@ def _baseline(network: Any, params: Mapping[str, Any], y: Any) -> float | None:
         criterion = params.get("criterion")
         name = getattr(criterion, "__name__", type(criterion).__name__)
         if y is not None and y.ndim == 1 and name in {"CrossEntropyLoss", "NLLLoss"}:
-            return _entropy(y)
+            return float(entropy(np.unique(y, return_counts=True)[1]))
         is_squared = y is not None and name == "MSELoss"
         return float(np.var(y.astype(float), axis=0).mean()) if is_squared else None
     if not is_classifier(network):
         return _baseline_of_numbers(params, y)
+    return _baseline_of_classes(network, params.get("class_weight"), y)
+
+
+def _baseline_of_classes(network: Any, class_weight: Any, y: Any) -> float | None:
+    """Return the held-out loss of predicting the weighted shares of the classes.
+
+    Without `y`, a fitted network's shares; then held-out samples are weighted, too.
+    """
     if y is None:
-        # Class shares are not stored; equal shares are an upper bound of the entropy.
-        classes = getattr(network, "classes_", None)
-        n_classes = len(classes) if isinstance(classes, np.ndarray) else 2
-        return math.log(max(n_classes, 2))
-    if y.ndim == 2:
-        return float(np.mean([_entropy(column) for column in y.T]))
-    if params.get("class_weight") is not None:
-        return math.log(len(np.unique(y)))
-    return _entropy(y)
+        shares = getattr(network, "class_prior_", None)
+        if shares is None:
+            return None
+        classes, is_multilabel = network.classes_, network._is_multilabel
+    else:
+        is_multilabel = y.ndim == 2 and y.dtype.kind != "f"
+        classes, counts = np.unique(y, return_counts=True)
+        shares = counts / len(y) if y.ndim == 1 else y.mean(axis=0)
+    if is_multilabel:
+        both = np.stack([shares, 1 - shares])
+        return None if class_weight is not None else float(entropy(both).mean())
+    factors = shares > 0
+    if isinstance(class_weight, dict):
+        factors = np.array([float(class_weight.get(c, 1)) for c in classes.tolist()])
+    weighted = factors * (1 if class_weight == "balanced" else shares)
+    weighted = weighted / weighted.sum()
+    return -float(xlogy(weighted if y is None else shares, weighted).sum())
 
 
 # Powers of the deviances that do not have a parameter.
@@ -248,11 +266,6 @@ def _baseline_of_numbers(params: Mapping[str, Any], y: Any) -> float | None:
         return float(np.mean(losses))
     errors = np.abs(columns - np.median(columns, axis=0)) / np.where(scale > 0, scale, 1)
     return float((huber(1, errors) if loss == "huber" else errors).mean())
-
-
-def _entropy(labels: Any) -> float:
-    """Return the entropy of the classes' shares, in nats."""
-    return float(entropy(np.unique(labels, return_counts=True)[1]))
 
 
 _WIDTHS = ("width", "n_channels", "hidden_size", "module__width", "module__hidden_size")
@@ -377,12 +390,24 @@ class Summary:
     score: Floats  # (F, T), held out; NaN if unknown
     spent: Floats  # (T,), cumulative learning rate in epochs at the peak rate
     reference: float  # loss of the best constant prediction, else the first loss
+    train_reference: float  # on the scale of the training loss
     has_baseline: bool
     params: Mapping[str, Any]
     n_samples: int | None  # in all folds
     is_finite: bool  # no infinite loss, and no NaN before a fold's end
     keeps_best: bool = False  # the best epoch's weights are used
     n_repeats: float = 1.0  # folds that hold out each sample
+    is_weighted: bool = False  # the training loss, and not the held-out loss
+
+    @property
+    def reference_name(self) -> str:
+        """Name of `reference`."""
+        return "loss of a constant prediction" if self.has_baseline else "first loss"
+
+    @property
+    def train_reference_name(self) -> str:
+        """Name of `train_reference`."""
+        return "first loss" if self.is_weighted else self.reference_name
 
     @property
     def n_epochs(self) -> int:
@@ -399,6 +424,8 @@ class Summary:
     @property
     def carries_over(self) -> bool:
         """Whether patterns learnt from the training samples generalise."""
+        if self.is_weighted:
+            return bool(self.valid_end.mean() < self.reference)
         train, valid = float(self.train_end.mean()), float(self.valid_end.mean())
         gap = valid - train
         return gap < max(self.reference - valid, 0.03 * self.reference)
@@ -481,6 +508,7 @@ def summarise(curves: Curves, *, keeps_best: bool = False) -> Summary | None:
     first = np.concatenate([filled[:, 0], valid_filled[:, 0]])
     first = first[np.isfinite(first)]
     reference = baseline if has_baseline else first.max() if len(first) else math.nan
+    train_reference = filled[:, 0].max() if curves.is_weighted else reference
     return Summary(
         train=at_ends,
         valid=valid_filled,
@@ -489,12 +517,14 @@ def summarise(curves: Curves, *, keeps_best: bool = False) -> Summary | None:
         spent=rate_spent(n_epochs, params.get("lr_schedule"), params.get("max_epochs")),
         # A reference of 0 is replaced by 1.
         reference=float(reference or 1.0),
+        train_reference=float(train_reference or 1.0),
         has_baseline=has_baseline,
         params=params,
         n_samples=curves.n_samples,
         is_finite=not (_breaks_off(train) or _breaks_off(valid)),
         keeps_best=keeps_best,
         n_repeats=curves.n_repeats,
+        is_weighted=curves.is_weighted,
     )
 
 

@@ -151,11 +151,8 @@ def check_improving(summary: Summary) -> Finding:
         if not is_sure:
             enough = "Any further fall of the held-out loss is within the folds' noise"
         elif is_low:
-            start = "first loss"
-            if summary.has_baseline:
-                start = "loss of a constant prediction"
-            of_start = share(level / summary.reference)
-            enough = f"{message}, but it is already low: {of_start} of the {start}"
+            of_start = f"{share(level / summary.reference)} of the {summary.reference_name}"
+            enough = f"{message}, but it is already low: {of_start}"
         return rule.passed(f"{enough}.", evidence)
     # Only brief trainings are extended fourfold: more epochs of long trainings cost more.
     factor = _TIMES if is_issue and summary.n_epochs < FEWEST_EPOCHS else 2.0
@@ -174,6 +171,8 @@ def check_converged(summary: Summary) -> Finding:
     rule = RULES["converged long ago"]
     if not summary.has_valid or summary.n_epochs < 15:
         return rule.not_applicable("This check needs a held-out loss and 15 epochs.")
+    if has_early_stopping(summary.params):
+        return rule.not_applicable("Early stopping ends the training.")
     curve = smooth(summary.mean("valid"))
     least = float(curve.min())
     learnt = max(summary.reference - least, 0.0)
@@ -189,17 +188,20 @@ def check_converged(summary: Summary) -> Finding:
         return rule.passed(
             "The held-out loss improved during most of the training.", evidence
         )
-    alternative = "" if has_early_stopping(summary.params) else ", or use early stopping"
     return rule.tip(
         "low",
         "The held-out loss stopped improving after "
         f"{arrived} of {summary.n_epochs} epochs.",
         evidence,
-        f"Train for about {2 * arrived} epochs{alternative}.",
+        f"Train for about {2 * arrived} epochs, or use early stopping.",
     )
 
 
 _ONE_EPOCH = "One epoch shows no trend."
+_WEIGHTED = (
+    "The training loss has weights of samples or classes, so it cannot be compared with "
+    "the held-out loss."
+)
 # Folds must agree on the rise.  Its usual spread over folds adds to its error, because
 # three folds estimate their spread poorly.
 _USUAL_SPREAD = 0.1
@@ -227,15 +229,19 @@ def check_overfitting(summary: Summary) -> Finding:
     relative = math.expm1(rise.mean)
     relative_gap = gap.mean / max(gap.mean + float(summary.train_end.mean()), 1e-12)
     train = smooth(summary.mean("train"))
-    falls = bool(train[-1] < train[min(best, len(train) - 1)]) and gap.mean > 0
+    falls = bool(train[-1] < train[min(best, len(train) - 1)])
     evidence = {
         "best_epoch": best + 1,
         "rise": relative,
         "rise_error": (1 + relative) * rise.error,
-        "gap": gap.mean,
-        "gap_error": gap.error,
-        "relative_gap": relative_gap,
     }
+    if not summary.is_weighted:
+        falls &= gap.mean > 0
+        evidence |= {
+            "gap": gap.mean,
+            "gap_error": gap.error,
+            "relative_gap": relative_gap,
+        }
     # Smaller relative rises occur on any curve by chance.
     if falls and rise.at_least(_CONFIDENCE) > 0 and relative > 0.05:
         message = (
@@ -248,8 +254,8 @@ def check_overfitting(summary: Summary) -> Finding:
             return rule.tip("low", message, evidence, remedy, *steps)
         severity: Severity = "high" if relative > 0.5 else "medium"
         return rule.issue(severity, message, evidence, remedy, *steps)
-    memorises = _memorises(summary, relative_gap, float(train[best]))
-    if memorises and not summary.keeps_best:
+    can_memorise = not (summary.keeps_best or summary.is_weighted)
+    if can_memorise and _memorises(summary, relative_gap, float(train[best])):
         return rule.issue(
             "medium",
             f"The training loss fell to {share(1 - relative_gap)} of the held-out loss, "
@@ -278,8 +284,8 @@ def check_underfitting(summary: Summary, larger: Summary | None = None) -> Findi
     rule = RULES["underfitting"]
     if not summary.has_valid:
         return rule.not_applicable("No held-out loss is available.")
-    if summary.n_epochs < 2:
-        return rule.not_applicable(_ONE_EPOCH)
+    if summary.n_epochs < 2 or summary.is_weighted:
+        return rule.not_applicable(_ONE_EPOCH if summary.n_epochs < 2 else _WEIGHTED)
     level = summary.estimate(summary.train_end, summary.reference)
     remaining = level.mean / summary.reference
     gap = summary.estimate(summary.valid_end - summary.train_end, level.mean)
@@ -326,8 +332,8 @@ def _poor_fit(summary: Summary, loss: float, relative_gap: float) -> str | None:
     # Tiny or heavily regularised networks are suspected at a lower loss.
     if settings and loss > 0.03 and relative_gap < 0.3:
         return (
-            f"The training loss is {share(loss)} of the loss of a constant prediction, and "
-            f"the network is restricted by {' and '.join(settings)}."
+            f"The training loss is {share(loss)} of the {summary.reference_name}, and the "
+            f"network is restricted by {' and '.join(settings)}."
         )
     learnt = 1 - float(summary.valid_best.mean()) / summary.reference
     # A network with spare capacity and no regularisation fits its training rows better than
@@ -340,8 +346,8 @@ def _poor_fit(summary: Summary, loss: float, relative_gap: float) -> str | None:
     if coming.at_least(SURE) > 0 and coming.mean > _WORTH_TELLING:
         end = f"would fall by only {share(coming.mean)} with {_TIMES:.0f} times the epochs"
     return (
-        f"Even on the training rows, the loss is {share(loss)} of the loss of a constant "
-        f"prediction, and the held-out loss {end}."
+        f"Even on the training rows, the loss is {share(loss)} of the "
+        f"{summary.reference_name}, and the held-out loss {end}."
     )
 
 
@@ -387,7 +393,8 @@ def check_baseline(summary: Summary) -> Finding:
         )
         return rule.tip("medium", message, evidence, remedy)
     above = float(summary.train_end.mean()) / summary.reference
-    if above > _ABOVE and not restraints(summary.params):
+    is_above = above > _ABOVE and not summary.is_weighted
+    if is_above and not restraints(summary.params):
         return _not_there_yet(summary, above, evidence)
     # Without regularisation a network may overfit before it learns anything useful.
     if learnt > _LEAST_LEARNT or is_improving(summary) or is_free(summary.params):

@@ -166,8 +166,8 @@ def _deviations(
 def _of_few_rows(summary: Summary) -> Steps:
     """Return remedies for a network trained on few samples."""
     rise = float(np.median(log_ratio(summary.valid_end, summary.valid_best)))
-    is_memorised = summary.train_end.mean() < 0.05 * summary.valid_end.mean()
-    if rise > math.log1p(0.05) or is_memorised:
+    is_tiny = summary.train_end.mean() < 0.05 * summary.valid_end.mean()
+    if rise > math.log1p(0.05) or (is_tiny and not summary.is_weighted):
         return regularise(summary.params, summary.best_epoch + 1, summary.n_epochs)
     if summary.n_samples is not None:
         n_held_out = summary.n_samples * summary.n_repeats / len(summary.valid)
@@ -264,6 +264,8 @@ def check_more_data(curve: SampleCurve) -> Finding:
         "gap_error": gap.error,
     }
     message = f"Twice the rows would raise the score by about {gain.mean:.2g}"
+    # The error of a single fold is unknown.
+    error = f" (standard error {gain.error:.1g})" if gain.error > 0 else ""
     if gain.mean <= 0 or (gain.n > 1 and gain.at_least(SURE) <= 0):
         return rule.passed("The score no longer rises with the number of rows.", evidence)
     if gain.mean <= _WORTH_ROWS * gap.mean:
@@ -271,7 +273,7 @@ def check_more_data(curve: SampleCurve) -> Finding:
         return rule.passed(f"{message}, only {of_gap}.", evidence)
     return rule.tip(
         "medium" if gain.mean > 2 * _WORTH_ROWS * abs(gap.mean) else "low",
-        f"{message} (standard error {gain.error:.1g}).",
+        f"{message}{error}.",
         evidence,
         "Get more rows before further tuning.",
     )

@@ -32,11 +32,13 @@ def check_target(table: LeakTable) -> Finding:
     ]
     if not same:
         return rule.passed("No column equals the target.", {"columns": table.X.shape[1]})
+    names = ", ".join(repr(str(name)) for name in same)
+    found = f"The column {names} is" if len(same) == 1 else f"The columns {names} are each"
     return rule.issue(
         "high",
-        f"The column {same[0]!r} is the target in another encoding.",
+        f"{found} the target in another encoding.",
         {"columns": len(same)},
-        f"Drop {', '.join(map(repr, same))}.",
+        f"Drop {names}.",
     )
 
 
@@ -57,36 +59,47 @@ def check_giveaway(table: LeakTable) -> Finding:
     scores = dict(zip(names, _scores(table, names, rows), strict=True))
     if not scores:
         return rule.not_applicable("No column is left to check.")
-    name = max(scores, key=lambda n: scores[n])
-    gained = scores[name] - guessed
-    # With a rare class, most errors of guessing must be gone, and at least 10.
-    is_much = gained >= 0.02 or (gained >= 0.75 * (1 - guessed) and gained * len(y) >= 10)
-    evidence = {"score": scores[name], "guessing": guessed}
     measure = "accuracy" if table.is_classification else "R²"
-    found = f"alone predicts the target with {measure} {scores[name]:.3f}."
-    if scores[name] < 0.995 or not is_much:
-        few = [] if table.is_classification else names
-        binned = [n for n in few if _is_binned_target(table.X[n].iloc[rows], y)]
-        if not binned:
-            return rule.passed("No column alone predicts the target.", evidence)
-        name, evidence = binned[0], {"score": scores[binned[0]], "guessing": guessed}
-        n_values = table.X[name].nunique()
-        found = f"divides the target into {n_values} ranges, as if computed from it."
-    column = repr(str(name))
+    sentences = {
+        name: f"The column {str(name)!r} alone predicts the target with {measure} "
+        f"{scores[name]:.3f}."
+        for name in sorted(scores, key=lambda n: -scores[n])
+        if _is_almost_perfect(scores[name], guessed, len(y))
+    }
+    few = () if table.is_classification else (n for n in names if n not in sentences)
+    for name in few:
+        if _is_binned_target(table.X[name].iloc[rows], y):
+            sentences[name] = (
+                f"The column {str(name)!r} divides the target into "
+                f"{table.X[name].nunique()} ranges, as if computed from it."
+            )
+    best = next(iter(sentences), max(scores, key=lambda n: scores[n]))
+    evidence = {"score": scores[best], "guessing": guessed}
+    if not sentences:
+        return rule.passed("No column alone predicts the target.", evidence)
+    columns = ", ".join(repr(str(name)) for name in sentences)
     remedy = (
-        f"Check whether {column} is available when predictions are made; drop it if not."
+        f"Check whether {columns} is available when predictions are made; drop it if not."
     )
-    if repeats(table.X[name]):
-        remedy += (
-            " If the column identifies units, such as patients, drop it and pass it as "
-            "groups=…"
+    if len(sentences) > 1:
+        remedy = (
+            f"Check which of {columns} are available when predictions are made; drop the "
+            "others."
         )
-    return rule.issue(
-        "high",
-        f"The column {column} {found}",
-        evidence,
-        remedy,
-    )
+    if any(repeats(table.X[name]) for name in sentences):
+        remedy += (
+            f" If {'the' if len(sentences) == 1 else 'a'} column identifies units, such as "
+            "patients, drop it and pass it as groups=…"
+        )
+    return rule.issue("high", " ".join(sentences.values()), evidence, remedy)
+
+
+def _is_almost_perfect(score: float, guessed: float, n_rows: int) -> bool:
+    """Return whether a column predicts almost without error, and better than a guess."""
+    gained = score - guessed
+    # With a rare class, most errors of guessing must be gone, and at least 10.
+    is_most = gained >= 0.75 * (1 - guessed) and gained * n_rows >= 10
+    return score >= 0.995 and (gained >= 0.02 or is_most)
 
 
 def _scores(table: LeakTable, names: list[Any], rows: Array) -> list[float]:

@@ -32,9 +32,10 @@ from sk_tune._diagnosis._leak_copies import (
     holds_classes,
 )
 from sk_tune._plain_numbers import percentiles, unique_counts
+from sk_tune._prepare._formats import TextFormat, best_format, different_cells
 from sk_tune._splits import as_times
 from sk_tune._text import listed
-from sk_tune._types import Bools, Features, Floats, Folds
+from sk_tune._types import Array, Bools, Features, Floats, Folds
 
 # Tolerance for a statistic to be 0 or 1 by construction.
 _EXACTLY = 1e-5
@@ -247,13 +248,16 @@ def check_groups(table: LeakTable, groups: Any = None) -> Finding:
 
 def check_times(table: LeakTable, times: Any = None) -> Finding:
     """Check for training samples that are later than the samples they are tested on."""
-    rule, name = RULES["future in the training rows"], None
+    rule, source = RULES["future in the training rows"], ""
     when = None if times is None else pd.Series(times).infer_objects()
     if when is None:
         # In wide tables, access to a column takes most of the time.
         names = table.X.columns[~table.X.dtypes.map(is_numeric_dtype).to_numpy(bool)]
-        columns = ((column, _as_dates(table.X[column])) for column in names)
-        name, when = next((pair for pair in columns if pair[1] is not None), (None, None))
+        dates = ((name, _as_dates(table.X[name])) for name in names)
+        name, found = next((pair for pair in dates if pair[1]), ("", None))
+        if found is not None:
+            when, text_format = found
+            source = f"the column {str(name)!r}{text_format}"
     if when is None:
         return rule.not_applicable("No times were passed, and no column has dates.")
     rank = when.rank(method="dense").to_numpy()
@@ -266,29 +270,40 @@ def check_times(table: LeakTable, times: Any = None) -> Finding:
         )
     remedy = "Sort the rows by time and split with cv=TimeSeriesSplit()."
     message = f"{share(part)} of the test rows are older than a training row"
-    if name is None:
+    if not source:
         return rule.issue("high", f"{message}.", evidence, remedy)
-    message += f", according to the column {name!r}."
+    message += f", according to {source}."
     return rule.tip(
         "medium", message, evidence, f"If the model will predict the future: {remedy}"
     )
 
 
-# Text that is a date: year, month, day, and maybe a time of day.
-_DATE = r"\d{4}-\d{1,2}-\d{1,2}(?:[ T].*)?"
+# Distinct cells that show whether text may be dates.
+_FIRST_CELLS = 50
 
 
-def _as_dates(column: "pd.Series[Any]") -> "pd.Series[Any] | None":
-    """Return a column of dates, also from text in ISO format; None otherwise."""
+def _as_dates(column: "pd.Series[Any]") -> "tuple[pd.Series[Any], str] | None":
+    """Return a column as dates, with an unusual format of its text; None if not dates."""
     if pd.api.types.is_datetime64_any_dtype(column):
-        return column
-    text = column.dropna()
-    if text.empty or not pd.api.types.is_string_dtype(text):
+        return column, ""
+    if not pd.api.types.is_string_dtype(column.dropna()):
         return None
-    dates = pd.to_datetime(
-        text.where(text.str.fullmatch(_DATE)), format="ISO8601", errors="coerce", utc=True
-    )
-    return None if dates.isna().any() else dates.reindex(column.index)
+    cells, counts = different_cells(column)
+    if _date_format(cells[:_FIRST_CELLS], counts[:_FIRST_CELLS]) is None:
+        return None
+    text_format = _date_format(cells, counts)
+    if text_format is None:
+        return None
+    text = "" if text_format.is_usual else f" ({text_format})"
+    return text_format.read(column), text
+
+
+def _date_format(cells: "pd.Series[Any]", counts: Array) -> TextFormat | None:
+    """Return the format of distinct cells of text, None if some are not dates."""
+    found = best_format(cells, counts) if len(cells) else None
+    if found is None or found[0].kind != "date" or found[1].any():
+        return None
+    return found[0]
 
 
 def find_leaks(

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from sk_tune._diagnosis._curves import Curves, Estimate, estimate, log_ratio, summarise
+from sk_tune._diagnosis._diagnose import is_whole
 from sk_tune._diagnosis._findings import Change, Finding, ranked, share
 from sk_tune._diagnosis._fold_checks import SampleCurve, check_more_data
 from sk_tune._diagnosis._remedies import (
@@ -193,7 +194,7 @@ def _probes(
             name=name,
             finding=finding,
             changes=tuple(
-                Change(parameter=n, action="set", value=_like(params[n], v), reason=name)
+                Change(parameter=n, action="set", value=_like(n, params[n], v), reason=name)
                 for n, v in values.items()
                 if v is not None and v != params.get(n, v)
             ),
@@ -203,11 +204,12 @@ def _probes(
     return [probe for probe in probes if probe.changes]
 
 
-def _like(value: Any, new: Any) -> Any:
-    """Return a number of the type of the parameter's value, rounded."""
+def _like(parameter: str, value: Any, new: Any) -> Any:
+    """Return a number of the parameter's type, rounded."""
     if isinstance(new, tuple):
         return new
-    return math.ceil(new) if isinstance(value, int | None) else rounded(new)
+    values = () if value is None else (value,)
+    return math.ceil(new) if is_whole(parameter, *values) else rounded(new)
 
 
 def effects(

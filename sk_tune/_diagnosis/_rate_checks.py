@@ -31,10 +31,10 @@ _LOW_RATE = 0.1
 def check_diverged(summary: Summary) -> Finding:
     """Check for losses that are not finite or rose far above the first: an issue if so."""
     first, end = (float(np.sort(summary.raw_train[:, i]).mean()) for i in (0, -1))
-    evidence = {"train_loss": end, "first": first, "reference": summary.reference}
+    evidence = {"train_loss": end, "first": first, "reference": summary.train_reference}
     if not summary.is_finite:
         return diverged("A loss became infinite or NaN.", evidence, summary.params)
-    if end <= max(1.2 * first, 3 * summary.reference):
+    if end <= max(1.2 * first, 3 * summary.train_reference):
         return RULES["diverged"].passed(
             "All losses are finite, and the training loss did not rise far.", evidence
         )
@@ -60,12 +60,12 @@ def check_rate_high(summary: Summary) -> Finding:
         return rule.not_applicable("One epoch shows no trend.")
     curve = summary.mean("raw_train")
     steps = np.diff(curve)
-    rises = float(steps[steps > 0].sum())
+    rises, reference = float(steps[steps > 0].sum()), summary.train_reference
     evidence = {
-        "peak": float(curve.max()) / summary.reference,
-        "jaggedness": rises / max(float(np.ptp(curve)), 1e-12 * summary.reference),
-        "rises_by_epoch": rises / summary.reference / summary.n_epochs,
-        "level": float(curve[-1]) / summary.reference,
+        "peak": float(curve.max()) / reference,
+        "jaggedness": rises / max(float(np.ptp(curve)), 1e-12 * reference),
+        "rises_by_epoch": rises / reference / summary.n_epochs,
+        "level": float(curve[-1]) / reference,
     }
     relative = relative_rate(summary.params)
     if relative is not None:
@@ -95,8 +95,8 @@ def _jumps(summary: Summary, evidence: Mapping[str, float]) -> Iterator[str]:
     rose = is_raised or float(np.argmax(summary.mean("raw_train"))) > 0
     if evidence["peak"] > (2 if is_raised else 5) and rose:
         yield (
-            f"the training loss reached {evidence['peak']:.3g} times that of a constant "
-            "prediction"
+            f"the training loss reached {evidence['peak']:.3g} times the "
+            f"{summary.train_reference_name}"
         )
     # Losses vary a little with their random batches. Larger rises, as a share of the fall
     # and, per epoch, of the constant prediction's loss, show steps that do not follow the
@@ -115,7 +115,7 @@ def _too_much(
         return
     pace = f"at {relative:.3g} times the usual rate"
     if not summary.has_valid:
-        if relative >= _HIGH_RATE and summary.raw_train[:, -1].mean() > summary.reference:
+        if relative >= _HIGH_RATE and evidence["level"] > 1:
             yield f"the network does not learn {pace}"
         return
     best = float(summary.valid_best.mean()) / summary.reference
@@ -137,8 +137,8 @@ def _too_much(
         yield f"the held-out loss rises from epoch {summary.best_epoch + 2} on, {pace}"
     elif best > 0.1 and relative >= (12 if is_rough else 50):
         yield (
-            f"the held-out loss is still {share(best)} of the loss of a constant "
-            f"prediction {pace}"
+            f"the held-out loss is still {share(best)} of the {summary.reference_name} "
+            f"{pace}"
         )
 
 
@@ -155,10 +155,10 @@ def check_rate_low(summary: Summary) -> Finding:
     )
     # The mean over the first epoch already includes a fall; an untrained network is hardly
     # better than a constant.
-    start = max(first, summary.reference)
+    start = max(first, summary.train_reference)
     # Share of the fall in the first half of the training.
     early = (start - half) / (start - end) if start > end else 1.0
-    remaining = float(summary.train_end.mean()) / summary.reference
+    remaining = float(summary.train_end.mean()) / summary.train_reference
     evidence = {"early_share": early, "left": remaining}
     if relative is None:
         # A straight line has half of its fall in the first half of the training, a
@@ -175,8 +175,8 @@ def check_rate_low(summary: Summary) -> Finding:
     if not is_slow:
         return rule.passed("No sign of a learning rate that is too low.", evidence)
     message = (
-        f"The training loss is still {share(remaining)} of the loss of a constant "
-        "prediction, and falls slowly."
+        f"The training loss is still {share(remaining)} of the "
+        f"{summary.train_reference_name}, and falls slowly."
     )
     remedy, changes = "Raise the learning rate.", raise_rate(summary.params)
     if relative is not None and relative >= _LOW_RATE:
@@ -196,7 +196,7 @@ def _still_falls(summary: Summary, relative: float = 0.0) -> bool:
     if relative >= _TINY_RATE:
         # Most networks converge at a rate that is low but not tiny. Evidence to the
         # contrary is a fall in a straight line, or a small loss that kept falling.
-        remaining = float(summary.train_end.mean()) / summary.reference
+        remaining = float(summary.train_end.mean()) / summary.train_reference
         is_much &= (is_steep and coming.ratio >= 0.95) or remaining < 0.25
     falls = is_much and coming.gain.at_least(SURE) > 0
     return summary.is_least_late and falls and summary.carries_over

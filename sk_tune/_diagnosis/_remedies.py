@@ -176,7 +176,8 @@ def regularise(params: Mapping[str, Any], best_epoch: int, n_epochs: int) -> Ste
     if dropout < _MOST_DROPOUT:
         more_dropout = min(_MOST_DROPOUT, rounded(dropout + 0.2))
         steps.append(_change("dropout", "at least", more_dropout, reason))
-    steps.append(_change("weight_decay", "at least", more_decay, reason))
+    if more_decay > decay:
+        steps.append(_change("weight_decay", "at least", more_decay, reason))
     return tuple(known for step in steps if (known := _known(params, step)))
 
 

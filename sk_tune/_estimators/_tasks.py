@@ -49,6 +49,8 @@ class NetworkClassifier(ClassifierMixin, ClassifierParameters, NetworkEstimator)
     classes_ : ndarray of shape (n_classes,)
         Labels in the order of the columns of ``predict_proba``; 0 to n_labels - 1 for
         multilabel y.
+    class_prior_ : ndarray of shape (n_classes,)
+        Share of each class or label in y of the first fit, by ``sample_weight``.
     """
 
     # Learnt: whether the targets of the first fit were probabilities.
@@ -168,6 +170,11 @@ class NetworkClassifier(ClassifierMixin, ClassifierParameters, NetworkEstimator)
                 f"{weighted}. Got only one class: {self.classes_.tolist()[0]!r}."
             )
         self.n_outputs_ = len(self.classes_)
+        if y.ndim == 2:
+            self.class_prior_ = np.average(y, axis=0, weights=weight)
+        else:
+            counts = np.bincount(np.searchsorted(self.classes_, y), weight, self.n_outputs_)
+            self.class_prior_ = counts / counts.sum()
 
     def _encode_target(self, y: Array) -> Array:
         has_columns = self._is_multilabel or (self._is_soft and y.ndim == 2)

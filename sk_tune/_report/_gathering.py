@@ -139,7 +139,7 @@ class SearchPart:
     best: CandidateRow | None  # None without a score
     findings: Sequence[Finding]
     curves: Curves | None  # None unless the best candidate is a network
-    best_epoch: int | None
+    best_epoch: int | None  # None also if each fold has its own, by early stopping
     resource: str | None  # of rungs
     ledger: Ledger | None  # None for scikit-learn's searches
     key: str = ""  # prefix of pictures on a page with several searches
@@ -390,7 +390,10 @@ def gather(search: Any, X: Any = None, y: Any = None, *, extra_checks: Checks = 
         effects=None if isinstance(effects, str) else effects,
         searches=[part],
         checks=leak_checks(
-            search, has_curves=part.curves is not None, has_corrected=expected is not None
+            search,
+            has_curves=part.curves is not None,
+            has_corrected=expected is not None,
+            stops_early=part.curves is not None and part.best_epoch is None,
         ),
         reproduction=reproduction(search, params, X, y),
         expected=expected,
@@ -419,7 +422,8 @@ def search_part(search: Any, extra_checks: Checks = ()) -> SearchPart:
         curves = curves_of(search, row)
         findings = findings_of(search, result_row=row, extra_checks=extra_checks)
         chosen = getattr(search, "best_epochs_", {})
-        best_epoch = int(chosen.get(row, curves.n_epochs))
+        stops_early = curves.params.get("early_stopping") is True
+        best_epoch = chosen.get(row, None if stops_early else curves.n_epochs)
     estimator = search.estimator
     name = type(estimator).__name__
     if isinstance(estimator, Pipeline):

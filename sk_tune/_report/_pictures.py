@@ -388,7 +388,7 @@ _LABELS = {
 
 def curve_pictures(report: SearchPart) -> list[dict[str, Any]]:
     """Return the best candidate's losses by epochs, and its score on held-out samples."""
-    if report.best is None or report.best_epoch is None or report.curves is None:
+    if report.best is None or report.curves is None:
         return []
     row = report.best.result_row
     summaries = {
@@ -401,6 +401,8 @@ def curve_pictures(report: SearchPart) -> list[dict[str, Any]]:
         f"Loss of the best candidate (row {row}) by epoch; less is better. Lines are means "
         "over the folds, bands reach from the lowest to the highest fold."
     )
+    if report.best_epoch is None:
+        caption += " The network of each fold uses its own best epoch, by early stopping."
     if (report.curves.params.get("members") or 1) > 1:
         caption += (
             " The loss on training rows is a mean over the members of the network, which "
@@ -418,16 +420,13 @@ def curve_pictures(report: SearchPart) -> list[dict[str, Any]]:
 
 def _curves(report: SearchPart, label: str, bands: dict[str, FoldSummary]) -> Markup:
     """Return curves of losses or scores with a mark at the epoch of the weights."""
-    chosen, row = report.best_epoch or 0, report.best.result_row if report.best else 0
+    chosen, row = report.best_epoch, report.best.result_row if report.best else 0
     frame = Frame(top=26)
     ends = np.concatenate([[*b.mean, *b.low, *b.high] for b in bands.values()])
     n_epochs = max(band.epochs[-1] for band in bands.values())
     x = scale_of([1, n_epochs], frame.x_range, is_count=True)
     y = scale_of(ends, frame.y_range, is_log=label == "loss" and needs_log(ends))
-    parts = [
-        frame.axes(x, y, x_label="epoch", y_label=label),
-        line(x(chosen), frame.y_range[0], x(chosen), frame.top, "chosen"),
-    ]
+    parts = [frame.axes(x, y, x_label="epoch", y_label=label)]
     keys = []
     for name, band in bands.items():
         kind = "a" if name == "train_loss" else "b"
@@ -441,8 +440,13 @@ def _curves(report: SearchPart, label: str, bands: dict[str, FoldSummary]) -> Ma
         mean = [y(v) if np.isfinite(v) else v for v in band.mean]
         parts.append(element("path", d=line_path(epochs, mean), class_=f"line {kind}"))
         keys.append((f"line {kind}", _LABELS[name]))
+    used = ""
+    if chosen is not None:
+        parts.append(line(x(chosen), frame.y_range[0], x(chosen), frame.top, "chosen"))
+        keys.append(("chosen", "epoch used"))
+        used = f"; epoch {chosen} is used"
     legend: list[Markup] = []
-    for k, (kind, text) in enumerate([*keys, ("chosen", "epoch used")]):
+    for k, (kind, text) in enumerate(keys):
         x_start = frame.left + 4.0 + 120 * k
         legend += [
             line(x_start, 14, x_start + 18, 14, kind),
@@ -452,7 +456,7 @@ def _curves(report: SearchPart, label: str, bands: dict[str, FoldSummary]) -> Ma
     ending = " and ".join(_LABELS[name] for name in bands)
     title = (
         f"{label.capitalize()} of the best candidate (row {row}) on {ending} over "
-        f"{n_epochs:.0f} epochs; epoch {chosen} is used."
+        f"{n_epochs:.0f} epochs{used}."
     )
     name = f"{report.key}loss-curves" if label == "loss" else f"{report.key}score-curve"
     return picture(name, title, frame, *parts, _points(bands, x, y, label))

@@ -263,7 +263,30 @@ def folds_of(search: Any, X: Any, y: Any, n_rows: int) -> tuple[list[Fold] | Non
     )
 
 
-def leak_checks(search: Any, *, has_curves: bool, has_corrected: bool) -> list[Finding]:
+# How the number of epochs is chosen, by the reason.
+_EPOCH_CHOICES: dict[str, Answer] = {
+    "select_epoch": (
+        "by design",
+        "Each candidate uses the best epoch of its mean curve over the folds, which is "
+        "chosen on the held-out rows. The expected score corrects for this choice if "
+        "the metric is accuracy, or R2 of targets that are not transformed.",
+    ),
+    "early_stopping": (
+        "passed",
+        "Each network uses its best epoch by early stopping on some of its training rows, "
+        "so the held-out rows do not influence the number of epochs.",
+    ),
+    "max_epochs": (
+        "passed",
+        "Each network is scored after its last epoch, so the held-out rows do not "
+        "influence the number of epochs.",
+    ),
+}
+
+
+def leak_checks(
+    search: Any, *, has_curves: bool, has_corrected: bool, stops_early: bool = False
+) -> list[Finding]:
     """Return checks for leaks and selection bias in a search."""
     answers: dict[str, Answer] = {"Preparation inside the folds": _transformers(search)}
     if has_curves:
@@ -273,16 +296,10 @@ def leak_checks(search: Any, *, has_curves: bool, has_corrected: bool) -> list[F
             "neither stop a fit nor choose anything within a fold. Early stopping holds "
             "out some of the training rows.",
         )
-        chooses_epoch = getattr(search, "select_epoch", "last") == "best"
-        answers["Choice of the epoch"] = (
-            "by design" if chooses_epoch else "passed",
-            "Each candidate uses the best epoch of its mean curve over the folds, which is "
-            "chosen on the held-out rows. The expected score corrects for this choice if "
-            "the metric is accuracy, or R2 of targets that are not transformed."
-            if chooses_epoch
-            else "Each network is scored after its last epoch, so the held-out rows do not "
-            "influence the number of epochs.",
-        )
+        reason = "early_stopping" if stops_early else "max_epochs"
+        if getattr(search, "select_epoch", "last") == "best":
+            reason = "select_epoch"
+        answers["Choice of the epoch"] = _EPOCH_CHOICES[reason]
     answers["Choice of the best candidate"] = (
         "passed" if has_corrected else "issue",
         "The best of many scores is optimistic. The expected score resamples rows, chooses "

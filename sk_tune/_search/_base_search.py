@@ -494,6 +494,10 @@ class BaseSearch(  # type: ignore[misc]
         self._y = targets
         routed = self._get_routed_params_for_fit(call.params)
         self._groups = routed.splitter.split.get("groups")
+        self._is_weighted = any(
+            name.endswith("sample_weight") and values is not None
+            for name, values in routed.estimator.fit.items()
+        )
         score_params = routed.scorer.score
         weight = score_params.get("sample_weight")
         if isinstance(self.scorer_, dict):
@@ -598,6 +602,7 @@ class BaseSearch(  # type: ignore[misc]
             rows_by_fold=self._rows_by_fold(),
             omitted=omitted,
             cut_rows=cut_rows,
+            is_weighted=vars(self).get("_is_weighted", False),
         )
 
     report = report

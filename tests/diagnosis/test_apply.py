@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Applied remedies."""
 
+import math
 import pickle
 from dataclasses import replace
 
@@ -415,6 +416,23 @@ def test_a_remedy_that_lowered_the_score_is_reverted_and_not_repeated(separable)
     restored = third.target.fit(*separable)
     assert restored.best_score_ == search.best_score_
     assert apply_remedies([issue], restored).changes == ()
+
+
+def test_a_score_that_became_undefined_is_a_reason_to_revert(separable):
+    """Neither a missing score nor a score of 0 is written as nan."""
+    search = GridSearchCV(net(), {}, cv=3).fit(*separable)
+    issue = finding("overfitting", DROPOUT)
+    reasons = []
+    for score in (math.nan, 0.0):
+        worse = apply_remedies([issue], search).target.fit(*separable)
+        worse.best_score_ = score
+        reasons.append(apply_remedies([issue], worse).changes[0].reason)
+
+    before = f"{search.best_score_:.4g}"
+    assert reasons == [
+        f"the score of {before} became undefined",
+        f"the score fell from {before} to 0",
+    ]
 
 
 def test_a_remedy_that_raised_the_score_stays(separable):

@@ -11,12 +11,15 @@ import torch
 from scipy.special import huber
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.datasets import load_breast_cancer, load_diabetes
+from sklearn.dummy import DummyClassifier
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
 from sklearn.model_selection import GridSearchCV as SklearnGridSearchCV
 from sklearn.model_selection import RepeatedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.utils import compute_class_weight, compute_sample_weight
 from skorch import NeuralNetClassifier
 from torch import nn
 
@@ -32,6 +35,9 @@ from sk_tune._diagnosis import curves_of, curves_of_estimator
 
 X, Y = load_breast_cancer(return_X_y=True)
 X, Y = StandardScaler().fit_transform(X)[:150], Y[:150]
+
+
+NOISE = np.random.default_rng(0).normal(size=(300, 3))
 
 
 def entropy(p):
@@ -154,6 +160,43 @@ def test_a_network_of_any_loss_that_learns_nothing_stays_near_the_baseline(loss)
     assert last == pytest.approx(curves.baseline_loss, rel=0.1)
 
 
+@pytest.mark.parametrize("class_weight", [None, "balanced", {0: 1.0, 1: 20.0}])
+def test_the_baseline_of_a_network_is_the_weighted_loss_of_the_class_shares(class_weight):
+    """It is the loss of a DummyClassifier, with the weights of the network's loss."""
+    rare = np.repeat([0, 1], [270, 30])
+    sample_weight = np.linspace(1, 2, 300)
+    by_class = compute_class_weight(
+        class_weight, classes=np.arange(2), y=rare, sample_weight=sample_weight
+    )
+    weight = sample_weight * by_class[rare]
+    dummy = DummyClassifier().fit(rare[:, None], rare, sample_weight=weight)
+
+    fitted = net(class_weight=class_weight).fit(NOISE, rare, sample_weight=sample_weight)
+
+    probabilities = dummy.predict_proba(rare[:, None])
+    expected = log_loss(rare, probabilities, sample_weight=weight)
+    assert curves_of_estimator(fitted).baseline_loss == pytest.approx(expected)
+
+
+def test_a_weighted_training_loss_is_not_compared_with_the_held_out_loss():
+    """Held-out rows of a search have no weights, so their baseline has none either."""
+    rare = np.repeat([0, 1], [270, 30])
+    class_weight = {0: 1.0, 1: 20.0}
+    weight = compute_sample_weight(class_weight, rare)
+    dummy = DummyClassifier().fit(rare[:, None], rare, sample_weight=weight)
+
+    by_class = GridSearchCV(net(class_weight=class_weight), {}, cv=3).fit(NOISE, rare)
+    by_sample = GridSearchCV(net(), {}, cv=3).fit(NOISE, rare, sample_weight=weight)
+
+    for search in (by_class, by_sample):
+        assert curves_of(search, 0).is_weighted
+        found = {f.name: f for f in diagnose(search)}
+        assert found["underfitting"].outcome == "not applicable"
+        assert "gap" not in found["overfitting"].evidence
+    expected = log_loss(rare, dummy.predict_proba(rare[:, None]))
+    assert curves_of(by_class, 0).baseline_loss == pytest.approx(expected)
+
+
 def test_a_network_behind_a_transformed_target_is_diagnosed():
     """The baseline of a loss in the transformed units is unknown, of R2 it is 1."""
     X, y = load_diabetes(return_X_y=True)
@@ -262,7 +305,7 @@ def test_a_network_has_one_fold():
 
     assert curves.n_folds == 1
     assert curves.valid_loss[0].tolist() == [row["valid_loss"] for row in fitted.history_]
-    assert curves.baseline_loss == math.log(2)
+    assert curves.baseline_loss == entropy(Y.mean())
     assert np.isnan(plain.valid_loss).all()
     assert np.isfinite(plain.train_loss).all()
 

@@ -243,6 +243,19 @@ def test_a_power_law_is_extrapolated():
     assert finding.evidence["gain"] == pytest.approx(400**-0.5 - 800**-0.5)
 
 
+def test_the_error_of_a_single_fold_is_unknown():
+    """It is not reported as 0."""
+    several, one = (
+        SampleCurve(SIZES, np.ones((4, n)), np.tile(1 - SIZES**-0.5, (n, 1)).T)
+        for n in (3, 1)
+    )
+    several.test_scores[-1] += [0.0, 0.01, 0.02]
+
+    texts = [diagnose(curve)[0].message for curve in (several, one)]
+
+    assert ["standard error" in text for text in texts] == [True, False]
+
+
 @pytest.mark.parametrize(
     ("scores", "noise", "words"),
     [

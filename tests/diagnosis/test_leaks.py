@@ -144,11 +144,14 @@ def test_times_of_text_are_in_the_order_of_the_calendar():
         lambda dates: dates.strftime("%Y-%m-%d"),
         lambda dates: dates.strftime("%Y-%m-%d %H:%M").astype(object),
         lambda dates: dates.strftime("%Y-%m-%dT%H:%M:%SZ").where(dates.day > 3),
+        lambda dates: dates.strftime("%m/%d/%Y"),
+        lambda dates: dates.strftime("%d.%m.%Y %H:%M"),
+        lambda dates: dates.strftime("%d %b %Y"),
     ],
-    ids=["dates", "text", "objects", "zone"],
+    ids=["dates", "text", "objects", "zone", "month first", "day first", "name"],
 )
 def test_a_column_of_dates_is_a_tip(as_column):
-    """Dates may be text with the year first; rows may be independent in time."""
+    """Dates may be text in any common format; rows may be independent in time."""
     X, y = CLEAN["friedman"]
     frame = pd.DataFrame(X).rename(columns=str)
     frame = frame.assign(when=as_column(pd.date_range("2020-01-01", periods=len(X))))
@@ -161,10 +164,10 @@ def test_a_column_of_dates_is_a_tip(as_column):
 
 
 @pytest.mark.parametrize(
-    "text", ["2020", "12/31/2020", "2020-13-41", "2020-01-01 or so", None]
+    "text", ["2020", "31/31/2020", "2020-13-41", "2020-01-01 or so", None]
 )
 def test_text_that_is_not_a_date_has_no_order(text):
-    """Neither numbers, dates with the month first, nor empty columns count."""
+    """Neither numbers, days that do not exist, nor empty columns count."""
     X, y = CLEAN["friedman"]
     frame = pd.DataFrame(X).rename(columns=str).assign(when=[text] * len(X))
 
@@ -438,6 +441,20 @@ def test_a_column_that_predicts_alone_is_found():
         finding = _found(GIVEAWAY, pd.DataFrame(columns), y)
         assert finding.outcome == "issue"
         assert "'told'" in finding.message
+
+
+def test_all_columns_that_give_the_target_away_are_named():
+    """Whoever drops one of them would find the next in the next run."""
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame({"a": rng.normal(size=120)})
+    X["told"], X["again"] = (CLASSES + 0.1 * rng.normal(size=(2, 120))).tolist()
+    X["same"], X["other"] = CLASSES, 1 - CLASSES
+
+    for name, columns in ((GIVEAWAY, ("told", "again")), (TARGET, ("same", "other"))):
+        finding = _found(name, X, CLASSES)
+        for column in columns:
+            assert repr(column) in finding.message
+            assert repr(column) in finding.remedy
 
 
 @pytest.mark.filterwarnings("ignore:The least populated class")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sk_tune import Change, Curves, Finding
-from sk_tune._diagnosis import Probe, effects, measured
+from sk_tune._diagnosis import Probe, effects, measured, variations
 from sk_tune._diagnosis._findings import RULES
 
 
@@ -155,3 +155,17 @@ def test_findings_of_the_data_stay():
     )
 
     assert _measured([issue], "underfitting", 0.3, 0.3)["own"] == issue
+
+
+def test_a_number_that_was_written_as_an_integer_may_get_a_fraction():
+    """A dropout of 0 becomes 0.2 and not 1, which would remove all units."""
+    params = {"dropout": 0, "weight_decay": 1, "n_layers": 2, "random_state": None}
+
+    changes = {c.parameter: c.value for p in variations(params) for c in p.changes}
+
+    assert changes == {
+        "dropout": 0.2,
+        "weight_decay": 0.1,
+        "n_layers": 3,
+        "random_state": 1,
+    }

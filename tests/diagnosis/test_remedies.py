@@ -118,7 +118,7 @@ def test_changes_concern_existing_parameters(changes, name, shape, params, expec
         ),
         (
             {"optimizer": "adamw", "dropout": 0.4, "weight_decay": 2.0},
-            [("max_epochs", 10), ("dropout", 0.5), ("weight_decay", 2.0)],
+            [("max_epochs", 10), ("dropout", 0.5)],
         ),
         (
             {"optimizer": "adam", "dropout": 0.0, "weight_decay": 0.0},

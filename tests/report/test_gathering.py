@@ -88,6 +88,23 @@ def test_the_best_epoch_is_the_chosen_epoch(make_estimator, iris):
     assert part.best_epoch == search.best_epochs_[0] == 1 + np.argmax(mean)
 
 
+def test_early_stopping_has_no_common_epoch(make_estimator, iris):
+    """Each fold uses its own best epoch, which the held-out rows do not choose."""
+    net = make_estimator("MLPClassifier", max_epochs=30, early_stopping=True)
+    search = sk_tune.GridSearchCV(net, {"width": [4]}, cv=3).fit(*iris)
+
+    page = gather(search)
+
+    (part,) = page.searches
+    (epoch,) = (check for check in page.checks if check.name == "Choice of the epoch")
+    assert part.best_epoch is None
+    assert epoch.outcome == "passed"
+    assert "best epoch by early stopping" in epoch.message
+    assert {f.name: f.outcome for f in part.findings}["converged long ago"] == (
+        "not applicable"
+    )
+
+
 def test_other_models_have_no_curves_and_no_findings(linear, iris):
     """The rest of the report exists, also for a search of scikit-learn."""
     model = LogisticRegression(max_iter=500)

@@ -182,6 +182,17 @@ def test_points_show_the_values_of_their_epoch(make_report, make_row, make_curve
     assert "score: held-out rows 0.4 (0.3 to 0.5)" in scores["svg"]
 
 
+def test_early_stopping_marks_no_common_epoch(make_report, make_row, make_curves):
+    """Each fold has its own best epoch, and none uses the last."""
+    report = make_report([make_row(0, 0.9)], curves=make_curves(), best_epoch=None)
+
+    losses, _ = curve_pictures(report)
+
+    assert "used" not in losses["svg"]
+    assert ET.fromstring(losses["svg"]).find("line[@class='chosen']") is None
+    assert "own best epoch" in losses["caption"]
+
+
 @pytest.mark.parametrize("params", [{}, {"members": 1}, {"members": 4}], ids=str)
 def test_the_loss_of_members_is_explained(make_report, make_row, make_curves, params):
     """On training rows it may lie above the loss on held-out rows."""
