@@ -3,7 +3,6 @@
 """The arguments of each command and the files that they name, by the standard library."""
 
 import argparse
-import difflib
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +12,7 @@ from typing import Any, NoReturn
 
 from sk_tune import __version__
 from sk_tune._files import is_own
+from sk_tune._text import nearest
 from sk_tune.exceptions import OptionError, StoreError, TableError
 
 # Files in the output folder: the model, and files to resume a fit from.
@@ -387,8 +387,9 @@ class _Parser(argparse.ArgumentParser):
         for text in [] if self._subparsers else [a for a in args or () if a[:2] == "--"]:
             option = text.partition("=")[0]
             if not any(name.startswith(option) for name in names):
-                similar = difflib.get_close_matches(option, names, n=1)
-                hint = f" Did you mean {similar[0]}?" if similar else ""
+                # The dashes of two options are not a similarity.
+                similar = nearest(option[2:], [name.lstrip("-") for name in names])
+                hint = f" Did you mean --{similar[0]}?" if similar else ""
                 self.error(f"unknown option {option}.{hint}")
         return super().parse_known_args(args, namespace)
 

@@ -3,11 +3,11 @@
 """An ensemble reduced to its prediction: the weighted sum of its members."""
 
 from os import PathLike
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 import numpy as np
 from scipy.sparse import issparse
-from sklearn.metrics import accuracy_score, r2_score
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 
 from sk_tune._conformal import Calibration, PredictsIntervals, PredictsSets
 from sk_tune._declaration import with_inherited_docs
@@ -22,7 +22,7 @@ from sk_tune._ensemble._parts import (
 from sk_tune._saving import load_object, save_object
 
 
-class _Collapsed(Combined):
+class _Collapsed(Combined, BaseEstimator):  # type: ignore[misc]
     """Pruning and files of an ensemble, for both tasks.
 
     `collapse` makes it from a fitted ensemble.
@@ -60,6 +60,26 @@ class _Collapsed(Combined):
     def n_stacks_(self) -> int:
         """Stacks of several networks that the last prediction used."""
         return self._combination.n_stacks
+
+    def fit(self, X: Any, y: Any = None, **params: Any) -> NoReturn:
+        """Raise an error, because only the members are left of the fitted ensemble.
+
+        Parameters
+        ----------
+        X, y, **params : object
+            Without effect.
+
+        Raises
+        ------
+        TypeError
+            Always.
+        """
+        name = type(self).__name__
+        raise TypeError(
+            f"A {name} must be made by collapse from a fitted ensemble; it cannot be "
+            "fitted. Fit the ensemble and collapse it again, or pass "
+            f"FrozenEstimator(...) with this {name} to estimators that call fit."
+        )
 
     def prune(self, *, max_members: int) -> Self:
         """Return a smaller ensemble of the heaviest members, or of boosting's first stages.
@@ -128,18 +148,6 @@ class _Collapsed(Combined):
         ensemble: Self = load_object(path, module=module, name=cls.__name__)
         return ensemble
 
-    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """Return the accuracy of labels, or R^2 of targets.
-
-        Parameters
-        ----------
-        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            Labels or targets; all labels of a sample must be right.
-        """
-        metric = r2_score if self.parts.classes is None else accuracy_score
-        model: Any = self
-        return float(metric(y, model.predict(X), sample_weight=sample_weight))
-
     def to_onnx(self, path: str | PathLike[str]) -> dict[str, Any]:
         """Write the ensemble as one ONNX model, from ``X`` to the prediction.
 
@@ -204,7 +212,9 @@ class _Collapsed(Combined):
 
 
 @with_inherited_docs
-class CollapsedClassifier(_Collapsed, PredictsSets, CombinedClassifier):
+class CollapsedClassifier(  # type: ignore[misc]
+    ClassifierMixin, PredictsSets, CombinedClassifier, _Collapsed
+):
     """An ensemble of classifiers reduced to its prediction.
 
     {description}
@@ -243,7 +253,9 @@ class CollapsedClassifier(_Collapsed, PredictsSets, CombinedClassifier):
 
 
 @with_inherited_docs
-class CollapsedRegressor(_Collapsed, PredictsIntervals, AveragingRegressor):
+class CollapsedRegressor(  # type: ignore[misc]
+    RegressorMixin, PredictsIntervals, AveragingRegressor, _Collapsed
+):
     """An ensemble of regressors reduced to its prediction.
 
     {description}

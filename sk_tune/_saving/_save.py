@@ -218,7 +218,7 @@ class Unpacker:
             tensors = self._of_networks[packed["at"]]
             return unpack_network(cls, tensors, packed, self._module)
         state = {name: self(part) for name, part in packed["state"].items()}
-        if not issubclass(cls, BaseEstimator):
+        if not _has_attributes(cls):
             return cls(**state)
         if "memory" in state:
             # A folder of pickles.
@@ -228,12 +228,19 @@ class Unpacker:
         return estimator
 
 
+def _has_attributes(cls: type) -> bool:
+    """Return whether files hold the attributes of a class, else constructor arguments."""
+    # A collapsed ensemble has a state of its own, its parts.
+    return getattr(cls, "__getstate__", None) is BaseEstimator.__getstate__
+
+
 def _state_of(value: Any) -> dict[str, Any]:
-    if is_dataclass(value) and not isinstance(value, BaseEstimator):
+    has_attributes = _has_attributes(type(value))
+    if is_dataclass(value) and not has_attributes:
         return {field.name: getattr(value, field.name) for field in fields(value)}
     if isinstance(value, tuple):
         return value._asdict()  # type: ignore[attr-defined, no-any-return]
-    state = vars(value) if isinstance(value, BaseEstimator) else value.__getstate__()
+    state = vars(value) if has_attributes else value.__getstate__()
     # Random generators are not saved, as in the files of networks, and a cache folder
     # belongs to the user.
     random = (np.random.RandomState, np.random.Generator)

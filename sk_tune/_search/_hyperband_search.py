@@ -3,6 +3,7 @@
 """Hyperband and BOHB, cross-validated, with rungs that continue the training."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import replace
 from functools import partial
 from numbers import Integral
@@ -38,7 +39,7 @@ from sk_tune._search._asynchronous_rungs import (
 from sk_tune._search._base_search import BaseSearch
 from sk_tune._search._choice import best_of_most
 from sk_tune._search._fold_fits import full_name, network_of
-from sk_tune._search._outcomes import best_first
+from sk_tune._search._outcomes import best_first, positions
 from sk_tune._search._rounds import Numbered, Rounds, refuse_searched
 from sk_tune._search._search_parameters import (
     DistributionParameters,
@@ -61,6 +62,8 @@ from sk_tune.exceptions import SkTuneWarning
 # Largest number of brackets on one fold within a time budget. Together they train about as
 # many epochs as Hyperband's.
 _MOST_PASSES = 3
+# Fewer held-out samples on the first fold cannot rank candidates.
+_LEAST_HELD_OUT = 10
 
 
 @parameters
@@ -73,11 +76,12 @@ class HyperbandSearchCV(
 ):
     """Hyperband: few epochs for many candidates, many epochs for the few best.
 
-    By default, there is one bracket of successive halving: candidates train on the first
-    fold, and one in 24 (at least two) reaches the last rung with all folds and all epochs.
-    An integer `factor` selects the brackets of Hyperband, from many candidates with few
-    epochs to few candidates with all epochs [1]_.  A promoted candidate continues its
-    training on every fold exactly where it stopped; its learning-rate schedule spans
+    By default, there is one bracket of successive halving: candidates train on the
+    first fold (on all folds if it holds out fewer than 10 samples), and one in 24 (at
+    least two) reaches the last rung with all folds and all epochs.  An integer `factor`
+    selects the brackets of Hyperband, from many candidates with few epochs to few
+    candidates with all epochs [1]_.  A promoted candidate continues its training on
+    every fold exactly where it stopped; its learning-rate schedule spans
     `max_resources` from the start.
 
     Parameters
@@ -199,7 +203,12 @@ class HyperbandSearchCV(
         # Searches that warm-start from this one need it, even if no candidate has all
         # resources.
         self._full_resources = self.max_resources_
-        self.brackets_ = self._brackets(least)
+        self.brackets_ = brackets = self._brackets(least)
+        if brackets[0].rungs[0].n_folds == 1 and X is not None:
+            # A copy: a splitter with a RandomState draws other folds each time.
+            splits = deepcopy(self._checked_cv_orig).split(X, y, **split_params)
+            if len(positions(next(iter(splits))[1])) < _LEAST_HELD_OUT:
+                self.brackets_ = tuple(map(_on_all_folds, brackets))
 
     def _brackets(self, min_resources: int) -> tuple[Bracket, ...]:
         self._factor: int | None = 3 if self.factor == "auto" else self.factor
@@ -344,3 +353,8 @@ class HyperbandSearchCV(
             counts = (min(rung.n_candidates, n_left) for rung in bracket.rungs)
             pairs = zip(bracket.rungs, counts, strict=True)
             yield bracket.index, [replace(rung, n_candidates=n) for rung, n in pairs]
+
+
+def _on_all_folds(bracket: Bracket) -> Bracket:
+    rungs = tuple(replace(rung, n_folds=None) for rung in bracket.rungs)
+    return replace(bracket, rungs=rungs)

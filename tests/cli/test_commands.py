@@ -93,6 +93,10 @@ def test_bad_values_are_refused(option, value, fails):
             ["unknown option --time-buget.", "mean --time-budget?"],
         ),
         (["fit", "a.csv", "--colour", "y"], ["unknown option --colour.", "fit --help"]),
+        # The dashes alone make no option similar, such as --times and --use.
+        (["fit", "a.csv", "--metrics", "f1"], ["unknown option --metrics.\nSee"]),
+        (["fit", "a.csv", "--seed=1"], ["unknown option --seed.\nSee"]),
+        (["fit", "a.csv", "--n_jobs=1"], ["unknown option --n_jobs.", "mean --n-jobs?"]),
         # Options may be shortened, and values begin with hyphens: the file is looked for.
         (["fit", "none.csv", "--tar", "y", "--test", "0.3"], ["'none.csv'"]),
         (["fit", "none.csv", "--target=--y"], ["'none.csv'"]),

@@ -9,8 +9,10 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn import ensemble
 from sklearn.base import clone
+from sklearn.frozen import FrozenEstimator
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import (
     MinMaxScaler,
@@ -115,6 +117,19 @@ def test_bags_collapse(task, options, make_estimator, names, diabetes, outputs, 
     assert [p.name for p in tmp_path.iterdir()] == ["ensemble.safetensors"]
     with pytest.raises(FileExistsError):
         small.save(path)
+
+
+def test_collapsed_ensembles_predict_inside_estimators_but_refuse_fit(iris, make_estimator):
+    """scikit-learn's tools take them frozen; cross-validation says how to fit again."""
+    bag = BaggingClassifier(make_estimator("MLPClassifier"), 2, random_state=0).fit(*iris)
+    small = collapse(bag)
+
+    frozen = make_pipeline(FrozenEstimator(small)).fit(*iris)
+
+    assert_array_equal(frozen.predict(iris.X), small.predict(iris.X))
+    assert_array_equal(clone(small).predict(iris.X), small.predict(iris.X))
+    with pytest.raises(TypeError, match="made by collapse .* Fit the ensemble and"):
+        cross_val_score(small, *iris, error_score="raise")
 
 
 @pytest.mark.parametrize("kind", ["CNN", "RNN", "Net"])

@@ -19,6 +19,7 @@ from sklearn.preprocessing import StandardScaler
 from sk_tune import (
     GridSearchCV,
     HyperbandSearchCV,
+    RandomizedSearchCV,
     TrialEnsembleClassifier,
     expected_score,
 )
@@ -315,6 +316,25 @@ def test_rungs_train_on_one_fold_up_to_the_last(on_one_fold):
     assert search.ledger_.n_fits == sum(counts[:-1]) + 3 * counts[-1]
     assert search.ledger_.epochs_full == 3 * 9 * counts[0]
     assert "failure_reason" not in results
+
+
+@pytest.mark.parametrize(("n_samples", "n_folds"), [(27, [3]), (30, [1, 3])])
+def test_a_fold_of_less_than_ten_samples_ranks_no_candidates(net, iris, n_samples, n_folds):
+    """All rungs use all folds then; the folds drawn for the check are the search's."""
+    rows = np.random.default_rng(0).permutation(150)[:n_samples]
+    X, y = iris.X[rows], iris.y[rows]
+
+    def fit(search_class, **options):
+        cv = KFold(3, shuffle=True, random_state=np.random.RandomState(0))
+        search = search_class(net, SPACE, cv=cv, random_state=0, **options)
+        return search.fit(X, y)
+
+    search = fit(HyperbandSearchCV)
+    folds = fit(RandomizedSearchCV, n_iter=1).held_out_rows_[0]
+
+    assert np.unique(search.cv_results_["n_folds"]).tolist() == n_folds
+    held_out = search.held_out_rows_[search.best_index_]
+    np.testing.assert_array_equal(np.sort(held_out), np.sort(folds))
 
 
 def test_a_fold_that_a_rung_does_not_use_has_no_model(on_one_fold):
