@@ -404,6 +404,10 @@ def search_baselines(search: Any, X: Any, y: Any) -> tuple[list[Baseline], list[
         notes.append("The linear baseline is missing, because the data are too large.")
     names = ("dummy", "linear")
     scores = [_score(model, table, y, search, folds) for model in models]
+    if not is_classification:
+        # The best constant is the mean for squared errors, the median for absolute errors.
+        median = _score(DummyRegressor(strategy="median"), table, y, search, folds)
+        scores[0] = max(scores[0], median, key=np.mean)
     return [
         Baseline(name=name, mean=float(values.mean()), std=float(values.std()))
         for name, values in zip(names, scores, strict=False)

@@ -341,7 +341,7 @@ HELD_OUT = named("overfitting", "passed")
         (
             [HELD_OUT, named("still improving", "tip", "low")],
             "passed",
-            "Minor tips: still improving.",
+            "only slight signs of: still improving.",
             "good fit",
         ),
         # Without a held-out loss a fit cannot be called good.
