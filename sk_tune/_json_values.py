@@ -27,7 +27,8 @@ def encode(value: Any, special: Callable[[Any], Any] | None = None) -> Any:
     if value is None or isinstance(value, bool | str | int | float):
         return value
     if isinstance(value, np.generic):
-        return encode(value.item(), special)
+        item = value.item()
+        return encode(float(item) if isinstance(item, np.longdouble) else item, special)
     if isinstance(value, list):
         return [encode(item, special) for item in value]
     if isinstance(value, tuple):
@@ -38,11 +39,10 @@ def encode(value: Any, special: Callable[[Any], Any] | None = None) -> Any:
         }
     if isinstance(value, np.ndarray) and value.dtype.kind in "mM":
         return {"ticks": value.view(np.int64).tolist(), "dtype": value.dtype.str}
-    if isinstance(value, np.ndarray):
-        return {
-            "array": [encode(item, special) for item in value.tolist()],
-            "dtype": value.dtype.str,
-        }
+    # Records would become bytes, which `decode` refuses.
+    if isinstance(value, np.ndarray) and value.dtype.kind != "V":
+        items = [encode(item, special) for item in value.ravel().tolist()]
+        return {"array": items, "dtype": value.dtype.str, "shape": list(value.shape)}
     raise TypeError(
         f"It must consist of numbers, strings, lists, tuples and dicts. Got {value!r} of "
         f"type {type(value).__name__}."
@@ -73,10 +73,24 @@ def decode(value: Any, special: Callable[[Any], Any] | None = None) -> Any:
         if kind.kind not in "mM":
             raise ValueError(f"Ticks must be of a type of time. Got {kind}.")
         return np.array(value["ticks"], dtype=np.int64).view(kind)
-    items = [decode(item) for item in value["array"]]
+    return _decoded_array(
+        [decode(item) for item in value["array"]], kind, value.get("shape")
+    )
+
+
+def _decoded_array(items: list[Any], kind: np.dtype[Any], shape: list[int] | None) -> Any:
+    """Return an array of its items, which are in one list if the shape is known."""
     # A few bytes must not allocate gigabytes, as "U1000000000" would.
     longest = max((len(item) for item in items if isinstance(item, str | bytes)), default=0)
     most = _MOST_BYTES + len(items) * (4 * longest + _MOST_BYTES_OF_NUMBER)
     if len(items) * kind.itemsize > most:
         raise ValueError(f"An array of {len(items)} values cannot be of type {kind}.")
-    return np.array(items, dtype=kind)
+    if shape is None:
+        return np.array(items, dtype=kind)
+    if kind.kind != "O":
+        return np.array(items, dtype=kind).reshape(shape)
+    array = np.empty(len(items), dtype=object)
+    for k, item in enumerate(items):
+        # numpy would make equally long tuples an axis.
+        array[k] = item
+    return array.reshape(shape)

@@ -37,8 +37,11 @@ def test_values_and_their_types_are_restored(value):
         np.array([[0.5], [np.inf]], dtype=np.float32),
         np.array(["a", "bc"]),
         np.array(["2020-01-02"], dtype="datetime64[D]"),
+        np.zeros((0, 3)),
+        np.array([0.5], dtype=np.longdouble),
+        np.array([(1, 2), (3, 4), None], dtype=object)[:2],
     ],
-    ids=lambda array: array.dtype.name,
+    ids=lambda array: f"{array.dtype.name} {array.shape}",
 )
 def test_arrays_are_restored(array):
     """With dtype and shape."""
@@ -46,6 +49,13 @@ def test_arrays_are_restored(array):
 
     np.testing.assert_array_equal(again, array)
     assert again.dtype == array.dtype
+    assert repr(again) == repr(array)
+
+
+def test_records_are_refused_when_they_are_written():
+    """Later, they could not be read."""
+    with pytest.raises(TypeError, match="It must consist of"):
+        encode(np.zeros(2, dtype=[("a", int)]))
 
 
 def test_code_is_refused():

@@ -69,16 +69,7 @@ def curves_of(search: Any, candidate: int) -> Curves:
     ValueError
         If the row does not exist, or has no curve.
     """
-    if not hasattr(search, "cv_results_"):
-        raise NotFittedError(f"This {type(search).__name__} is not fitted yet.")
-    params = search.cv_results_["params"]
-    n_candidates = len(params)
-    if not -n_candidates <= candidate < n_candidates:
-        raise ValueError(
-            f"'result_row' must be a row of cv_results_, which has {n_candidates}. "
-            f"Got {candidate!r} instead."
-        )
-    candidate %= n_candidates
+    candidate = checked_row(search, candidate)
     rows = same_network(search, candidate)
     table = search.learning_curves_
     of_row = np.asarray(table["result_row"])
@@ -102,17 +93,33 @@ def curves_of(search: Any, candidate: int) -> Curves:
     network, params_of_network = configured(search, candidate)
     record = search_record(search)
     y = None if record is None else record.y
+    n_samples = None if y is None else len(y)
+    if n_samples is not None and record is not None and record.resource == "n_samples":
+        n_samples = max(int(search.cv_results_["n_resources"][row]) for row in rows)
     # The network may get other targets.
     known = None if transforms_target(search.estimator) else y
     return Curves(
         **curves,
         params=params_of_network,
         baseline_loss=_baseline(network, params_of_network, known),
-        n_samples=None if y is None else len(y),
+        n_samples=n_samples,
         n_repeats=fold_layout(search, candidate).n_repeats,
         is_weighted=params_of_network.get("class_weight") is not None
         or (record is not None and record.is_weighted),
     )
+
+
+def checked_row(search: Any, row: int) -> int:
+    """Return a row of ``cv_results_``, counted from 0; ValueError if it does not exist."""
+    if not hasattr(search, "cv_results_"):
+        raise NotFittedError(f"This {type(search).__name__} is not fitted yet.")
+    n_rows = len(search.cv_results_["params"])
+    if not -n_rows <= row < n_rows:
+        raise ValueError(
+            f"'result_row' must be a row of cv_results_, which has {n_rows}. "
+            f"Got {row!r} instead."
+        )
+    return int(row) % n_rows
 
 
 def same_network(search: Any, candidate: int) -> list[int]:
@@ -507,17 +514,17 @@ def summarise(curves: Curves, *, keeps_best: bool = False) -> Summary | None:
     has_baseline = baseline is not None and math.isfinite(baseline) and baseline > 0
     first = np.concatenate([filled[:, 0], valid_filled[:, 0]])
     first = first[np.isfinite(first)]
-    reference = baseline if has_baseline else first.max() if len(first) else math.nan
-    train_reference = filled[:, 0].max() if curves.is_weighted else reference
+    reference = float(baseline or 0.0) if has_baseline else float(first.max(initial=0.0))
+    train_reference = float(filled[:, 0].max()) if curves.is_weighted else reference
     return Summary(
         train=at_ends,
         valid=valid_filled,
         raw_train=filled,
         score=_filled(score[folds, :n_epochs]),
         spent=rate_spent(n_epochs, params.get("lr_schedule"), params.get("max_epochs")),
-        # A reference of 0 is replaced by 1.
-        reference=float(reference or 1.0),
-        train_reference=float(train_reference or 1.0),
+        # Losses without a known constant may be 0 or negative.
+        reference=reference if reference > 0 else 1.0,
+        train_reference=train_reference if train_reference > 0 else 1.0,
         has_baseline=has_baseline,
         params=params,
         n_samples=curves.n_samples,

@@ -19,12 +19,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy import sparse
 from scipy.stats import t as student
 from sklearn.base import is_classifier, is_regressor
 
 from sk_tune._diagnosis._curves import (
     Summary,
     best_candidate,
+    checked_row,
     configured,
     curves_of,
     curves_of_estimator,
@@ -56,6 +58,7 @@ from sk_tune._diagnosis._fold_checks import (
     check_more_data,
     check_rows,
 )
+from sk_tune._diagnosis._leak_copies import MOST_DENSE
 from sk_tune._diagnosis._leaks import find_leaks
 from sk_tune._diagnosis._rate_checks import (
     check_diverged,
@@ -141,7 +144,9 @@ def _of_search(
     search: Any, result_row: int | None, X: Any, data: list[Finding]
 ) -> list[Finding]:
     """Return the findings of a candidate, of the data and of the search as a whole."""
-    chosen = int(best_candidate(search) if result_row is None else result_row)
+    chosen = checked_row(
+        search, best_candidate(search) if result_row is None else result_row
+    )
     network, params = configured(search, chosen)
     failures = check_failures(search, chosen, params)
     findings: list[Finding] = []
@@ -231,6 +236,9 @@ def check_data(source: Any, X: Any, y: Any, groups: Any, times: Any) -> list[Fin
         return []
     estimator = getattr(source, "estimator", source)
     cv = getattr(source, "_checked_cv_orig", getattr(source, "cv", None))
+    record = search_record(source)
+    if groups is None and record is not None and record.n_rows == len(y):
+        groups = record.groups
     classes = is_classifier(estimator) or (None if not is_regressor(estimator) else False)
     with warnings.catch_warnings(action="ignore"):
         findings = find_leaks(
@@ -242,6 +250,8 @@ def check_data(source: Any, X: Any, y: Any, groups: Any, times: Any) -> list[Fin
 
 def _is_table(X: Any) -> bool:
     """Return whether samples are rows of equal length, as the leak guard needs."""
+    if sparse.issparse(X):
+        return bool(math.prod(X.shape) <= MOST_DENSE)
     if hasattr(X, "iloc") or hasattr(X, "to_pandas"):
         return True
     try:
@@ -346,18 +356,21 @@ def check_cut_short(search: Any) -> Finding:
 def check_failures(search: Any, chosen: int, params: Mapping[str, Any]) -> Finding:
     """Check for failed candidates: an issue if `chosen` failed, else a tip."""
     rule = RULES["failed candidates"]
-    recorded = map(str, search.cv_results_.get("failure_reason", ()))
+    n = len(search.cv_results_["params"])
+    recorded = [*map(str, search.cv_results_.get("failure_reason", [""] * n))]
     # Undefined metrics have a warning of their own.
     reasons = [
         r for r in recorded if r and not r.startswith(UNSCORED) and r not in NOT_TRAINED
     ]
-    n = len(search.cv_results_["params"])
     if not reasons:
         return rule.passed("No candidate failed.", {"n_failed": 0, "n_candidates": n})
     evidence = {"n_failed": len(reasons), "n_candidates": n}
-    message = f"{len(reasons)} of {n} candidates have no score. First reason: {reasons[0]}"
-    ran_away = _RAN_AWAY.search(reasons[0])
-    if np.isfinite(fold_scores(search)[chosen]).all():
+    # With a number as error_score, a failed candidate has a score.
+    failed = recorded[chosen] in reasons
+    reason, which = (recorded[chosen], "Its") if failed else (reasons[0], "First")
+    message = f"{len(reasons)} of {n} candidates failed. {which} reason: {reason}"
+    ran_away = _RAN_AWAY.search(reason)
+    if not failed and np.isfinite(fold_scores(search)[chosen]).all():
         return rule.tip(
             "medium" if 2 * len(reasons) > n else "low",
             message,

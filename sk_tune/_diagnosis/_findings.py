@@ -351,7 +351,7 @@ def good_fit(findings: Iterable[Finding]) -> Finding:
             "early_stopping=True."
         )
     if tips:
-        return rule.passed(f"No fault found. Minor tips: {names}.", {})
+        return rule.passed(f"No serious fault found, only slight signs of: {names}.", {})
     return rule.passed(
         "No check found a fault, and the held-out loss does not rise beyond its noise.", {}
     )

@@ -25,6 +25,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 from pandas.util import hash_pandas_object
+from scipy import sparse
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.special import digamma
@@ -56,14 +57,17 @@ class LeakTable:
 
 # Trees compute in float32.
 _LARGEST = float(np.finfo(np.float32).max)
+# Values of a sparse table that are checked, with its zeros.
+MOST_DENSE = 100_000_000
 
 
 def as_frame(X: Any) -> pd.DataFrame:
     """Return data of any kind as a table with named columns, without infinite numbers.
 
-    Numbers too large for float32 are clipped.
-    Raises ValueError if the samples have unequal lengths.
+    Numbers too large for float32 are clipped, and repeated names get a number.
+    Raises ValueError if the samples have unequal lengths, or a sparse table is too large.
     """
+    X = _dense(X) if sparse.issparse(X) else X
     frame = as_pandas(X)
     if frame is None:
         try:
@@ -77,6 +81,10 @@ def as_frame(X: Any) -> pd.DataFrame:
         frame.columns = [f"column {i}" for i in range(frame.shape[1])]
         frame = frame.infer_objects()
     table: pd.DataFrame = frame.reset_index(drop=True).copy(deep=False)
+    if not table.columns.is_unique:
+        names = pd.Series(table.columns.astype(str))
+        places = names.groupby(names).cumcount() + 1
+        table.columns = names.where(places == 1, names + " (" + places.astype(str) + ")")
     for name, column in table.items():
         if column.dtype == object:
             # Lists, for example, have no hash.
@@ -91,6 +99,16 @@ def as_frame(X: Any) -> pd.DataFrame:
                 finite = np.where(np.isinf(values), np.nan, values)
                 table[name] = np.clip(finite, -_LARGEST, _LARGEST)
     return table
+
+
+def _dense(X: Any) -> Array:
+    """Return a sparse table with its zeros; ValueError if it is too large."""
+    if math.prod(X.shape) > MOST_DENSE:
+        raise ValueError(
+            f"A sparse X must have at most {MOST_DENSE:,} values, with its zeros. Got "
+            f"X.shape={X.shape}. Check some of its columns, such as X[:, :1000]."
+        )
+    return np.asarray(X.toarray())
 
 
 def holds_classes(y: Array) -> bool:

@@ -368,11 +368,13 @@ def find_leaks(
     targets = np.asarray(y)
     if is_classification is None:
         is_classification = holds_classes(targets)
+    is_stratified = is_classification
     if cv is None:
         labels = is_classification and targets.ndim == 1
         n_most = pd.Series(targets).value_counts().max() if labels else len(targets)
+        is_stratified &= n_most > 1
         cv = int(np.clip(n_most, 2, 5))
-    splitter = check_cv(cv, y, classifier=is_classification)
+    splitter = check_cv(cv, y, classifier=is_stratified)
     with warnings.catch_warnings():
         # The check of groups reports splitters that ignore groups; their warning is
         # redundant.

@@ -44,7 +44,7 @@ def scale_of_inputs(estimator: Any, X: Any) -> InputScale | None:
         return None
     parts = [part for part, _ in nested(estimator)]
     for part in parts:
-        if isinstance(part, Pipeline):
+        if isinstance(part, Pipeline) and len(part) > 1:
             X = part[:-1].transform(X)
     return input_scale(X, parts[-1])
 

@@ -28,6 +28,7 @@ import pandas as pd
 from scipy import sparse
 from sklearn.base import is_classifier
 
+from sk_tune._estimators import as_sequences
 from sk_tune._frames import as_pandas
 from sk_tune._scores import scorer_metric
 from sk_tune._search_record import deciding_scorer
@@ -284,7 +285,8 @@ def search_effects(search: Any, X: Any, y: Any, row: int) -> ColumnEffects | str
     models = getattr(search, "models_", {}).get(row, ())
     held_out_rows = search.held_out_rows_[row] if models else []
     table: Any = as_pandas(X)
-    table = np.asarray(X) if table is None and not sparse.issparse(X) else table
+    if table is None and not sparse.issparse(X):
+        table = np.asarray(as_sequences(X))
     metric = scorer_metric(deciding_scorer(search)[0], search.estimator) if models else None
     if metric is None or table is None or table.ndim != 2 or np.ndim(y) != 1:
         return None

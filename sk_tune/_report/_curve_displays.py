@@ -7,6 +7,7 @@ dropped.
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
@@ -245,7 +246,7 @@ class EpochCurveDisplay(Display):
             curves=curves,
             chosen_epoch=getattr(search, "best_epochs_", {}).get(row),
             finding=verdict(findings),
-            loss_name=loss_name(search),
+            loss_name=loss_name(search, curves.params),
             score_name=score_name(search),
         )
         return display.plot(ax=ax, **kwargs)
@@ -287,11 +288,11 @@ class EpochCurveDisplay(Display):
         return f"{name}: {finding.message[0].lower()}{finding.message[1:]}"
 
 
-def loss_name(estimator: Any) -> str:
-    """Return the label of an axis of losses, with the unit."""
+def loss_name(estimator: Any, network_params: Mapping[str, Any] | None = None) -> str:
+    """Return the label of an axis of losses, with the unit; `network_params` decide."""
     if is_classifier(estimator):
         return "Loss (nats per sample)"
-    params: dict[str, Any] = getattr(estimator, "get_params", dict)()
+    params = network_params or getattr(estimator, "get_params", dict)()
     losses = {v for k, v in params.items() if k.rpartition("__")[2] == "loss"}
     if losses & {"poisson", "gamma", "tweedie"}:
         return "Loss (deviance of y / mean)"

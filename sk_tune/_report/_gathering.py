@@ -12,6 +12,7 @@ from sklearn.base import is_classifier
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
+from sk_tune._compat import num_samples
 from sk_tune._diagnosis import (
     Curves,
     Finding,
@@ -347,6 +348,28 @@ def parameters_text(n: int) -> str:
     return f"{float(f'{n:.2g}') if n >= 1000 else n:,.0f} parameters"
 
 
+def _other_data(search: Any, X: Any, y: Any) -> str:
+    """Return how X and y differ from the data of a search; "" if they may be the same."""
+    record = search_record(search)
+    if record is None:
+        return ""
+    for name, values in (("X", X), ("y", y)):
+        if values is not None and num_samples(values) != record.n_rows:
+            return (
+                f"{name} has {num_samples(values)} rows, but the search had "
+                f"{record.n_rows}. Pass the data of the search: this report leaves out "
+                "what needs them."
+            )
+    if y is not None and record.y is not None:
+        own, other = (np.reshape(a, (record.n_rows, -1)) for a in (record.y, y))
+        if not np.array_equal(own, other):
+            return (
+                "y differs from the targets of the search. Pass the data of the search: "
+                "this report leaves out what needs them."
+            )
+    return ""
+
+
 def gather(search: Any, X: Any = None, y: Any = None, *, extra_checks: Checks = ()) -> Page:
     """Return the content of a report of a fitted search; `X` and `y` score baselines."""
     part = search_part(search, extra_checks)
@@ -359,6 +382,9 @@ def gather(search: Any, X: Any = None, y: Any = None, *, extra_checks: Checks = 
             "different kinds of predictions, or targets or scores are missing."
         )
     notes = [SCORES_ARE_MEANS]
+    if other := _other_data(search, X, y):
+        notes.append(other)
+        X = y = None
     if expected is None:
         notes.append(f"The best score is not corrected for selection bias: {why}")
     elif part.best is not None and _are_two_kinds(part.best, expected):

@@ -247,14 +247,20 @@ def folds_of(search: Any, X: Any, y: Any, n_rows: int) -> tuple[list[Fold] | Non
         return [(np.setdiff1d(everything, rows), rows) for rows in remembered], True
     if X is None:
         return None, False
-    cv = check_cv(search.cv, y, classifier=is_classifier(search.estimator))
+    # A fitted search has also read the folds of a generator.
+    cv = getattr(search, "_checked_cv_orig", search.cv)
+    cv = check_cv(cv, y, classifier=is_classifier(search.estimator))
+    record = search_record(search)
+    groups = None if record is None else record.groups
     try:
-        drawn, again = (
-            [(np.asarray(train), np.asarray(test)) for train, test in cv.split(X, y)]
-            for _ in range(2)
-        )
+        # The search has already warned of a splitter that ignores groups.
+        with warnings.catch_warnings(action="ignore"):
+            drawn, again = (
+                [(np.asarray(a), np.asarray(b)) for a, b in cv.split(X, y, groups)]
+                for _ in range(2)
+            )
     except (TypeError, ValueError):
-        # For example, a splitter by groups, which a report does not have.
+        # For example, a splitter by groups in a search of scikit-learn.
         return None, False
     held_out = remembered or [rows for _, rows in again]
     return drawn, all(
@@ -398,6 +404,10 @@ def search_baselines(search: Any, X: Any, y: Any) -> tuple[list[Baseline], list[
         notes.append("The linear baseline is missing, because the data are too large.")
     names = ("dummy", "linear")
     scores = [_score(model, table, y, search, folds) for model in models]
+    if not is_classification:
+        # The best constant is the mean for squared errors, the median for absolute errors.
+        median = _score(DummyRegressor(strategy="median"), table, y, search, folds)
+        scores[0] = max(scores[0], median, key=np.mean)
     return [
         Baseline(name=name, mean=float(values.mean()), std=float(values.std()))
         for name, values in zip(names, scores, strict=False)

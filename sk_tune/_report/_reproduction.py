@@ -20,6 +20,7 @@ from sklearn.base import clone
 from sk_tune import __version__
 from sk_tune._compat import scorer_parts
 from sk_tune._engine import value_digest
+from sk_tune._estimators import as_sequences
 from sk_tune._frames import as_pandas
 from sk_tune._report._search_trials import repr_text, value_text
 from sk_tune._search_record import search_record
@@ -115,7 +116,7 @@ def data_description(values: Any) -> str:
     elif sparse.issparse(values):
         kind = f"sparse {values.dtype}"
     else:
-        values = np.asarray(values)
+        values = np.asarray(as_sequences(values))
         kind = str(values.dtype)
     return f"shape {values.shape}, {kind}, sha256 {value_digest(values)[:_HASH_DIGITS]}"
 

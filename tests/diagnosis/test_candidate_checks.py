@@ -156,7 +156,7 @@ def test_failures_are_counted(make_search, shapes, reason, n_failed):
 
     finding = shapes.found("failed candidates", search)
 
-    said = f"2 of 6 candidates have no score. First reason: {reason}"
+    said = f"2 of 6 candidates failed. First reason: {reason}"
     expected = ("tip", "low", said) if n_failed else ("passed", None)
     assert (finding.outcome, finding.severity, finding.message)[: len(expected)] == expected
     assert finding.evidence["n_failed"] == n_failed

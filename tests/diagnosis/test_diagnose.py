@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import loguniform
+from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, make_friedman1
 from sklearn.model_selection import GroupKFold, StratifiedKFold
 from sklearn.pipeline import make_pipeline
@@ -340,7 +341,7 @@ HELD_OUT = named("overfitting", "passed")
         (
             [HELD_OUT, named("still improving", "tip", "low")],
             "passed",
-            "Minor tips: still improving.",
+            "only slight signs of: still improving.",
             "good fit",
         ),
         # Without a held-out loss a fit cannot be called good.
@@ -525,3 +526,45 @@ def test_an_overfitting_network_is_not_said_to_have_converged(shapes):
 
     assert findings["overfitting"].outcome == "issue"
     assert findings["converged long ago"].outcome == "not applicable"
+
+
+def test_groups_of_the_search_need_not_be_passed_again():
+    """The search has recorded them."""
+    X, y = load_breast_cancer(return_X_y=True)
+    groups = np.arange(len(y)) // 4
+    network = MLPClassifier(width=4, max_epochs=1)
+    search = GridSearchCV(network, {}, cv=GroupKFold(3)).fit(X, y, groups=groups)
+
+    findings = {f.name: f for f in diagnose(search, X, y)}
+
+    assert findings["groups across folds"].outcome == "passed"
+
+
+def test_a_pipeline_may_have_one_step():
+    """Then the network gets the columns of X."""
+    X, y = load_breast_cancer(return_X_y=True)
+    network = MLPClassifier(width=4, max_epochs=1, random_state=0)
+
+    alone, piped = (
+        [str(finding) for finding in diagnose(model.fit(X, y), X, y)]
+        for model in (network, make_pipeline(clone(network)))
+    )
+
+    assert piped == alone
+
+
+@pytest.mark.filterwarnings("ignore:[\\s\\S]*fits failed")
+def test_rows_that_failed_or_do_not_exist_are_named():
+    """With a number as error_score, a failed candidate has a score, and no curve."""
+    X, y = load_breast_cancer(return_X_y=True)
+    X = StandardScaler().fit_transform(X)
+    network = MLPClassifier(width=4, max_epochs=2, random_state=0)
+    rates = {"learning_rate": [1e-3, 1e30]}
+    search = GridSearchCV(network, rates, cv=2, error_score=0.0).fit(X, y)
+
+    findings = {f.name: f for f in diagnose(search, result_row=1)}
+
+    assert findings["failed candidates"].outcome == "issue"
+    assert "candidate 1, fold 0" in findings["failed candidates"].message
+    with pytest.raises(ValueError, match="has 2. Got 99 instead"):
+        diagnose(search, result_row=99)

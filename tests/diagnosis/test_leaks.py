@@ -6,6 +6,7 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.sparse import csr_array
 from sklearn import datasets
 from sklearn.datasets import load_diabetes
 from sklearn.model_selection import GroupKFold, KFold, TimeSeriesSplit
@@ -441,6 +442,27 @@ def test_a_column_that_predicts_alone_is_found():
         finding = _found(GIVEAWAY, pd.DataFrame(columns), y)
         assert finding.outcome == "issue"
         assert "'told'" in finding.message
+
+
+@pytest.mark.parametrize(
+    "as_input",
+    [
+        csr_array,
+        lambda X: pd.DataFrame(X, columns=["a"] * X.shape[1]),
+    ],
+    ids=["sparse", "equal names"],
+)
+def test_tables_of_any_kind_have_the_findings_of_an_array(as_input):
+    """Sparse tables and tables with repeated names."""
+    X, y = CLEAN["friedman"]
+    X = np.where(X < 0.3, 0.0, X)
+
+    assert _outcomes(as_input(X), y) == _outcomes(X, y)
+
+
+def test_two_rows_of_two_classes_are_checked():
+    """They cannot be stratified."""
+    assert len(find_leaks(np.eye(2), [0, 1])) == 8
 
 
 def test_all_columns_that_give_the_target_away_are_named():

@@ -5,8 +5,15 @@ import math
 import numpy as np
 import pytest
 from sklearn.base import clone
+from sklearn.dummy import DummyClassifier
 from sklearn.linear_model import LogisticRegression, Ridge
-from sklearn.model_selection import GridSearchCV, KFold
+from sklearn.model_selection import (
+    GridSearchCV,
+    GroupShuffleSplit,
+    KFold,
+    ShuffleSplit,
+    cross_val_score,
+)
 
 import sk_tune
 from sk_tune._diagnosis import Finding
@@ -86,6 +93,53 @@ def test_the_best_epoch_is_the_chosen_epoch(make_estimator, iris):
 
     mean = part.curves.valid_score.mean(axis=0)
     assert part.best_epoch == search.best_epochs_[0] == 1 + np.argmax(mean)
+
+
+@pytest.mark.parametrize(
+    "folds",
+    [ShuffleSplit(3, random_state=0), GroupShuffleSplit(3, random_state=0)],
+    ids=["generator", "groups"],
+)
+def test_baselines_have_the_folds_of_the_search(make_estimator, iris, folds):
+    """Also of a generator that is read only once, and of groups passed to fit only."""
+    X, y = iris
+    groups = np.arange(len(y)) % 10
+    cv = folds
+    if isinstance(folds, ShuffleSplit):
+        cv, groups = iter([*folds.split(X, y)]), None
+    net = make_estimator("MLPClassifier", max_epochs=2)
+    search = sk_tune.GridSearchCV(net, {"width": [4]}, cv=cv).fit(X, y, groups=groups)
+
+    dummy, _ = gather(search, X, y).baselines
+
+    own = cross_val_score(DummyClassifier(), X, y, cv=folds, groups=groups)
+    assert dummy.mean == own.mean()
+
+
+def test_other_data_than_those_of_the_search_are_refused(grid, iris):
+    """Baselines and importances of other rows would not concern the search."""
+    X, y = iris
+
+    pages = [gather(grid, *data) for data in ((X[:50], y[:50]), (X[::-1], y[::-1]))]
+
+    for page, words in zip(pages, ("X has 50 rows", "y differs"), strict=True):
+        assert any(words in note for note in page.notes)
+        assert [b.name for b in page.baselines] == ["dummy"]
+        assert page.effects is None
+
+
+def test_sequences_of_unequal_lengths_have_a_report(make_estimator):
+    """Their columns have no importance; their fingerprint is that of the padded array."""
+    rng = np.random.default_rng(0)
+    X = [rng.normal(size=(4 + k % 3, 2)) for k in range(30)]
+    net = make_estimator("RNNClassifier", input_shape=None)
+    options = {"cv": 2, "keep_models": "best"}
+    search = sk_tune.GridSearchCV(net, {}, **options).fit(X, np.arange(30) % 2)
+
+    page = gather(search, X)
+
+    assert page.effects is None
+    assert page.reproduction.data["X"].startswith("shape (30, 6, 2), float64")
 
 
 def test_early_stopping_has_no_common_epoch(make_estimator, iris):

@@ -143,6 +143,22 @@ def test_the_deciding_metric_scores_the_baselines(linear, iris):
     assert np.isnan(search_baselines(broken, *iris)[0][0].mean)
 
 
+def test_the_dummy_of_a_regression_is_the_better_of_mean_and_median(regression, diabetes):
+    """A constant that the metric punishes would be easy to beat."""
+    X, y = diabetes[0], np.exp(diabetes[1] / 30)
+    cv = KFold(3)
+    for scoring, strategy in (
+        ("neg_mean_absolute_error", "median"),
+        ("neg_mean_squared_error", "mean"),
+    ):
+        search = GridSearchCV(Ridge(), {"alpha": [1.0]}, cv=cv, scoring=scoring).fit(X, y)
+        own = search_baselines(search, X, y)[0][0]
+
+        constant = DummyRegressor(strategy=strategy)
+        expected = cross_val_score(constant, X, y, cv=cv, scoring=scoring)
+        assert own.mean == pytest.approx(expected.mean())
+
+
 def test_missing_baselines_are_explained(grid, iris):
     """Without features there is a dummy; new folds are mentioned."""
     (dummy,), notes = search_baselines(grid, None, None)

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from sklearn.datasets import load_iris
+from sklearn.datasets import load_diabetes, load_iris
 from sklearn.pipeline import make_pipeline
 
-from sk_tune import MLPClassifier, diagnose
+from sk_tune import GridSearchCV, MLPClassifier, MLPRegressor, diagnose
 from sk_tune._diagnosis import Curves, Finding, verdict
 from sk_tune._report import EpochCurveDisplay
 
@@ -112,6 +112,16 @@ def test_an_unknown_quantity_is_refused(iris_grid):
     """The message names the quantities."""
     with pytest.raises(ValueError, match="must be one of"):
         EpochCurveDisplay.from_search(iris_grid, quantity="error")
+
+
+def test_the_unit_follows_a_loss_that_is_searched():
+    """The candidate's loss counts, not the estimator's default."""
+    X, y = load_diabetes(return_X_y=True)
+    search = GridSearchCV(MLPRegressor(max_epochs=2), {"loss": ["huber"]}, cv=2).fit(X, y)
+
+    display = EpochCurveDisplay.from_search(search)
+
+    assert display.ax_.get_ylabel() == "Loss (standard deviations)"
 
 
 def test_axes_are_named_with_units(diabetes_one):
