@@ -108,6 +108,10 @@ class NetCallbacks:
         record.update(net.history[-1])
         return self.loads_best and bool(self._stopper.best_epoch_ == epoch)
 
+    def end_state(self) -> dict[str, bool]:
+        """Return whether a callback has ended the training, as part of its state."""
+        return {"stopped": True} if self.stopped else {}
+
 
 def _no_order_warning() -> warnings.catch_warnings:
     """Silence torch's warning that the optimizer has not stepped: the fleet steps."""
@@ -130,6 +134,7 @@ class CallbackCourse(SeededCourse):
         if self.state is not None:
             net.history_ = History(map(dict, self.state.history))
             recall_callbacks(net, self.state.course)
+            self._callbacks.stopped = self.state.course.get("stopped", False)
 
     @property
     def is_foreseen(self) -> bool:
@@ -175,7 +180,7 @@ class CallbackCourse(SeededCourse):
             start += len(X)
 
     def memory(self) -> dict[str, Any]:
-        return callback_memory(self.net)
+        return callback_memory(self.net) | self._callbacks.end_state()
 
     @property
     def uses_best(self) -> bool:

@@ -8,6 +8,7 @@ import re
 import numpy as np
 import pytest
 from sklearn.base import clone
+from skorch import NeuralNetClassifier
 from skorch.callbacks import (
     Callback,
     EarlyStopping,
@@ -17,6 +18,7 @@ from skorch.callbacks import (
     LRScheduler,
     PrintLog,
 )
+from torch import nn
 from torch.optim.lr_scheduler import ExponentialLR
 
 from sk_tune import HalvingGridSearchCV, MLPClassifier, MLPRegressor
@@ -121,6 +123,34 @@ def test_training_with_callbacks_continues_exactly(name, iris):
     (whole,) = train([Fit(**fit, n_epochs=8)])
     np.testing.assert_allclose(second.predictions, whole.predictions, rtol=1e-9)
     assert len(second.state.history) == len(whole.state.history)
+
+
+@pytest.mark.parametrize(
+    "net",
+    [
+        NETS["stops"],
+        NeuralNetClassifier(
+            nn.Linear,
+            criterion=nn.CrossEntropyLoss,
+            module__in_features=4,
+            module__out_features=3,
+            verbose=0,
+            callbacks=[EarlyStopping(patience=2, **_STOP)],
+        ),
+    ],
+    ids=["sk_tune", "skorch"],
+)
+def test_a_training_that_a_callback_ended_does_not_continue(net, iris):
+    """A longer rung has the epochs of a training without rungs."""
+    X, y = iris.X.astype(np.float32), iris.y.astype(np.int64)
+    (first,) = train([Fit(estimator=net, X=X, y=y, n_epochs=8, seed=0)])
+    assert len(first.state.history) < 8
+
+    rest = Fit(estimator=net, X=X, y=y, n_epochs=8, seed=0, state=first.state)
+    (second,) = train([rest])
+
+    assert second.engine == "fleet"
+    np.testing.assert_array_equal(second.train_loss, first.train_loss)
 
 
 class Observed(ExponentialLR):

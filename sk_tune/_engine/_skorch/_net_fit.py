@@ -327,6 +327,7 @@ class _SkorchCourse:
         self._generator.set_state(generator_after(state))
         net.history_ = History(map(dict, state.history))
         recall_callbacks(net, memory)
+        self._callbacks.stopped = memory.get("stopped", False)
         return True
 
     def order(self, epoch: int, train: TensorSet) -> Tensor:
@@ -364,7 +365,8 @@ class _SkorchCourse:
     def memory(self) -> dict[str, Any]:
         """Return the state of the net and its generator."""
         datasets = (self._train, self._valid)
-        return net_memory(self.net, self._fit.begin, self._generator, datasets)
+        memory = net_memory(self.net, self._fit.begin, self._generator, datasets)
+        return memory | self._callbacks.end_state()
 
     def _note_validation(self, outputs: Tensor) -> None:
         net = self.net
