@@ -664,7 +664,8 @@ class TablePreparer(Documented, TransformerMixin, BaseEstimator):  # type: ignor
 
     def _frame(self, X: Any, *, reset: bool) -> pd.DataFrame:
         """Return X as a frame with names, after scikit-learn's checks."""
-        table = as_pandas(X)
+        # A column alone is refused, as scikit-learn does.
+        table = as_pandas(X) if len(getattr(X, "shape", ())) != 1 else None
         if table is None:
             X = np.array(X, dtype=object) if isinstance(X, list) else X
             X = validate_data(self, X, reset=reset, dtype=None, ensure_all_finite=False)

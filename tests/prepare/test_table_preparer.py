@@ -664,3 +664,10 @@ def test_a_lazy_frame_must_be_collected(estimator):
 
     with pytest.raises(TypeError, match=r"Got a LazyFrame of polars: pass X\.collect\(\)"):
         estimator.fit(X, [0, 1, 0, 1])
+
+
+@pytest.mark.parametrize("kind", [pd.Series, pl.Series])
+def test_one_column_must_be_a_table(kind):
+    """The error is scikit-learn's, as for an array of one axis."""
+    with pytest.raises(ValueError, match=r"Expected (a 2-dimensional container|2D array)"):
+        TablePreparer().fit(kind([1.0, 2.0, 3.0]), [0, 1, 0])
