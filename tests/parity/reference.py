@@ -420,7 +420,8 @@ def train(
     chosen, held_out = (part[weight[part] > 0] for part in (chosen, held_out))
     data = samples(X, y, weight)
     train = data.take(chosen)
-    if params["batch_size"] == -1 or len(chosen) <= params["batch_size"]:
+    is_full = params["batch_size"] == -1 or len(chosen) <= params["batch_size"]
+    if is_full and not params["augmentation"]:
         train = _in_one_form(train, module)
     valid = data.take(held_out) if len(held_out) else None
     watched = None
