@@ -162,9 +162,10 @@ class BaseSearch(  # type: ignore[misc]
     ledger_ : Ledger
         Epochs and seconds spent and saved.
     cut_short_ : str
-        Why the search ended early, in a sentence: `target_score`, `n_iter_no_change`, or
-        the parts of the plan that `time_budget` left out (candidates, epochs of the best
-        candidate, epochs of the refit).  Empty if the plan was completed.
+        Why the search ended early, in a sentence: `target_score`, `n_iter_no_change`, a
+        callback, or the parts of the plan that `time_budget` left out (candidates,
+        epochs of the best candidate, epochs of the refit).  Empty if the plan was
+        completed.
     scorer_ : callable or dict
         Scorers of the search.
     n_splits_ : int
