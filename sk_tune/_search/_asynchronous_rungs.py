@@ -211,7 +211,8 @@ class AsynchronousRungs:
                 self._take(ended)
                 if self._rounds.is_over:
                     return  # type: ignore[unreachable] # a candidate's callback may end it
-        self._rounds.stop()
+        if self._running or any(climb.bracket.next_job() for climb in self._climbs):
+            self._rounds.stop()
 
     def _is_whole(self, started: _Started, *, is_needed: bool) -> bool:
         """Return whether all networks of a candidate were trained in time."""

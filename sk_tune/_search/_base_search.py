@@ -56,6 +56,7 @@ from sk_tune._search._rounds import Rounds
 from sk_tune._search._search_parameters import SearchParameters
 from sk_tune._search._search_plan import (
     SearchPlan,
+    may_stop_early,
     mean_epochs,
     plan_in_time,
     planned_rounds,
@@ -162,9 +163,10 @@ class BaseSearch(  # type: ignore[misc]
     ledger_ : Ledger
         Epochs and seconds spent and saved.
     cut_short_ : str
-        Why the search ended early, in a sentence: `target_score`, `n_iter_no_change`, or
-        the parts of the plan that `time_budget` left out (candidates, epochs of the best
-        candidate, epochs of the refit).  Empty if the plan was completed.
+        Why the search ended early, in a sentence: `target_score`, `n_iter_no_change`, a
+        callback, or the parts of the plan that `time_budget` left out (candidates,
+        epochs of the best candidate, epochs of the refit).  Empty if the plan was
+        completed.
     scorer_ : callable or dict
         Scorers of the search.
     n_splits_ : int
@@ -398,7 +400,8 @@ class BaseSearch(  # type: ignore[misc]
 
     def _plan(self, n_folds: int, n_samples: int) -> SearchPlan:
         """Return the plan of a checked search on `n_folds` folds, without times."""
-        max_epochs = mean_epochs(self, n_samples - n_samples // n_folds)
+        n_train = n_samples - n_samples // n_folds
+        max_epochs = mean_epochs(self, n_train)
         of_epochs = grants_epochs(granted_resource(self))
         rounds = [
             planned_rounds(
@@ -415,6 +418,7 @@ class BaseSearch(  # type: ignore[misc]
             resource=getattr(self, "resource", "epochs"),
             n_folds=n_folds,
             is_asynchronous=getattr(self, "asynchronous", False),
+            stops_early=may_stop_early(self, n_train),
         )
 
     def _planned_rungs(

@@ -37,6 +37,7 @@ from sk_tune._search._search_parameters import (
     SamplerFactory,
     sampler_from,
     space_of,
+    warn_of_few_candidates,
 )
 from sk_tune._search._warm_start import tell_earlier
 from sk_tune._space import AnySpace, Candidate, Space, points_of, skopt_space
@@ -251,12 +252,15 @@ class BayesSearchCV(PlateauParameters, LearningParameters, DispatchParameters, B
     ) -> None:
         """Evaluate the candidates of a dict of the space, beginning with `first`."""
         n_points = rounds.n_at_once() if self.n_points == "auto" else int(self.n_points)
+        n_requested = n_iter
         while n_iter > 0 and not rounds.is_over:
             with rounds.session.timed("sampling"):
                 n_asked = min(n_points, n_iter) - len(first)
                 candidates = [*first, *(sampler.ask(n_asked) if n_asked else [])]
                 first = ()
             if not candidates:
+                if (space.n_points or n_requested) < n_requested:
+                    warn_of_few_candidates(space, n_requested)
                 return
             n_iter -= len(candidates)
             n_tasks = len(candidates) * self.n_splits_
@@ -269,6 +273,7 @@ class BayesSearchCV(PlateauParameters, LearningParameters, DispatchParameters, B
                 # All callbacks are called, whatever the first one returns.
                 stops = [result is not None and call(result) for call in self._callbacks]
                 if any(stops):
+                    rounds.has_ended_by_callback = True
                     return
 
     def _make_sampler(self, space: Space) -> Sampler:

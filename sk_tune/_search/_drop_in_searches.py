@@ -41,13 +41,11 @@ from sk_tune._search._search_parameters import (
     RungParameters,
     n_distinct,
     space_of,
+    warn_of_few_candidates,
 )
 from sk_tune._search._shaped_rungs import Ladder
 from sk_tune._space import Candidate
-from sk_tune._text import counted
 from sk_tune._types import Seed
-from sk_tune._warnings import warn_user
-from sk_tune.exceptions import ParameterWarning
 
 
 @parameters
@@ -132,11 +130,7 @@ class RandomizedSearchCV(  # type: ignore[misc]
         space = space_of(self)
         candidates = RandomSampler(space, self.random_state).ask(self.n_iter)
         if len(candidates) < self.n_iter:
-            warn_user(
-                f"The space has {counted(space.n_points or 0, 'candidate')}, fewer than "
-                f"n_iter={self.n_iter}. Each is evaluated once.",
-                ParameterWarning,
-            )
+            warn_of_few_candidates(space, self.n_iter)
         n_tasks = len(candidates) * self.n_splits_
         with rounds.task(context, "search", n_tasks, is_sequential=False) as ctx:
             rounds.evaluate(candidates, callback_ctx=ctx)

@@ -116,6 +116,8 @@ class Rounds:
         self._first_of_call = self._n_numbered = 0
         self.columns = ResultColumns()
         self.was_stopped = False
+        # Whether a callback ended the search, or the search of a part of the space.
+        self.has_ended_by_callback = False
         self.stop_rule = StopRule(search)
         self.n_epochs_left_out = 0
         # Whether the time budget left out all candidates of the latest rung.
@@ -140,8 +142,10 @@ class Rounds:
         return is_stopped or self.session.trainer.is_interrupted or self._budget.is_late
 
     def stop(self) -> None:
-        """End the search after the present candidates."""
+        """End the search after the present candidates, on Ctrl-C or if the time is up."""
         self.was_stopped = True
+        if not self.session.trainer.is_interrupted:
+            self._budget.shorten()
 
     def numbered(self, candidates: Iterable[Candidate]) -> list[Numbered]:
         """Return new candidates with numbers; a candidate keeps its number in all rungs."""
@@ -169,7 +173,7 @@ class Rounds:
         ).call_on_fit_task_begin(estimator=self._search)
         yield subcontext
         if subcontext.call_on_fit_task_end(estimator=self._search):
-            self.was_stopped = True
+            self.was_stopped = self.has_ended_by_callback = True
 
     def ladder(self, rungs: Sequence[Rung]) -> Ladder:
         """Return the rungs of a bracket for `evaluate_rung`."""

@@ -17,7 +17,10 @@ from sk_tune._declaration import COUNT, Seconds, parameters
 from sk_tune._engine import Progress
 from sk_tune._sampler import Sampler
 from sk_tune._space import AnySpace, Space, as_space
+from sk_tune._text import counted
 from sk_tune._types import Folds, Scoring, Seed
+from sk_tune._warnings import warn_user
+from sk_tune.exceptions import ParameterWarning
 
 # Called with the space and the seed of a search.
 SamplerFactory = Callable[[Space, Seed], Sampler]
@@ -268,6 +271,15 @@ class RungParameters(WaitingParameters):
 def n_distinct(space: Space, n: int) -> int:
     """Return how many of `n` random candidates a space has without repeats."""
     return min(n, space.n_points) if space.is_listed and space.n_points else n
+
+
+def warn_of_few_candidates(space: Space, n_iter: int) -> None:
+    """Warn of a space that has fewer than `n_iter` candidates."""
+    warn_user(
+        f"The space has {counted(space.n_points or 0, 'candidate')}, fewer than "
+        f"n_iter={n_iter}. Each is evaluated once.",
+        ParameterWarning,
+    )
 
 
 def sampler_from(factory: SamplerFactory, space: Space, random_state: Seed) -> Sampler:

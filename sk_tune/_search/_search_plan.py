@@ -10,6 +10,8 @@ import math
 import time
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from copy import copy
 from dataclasses import dataclass, replace
 from html import escape
 from itertools import groupby
@@ -23,14 +25,15 @@ from sklearn.base import clone
 
 from sk_tune._compat import num_samples
 from sk_tune._engine import Progress, outside_blocks
-from sk_tune._epochs import epochs_of
+from sk_tune._epochs import epochs_of, stops_early
+from sk_tune._estimators import NetworkEstimator
 from sk_tune._sampler import RandomSampler
 from sk_tune._schedule import Promotion, Rung, new_resources, with_candidates
 from sk_tune._search._fold_fits import name_in_network, network_of
 from sk_tune._search._memory_forecast import expected_peak
 from sk_tune._search._outcomes import positions
 from sk_tune._search._search_parameters import space_of
-from sk_tune._search_record import grants_epochs
+from sk_tune._search_record import granted_resource, grants_epochs
 from sk_tune._space import Candidate
 from sk_tune._text import (
     LiveLine,
@@ -79,6 +82,8 @@ class SearchPlan:
     is_asynchronous : bool, default=False
         Whether rungs do not wait for each other, so that all rungs except the first may
         have more candidates than listed.
+    stops_early : bool, default=False
+        Whether networks may stop early, so that epochs and seconds are upper bounds.
     measured : str, default=""
         A sentence on the measurement behind the time.
     """
@@ -89,6 +94,7 @@ class SearchPlan:
     seconds: float | None = None
     memory: int | None = None
     is_asynchronous: bool = False
+    stops_early: bool = False
     measured: str = ""
 
     @property
@@ -124,14 +130,18 @@ class SearchPlan:
                 row.insert(0, r.bracket)
         return header, rows
 
+    def _time(self, seconds: float) -> str:
+        return f"about {seconds_text(seconds)}{' at most' * self.stops_early}"
+
     def _summary(self) -> str:
         total = (
             f"Total: {self.n_candidates} candidates on {self.n_folds} folds, "
             f"{'at least ' if self.is_asynchronous else ''}{self.n_fits} fits, "
-            f"{self.n_epochs} epochs"
         )
+        bounded = f"at most {self.n_epochs} epochs (networks may stop early)"
+        total += bounded if self.stops_early else f"{self.n_epochs} epochs"
         if self.seconds is not None:
-            total += f", about {seconds_text(self.seconds)}"
+            total += f", {self._time(self.seconds)}"
         if self.memory is not None:
             total += f", {bytes_text(self.memory)} of memory on top of X"
         return f"{total}. {self.measured}".rstrip()
@@ -197,9 +207,9 @@ def plan_in_time(
             break
     short = replace(plan, rounds=tuple(rounds), seconds=budget)
     measured = (
-        f"time_budget={budget:g} is enough for {short.n_candidates} of "
-        f"{counted(plan.n_candidates, 'candidate')}. All of them take about "
-        f"{seconds_text(plan.seconds)}. {plan.measured}"
+        f"time_budget={budget:g} is enough for {'at least ' * plan.stops_early}"
+        f"{short.n_candidates} of {counted(plan.n_candidates, 'candidate')}. All of them "
+        f"take {plan._time(plan.seconds)}. {plan.measured}"
     )
     return replace(short, measured=measured)
 
@@ -244,22 +254,44 @@ _N_TRIED = 8
 
 def mean_epochs(search: Any, n_samples: int) -> float:
     """Return the mean epochs of a search's candidates; 0 without a network."""
-    estimator = search.estimator
-    network = network_of(estimator)
+    network = network_of(search.estimator)
     if network is None:
         return 0.0
-    name = name_in_network(estimator, "max_epochs")
-    try:
-        space = space_of(search)
-    except SpaceError:
-        # An empty grid is not a space.
-        space = None
-    if space is None or name not in space.names:
-        return float(epochs_of(network, n_samples))
-    candidates = RandomSampler(space, 0).ask(_ASKED_FOR_EPOCHS)
-    numbers = [candidate.get(name, network.max_epochs) for candidate in candidates]
-    numbers = [epochs_of(network, n_samples) if n == "auto" else n for n in numbers]
+    every = [values["max_epochs"] for values in _values_in_network(search, "max_epochs")]
+    numbers = [epochs_of(network, n_samples) if n == "auto" else n for n in every]
     return float(np.mean([int(n) for n in numbers if isinstance(n, Integral)] or [0]))
+
+
+def may_stop_early(search: Any, n_samples: int) -> bool:
+    """Return whether a network of a search may train fewer epochs than planned."""
+    network = copy(network_of(search.estimator))
+    if not isinstance(network, NetworkEstimator):
+        return False
+    for values in _values_in_network(search, "max_epochs", "early_stopping"):
+        for name, value in values.items():
+            setattr(network, name, value)
+        if grants_epochs(granted_resource(search)):
+            # A rung grants a number of epochs.
+            network.max_epochs = 1
+        if stops_early(network, n_samples):
+            return True
+    return False
+
+
+def _values_in_network(search: Any, *names: str) -> list[dict[str, Any]]:
+    """Return the network's parameters `names`, for some candidates if they are searched."""
+    network = network_of(search.estimator)
+    full = {name: name_in_network(search.estimator, name) or name for name in names}
+    candidates: list[Candidate] = [{}]
+    # An empty grid is not a space.
+    with suppress(SpaceError):
+        space = space_of(search)
+        if not set(full.values()).isdisjoint(space.names):
+            candidates = RandomSampler(space, 0).ask(_ASKED_FOR_EPOCHS)
+    return [
+        {name: c.get(full[name], getattr(network, name)) for name in names}
+        for c in candidates
+    ]
 
 
 def _expected_seconds(

@@ -216,8 +216,10 @@ def shortfall(search: Any, rounds: Any) -> str:
 
 
 def stopped_text(search: Any, rounds: Any) -> str:
-    """Return a sentence if the stop rule ended the search early, else ""."""
-    if not rounds.stop_rule.reason:
+    """Return a sentence if the stop rule or a callback ended the search early, or ""."""
+    by_callback = "a callback ended it" if rounds.has_ended_by_callback else ""
+    reason = rounds.stop_rule.reason or by_callback
+    if not reason:
         return ""
     plan = search._plan(search.n_splits_, num_samples(rounds.session.call.X))
     if rounds.n_candidates >= sum(planned.n_candidates for planned in plan.rounds):
@@ -226,7 +228,7 @@ def stopped_text(search: Any, rounds: Any) -> str:
     return (
         f"{type(search).__name__} ended after {n_tried} of "
         f"{counted(plan.n_candidates, 'candidate')}{_reached(search, rounds)}, because "
-        f"{rounds.stop_rule.reason}."
+        f"{reason}."
     )
 
 

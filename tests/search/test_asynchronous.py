@@ -17,6 +17,7 @@ from sklearn.preprocessing import StandardScaler
 
 from sk_tune import GridSearchCV, HalvingGridSearchCV, HyperbandSearchCV
 from sk_tune._search._network_training import Trainer
+from sk_tune.exceptions import TimeBudgetWarning
 
 CV = StratifiedKFold(3, shuffle=True, random_state=1)
 
@@ -275,12 +276,18 @@ def test_repeated_rungs_train_their_epochs_again(net, iris):
 
 @pytest.mark.parametrize("n_jobs", [1, 2])
 def test_a_search_ends_in_its_time(net, iris, n_jobs):
-    """With no time at all the first candidates are evaluated, and the search is usable."""
-    search = halving(net, n_jobs=n_jobs, time_budget=1e-6).fit(*iris)
+    """With no time at all the first candidates are evaluated, and the search is usable.
+
+    It says what it left out.
+    """
+    with pytest.warns(TimeBudgetWarning) as warned:
+        search = halving(net, n_jobs=n_jobs, time_budget=1e-6).fit(*iris)
 
     # What had ended by the time that the first was looked at counts, too.
     assert len(search.cv_results_["params"]) <= (1 if n_jobs == 1 else n_jobs + 1)
     assert search.predict(iris.X).shape == (150,)
+    assert search.cut_short_ == str(warned[0].message)
+    assert search.cut_short_.startswith("HalvingGridSearchCV planned 9 candidates.")
 
 
 def _same_results(ours, theirs):

@@ -13,6 +13,7 @@ from skopt.utils import expected_minimum
 
 from sk_tune import BayesSearchCV
 from sk_tune._space import Choice
+from sk_tune.exceptions import ParameterWarning
 from sk_tune.sampler import BayesSampler
 
 CV = StratifiedKFold(2, shuffle=True, random_state=1)
@@ -113,8 +114,10 @@ def test_each_dict_gets_its_own_number_of_candidates(iris):
 
 
 def test_a_finite_space_ends_the_search(iris):
-    """Without repeated evaluations."""
-    search = BayesSearchCV(Hill(), {"x": [0.0, 0.1, 0.2]}, n_iter=9, cv=KFold(2)).fit(*iris)
+    """Without repeated evaluations, and with the warning of a random search."""
+    search = BayesSearchCV(Hill(), {"x": [0.0, 0.1, 0.2]}, n_iter=9, cv=KFold(2))
+    with pytest.warns(ParameterWarning, match="has 3 candidates, fewer than n_iter=9"):
+        search.fit(*iris)
 
     assert sorted(c["x"] for c in search.cv_results_["params"]) == [0.0, 0.1, 0.2]
 
@@ -243,7 +246,7 @@ def test_results_for_scikit_optimizes_plots(iris):
 def test_failures_count_as_the_worst_in_scikit_optimizes_results(iris):
     """Without a result if parameters depend on each other."""
     spaces = [{"x": (-1.0, 1.0)}, {"x": Choice({0.1: {"fails_below": [0.0]}, 0.2: {}})}]
-    search = hill(search_spaces=spaces, n_iter=6, fails_below=0.0)
+    search = hill(search_spaces=[(spaces[0], 6), (spaces[1], 2)], fails_below=0.0)
     fit_with_failures(search, *iris)
 
     result, none = search.optimizer_results_

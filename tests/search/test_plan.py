@@ -1,5 +1,6 @@
 """Plans of searches, and estimates of their time."""
 
+import re
 import warnings
 from dataclasses import replace
 
@@ -57,6 +58,33 @@ def test_a_plan_of_one_bracket_has_no_column_for_it(asynchronous, words):
 
     assert lines[0].split()[:3] == ["rung", "candidates", "max_epochs"]
     assert lines[-1] == f"Total: 4 candidates on 3 folds, {words}18 fits, 18 epochs."
+
+
+@pytest.mark.parametrize(
+    ("options", "space", "is_bound"),
+    [
+        ({"early_stopping": True}, {}, True),
+        ({}, {"early_stopping": [False, True]}, True),
+        # Enough samples for early stopping by default.
+        ({"max_epochs": "auto"}, {}, True),
+        ({"max_epochs": "auto"}, {"max_epochs": [5]}, False),
+        ({}, {}, False),
+    ],
+)
+def test_a_plan_of_networks_that_may_stop_early_is_an_upper_bound(
+    digits, options, space, is_bound
+):
+    """So are the epochs, the time, and the candidates that have time."""
+    net = MLPClassifier(**{"width": 4, "max_epochs": 3, **options})
+    grid = {"dropout": [0.0, 0.1], **space}
+
+    search = GridSearchCV(net, grid, cv=5, time_budget=1e-9)
+    plan = search.plan(*digits)
+
+    assert plan.stops_early is is_bound
+    assert (f"at most {plan.n_epochs} epochs (networks may stop" in str(plan)) is is_bound
+    assert (" is enough for at least 1 of " in str(plan)) is is_bound
+    assert bool(re.search(r"about [\d.]+ s at most", str(plan))) is is_bound
 
 
 DROPOUT = {"dropout": uniform(0, 0.5)}

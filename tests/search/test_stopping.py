@@ -152,6 +152,24 @@ def test_rules_and_a_time_budget_work_together(net, iris):
     assert "target_score" in search.cut_short_
 
 
+def test_a_search_that_a_callback_ends_was_cut_short(net, iris, do_nothing):
+    """By a callback of scikit-learn or scikit-optimize; not after the last round."""
+
+    class Stop(do_nothing):
+        def on_fit_task_end(self, estimator, context, **_):
+            return context.task_name == "trials"
+
+    space = {"learning_rate": (1e-4, 0.1, "log-uniform")}
+    search = BayesSearchCV(net, space, n_iter=12, n_points=4, cv=CV, random_state=0)
+    by_ours = clone(search).set_callbacks(Stop()).fit(*iris).cut_short_
+    by_theirs = clone(search).fit(*iris, callback=lambda _: True).cut_short_
+    of_last = clone(search).set_params(n_iter=4).fit(*iris, callback=lambda _: True)
+
+    expected = "BayesSearchCV ended after 4 of 12 candidates, because a callback ended it."
+    assert by_ours == by_theirs == expected
+    assert of_last.cut_short_ == ""
+
+
 @pytest.mark.parametrize("value", [0, 1.5, True])
 def test_the_number_of_candidates_is_checked(net, iris, value):
     """It is a positive integer, and a parameter as any other."""
