@@ -22,6 +22,7 @@ from scipy.stats import norm
 from sklearn.model_selection import check_cv
 from sklearn.utils import check_consistent_length
 
+from sk_tune._cell_formats import TextFormat, best_format, different_cells
 from sk_tune._diagnosis._findings import RULES, Finding, Findings, share
 from sk_tune._diagnosis._giveaways import check_giveaway, check_target, repeats
 from sk_tune._diagnosis._leak_copies import (
@@ -32,7 +33,6 @@ from sk_tune._diagnosis._leak_copies import (
     holds_classes,
 )
 from sk_tune._plain_numbers import percentiles, unique_counts
-from sk_tune._prepare._formats import TextFormat, best_format, different_cells
 from sk_tune._splits import as_times
 from sk_tune._text import listed
 from sk_tune._types import Array, Bools, Features, Floats, Folds

@@ -264,7 +264,7 @@ class NetworkEstimator(TrainingParameters, Persistence, Documented, EstimatorBas
             reason = f"{type(self).__name__} overrides a training method"
         elif not fresh:
             reason = "it continues from an earlier fit (warm_start=True)"
-        elif self.callbacks:
+        elif isinstance(self.callbacks, list | tuple):
             reason = reason_in_custom_callbacks(self.callbacks)
         if reason and decline(reason):
             can_adopt = False

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Preparation of tables for networks: numbers, categories and dates, inside the folds."""
 
+from sk_tune._cell_formats import MISSING, TextFormat, is_missing
 from sk_tune._prepare._column_kinds import (
     ColumnKinds,
     check_table,
@@ -14,7 +15,6 @@ from sk_tune._prepare._column_kinds import (
     with_dropped,
     without_header_rows,
 )
-from sk_tune._prepare._formats import MISSING, TextFormat, is_missing
 from sk_tune._prepare._split import train_valid_test_split
 from sk_tune._prepare._table_pipeline import table_pipeline
 from sk_tune._prepare._table_preparer import (
@@ -26,3 +26,4 @@ from sk_tune._prepare._table_preparer import (
     output_name,
 )
 from sk_tune._prepare._target_features import cross_names, pair_crosses
+from sk_tune._prepare._text_components import TextComponents

@@ -16,9 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sk_tune._plain_numbers import PlainNumbers, extremes
-from sk_tune._prepare._column_warnings import Words, warn_of_guesses, warn_of_words
-from sk_tune._prepare._formats import (
+from sk_tune._cell_formats import (
     MISSING,
     MISSING_WORDS,
     TextFormat,
@@ -33,6 +31,9 @@ from sk_tune._prepare._formats import (
     units_of,
     warn_of_unread,
 )
+from sk_tune._plain_numbers import PlainNumbers, extremes
+from sk_tune._prepare._column_warnings import Words, warn_of_guesses, warn_of_words
+from sk_tune._prepare._text_components import is_text
 from sk_tune._text import counted, listed
 from sk_tune._types import Array, Bools, Floats
 from sk_tune._warnings import warn_user
@@ -180,6 +181,7 @@ def kinds_and_values(
     drop_ids: bool = True,
     missing_counts: bool = True,
     keeps_rare: bool = False,
+    keeps_text: bool = False,
     keeps_values: bool = True,
 ) -> tuple[ColumnKinds, pd.DataFrame]:
     """Return the kind of each column, and the values of the used columns.
@@ -187,8 +189,9 @@ def kinds_and_values(
     `min_frequency` is the least frequency of the most frequent category; `drop_ids` drops
     whole numbers that only identify rows; without `missing_counts` a number or date with
     one value and missing cells is constant; `keeps_rare` keeps text without a frequent
-    category if a fifth of the rows share their text with other rows. Without
-    `keeps_values` the frame has no columns. Warns about ambiguous columns.
+    category if a fifth of the rows share their text with other rows; `keeps_text` keeps
+    text of several words. Without `keeps_values` the frame has no columns. Warns about
+    ambiguous columns.
     """
     kinds: dict[str, list[str]] = {"number": [], "date": [], "category": []}
     values: dict[str, Array] = {}
@@ -199,7 +202,11 @@ def kinds_and_values(
     unread = Unread()
     least = max(2, min_frequency or least_frequency(len(X)))
     plain = PlainNumbers.of(X)
-    options = {"missing_counts": missing_counts, "keeps_rare": keeps_rare}
+    options = {
+        "missing_counts": missing_counts,
+        "keeps_rare": keeps_rare,
+        "keeps_text": keeps_text,
+    }
     columns = _columns_with_reasons(X, plain, least, unread=unread, **options)
     for name, kind, text_format, read, reason in columns:
         if not reason and drop_ids and kind == "number":
@@ -240,6 +247,7 @@ def _columns_with_reasons(
     *,
     missing_counts: bool,
     keeps_rare: bool,
+    keeps_text: bool,
     unread: Unread,
 ) -> Iterator[tuple[str, str, TextFormat | None, Array, str]]:
     """Yield the name, kind, format and values of each column, and a reason to drop it."""
@@ -256,7 +264,9 @@ def _columns_with_reasons(
             continue
         read = read_values(X[name], kind, text_format, unread=unread)
         if kind == "category":
+            is_kept = keeps_text and is_text(read, least)
             reason = _reason_of_category(read, least, keeps_rare=keeps_rare)
+            reason = "" if is_kept and reason.startswith(_RARE_TEXT) else reason
         else:
             (reason,) = _reasons_of_numbers(read[:, None], missing_counts=missing_counts)
         yield name, kind, text_format, read, reason
@@ -458,7 +468,7 @@ def decide_columns(
     warn_of_guesses(X, formats)
     warn_of_words(words)
     read = read_text(X, formats)
-    kinds = kinds_and_values(read, keeps_values=False)[0]
+    kinds = kinds_and_values(read, keeps_text=True, keeps_values=False)[0]
     unusual = {
         name: its_format
         for name, its_format in formats.items()

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from sk_tune._prepare._formats import TextFormat, different_cells
+from sk_tune._cell_formats import TextFormat, different_cells
 from sk_tune._warnings import warn_user
 from sk_tune.exceptions import DataWarning
 

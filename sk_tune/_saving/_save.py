@@ -45,13 +45,15 @@ _NAMES = {
     "sk_tune._conformal": ("Calibration",),
     "sk_tune._ensemble": ("CollapsedClassifier", "CollapsedRegressor", "Member", "Parts"),
     "sk_tune._prepare": (
-        "CategoryCodes", "ColumnKinds", "SmoothClipScaler", "TablePreparer", "TextFormat",
-        "circle_names", "circles", "cross_names", "output_name", "pair_crosses",
+        "CategoryCodes", "ColumnKinds", "SmoothClipScaler", "TablePreparer",
+        "TextComponents", "TextFormat", "circle_names", "circles", "cross_names",
+        "output_name", "pair_crosses",
     ),
     "sklearn.compose": (
         "ColumnTransformer", "TransformedTargetRegressor", "make_column_selector",
     ),
     "sklearn.decomposition": ("PCA", "TruncatedSVD"),
+    "sklearn.feature_extraction.text": ("TfidfTransformer", "TfidfVectorizer"),
     "sklearn.feature_selection": ("VarianceThreshold",),
     "sklearn.impute": ("KNNImputer", "MissingIndicator", "SimpleImputer"),
     "sklearn.model_selection": ("KFold", "StratifiedKFold"),

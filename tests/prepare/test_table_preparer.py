@@ -19,9 +19,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import RobustScaler, StandardScaler
 
 from sk_tune import MLPClassifier, TablePreparer
+from sk_tune._cell_formats import read_values
 from sk_tune._frames import as_pandas
 from sk_tune._prepare import CategoryCodes, SmoothClipScaler
-from sk_tune._prepare._formats import read_values
 from sk_tune.exceptions import TableError
 
 N = 60
