@@ -468,7 +468,7 @@ def decide_columns(
     warn_of_guesses(X, formats)
     warn_of_words(words)
     read = read_text(X, formats)
-    kinds = kinds_and_values(read, keeps_text=True, keeps_values=False)[0]
+    kinds = kinds_and_values(read, keeps_values=False)[0]
     unusual = {
         name: its_format
         for name, its_format in formats.items()
