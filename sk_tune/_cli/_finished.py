@@ -36,6 +36,11 @@ def predict(
 ) -> None:
     """Write predictions for the rows of a file, in their order, to a file or the screen."""
     _check_output_file(output)
+    if output is not None and output.exists() and output.samefile(data):
+        raise OptionError(
+            f"--output must not replace the table. Got {str(output)!r}, the file of the "
+            "rows to predict. Name another file."
+        )
     file, n_rows = sys.stdout, 0
     with ExitStack() as stack:
         # scikit-learn's warnings of another version (reported below) and of new categories.
@@ -64,7 +69,7 @@ def predict(
 
 
 def _check_output_file(output: Path | None) -> None:
-    if output is not None and not output.absolute().parent.is_dir():
+    if output is not None and (output.is_dir() or not output.absolute().parent.is_dir()):
         raise OptionError(
             f"--output must be a file in a folder that exists. Got {str(output)!r} instead."
         )

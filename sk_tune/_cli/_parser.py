@@ -36,7 +36,7 @@ _OPTIONS = {
     r"Sort the rows by time and split with cv=TimeSeriesSplit\(\)": (
         "name the column of times by --times"
     ),
-    "--test_size": "--test-size",
+    r"(--|\b)test_size\b": "--test-size",
 }
 
 

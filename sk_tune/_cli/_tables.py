@@ -108,7 +108,7 @@ def read_parts(
 def _no_rows(path: Path, frame: pd.DataFrame) -> TableError:
     return TableError(
         f"The table {str(path)!r} must have at least one row below its header. Got "
-        f"{len(frame)} rows and {frame.shape[1]} columns."
+        f"{len(frame)} rows and {counted(frame.shape[1], 'column')}."
     )
 
 
@@ -136,11 +136,15 @@ def _reader(path: Path) -> "partial[Any]":
 @contextmanager
 def _strictly(path: Path) -> Iterator[None]:
     """Refuse files that pandas cannot parse without dropping fields."""
-    errors = pd.errors.EmptyDataError, pd.errors.ParserError, pd.errors.ParserWarning
+    errors = pd.errors.ParserError, pd.errors.ParserWarning
     try:
         with warnings.catch_warnings(action="error", category=pd.errors.ParserWarning):
             # Pandas warns where it would drop fields of rows longer than the header.
             yield
+    except pd.errors.EmptyDataError as error:
+        raise TableError(
+            f"The table {str(path)!r} must have a header and rows. Got only blank lines."
+        ) from error
     except errors as error:
         raise TableError(
             f"The table {str(path)!r} must have as many fields in each line as in its "

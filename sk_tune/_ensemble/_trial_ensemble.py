@@ -19,7 +19,7 @@ from sk_tune._ensemble._member_fits import fit_members
 from sk_tune._ensemble._parts import AveragingRegressor, Combined, CombinedClassifier
 from sk_tune._ensemble._selection import Method, Selector, contribution_table, read_library
 from sk_tune._ensemble._weights import GreedyOptions
-from sk_tune._scores import scorer_metric
+from sk_tune._scores import check_metric_names, scorer_metric
 from sk_tune._search_record import deciding_scorer, grants_epochs, search_record
 from sk_tune._types import Array, Seed
 
@@ -180,6 +180,9 @@ class _TrialEnsemble(Combined, BaseEstimator):  # type: ignore[misc]
 
     def _check(self) -> None:
         self._validate_params()
+        check_metric_names(
+            self.scoring, f"The 'scoring' parameter of {type(self).__name__}"
+        )
         if not hasattr(self.search, "keep_models"):
             raise ValueError(
                 f"The 'search' parameter of {type(self).__name__} must be a search of "

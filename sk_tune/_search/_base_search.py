@@ -364,7 +364,8 @@ class BaseSearch(  # type: ignore[misc]
         -------
         SearchPlan
             Rounds with candidates, resources, fits and epochs; with data also seconds and
-            bytes.  If the search would exceed `time_budget`, only the rounds that are
+            bytes.  If networks may stop early, epochs and seconds are upper bounds.  If the
+            search would exceed `time_budget`, only the rounds that are
             expected to end in time.  It prints as a table, and in notebooks as well.
 
         Raises

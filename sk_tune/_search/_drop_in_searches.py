@@ -354,8 +354,13 @@ class HalvingRandomSearchCV(  # type: ignore[misc]
     min_resources: int | Literal["smallest", "exhaust"] = "smallest"
 
     def _generate_candidate_params(self) -> list[Candidate]:
-        sampler = RandomSampler(space_of(self), self.random_state)
-        return sampler.ask(self._n_candidates_planned())
+        space = space_of(self)
+        candidates = RandomSampler(space, self.random_state).ask(
+            self._n_candidates_planned()
+        )
+        if self.n_candidates != "exhaust" and len(candidates) < self.n_candidates:
+            warn_of_few_candidates(space, self.n_candidates, "n_candidates")
+        return candidates
 
     def _n_candidates_planned(self) -> int:
         n_candidates = self.n_candidates

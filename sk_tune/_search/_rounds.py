@@ -137,6 +137,10 @@ class Rounds:
         return guiding_scores(self.results, self._search.refit)
 
     @property
+    def _has_failures(self) -> bool:
+        return bool(self.n_candidates and np.isnan(self.scores).any())
+
+    @property
     def is_over(self) -> bool:
         is_stopped = self.was_stopped or bool(self.stop_rule.reason)
         return is_stopped or self.session.trainer.is_interrupted or self._budget.is_late
@@ -450,8 +454,10 @@ class Rounds:
         numbers, params = zip(*candidates, strict=True) if candidates else ((), ())
         n_new = sum(rung == 0 for rung in more.get("iter", [0] * len(candidates)))
         n_folds = more.get("n_folds", [n_splits] * len(candidates))
+        # One warning per search, not one for each round after a failure.
+        is_quiet = "n_folds" in more or bool(ahead) or self._has_failures
         with session.round(numbers, n_new, ahead, n_folds), warnings.catch_warnings():
-            if ("n_folds" in more or ahead) and not self.columns.are_appended:
+            if is_quiet and not self.columns.are_appended:
                 warnings.filterwarnings("ignore", NOT_FINITE)
             self.columns.results = self._evaluate_candidates(
                 params, cv=folds, more_results=more or None, callback_ctx=context

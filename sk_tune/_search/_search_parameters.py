@@ -273,11 +273,11 @@ def n_distinct(space: Space, n: int) -> int:
     return min(n, space.n_points) if space.is_listed and space.n_points else n
 
 
-def warn_of_few_candidates(space: Space, n_iter: int) -> None:
-    """Warn of a space that has fewer than `n_iter` candidates."""
+def warn_of_few_candidates(space: Space, n: int, parameter: str = "n_iter") -> None:
+    """Warn of a space that has fewer candidates than the `n` of a parameter."""
     warn_user(
         f"The space has {counted(space.n_points or 0, 'candidate')}, fewer than "
-        f"n_iter={n_iter}. Each is evaluated once.",
+        f"{parameter}={n}. Each is evaluated once.",
         ParameterWarning,
     )
 

@@ -225,6 +225,21 @@ def test_a_failing_file_leaves_no_predictions(
     assert not output.exists()
 
 
+def test_predictions_never_replace_the_table(fitted, tmp_path, mixed_table, fails):
+    """Nor a folder; other files of earlier predictions are replaced."""
+    table = tmp_path / "new.csv"
+    mixed_table.to_csv(table, index=False)
+    rows = table.read_bytes()
+
+    (tmp_path / "link.csv").symlink_to(table)
+    for output in (table, tmp_path / "link.csv"):
+        command = ["predict", fitted, table, "--output", output]
+        fails(command, "--output must not replace the table", "Name another file.")
+    fails(["predict", fitted, table, "--output", tmp_path], "--output must be a file")
+
+    assert table.read_bytes() == rows
+
+
 def test_printed_advice_can_be_followed(tmp_path, mixed_csv, mixed_table, capsys, fails):
     """Kinds of models are chosen by fit, the predicting model by fit or predict."""
     out = str(tmp_path / "out")

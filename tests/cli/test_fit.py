@@ -510,7 +510,8 @@ def test_other_bad_input_is_refused(mixed_csv, tmp_path, fails):
     refuses("mixed.csv", "'labels'", "Did you mean 'label'?", target="labels")
     task = ["--task", "regression"]
     refuses("mixed.csv", "numbers for regression", "'yes'", options=task)
-    refuses("mixed.csv", "--test-size", "0.99", options=["--test-size", "0.99"])
+    wrong = ["--test-size", "0.99"]
+    refuses("mixed.csv", "--test-size=0.99", "reduce --test-size", options=wrong)
     refuses("mixed.csv", "--groups", "'whom'", options=["--groups", "whom"])
     near = "Did you mean 'town'?", "Columns: 'size'"
     refuses("mixed.csv", "--groups", *near, options=["--groups", "town_"])

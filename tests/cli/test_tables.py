@@ -148,7 +148,7 @@ def test_the_encoding_is_detected(tmp_path, encoding, note):
         ("t.csv", b"", ["0 bytes"]),
         ("t.parquet", b"", ["0 bytes"]),
         ("t.csv", b"a,b\n", ["at least one row", "0 rows and 2 columns"]),
-        ("t.csv", b"\n\n", ["as many fields in each line"]),
+        ("t.csv", b"\n\n", ["a header and rows", "only blank lines"]),
         ("t.csv", b"a,b\n1,2\n1,2,3\n", ["as many fields in each line", "line 3"]),
         ("t.csv", b"a,b\n1,2,3\n1,2,3\n", ["as many fields in each line"]),
         ("t.csv.gz", b"a,b\n1,2\n", ["must be a gzip file"]),

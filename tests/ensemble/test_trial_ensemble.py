@@ -463,7 +463,9 @@ def test_it_is_the_same_in_a_fleet_block(search, iris):
     assert_array_equal(inside, expected)
 
 
-@pytest.mark.parametrize("params", [{"method": "best"}, {"n_best": 0}])
+@pytest.mark.parametrize(
+    "params", [{"method": "best"}, {"n_best": 0}, {"scoring": "acuracy"}], ids=str
+)
 def test_parameters_are_checked(search, params):
     """A parameter that is out of range is named."""
     (name,) = params

@@ -447,7 +447,7 @@ RUNGS = {"resource": "max_epochs", "min_resources": 2, "max_resources": 4, "fact
         (HalvingGridSearchCV, RUNGS),
         (HalvingGridSearchCV, {**RUNGS, "aggressive_elimination": True}),
         (HalvingGridSearchCV, {"factor": 2}),
-        (HalvingRandomSearchCV, {"factor": 2, "n_candidates": 20}),
+        (HalvingRandomSearchCV, {"factor": 2, "n_candidates": "exhaust"}),
     ],
     ids=["grid", "epochs", "aggressive", "samples", "random"],
 )

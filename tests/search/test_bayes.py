@@ -122,6 +122,20 @@ def test_a_finite_space_ends_the_search(iris):
     assert sorted(c["x"] for c in search.cv_results_["params"]) == [0.0, 0.1, 0.2]
 
 
+def test_failures_of_several_rounds_give_one_warning_of_each_kind(iris):
+    """scikit-learn's, which a single call gives once."""
+    search = hill(n_iter=12, fails_below=0.0)
+
+    with warnings.catch_warnings(record=True, action="always") as caught:
+        search.fit(*iris)
+
+    is_failed = np.isnan(search.cv_results_["mean_test_score"]).reshape(3, 4)
+    assert is_failed.any(axis=1).sum() > 1
+    messages = [str(warning.message) for warning in caught]
+    assert sum("test scores are non-finite" in message for message in messages) == 1
+    assert sum("fits failed out of a total of 24" in message for message in messages) == 1
+
+
 def test_a_custom_sampler_asks_and_learns(iris):
     """It gets mean scores, NaN for failures, and earlier results."""
 

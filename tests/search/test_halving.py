@@ -15,6 +15,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sk_tune import HalvingGridSearchCV, HalvingRandomSearchCV
+from sk_tune.exceptions import ParameterWarning
 
 CV = StratifiedKFold(2, shuffle=True, random_state=1)
 SEARCHES = {
@@ -351,3 +352,17 @@ def test_candidates_are_promoted_by_one_metric():
 
     with pytest.raises(ValueError, match="'scoring' parameter .* must be one metric"):
         search.fit(X, np.arange(20) % 2)
+
+
+def test_a_space_with_fewer_candidates_than_requested_gives_a_warning(iris):
+    """As in scikit-learn; the default "exhaust" requests no number."""
+    options = {"min_resources": 50, "cv": CV, "random_state": 0}
+    search = HalvingRandomSearchCV(
+        LogisticRegression(max_iter=500), {"C": [0.1, 1.0]}, n_candidates=3, **options
+    )
+
+    with pytest.warns(ParameterWarning, match="2 candidates, fewer than n_candidates=3"):
+        search.fit(*iris)
+
+    assert search.n_candidates_[0] == 2
+    search.set_params(n_candidates="exhaust").fit(*iris)
