@@ -17,13 +17,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from scipy.ndimage import median_filter
-from scipy.special import huber, xlogy
-from scipy.stats import entropy
 from scipy.stats import t as student
-from sklearn.base import is_classifier
 from sklearn.exceptions import NotFittedError
-from sklearn.metrics import mean_pinball_loss, mean_tweedie_deviance
 
+from sk_tune._diagnosis._constant_loss import constant_loss
 from sk_tune._diagnosis._findings import Curves
 from sk_tune._epochs import epochs_of, stops_early
 from sk_tune._nesting import innermost, nested, transforms_target
@@ -101,7 +98,7 @@ def curves_of(search: Any, candidate: int) -> Curves:
     return Curves(
         **curves,
         params=params_of_network,
-        baseline_loss=_baseline(network, params_of_network, known),
+        baseline_loss=constant_loss(network, params_of_network, known),
         n_samples=n_samples,
         n_repeats=fold_layout(search, candidate).n_repeats,
         is_weighted=params_of_network.get("class_weight") is not None
@@ -162,7 +159,9 @@ def curves_of_estimator(estimator: Any) -> Curves:
     }
     n_samples = getattr(network, "n_samples_fit_", 0)
     params = _resolved(network, network.get_params(deep=False), n_samples)
-    return Curves(**curves, params=params, baseline_loss=_baseline(network, params, None))
+    return Curves(
+        **curves, params=params, baseline_loss=constant_loss(network, params, None)
+    )
 
 
 def _without(params: Mapping[str, Any], resource: str) -> dict[str, str]:
@@ -204,75 +203,6 @@ def _resolved(network: Any, params: Mapping[str, Any], n_samples: int) -> dict[s
         "max_epochs": epochs_of(network, n_samples),
         "early_stopping": stops_early(network, n_samples),
     }
-
-
-def _baseline(network: Any, params: Mapping[str, Any], y: Any) -> float | None:
-    """Return the loss of the best constant prediction, on the scale of the curves."""
-    y = None if y is None else np.asarray(y)
-    if not any(c.__module__.startswith("sk_tune.") for c in type(network).__mro__):
-        criterion = params.get("criterion")
-        name = getattr(criterion, "__name__", type(criterion).__name__)
-        if y is not None and y.ndim == 1 and name in {"CrossEntropyLoss", "NLLLoss"}:
-            return float(entropy(np.unique(y, return_counts=True)[1]))
-        is_squared = y is not None and name == "MSELoss"
-        return float(np.var(y.astype(float), axis=0).mean()) if is_squared else None
-    if not is_classifier(network):
-        return _baseline_of_numbers(params, y)
-    return _baseline_of_classes(network, params.get("class_weight"), y)
-
-
-def _baseline_of_classes(network: Any, class_weight: Any, y: Any) -> float | None:
-    """Return the held-out loss of predicting the weighted shares of the classes.
-
-    Without `y`, a fitted network's shares; then held-out samples are weighted, too.
-    """
-    if y is None:
-        shares = getattr(network, "class_prior_", None)
-        if shares is None:
-            return None
-        classes, is_multilabel = network.classes_, network._is_multilabel
-    else:
-        is_multilabel = y.ndim == 2 and y.dtype.kind != "f"
-        classes, counts = np.unique(y, return_counts=True)
-        shares = counts / len(y) if y.ndim == 1 else y.mean(axis=0)
-    if is_multilabel:
-        both = np.stack([shares, 1 - shares])
-        return None if class_weight is not None else float(entropy(both).mean())
-    factors = shares > 0
-    if isinstance(class_weight, dict):
-        factors = np.array([float(class_weight.get(c, 1)) for c in classes.tolist()])
-    weighted = factors * (1 if class_weight == "balanced" else shares)
-    weighted = weighted / weighted.sum()
-    return -float(xlogy(weighted if y is None else shares, weighted).sum())
-
-
-# Powers of the deviances that do not have a parameter.
-_POWERS = {"poisson": 1.0, "gamma": 2.0}
-
-
-def _baseline_of_numbers(params: Mapping[str, Any], y: Any) -> float | None:
-    """Return the loss of the mean or quantiles of encoded targets."""
-    loss = params.get("loss", "squared_error")
-    if loss == "squared_error":
-        return 1.0
-    if y is None:
-        return None
-    columns = y.astype(np.float64).reshape(len(y), -1)
-    if loss in {"poisson", "gamma", "tweedie"}:
-        power = _POWERS.get(loss, params.get("tweedie_power", 1.5))
-        relative = (columns / columns.mean(axis=0)).ravel()
-        return float(mean_tweedie_deviance(relative, np.ones_like(relative), power=power))
-    scale = columns.std(axis=0)
-    if loss == "quantile":
-        levels = np.atleast_1d(params.get("quantiles", (0.1, 0.5, 0.9)))
-        y = columns[:, 0] / (scale[0] or 1)
-        losses = [
-            mean_pinball_loss(y, np.full(len(y), np.quantile(y, level)), alpha=level)
-            for level in levels
-        ]
-        return float(np.mean(losses))
-    errors = np.abs(columns - np.median(columns, axis=0)) / np.where(scale > 0, scale, 1)
-    return float((huber(1, errors) if loss == "huber" else errors).mean())
 
 
 _WIDTHS = ("width", "n_channels", "hidden_size", "module__width", "module__hidden_size")

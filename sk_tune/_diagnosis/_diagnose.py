@@ -144,9 +144,8 @@ def _of_search(
     search: Any, result_row: int | None, X: Any, data: list[Finding]
 ) -> list[Finding]:
     """Return the findings of a candidate, of the data and of the search as a whole."""
-    chosen = checked_row(
-        search, best_candidate(search) if result_row is None else result_row
-    )
+    row = best_candidate(search) if result_row is None else result_row
+    chosen = checked_row(search, row)
     network, params = configured(search, chosen)
     failures = check_failures(search, chosen, params)
     findings: list[Finding] = []
@@ -176,14 +175,8 @@ def _of_search(
         )
     else:
         edge = check_edge(search)
-    search_findings = [
-        edge,
-        ceiling,
-        check_optimism(search),
-        check_cut_short(search),
-        failures,
-    ]
-    return with_good_fit([*findings, *data, *search_findings], result_row=chosen)
+    of_search = [edge, ceiling, check_optimism(search), check_cut_short(search), failures]
+    return with_good_fit([*findings, *data, *of_search], result_row=chosen)
 
 
 def _of_curves(

@@ -237,11 +237,7 @@ def check_overfitting(summary: Summary) -> Finding:
     }
     if not summary.is_weighted:
         falls &= gap.mean > 0
-        evidence |= {
-            "gap": gap.mean,
-            "gap_error": gap.error,
-            "relative_gap": relative_gap,
-        }
+        evidence |= {"gap": gap.mean, "gap_error": gap.error, "relative_gap": relative_gap}
     # Smaller relative rises occur on any curve by chance.
     if falls and rise.at_least(_CONFIDENCE) > 0 and relative > 0.05:
         message = (
@@ -386,12 +382,9 @@ def check_baseline(summary: Summary) -> Finding:
         "Check that the features carry information about the target, and that features "
         "and target are prepared correctly."
     )
+    unclear = "the held-out loss is not clearly below that of a constant prediction."
     if summary.n_epochs < 2:
-        message = (
-            "After one epoch the held-out loss is not clearly below that of a constant "
-            "prediction."
-        )
-        return rule.tip("medium", message, evidence, remedy)
+        return rule.tip("medium", f"After one epoch {unclear}", evidence, remedy)
     above = float(summary.train_end.mean()) / summary.reference
     is_above = above > _ABOVE and not summary.is_weighted
     if is_above and not restraints(summary.params):
@@ -409,8 +402,7 @@ def check_baseline(summary: Summary) -> Finding:
     steps = regularise(summary.params, summary.best_epoch + 1, summary.n_epochs)
     return rule.issue(
         "high",
-        "Even at its best epoch, the held-out loss is not clearly below that of a constant "
-        "prediction.",
+        f"Even at its best epoch, {unclear}",
         evidence,
         remedy,
         *in_steps(() if restraints(summary.params) else steps),

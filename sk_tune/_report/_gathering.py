@@ -348,6 +348,9 @@ def parameters_text(n: int) -> str:
     return f"{float(f'{n:.2g}') if n >= 1000 else n:,.0f} parameters"
 
 
+_SAME_DATA = "Pass the data of the search: this report leaves out what needs them."
+
+
 def _other_data(search: Any, X: Any, y: Any) -> str:
     """Return how X and y differ from the data of a search; "" if they may be the same."""
     record = search_record(search)
@@ -355,32 +358,32 @@ def _other_data(search: Any, X: Any, y: Any) -> str:
         return ""
     for name, values in (("X", X), ("y", y)):
         if values is not None and num_samples(values) != record.n_rows:
-            return (
-                f"{name} has {num_samples(values)} rows, but the search had "
-                f"{record.n_rows}. Pass the data of the search: this report leaves out "
-                "what needs them."
-            )
+            n = f"{num_samples(values)} rows, but the search had {record.n_rows}"
+            return f"{name} has {n}. {_SAME_DATA}"
     if y is not None and record.y is not None:
         own, other = (np.reshape(a, (record.n_rows, -1)) for a in (record.y, y))
         if not np.array_equal(own, other):
-            return (
-                "y differs from the targets of the search. Pass the data of the search: "
-                "this report leaves out what needs them."
-            )
+            return f"y differs from the targets of the search. {_SAME_DATA}"
     return ""
+
+
+def _expected_score(search: Any) -> tuple[ScoreEstimate | None, str]:
+    """Return the expected score of a search; if there is none, None and the reason."""
+    expected = getattr(search, "expected_score_", None)
+    if expected is None:
+        return None, (
+            "the metric needs more than targets and predictions, the candidates return "
+            "different kinds of predictions, or targets or scores are missing."
+        )
+    if math.isnan(expected.score):
+        return None, "no candidate has predictions for every row."
+    return expected, ""
 
 
 def gather(search: Any, X: Any = None, y: Any = None, *, extra_checks: Checks = ()) -> Page:
     """Return the content of a report of a fitted search; `X` and `y` score baselines."""
     part = search_part(search, extra_checks)
-    expected = getattr(search, "expected_score_", None)
-    if expected is not None and expected.score != expected.score:
-        why, expected = "no candidate has predictions for every row.", None
-    elif expected is None:
-        why = (
-            "the metric needs more than targets and predictions, the candidates return "
-            "different kinds of predictions, or targets or scores are missing."
-        )
+    expected, why = _expected_score(search)
     notes = [SCORES_ARE_MEANS]
     if other := _other_data(search, X, y):
         notes.append(other)

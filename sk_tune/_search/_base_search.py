@@ -250,6 +250,15 @@ class BaseSearch(  # type: ignore[misc]
                 rounds.session.line.end()
         return self
 
+    def _check_input_parameters(self, X: Any, y: Any, split_params: Any) -> None:
+        super()._check_input_parameters(X, y, split_params)  # type: ignore[misc]
+        if not self._checked_cv_orig.get_n_splits(X, y, **split_params):
+            raise ValueError(
+                f"The 'cv' parameter of {type(self).__name__} must have at least one "
+                "split. Got none: if an earlier fit has read the splits of an iterator, "
+                "use list(cv)."
+            )
+
     def _search(self, X: Any, y: Any, params: dict[str, Any]) -> None:
         """Call scikit-learn's ``fit``, whose joblib tasks go to a session."""
         start, closing = time.monotonic(), ExitStack()

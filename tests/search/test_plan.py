@@ -401,3 +401,16 @@ def test_hyperband_plans_as_many_candidates_as_the_time_allows(iris):
 
     assert search.plan().n_candidates == 3 * 17
     assert "time_budget=0.001 is enough for 1 of 51 candidates" in str(search.plan(*iris))
+
+
+@pytest.mark.parametrize("kind", [GridSearchCV, HyperbandSearchCV])
+def test_folds_that_an_earlier_fit_has_read_are_refused(kind, digits):
+    """By a plan, too; scikit-learn's searches say that no fits were performed."""
+    folds = CV.split(*digits)
+    net = MLPClassifier(width=4, max_epochs=3)
+    search = kind(net, {"dropout": [0.0]}, cv=folds, refit=False).fit(*digits)
+
+    with pytest.raises(ValueError, match="'cv' .* at least one split. .* use list"):
+        search.fit(*digits)
+    with pytest.raises(ValueError, match="'cv' .* at least one split"):
+        search.set_params(cv=[]).plan(*digits)
