@@ -25,8 +25,7 @@ _MIN_RARE = 0.25
 class TextComponents(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """Singular vectors of the TF-IDF matrix of each column's letter trigrams.
 
-    The encoding of skrub's ``StringEncoder``, with trigrams only. ``n_components_`` are
-    the numbers of components of the columns, at most `n_components`.
+    ``n_components_`` are the numbers of components of the columns, at most `n_components`.
     """
 
     def __init__(self, n_components: int) -> None:
