@@ -115,9 +115,7 @@ class Packer:
         if callable(value) and hasattr(value, "__name__"):
             return self._code(value)
         if is_known(value):
-            state = _state_of(value)
-            packed = {name: self(part) for name, part in state.items()}
-            return {"class": type(value).__name__, "state": packed}
+            return self._object(value)
         if not isinstance(value, _PLAIN):
             remedy = _KEEP
             if isinstance(getattr(value, "best_estimator_", None), BaseEstimator):
@@ -126,6 +124,13 @@ class Packer:
                 remedy = "Save the result of sk_tune.collapse."
             raise self._refusal(f"a {type(value).__name__}", remedy)
         return None
+
+    def _object(self, value: Any) -> Any:
+        state = _state_of(value)
+        if _opens_files(state):
+            raise self._refusal(f"a {type(value).__name__} that opens files")
+        packed = {name: self(part) for name, part in state.items()}
+        return {"class": type(value).__name__, "state": packed}
 
     def _kinds(self) -> tuple[tuple[type, Callable[[Any], Any]], ...]:
         return (
@@ -222,12 +227,19 @@ class Unpacker:
         state = {name: self(part) for name, part in packed["state"].items()}
         if not _has_attributes(cls):
             return cls(**state)
+        if _opens_files(state):
+            raise ValueError(f"{cls.__name__} in a file must have input='content'.")
         if "memory" in state:
             # A folder of pickles.
             state["memory"] = None
         estimator = object.__new__(cls)
         vars(estimator).update(state)
         return estimator
+
+
+def _opens_files(state: dict[str, Any]) -> bool:
+    """Return whether a vectorizer takes texts as names of files."""
+    return state.get("input", "content") != "content"
 
 
 def _has_attributes(cls: type) -> bool:

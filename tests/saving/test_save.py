@@ -20,6 +20,7 @@ from sklearn.compose import (
 from sklearn.decomposition import PCA, TruncatedSVD
 from sklearn.ensemble import VotingClassifier
 from sklearn.exceptions import NotFittedError
+from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.feature_selection import VarianceThreshold
 from sklearn.impute import KNNImputer, MissingIndicator, SimpleImputer
 from sklearn.linear_model import LogisticRegression
@@ -320,6 +321,20 @@ def test_a_users_cache_is_not_saved(tmp_path):
     description["state"]["memory"] = "elsewhere"
     write_file(tmp_path / "model", tensors, description, overwrite=True)
     assert load(tmp_path / "model").memory is None
+
+
+def test_vectorizers_that_open_files_are_refused(tmp_path):
+    """A file of somebody else would otherwise open files that the texts name."""
+    vectorizer = TfidfVectorizer().fit(["red chair", "blue desk"])
+    save(vectorizer, tmp_path / "model")
+    tensors, description = read_file(tmp_path / "model")
+    description["state"]["input"] = "filename"
+    write_file(tmp_path / "model", tensors, description, overwrite=True)
+
+    with pytest.raises(ValueError, match="must have input='content'"):
+        load(tmp_path / "model")
+    with pytest.raises(TypeError, match="a TfidfVectorizer that opens files"):
+        save(vectorizer.set_params(input="filename"), tmp_path / "other")
 
 
 def _rewritten(path, change):
