@@ -239,7 +239,7 @@ class Unpacker:
 
 def _opens_files(state: dict[str, Any]) -> bool:
     """Return whether a vectorizer takes texts as names of files."""
-    return state.get("input", "content") != "content"
+    return bool(state.get("input", "content") != "content")
 
 
 def _has_attributes(cls: type) -> bool:
