@@ -32,7 +32,12 @@ from sk_tune._cell_formats import (
     warn_of_unread,
 )
 from sk_tune._plain_numbers import PlainNumbers, extremes
-from sk_tune._prepare._column_warnings import Words, warn_of_guesses, warn_of_words
+from sk_tune._prepare._column_warnings import (
+    Words,
+    warn_of_guesses,
+    warn_of_number_dates,
+    warn_of_words,
+)
 from sk_tune._prepare._text_components import is_text
 from sk_tune._text import counted, listed
 from sk_tune._types import Array, Bools, Floats
@@ -230,6 +235,7 @@ def kinds_and_values(
             formats[name] = text_format
     warn_of_guesses(X, formats)
     warn_of_words(words)
+    warn_of_number_dates(plain)
     warn_of_unread(unread)
     return ColumnKinds(
         numbers=tuple(kinds["number"]),

@@ -6,9 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from sk_tune._cell_formats import TextFormat, different_cells
+from sk_tune._plain_numbers import PlainNumbers, extremes
+from sk_tune._types import Floats
 from sk_tune._warnings import warn_user
 from sk_tune.exceptions import DataWarning
 
@@ -99,3 +102,34 @@ def _warn_of_units(units: Mapping[str, str]) -> None:
             f"units: {words}. To read the column, convert its values to one unit."
         )
     warn_user(message, DataWarning, about="units of numbers")
+
+
+_FIRST_DATE, _LAST_DATE = 1900_01_01, 2100_12_31
+
+
+def warn_of_number_dates(numbers: PlainNumbers) -> None:
+    """Warn once about all numbers of eight digits that look like dates, as 20240131."""
+    low, high = extremes(numbers.values)
+    in_range = (low >= _FIRST_DATE) & (low < high) & (high <= _LAST_DATE)
+    columns = {numbers.names[k]: numbers.values[:, k] for k in np.flatnonzero(in_range)}
+    dates = {name: cells for name, cells in columns.items() if _are_dates(cells)}
+    if not dates:
+        return
+    examples = [f"{name!r} ({np.nanmin(cells):.0f})" for name, cells in dates.items()]
+    name = next(iter(dates))
+    is_one = len(dates) == 1
+    text = "Column {} looks like dates" if is_one else "Columns {} look like dates"
+    warn_user(
+        f"{text.format(', '.join(examples))} but {'is' if is_one else 'are'} read as "
+        f"numbers. To read dates, pass pd.to_datetime(X[{name!r}], format='%Y%m%d') "
+        "instead of the column.",
+        DataWarning,
+        about="dates written as numbers",
+    )
+
+
+def _are_dates(cells: Floats) -> bool:
+    cells = cells[~np.isnan(cells)]
+    months, days = cells // 100 % 100, cells % 100
+    is_date = (months >= 1) & (months <= 12) & (days >= 1) & (days <= 31)
+    return bool(is_date.all() and (cells % 1 == 0).all())

@@ -802,3 +802,16 @@ def test_a_header_row_is_found_among_categories():
 
     for kinds in ({}, {"a": "category"}, {"a": "category", "b": "category"}):
         assert header_rows(table.astype(kinds)).tolist() == [False, True, False]
+
+
+def test_dates_written_as_numbers_are_named():
+    """20240131 is followed by 20240201: the warning says how to read such a column."""
+    dates = pd.date_range("2023-12-20", periods=30).strftime("%Y%m%d").astype(int)
+    X = pd.DataFrame({"day": dates, "weight": np.arange(30) * 1e5 + 20230000})
+
+    with pytest.warns(SkTuneWarning) as caught:
+        TablePreparer().fit(X)
+
+    (message,) = [str(warning.message) for warning in caught]
+    assert message.startswith("Column 'day' (20231220) looks like dates but is read as")
+    assert "pd.to_datetime(X['day'], format='%Y%m%d')" in message
