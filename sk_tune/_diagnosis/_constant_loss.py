@@ -30,7 +30,8 @@ def constant_loss(network: Any, params: Mapping[str, Any], y: Any) -> float | No
 def _of_classes(network: Any, class_weight: Any, y: Any) -> float | None:
     """Return the held-out loss of predicting the weighted shares of the classes.
 
-    Without `y`, a fitted network's shares; then held-out samples are weighted, too.
+    Without `y`, the shares are those of a fitted network, and the weights of the classes
+    apply to held-out samples, too.
     """
     if y is None:
         shares = getattr(network, "class_prior_", None)

@@ -360,8 +360,10 @@ def check_failures(search: Any, chosen: int, params: Mapping[str, Any]) -> Findi
     evidence = {"n_failed": len(reasons), "n_candidates": n}
     # With a number as error_score, a failed candidate has a score.
     failed = recorded[chosen] in reasons
-    reason, which = (recorded[chosen], "Its") if failed else (reasons[0], "First")
-    message = f"{len(reasons)} of {n} candidates failed. {which} reason: {reason}"
+    reason = f"First reason: {reasons[0]}"
+    if failed:
+        reason = f"This candidate's reason: {recorded[chosen]}"
+    message = f"{len(reasons)} of {n} candidates failed. {reason}"
     ran_away = _RAN_AWAY.search(reason)
     if not failed and np.isfinite(fold_scores(search)[chosen]).all():
         return rule.tip(

@@ -384,7 +384,7 @@ def check_baseline(summary: Summary) -> Finding:
     )
     unclear = "the held-out loss is not clearly below that of a constant prediction."
     if summary.n_epochs < 2:
-        return rule.tip("medium", f"After one epoch {unclear}", evidence, remedy)
+        return rule.tip("medium", f"After one epoch, {unclear}", evidence, remedy)
     above = float(summary.train_end.mean()) / summary.reference
     is_above = above > _ABOVE and not summary.is_weighted
     if is_above and not restraints(summary.params):

@@ -66,8 +66,8 @@ def check_giveaway(table: LeakTable) -> Finding:
         for name in sorted(scores, key=lambda n: -scores[n])
         if _is_almost_perfect(scores[name], guessed, len(y))
     }
-    few = () if table.is_classification else (n for n in names if n not in sentences)
-    for name in few:
+    others = [name for name in names if name not in sentences]
+    for name in () if table.is_classification else others:
         if _is_binned_target(table.X[name].iloc[rows], y):
             sentences[name] = (
                 f"The column {str(name)!r} divides the target into "

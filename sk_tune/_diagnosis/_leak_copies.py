@@ -57,7 +57,7 @@ class LeakTable:
 
 # Trees compute in float32.
 _LARGEST = float(np.finfo(np.float32).max)
-# Values of a sparse table that are checked, with its zeros.
+# Largest number of values, including zeros, of a sparse table that is checked.
 MOST_DENSE = 100_000_000
 
 
@@ -102,10 +102,10 @@ def as_frame(X: Any) -> pd.DataFrame:
 
 
 def _dense(X: Any) -> Array:
-    """Return a sparse table with its zeros; ValueError if it is too large."""
+    """Return a sparse table as an array; ValueError if it is too large."""
     if math.prod(X.shape) > MOST_DENSE:
         raise ValueError(
-            f"A sparse X must have at most {MOST_DENSE:,} values, with its zeros. Got "
+            f"A sparse X must have at most {MOST_DENSE:,} values, including zeros. Got "
             f"X.shape={X.shape}. Check some of its columns, such as X[:, :1000]."
         )
     return np.asarray(X.toarray())

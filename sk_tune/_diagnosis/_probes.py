@@ -205,7 +205,7 @@ def _probes(
 
 
 def _like(parameter: str, value: Any, new: Any) -> Any:
-    """Return a number of the parameter's type, rounded."""
+    """Return `new` as a number of the parameter's type, rounded."""
     if isinstance(new, tuple):
         return new
     values = () if value is None else (value,)

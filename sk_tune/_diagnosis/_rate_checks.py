@@ -39,7 +39,7 @@ def check_diverged(summary: Summary) -> Finding:
             "All losses are finite, and the training loss did not rise far.", evidence
         )
     return diverged(
-        f"The training loss rose to {end / first:.3g} times its first value.",
+        f"The training loss rose from {first:.3g} to {end:.3g}.",
         evidence,
         summary.params,
     )

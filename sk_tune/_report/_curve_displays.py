@@ -289,7 +289,10 @@ class EpochCurveDisplay(Display):
 
 
 def loss_name(estimator: Any, network_params: Mapping[str, Any] | None = None) -> str:
-    """Return the label of an axis of losses, with the unit; `network_params` decide."""
+    """Return the label of an axis of losses, with the unit.
+
+    The loss is read from `network_params`, or without them from the estimator's parameters.
+    """
     if is_classifier(estimator):
         return "Loss (nats per sample)"
     params = network_params or getattr(estimator, "get_params", dict)()

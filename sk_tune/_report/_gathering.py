@@ -348,7 +348,7 @@ def parameters_text(n: int) -> str:
     return f"{float(f'{n:.2g}') if n >= 1000 else n:,.0f} parameters"
 
 
-_SAME_DATA = "Pass the data of the search: this report leaves out what needs them."
+_SAME_DATA = "Pass the data of the search. Without them, this report is incomplete."
 
 
 def _other_data(search: Any, X: Any, y: Any) -> str:

@@ -247,7 +247,7 @@ def folds_of(search: Any, X: Any, y: Any, n_rows: int) -> tuple[list[Fold] | Non
         return [(np.setdiff1d(everything, rows), rows) for rows in remembered], True
     if X is None:
         return None, False
-    # A fitted search has also read the folds of a generator.
+    # A generator yields its folds once; a fitted search has kept them.
     cv = getattr(search, "_checked_cv_orig", search.cv)
     cv = check_cv(cv, y, classifier=is_classifier(search.estimator))
     record = search_record(search)
@@ -269,7 +269,7 @@ def folds_of(search: Any, X: Any, y: Any, n_rows: int) -> tuple[list[Fold] | Non
     )
 
 
-# How the number of epochs is chosen, by the reason.
+# How the number of epochs is chosen, by the parameter that decides.
 _EPOCH_CHOICES: dict[str, Answer] = {
     "select_epoch": (
         "by design",
@@ -302,10 +302,10 @@ def leak_checks(
             "neither stop a fit nor choose anything within a fold. Early stopping holds "
             "out some of the training rows.",
         )
-        reason = "early_stopping" if stops_early else "max_epochs"
+        parameter = "early_stopping" if stops_early else "max_epochs"
         if getattr(search, "select_epoch", "last") == "best":
-            reason = "select_epoch"
-        answers["Choice of the epoch"] = _EPOCH_CHOICES[reason]
+            parameter = "select_epoch"
+        answers["Choice of the epoch"] = _EPOCH_CHOICES[parameter]
     answers["Choice of the best candidate"] = (
         "passed" if has_corrected else "issue",
         "The best of many scores is optimistic. The expected score resamples rows, chooses "

@@ -66,6 +66,17 @@ def test_an_infinite_loss_is_divergence(shapes, loss):
     assert finding.changes[0].value < 1.0
 
 
+@pytest.mark.parametrize("first", [0.0, -1.0])
+def test_a_rise_from_a_loss_that_is_not_positive_is_divergence(shapes, first):
+    """Losses of custom criteria may be 0 or negative."""
+    losses = np.linspace(first, 20.0, 30)
+
+    finding = shapes.found("diverged", shapes.of_folds(losses, losses, baseline_loss=None))
+
+    assert finding.outcome == "issue"
+    assert finding.message == f"The training loss rose from {first:.3g} to 20."
+
+
 def test_a_high_rate_is_lowered(shapes):
     """If the loss jumps, or if much loss remains at a known high rate."""
     thrown = shapes.found(
