@@ -254,9 +254,9 @@ class BaseSearch(  # type: ignore[misc]
         super()._check_input_parameters(X, y, split_params)  # type: ignore[misc]
         if not self._checked_cv_orig.get_n_splits(X, y, **split_params):
             raise ValueError(
-                f"The 'cv' parameter of {type(self).__name__} must have at least one "
-                "split. Got none: if an earlier fit has read the splits of an iterator, "
-                "use list(cv)."
+                "No fits were performed. Was the CV iterator empty? Were there no "
+                "candidates? If an earlier fit has read the splits of an iterator, use "
+                "list(cv)."
             )
 
     def _search(self, X: Any, y: Any, params: dict[str, Any]) -> None:

@@ -410,7 +410,7 @@ def test_folds_that_an_earlier_fit_has_read_are_refused(kind, digits):
     net = MLPClassifier(width=4, max_epochs=3)
     search = kind(net, {"dropout": [0.0]}, cv=folds, refit=False).fit(*digits)
 
-    with pytest.raises(ValueError, match="'cv' .* at least one split. .* use list"):
+    with pytest.raises(ValueError, match="CV iterator empty.* use list"):
         search.fit(*digits)
-    with pytest.raises(ValueError, match="'cv' .* at least one split"):
+    with pytest.raises(ValueError, match="CV iterator empty"):
         search.set_params(cv=[]).plan(*digits)
