@@ -144,16 +144,14 @@ def best_format(cells: "pd.Series[Any]", counts: Array) -> tuple[TextFormat, Arr
         (TextFormat(kind="number", style="plain"), _plain_numbers(cells)),
         (TextFormat(kind="date", style="plain"), _plain_dates(cells)),
     ]
-    has_digits = [
-        any(map(str.isdigit, cell)) if isinstance(cell, str) else isinstance(cell, dt.time)
-        for cell in cells
-    ]
-    if any(has_digits):
+    if any(isinstance(cell, str) and any(map(str.isdigit, cell)) for cell in cells):
         numbers = [*_number_formats(cells, counts)]
         # 1.234 can be a thousand; elsewhere it is a fraction.
         first = [it for it in numbers if it[0].is_guess and it[0].style != _USUAL_STYLE]
-        clock = TextFormat(kind="number", style="clock"), _seconds(cells)
-        formats = [*first, *formats, *numbers, *_date_formats(cells), clock]
+        formats = [*first, *formats, *numbers, *_date_formats(cells)]
+    has_colon = (isinstance(cell, str) and ":" in cell for cell in cells)
+    if any(has_colon) or any(isinstance(cell, dt.time) for cell in cells):
+        formats.append((TextFormat(kind="number", style="clock"), _seconds(cells)))
     unread = [read.isna().to_numpy() for _, read in formats]
     n_unread = [int(counts[unread_by].sum()) for unread_by in unread]
     best = int(np.argmin(n_unread))
@@ -287,8 +285,10 @@ def _parts(cells: "pd.Series[Any]", pattern: str) -> pd.DataFrame:
 
 
 def _number_parts(cells: "pd.Series[Any]") -> pd.DataFrame:
-    # Accountants write (12.50) for -12.50.
-    return _parts(cells.replace(r"^\s*\(([^()]+)\)\s*$", r"-\1", regex=True), _NUMBER)
+    if any(isinstance(cell, str) and "(" in cell for cell in cells):
+        # Accountants write (12.50) for -12.50.
+        cells = cells.replace(r"^\s*\(([^()]+)\)\s*$", r"-\1", regex=True)
+    return _parts(cells, _NUMBER)
 
 
 def _seconds(cells: "pd.Series[Any]") -> "pd.Series[Any]":
@@ -317,14 +317,8 @@ def _plain_dates(cells: "pd.Series[Any]") -> "pd.Series[Any]":
         for cell in cells
     ]
     dates = cells.astype(object).where(np.array(is_date, dtype=bool))
-    # pandas would read 15-Mar-70 as a date in 2070.
-    dates = dates.map(
-        lambda cell: (
-            _SHORT_YEAR.sub(lambda m: m[1] + _full_year(m[3]), cell)
-            if isinstance(cell, str)
-            else cell
-        )
-    )
+    if any(is_date):
+        dates = dates.map(_with_full_year)
     return pd.to_datetime(dates, format="mixed", errors="coerce", utc=True)
 
 
@@ -333,6 +327,13 @@ def _year_last(parts: pd.DataFrame, style: str, index: pd.Index) -> "pd.Series[A
     year = parts[3].str.replace(r"^\d{2}$", lambda m: _full_year(m[0]), regex=True)
     iso = year + "-" + month.str.zfill(2) + "-" + day.str.zfill(2) + parts[4].fillna("")
     return pd.to_datetime(iso, format="mixed", errors="coerce", utc=True).set_axis(index)
+
+
+def _with_full_year(date: Any) -> Any:
+    # pandas would read 15-Mar-70 as a date in 2070.
+    if not isinstance(date, str):
+        return date
+    return _SHORT_YEAR.sub(lambda m: m[1] + _full_year(m[3]), date)
 
 
 def _full_year(year: str) -> str:

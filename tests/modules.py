@@ -1,5 +1,6 @@
-"""Modules of a user."""
+"""Modules and callbacks of a user."""
 
+from skorch.callbacks import Callback
 from torch import nn
 
 
@@ -12,3 +13,15 @@ class OneLayer(nn.Module):
 
     def forward(self, x):
         return self.output(x)
+
+
+class Decay(Callback):
+    """A callback that counts epochs in an attribute and sets the rate by it."""
+
+    def initialize(self):
+        self.n_epochs_ = 0
+        return self
+
+    def on_epoch_end(self, net, **kwargs):
+        self.n_epochs_ += 1
+        net.optimizer_.param_groups[0]["lr"] = 0.1 / self.n_epochs_**2

@@ -257,14 +257,14 @@ class NetworkEstimator(TrainingParameters, Persistence, Documented, EstimatorBas
         TrainingDivergedError
             If the loss or a weight becomes infinite or NaN.
         """
-        fresh = not (self.warm_start and hasattr(self, "net_"))
-        # Overridden hooks of a subclass must run, so it never adopts a finished training.
-        can_adopt, reason = fresh and is_unchanged(self), ""
+        reason = ""
         if not is_unchanged(self):
+            # Its hooks must run, so it never adopts a finished training.
             reason = f"{type(self).__name__} overrides a training method"
-        elif not fresh:
+        elif self.warm_start and hasattr(self, "net_"):
             reason = "it continues from an earlier fit (warm_start=True)"
-        elif isinstance(self.callbacks, list | tuple):
+        can_adopt = not reason
+        if can_adopt and isinstance(self.callbacks, list | tuple):
             reason = reason_in_custom_callbacks(self.callbacks)
         if reason and decline(reason):
             can_adopt = False

@@ -270,9 +270,9 @@ def _columns_with_reasons(
             continue
         read = read_values(X[name], kind, text_format, unread=unread)
         if kind == "category":
-            is_kept = keeps_text and is_text(read, least)
             reason = _reason_of_category(read, least, keeps_rare=keeps_rare)
-            reason = "" if is_kept and reason.startswith(_RARE_TEXT) else reason
+            if keeps_text and reason.startswith(_RARE_TEXT) and is_text(read, least):
+                reason = ""
         else:
             (reason,) = _reasons_of_numbers(read[:, None], missing_counts=missing_counts)
         yield name, kind, text_format, read, reason

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from joblib import Parallel, delayed
-from modules import OneLayer
+from modules import Decay, OneLayer
 from sklearn.datasets import load_iris
 from sklearn.ensemble import StackingClassifier
 from sklearn.model_selection import GridSearchCV, cross_val_score
@@ -64,18 +64,6 @@ def test_unsupported_trainings_are_counted_with_the_reason():
     np.testing.assert_allclose(scores, expected, atol=1e-8)
     assert report.n_in_fleets == 0
     assert sum(report.alone_reasons.values()) == report.n_requested == report.n_adopted == 2
-
-
-class Decay(Callback):
-    """A callback that counts epochs in an attribute and sets the rate by it."""
-
-    def initialize(self):
-        self.n_epochs_ = 0
-        return self
-
-    def on_epoch_end(self, net, **kwargs):
-        self.n_epochs_ += 1
-        net.optimizer_.param_groups[0]["lr"] = 0.1 / self.n_epochs_**2
 
 
 @pytest.mark.filterwarnings("ignore::sk_tune.exceptions.TrainedAloneWarning")

@@ -7,6 +7,7 @@ import re
 
 import numpy as np
 import pytest
+from modules import Decay
 from sklearn.base import clone
 from skorch import NeuralNetClassifier
 from skorch.callbacks import (
@@ -188,18 +189,6 @@ def test_adopted_callbacks_without_plain_state_warn(iris):
 
     with pytest.warns(ParameterWarning, match="partial_fit restarts their schedules"):
         fitted_estimator(fit, trained)
-
-
-class Decay(Callback):
-    """A callback that counts epochs in an attribute and sets the rate by it."""
-
-    def initialize(self):
-        self.n_epochs_ = 0
-        return self
-
-    def on_epoch_end(self, net, **kwargs):
-        self.n_epochs_ += 1
-        net.optimizer_.param_groups[0]["lr"] = 0.1 / self.n_epochs_**2
 
 
 @pytest.mark.filterwarnings("ignore::sk_tune.exceptions.TrainedAloneWarning")
