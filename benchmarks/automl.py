@@ -19,6 +19,8 @@ seconds for `fit` and --processors, in its own process:
 - "AutoGluon": TabularPredictor with presets="best_quality", in an environment of its own:
   start this script with the Python of that environment and --sides AutoGluon;
 - "AutoGluon networks": the same without its trees, linear models and neighbours;
+- "any time to predict": the same with max_predict_ms=inf, so that the time to predict does
+  not limit the ensemble;
 - "networks": AutoClassifier or AutoRegressor with models=["networks"];
 - "table_pipeline": one table_pipeline network on all rows, without a limit of its time;
 - "RealMLP-TD": pytabkit's tuned default network, once, with its authors' advice for these
@@ -31,7 +33,7 @@ zeros in padded steps (HistGradientBoosting fails if a column is missing in a wh
 A data set with groups is split by groups, and its folds are; one with times is split by
 time, and the latest quarter gives the score.  AutoGluon gets 8 folds of groups; it cannot
 split by time.
-The time in which "sk_tune" predicts 10,000 rows is compared with boosting's defaults.
+The time in which sides of sk_tune predict 10,000 rows is compared with boosting's defaults.
 Text columns are pandas categories for all sides; RealMLP-TD gets medians in place of
 missing numbers.  Results are stored in --results, a line for each case, seed, budget and
 side; stored runs are not repeated.  The report compares the --sides on data sets and seeds
@@ -234,7 +236,7 @@ def draw(case, seed):
     return take(train), y[train], take(test), y[test], options
 
 
-def ours(case, X, y, budget, seed, models="auto", **structure):
+def ours(case, X, y, budget, seed, models="auto", most_ms=None, **structure):
     from sk_tune import AutoClassifier, AutoRegressor
 
     kind = AutoRegressor if case.task == "regression" else AutoClassifier
@@ -243,6 +245,7 @@ def ours(case, X, y, budget, seed, models="auto", **structure):
         scoring=SCORING[case.task],
         input_shape=case.shape,
         models=models,
+        max_predict_ms=most_ms,
         n_jobs=joblib.cpu_count(),
         random_state=seed,
     )
@@ -395,9 +398,12 @@ SIDES = {
     "AutoGluon": autogluon,
     "AutoGluon networks": partial(autogluon, excluded=NO_NETWORKS),
     "RealMLP-TD": realmlp,
+    "any time to predict": partial(ours, most_ms=np.inf),
     "networks": partial(ours, models=["networks"]),
     "table_pipeline": our_network,
 }
+# Sides of this package, which take images and sequences.
+OURS = ("sk_tune", "any time to predict", "networks")
 # Sides whose result does not depend on the budget; run once, at budget 0.
 WITHOUT_BUDGET = ("RealMLP-TD", "table_pipeline")
 PACKAGES = {
@@ -407,6 +413,7 @@ PACKAGES = {
     "AutoGluon": "autogluon.tabular",
     "AutoGluon networks": "autogluon.tabular",
     "RealMLP-TD": "pytabkit",
+    "any time to predict": "sk-tune",
     "networks": "sk-tune",
     "table_pipeline": "sk-tune",
 }
@@ -449,7 +456,7 @@ def run_here(name, side, budget, seed):
     warnings.simplefilter("ignore")
     case = CASES[name]
     X, y, X_test, y_test, structure = draw(case, seed)
-    if side not in {"sk_tune", "networks"} and not isinstance(X, pd.DataFrame):
+    if side not in OURS and not isinstance(X, pd.DataFrame):
         X, X_test = np.nan_to_num(X), np.nan_to_num(X_test)
     if side == "RealMLP-TD":
         X, X_test = with_medians(X, X_test)
@@ -459,7 +466,7 @@ def run_here(name, side, budget, seed):
     start = time.perf_counter()
     loss = loss_of(case.task, model, X_test, y_test)
     inference = time.perf_counter() - start
-    if side == "sk_tune" and isinstance(X, pd.DataFrame):
+    if side in OURS and isinstance(X, pd.DataFrame):
         default, _ = boosting(case, X, y, 0, seed)
         details |= {"times_boosting": times_of_boosting(model, default, X_test)}
     record = {"case": name, "side": side, "budget": budget, "seed": seed}
@@ -573,11 +580,12 @@ def report_ranks(rows, sides):
             f" {np.nanmedian(seconds):.1f} ({np.nanmax(seconds):.1f})"
             f" | {np.nanmedian(inference):.2f} |"
         )
-    fits = [record["sk_tune"] for record in rows.values() if "sk_tune" in record]
-    times = [fit["times_boosting"] for fit in fits if "times_boosting" in fit]
-    if times:
-        print(f"\nsk_tune predicts in {np.median(times):.1f} times boosting's time")
-        print(f"(median; {min(times):.1f} to {max(times):.1f}).")
+    for side in sides:
+        fits = [record[side] for record in rows.values()]
+        times = [fit["times_boosting"] for fit in fits if "times_boosting" in fit]
+        if times:
+            print(f"\n{side} predicts in {np.median(times):.1f} times boosting's time")
+            print(f"(median; {min(times):.1f} to {max(times):.1f}).")
 
 
 # Scoring, share of the second class (None for numbers), and the signal of two columns.

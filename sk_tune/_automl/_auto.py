@@ -127,9 +127,10 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         whose spaces differ, and returns a :class:`sk_tune.sampler.Sampler`.
     max_predict_ms : float or None, default=None
         Limit in milliseconds for the time that the ensemble takes to predict 10,000 rows,
-        as measured at the end of ``fit``.  If no model is that fast, the fastest model
-        predicts.  With None, only ensembles for tables are limited, and only with a time
-        budget: to three times the time of default boosting, see `leaderboard_`.
+        as measured at the end of ``fit``; inf for no limit.  If no model is that fast, the
+        fastest model predicts.  With None, only ensembles for tables are limited, and only
+        with a time budget: to three times the time of default boosting, see
+        `leaderboard_`.
     use : {"ensemble", "best", "networks", "linear", "boosting"}, default="ensemble"
         Model that predicts, see `blends_`.  It may be changed on a fitted estimator.
     leak_guard : bool, default=True
@@ -242,7 +243,7 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         str | Callable[..., Sampler], StrOptions({"random", "bayes", "tpe"}), callable
     ] = "random"
     max_predict_ms: Annotated[
-        float | None, Interval(Real, 0, None, closed="neither"), None
+        float | None, Interval(Real, 0, None, closed="right"), None
     ] = None
     use: Annotated[str, StrOptions({"ensemble", "best", *_FAMILIES})] = "ensemble"
     leak_guard: Annotated[bool, "boolean"] = True

@@ -3,7 +3,6 @@
 """The arguments of each command and the files that they name, by the standard library."""
 
 import argparse
-import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -198,7 +197,7 @@ _threshold = _checked(
 _coverage = _checked(
     "a number between 0 and 1, such as 0.9", float, lambda coverage: 0 < coverage < 1
 )
-_ms = _checked("a number greater than 0", float, lambda ms: 0 < ms < math.inf)
+_ms = _checked("a number greater than 0", float, lambda ms: ms > 0)
 _seed = _checked(
     f"a whole number from 0 to {_MAX_SEED}", int, lambda n: 0 <= n <= _MAX_SEED
 )

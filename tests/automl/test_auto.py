@@ -590,6 +590,18 @@ def test_the_time_to_predict_is_limited_on_request(mixed):
     assert front["predict_ms"].iloc[0] == board["predict_ms"].min()
 
 
+def test_without_limit_of_the_time_to_predict_the_larger_ensemble_predicts(mixed):
+    """The time is infinite, so no row of the leaderboard is larger than the ensemble."""
+    X, y = mixed
+    common = {"models": ["linear", "boosting"], **FAST}
+    free = AutoClassifier(max_predict_ms=np.inf, **common).fit(X, y)
+    limited = AutoClassifier(max_predict_ms=1e-6, **common).fit(X, y)
+
+    assert "larger ensemble" not in free.leaderboard_.index
+    larger = limited.leaderboard_.loc["larger ensemble", "cv_score"]
+    assert free.expected_score_.score == pytest.approx(larger)
+
+
 def test_a_refused_fit_keeps_the_earlier_one(iris):
     """Its classes and models belong together; a first fit that fails leaves none."""
     X, y = iris
