@@ -367,6 +367,10 @@ _SECONDS_PER_DAY = 86_400
 Unread = dict[str, tuple[str, str]]
 
 
+# Kinds of columns that are read as a Categorical.
+OF_LEVELS = ("category", "text")
+
+
 def read_values(
     column: "pd.Series[Any]",
     kind: str,
@@ -374,14 +378,14 @@ def read_values(
     *,
     unread: Unread,
 ) -> Any:
-    """Return a column's values in the form of a kind, "number", "date" or "category".
+    """Return a column's values in the form of "number", "date", "category" or "text".
 
     Numbers are float64, durations in seconds; dates are days since 1970-01-01 UTC; NaN
-    where missing. Categories are a Categorical of text, with ``MISSING`` where missing.
+    where missing. The other two are a Categorical of text, with ``MISSING`` where missing.
     Raises TableError if a value is of another kind, unless the format is not strict; then
     adds it to `unread`.
     """
-    if kind != "category":
+    if kind not in OF_LEVELS:
         # A single row of a table with a text has durations and periods as objects.
         column = column.infer_objects()
     check = partial(
@@ -393,7 +397,7 @@ def read_values(
         read = text_format.read(column)
         check(column, read, str(text_format))
         column = read
-    if kind == "category":
+    if kind in OF_LEVELS:
         return _texts(column)
     read_kind = _read_numbers if kind == "number" else _days
     return read_kind(column, check)

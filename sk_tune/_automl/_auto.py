@@ -59,6 +59,7 @@ from sk_tune._automl._splitting import (
     warn_of_rare_classes,
 )
 from sk_tune._automl._summary import shortage_text, summary
+from sk_tune._automl._texts import add_texts
 from sk_tune._automl._threshold import Threshold, ThresholdChoice
 from sk_tune._compat import Interval, StrOptions, check_sample_weight
 from sk_tune._conformal import Calibration, PredictsIntervals
@@ -204,7 +205,9 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         Models that could not be trained, with the reason; "NAME on all rows" if a member
         could not be fitted again, so that the models of its folds predict.
     kinds_ : ColumnKinds or None
-        Kinds of the columns of a table, and the dropped columns with the reason.
+        Kinds of the columns of a table, and the dropped columns with the reason.  Columns
+        of text (names, titles, remarks) are `texts`, which all models encode by ten numbers
+        each, if these numbers clearly improve boosting in the folds; else they are dropped.
     oof_predictions_ : ndarray of shape (n_held_out, ...)
         Predictions behind `expected_score_`, of the rows that the folds hold out.
     column_importance_ : DataFrame or None
@@ -324,14 +327,14 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         y = as_target(self, X, y, is_classification=is_classifier(self))
         if is_classifier(self):
             self.classes_ = np.unique(y)
-        if sample_weight is not None:
-            sample_weight = check_sample_weight(sample_weight, X)
+        weight = None if sample_weight is None else check_sample_weight(sample_weight, X)
+        texts = left_out_texts(self, original_X)
         path = self.checkpoint_dir
         folder = None if path is None else MemoryFolder(Path(path))
         groups = None if groups is None else as_groups(groups)
         times = None if times is None else as_times(times)
         check_consistent_length(y, groups, times)
-        memory = self._resumed_memory(folder, (X, y, sample_weight), (groups, times))
+        memory = self._resumed_memory(folder, (X, texts, y, weight), (groups, times))
         split = self._split(X, y, (groups, times), memory)
         held_out, rows = split.held_out, split.trained_on(len(y))
         groups, times = (None if v is None else v[rows] for v in (groups, times))
@@ -343,13 +346,14 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
             is_classification=is_classifier(self),
             folds=split.folds,
             scoring=scoring.scorer,
-            sample_weight=None if sample_weight is None else sample_weight[rows],
+            sample_weight=None if weight is None else weight[rows],
             seed=memory.seed % 2**20,
             n_left_out=len(split.left_out),
             groups=groups,
         )
-        final = problem.of_rows(X, y, sample_weight, split.fitted_at_the_end(len(y)))
-        self.findings_ = self._findings(problem, times, original_X, rows)
+        self.findings_ = self._findings(problem, times, take(texts, rows))
+        X, problem, memory = add_texts(self, (X, texts), problem, rows, memory, clock)
+        final = problem.of_rows(X, y, weight, split.fitted_at_the_end(len(y)))
         with warnings.catch_warnings(action="ignore"):
             warnings.filterwarnings("always", NOT_STORED, StoreWarning)
             models = self._models(problem)
@@ -457,12 +461,11 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         return ThresholdChoice()
 
     def _findings(
-        self, problem: Problem, times: Any, X: Any, rows: Array
+        self, problem: Problem, times: Any, texts: pd.DataFrame
     ) -> tuple[Finding, ...]:
-        """Return the findings about the rows of X in the problem; warn of serious leaks."""
+        """Return findings about rows, without their `texts`; warn of serious leaks."""
         if not self.leak_guard:
             return ()
-        texts = take(left_out_texts(self, X), rows)
         with warnings.catch_warnings(action="ignore"):
             findings = guarded(problem, self.time_budget, times, texts)
         warn_of_leaks(findings)

@@ -10,6 +10,7 @@ from sk_tune._automl._blend import Trial
 from sk_tune._automl._problem import Problem
 from sk_tune._automl._runner import ModelKind, Runner
 from sk_tune._search import GridSearchCV
+from sk_tune._types import Floats
 
 # Limits of the epochs, as a multiple of the default, and of the expected time of a trial
 # with more epochs, as a part of the time for networks in the round.
@@ -36,7 +37,9 @@ def grow(kind: ModelKind, runner: Runner, problem: Problem, seconds: float) -> f
             time_budget=left if math.isfinite(left) else None,
         )
         after = _trial_of(kind, runner, units)
-        kind.has_grown = after is None or not _is_better(after, before)
+        kind.has_grown = after is None or not clearly_gains(
+            after.fold_scores - before.fold_scores
+        )
         if not kind.has_grown:
             kind.units = units
             kind.estimator.set_params(**{model.resource: units})
@@ -50,7 +53,6 @@ def _trial_of(kind: ModelKind, runner: Runner, units: int) -> Trial | None:
     return next((t for t in runner.memory.trials if (t.label, t.params) == key), None)
 
 
-def _is_better(trial: Trial, other: Trial) -> bool:
-    """Return whether the mean gain over the folds exceeds its standard error."""
-    gains = trial.fold_scores - other.fold_scores
+def clearly_gains(gains: Floats) -> bool:
+    """Return whether the mean of the gains in the folds exceeds its standard error."""
     return bool(gains.mean() > np.std(gains) / math.sqrt(len(gains)))

@@ -241,8 +241,11 @@ def dummy_model(problem: Problem) -> Model:
 def linear_model(problem: Problem) -> Model:
     """Return logistic or ridge regression with a grid of regularisations."""
     if problem.kind == "table":
-        kinds = baseline_models(problem.X, is_classification=problem.is_classification)
-        linear = kinds[1]
+        _, linear = baseline_models(
+            problem.X,
+            is_classification=problem.is_classification,
+            text_components=problem.text_components,
+        )
     else:
         # The time of this solver grows with the columns, not with their cube.
         is_wide = np.prod(problem.X.shape[1:]) > _MANY_COLUMNS
@@ -346,6 +349,7 @@ def boosting_model(problem: Problem) -> Model:
             add_indicator=False,
             embeddings=True,
             max_categories=1,
+            text_components=problem.text_components,
         )
     space = {f"boosting__{name}": values for name, values in _BOOSTING_SPACE.items()}
     if not can_stop:
@@ -383,7 +387,7 @@ def _plain_network(problem: Problem, family: str) -> Model:
         max_epochs=epochs,
         random_state=problem.seed,
     )
-    prepare: Any = TablePreparer()
+    prepare: Any = TablePreparer(text_components=problem.text_components)
     space: dict[str, Any] = {}
     if problem.kind != "table":
         first = is_sequence and not is_recurrent
@@ -434,6 +438,7 @@ def _table_network(problem: Problem) -> Model:
         net__early_stopping=stops_early(net, problem.n_train),
         net__batch_size=_batch_size(problem, net.batch_size, _MANY_ROWS_OF_TABLE),
         net__members=_MEMBERS,
+        prepare__text_components=problem.text_components,
     )
     if problem.is_wide:
         # The embedding takes most of the time, and few rows do not determine it.

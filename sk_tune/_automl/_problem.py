@@ -51,7 +51,8 @@ class Problem:
     `folds` are positions of training and held-out samples, the same for all models;
     `sample_weight` is for training; `seed` is the source of all random numbers.
     `n_left_out` rows of the data are too many for the time budget.  `groups` are groups of
-    samples that no fold divides.
+    samples that no fold divides.  Columns of text become `text_components` each; 0 leaves
+    them out.
     """
 
     X: Any
@@ -64,6 +65,7 @@ class Problem:
     seed: int
     n_left_out: int = 0
     groups: Array | None = None
+    text_components: int = 0
 
     @property
     def n_train(self) -> int:
@@ -258,13 +260,16 @@ def as_features(estimator: Any, X: Any, *, reset: bool, shape: Any = None) -> An
 
 def left_out_texts(estimator: Any, X: Any) -> pd.DataFrame:
     """Return the text columns dropped by ``fit``, which differ in almost every row."""
-    table = as_pandas(X) if hasattr(X, "columns") else None
-    if table is None or estimator.kinds_ is None:
+    dropped = {} if estimator.kinds_ is None else estimator.kinds_.dropped
+    names = [name for name, reason in dropped.items() if reason.startswith("text")]
+    if not names:
         return pd.DataFrame(index=range(num_samples(X)))
-    dropped = estimator.kinds_.dropped.items()
-    names = [name for name, reason in dropped if reason.startswith("text")]
+    table: Any = as_pandas(X) if hasattr(X, "columns") else None
+    if table is None:
+        table = pd.DataFrame(np.asarray(X, dtype=object))
     places = [estimator._columns.index(name) for name in names]
-    return table.iloc[:, places].set_axis(names, axis=1).reset_index(drop=True)
+    texts: pd.DataFrame = table.iloc[:, places].set_axis(names, axis=1)
+    return texts.reset_index(drop=True)
 
 
 def _checked_array(estimator: Any, X: Any, *, reset: bool, shape: Any) -> Array:

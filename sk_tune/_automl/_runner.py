@@ -127,12 +127,14 @@ class Memory:
 
     `requests` identify data, scoring and folds. `trials` have fitted models, `others` only
     predictions. `kinds` are the tunable models by name; `searches` are the best searches of
-    networks by model name; `n_done` counts rounds.
+    networks by model name; `n_done` counts rounds. `against_texts` is why models do not use
+    columns of text, empty if they do, None before the decision.
     """
 
     seed: int = 0
     requests: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     split: Split | None = None
+    against_texts: str | None = None
     trials: list[Trial] = field(default_factory=list)
     others: list[Trial] = field(default_factory=list)
     kinds: dict[str, ModelKind] = field(default_factory=dict)

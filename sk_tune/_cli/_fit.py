@@ -26,7 +26,13 @@ from sk_tune._cli._output import (
     write_output,
 )
 from sk_tune._cli._parser import CONFIG, in_options, resume_file
-from sk_tune._cli._printing import StepLines, print_outcome, print_problem, say
+from sk_tune._cli._printing import (
+    StepLines,
+    print_outcome,
+    print_problem,
+    print_texts,
+    say,
+)
 from sk_tune._cli._tables import (
     LoadedTable,
     Target,
@@ -35,7 +41,13 @@ from sk_tune._cli._tables import (
     read_table,
     read_target,
 )
-from sk_tune._prepare import ColumnKinds, check_used, decide_columns, format_of_column
+from sk_tune._prepare import (
+    ColumnKinds,
+    check_used,
+    decide_columns,
+    format_of_column,
+    with_texts,
+)
 from sk_tune._report import package_versions
 from sk_tune._splits import as_times
 from sk_tune._training import slowdown
@@ -107,6 +119,7 @@ def fit(
     config["most_rows"] = table.most_rows
     with resumable_output(options.output, config, resumes=resumes) as folder:
         auto, was_interrupted = _train(X, target, options, structure, folder)
+        texts, kinds = kinds.texts, auto.kinds_
         summary = _summary(table, target, kinds, auto, options)
         types = {n: pd.api.types.infer_dtype(X[n], skipna=True) for n in kinds.dropped}
         texts_left_out = [name for name, kind in types.items() if kind == "string"]
@@ -115,7 +128,7 @@ def fit(
             task=target.task,
             target=target.name,
             columns=kinds.used,
-            texts=(*kinds.categories, *kinds.formats, *texts_left_out),
+            texts=(*kinds.categories, *kinds.texts, *kinds.formats, *texts_left_out),
             ignored=(*kinds.dropped, *sorted(map(str, named))),
         )
         title = f"{target.name} in {table.name}"
@@ -128,6 +141,7 @@ def fit(
             if options.json:
                 print(as_json(summary), end="")
             else:
+                print_texts(texts, kinds)
                 print_outcome(auto, seconds)
     if not options.json:
         say("Written", f"{', '.join(written)} in {options.output}/")
@@ -172,7 +186,7 @@ def resume(folder: Path, *, data: Path | None, **changes: Any) -> None:
 def _kinds(X: pd.DataFrame) -> tuple[ColumnKinds, list[str]]:
     """Return the kinds of columns, and the warnings about cells of another kind."""
     with warnings.catch_warnings(record=True, action="always") as caught:
-        kinds = decide_columns(X)[2]
+        kinds = with_texts(decide_columns(X)[2], X)
     check_used(kinds, len(X))
     return kinds, [str(w.message) for w in caught if issubclass(w.category, SkTuneWarning)]
 

@@ -69,9 +69,12 @@ def print_problem(
         names = listed(rare, _N_NAMED)
         say("", f"Note: fewer rows than folds ({N_FOLDS}) in class {names}.")
     plurals = {"number": "numbers", "date": "dates", "category": "categories"}
+    plurals["text"] = "texts"
     n_of_kind = Counter(kind for _, kind in kinds)
     columns = (f"{n} {kind if n == 1 else plurals[kind]}" for kind, n in n_of_kind.items())
     say("Columns", ", ".join(columns))
+    if kinds.texts:
+        say("", f"Texts are used if they help: {listed(kinds.texts, _N_NAMED)}")
     for text_format, names in _by_value(kinds.formats).items():
         say("", f"Read as {text_format}: {names}")
     if kinds.dropped:
@@ -87,6 +90,15 @@ def _by_value(columns: Mapping[str, Any]) -> dict[str, str]:
     for name, value in columns.items():
         names.setdefault(str(value), []).append(name)
     return {value: listed(names[value], _N_NAMED) for value in names}
+
+
+def print_texts(texts: Sequence[str], kinds: ColumnKinds) -> None:
+    """Print which columns of text are used, and why others are left out."""
+    if kinds.texts:
+        say("Texts", f"Used: {listed(kinds.texts, _N_NAMED)}")
+    left_out = {name: kinds.dropped[name] for name in texts if name in kinds.dropped}
+    for why, names in _by_value(left_out).items():
+        say("Texts", f"Left out, {why}: {names}")
 
 
 def print_outcome(auto: Any, seconds: float) -> None:

@@ -13,6 +13,7 @@ from sk_tune._prepare._column_kinds import (
     header_rows,
     read_text,
     with_dropped,
+    with_texts,
     without_header_rows,
 )
 from sk_tune._prepare._split import train_valid_test_split

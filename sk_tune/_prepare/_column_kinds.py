@@ -9,6 +9,7 @@ by a preparer fitted on others, ``decide_columns`` settles the kind by all rows.
 
 import hashlib
 import re
+import warnings
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -19,6 +20,7 @@ import pandas as pd
 from sk_tune._cell_formats import (
     MISSING,
     MISSING_WORDS,
+    OF_LEVELS,
     TextFormat,
     Unread,
     best_format,
@@ -138,22 +140,24 @@ class ColumnKinds:
     numbers: tuple[str, ...]  # also truth values and durations
     dates: tuple[str, ...]
     categories: tuple[str, ...]
+    texts: tuple[str, ...] = ()  # of several words, mostly rare; else categories
     dropped: dict[str, str]  # reasons, by column
     formats: Mapping[str, TextFormat] = field(default_factory=dict)  # of text
 
     @property
     def used(self) -> tuple[str, ...]:
         """Columns that are not dropped."""
-        return (*self.numbers, *self.dates, *self.categories)
+        return (*self.numbers, *self.dates, *self.categories, *self.texts)
 
     def __iter__(self) -> Iterator[tuple[str, str]]:
         """Iterate over the used columns, as pairs of name and kind."""
         yield from ((name, "number") for name in self.numbers)
         yield from ((name, "date") for name in self.dates)
         yield from ((name, "category") for name in self.categories)
+        yield from ((name, "text") for name in self.texts)
 
 
-def column_kinds(X: pd.DataFrame) -> ColumnKinds:
+def column_kinds(X: pd.DataFrame, *, keeps_text: bool = False) -> ColumnKinds:
     """Return the kind of each column of the training rows.
 
     >>> X = pd.DataFrame({"age": [20, None, 40] * 9, "town": ["Bern", "Ulm", "Ulm"] * 9})
@@ -161,9 +165,26 @@ def column_kinds(X: pd.DataFrame) -> ColumnKinds:
     >>> kinds.numbers, kinds.categories, kinds.dropped
     (('age',), ('town',), {'country': 'constant'})
     """
-    kinds = kinds_and_values(X, keeps_values=False)[0]
+    kinds = kinds_and_values(X, keeps_text=keeps_text, keeps_values=False)[0]
     check_used(kinds, len(X))
     return kinds
+
+
+def with_texts(kinds: ColumnKinds, X: pd.DataFrame) -> ColumnKinds:
+    """Return kinds in which columns of text are texts instead of categories or dropped.
+
+    Does not repeat the warnings about the columns.
+    """
+    dropped = [name for name, why in kinds.dropped.items() if why.startswith(_RARE_TEXT)]
+    X = X[[*kinds.categories, *dropped]]
+    with warnings.catch_warnings(action="ignore"):
+        texts = kinds_and_values(X, keeps_text=True, keeps_values=False)[0].texts
+    return replace(
+        kinds,
+        categories=tuple(name for name in kinds.categories if name not in texts),
+        texts=texts,
+        dropped={name: why for name, why in kinds.dropped.items() if name not in texts},
+    )
 
 
 def check_used(kinds: ColumnKinds, n_samples: int) -> None:
@@ -194,11 +215,11 @@ def kinds_and_values(
     `min_frequency` is the least frequency of the most frequent category; `drop_ids` drops
     whole numbers that only identify rows; without `missing_counts` a number or date with
     one value and missing cells is constant; `keeps_rare` keeps text without a frequent
-    category if a fifth of the rows share their text with other rows; `keeps_text` keeps
-    text of several words. Without `keeps_values` the frame has no columns. Warns about
+    category if a fifth of the rows share their text with other rows; `keeps_text` tells
+    texts from categories. Without `keeps_values` the frame has no columns. Warns about
     ambiguous columns.
     """
-    kinds: dict[str, list[str]] = {"number": [], "date": [], "category": []}
+    kinds: dict[str, list[str]] = {"number": [], "date": [], "category": [], "text": []}
     values: dict[str, Array] = {}
     dropped: dict[str, str] = {}
     formats: dict[str, TextFormat] = {}
@@ -218,11 +239,11 @@ def kinds_and_values(
             reason = _reason_of_id(X, name, read)
         if not reason:
             # Categories that differ only in their names get the same codes; -0.0 is 0.0.
-            codes = pd.factorize(read)[0] if kind == "category" else read + 0.0
+            codes = pd.factorize(read)[0] if kind in OF_LEVELS else read + 0.0
             key = hashlib.blake2b(codes.tobytes()).digest() + kind.encode()
             first = first_by_hash.setdefault(key, name)
             reason = "" if first == name else f"carries the same information as {first!r}"
-        is_read = kind == "category" and (not reason or reason.startswith(_RARE_TEXT))
+        is_read = kind in OF_LEVELS and (not reason or reason.startswith(_RARE_TEXT))
         if is_read and (found := _words_of(X[name], least)) is not None:
             words[name] = found
         if reason:
@@ -241,6 +262,7 @@ def kinds_and_values(
         numbers=tuple(kinds["number"]),
         dates=tuple(kinds["date"]),
         categories=tuple(kinds["category"]),
+        texts=tuple(kinds["text"]),
         dropped=dropped,
         formats=formats,
     ), plain.frame_with(values, X.index)
@@ -271,8 +293,9 @@ def _columns_with_reasons(
         read = read_values(X[name], kind, text_format, unread=unread)
         if kind == "category":
             reason = _reason_of_category(read, least, keeps_rare=keeps_rare)
-            if keeps_text and reason.startswith(_RARE_TEXT) and is_text(read, least):
-                reason = ""
+            may_stay = not reason or reason.startswith(_RARE_TEXT)
+            if keeps_text and may_stay and is_text(read, least):
+                kind, reason = "text", ""
         else:
             (reason,) = _reasons_of_numbers(read[:, None], missing_counts=missing_counts)
         yield name, kind, text_format, read, reason

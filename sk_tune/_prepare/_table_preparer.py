@@ -50,7 +50,7 @@ from sk_tune._prepare._target_features import (
     pair_crosses,
     target_means,
 )
-from sk_tune._prepare._text_components import TextComponents, is_text
+from sk_tune._prepare._text_components import TextComponents
 from sk_tune._types import Array, Floats
 
 
@@ -626,8 +626,8 @@ class TablePreparer(Documented, TransformerMixin, BaseEstimator):  # type: ignor
         one_hot: list[str] = []
         codes: list[str] = []
         many: list[str] = []
-        texts: list[str] = []
-        for name in self.kinds_.categories:
+        texts = [*self.kinds_.texts]
+        for name in (*self.kinds_.categories, *texts):
             counts = values[name].value_counts()
             # Rare categories share a level.
             n_levels = (counts >= min_frequency).sum() + (counts < min_frequency).any()
@@ -638,8 +638,6 @@ class TablePreparer(Documented, TransformerMixin, BaseEstimator):  # type: ignor
                 codes.append(name)
             elif not is_rare:
                 one_hot.append(name)
-            if self.text_components and is_text(values[name].array, min_frequency):
-                texts.append(name)
         encoder = OneHotEncoder(
             handle_unknown="infrequent_if_exist",
             min_frequency=min_frequency,

@@ -72,10 +72,15 @@ def _columns(X: Any) -> list[list[str]]:
 def is_text(values: Any, least: int) -> bool:
     """Return whether a Categorical holds texts of several words, mostly rare.
 
-    Rare are texts of fewer than `least` rows.
+    Rare are texts of fewer than `least` rows; words have a letter.
     """
     counts = np.bincount(values.codes, minlength=len(values.categories))
     levels = [level for level in values.categories if level != MISSING]
     if not levels or counts[counts < least].sum() < _MIN_RARE * len(values):
         return False
-    return bool(np.mean([len(level.split()) for level in levels]) >= _FEWEST_WORDS)
+    n_words = [sum(map(_has_letter, level.split())) for level in levels]
+    return bool(np.mean(n_words) >= _FEWEST_WORDS)
+
+
+def _has_letter(word: str) -> bool:
+    return any(map(str.isalpha, word))

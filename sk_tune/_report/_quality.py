@@ -357,14 +357,16 @@ class Baseline:
     std: float
 
 
-def baseline_models(X: Any, *, is_classification: bool, n_targets: int = 1) -> list[Any]:
+def baseline_models(
+    X: Any, *, is_classification: bool, n_targets: int = 1, text_components: int = 0
+) -> list[Any]:
     """Return a dummy and a linear model for a table; TableError without a usable column."""
     if not is_classification:
-        return [DummyRegressor(), _linear(X, Ridge())]
+        return [DummyRegressor(), _linear(X, Ridge(), text_components)]
     model: Any = LogisticRegression(max_iter=_LINEAR_STEPS)
     if n_targets > 1:
         model = OneVsRestClassifier(model)
-    return [DummyClassifier(), _linear(X, model)]
+    return [DummyClassifier(), _linear(X, model, text_components)]
 
 
 def search_baselines(search: Any, X: Any, y: Any) -> tuple[list[Baseline], list[str]]:
@@ -414,10 +416,12 @@ def search_baselines(search: Any, X: Any, y: Any) -> tuple[list[Baseline], list[
     ], notes
 
 
-def _linear(X: Any, model: Any) -> Pipeline:
+def _linear(X: Any, model: Any, text_components: int) -> Pipeline:
     if isinstance(X, pd.DataFrame):
-        column_kinds(X)  # Refuses a table without a usable column before any fold does.
-        return Pipeline([("prepare", TablePreparer()), ("linear", model)])
+        # Refuses a table without a usable column before any fold does.
+        column_kinds(X, keeps_text=text_components > 0)
+        prepare = TablePreparer(text_components=text_components)
+        return Pipeline([("prepare", prepare), ("linear", model)])
     return make_pipeline(StandardScaler(with_mean=not sparse.issparse(X)), model)
 
 

@@ -209,7 +209,7 @@ def test_the_time_of_boosting_limits_the_time_to_predict(mixed, make_problem):
 
     ms = costs.ms["boosting 1"]
     assert 0 < ms == costs(boosting) == costs(replace(boosting, models=()))
-    assert costs.most == 3 * ms
+    assert costs.most == pytest.approx(3 * ms)
     assert costs.megabytes["boosting 1"] == len(pickle.dumps(model)) / 1e6
     other = replace(boosting, family="linear")
     assert PredictionCosts([other], problem).most == np.inf

@@ -23,7 +23,7 @@ from sk_tune._automl import (
     _refits,
     _resources,
 )
-from sk_tune._automl._growth import _is_better
+from sk_tune._automl._growth import clearly_gains
 from sk_tune._automl._model_course import ModelCourse
 from sk_tune._automl._models import boosting_model, dummy_model, linear_model
 from sk_tune._automl._refits import refitted
@@ -119,7 +119,7 @@ def test_epochs_are_doubled_while_the_defaults_gain(
     """Random candidates get the last epochs that were better, at most eight times."""
     monkeypatch.setattr(_model_course, "_N_CANDIDATES", 2)
     answers = iter(is_better)
-    monkeypatch.setattr(_growth, "_is_better", lambda *_: next(answers))
+    monkeypatch.setattr(_growth, "clearly_gains", lambda *_: next(answers))
     network = small_network(problem, is_narrow=True, can_grow=True)
     course = _course(problem, n_rounds=2)
 
@@ -129,16 +129,11 @@ def test_epochs_are_doubled_while_the_defaults_gain(
     assert epochs == [*tried, *[final] * 4]
 
 
-def test_a_trial_is_better_if_its_gain_exceeds_the_standard_error():
+def test_a_gain_is_clear_if_it_exceeds_the_standard_error():
     """Gains of 3, 1 and -1 have mean 1 and standard error 0.94; of 3, 1 and -2 not."""
-    zero, good, bad = (
-        SimpleNamespace(fold_scores=np.array(scores))
-        for scores in ([0.0, 0.0, 0.0], [3.0, 1.0, -1.0], [3.0, 1.0, -2.0])
-    )
-
-    assert _is_better(good, zero)
-    assert not _is_better(bad, zero)
-    assert not _is_better(zero, zero)
+    assert clearly_gains(np.array([3.0, 1.0, -1.0]))
+    assert not clearly_gains(np.array([3.0, 1.0, -2.0]))
+    assert not clearly_gains(np.zeros(3))
 
 
 @pytest.mark.parametrize(("seconds", "n_members"), [(1.0, 4), (8.0, 2)])

@@ -328,7 +328,7 @@ def test_a_dropped_column_changes_no_prediction():
 
     auto.fit(X, x + rng.normal(size=600))
 
-    assert auto.kinds_.dropped == {"text": "text that differs in almost every row"}
+    assert auto.kinds_.dropped["text"].startswith("text that differs in almost every row")
     assert_array_equal(auto.predict(X), auto.predict(X.assign(text=None)))
 
 

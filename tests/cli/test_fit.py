@@ -22,6 +22,7 @@ import pytest
 import torch
 from sklearn.datasets import load_diabetes
 
+import sk_tune._automl._texts
 import sk_tune._cli._fit
 from sk_tune import AutoClassifier
 from sk_tune._cli import main
@@ -43,6 +44,29 @@ def test_a_table_of_all_kinds_of_columns(fit, mixed_csv, printed, summary):
     assert columns["dates"] == ["since"]
     assert columns["categories"] == ["town"]
     assert sorted(columns["dropped"]) == ["constant", "empty", "name"]
+
+
+def test_text_that_helps_is_read_from_the_file(
+    tmp_path, fit, printed, capsys, summary, monkeypatch
+):
+    """Predictions depend on it, on however busy a machine."""
+    monkeypatch.setattr(sk_tune._automl._texts, "_SHARE", 1.0)
+    rng = np.random.default_rng(0)
+    words = np.array(["amber birch", "coral delta", "ember fjord", "grove haven"])
+    codes = rng.integers(4, size=240)
+    numbers = rng.permutation(10_000)[:240].astype(str)
+    remarks = np.char.add(np.char.add(words[codes], " no "), numbers)
+    table = pd.DataFrame({"size": rng.normal(size=240), "remark": remarks})
+    table["label"] = np.where(codes > 1, "yes", "no")
+
+    assert fit(table, "label", "--models", "linear,boosting", budget="10s") == 0
+
+    assert "Texts Used: remark" in printed()
+    assert summary()["kinds"]["texts"] == ["remark"]
+    new = pd.DataFrame({"size": [0.0, 0.0], "remark": [words[0], words[3]]})
+    new.to_csv(tmp_path / "new.csv", index=False)
+    assert main(["predict", str(tmp_path / "out"), str(tmp_path / "new.csv")]) == 0
+    assert capsys.readouterr().out.split() == ["prediction", "no", "yes"]
 
 
 def test_text_among_numbers_is_reported(
