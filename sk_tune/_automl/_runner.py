@@ -357,7 +357,8 @@ class Runner:
             # The message on all fits of a search ends with the error of the last.
             self.failures[model.name] = error_line(text) if "fits failed" in text else text
             return None
-        if not self._keep(search, model, problem):
+        trials = self._keep(search, model, problem)
+        if not trials:
             if not self.seconds_of(model):
                 # Warnings of scikit-learn end with the traceback of the error.
                 reasons = [error_line(str(warning.message)) for warning in caught]
@@ -368,7 +369,9 @@ class Runner:
             part = search_part(search)
             # This class chose the budget of the search, so that finding is not for users.
             findings = [f for f in part.findings if f.name != "search cut short"]
-            self.latest = replace(part, findings=findings)
+            names = {int(t.library.candidates[0]): t.name for t in trials if t.models}
+            best_name = "" if part.best is None else names.get(part.best.result_row, "")
+            self.latest = replace(part, findings=findings, best_name=best_name)
             best = self.memory.searches.get(model.name, self.latest)
             self.memory.searches[model.name] = max(best, self.latest, key=_rank)
         return search
@@ -406,9 +409,9 @@ class Runner:
         expected = slowdown() * (time.process_time() - processor)
         return min(time.perf_counter() - start, expected)
 
-    def _keep(self, search: Any, model: Model, problem: Problem) -> bool:
+    def _keep(self, search: Any, model: Model, problem: Problem) -> list[Trial]:
         if not hasattr(search, "cv_results_") or not hasattr(search, "models_"):
-            return False
+            return []
         of_model = (t.name for t in self.memory.trials if t.label == model.name)
         # Earlier trials may have been dropped, so their number is not the last number.
         numbers = [int(name.rpartition(" ")[2]) for name in of_model]
@@ -418,7 +421,7 @@ class Runner:
             place = self.memory.trials if shared else self.memory.others
             place.append(replace(trial, models=shared))
         self._report()
-        return bool(trials)
+        return trials
 
     def with_shared_steps(self, model: Pipeline) -> Pipeline:
         """Return the fitted pipeline, with earlier transformers in place of equal ones."""

@@ -144,6 +144,15 @@ class SearchPart:
     resource: str | None  # of rungs
     ledger: Ledger | None  # None for scikit-learn's searches
     key: str = ""  # prefix of pictures on a page with several searches
+    best_name: str = ""  # of the best candidate in the table of all models
+    curve_metric: str = "R²"  # of the scores by epoch
+
+    @property
+    def best_text(self) -> str:
+        """The best candidate, with its row and name, for use in a sentence."""
+        row = "" if self.best is None else f"row {self.best.result_row}"
+        model = f"; {self.best_name} among all models" if self.best_name else ""
+        return f"the best candidate ({row}{model})" if row else "the best candidate"
 
     @property
     def scored(self) -> list[CandidateRow]:
@@ -469,6 +478,7 @@ def search_part(search: Any, extra_checks: Checks = ()) -> SearchPart:
         best_epoch=best_epoch,
         resource=trials.resource,
         ledger=getattr(search, "ledger_", None),
+        curve_metric="accuracy" if is_classifier(search) else "R²",
     )
 
 

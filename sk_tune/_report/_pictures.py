@@ -390,7 +390,6 @@ def curve_pictures(report: SearchPart) -> list[dict[str, Any]]:
     """Return the best candidate's losses by epochs, and its score on held-out samples."""
     if report.best is None or report.curves is None:
         return []
-    row = report.best.result_row
     summaries = {
         name: fold_summary(getattr(report.curves, name), n_most=_MOST_EPOCHS)
         for name in _LABELS
@@ -398,8 +397,8 @@ def curve_pictures(report: SearchPart) -> list[dict[str, Any]]:
     bands = {name: band for name, band in summaries.items() if not band.is_empty}
     scores = {name: bands.pop(name) for name in ["valid_score"] if name in bands}
     caption = (
-        f"Loss of the best candidate (row {row}) by epoch; less is better. Lines are means "
-        "over the folds, bands reach from the lowest to the highest fold."
+        f"Loss of {report.best_text} by epoch; less is better. Lines are means over the "
+        "folds, bands reach from the lowest to the highest fold."
     )
     if report.best_epoch is None:
         caption += " The network of each fold uses its own best epoch, by early stopping."
@@ -410,17 +409,20 @@ def curve_pictures(report: SearchPart) -> list[dict[str, Any]]:
         )
     figures = [{"svg": _curves(report, "loss", bands), "caption": caption}]
     if scores:
+        metric = report.curve_metric
         caption = (
-            f"Score of the best candidate (row {row}) on the held-out rows by epoch "
-            "(accuracy, or R² for numbers); greater is better."
+            f"{metric[0].upper()}{metric[1:]} of {report.best_text} on the held-out rows "
+            "by epoch; greater is better."
         )
-        figures.append({"svg": _curves(report, "score", scores), "caption": caption})
+        if metric != report.metric:
+            caption += f" The search itself is scored by {report.metric}."
+        figures.append({"svg": _curves(report, metric, scores), "caption": caption})
     return figures
 
 
 def _curves(report: SearchPart, label: str, bands: dict[str, FoldSummary]) -> Markup:
     """Return curves of losses or scores with a mark at the epoch of the weights."""
-    chosen, row = report.best_epoch, report.best.result_row if report.best else 0
+    chosen = report.best_epoch
     frame = Frame(top=26)
     ends = np.concatenate([[*b.mean, *b.low, *b.high] for b in bands.values()])
     n_epochs = max(band.epochs[-1] for band in bands.values())
@@ -455,7 +457,7 @@ def _curves(report: SearchPart, label: str, bands: dict[str, FoldSummary]) -> Ma
     parts.append(element("g", *legend, aria_hidden="true"))
     ending = " and ".join(_LABELS[name] for name in bands)
     title = (
-        f"{label.capitalize()} of the best candidate (row {row}) on {ending} over "
+        f"{label[0].upper()}{label[1:]} of {report.best_text} on {ending} over "
         f"{n_epochs:.0f} epochs{used}."
     )
     name = f"{report.key}loss-curves" if label == "loss" else f"{report.key}score-curve"

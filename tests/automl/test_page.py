@@ -124,6 +124,16 @@ def test_the_page_has_the_contents_of_a_search_page(tuned, tmp_path):
     } | {"table network"}
 
 
+def test_the_best_candidate_of_a_search_has_its_name_among_all_models(tuned, tmp_path):
+    """Row numbers of a search do not occur in the table of all models."""
+    page = tuned.report(tmp_path / "page.html").read_text(encoding="utf-8")
+
+    board = tuned.leaderboard_
+    for part in auto_page(tuned).searches:
+        assert dict(board.loc[part.best_name, "params"]) == part.best.params
+        assert f"(row {part.best.result_row}; {part.best_name} among all models)" in page
+
+
 def test_data_of_the_fit_add_their_fingerprint(tuned):
     """As on the page of a search."""
     X, y = load_diabetes(return_X_y=True)

@@ -179,7 +179,27 @@ def test_points_show_the_values_of_their_epoch(make_report, make_row, make_curve
     own = ET.fromstring(losses["svg"])
     assert "epoch 4 is used" in own[0].text
     assert own.find("line[@class='chosen']").attrib["x1"] == points[3].attrib["cx"]
-    assert "score: held-out rows 0.4 (0.3 to 0.5)" in scores["svg"]
+    assert "R²: held-out rows 0.4 (0.3 to 0.5)" in scores["svg"]
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "ROC AUC"])
+def test_the_score_by_epoch_names_its_metric(make_report, make_row, make_curves, metric):
+    """It differs from the metric of the search where that is not computed by epoch."""
+    report = make_report(
+        [make_row(0, 0.9)],
+        curves=make_curves(),
+        best_epoch=4,
+        metric=metric,
+        curve_metric="accuracy",
+    )
+
+    _, scores = curve_pictures(report)
+
+    assert scores["caption"].startswith("Accuracy of the best candidate (row 0) on the ")
+    assert ">accuracy</text>" in scores["svg"]
+    assert ("search itself is scored by ROC AUC" in scores["caption"]) == (
+        metric == "ROC AUC"
+    )
 
 
 def test_early_stopping_marks_no_common_epoch(make_report, make_row, make_curves):
