@@ -11,7 +11,6 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -138,11 +137,14 @@ class TextFormat:
         return (_numbers(parts, self.style, self.unit) * multiples).fillna(others)
 
 
+_PLAIN_DATES = TextFormat(kind="date", style="plain")
+
+
 def best_format(cells: "pd.Series[Any]", counts: Array) -> tuple[TextFormat, Array] | None:
     """Return the format of most cells, and a mask of the cells that it does not fit."""
     formats = [
         (TextFormat(kind="number", style="plain"), _plain_numbers(cells)),
-        (TextFormat(kind="date", style="plain"), _plain_dates(cells)),
+        (_PLAIN_DATES, _plain_dates(cells)),
     ]
     if any(isinstance(cell, str) and any(map(str.isdigit, cell)) for cell in cells):
         numbers = [*_number_formats(cells, counts)]
@@ -419,15 +421,14 @@ def _read_numbers(column: "pd.Series[Any]", check: Callable[..., None]) -> Array
 def _days(column: "pd.Series[Any]", check: Callable[..., None]) -> Array:
     if isinstance(column.dtype, pd.PeriodDtype):
         column = column.dt.to_timestamp()
-    # pandas would take numbers as nanoseconds since 1970.
-    if column.dtype == object:
-        is_number = column.map(lambda cell: isinstance(cell, Real)).to_numpy(bool)
+    if pd.api.types.is_datetime64_any_dtype(column.dtype):
+        times = pd.to_datetime(column, utc=True)
     else:
-        is_number = np.full(len(column), pd.api.types.is_numeric_dtype(column.dtype))
-    dates = column.mask(is_number)
-    times = pd.to_datetime(dates, format="mixed", errors="coerce", utc=True)
+        # pandas would also convert numbers, words such as "now", and 03/04/2024 next to
+        # 25/04/2024 with the month first.
+        times = _PLAIN_DATES.read(column)
     if times.isna().any():
-        check(column, times, "dates")
+        check(column, times, "dates such as 2024-03-15")
     days = (times - _EPOCH) / _SECOND / _SECONDS_PER_DAY
     return np.asarray(days.to_numpy(dtype=np.float64, na_value=np.nan))
 
