@@ -327,7 +327,9 @@ def _plain_dates(cells: "pd.Series[Any]") -> "pd.Series[Any]":
 def _year_last(parts: pd.DataFrame, style: str, index: pd.Index) -> "pd.Series[Any]":
     day, month = (parts[0], parts[2]) if style == "day first" else (parts[2], parts[0])
     year = parts[3].str.replace(r"^\d{2}$", lambda m: _full_year(m[0]), regex=True)
-    iso = year + "-" + month.str.zfill(2) + "-" + day.str.zfill(2) + parts[4].fillna("")
+    # pandas is slow to refuse a month above 12.
+    month = month.str.zfill(2).where(pd.to_numeric(month) <= 12)
+    iso = year + "-" + month + "-" + day.str.zfill(2) + parts[4].fillna("")
     return pd.to_datetime(iso, format="mixed", errors="coerce", utc=True).set_axis(index)
 
 
