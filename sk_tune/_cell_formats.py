@@ -52,6 +52,11 @@ _NUMBER = (
     rf"^\s*([-+\u2212]?)\s*((?:[A-Z]{{0,2}}[{_CURRENCY}]|{_CODES})?)\s*([-+\u2212]?)\s*"
     rf"(\d(?:[\d.,'\u2019\s]*\d)?)\s*((?:[^\W\d_]|[%\u2030\xb0{_CURRENCY}])\D{{0,9}})?\s*$"
 )
+# Units that have a plural.
+_COUNTED = (
+    r"(?i:yard|mile|km|lit(?:re|er)|gallon|acre|lb|pound|kg|ounce|ton(?:ne)?|sec|second"
+    r"|min(?:ute)?|hr|hour|day|wk|week|mo(?:nth)?|yr|year)"
+)
 # Units of length and volume, mass, time, and others; money.  Other text after a number,
 # as in 10A or 3rd, may name a category.
 _MEASURE = re.compile(
@@ -172,9 +177,13 @@ def different_cells(column: "pd.Series[Any]") -> tuple["pd.Series[Any]", Array]:
 
 
 def may_be_text(column: Any) -> bool:
-    """Return whether a column, or its dtype, is text, objects, or categories of text."""
+    """Return whether a column, or its dtype, is text, objects, or categories of text.
+
+    Arrow's times of day count as objects.
+    """
     types = pd.api.types
-    return bool(types.is_object_dtype(column) or types.is_string_dtype(column))
+    is_time = getattr(getattr(column, "dtype", column), "type", None) is dt.time
+    return bool(is_time or types.is_object_dtype(column) or types.is_string_dtype(column))
 
 
 def is_missing(column: "pd.Series[Any]") -> Array:
@@ -346,7 +355,9 @@ def _full_year(year: str) -> str:
 
 
 def _units(parts: pd.DataFrame) -> "pd.Series[Any]":
-    return (parts[1].fillna("") + parts[4].fillna("")).str.strip()
+    units = (parts[1].fillna("") + parts[4].fillna("")).str.strip()
+    # 1 year and 2 years have the same unit.
+    return units.str.replace(rf"^({_COUNTED})s?\.?$", r"\1", regex=True)
 
 
 def _numbers(parts: pd.DataFrame, style: str, unit: str) -> "pd.Series[Any]":

@@ -26,6 +26,7 @@ from sk_tune.exceptions import SkTuneWarning, TableError
 N = 60
 RNG = np.random.default_rng(0)
 NUMBERS = RNG.normal(size=N)
+ARROW_TIME = pd.ArrowDtype(pa.time64("us"))
 
 
 def _repeat(*values):
@@ -46,6 +47,7 @@ def _repeat(*values):
         (_repeat(decimal.Decimal("1.5"), decimal.Decimal(2)), "numbers"),
         (pd.to_timedelta(np.arange(N), unit="h"), "numbers"),
         (pd.array(range(N), dtype=pd.ArrowDtype(pa.duration("s"))), "numbers"),
+        (pd.array(_repeat(dt.time(7), None, dt.time(23)), dtype=ARROW_TIME), "numbers"),
         (pd.date_range("2020-01-01", periods=N), "dates"),
         (pd.date_range("2020-01-01", periods=N, tz="Europe/Berlin"), "dates"),
         (_repeat(dt.date(2020, 1, 1), dt.date(2021, 5, 5)), "dates"),
@@ -206,6 +208,8 @@ OLD_APRIL = pd.Timestamp("1969-04-25")
         (["9,99 EUR", "3"], [9.99, 3], "numbers with a decimal comma, in EUR"),
         (["12.5 %", "7%"], [12.5, 7], "numbers with a decimal point, in %"),
         (["12 kg", "7.5 kg"], [12, 7.5], "numbers with a decimal point, in kg"),
+        (["1 year", "2.5 years"], [1, 2.5], f"{POINT}, in year"),
+        (["1 lb", "2.5 lbs."], [1, 2.5], f"{POINT}, in lb"),
         (["(1,234.50)", "$7"], [-1234.5, 7], f"{POINT}, in $"),
         (["($1,234.50)", "$7"], [-1234.5, 7], f"{POINT}, in $"),
         (["0:07", "23:59:30"], [420, 86370], "times such as 14:35"),
@@ -472,7 +476,7 @@ def test_one_warning_names_all_columns_with_several_units(read):
 
     assert [str(own.message) for own in warned] == [
         "2 columns are not read as numbers, because the values of each have different "
-        "units: 'a' ('kg' (20), 'lbs.' (20)), 'b' ('cm' (20), 'in' (20)). To read the "
+        "units: 'a' ('kg' (20), 'lb' (20)), 'b' ('cm' (20), 'in' (20)). To read the "
         "columns, convert the values of each to one unit."
     ]
 
