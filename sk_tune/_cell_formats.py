@@ -21,18 +21,31 @@ from sk_tune._warnings import warn_user
 from sk_tune.exceptions import DataWarning, TableError
 
 # Common words for a missing number or date, in any case.
-# SAS and Stata write a dot.
-MISSING_WORDS = frozenset({"?", "-", ".", "na", "n/a", "nan", "null", "none", "unknown"})
+# SAS and Stata write a dot, pandas NaT and <NA>, Excel #N/A.
+MISSING_WORDS = frozenset({
+    "?",
+    "-",
+    ".",
+    "na",
+    "n/a",
+    "nan",
+    "nat",
+    "<na>",
+    "#n/a",
+    "null",
+    "none",
+    "unknown",
+})
 _NO_VALUE = MISSING_WORDS | {""}
 
-_TIME = r"(?:[ T]\d{1,2}:\d{2}.*)?"
+_TIME = r"(?:,?[ T]\d{1,2}:\d{2}.*)?"
 _MONTH = (
     r"(?i:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?"
     r"|sep(?:t(?:ember)?)?|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)\.?"
 )
 # Dates in which the position of the day is clear.
 _PLAIN_DATE = re.compile(
-    rf"\s*(?:\d{{4}}[-/]\d{{1,2}}[-/]\d{{1,2}}{_TIME}"
+    rf"\s*(?:\d{{4}}[-/.]\d{{1,2}}[-/.]\d{{1,2}}{_TIME}"
     # Months; numbers such as 1401-12 may name a part.
     r"|(?:1[89]|20)\d{2}-(?:0[1-9]|1[0-2])"
     rf"|\d{{1,2}}([- ]?){_MONTH}\1\d{{2}}(?:\d{{2}})?{_TIME}"

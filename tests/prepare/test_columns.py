@@ -66,6 +66,8 @@ def _repeat(*values):
         ([f"{x:.2f} €" if x > 0 else "-" for x in NUMBERS], "numbers"),
         ([f"2020-{3 + i % 9:02}-01" if i % 4 else "?" for i in range(N)], "dates"),
         ([dt.date(2020, 1, 1 + i % 9) if i % 4 else "null" for i in range(N)], "dates"),
+        ([f"2020-{3 + i % 9:02}-01" if i % 4 else "NaT" for i in range(N)], "dates"),
+        (_repeat("17", "18", "<NA>", "#N/A"), "numbers"),
         (_repeat("a", "none", "N/A"), "categories"),
         (_repeat("17", "18", "?", "19"), "numbers"),
         (_repeat("17", "18", " ", "19"), "categories"),
@@ -234,7 +236,7 @@ OLD_APRIL = pd.Timestamp("1969-04-25")
         (["03/04/2024", "04/25/2024"], [MARCH, APRIL], "dates with the month first"),
         (["03-04-2024", "04-25-2024"], [MARCH, APRIL], "dates with the month first"),
         (
-            ["04.03.2024 06:00", "25.04.2024 18:00"],
+            ["04.03.2024 06:00", "25.04.2024, 6:00 PM"],
             [MARCH + pd.Timedelta(hours=6), APRIL + pd.Timedelta(hours=18)],
             "dates with the day first",
         ),
@@ -266,6 +268,7 @@ def test_text_is_read_by_the_format_of_its_column(texts, values, words):
         ["March 4, 2024", "Apr 25 2024"],
         ["4 Mar. 2024", "Apr. 25, 2024"],
         ["2024/3/4", "2024-04-25"],
+        ["2024.03.04", "2024.4.25"],
     ],
 )
 def test_dates_with_the_name_of_the_month_have_one_reading(texts):
