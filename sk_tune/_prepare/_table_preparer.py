@@ -366,7 +366,7 @@ class TablePreparer(Documented, TransformerMixin, BaseEstimator):  # type: ignor
     -----
     Numbers: infinity is treated as missing, booleans are 0 and 1, and durations are in
     seconds.  In a column with two values, missing cells become 0.  A column of text is read
-    as numbers if all cells are numbers and no value is frequent enough for a category.
+    as numbers if all cells are numbers and most of them are too rare for a category.
     Values may be frequent if they have separators, as in 1,234.56 or 1.234,56, or a unit,
     as in € 9.99 or 5 %.  Times such as 14:35 or 2:35 PM are numbers of seconds.  Among
     numbers and dates, blank text and the words NA, <NA>, N/A, #N/A, NaN, NaT, null, none,

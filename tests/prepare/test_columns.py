@@ -72,6 +72,7 @@ def _repeat(*values):
         (_repeat("17", "18", "?", "19"), "numbers"),
         (_repeat("17", "18", " ", "19"), "categories"),
         (_repeat("1", "2", "3"), "categories"),
+        (["0.0" if i % 3 == 0 else f"{x:.6f}" for i, x in enumerate(NUMBERS)], "numbers"),
     ],
 )
 def test_each_type_has_a_kind(values, kind):
@@ -105,12 +106,13 @@ def test_columns_that_cannot_help_are_dropped_with_a_reason(values, reason):
 @pytest.mark.parametrize(
     "name", ["id", "ID", "user_id", "customer id", "customerID", "PassengerId", "uuid"]
 )
-def test_whole_numbers_named_like_ids_are_dropped_if_all_are_different(name):
-    """Also if they are far apart."""
+@pytest.mark.parametrize("dtype", [int, str])
+def test_whole_numbers_named_like_ids_are_dropped_if_all_are_different(name, dtype):
+    """Also if they are far apart, or text."""
     ids = np.random.default_rng(1).permutation(10**6)[:N]
     X = pd.DataFrame({"number": NUMBERS, name: ids, f"{name} twice": [*ids[1:], ids[1]]})
 
-    assert list(column_kinds(X).dropped) == [name]
+    assert list(column_kinds(X.astype({name: dtype})).dropped) == [name]
 
 
 IDS = np.random.default_rng(1).permutation(10**6)[:N]
