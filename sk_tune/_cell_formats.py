@@ -11,7 +11,6 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -22,18 +21,31 @@ from sk_tune._warnings import warn_user
 from sk_tune.exceptions import DataWarning, TableError
 
 # Common words for a missing number or date, in any case.
-# SAS and Stata write a dot.
-MISSING_WORDS = frozenset({"?", "-", ".", "na", "n/a", "nan", "null", "none", "unknown"})
+# SAS and Stata write a dot, pandas NaT and <NA>, Excel #N/A.
+MISSING_WORDS = frozenset({
+    "?",
+    "-",
+    ".",
+    "na",
+    "n/a",
+    "nan",
+    "nat",
+    "<na>",
+    "#n/a",
+    "null",
+    "none",
+    "unknown",
+})
 _NO_VALUE = MISSING_WORDS | {""}
 
-_TIME = r"(?:[ T]\d{1,2}:\d{2}.*)?"
+_TIME = r"(?:,?[ T]\d{1,2}:\d{2}.*)?"
 _MONTH = (
     r"(?i:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?"
     r"|sep(?:t(?:ember)?)?|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)\.?"
 )
 # Dates in which the position of the day is clear.
 _PLAIN_DATE = re.compile(
-    rf"\s*(?:\d{{4}}[-/]\d{{1,2}}[-/]\d{{1,2}}{_TIME}"
+    rf"\s*(?:\d{{4}}[-/.]\d{{1,2}}[-/.]\d{{1,2}}{_TIME}"
     # Months; numbers such as 1401-12 may name a part.
     r"|(?:1[89]|20)\d{2}-(?:0[1-9]|1[0-2])"
     rf"|\d{{1,2}}([- ]?){_MONTH}\1\d{{2}}(?:\d{{2}})?{_TIME}"
@@ -52,6 +64,11 @@ _CODES = "AUD|BRL|CAD|CHF|CNY|CZK|DKK|EUR|GBP|HUF|INR|JPY|NOK|NZD|PLN|SEK|USD"
 _NUMBER = (
     rf"^\s*([-+\u2212]?)\s*((?:[A-Z]{{0,2}}[{_CURRENCY}]|{_CODES})?)\s*([-+\u2212]?)\s*"
     rf"(\d(?:[\d.,'\u2019\s]*\d)?)\s*((?:[^\W\d_]|[%\u2030\xb0{_CURRENCY}])\D{{0,9}})?\s*$"
+)
+# Units that have a plural.
+_COUNTED = (
+    r"(?i:yard|mile|km|lit(?:re|er)|gallon|acre|lb|pound|kg|ounce|ton(?:ne)?|sec|second"
+    r"|min(?:ute)?|hr|hour|day|wk|week|mo(?:nth)?|yr|year)"
 )
 # Units of length and volume, mass, time, and others; money.  Other text after a number,
 # as in 10A or 3rd, may name a category.
@@ -138,11 +155,14 @@ class TextFormat:
         return (_numbers(parts, self.style, self.unit) * multiples).fillna(others)
 
 
+_PLAIN_DATES = TextFormat(kind="date", style="plain")
+
+
 def best_format(cells: "pd.Series[Any]", counts: Array) -> tuple[TextFormat, Array] | None:
     """Return the format of most cells, and a mask of the cells that it does not fit."""
     formats = [
         (TextFormat(kind="number", style="plain"), _plain_numbers(cells)),
-        (TextFormat(kind="date", style="plain"), _plain_dates(cells)),
+        (_PLAIN_DATES, _plain_dates(cells)),
     ]
     if any(isinstance(cell, str) and any(map(str.isdigit, cell)) for cell in cells):
         numbers = [*_number_formats(cells, counts)]
@@ -170,9 +190,13 @@ def different_cells(column: "pd.Series[Any]") -> tuple["pd.Series[Any]", Array]:
 
 
 def may_be_text(column: Any) -> bool:
-    """Return whether a column, or its dtype, is text, objects, or categories of text."""
+    """Return whether a column, or its dtype, is text, objects, or categories of text.
+
+    Arrow's times of day count as objects.
+    """
     types = pd.api.types
-    return bool(types.is_object_dtype(column) or types.is_string_dtype(column))
+    is_time = getattr(getattr(column, "dtype", column), "type", None) is dt.time
+    return bool(is_time or types.is_object_dtype(column) or types.is_string_dtype(column))
 
 
 def is_missing(column: "pd.Series[Any]") -> Array:
@@ -325,7 +349,9 @@ def _plain_dates(cells: "pd.Series[Any]") -> "pd.Series[Any]":
 def _year_last(parts: pd.DataFrame, style: str, index: pd.Index) -> "pd.Series[Any]":
     day, month = (parts[0], parts[2]) if style == "day first" else (parts[2], parts[0])
     year = parts[3].str.replace(r"^\d{2}$", lambda m: _full_year(m[0]), regex=True)
-    iso = year + "-" + month.str.zfill(2) + "-" + day.str.zfill(2) + parts[4].fillna("")
+    # pandas is slow to refuse a month above 12.
+    month = month.str.zfill(2).where(pd.to_numeric(month) <= 12)
+    iso = year + "-" + month + "-" + day.str.zfill(2) + parts[4].fillna("")
     return pd.to_datetime(iso, format="mixed", errors="coerce", utc=True).set_axis(index)
 
 
@@ -342,7 +368,9 @@ def _full_year(year: str) -> str:
 
 
 def _units(parts: pd.DataFrame) -> "pd.Series[Any]":
-    return (parts[1].fillna("") + parts[4].fillna("")).str.strip()
+    units = (parts[1].fillna("") + parts[4].fillna("")).str.strip()
+    # 1 year and 2 years have the same unit.
+    return units.str.replace(rf"^({_COUNTED})s?\.?$", r"\1", regex=True)
 
 
 def _numbers(parts: pd.DataFrame, style: str, unit: str) -> "pd.Series[Any]":
@@ -423,15 +451,14 @@ def _read_numbers(column: "pd.Series[Any]", check: Callable[..., None]) -> Array
 def _days(column: "pd.Series[Any]", check: Callable[..., None]) -> Array:
     if isinstance(column.dtype, pd.PeriodDtype):
         column = column.dt.to_timestamp()
-    # pandas would take numbers as nanoseconds since 1970.
-    if column.dtype == object:
-        is_number = column.map(lambda cell: isinstance(cell, Real)).to_numpy(bool)
+    if pd.api.types.is_datetime64_any_dtype(column.dtype):
+        times = pd.to_datetime(column, utc=True)
     else:
-        is_number = np.full(len(column), pd.api.types.is_numeric_dtype(column.dtype))
-    dates = column.mask(is_number)
-    times = pd.to_datetime(dates, format="mixed", errors="coerce", utc=True)
+        # pandas would also convert numbers, words such as "now", and 03/04/2024 next to
+        # 25/04/2024 with the month first.
+        times = _PLAIN_DATES.read(column)
     if times.isna().any():
-        check(column, times, "dates")
+        check(column, times, "dates such as 2024-03-15")
     days = (times - _EPOCH) / _SECOND / _SECONDS_PER_DAY
     return np.asarray(days.to_numpy(dtype=np.float64, na_value=np.nan))
 

@@ -337,8 +337,8 @@ def format_of_column(
 ) -> TextFormat | None:
     """Return the number or date format of a column of text if all of it fits; else None.
 
-    A plain number that recurs at least `least` times may be a code, which has no format,
-    unless only a word for missing values made the column text.
+    Plain numbers of which most recur at least `least` times may be codes, which have no
+    format, unless only a word for missing values made the column text.
     """
     cells, counts = different_cells(column)
     # The first text decides for nearly all columns.
@@ -350,8 +350,8 @@ def format_of_column(
     values = column.unique() if may_be_text(column) else ()
     words = {value.strip().lower() for value in values if isinstance(value, str)}
     is_strict = words.isdisjoint(MISSING_WORDS)
-    may_be_codes = text_format[0].is_plain_number and least and counts.max() >= least
-    if may_be_codes and is_strict:
+    is_plain = text_format[0].is_plain_number
+    if is_strict and is_plain and least and _are_most(counts, counts >= least):
         return None
     return replace(text_format[0], is_strict=is_strict)
 
@@ -460,7 +460,8 @@ def _reason_of_id(X: pd.DataFrame, name: str, values: Floats) -> str:
     is_id = counts_rows or _ID_NAME.search(word) is not None
     if not is_id or len(np.unique(values)) < n:
         return ""
-    is_whole = pd.api.types.infer_dtype(X[name], skipna=True) == "integer"
+    column = pd.to_numeric(X[name], errors="coerce") if may_be_text(X[name]) else X[name]
+    is_whole = pd.api.types.infer_dtype(column, skipna=True) == "integer"
     return "a whole number that counts or names the rows" if is_whole else ""
 
 

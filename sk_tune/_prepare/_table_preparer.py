@@ -366,13 +366,13 @@ class TablePreparer(Documented, TransformerMixin, BaseEstimator):  # type: ignor
     -----
     Numbers: infinity is treated as missing, booleans are 0 and 1, and durations are in
     seconds.  In a column with two values, missing cells become 0.  A column of text is read
-    as numbers if all cells are numbers and no value is frequent enough for a category.
+    as numbers if all cells are numbers and most of them are too rare for a category.
     Values may be frequent if they have separators, as in 1,234.56 or 1.234,56, or a unit,
     as in € 9.99 or 5 %.  Times such as 14:35 or 2:35 PM are numbers of seconds.  Among
-    numbers and dates, blank text and the words NA, N/A, NaN, null, none, unknown, ? and -
-    are missing values; numbers in such a column may also be frequent.  If any other word
-    makes the column a category, a warning says so.  Numbers with different units are also a
-    category, with a warning that names the units.
+    numbers and dates, blank text and the words NA, <NA>, N/A, #N/A, NaN, NaT, null, none,
+    unknown, ? and - are missing values; numbers in such a column may also be frequent.  If
+    any other word makes the column a category, a warning says so.  Numbers with different
+    units are also a category, with a warning that names the units.
 
     Dates may also be text such as 2024-03-15, 15.03.2024 or 03/15/24; years with two digits
     are between 1969 and 2068.  Dates become days since 1970, scaled like a number, and

@@ -26,6 +26,7 @@ from sk_tune.exceptions import SkTuneWarning, TableError
 N = 60
 RNG = np.random.default_rng(0)
 NUMBERS = RNG.normal(size=N)
+ARROW_TIME = pd.ArrowDtype(pa.time64("us"))
 
 
 def _repeat(*values):
@@ -46,6 +47,7 @@ def _repeat(*values):
         (_repeat(decimal.Decimal("1.5"), decimal.Decimal(2)), "numbers"),
         (pd.to_timedelta(np.arange(N), unit="h"), "numbers"),
         (pd.array(range(N), dtype=pd.ArrowDtype(pa.duration("s"))), "numbers"),
+        (pd.array(_repeat(dt.time(7), None, dt.time(23)), dtype=ARROW_TIME), "numbers"),
         (pd.date_range("2020-01-01", periods=N), "dates"),
         (pd.date_range("2020-01-01", periods=N, tz="Europe/Berlin"), "dates"),
         (_repeat(dt.date(2020, 1, 1), dt.date(2021, 5, 5)), "dates"),
@@ -64,10 +66,13 @@ def _repeat(*values):
         ([f"{x:.2f} €" if x > 0 else "-" for x in NUMBERS], "numbers"),
         ([f"2020-{3 + i % 9:02}-01" if i % 4 else "?" for i in range(N)], "dates"),
         ([dt.date(2020, 1, 1 + i % 9) if i % 4 else "null" for i in range(N)], "dates"),
+        ([f"2020-{3 + i % 9:02}-01" if i % 4 else "NaT" for i in range(N)], "dates"),
+        (_repeat("17", "18", "<NA>", "#N/A"), "numbers"),
         (_repeat("a", "none", "N/A"), "categories"),
         (_repeat("17", "18", "?", "19"), "numbers"),
         (_repeat("17", "18", " ", "19"), "categories"),
         (_repeat("1", "2", "3"), "categories"),
+        (["0.0" if i % 3 == 0 else f"{x:.6f}" for i, x in enumerate(NUMBERS)], "numbers"),
     ],
 )
 def test_each_type_has_a_kind(values, kind):
@@ -101,12 +106,13 @@ def test_columns_that_cannot_help_are_dropped_with_a_reason(values, reason):
 @pytest.mark.parametrize(
     "name", ["id", "ID", "user_id", "customer id", "customerID", "PassengerId", "uuid"]
 )
-def test_whole_numbers_named_like_ids_are_dropped_if_all_are_different(name):
-    """Also if they are far apart."""
+@pytest.mark.parametrize("dtype", [int, str])
+def test_whole_numbers_named_like_ids_are_dropped_if_all_are_different(name, dtype):
+    """Also if they are far apart, or text."""
     ids = np.random.default_rng(1).permutation(10**6)[:N]
     X = pd.DataFrame({"number": NUMBERS, name: ids, f"{name} twice": [*ids[1:], ids[1]]})
 
-    assert list(column_kinds(X).dropped) == [name]
+    assert list(column_kinds(X.astype({name: dtype})).dropped) == [name]
 
 
 IDS = np.random.default_rng(1).permutation(10**6)[:N]
@@ -206,6 +212,8 @@ OLD_APRIL = pd.Timestamp("1969-04-25")
         (["9,99 EUR", "3"], [9.99, 3], "numbers with a decimal comma, in EUR"),
         (["12.5 %", "7%"], [12.5, 7], "numbers with a decimal point, in %"),
         (["12 kg", "7.5 kg"], [12, 7.5], "numbers with a decimal point, in kg"),
+        (["1 year", "2.5 years"], [1, 2.5], f"{POINT}, in year"),
+        (["1 lb", "2.5 lbs."], [1, 2.5], f"{POINT}, in lb"),
         (["(1,234.50)", "$7"], [-1234.5, 7], f"{POINT}, in $"),
         (["($1,234.50)", "$7"], [-1234.5, 7], f"{POINT}, in $"),
         (["0:07", "23:59:30"], [420, 86370], "times such as 14:35"),
@@ -230,7 +238,7 @@ OLD_APRIL = pd.Timestamp("1969-04-25")
         (["03/04/2024", "04/25/2024"], [MARCH, APRIL], "dates with the month first"),
         (["03-04-2024", "04-25-2024"], [MARCH, APRIL], "dates with the month first"),
         (
-            ["04.03.2024 06:00", "25.04.2024 18:00"],
+            ["04.03.2024 06:00", "25.04.2024, 6:00 PM"],
             [MARCH + pd.Timedelta(hours=6), APRIL + pd.Timedelta(hours=18)],
             "dates with the day first",
         ),
@@ -262,6 +270,7 @@ def test_text_is_read_by_the_format_of_its_column(texts, values, words):
         ["March 4, 2024", "Apr 25 2024"],
         ["4 Mar. 2024", "Apr. 25, 2024"],
         ["2024/3/4", "2024-04-25"],
+        ["2024.03.04", "2024.4.25"],
     ],
 )
 def test_dates_with_the_name_of_the_month_have_one_reading(texts):
@@ -472,7 +481,7 @@ def test_one_warning_names_all_columns_with_several_units(read):
 
     assert [str(own.message) for own in warned] == [
         "2 columns are not read as numbers, because the values of each have different "
-        "units: 'a' ('kg' (20), 'lbs.' (20)), 'b' ('cm' (20), 'in' (20)). To read the "
+        "units: 'a' ('kg' (20), 'lb' (20)), 'b' ('cm' (20), 'in' (20)). To read the "
         "columns, convert the values of each to one unit."
     ]
 

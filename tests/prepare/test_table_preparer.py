@@ -409,6 +409,32 @@ def test_numbers_and_dates_may_come_as_text():
     assert np.allclose(preparer.transform(categories), preparer.transform(X))
 
 
+@pytest.mark.parametrize("dtype", ["datetime64[s]", str])
+@pytest.mark.parametrize("cell", ["03/04/2024", "10:30", "now", "May", "5 pm"])
+def test_text_that_pandas_would_take_for_a_date_is_refused(dtype, cell):
+    """The day of 03/04/2024 is open; pandas reads 10:30 and "now" as today."""
+    X = pd.DataFrame({"d": pd.date_range("2020-01-01", periods=N), "a": np.arange(N) / 7})
+    preparer = TablePreparer().fit(X.astype({"d": dtype}))
+
+    with pytest.raises(TableError, match=f"dates such as 2024-03-15.*'{cell}' in row 1"):
+        preparer.transform(pd.DataFrame({"d": [cell], "a": [0.0]}))
+
+
+def test_years_with_two_digits_are_not_in_the_future():
+    """They are between 1969 and 2068, as in POSIX."""
+    texts = [f"{day:02}-Mar-{year}" for day in range(1, 29) for year in (69, 70, 24)]
+    days = pd.to_datetime([
+        text[:7] + ("20" if text[-2:] == "24" else "19") + text[7:] for text in texts
+    ])
+    preparer = TablePreparer(numeric=None)
+
+    prepared = preparer.fit_transform(pd.DataFrame({"d": texts, "a": np.arange(84) / 7}))
+
+    assert preparer.kinds_.dates == ("d",)
+    by_date = pd.DataFrame({"d": days, "a": np.arange(84) / 7})
+    assert_array_equal(prepared, TablePreparer(numeric=None).fit_transform(by_date))
+
+
 @pytest.mark.parametrize("dtype", [str, "period[M]"])
 def test_a_month_is_its_first_day(dtype):
     """Periods begin with this day; text is the year and two digits."""
