@@ -52,6 +52,11 @@ class FoldLayout:
     test_by_train: float  # ratio of held-out samples to training samples of a fold
 
     @property
+    def test_share(self) -> float:
+        """Share of the samples that a fold holds out."""
+        return self.test_by_train / (1 + self.test_by_train)
+
+    @property
     def error_factor(self) -> float:
         """Standard error of a mean difference over folds, as a multiple of their deviation.
 

@@ -87,6 +87,14 @@ def test_too_few_samples_give_infinite_intervals(n_folds):
         assert np.isfinite(bounds).all() == is_finite
 
 
+def test_a_single_sample_gives_its_residual():
+    """Half of the new residuals are at most as large; 1 of 2 exchangeable values."""
+    of_one = _of_residuals(np.array([5.0]), np.array([3.0]), np.array([0]))
+
+    assert of_one.interval(np.array([[10.0]]), 0.5).tolist() == [[8.0, 12.0]]
+    assert of_one.interval(np.array([[10.0]]), 0.6).tolist() == [[-np.inf, np.inf]]
+
+
 def test_too_few_samples_give_sets_of_all_labels():
     """A quantile that does not exist excludes no class."""
     calibration = _of_labels(np.zeros(5, int), np.full((5, 2), 0.5), np.arange(5))

@@ -95,12 +95,14 @@ def curves_of(search: Any, candidate: int) -> Curves:
         n_samples = max(int(search.cv_results_["n_resources"][row]) for row in rows)
     # The network may get other targets.
     known = None if transforms_target(search.estimator) else y
+    layout = fold_layout(search, candidate)
     return Curves(
         **curves,
         params=params_of_network,
         baseline_loss=constant_loss(network, params_of_network, known),
         n_samples=n_samples,
-        n_repeats=fold_layout(search, candidate).n_repeats,
+        n_repeats=layout.n_repeats,
+        n_held_out=None if n_samples is None else n_samples * layout.test_share,
         is_weighted=params_of_network.get("class_weight") is not None
         or (record is not None and record.is_weighted),
     )
@@ -331,6 +333,7 @@ class Summary:
     has_baseline: bool
     params: Mapping[str, Any]
     n_samples: int | None  # in all folds
+    n_held_out: float | None  # samples of a fold
     is_finite: bool  # no infinite loss, and no NaN before a fold's end
     keeps_best: bool = False  # the best epoch's weights are used
     n_repeats: float = 1.0  # folds that hold out each sample
@@ -446,6 +449,9 @@ def summarise(curves: Curves, *, keeps_best: bool = False) -> Summary | None:
     first = first[np.isfinite(first)]
     reference = float(baseline or 0.0) if has_baseline else float(first.max(initial=0.0))
     train_reference = float(filled[:, 0].max()) if curves.is_weighted else reference
+    n_held_out = curves.n_held_out
+    if n_held_out is None and curves.n_samples is not None:
+        n_held_out = curves.n_samples * curves.n_repeats / curves.n_folds
     return Summary(
         train=at_ends,
         valid=valid_filled,
@@ -458,6 +464,7 @@ def summarise(curves: Curves, *, keeps_best: bool = False) -> Summary | None:
         has_baseline=has_baseline,
         params=params,
         n_samples=curves.n_samples,
+        n_held_out=n_held_out,
         is_finite=not (_breaks_off(train) or _breaks_off(valid)),
         keeps_best=keeps_best,
         n_repeats=curves.n_repeats,

@@ -53,6 +53,9 @@ class Curves:
     n_repeats : float, default=1.0
         Number of folds that hold out each row.  Repeated folds are not independent: F folds
         count as ``F / n_repeats`` in standard errors.
+    n_held_out : float or None, default=None
+        Mean number of held-out rows of a fold.  None computes it from `n_samples` and
+        `n_repeats`, for folds that hold out each row equally often.
     is_weighted : bool, default=False
         Whether weights of samples or classes apply to the training loss, and not to the
         held-out loss.  Then the two losses are not compared.
@@ -65,6 +68,7 @@ class Curves:
     baseline_loss: float | None = None
     n_samples: int | None = None
     n_repeats: float = 1.0
+    n_held_out: float | None = None
     is_weighted: bool = False
 
     @property

@@ -111,10 +111,10 @@ def _excess_errors(summary: Summary, fold: int) -> float | None:
 
     Errors are those at the epoch that is best for the remaining folds.
     """
-    if summary.n_samples is None or summary.n_repeats != 1:
+    if summary.n_held_out is None or summary.n_repeats != 1:
         return None
     n_folds, scores = len(summary.score), summary.score
-    n_rows = summary.n_samples / n_folds
+    n_rows = summary.n_held_out
     # Accuracies are whole numbers of rows; folds differ by one row at most.
     sizes = np.array([math.floor(n_rows), math.ceil(n_rows)])[:, None, None]
     if not (np.abs(scores * sizes - np.rint(scores * sizes)).min(axis=0) < 0.01).all():
@@ -150,12 +150,10 @@ def _deviations(
         degrees = len(rest_logs) - 1 + USUAL_FOLDS
         # Logarithms of the loss vary by a tenth, plus the sampling error of a fold.
         usual = 0.1**2
-        if summary.n_samples is not None:
+        if summary.n_held_out is not None:
             # A low mean loss comes from a few samples.
             level = math.exp(rest_logs.mean()) / summary.reference
-            usual += max(relative_variance, 0.6 / level) * (
-                len(losses) / summary.n_repeats / summary.n_samples
-            )
+            usual += max(relative_variance, 0.6 / level) / summary.n_held_out
         spread = math.sqrt((squares + USUAL_FOLDS * usual) / degrees)
         difference = float(logs[fold] - rest_logs.mean())
         z = difference / (spread * math.sqrt(1 + 1 / len(rest_logs)))
@@ -169,9 +167,8 @@ def _of_few_rows(summary: Summary) -> Steps:
     is_tiny = summary.train_end.mean() < 0.05 * summary.valid_end.mean()
     if rise > math.log1p(0.05) or (is_tiny and not summary.is_weighted):
         return regularise(summary.params, summary.best_epoch + 1, summary.n_epochs)
-    if summary.n_samples is not None:
-        n_held_out = summary.n_samples * summary.n_repeats / len(summary.valid)
-        n_rows = max(1, round(summary.n_samples - n_held_out))
+    if summary.n_samples is not None and summary.n_held_out is not None:
+        n_rows = max(1, round(summary.n_samples - summary.n_held_out))
         if steps := more_steps(summary.params, summary.n_epochs, n_rows):
             return (steps,)
     coming = trend(summary)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 from numpy.random import RandomState
 from sklearn.base import clone, is_classifier
-from sklearn.utils import check_random_state
+from sklearn.utils import check_consistent_length, check_random_state
 
 from sk_tune._estimators import (
     ClassProbabilities,
@@ -129,6 +129,7 @@ def distill(
             f"followed by X and y. Got {type(ensemble).__name__} instead."
         )
     rng, X = check_random_state(random_state), _rows(X)
+    check_consistent_length(X, y)
     is_classification = is_classifier(ensemble)
     student = _student(estimator, is_classification, rng)
     predict = ensemble.predict_proba if is_classification else ensemble.predict
@@ -195,12 +196,9 @@ def _out_of_fold(ensemble: Any, n_rows: int, predictions: Any) -> Array | None:
     """Return out-of-fold predictions, NaN for rows without one; None if there are none."""
     is_held_out = np.ones(n_rows, dtype=bool)
     if predictions is None:
-        stored = (getattr(ensemble, name, None) for name in _OUT_OF_FOLD)
-        predictions = next((values for values in stored if values is not None), None)
+        predictions = _stored(ensemble)
         if predictions is None:
             return None
-        # A search has predictions of all candidates.
-        predictions = predictions[getattr(ensemble, "best_index_", slice(None))]
         is_held_out = getattr(ensemble, "_is_held_out", np.ones(len(predictions), bool))
     if len(is_held_out) != n_rows or len(predictions) != is_held_out.sum():
         n_expected = max(len(is_held_out), len(predictions))
@@ -214,11 +212,37 @@ def _out_of_fold(ensemble: Any, n_rows: int, predictions: Any) -> Array | None:
     return every
 
 
+def _stored(ensemble: Any) -> Array | None:
+    """Return an ensemble's own out-of-fold predictions, NaN for rows without one."""
+    for name in _OUT_OF_FOLD:
+        if getattr(ensemble, name, None) is None:
+            continue
+        # A search has predictions of all candidates.
+        best = getattr(ensemble, "best_index_", slice(None))
+        values = np.array(getattr(ensemble, name)[best], dtype=np.float64)
+        if name.startswith("oob"):
+            # scikit-learn predicts 0 for a row that all members have drawn.
+            drawn = (
+                np.bincount(rows, minlength=len(values)) > 0
+                for rows in ensemble.estimators_samples_
+            )
+            values[np.logical_and.reduce([*drawn])] = np.nan
+        return values
+    return None
+
+
 def _as_predictions(ensemble: Any, y: Any) -> Array:
     """Return labels as probabilities, or targets."""
+    y = np.asarray(y)
     if not is_classifier(ensemble):
         return np.asarray(y, dtype=np.float64)
-    return np.asarray(np.asarray(y)[:, np.newaxis] == ensemble.classes_, np.float64)
+    is_label = np.asarray(y[:, np.newaxis] == ensemble.classes_).reshape(len(y), -1)
+    if not (is_known := is_label.any(axis=1)).all():
+        raise ValueError(
+            f"y must have labels of the ensemble, {ensemble.classes_.tolist()}. Got "
+            f"{y[~is_known][:1].tolist()[0]!r} instead."
+        )
+    return is_label.astype(np.float64)
 
 
 def _augmented(X: Any, n: int, rng: RandomState) -> Any:

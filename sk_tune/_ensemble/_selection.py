@@ -144,14 +144,15 @@ def read_library(
         raise ValueError(_INCOMPLETE)
     y, classes = _encoded(np.asarray(record.y), is_classification=is_classification)
     held_out = search.held_out_rows_[int(eligible[complete][0])]
+    groups = None if record.groups is None else np.asarray(record.groups)[rows]
     return Library(
         candidates=eligible[complete],
         predictions=predictions[complete][:, rows],
         y=y[rows],
-        part=_parts(held_out, len(y), rows, random_state),
+        part=_parts(held_out, len(y), rows, groups, random_state),
         classes=classes,
         rows=rows,
-        groups=None if record.groups is None else np.asarray(record.groups)[rows],
+        groups=groups,
     )
 
 
@@ -165,14 +166,22 @@ def _encoded(y: Array, *, is_classification: bool) -> tuple[Array, Array | None]
     return numbers, classes
 
 
-def _parts(held_out: Any, n_rows: int, rows: Array, random_state: int) -> Array:
-    """Return the fold that held out each sample, or random parts if folds overlap."""
+def _parts(
+    held_out: Any, n_rows: int, rows: Array, groups: Array | None, random_state: int
+) -> Array:
+    """Return the fold that held out each sample, or random parts if folds overlap.
+
+    Random parts consist of whole groups, if there are several.
+    """
     part = fold_of_samples(held_out, n_rows)
     n_held = sum(map(len, held_out))
     if n_held == len(rows) and len(np.unique(part[rows])) > 1:
         return part[rows]
-    shuffled = np.random.default_rng(random_state).permutation(len(rows))
-    return shuffled % min(_N_PARTS, len(rows))
+    unit = np.arange(len(rows)) if groups is None else pd.factorize(groups)[0]
+    if not unit.any():
+        unit = np.arange(len(rows))
+    shuffled = np.random.default_rng(random_state).permutation(unit.max() + 1)
+    return (shuffled % min(_N_PARTS, len(shuffled)))[unit]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

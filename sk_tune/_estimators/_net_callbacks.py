@@ -26,7 +26,7 @@ from skorch.history import History
 from skorch.utils import noop
 from torch import Tensor
 
-from sk_tune._estimators._training_net import TrainingNet, for_callbacks
+from sk_tune._estimators._training_net import TrainingNet, for_callbacks, naming_monitor
 from sk_tune._fleets import SeededCourse
 from sk_tune._json_values import decode, encode
 from sk_tune._text import error_text
@@ -95,7 +95,7 @@ class NetCallbacks:
         """End an epoch and return whether its weights are the best so far."""
         net = self._net
         try:
-            with _no_order_warning():
+            with _no_order_warning(), naming_monitor(net):
                 NeuralNet.notify(net, "on_epoch_end", **self._datasets)
         except KeyboardInterrupt as interrupt:
             if not is_raised_by_code(interrupt):

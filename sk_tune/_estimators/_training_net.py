@@ -11,8 +11,8 @@ a callback has them.
 import copy
 import math
 import time
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -91,6 +91,26 @@ class TrainingOptions:
     global_rng: bool  # the module may draw from torch's global generator
 
 
+@contextmanager
+def naming_monitor(net: Any) -> Iterator[None]:
+    """Raise ValueError if a callback fails because its monitor is not in the history."""
+    try:
+        yield
+    except KeyError as error:
+        monitors = [getattr(callback, "monitor", None) for _, callback in net.callbacks_]
+        record = net.history[-1] if net.history else {}
+        # The samples of a monitor must not end a training.
+        columns = [name for name in record if not name.startswith("monitor_")]
+        missing = [m for m in monitors if isinstance(m, str) and m not in columns]
+        if not missing:
+            raise
+        raise ValueError(
+            "The 'monitor' of a callback must be a column of history_, which are "
+            f"{columns}. Got {missing[0]!r}. early_stopping=True adds 'valid_loss' and "
+            "'valid_score'."
+        ) from error
+
+
 def for_callbacks(rows: TensorSet) -> Dataset:
     """Return samples as skorch's callbacks expect them."""
     dataset = Dataset(rows.X, rows.y)
@@ -151,26 +171,15 @@ class TrainingNet(LateOptimizerNet):
 
     def notify(self, method_name: str, **cb_kwargs: Any) -> None:
         """Call a hook of all callbacks; their KeyboardInterrupt ends the training."""
+        is_epoch_end = method_name == "on_epoch_end"
         try:
-            super().notify(method_name, **cb_kwargs)
+            with naming_monitor(self) if is_epoch_end else nullcontext():
+                super().notify(method_name, **cb_kwargs)
         except KeyboardInterrupt as interrupt:
             is_outside = method_name in {"on_train_begin", "on_train_end"}
             if is_outside or not is_raised_by_code(interrupt):
                 raise
             raise _StopTraining from None
-        except KeyError as error:
-            monitors = [
-                getattr(callback, "monitor", None) for _, callback in self.callbacks_
-            ]
-            columns = [*self.history[-1]] if self.history else []
-            missing = [m for m in monitors if isinstance(m, str) and m not in columns]
-            if method_name != "on_epoch_end" or not missing:
-                raise
-            raise ValueError(
-                "The 'monitor' of a callback must be a column of history_, which are "
-                f"{columns}. Got {missing[0]!r}. early_stopping=True adds 'valid_loss' and "
-                "'valid_score'."
-            ) from error
 
     def get_loss(
         self,

@@ -51,11 +51,14 @@ _LINES: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class FoldSummary:
-    """Curves of several folds as a line with a band, (T,) each, at T epochs."""
+    """Curves of several folds as a line with a band, (T,) each, at T epochs.
+
+    A fold that ends earlier keeps its last value: a mean over the other folds would jump.
+    """
 
     epochs: Floats  # from 1
-    mean: Floats  # NaN once a fold has ended, because the mean over the rest would jump
-    low: Floats  # over the folds that reached the epoch
+    mean: Floats
+    low: Floats  # over the folds, NaN for a single fold
     high: Floats
 
     @property
@@ -70,9 +73,9 @@ def fold_summary(curves: Any, *, n_most: int | None = None) -> FoldSummary:
 
     >>> summary = fold_summary([[3.0, 1.0, 0.5], [5.0, 2.0, float("nan")]])
     >>> summary.mean.tolist(), summary.high.tolist()
-    ([4.0, 1.5, nan], [5.0, 2.0, 0.5])
+    ([4.0, 1.5, 1.25], [5.0, 2.0, 2.0])
     """
-    folds = np.asarray(curves, dtype=np.float64)
+    folds = pd.DataFrame(np.asarray(curves, dtype=np.float64)).ffill(axis=1).to_numpy()
     n_epochs = folds.shape[1]
     shown = np.arange(n_epochs)
     if n_most is not None and n_epochs > n_most:
@@ -92,8 +95,8 @@ def fold_summary(curves: Any, *, n_most: int | None = None) -> FoldSummary:
 class EpochCurveDisplay(Display):
     """Learning curves by epoch on training and held-out rows, with a band for the folds.
 
-    Made by :meth:`from_search` or :meth:`from_estimator`.  All parameters are stored as
-    attributes.
+    Lines are means over the folds; a fold that ends earlier keeps its last value.  Made by
+    :meth:`from_search` or :meth:`from_estimator`.  All parameters are stored as attributes.
 
     Parameters
     ----------

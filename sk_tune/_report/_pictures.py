@@ -400,6 +400,8 @@ def curve_pictures(report: SearchPart) -> list[dict[str, Any]]:
         f"Loss of {report.best_text} by epoch; less is better. Lines are means over the "
         "folds, bands reach from the lowest to the highest fold."
     )
+    if np.isnan(report.curves.train_loss[:, -1]).any():
+        caption += " A fold that ends earlier keeps its last value."
     if report.best_epoch is None:
         caption += " The network of each fold uses its own best epoch, by early stopping."
     if (report.curves.params.get("members") or 1) > 1:

@@ -16,7 +16,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 from sklearn.model_selection import GridSearchCV as SklearnGridSearchCV
-from sklearn.model_selection import RepeatedKFold
+from sklearn.model_selection import RepeatedKFold, ShuffleSplit, TimeSeriesSplit
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import compute_class_weight, compute_sample_weight
@@ -31,7 +31,7 @@ from sk_tune import (
     MLPRegressor,
     diagnose,
 )
-from sk_tune._diagnosis import curves_of, curves_of_estimator
+from sk_tune._diagnosis import Curves, curves_of, curves_of_estimator
 
 X, Y = load_breast_cancer(return_X_y=True)
 X, Y = StandardScaler().fit_transform(X)[:150], Y[:150]
@@ -80,6 +80,44 @@ def test_curves_count_repetitions_of_folds():
 
     assert curves_of(search, 0).n_repeats == 2.0
     assert curves_of(search, 0).n_folds == 4
+
+
+@pytest.mark.parametrize(
+    ("cv", "n_held_out"),
+    [
+        (RepeatedKFold(n_splits=3, n_repeats=2, random_state=0), 50),
+        # Draws without overlap hold out a tenth each, and leave most rows out.
+        (ShuffleSplit(2, test_size=0.1, random_state=0), 15),
+        # Five of six parts are held out.
+        (TimeSeriesSplit(5), 25),
+    ],
+    ids=["repeated", "random", "times"],
+)
+def test_curves_count_the_held_out_rows_of_a_fold(cv, n_held_out):
+    """Folds need not partition the rows."""
+    search = GridSearchCV(net(), {"learning_rate": [0.01]}, cv=cv).fit(X, Y)
+
+    assert curves_of(search, 0).n_held_out == pytest.approx(n_held_out)
+
+
+def test_curves_without_a_search_hold_out_each_row_equally_often():
+    """Four folds of two repetitions of 60 rows hold out 30 rows each."""
+    epochs = np.arange(1.0, 6.0)
+    losses = 0.1 + 1 / epochs + 0.1 * np.arange(4)[:, None]
+
+    def deviation(**rows):
+        curves = Curves(
+            train_loss=losses,
+            valid_loss=losses,
+            valid_score=1 - losses,
+            n_repeats=2,
+            **rows,
+        )
+        (found,) = (f for f in diagnose(curves) if f.name == "folds disagree")
+        return found.evidence["deviation"]
+
+    assert deviation(n_samples=60) == deviation(n_samples=60, n_held_out=30)
+    assert deviation(n_samples=60) > deviation(n_samples=60, n_held_out=6)
 
 
 def test_an_interrupted_rung_of_samples_does_not_hide_earlier_rungs(monkeypatch):

@@ -276,3 +276,17 @@ def test_reasons_of_callbacks(net, reason, iris):
 
     assert trained.engine == "alone"
     assert trained.alone_reason.startswith(reason)
+
+
+@pytest.mark.filterwarnings("ignore:.*alone")
+def test_the_reason_of_a_fleet_names_a_wrong_monitor(iris):
+    """It has the parameter, its value and the columns of the history, as in ``fit``."""
+    X, y = iris
+    net = _net(EarlyStopping("vaild_loss"))
+
+    alone, *_ = train([Fit(estimator=net, X=X, y=y, seed=seed) for seed in (0, 1)])
+
+    assert re.search(
+        r"its fleet failed \(ValueError: The 'monitor' .*'train_loss'.*Got 'vaild_loss'",
+        alone.alone_reason,
+    )

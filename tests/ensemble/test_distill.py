@@ -4,6 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.ensemble import BaggingRegressor as SklearnBaggingRegressor
+from sklearn.ensemble import RandomForestRegressor
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -12,6 +14,7 @@ import sk_tune._ensemble._distill as module
 from sk_tune import (
     AutoRegressor,
     BaggingClassifier,
+    BaggingRegressor,
     GridSearchCV,
     MLPClassifier,
     MLPRegressor,
@@ -118,6 +121,29 @@ def test_bagging_has_out_of_bag_predictions():
     assert_allclose(_Recorder.seen[1], bagging.oob_decision_function_)
 
 
+@pytest.mark.parametrize(
+    "forest",
+    [RandomForestRegressor, BaggingRegressor, SklearnBaggingRegressor],
+    ids=["forest", "bagging", "scikit-learn's bagging"],
+)
+@pytest.mark.filterwarnings("ignore:Some inputs do not have OOB scores")
+def test_rows_without_out_of_bag_prediction_are_left_out(forest):
+    """scikit-learn stores 0 for rows that all members have drawn."""
+    few = forest(n_estimators=3, oob_score=True, random_state=0).fit(X, Y + 1000)
+    is_held_out = few.oob_prediction_ != 0
+    assert 0 < np.count_nonzero(~is_held_out) < 100
+
+    class Recorder(MLPRegressor):
+        def fit(self, X, y):
+            type(self).seen = X, y
+            return super().fit(X, y)
+
+    distill(few, X, estimator=Recorder(**SMALL), n_augmented=0)
+
+    assert_array_equal(Recorder.seen[0], X[is_held_out])
+    assert_allclose(Recorder.seen[1], few.oob_prediction_[is_held_out])
+
+
 def test_automl_of_a_frame_becomes_a_pipeline(tmp_path):
     """Rows that were set aside have no out-of-fold prediction; the pipeline is saved."""
     auto = AutoRegressor(
@@ -157,6 +183,11 @@ def test_rows_in_place_of_the_ensemble_are_refused(ensemble):
     [
         ({"estimator": LinearRegression()}, "must be a classifier of sk_tune"),
         ({"estimator": MLPRegressor()}, "must be a classifier of sk_tune"),
+        ({"y": LABELS[:9]}, r"inconsistent numbers of samples: \[200, 9\]"),
+        (
+            {"y": LABELS == "yes"},
+            r"labels of the ensemble, \['no', 'yes'\]. Got (True|False)",
+        ),
         ({"X": X[:10]}, "rows of the ensemble's fit, 200. Got 10 rows"),
         ({"oof_predictions": np.ones((200, 3))}, r"one label.*of shape \(200, 3\)"),
     ],

@@ -121,6 +121,21 @@ def test_overlapping_folds_give_random_parts(iris):
     assert np.bincount(library.part).min() >= len(library.y) // 5
 
 
+@pytest.mark.parametrize("n_groups", [1, 3, 30])
+def test_random_parts_consist_of_whole_groups(n_groups, iris):
+    """Weights are scored on groups on which they were not chosen; one group is divided."""
+    folds = [(np.arange(150), np.arange(150))] * 2
+    own = GridSearchCV(LogisticRegression(), {"C": [1.0]}, cv=folds, keep_models="all")
+    groups = np.array([f"group {k % n_groups}" for k in range(150)])
+    own.fit(iris.X / 10, iris.y, groups=groups)
+
+    part = read_library(own, **OPTIONS).part
+
+    n_parts = [len(np.unique(part[groups == group])) for group in np.unique(groups)]
+    assert n_parts == ([5] if n_groups == 1 else [1] * n_groups)
+    assert len(np.unique(part)) == min(5, n_groups if n_groups > 1 else 150)
+
+
 def test_a_single_output_has_no_axis(diabetes):
     """Targets in one column are targets."""
     own = GridSearchCV(Ridge(), {"alpha": [1.0, 2.0]}, cv=3, keep_models="all")

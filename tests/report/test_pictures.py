@@ -213,6 +213,23 @@ def test_early_stopping_marks_no_common_epoch(make_report, make_row, make_curves
     assert "own best epoch" in losses["caption"]
 
 
+def test_the_mean_continues_after_the_first_fold_has_ended(
+    make_report, make_row, make_curves
+):
+    """A fold of one epoch keeps its value, and the caption says so."""
+    curves = make_curves()
+    curves.train_loss[0, 1:] = curves.valid_loss[0, 1:] = curves.valid_score[0, 1:] = np.nan
+    report = make_report([make_row(0, 0.9)], curves=curves, best_epoch=None)
+
+    losses, _ = curve_pictures(report)
+
+    # Losses of the second epoch: 1/2 + 0.1 and 0.2; those of the ended fold are 1 and 1.5.
+    assert _points(losses)[1][0].text == (
+        "epoch 2, loss: training rows 0.7667 (0.6 to 1); held-out rows 1.267 (1.1 to 1.5)"
+    )
+    assert "A fold that ends earlier keeps its last value." in losses["caption"]
+
+
 @pytest.mark.parametrize("params", [{}, {"members": 1}, {"members": 4}], ids=str)
 def test_the_loss_of_members_is_explained(make_report, make_row, make_curves, params):
     """On training rows it may lie above the loss on held-out rows."""

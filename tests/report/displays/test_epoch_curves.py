@@ -98,13 +98,15 @@ def test_losses_of_many_magnitudes_are_drawn_on_a_logarithmic_axis():
     assert display.plot(quantity="score").ax_.get_yscale() == "linear"
 
 
-def test_the_mean_ends_where_a_fold_ends():
+def test_a_fold_that_ends_earlier_keeps_its_last_value():
     """The mean over fewer folds would jump; without folds it is empty."""
     display = _display([4.0, 2.0, np.nan], [2.0, 1.0, 0.5], [np.nan] * 3).plot()
 
-    np.testing.assert_array_equal(display.lines_["train"].get_ydata(), [3.0, 1.5, np.nan])
+    np.testing.assert_array_equal(display.lines_["train"].get_ydata(), [3.0, 1.5, 1.25])
     (band,) = display.bands_["train"].get_paths()
-    assert {(1.0, 2.0), (1.0, 4.0), (3.0, 0.5)} <= set(map(tuple, band.vertices))
+    assert {(1.0, 2.0), (1.0, 4.0), (3.0, 0.5), (3.0, 2.0)} <= set(
+        map(tuple, band.vertices)
+    )
     assert _display([np.nan] * 3, [np.nan] * 3).plot().lines_ == {}
 
 
