@@ -8,9 +8,9 @@
 
 The tables are the development tables of ``table_nets.py``, with its splits and losses, the
 passengers of the Titanic with the numbers of their tickets, and tables with columns of
-text.  Every feature is learned
-from training rows and is added to the table, in front of ``table_pipeline`` ("network") or
-scikit-learn's HistGradientBoosting with native categories ("boosting"):
+text.  Every feature is learned from training rows and is added to the table, in front of
+``table_pipeline`` ("network") or scikit-learn's HistGradientBoosting with native categories
+("boosting"):
 
 - "target encoding": ``TablePreparer(target_encoding=True)``.
 - "crosses": ``TablePreparer(crosses=3)``.
@@ -19,6 +19,9 @@ scikit-learn's HistGradientBoosting with native categories ("boosting"):
   most with the target, for the two columns with most categories.
 - "10 of text", "30 of text": ``TablePreparer(text_components=10)``, and 30.
 
+The side "AutoML" is AutoClassifier or AutoRegressor with 60 seconds and one process; "10 of
+text" is as it comes, if it decides to use the text, and otherwise it cannot use the text.
+
 Features that a table cannot have are left out.  Stored runs are not repeated.  Reported is
 the loss relative to the loss without features, as geometric mean over seeds.
 """
@@ -26,7 +29,9 @@ the loss relative to the loss without features, as geometric mean over seeds.
 import argparse
 import json
 import warnings
+from contextlib import nullcontext
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
@@ -36,17 +41,20 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.pipeline import make_pipeline
 from table_nets import CLASSES, SIDES, TABLES, Table, dev, draw, r
 
+from sk_tune import AutoClassifier, AutoRegressor
+
 MANY, N_COLUMNS, N_NUMBERS = 9, 2, 3
+TEXT = "10 of text"
 PARAMS = {
     "target encoding": {"target_encoding": True},
     "crosses": {"crosses": 3},
-    "10 of text": {"text_components": 10},
+    TEXT: {"text_components": 10},
     "30 of text": {"text_components": 30},
 }
 # The parts of TablePreparer with these features.
 BLOCKS = {"target encoding": "targets", "crosses": "crosses"}
 FEATURES = [*PARAMS, "frequencies", "groups"]
-NETWORK, BOOSTING = "table_pipeline", "boosting"
+NETWORK, BOOSTING, AUTOML = "table_pipeline", "boosting", "AutoML"
 
 
 def titanic_with_tickets():
@@ -157,6 +165,11 @@ def run(name, side, kind, seed):
     """Return the loss with features of a kind; None if the table has none."""
     X, X_test, y, y_test = draw(name, seed)
     is_classes = TABLES[name].is_classes
+    if side == AUTOML:
+        model = fitted_automl(X, y, is_classes, seed, reads_text=kind == TEXT)
+        if kind == TEXT and not model.kinds_.texts:
+            return None
+        return loss(model, X_test, y_test, is_classes)
     model = SIDES[side](is_classes, seed)
     if kind in PARAMS:
         prepare = model[0].set_params(**PARAMS[kind])
@@ -168,9 +181,21 @@ def run(name, side, kind, seed):
         if added.fit_transform(X, y).shape == X.shape:
             return None
         model = make_pipeline(added, model)
-    model.fit(X, y)
-    p = model.predict_proba(X_test) if is_classes else model.predict(X_test)
-    return table_nets.loss_of(p, y_test, is_classes=is_classes)
+    return loss(model.fit(X, y), X_test, y_test, is_classes)
+
+
+def fitted_automl(X, y, is_classes, seed, *, reads_text):
+    scoring = "neg_log_loss" if is_classes else "neg_root_mean_squared_error"
+    model = AutoClassifier if is_classes else AutoRegressor
+    decision = "sk_tune._automl._texts.reason_against_texts"
+    never = nullcontext() if reads_text else patch(decision, return_value="is not wanted")
+    with never:
+        return model(scoring=scoring, n_jobs=1, random_state=seed).fit(X, y)
+
+
+def loss(model, X, y, is_classes):
+    p = model.predict_proba(X) if is_classes else model.predict(X)
+    return table_nets.loss_of(p, y, is_classes=is_classes)
 
 
 def report(results):
@@ -179,9 +204,11 @@ def report(results):
     results = results[(results["kind"] != "") & results["loss"].notna()]
     keys = pd.MultiIndex.from_frame(results[["table", "side", "seed"]])
     ratio = np.log(results["loss"].to_numpy() / plain[keys].to_numpy())
-    columns = [(side, kind) for side in (NETWORK, BOOSTING) for kind in FEATURES]
+    sides = (NETWORK, BOOSTING, AUTOML)
+    columns = [(side, kind) for side in sides for kind in FEATURES]
     table = results.assign(ratio=ratio).pivot_table("ratio", "table", ["side", "kind"])
-    table = np.exp(table.reindex(columns=columns))
+    columns = [column for column in columns if column in table]
+    table = np.exp(table[columns])
     table = table.loc[[name for name in TABLES if name in table.index]]
     table.loc["geometric mean"] = np.exp(np.log(table).mean())
     lines = ["| table | " + " | ".join(f"{s}: {k}" for s, k in columns) + " |"]
@@ -199,7 +226,8 @@ def main():
     parser.add_argument("results", type=Path)
     parser.add_argument("--report", action="store_true", help="print stored results")
     parser.add_argument("--only", nargs="*", help="names of tables")
-    parser.add_argument("--sides", nargs="*", default=[BOOSTING, NETWORK])
+    sides = [BOOSTING, NETWORK, AUTOML]
+    parser.add_argument("--sides", nargs="*", choices=sides, default=sides[:2])
     parser.add_argument("--features", nargs="*", default=FEATURES)
     parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1])
     args = parser.parse_args()
