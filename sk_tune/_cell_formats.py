@@ -479,7 +479,7 @@ def _texts(column: "pd.Series[Any]") -> pd.Categorical:
 
 def _text(value: Any) -> str:
     # Whole numbers become floats in a column with missing values.
-    if isinstance(value, float) and value.is_integer():
+    if isinstance(value, float | np.floating) and value.is_integer():
         return str(int(value))
     return str(value)
 
