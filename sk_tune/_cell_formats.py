@@ -70,6 +70,7 @@ _COUNTED = (
     r"(?i:yard|mile|km|lit(?:re|er)|gallon|acre|lb|pound|kg|ounce|ton(?:ne)?|sec|second"
     r"|min(?:ute)?|hr|hour|day|wk|week|mo(?:nth)?|yr|year)"
 )
+_PLURAL = re.compile(rf"^({_COUNTED})s?\.?$")
 # Units of length and volume, mass, time, and others; money.  Other text after a number,
 # as in 10A or 3rd, may name a category.
 _MEASURE = re.compile(
@@ -370,7 +371,7 @@ def _full_year(year: str) -> str:
 def _units(parts: pd.DataFrame) -> "pd.Series[Any]":
     units = (parts[1].fillna("") + parts[4].fillna("")).str.strip()
     # 1 year and 2 years have the same unit.
-    return units.str.replace(rf"^({_COUNTED})s?\.?$", r"\1", regex=True)
+    return units.map({unit: _PLURAL.sub(r"\1", unit) for unit in units.unique()})
 
 
 def _numbers(parts: pd.DataFrame, style: str, unit: str) -> "pd.Series[Any]":
@@ -483,7 +484,7 @@ def _texts(column: "pd.Series[Any]") -> pd.Categorical:
 
 def _text(value: Any) -> str:
     # Whole numbers become floats in a column with missing values.
-    if isinstance(value, float) and value.is_integer():
+    if isinstance(value, float | np.floating) and value.is_integer():
         return str(int(value))
     return str(value)
 

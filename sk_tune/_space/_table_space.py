@@ -53,11 +53,13 @@ def table_space(estimator: BaseEstimator) -> dict[str, Any]:
         )
     net = {name.removeprefix(prefix): value for name, value in params.items()}
     rate, decay, width = net["learning_rate"], net["weight_decay"], net["width"]
+    dropout = net["dropout"]
     space: dict[str, Any] = {
         "n_layers": [net["n_layers"], net["n_layers"] + 1],
         "width": [width, width + width // 2],
         "activation": list(dict.fromkeys([net["activation"], "relu", "gelu"])),
-        "dropout": uniform(0.0, max(0.3, 1.5 * net["dropout"])),
+        # Less than 1, which would drop all units.
+        "dropout": uniform(0.0, min(max(0.3, 1.5 * dropout), (1 + dropout) / 2)),
         "learning_rate": loguniform(rate / 1.5, 3 * rate),
         "weight_decay": loguniform(decay / 10 or 1e-4, 10 * decay or 0.1),
     }

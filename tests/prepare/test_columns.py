@@ -785,6 +785,7 @@ NAN = np.nan
                 [1, None],
                 [1.0, NAN],
                 pd.array([1, None], dtype="Int64"),
+                pd.array([1, None], dtype="Float32"),
                 pd.Categorical([1, None]),
             )
         ),

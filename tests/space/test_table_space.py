@@ -47,10 +47,12 @@ def test_no_point_of_the_space_is_a_smaller_or_much_slower_network():
         assert params["net__learning_rate"] >= net.learning_rate / 1.5
 
 
+@pytest.mark.parametrize("dropout", [0.0, 0.8])
 @pytest.mark.parametrize("task", TASKS)
-def test_every_point_of_the_space_is_a_network(task):
+def test_every_point_of_the_space_is_a_network(task, dropout):
     """Of fifty points that scikit-learn draws, each passes the checks of fit."""
-    for params in ParameterSampler(table_space(TASKS[task]()), 50, random_state=0):
+    space = table_space(TASKS[task](dropout=dropout))
+    for params in ParameterSampler(space, 50, random_state=0):
         check_parameters(TASKS[task](**params))
 
 
