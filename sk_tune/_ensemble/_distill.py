@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from numpy.random import RandomState
+from scipy.sparse import issparse
 from sklearn.base import clone, is_classifier
 from sklearn.utils import check_consistent_length, check_random_state
 
@@ -96,7 +97,7 @@ def distill(
     Raises
     ------
     TypeError
-        If `ensemble` is not an estimator.
+        If `ensemble` is not an estimator, or X is sparse.
     ValueError
         If `estimator` does not end in a network of the same task, the number of rows
         differs from the ensemble's ``fit``, or the ensemble predicts several labels.
@@ -182,6 +183,11 @@ def _student(estimator: Any, is_classification: bool, rng: RandomState) -> Any: 
 
 def _rows(X: Any) -> Any:
     """Return a pandas frame of a table of any library, else an array."""
+    if issparse(X):
+        raise TypeError(
+            "Sparse data was passed for X, but dense data is required. Use '.toarray()' to "
+            "convert to a dense numpy array."
+        )
     table = as_pandas(X) if hasattr(X, "columns") else None
     return np.asarray(X) if table is None else table.reset_index(drop=True)
 
