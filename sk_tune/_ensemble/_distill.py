@@ -100,7 +100,8 @@ def distill(
         If `ensemble` is not an estimator, or X is sparse.
     ValueError
         If `estimator` does not end in a network of the same task, the number of rows
-        differs from the ensemble's ``fit``, or the ensemble predicts several labels.
+        differs from the ensemble's ``fit``, no row has an out-of-fold prediction, `y` has
+        labels that the ensemble does not know, or the ensemble predicts several labels.
 
     See Also
     --------
@@ -144,6 +145,11 @@ def distill(
             f"predictions of shape {predictions.shape}."
         )
     has_prediction = np.asarray(np.isfinite(predictions).reshape(len(X), -1).all(axis=1))
+    if not has_prediction.any():
+        raise ValueError(
+            "At least one row must have an out-of-fold prediction. The ensemble has none: "
+            "pass oof_predictions, or fit the search with keep_predictions='best'."
+        )
     predictions = predictions[has_prediction]
     if y is not None:
         labels = _as_predictions(ensemble, y)[has_prediction].reshape(predictions.shape)

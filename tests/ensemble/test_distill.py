@@ -173,6 +173,15 @@ def test_the_network_has_the_labels_of_the_ensemble(ensemble, tmp_path):
     assert not hasattr(pipe[-1], "net_")
 
 
+def test_a_search_without_predictions_is_refused():
+    """The message names the parameters that provide out-of-fold predictions."""
+    grid = {"learning_rate": [1e-3]}
+    search = GridSearchCV(MLPRegressor(**SMALL), grid, cv=3, keep_predictions=None)
+
+    with pytest.raises(ValueError, match="pass oof_predictions, or .* keep_predictions="):
+        distill(search.fit(X, Y), X)
+
+
 def test_sparse_rows_are_refused(ensemble):
     """Rows with values of other rows would not be sparse."""
     with pytest.raises(TypeError, match=r"dense data is required. Use '.toarray\(\)'"):
