@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from numpy.random import RandomState
+from scipy.sparse import issparse
 from sklearn.base import clone, is_classifier
 from sklearn.utils import check_consistent_length, check_random_state
 
@@ -96,10 +97,11 @@ def distill(
     Raises
     ------
     TypeError
-        If `ensemble` is not an estimator.
+        If `ensemble` is not an estimator, or X is sparse.
     ValueError
         If `estimator` does not end in a network of the same task, the number of rows
-        differs from the ensemble's ``fit``, or the ensemble predicts several labels.
+        differs from the ensemble's ``fit``, no row has an out-of-fold prediction, `y` has
+        labels that the ensemble does not know, or the ensemble predicts several labels.
 
     See Also
     --------
@@ -143,6 +145,11 @@ def distill(
             f"predictions of shape {predictions.shape}."
         )
     has_prediction = np.asarray(np.isfinite(predictions).reshape(len(X), -1).all(axis=1))
+    if not has_prediction.any():
+        raise ValueError(
+            "At least one row must have an out-of-fold prediction. The ensemble has none: "
+            "pass oof_predictions, or fit the search with keep_predictions='best'."
+        )
     predictions = predictions[has_prediction]
     if y is not None:
         labels = _as_predictions(ensemble, y)[has_prediction].reshape(predictions.shape)
@@ -182,6 +189,11 @@ def _student(estimator: Any, is_classification: bool, rng: RandomState) -> Any: 
 
 def _rows(X: Any) -> Any:
     """Return a pandas frame of a table of any library, else an array."""
+    if issparse(X):
+        raise TypeError(
+            "Sparse data was passed for X, but dense data is required. Use '.toarray()' to "
+            "convert to a dense numpy array."
+        )
     table = as_pandas(X) if hasattr(X, "columns") else None
     return np.asarray(X) if table is None else table.reset_index(drop=True)
 

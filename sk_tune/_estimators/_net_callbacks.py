@@ -26,7 +26,8 @@ from skorch.history import History
 from skorch.utils import noop
 from torch import Tensor
 
-from sk_tune._estimators._training_net import TrainingNet, for_callbacks, naming_monitor
+from sk_tune._estimators._training_net import TrainingNet, for_callbacks
+from sk_tune._estimators._validation import naming_monitor
 from sk_tune._fleets import SeededCourse
 from sk_tune._json_values import decode, encode
 from sk_tune._text import error_text

@@ -11,8 +11,8 @@ a callback has them.
 import copy
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -34,7 +34,7 @@ from sk_tune._estimators._net_state import (
     moved,
     undone_on_failure,
 )
-from sk_tune._estimators._validation import has_device
+from sk_tune._estimators._validation import has_device, naming_monitor
 from sk_tune._fleets import NetworkStack
 from sk_tune._nets import MLP, by_member, seed_dropout, set_dropout_step, unchanged_tensors
 from sk_tune._processes import import_for_optimizers
@@ -89,26 +89,6 @@ class TrainingOptions:
     n_outputs: int
     score: Callable[[Tensor, Tensor, Tensor | None], Tensor]  # of the history
     global_rng: bool  # the module may draw from torch's global generator
-
-
-@contextmanager
-def naming_monitor(net: Any) -> Iterator[None]:
-    """Raise ValueError if a callback fails because its monitor is not in the history."""
-    try:
-        yield
-    except KeyError as error:
-        monitors = [getattr(callback, "monitor", None) for _, callback in net.callbacks_]
-        record = net.history[-1] if net.history else {}
-        # The samples of a monitor must not end a training.
-        columns = [name for name in record if not name.startswith("monitor_")]
-        missing = [m for m in monitors if isinstance(m, str) and m not in columns]
-        if not missing:
-            raise
-        raise ValueError(
-            "The 'monitor' of a callback must be a column of history_, which are "
-            f"{columns}. Got {missing[0]!r}. early_stopping=True adds 'valid_loss' and "
-            "'valid_score'."
-        ) from error
 
 
 def for_callbacks(rows: TensorSet) -> Dataset:

@@ -3,7 +3,8 @@
 """Checks of users' data and parameters, at the boundary; other code relies on them."""
 
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import fields
 from math import prod
 from numbers import Integral
@@ -271,6 +272,26 @@ def resolve_seed(random_state: Any) -> int:
     if isinstance(random_state, np.random.RandomState):
         return int(random_state.randint(2**31 - 1))
     return int(random_state)
+
+
+@contextmanager
+def naming_monitor(net: Any) -> Iterator[None]:
+    """Raise ValueError if a callback fails because its monitor is not in the history."""
+    try:
+        yield
+    except KeyError as error:
+        monitors = [getattr(callback, "monitor", None) for _, callback in net.callbacks_]
+        record = net.history[-1] if net.history else {}
+        # The samples of a monitor must not end a training.
+        columns = [name for name in record if not name.startswith("monitor_")]
+        missing = [m for m in monitors if isinstance(m, str) and m not in columns]
+        if not missing:
+            raise
+        raise ValueError(
+            "The 'monitor' of a callback must be a column of history_, which are "
+            f"{columns}. Got {missing[0]!r}. early_stopping=True adds 'valid_loss' and "
+            "'valid_score'."
+        ) from error
 
 
 def is_multilabel(y: Any) -> bool:

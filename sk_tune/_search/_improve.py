@@ -93,7 +93,8 @@ class Improvement:
         for row in self.table.to_dict("records"):
             text = f"Round {row['round']}, {row['reason']}: {row['score']:.4g}"
             if row["round"]:
-                text += f" ({row['gain']:+.2g} ± {row['error']:.2g})"
+                error = "" if np.isnan(row["error"]) else f" ± {row['error']:.2g}"
+                text += f" ({row['gain']:+.2g}{error})"
                 text += ", kept" if row["is_kept"] else ""
             lines.append(text)
             lines += [f"    {change}" for change in row["change"].split("; ") if change]
@@ -267,7 +268,7 @@ class _Repairs:
             # A failed training, whose score is NaN, is the worst.
             self.best.append(int(np.nan_to_num(scores.mean(axis=1), nan=-np.inf).argmax()))
             gain, error = _gain(search, scores, self.best[-1], self.best[-2])
-            n_idle = n_idle + 1 if gain <= error else 0
+            n_idle = n_idle + 1 if gain <= np.nan_to_num(error) else 0
 
     def _next(self, search: Any, row: int) -> list[_Tried]:
         """Return the most promising new variations of the best network."""
@@ -360,9 +361,13 @@ def _n_epochs(search: Any, row: int) -> int:
 
 
 def _gain(search: Any, scores: Floats, row: int, base: int) -> tuple[float, float]:
-    """Return mean and error of the gain over `base`; infinite if only `base` failed."""
+    """Return mean and error of the gain over `base`; infinite if only `base` failed.
+
+    The error is NaN for a single fold.
+    """
     gains = scores[row] - scores[base]
     if np.isnan(scores[base]).any() and not np.isnan(scores[row]).any():
         return np.inf, 0.0
-    error = gains.std(ddof=1) * fold_layout(search, row).error_factor
+    deviation = gains.std(ddof=1) if len(gains) > 1 else np.nan
+    error = deviation * fold_layout(search, row).error_factor
     return float(gains.mean()), float(error)

@@ -227,7 +227,7 @@ class _Probing:
                 self.n_used += cost
         n_all = round(self.n_used * n_epochs * search.n_splits_)
         networks = counted(len(candidates), "changed network")
-        where = f"on {search.n_splits_} folds"
+        where = f"on {counted(search.n_splits_, 'fold')}"
         LiveLine().end(f"Probes: {networks} {where}, up to {n_all} epochs.")
         yield candidates
 

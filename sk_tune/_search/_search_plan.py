@@ -135,11 +135,13 @@ class SearchPlan:
 
     def _summary(self) -> str:
         total = (
-            f"Total: {self.n_candidates} candidates on {self.n_folds} folds, "
-            f"{'at least ' if self.is_asynchronous else ''}{self.n_fits} fits, "
+            f"Total: {counted(self.n_candidates, 'candidate')} on "
+            f"{counted(self.n_folds, 'fold')}, "
+            f"{'at least ' if self.is_asynchronous else ''}{counted(self.n_fits, 'fit')}, "
         )
-        bounded = f"at most {self.n_epochs} epochs (networks may stop early)"
-        total += bounded if self.stops_early else f"{self.n_epochs} epochs"
+        epochs = counted(self.n_epochs, "epoch")
+        bounded = f"at most {epochs} (networks may stop early)"
+        total += bounded if self.stops_early else epochs
         if self.seconds is not None:
             total += f", {self._time(self.seconds)}"
         if self.memory is not None:

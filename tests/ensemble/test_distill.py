@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy.sparse import csr_matrix
 from sklearn.ensemble import BaggingRegressor as SklearnBaggingRegressor
 from sklearn.ensemble import RandomForestRegressor
 from sklearn.linear_model import LinearRegression, LogisticRegression
@@ -170,6 +171,21 @@ def test_the_network_has_the_labels_of_the_ensemble(ensemble, tmp_path):
     save(small, tmp_path / "small.sk_tune")
     assert_array_equal(load(tmp_path / "small.sk_tune").predict(X), small.predict(X))
     assert not hasattr(pipe[-1], "net_")
+
+
+def test_a_search_without_predictions_is_refused():
+    """The message names the parameters that provide out-of-fold predictions."""
+    grid = {"learning_rate": [1e-3]}
+    search = GridSearchCV(MLPRegressor(**SMALL), grid, cv=3, keep_predictions=None)
+
+    with pytest.raises(ValueError, match="pass oof_predictions, or .* keep_predictions="):
+        distill(search.fit(X, Y), X)
+
+
+def test_sparse_rows_are_refused(ensemble):
+    """Rows with values of other rows would not be sparse."""
+    with pytest.raises(TypeError, match=r"dense data is required. Use '.toarray\(\)'"):
+        distill(ensemble, csr_matrix(X))
 
 
 def test_rows_in_place_of_the_ensemble_are_refused(ensemble):

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_iris
-from sklearn.model_selection import cross_val_score
+from sklearn.model_selection import ShuffleSplit, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -55,6 +55,18 @@ def test_the_table_has_the_scores_of_each_change():
     assert better.table["score"][0] == pytest.approx(start.mean())
     assert better.score == pytest.approx(end.mean())
     assert better.table.loc[better.table["is_kept"], "score"].is_monotonic_increasing
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_single_fold_shows_no_error_of_a_gain():
+    """Rounds without a gain end the repair all the same."""
+    cv = ShuffleSplit(1, random_state=0)
+    better = improve(_net(max_epochs=30, learning_rate=0.01), X, Y, cv=cv, rounds=5)
+
+    assert better.table["score"][0] == better.score == 1
+    assert better.table["round"].max() == 2
+    assert better.table["error"][1:].isna().all()
+    assert "±" not in str(better).rpartition("\n")[0]
 
 
 def test_the_text_has_a_line_for_each_training_and_change():

@@ -9,7 +9,12 @@ import pytest
 import sklearn
 import torch
 from scipy.stats import uniform
-from sklearn.model_selection import GroupKFold, LeaveOneGroupOut, StratifiedKFold
+from sklearn.model_selection import (
+    GroupKFold,
+    LeaveOneGroupOut,
+    ShuffleSplit,
+    StratifiedKFold,
+)
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
@@ -38,6 +43,15 @@ def test_a_plan_prints_brackets_rungs_and_sums():
     assert lines[-1] == (
         "Total: 5 candidates on 2 folds, 12 fits, 22 epochs, about 1 min 15 s, "
         "3.0 MiB of memory on top of X."
+    )
+
+
+def test_a_plan_of_one_training_is_in_the_singular():
+    """One candidate, fold, fit and epoch."""
+    search = GridSearchCV(MLPClassifier(max_epochs=1), {"width": [8]}, cv=ShuffleSplit(1))
+
+    assert str(search.plan()).splitlines()[-1] == (
+        "Total: 1 candidate on 1 fold, 1 fit, 1 epoch."
     )
 
 
