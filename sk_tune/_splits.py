@@ -42,13 +42,30 @@ def folds_among(
     return [(train[train >= 0], test[test >= 0]) for train, test in parts]
 
 
+def as_column(values: Any, name: str) -> Array:
+    """Return one value for each row, (n,), or raise TableError for several columns.
+
+    >>> as_column([[1], [2]], "groups")
+    array([1, 2])
+    """
+    column = np.asarray(values)
+    if column.ndim == 2 and column.shape[1] == 1:
+        return np.asarray(column[:, 0])
+    if column.ndim != 1:
+        raise TableError(
+            f"{name!r} must have shape (n_samples,). Got {column.shape} instead. Pass one "
+            "column, or combine the columns, for example as text."
+        )
+    return column
+
+
 def as_times(times: Any) -> Array:
     """Return times that can be sorted: numbers and dates unchanged, dates of text in UTC.
 
     Text must be dates that begin with the year: sorted as text, 12/01/2023 would be later
     than 01/15/2024. Raises TableError for other text or a missing time.
     """
-    values = np.asarray(times)
+    values = as_column(times, "times")
     if pd.api.types.infer_dtype(values, skipna=True) == "string":
         dates = pd.to_datetime(
             pd.Series(values), format="ISO8601", errors="coerce", utc=True

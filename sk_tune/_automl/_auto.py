@@ -599,6 +599,7 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
             n_rows=len(targets),
             labels=problem.y if problem.is_classification else None,
             n_targets=1 if problem.y.ndim == 1 else problem.y.shape[1],
+            is_constant=bool((targets == targets[0]).all()),
             members=members,
             has_networks=bool(families[members].isin(NETWORK_FAMILIES).any()),
             n_leaks=len(serious_leaks(self.findings_)),

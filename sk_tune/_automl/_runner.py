@@ -366,15 +366,19 @@ class Runner:
             return None
         self.failures.pop(model.name, None)
         if model.is_network:
-            part = search_part(search)
-            # This class chose the budget of the search, so that finding is not for users.
-            findings = [f for f in part.findings if f.name != "search cut short"]
-            names = {int(t.library.candidates[0]): t.name for t in trials if t.models}
-            best_name = "" if part.best is None else names.get(part.best.result_row, "")
-            self.latest = replace(part, findings=findings, best_name=best_name)
-            best = self.memory.searches.get(model.name, self.latest)
-            self.memory.searches[model.name] = max(best, self.latest, key=_rank)
+            self._keep_part(search, model.name, trials)
         return search
+
+    def _keep_part(self, search: Any, name: str, trials: Sequence[Trial]) -> None:
+        """Keep the candidates of the search of a network if it is the model's best."""
+        part = search_part(search)
+        # This class chose the budget of the search, so that finding is not for users.
+        findings = [f for f in part.findings if f.name != "search cut short"]
+        names = {int(t.library.candidates[0]): t.name for t in trials if t.models}
+        best_name = "" if part.best is None else names.get(part.best.result_row, "")
+        self.latest = replace(part, findings=findings, best_name=best_name)
+        best = self.memory.searches.get(name, self.latest)
+        self.memory.searches[name] = max(best, self.latest, key=_rank)
 
     def start_workers(self) -> None:
         """Start the workers in the background, because this takes seconds."""

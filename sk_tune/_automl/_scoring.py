@@ -205,7 +205,7 @@ def are_counts(y: Array) -> bool:
     """
     if y.ndim > 1 or y.min() not in {0, 1} or not np.array_equal(y, np.round(y)):
         return False
-    return len(np.unique(y)) >= _FEWEST_COUNTS and float(skew(y)) > 0.5
+    return len(np.unique(y)) >= _FEWEST_COUNTS and _skewness(y) > 0.5
 
 
 def is_long_tailed(y: Array) -> bool:
@@ -215,9 +215,15 @@ def is_long_tailed(y: Array) -> bool:
     >>> is_long_tailed(prices), is_long_tailed(prices - 1), is_long_tailed(np.arange(1, 50))
     (True, False, False)
     """
-    if y.ndim > 1 or not y.min() > 0 or not float(skew(y)) > _LONG_TAIL:
+    if y.ndim > 1 or not y.min() > 0 or not _skewness(y) > _LONG_TAIL:
         return False
-    return abs(float(skew(np.log(y)))) < float(skew(y)) / 2
+    return abs(_skewness(np.log(y))) < _skewness(y) / 2
+
+
+def _skewness(y: Array) -> float:
+    """Return the skewness; NaN for equal values, of which scipy would warn."""
+    with warnings.catch_warnings(action="ignore"):
+        return float(skew(y))
 
 
 def _default(

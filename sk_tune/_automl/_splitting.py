@@ -25,7 +25,7 @@ from sklearn.model_selection import (
 
 from sk_tune._automl._problem import Problem
 from sk_tune._diagnosis import Finding, find_leaks
-from sk_tune._splits import folds_among, order_of_times, take
+from sk_tune._splits import as_column, folds_among, order_of_times, take
 from sk_tune._text import listed
 from sk_tune._types import Array
 from sk_tune._warnings import warn_user
@@ -87,8 +87,8 @@ def n_set_aside(test_size: float | str, n_rows: int) -> int:
 
 
 def as_groups(groups: Any) -> Array:
-    """Return groups as an array; TableError if a group is missing."""
-    array = np.asarray(groups)
+    """Return groups, (n,); TableError for several columns, or if a group is missing."""
+    array = as_column(groups, "groups")
     missing = np.asarray(pd.isna(array))
     if missing.any():
         raise TableError(

@@ -59,6 +59,7 @@ def summary(
     n_rows: int,
     labels: Array | None = None,
     n_targets: int = 1,
+    is_constant: bool = False,
     members: Sequence[str] = (),
     has_networks: bool = True,
     n_leaks: int = 0,
@@ -69,6 +70,7 @@ def summary(
     """Return a summary: whether the columns help, and which model to use.
 
     `n_rows` is the number of held-out rows; `labels` are classes, None in regression;
+    `is_constant` says whether all held-out targets are equal;
     `members` are the trials of the ensemble; `has_networks` says whether networks are among
     them. Leaks come first. `intervals` is a sentence for the end if the columns help.
     `n_left_out` rows were too many for the time budget. `shortage` is the text of
@@ -77,7 +79,12 @@ def summary(
     best, loss = scores["ensemble"], "log loss" if labels is not None else "squared error"
     if n_targets > 1:
         loss += " (each target in units of its standard deviation)"
-    if "best" not in scores:
+    if is_constant:
+        text = (
+            f"The target has the same value in all {n_rows:,} held-out rows, which cannot "
+            "show whether the columns help to predict it."
+        )
+    elif "best" not in scores:
         text = (
             "Only the dummy was trained, which ignores all columns, so it is unknown "
             "whether the columns help to predict the target."

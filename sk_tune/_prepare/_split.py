@@ -19,7 +19,7 @@ from sk_tune._compat import (
     safe_indexing,
     validate_parameter_constraints,
 )
-from sk_tune._splits import as_times, order_of_times
+from sk_tune._splits import as_column, as_times, order_of_times
 from sk_tune._types import Array, Integers
 
 _SIZE = [
@@ -244,14 +244,7 @@ def _assign(counts: Array, shares: Array, rng: Any) -> Integers:
 
 
 def _one_dimensional(values: Any, name: str) -> Array:
-    array = np.asarray(values)
-    if array.ndim == 2 and array.shape[1] == 1:
-        array = array[:, 0]
-    if array.ndim != 1:
-        raise ValueError(
-            f"{name!r} of train_valid_test_split must have shape (n_samples,). Got "
-            f"{array.shape} instead."
-        )
+    array = as_column(values, name)
     n_missing = int(pd.isna(array).sum())
     if n_missing:
         raise ValueError(

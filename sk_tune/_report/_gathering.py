@@ -34,7 +34,7 @@ from sk_tune._report._quality import (
     quality_of,
     search_baselines,
 )
-from sk_tune._report._reproduction import Reproduction, reproduction
+from sk_tune._report._reproduction import Reproduction, reproduction, usage_code
 from sk_tune._report._search_trials import (
     Parameter,
     Trials,
@@ -44,7 +44,6 @@ from sk_tune._report._search_trials import (
     parameters_of,
     trials_of,
 )
-from sk_tune._saving import is_savable
 from sk_tune._scores import Ledger, ScoreEstimate
 from sk_tune._search_record import fold_of_samples, search_record
 from sk_tune._text import counted, interval_text, number_texts
@@ -424,7 +423,7 @@ def gather(search: Any, X: Any = None, y: Any = None, *, extra_checks: Checks = 
         notes=notes,
         scores=score_lines(part, baselines, expected),
         quality=None if best is None else _held_out_quality(search, best.result_row),
-        usage=_usage(search),
+        usage=usage_code(search),
         effects=None if isinstance(effects, str) else effects,
         searches=[part],
         checks=leak_checks(
@@ -517,21 +516,3 @@ def with_importance(part: SearchPart) -> SearchPart:
         n_resources=np.array([row.n_resources or 0 for row in part.candidates]),
     )
     return replace(part, importance=importance)
-
-
-def _usage(search: Any) -> str:
-    if not hasattr(search, "best_estimator_"):
-        return ""
-    lines = ["predictions = search.predict(X_new)"]
-    if hasattr(search, "predict_proba"):
-        lines.append("probabilities = search.predict_proba(X_new)")
-    keeping = [
-        "# To keep the model; load a pickle only if you trust who made it:",
-        'joblib.dump(search.best_estimator_, "model.joblib")',
-    ]
-    if is_savable(search.best_estimator_):
-        keeping = [
-            "# To keep the model, in a file that holds no code:",
-            'sk_tune.save(search.best_estimator_, "model.safetensors")',
-        ]
-    return "\n".join([*lines, "", *keeping])

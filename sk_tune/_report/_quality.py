@@ -113,7 +113,11 @@ def _some(y: Array, predictions: Array, most: int = _MOST_ROWS) -> tuple[Array, 
 
 
 def intervals_text(y: Array, predictions: Array, part: Array, classes: Array | None) -> str:
-    """Return coverage and size of intervals or sets as text; "" for several targets."""
+    """Return coverage and size of intervals or sets as text.
+
+    The text is empty for several targets, and for infinite intervals of few rows, whose
+    coverage shows nothing.
+    """
     n_axes = 1 if classes is None else 2
     if np.ndim(y) != 1 or predictions.ndim != n_axes:
         return ""
@@ -125,6 +129,8 @@ def intervals_text(y: Array, predictions: Array, part: Array, classes: Array | N
     share, size = measured_coverage(
         target, predictions[rows], part, _COVERAGE, is_classification=is_classification
     )
+    if np.isinf(size):
+        return ""
     rows_text = f"{100 * share:.1f} % of the held-out rows"
     if classes is None:
         return (

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: sk_tune contributors
 # SPDX-License-Identifier: BSD-3-Clause
-"""Versions, seeds, folds, data and code to reproduce a search."""
+"""Versions, seeds, folds, data and code to reproduce and to use a search."""
 
 import inspect
 import platform
@@ -23,6 +23,7 @@ from sk_tune._engine import value_digest
 from sk_tune._estimators import as_sequences
 from sk_tune._frames import as_pandas
 from sk_tune._report._search_trials import repr_text, value_text
+from sk_tune._saving import is_savable
 from sk_tune._search_record import search_record
 from sk_tune._space import Choice
 from sk_tune._versions import package_version
@@ -256,3 +257,22 @@ def _changed(estimator: Any, depth: int) -> dict[str, Any]:
         if not is_default:
             changed[name] = value
     return changed
+
+
+def usage_code(search: Any) -> str:
+    """Return code that predicts with the refitted estimator, and saves it."""
+    if not hasattr(search, "best_estimator_"):
+        return ""
+    lines = ["predictions = search.predict(X_new)"]
+    if hasattr(search, "predict_proba"):
+        lines.append("probabilities = search.predict_proba(X_new)")
+    keeping = [
+        "# To keep the model; load a pickle only if you trust who made it:",
+        'joblib.dump(search.best_estimator_, "model.joblib")',
+    ]
+    if is_savable(search.best_estimator_):
+        keeping = [
+            "# To keep the model, in a file that holds no code:",
+            'sk_tune.save(search.best_estimator_, "model.safetensors")',
+        ]
+    return "\n".join([*lines, "", *keeping])

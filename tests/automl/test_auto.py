@@ -18,7 +18,7 @@ from sklearn.model_selection import GroupKFold
 from sk_tune import AutoClassifier, AutoRegressor
 from sk_tune._automl import _runner, _splitting
 from sk_tune._automl._model_course import ModelCourse
-from sk_tune.exceptions import SkTuneWarning, StoreWarning, TableError
+from sk_tune.exceptions import SkTuneWarning, StoreWarning, TableError, VerdictWarning
 
 FAST = {"time_budget": None, "n_rounds": 0, "random_state": 0}
 pytestmark = pytest.mark.usefixtures("few_linear")
@@ -633,6 +633,18 @@ def test_a_checkpoint_needs_a_folder(iris, tmp_path, monkeypatch):
     monkeypatch.setattr(pickle, "dump", full)
     with pytest.warns(StoreWarning, match="cannot be stored .*No space left"):
         AutoClassifier(**options, checkpoint_dir=tmp_path / "a").fit(*iris)
+
+
+def test_a_constant_target_is_described():
+    """Its scores say nothing about the columns, and it causes no warning of scipy."""
+    X = np.random.default_rng(0).normal(size=(40, 2))
+    auto = AutoRegressor(models=["linear"], **FAST)
+
+    with pytest.warns(VerdictWarning, match="same value in all 40 held-out rows") as caught:
+        auto.fit(X, np.ones(40))
+
+    assert len(caught) == 1
+    assert not auto.beats_baseline_
 
 
 def test_a_constant_target_does_not_hide_the_others(mixed):

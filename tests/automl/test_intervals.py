@@ -48,6 +48,15 @@ def test_the_summary_has_coverage_and_width(regressor):
     assert sentence in " ".join(auto.report().split())
 
 
+def test_the_summary_omits_infinite_intervals():
+    """Fewer than nine residuals do not limit 90 % of the targets."""
+    X = np.random.default_rng(0).normal(size=(8, 2))
+    auto = AutoRegressor(**{**OPTIONS, "models": ["linear"]}).fit(X, X.sum(axis=1))
+
+    assert np.isinf(auto.predict_interval(X)).all()
+    assert "90 % intervals" not in auto.summary_
+
+
 def test_several_targets_have_intervals():
     """Each target is covered by itself, in its own units."""
     X, y = load_diabetes(return_X_y=True, as_frame=True)

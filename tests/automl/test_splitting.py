@@ -17,6 +17,7 @@ from sk_tune._automl._splitting import (
     warn_of_leaks,
 )
 from sk_tune._diagnosis import Finding, find_leaks
+from sk_tune._splits import as_times
 from sk_tune.exceptions import LeakWarning, TableError
 
 
@@ -271,6 +272,16 @@ def test_each_row_needs_a_group():
     for missing in (np.nan, None, pd.NA):
         with pytest.raises(TableError, match="Got 1 missing, the first in row 2"):
             as_groups(pd.Series(["a", missing, "b"]))
+
+
+@pytest.mark.parametrize("name", ["groups", "times"])
+def test_groups_and_times_are_one_column(name):
+    """A frame with one column is accepted, as scikit-learn accepts such a target."""
+    convert = {"groups": as_groups, "times": as_times}[name]
+
+    assert convert(pd.DataFrame({"a": [3, 4]})).tolist() == [3, 4]
+    with pytest.raises(TableError, match=rf"'{name}' must have shape .*\(5, 2\)"):
+        convert(np.ones((5, 2)))
 
 
 def test_rows_of_one_time_cannot_be_split():

@@ -224,7 +224,7 @@ def test_a_seed_repeats_the_split_and_another_changes_it():
         ({"groups": [0, 1] * 5}, "at least 3 different groups. Got 2"),
         ({"times": [0, 1] * 5}, "at least 3 different times. Got 2"),
         ({"times": [np.nan] * 10}, "'times' .* must not hold missing values. Got 10"),
-        ({"groups": np.eye(10)}, r"'groups' .* must have shape \(n_samples,\)"),
+        ({"groups": np.eye(10)}, r"'groups' must have shape \(n_samples,\)"),
         ({"times": range(10), "groups": range(10)}, "with 'stratify' or 'groups'"),
         ({"stratify": [0] * 9 + [1]}, "least populated class"),
         ({"groups": range(9)}, "inconsistent numbers of samples"),
