@@ -32,8 +32,9 @@ _N_COMPONENTS = 10
 _MOST_ROWS, _ROWS_PER_SECOND, _FEWEST_ROWS = 4000, 50, 500
 # Share of the time budget for the decision, and the folds that suffice for it.
 _SHARE, _FEWEST_FOLDS = 0.1, 3
-# Iterations of boosting, scikit-learn's default.
-_ITERATIONS = 100
+# Trees of boosting, scikit-learn's default for two classes, and the fewest iterations: with
+# more classes, each iteration is a tree for each class.
+_TREES, _FEWEST_ITERATIONS = 100, 10
 _TOO_LONG = "takes too long to encode for this budget"
 
 
@@ -101,7 +102,9 @@ def _score(problem: Problem) -> float:
     """Return the score of boosting in the only fold."""
     (rows, test), y = problem.folds[0], problem.y
     model = boosting_model(problem).estimator
-    model.set_params(boosting__max_iter=_ITERATIONS, boosting__early_stopping=False)
+    n_trees = problem.n_classes if problem.n_classes > 2 else 1
+    n_iter = max(_TREES // n_trees, _FEWEST_ITERATIONS)
+    model.set_params(boosting__max_iter=n_iter, boosting__early_stopping=False)
     train = problem.of_rows(problem.X, y, problem.sample_weight, rows)
     try:
         model.fit(train.X, train.y, **train.fit_params(model))
