@@ -31,7 +31,7 @@ _N_COMPONENTS = 10
 # the least show nothing, unless the table has no more.
 _MOST_ROWS, _ROWS_PER_SECOND, _FEWEST_ROWS = 4000, 50, 500
 # Share of the time budget for the decision, and the folds that suffice for it.
-_SHARE, _FEWEST_FOLDS = 0.1, 3
+_SHARE, _FEWEST_FOLDS = 0.15, 2
 # Trees of boosting, scikit-learn's default for two classes, and the fewest iterations: with
 # more classes, each iteration is a tree for each class.
 _TREES, _FEWEST_ITERATIONS = 100, 10
