@@ -121,10 +121,8 @@ def slice_pictures(report: SearchPart) -> list[dict[str, Any]]:
         label = parameter.label
         if parameter.categories:
             width = (right - left) / len(parameter.categories)
-            # A character is about six units wide.
-            n_letters = max(3, int(width / 6))
             marks = [
-                (left + width * (place + 0.5), shortened(text, n_letters))
+                (left + width * (place + 0.5), _fitted(text, width))
                 for place, text in enumerate(parameter.categories)
             ]
             # Neighbours are spread evenly by turns of the golden section.
@@ -303,6 +301,12 @@ def column_pictures(effects: ColumnEffects, metric: str) -> list[dict[str, Any]]
     return [{"svg": svg, "caption": caption}, *dependence]
 
 
+def _fitted(text: str, width: float) -> str:
+    """Return a text shortened to a width, by the mean widths of letters."""
+    widths = [8.5 if letter.isupper() else 6.5 for letter in text]
+    return shortened(text, max(3, int(width * len(text) / max(sum(widths), 1))))
+
+
 def _dependence(dependence: Dependence, k: int) -> dict[str, Any]:
     """Return mean predictions by the values of a column, with the range over the folds."""
     frame, means = Frame(height=246), dependence.means
@@ -315,8 +319,7 @@ def _dependence(dependence: Dependence, k: int) -> dict[str, Any]:
         left, right = frame.x_range
         width = (right - left) / len(dependence.texts)
         at = [left + width * (j + 0.5) for j in range(len(dependence.texts))]
-        n_letters = max(3, int(width / 6.5))
-        texts = [shortened(text, n_letters) for text in dependence.texts]
+        texts = [_fitted(text, width) for text in dependence.texts]
         names = list(zip(at, texts, strict=True))
     else:
         x = scale_of(dependence.values, frame.x_range)
