@@ -672,6 +672,16 @@ def test_a_plan_names_the_path_and_the_reason(make, way, why, caplog):
     assert str(result) in caplog.records[-1].getMessage()
 
 
+def test_a_plan_leaves_the_state_of_numpys_generator():
+    """A user's next random number is the same with and without a plan."""
+    expected = np.random.RandomState(0).normal()
+    np.random.seed(0)  # noqa: NPY002
+
+    plan(FromNumpy(3).double(), _normal(B, *SHAPE))
+
+    assert np.random.normal() == expected  # noqa: NPY002
+
+
 def test_the_plan_of_an_mlp_depends_on_the_kernel():
     """The reason says which part the kernel does not support, or that it is missing."""
     X = np.random.default_rng(0).standard_normal((40, 5))
