@@ -72,6 +72,12 @@ def shortened(text: str, n_characters: int) -> str:
     return text[: n_characters - 1 - half] + "\N{HORIZONTAL ELLIPSIS}" + text[-half:]
 
 
+def fitted(text: str, width: float) -> str:
+    """Return a text shortened to a width in pixels, by the mean widths of letters."""
+    widths = [8.5 if letter.isupper() else 6.5 for letter in text]
+    return shortened(text, max(3, int(width * len(text) / max(sum(widths), 1))))
+
+
 class Display:
     """A picture with its axes.
 

@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from sk_tune._report._column_effects import ColumnEffects, Dependence
 from sk_tune._report._curve_displays import FoldSummary, fold_summary
-from sk_tune._report._drawing import needs_log, score_range, shortened
+from sk_tune._report._drawing import fitted, needs_log, score_range, shortened
 from sk_tune._report._gathering import CandidateRow, ScoreLine, SearchPart
 from sk_tune._report._quality import Quality
 from sk_tune._report._search_trials import number_text, short_names, value_text
@@ -122,7 +122,7 @@ def slice_pictures(report: SearchPart) -> list[dict[str, Any]]:
         if parameter.categories:
             width = (right - left) / len(parameter.categories)
             marks = [
-                (left + width * (place + 0.5), _fitted(text, width))
+                (left + width * (place + 0.5), fitted(text, width))
                 for place, text in enumerate(parameter.categories)
             ]
             # Neighbours are spread evenly by turns of the golden section.
@@ -301,12 +301,6 @@ def column_pictures(effects: ColumnEffects, metric: str) -> list[dict[str, Any]]
     return [{"svg": svg, "caption": caption}, *dependence]
 
 
-def _fitted(text: str, width: float) -> str:
-    """Return a text shortened to a width, by the mean widths of letters."""
-    widths = [8.5 if letter.isupper() else 6.5 for letter in text]
-    return shortened(text, max(3, int(width * len(text) / max(sum(widths), 1))))
-
-
 def _dependence(dependence: Dependence, k: int) -> dict[str, Any]:
     """Return mean predictions by the values of a column, with the range over the folds."""
     frame, means = Frame(height=246), dependence.means
@@ -319,7 +313,7 @@ def _dependence(dependence: Dependence, k: int) -> dict[str, Any]:
         left, right = frame.x_range
         width = (right - left) / len(dependence.texts)
         at = [left + width * (j + 0.5) for j in range(len(dependence.texts))]
-        texts = [_fitted(text, width) for text in dependence.texts]
+        texts = [fitted(text, width) for text in dependence.texts]
         names = list(zip(at, texts, strict=True))
     else:
         x = scale_of(dependence.values, frame.x_range)

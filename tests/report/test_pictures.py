@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sk_tune._diagnosis import Curves
+from sk_tune._report._drawing import fitted
 from sk_tune._report._parameter_importance import Importance
 from sk_tune._report._pictures import (
-    _fitted,
     curve_pictures,
     history_picture,
     importance_picture,
@@ -314,6 +314,6 @@ def test_chance_is_not_drawn(make_report, make_row, importance):
 
 def test_names_in_capitals_are_shortened_more():
     """Capitals are wider, so that names next to each other would overlap."""
-    assert _fitted("restaurant", 52) == "rest…ant"
-    assert _fitted("RESTAURANT", 52) == "RES…NT"
-    assert _fitted("RESTAURANT", 90) == "RESTAURANT"
+    assert fitted("restaurant", 52) == "rest…ant"
+    assert fitted("RESTAURANT", 52) == "RES…NT"
+    assert fitted("RESTAURANT", 90) == "RESTAURANT"
