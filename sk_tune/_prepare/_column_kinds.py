@@ -140,7 +140,7 @@ class ColumnKinds:
     numbers: tuple[str, ...]  # also truth values and durations
     dates: tuple[str, ...]
     categories: tuple[str, ...]
-    texts: tuple[str, ...] = ()  # of several words, mostly rare; else categories
+    texts: tuple[str, ...] = ()  # of several words, mostly rare; unless categories
     dropped: dict[str, str]  # reasons, by column
     formats: Mapping[str, TextFormat] = field(default_factory=dict)  # of text
 
