@@ -371,7 +371,7 @@ def network_models(problem: Problem) -> list[Model]:
     families = {"table": ["MLP"], "image": ["CNN"], "sequence": ["RNN", "CNN"]}
     makers: list[Callable[[Problem], Model]]
     makers = [_component_network] if problem.is_collinear else []
-    makers += [_table_network] if problem.kind == "table" else []
+    makers += [table_network] if problem.kind == "table" else []
     makers += [partial(_plain_network, family=name) for name in families[problem.kind]]
     return [replace(make(problem), make=make) for make in makers]
 
@@ -427,7 +427,7 @@ def _component_network(problem: Problem) -> Model:
     return _narrow_network(problem, pipe, "component network", space)
 
 
-def _table_network(problem: Problem) -> Model:
+def table_network(problem: Problem) -> Model:
     """Return a slower network with defaults tuned on tables, and the space around it."""
     kind: Any = "classifier" if problem.is_classification else "regressor"
     pipe = table_pipeline(kind, random_state=problem.seed)

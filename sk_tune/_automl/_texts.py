@@ -2,11 +2,12 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Whether the models of a table use its columns of text.
 
-Components of names and titles are often noise, which makes all models worse. Boosting with
-defaults is trained in the folds with and without them; one decision is for all models.
+Components of names and titles are often noise, which makes all models worse. A network is
+trained briefly in the folds with and without them; one decision is for all models.
 """
 
 import math
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -14,14 +15,14 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import check_scoring
 
-from sk_tune._automl._growth import clearly_gains
-from sk_tune._automl._models import boosting_model, dummy_model
+from sk_tune._automl._models import dummy_model, table_network
 from sk_tune._automl._problem import Problem
-from sk_tune._automl._resources import Clock, few_threads, fits_within
+from sk_tune._automl._resources import Clock, few_threads
 from sk_tune._automl._runner import ERRORS, Memory
 from sk_tune._prepare import with_texts
 from sk_tune._splits import take
 from sk_tune._text import error_line
+from sk_tune._training import TimeIsUpError, TimeLimit, one_thread, time_limit
 from sk_tune._types import Array
 from sk_tune.exceptions import TableError
 
@@ -32,9 +33,10 @@ _N_COMPONENTS = 10
 _MOST_ROWS, _ROWS_PER_SECOND, _FEWEST_ROWS = 4000, 50, 500
 # Share of the time budget for the decision, and the folds that suffice for it.
 _SHARE, _FEWEST_FOLDS = 0.15, 2
-# Trees of boosting, scikit-learn's default for two classes, and the fewest iterations: with
-# more classes, each iteration is a tree for each class.
-_TREES, _FEWEST_ITERATIONS = 100, 10
+# The mean gain must exceed this multiple of its standard error.
+_CLEAR = 2.0
+# Training of the network.
+_BRIEFLY = {"net__members": 2, "net__max_epochs": 8, "net__early_stopping": False}
 _TOO_LONG = "takes too long to encode for this budget"
 
 
@@ -74,7 +76,7 @@ def add_texts(
 
 
 def reason_against_texts(without: Problem, with_all: Problem, clock: Clock) -> str:
-    """Return why models must not use texts; empty if these clearly improve boosting."""
+    """Return why models must not use texts; empty if these clearly improve a network."""
     limit, began, most = clock.share(_SHARE), clock.seconds, _MOST_ROWS
     if clock.budget is not None:
         most = min(most, int(_ROWS_PER_SECOND * clock.budget))
@@ -85,26 +87,28 @@ def reason_against_texts(without: Problem, with_all: Problem, clock: Clock) -> s
     for fold in folds:
         if clock.seconds - began > limit:
             break
+        has_end = clock.budget is not None
+        end = TimeLimit(until=time.monotonic() + limit) if has_end else None
         try:
-            with few_threads(without.n_values), fits_within(limit, math.inf):
+            with one_thread(), few_threads(without.n_values), time_limit(end):
                 before, after = (
                     _score(replace(part, folds=[fold])) for part in (without, with_all)
                 )
-        except ERRORS as error:
-            return f"could not be tried: {error_line(str(error))}"
+        except TimeIsUpError:
+            break
+        except ERRORS as reason:
+            return f"could not be tried: {error_line(str(reason))}"
         gains.append(after - before)
     if len(gains) < min(_FEWEST_FOLDS, len(folds)):
         return _TOO_LONG
-    return "" if clearly_gains(np.array(gains)) else "does not clearly help boosting"
+    error = _CLEAR * np.std(gains) / math.sqrt(len(gains))
+    return "" if np.mean(gains) > error else "does not clearly help a network"
 
 
 def _score(problem: Problem) -> float:
-    """Return the score of boosting in the only fold."""
+    """Return the score of a briefly trained network in the only fold."""
     (rows, test), y = problem.folds[0], problem.y
-    model = boosting_model(problem).estimator
-    n_trees = problem.n_classes if problem.n_classes > 2 else 1
-    n_iter = max(_TREES // n_trees, _FEWEST_ITERATIONS)
-    model.set_params(boosting__max_iter=n_iter, boosting__early_stopping=False)
+    model = table_network(problem).estimator.set_params(**_BRIEFLY)
     train = problem.of_rows(problem.X, y, problem.sample_weight, rows)
     try:
         model.fit(train.X, train.y, **train.fit_params(model))

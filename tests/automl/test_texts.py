@@ -48,7 +48,7 @@ def test_text_without_information_is_left_out_with_the_reason(remarks):
     X, _ = remarks
     auto = AutoRegressor(**SMALL).fit(X, X["x"] ** 2)
 
-    reason = "text that differs in almost every row and does not clearly help boosting"
+    reason = "text that differs in almost every row and does not clearly help a network"
     assert auto.kinds_.texts == ()
     assert auto.kinds_.dropped == {"remark": reason}
     assert auto.predict(X[["x"]]).tolist() == auto.predict(X).tolist()
@@ -70,7 +70,7 @@ def test_a_later_fit_keeps_the_decision(remarks, monkeypatch):
     X, y = remarks
     auto = AutoClassifier(warm_start=True, **SMALL).fit(X, y)
     n_before = auto.n_trials_
-    monkeypatch.setattr(_texts, "clearly_gains", lambda gains: False)
+    monkeypatch.setattr(_texts, "_CLEAR", 1e9)
 
     auto.set_params(n_rounds=1).fit(X, y)
 
