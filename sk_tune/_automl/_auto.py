@@ -207,7 +207,7 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
     kinds_ : ColumnKinds or None
         Kinds of the columns of a table, and the dropped columns with the reason.  Columns
         of text (names, titles, remarks) are `texts`, which all models encode by ten numbers
-        each, if these numbers clearly improve a network in the folds; else they are dropped.
+        each, if this clearly improves a network in the folds; otherwise they are dropped.
     oof_predictions_ : ndarray of shape (n_held_out, ...)
         Predictions behind `expected_score_`, of the rows that the folds hold out.
     column_importance_ : DataFrame or None
