@@ -53,6 +53,6 @@ def _trial_of(kind: ModelKind, runner: Runner, units: int) -> Trial | None:
     return next((t for t in runner.memory.trials if (t.label, t.params) == key), None)
 
 
-def clearly_gains(gains: Floats) -> bool:
-    """Return whether the mean of the gains in the folds exceeds its standard error."""
-    return bool(gains.mean() > np.std(gains) / math.sqrt(len(gains)))
+def clearly_gains(gains: Floats, n_errors: float = 1.0) -> bool:
+    """Return whether the mean gain over the folds exceeds `n_errors` standard errors."""
+    return bool(gains.mean() > n_errors * np.std(gains) / math.sqrt(len(gains)))

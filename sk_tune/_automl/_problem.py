@@ -260,8 +260,7 @@ def as_features(estimator: Any, X: Any, *, reset: bool, shape: Any = None) -> An
 
 def left_out_texts(estimator: Any, X: Any) -> pd.DataFrame:
     """Return the text columns dropped by ``fit``, which differ in almost every row."""
-    dropped = {} if estimator.kinds_ is None else estimator.kinds_.dropped
-    names = [name for name, reason in dropped.items() if reason.startswith("text")]
+    names = [] if estimator.kinds_ is None else estimator.kinds_.rare_texts
     if not names:
         return pd.DataFrame(index=range(num_samples(X)))
     table: Any = as_pandas(X) if hasattr(X, "columns") else None

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import check_scoring
 
+from sk_tune._automl._growth import clearly_gains
 from sk_tune._automl._models import dummy_model, table_network
 from sk_tune._automl._problem import Problem
 from sk_tune._automl._resources import Clock, few_threads
@@ -33,7 +34,7 @@ _N_COMPONENTS = 10
 _MOST_ROWS, _ROWS_PER_SECOND, _FEWEST_ROWS = 4000, 50, 500
 # Share of the time budget for the decision, and the folds that suffice for it.
 _SHARE, _FEWEST_FOLDS = 0.15, 2
-# The mean gain must exceed this multiple of its standard error.
+# The mean gain must exceed this number of its standard errors.
 _CLEAR = 2.0
 # Training of the network.
 _BRIEFLY = {"net__members": 2, "net__max_epochs": 8, "net__early_stopping": False}
@@ -87,8 +88,7 @@ def reason_against_texts(without: Problem, with_all: Problem, clock: Clock) -> s
     for fold in folds:
         if clock.seconds - began > limit:
             break
-        has_end = clock.budget is not None
-        end = TimeLimit(until=time.monotonic() + limit) if has_end else None
+        end = None if math.isinf(limit) else TimeLimit(until=time.monotonic() + limit)
         try:
             with one_thread(), few_threads(without.n_values), time_limit(end):
                 before, after = (
@@ -101,8 +101,8 @@ def reason_against_texts(without: Problem, with_all: Problem, clock: Clock) -> s
         gains.append(after - before)
     if len(gains) < min(_FEWEST_FOLDS, len(folds)):
         return _TOO_LONG
-    error = _CLEAR * np.std(gains) / math.sqrt(len(gains))
-    return "" if np.mean(gains) > error else "does not clearly help a network"
+    helps = clearly_gains(np.array(gains), _CLEAR)
+    return "" if helps else "does not clearly help a network"
 
 
 def _score(problem: Problem) -> float:

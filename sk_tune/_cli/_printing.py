@@ -68,10 +68,12 @@ def print_problem(
     if rare and target.task == "classification":
         names = listed(rare, _N_NAMED)
         say("", f"Note: fewer rows than folds ({N_FOLDS}) in class {names}.")
-    plurals = {"number": "numbers", "date": "dates", "category": "categories"}
-    plurals["text"] = "texts"
     n_of_kind = Counter(kind for _, kind in kinds)
-    columns = (f"{n} {kind if n == 1 else plurals[kind]}" for kind, n in n_of_kind.items())
+    plurals = {"category": "categories"}
+    columns = (
+        f"{n} {kind if n == 1 else plurals.get(kind, f'{kind}s')}"
+        for kind, n in n_of_kind.items()
+    )
     say("Columns", ", ".join(columns))
     if kinds.texts:
         say("", f"Texts are used if they help: {listed(kinds.texts, _N_NAMED)}")

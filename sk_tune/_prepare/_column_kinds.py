@@ -140,7 +140,7 @@ class ColumnKinds:
     numbers: tuple[str, ...]  # also truth values and durations
     dates: tuple[str, ...]
     categories: tuple[str, ...]
-    texts: tuple[str, ...] = ()  # of several words, mostly rare; unless categories
+    texts: tuple[str, ...] = ()  # of several words; by default categories or dropped
     dropped: dict[str, str]  # reasons, by column
     formats: Mapping[str, TextFormat] = field(default_factory=dict)  # of text
 
@@ -148,6 +148,11 @@ class ColumnKinds:
     def used(self) -> tuple[str, ...]:
         """Columns that are not dropped."""
         return (*self.numbers, *self.dates, *self.categories, *self.texts)
+
+    @property
+    def rare_texts(self) -> list[str]:
+        """Dropped columns of text that differs in almost every row."""
+        return [name for name, why in self.dropped.items() if why.startswith(_RARE_TEXT)]
 
     def __iter__(self) -> Iterator[tuple[str, str]]:
         """Iterate over the used columns, as pairs of name and kind."""
@@ -175,8 +180,7 @@ def with_texts(kinds: ColumnKinds, X: pd.DataFrame) -> ColumnKinds:
 
     Does not repeat the warnings about the columns.
     """
-    dropped = [name for name, why in kinds.dropped.items() if why.startswith(_RARE_TEXT)]
-    X = X[[*kinds.categories, *dropped]]
+    X = X[[*kinds.categories, *kinds.rare_texts]]
     with warnings.catch_warnings(action="ignore"):
         texts = kinds_and_values(X, keeps_text=True, keeps_values=False)[0].texts
     return replace(
