@@ -11,6 +11,8 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.pipeline import make_pipeline
 
 from sk_tune import TablePreparer, load, save, table_pipeline
+from sk_tune._prepare import _text_components
+from sk_tune._prepare._text_components import TextComponents
 
 N = 90
 COLOURS = np.array(["red", "green", "blue"])
@@ -78,15 +80,41 @@ def test_missing_text_is_empty(offers):
         ([f"chair{k}x" for k in range(N)], False),
         (["red chair", "blue desk"] * (N // 2), False),
         (["red chair"] * 60 + [f"blue desk {k}" for k in range(N - 60)], True),
+        ([f"\u7ea2\u8272\u7684\u6905\u5b50{k}" for k in range(N)], True),
+        ([f"\u7ea2\u8272{k}" for k in range(N)], False),
     ],
 )
 def test_text_has_several_words_and_rare_values(offers, texts, is_text):
-    """Codes of one word and frequent categories have no components."""
+    """Codes of one word, also a Chinese one, and frequent categories have no components."""
     preparer = TablePreparer(text_components=3).fit(offers.assign(title=texts))
 
     names = preparer.get_feature_names_out()
 
     assert any("_text" in name for name in names) is is_text
+
+
+def test_the_same_texts_are_encoded_once(offers, monkeypatch):
+    """The candidates of a search share the encoder and the components of a fold."""
+    texts, new = offers[["title"]], offers[["title"]][:9] + " new"
+
+    parts = [TextComponents(n).fit(texts.copy()) for n in (3, 3, 4)]
+
+    encoders = [part.encoders_[0] for part in parts]
+    assert encoders[0] is encoders[1]
+    assert encoders[2] is not encoders[0]
+    expected = parts[0].transform(new)
+    monkeypatch.setattr(encoders[0], "transform", None)
+    assert_allclose(parts[1].transform(new), expected, atol=0)
+
+
+def test_results_for_many_texts_are_not_kept(offers, monkeypatch):
+    """The texts of a large table would take much memory."""
+    monkeypatch.setattr(_text_components, "_MOST_ROWS_KEPT", N - 1)
+    texts = offers[["title"]]
+
+    encoders = [TextComponents(5).fit(texts).encoders_[0] for _ in range(2)]
+
+    assert encoders[0] is not encoders[1]
 
 
 def test_few_texts_have_fewer_components():
