@@ -296,7 +296,7 @@ def _columns_with_reasons(
             continue
         read = read_values(X[name], kind, text_format, unread=unread)
         if kind == "category":
-            reason = _reason_of_category(read, least, keeps_rare=keeps_rare)
+            reason = _reason_of_category(read, least, X[name].dtype, keeps_rare=keeps_rare)
             may_stay = not reason or reason.startswith(_RARE_TEXT)
             if keeps_text and may_stay and is_text(read, least):
                 kind, reason = "text", ""
@@ -424,21 +424,24 @@ def _reason_without_kind(column: "pd.Series[Any]") -> str:
     return _OTHER_KIND if getattr(arrow_type, "num_fields", 0) else ""
 
 
-def _reason_of_category(values: Any, least: int, *, keeps_rare: bool) -> str:
+def _reason_of_category(values: Any, least: int, dtype: Any, *, keeps_rare: bool) -> str:
     counts = np.bincount(pd.factorize(values)[0])
     if len(counts) == 1:
         return "constant"
     recurring = counts[counts > 1].sum() if keeps_rare else 0
     if counts.max() >= least or recurring >= _MIN_RECURRING * len(values):
         return ""
+    n_alike = sum(_LIKE_NUMBER.match(text) is not None for text in values)
+    if n_alike <= len(values) / 2:
+        return _RARE_TEXT
+    if isinstance(dtype, pd.CategoricalDtype):
+        return f"{_RARE_TEXT}, in dtype category, which is not read as numbers or dates"
     read = pd.to_numeric(pd.Series(values, dtype=object), errors="coerce")
     unread = values[read.isna().to_numpy() & (values != MISSING)]
-    n_alike = sum(_LIKE_NUMBER.match(text) is not None for text in values)
-    reason = _RARE_TEXT
-    if len(unread) and n_alike > len(values) / 2:
-        example = _shortened(unread[0])
-        reason += f" and cannot be read as numbers or dates, such as '{example}'"
-    return reason
+    if not len(unread):
+        return _RARE_TEXT
+    example = _shortened(unread[0])
+    return f"{_RARE_TEXT} and cannot be read as numbers or dates, such as '{example}'"
 
 
 def _reasons_of_numbers(values: Floats, *, missing_counts: bool) -> list[str]:

@@ -533,6 +533,19 @@ def test_the_error_names_a_cell_that_is_not_a_number(texts):
     assert f"'{texts[0]}'" in reason
 
 
+def test_the_reason_names_the_dtype_that_keeps_dates_from_being_read():
+    """As text, the same column has dates."""
+    days = pd.Series(pd.date_range("2024-01-01", periods=60).astype(str))
+
+    kinds = column_kinds(
+        pd.DataFrame({"a": days.astype("category"), "b": np.arange(60) / 7})
+    )
+
+    reason = "text that differs in almost every row, in dtype category"
+    assert kinds.dropped["a"] == f"{reason}, which is not read as numbers or dates"
+    assert column_kinds(days.to_frame("a")).dates == ("a",)
+
+
 def test_a_point_with_other_than_three_digits_behind_it_parts_fractions():
     """Also next to integers, and if each number has three digits behind the point."""
     for texts in (["1.234", "345", "12.5"], ["1.234", "12.500"], ["0.125", "345"]):
