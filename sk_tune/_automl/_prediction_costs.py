@@ -25,8 +25,9 @@ _MOST_OF_BOOSTING, _ITERATIONS = 3.0, 100
 # `_MEASURED_ROWS`, or on as many as have `_MOST_VALUES`, because each call also takes a
 # fixed time, mainly for the columns.
 _ROWS, _MEASURED_ROWS, _MOST_VALUES = 10_000, 1000, 1_000_000
-# The fastest of as many calls counts, because other processes interrupt some.
-_N_CALLS = 2
+# The fastest of as many calls counts, because other processes interrupt some. The model
+# that sets the limit is called more often.
+_N_CALLS, _N_CALLS_FOR_LIMIT = 2, 10
 
 
 class PredictionCosts:
@@ -79,9 +80,9 @@ class PredictionCosts:
 
     def _of_boosting(self, trial: Trial) -> float:
         """Return the milliseconds of one boosting model with at least 100 iterations."""
-        of_trial = self(trial)
         if not trial.models:
-            return of_trial
+            return self(trial)
+        self._measured(trial, _N_CALLS_FOR_LIMIT)
         model, ratio = self._model(trial)
         last: Any = last_step(model)
         if not hasattr(last, "n_iter_"):
@@ -90,12 +91,14 @@ class PredictionCosts:
         of_refit = self._ms_of_last[trial.name]
         # The first stage takes nearly all of the time that does not depend on iterations.
         X = self._prepared[self._steps[trial.name]][1]
-        of_first = self._timed(lambda X: next(last.staged_predict(X)), X)
+        of_first = self._timed(
+            lambda X: next(last.staged_predict(X)), X, _N_CALLS_FOR_LIMIT
+        )
         of_each = max(of_refit / ratio - of_first, 0.0) / max(n_iter - 1, 1)
         n_counted = max(ratio * n_iter, _ITERATIONS)
         return self.ms[trial.name] - of_refit + of_first + (n_counted - 1) * of_each
 
-    def _measured(self, trial: Trial) -> str | None:
+    def _measured(self, trial: Trial, n_calls: int = _N_CALLS) -> str | None:
         """Return the name of the trial with its cost, measured if necessary."""
         if not trial.models:
             return self._of_label.get(trial.label)
@@ -106,10 +109,11 @@ class PredictionCosts:
             key = tuple(map(id, steps))
             if key not in self._prepared:
                 prepare = model[:-1].transform
-                self._prepared[key] = self._timed(prepare, self._X), prepare(self._X)
+                of_steps = self._timed(prepare, self._X, n_calls)
+                self._prepared[key] = of_steps, prepare(self._X)
             of_steps, X = self._prepared[key]
-            of_last = self._timed(Combination([Member(last, 1.0)], self._classes), X)
-            of_last *= ratio
+            combination = Combination([Member(last, 1.0)], self._classes)
+            of_last = ratio * self._timed(combination, X, n_calls)
             self.ms[trial.name] = of_steps + of_last
             self._ms_of_last[trial.name], self._steps[trial.name] = of_last, key
             self._n_models[trial.name] = self._n_predicting(trial)
@@ -131,21 +135,21 @@ class PredictionCosts:
         # In time order, only the last fold's model predicts.
         return 1 if self._is_refitted(trial) else len(trial.models[self._folds_of_refit])
 
-    def _timed(self, call: Callable[[Any], Any], X: Any) -> float:
+    def _timed(self, call: Callable[[Any], Any], X: Any, n_calls: int) -> float:
         """Return the milliseconds of a call on 10,000 rows."""
         row = take(X, np.arange(1))
         with few_threads(np.size(self._X)):
             # The first call takes longer, because it stacks the networks.
             call(row)
-            of_one, of_all = _seconds(call, row), _seconds(call, X)
+            of_one, of_all = (_seconds(call, rows, n_calls) for rows in (row, X))
         of_each = max(of_all - of_one, 0.0) / (self._n_rows - 1)
         return 1000 * (of_one + (_ROWS - 1) * of_each)
 
 
-def _seconds(call: Callable[[Any], Any], X: Any) -> float:
+def _seconds(call: Callable[[Any], Any], X: Any, n_calls: int) -> float:
     """Return the seconds of the fastest of several calls."""
     seconds = []
-    for _ in range(_N_CALLS):
+    for _ in range(n_calls):
         start = time.perf_counter()
         call(X)
         seconds.append(time.perf_counter() - start)
