@@ -466,9 +466,13 @@ def run_here(name, side, budget, seed):
     start = time.perf_counter()
     loss = loss_of(case.task, model, X_test, y_test)
     inference = time.perf_counter() - start
-    if side in OURS and isinstance(X, pd.DataFrame):
-        default, _ = boosting(case, X, y, 0, seed)
-        details |= {"times_boosting": times_of_boosting(model, default, X_test)}
+    if side in OURS:
+        from sk_tune.engine import kernel_status
+
+        details |= {"kernel": kernel_status()}
+        if isinstance(X, pd.DataFrame):
+            default, _ = boosting(case, X, y, 0, seed)
+            details |= {"times_boosting": times_of_boosting(model, default, X_test)}
     record = {"case": name, "side": side, "budget": budget, "seed": seed}
     record |= {"loss": loss, "seconds": round(seconds, 2), "inference": round(inference, 3)}
     record["processors"] = joblib.cpu_count()

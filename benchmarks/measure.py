@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from threadpoolctl import threadpool_info
 
+from sk_tune.engine import kernel_status
+
 
 def medians(
     sides: Mapping[str, Callable[[], object]], n_runs: int, *, warm_up: bool = True
@@ -47,12 +49,13 @@ def processor_name() -> str:
 
 
 def describe_machine() -> str:
-    """Return one line on the versions and the matrix kernels in use."""
+    """Return one line on the versions, the matrix kernels and sk_tune's kernel in use."""
     kernels = {
         f"{lib['internal_api']} {lib.get('architecture', '')} x{lib['num_threads']}".strip()
         for lib in threadpool_info()
     }
     return (
         f"Python {platform.python_version()}, torch {torch.__version__} "
-        f"({torch.get_num_threads()} threads), {', '.join(sorted(kernels))}"
+        f"({torch.get_num_threads()} threads), {', '.join(sorted(kernels))}, "
+        f"kernel of sk_tune: {kernel_status()}"
     )

@@ -70,6 +70,7 @@ from sk_tune import (
     table_pipeline,
     table_space,
 )
+from sk_tune.engine import kernel_status
 
 MOST_ROWS = 4000
 SECONDS_TO_TUNE = 60
@@ -443,6 +444,7 @@ def run(name, side, seed, rows=None):
         "wall": round(wall, 3),
         "answer": round(answer, 3),
         "bytes": size,
+        "kernel": kernel_status(),
     }
 
 
