@@ -25,6 +25,7 @@ from sk_tune._automl._models import Model
 from sk_tune._automl._problem import Problem
 from sk_tune._automl._resources import Clock, Cost, fits_within
 from sk_tune._automl._splitting import Split
+from sk_tune._diagnosis import Finding
 from sk_tune._engine import Progress, have_to_start, start_meanwhile, value_fingerprint
 from sk_tune._files import replaced_file, sign
 from sk_tune._report import SearchPart, search_part
@@ -54,6 +55,7 @@ _MOST_OF_PLANNED = 1.5
 _N_REFITS, _MOST_OF_REFITS = 2, 0.2
 # Time of a network alone relative to its share of a fleet; five fits took 0.7 to 4.4.
 _ALONE = 2.0
+_CUT_SHORT = "search cut short"
 NO_SCORE = "No candidate got a score in each fold within its time."
 
 
@@ -372,8 +374,7 @@ class Runner:
     def _keep_part(self, search: Any, name: str, trials: Sequence[Trial]) -> None:
         """Keep the candidates of the search of a network if it is the model's best."""
         part = search_part(search)
-        # This class chose the budget of the search, so that finding is not for users.
-        findings = [f for f in part.findings if f.name != "search cut short"]
+        findings = [f for f in map(_for_users, part.findings) if f is not None]
         names = {int(t.library.candidates[0]): t.name for t in trials if t.models}
         best_name = "" if part.best is None else names.get(part.best.result_row, "")
         self.latest = replace(part, findings=findings, best_name=best_name)
@@ -459,9 +460,21 @@ class Runner:
         )
 
 
-def _rank(part: SearchPart) -> tuple[bool, float]:
-    """Return a key that ranks searches: by several candidates, then by the best score."""
-    return part.n_configurations > 1, -np.inf if part.best is None else part.best.score
+def _for_users(finding: Finding) -> Finding | None:
+    """Return a finding of a network's search, whose time budget users did not set."""
+    if finding.name != _CUT_SHORT:
+        return finding
+    if finding.outcome != "issue":
+        return None
+    message = "The time was too short to train this network to the end in all folds."
+    return replace(finding, message=message, remedy="Set a larger time_budget.")
+
+
+def _rank(part: SearchPart) -> tuple[bool, bool, float]:
+    """Return a key: complete trainings, then several candidates, then the best score."""
+    is_cut = any(f.name == _CUT_SHORT and f.outcome == "issue" for f in part.findings)
+    score = -np.inf if part.best is None else part.best.score
+    return not is_cut, part.n_configurations > 1, score
 
 
 class AutoProgressLine(LiveLine):

@@ -158,6 +158,8 @@ def _of_search(
             larger=larger_in_search(search, chosen),
         )
     record = search_record(search)
+    if record is not None and chosen in record.cut_rows:
+        findings = [_of_cut_training(finding) for finding in findings]
     scale = record.inputs[chosen] if record is not None and record.inputs else None
     fitted = getattr(search, "best_estimator_", network)
     if scale is None and X is not None:
@@ -196,6 +198,17 @@ def _of_curves(
     return without_doubled_epochs(
         _consistent([check(summary) for check in checks.values()])
     )
+
+
+# A training that the time budget ended early does not show whether these are issues.
+_OF_WHOLE_TRAINING = ("underfitting", "converged long ago", "learning rate too low")
+
+
+def _of_cut_training(finding: Finding) -> Finding:
+    if finding.name not in _OF_WHOLE_TRAINING:
+        return finding
+    message = "The time budget ended this training early."
+    return RULES[finding.name].not_applicable(message)
 
 
 _TOO_FAST = ("diverged", "learning rate too high")

@@ -74,6 +74,28 @@ def test_until_workers_run_networks_train_in_this_process(
     assert started == [2]
 
 
+def test_a_complete_training_is_diagnosed_rather_than_a_better_cut_one(
+    problem, small_network
+):
+    """The curves of a cut training do not show whether the network underfits."""
+    runner, model = _runner(None), small_network(problem)
+
+    def outcomes(n_epochs, time_budget=None):
+        grid = {"net__max_epochs": [n_epochs]}
+        options = {"time_budget": time_budget}
+        runner.run(GridSearchCV, model.estimator, grid, model, problem, **options)
+        findings = runner.memory.searches[model.name].findings
+        return {f.name: f.outcome for f in findings}
+
+    cut = outcomes(100_000, 2.0)
+    complete = outcomes(2)
+
+    assert cut["search cut short"] == "issue"
+    assert cut["underfitting"] == "not applicable"
+    assert "search cut short" not in complete
+    assert outcomes(100_000, 2.0) == complete
+
+
 def test_trial_numbers_continue_from_the_largest(problem):
     """Only the best trials of an earlier fit may remain."""
     runner, model = _runner(None), dummy_model(problem)

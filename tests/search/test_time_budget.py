@@ -101,6 +101,8 @@ def test_a_search_without_time_for_a_candidate_has_one_with_fewer_epochs(net, ir
     assert (finding.outcome, finding.evidence["n_epochs"]) == ("issue", n_epochs_of(search))
     assert finding.remedy.startswith("Set a larger time_budget or fewer epochs.")
     assert search.cut_short_ == f"{finding.message} {finding.remedy}"
+    (finding,) = [f for f in diagnose(search) if f.name == "underfitting"]
+    assert finding.message == "The time budget ended this training early."
 
 
 def test_a_candidate_left_out_for_time_has_no_score(net, iris):
