@@ -95,7 +95,7 @@ def auto_page(
         columns=auto.kinds_,
         effects=auto._effects,
         searches=[
-            replace(part, key=f"search-{k}-", title=name)
+            replace(part, key=f"search-{k}-", title=name, metric=metric)
             for k, (name, part) in enumerate(auto._searches.items())
         ],
         changes=[str(change) for change in auto.changes_],
@@ -110,7 +110,7 @@ def auto_page(
                 for name, values in {"X": X, "y": y}.items()
                 if values is not None
             },
-            code=fit_code(auto, "auto"),
+            code=fit_code(auto, "auto", auto._fit_arguments),
         ),
     )
 

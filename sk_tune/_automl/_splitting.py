@@ -103,11 +103,14 @@ def warn_of_rare_classes(y: Array) -> None:
     labels, counts = np.unique(y, return_counts=True)
     rare = labels[counts < 2]
     if len(labels) - len(rare) >= 2 and len(rare):
-        listed = ", ".join(map(str, rare[:_N_NAMED]))
+        names = listed([*map(str, rare)], _N_NAMED)
+        classes, them = (
+            ("this class is", "it") if len(rare) == 1 else ("these classes are", "them")
+        )
         warn_user(
             "Each class must have at least 2 rows, one to train on and one to score. Got "
-            f"only 1 row for {len(rare)} classes, such as {listed}: no score can show "
-            "whether these are learnt. Add rows of these classes, or remove or merge them.",
+            f"only 1 row of {names}, so no score can show whether {classes} learnt. Add "
+            f"rows, or merge {them} with another class or remove {them}.",
             DataWarning,
         )
 

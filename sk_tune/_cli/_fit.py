@@ -88,6 +88,20 @@ class FitOptions:
     started: float
 
 
+def _rows_text(options: FitOptions, n_rows: int) -> str:
+    """Return how many rows are set aside, and how they are split; "" if none are."""
+    n_test = n_set_aside(options.test_size, n_rows)
+    if not n_test:
+        return ""
+    if options.groups is None and options.times is None:
+        return f"{n_test} set aside for a final check; {n_rows - n_test} to train on"
+    # Rows of a group or time are on the same side of a split.
+    text = f"about {n_test} set aside for a final check"
+    if options.groups is None:
+        return text
+    return f"{text}; rows with the same {options.groups!r} stay together"
+
+
 def fit(
     table: LoadedTable,
     options: FitOptions,
@@ -107,12 +121,8 @@ def fit(
     X = table.frame.drop(columns=[*named])
     kinds, notes = _kinds(X)
     if not options.json:
-        n_test = n_set_aside(options.test_size, len(X))
-        split = f"{n_test} set aside for a final check; {len(X) - n_test} to train on"
-        # Rows of a group or time are on the same side of a split.
-        split = f"about {split}" if len(named) > 1 else split
         noted = replace(table, notes=(*table.notes, *notes))
-        print_problem(noted, target, kinds, split if n_test else "")
+        print_problem(noted, target, kinds, _rows_text(options, len(X)))
     left_out = {"started", "output", "overwrite", "n_jobs", "verbose", "json"}
     config = {k: value for k, value in asdict(options).items() if k not in left_out}
     config["data"] = None if source is None else str(source.absolute())

@@ -31,7 +31,7 @@ _OPTIONS = {
     r"\b(use|scoring|threshold)='(\w+)'( of AutoClassifier)?": r"--\1 \2",
     rf"groups=group_copies\(X, y\) and {_GROUPED}": "name the column of cases by --groups",
     rf"Split by group: {_GROUPED}, and groups=…": "Name its column by --groups.",
-    "drop it and pass it as groups=…": "give its name to --groups.",
+    "remove it from X and pass its values as groups": "give its name to --groups",
     r"Sort the rows by time and split with cv=TimeSeriesSplit\(\)": (
         "name the column of times by --times"
     ),

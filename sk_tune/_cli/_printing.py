@@ -67,7 +67,9 @@ def print_problem(
     rare = [str(label) for label in labels[counts < N_FOLDS]]
     if rare and target.task == "classification":
         names = listed(rare, _N_NAMED)
-        say("", f"Note: fewer rows than folds ({N_FOLDS}) in class {names}.")
+        few = f"fewer rows than there are folds ({N_FOLDS})"
+        have = "class has" if len(rare) == 1 else "classes have"
+        say("", f"Note: {len(rare)} {have} {few}: {names}")
     n_of_kind = Counter(kind for _, kind in kinds)
     plurals = {"category": "categories"}
     columns = (
@@ -112,6 +114,8 @@ def print_outcome(auto: Any, seconds: float) -> None:
     for finding in auto.findings_:
         if finding.outcome == "issue" and finding.is_of_leaks:
             say("Leak", f"{finding.message} {finding.remedy}")
+        if finding.outcome == "tip" and finding.is_of_leaks:
+            say("Check", f"{finding.message} {finding.remedy}")
         if finding.code.startswith("SKT3"):
             say("Classes", f"{finding.message} {finding.remedy}")
     print_answer(auto)

@@ -89,7 +89,7 @@ def check_giveaway(table: LeakTable) -> Finding:
     if any(repeats(table.X[name]) for name in sentences):
         remedy += (
             f" If {'the' if len(sentences) == 1 else 'a'} column identifies units, such as "
-            "patients, drop it and pass it as groups=…"
+            "patients, remove it from X and pass its values as groups."
         )
     return rule.issue("high", " ".join(sentences.values()), evidence, remedy)
 

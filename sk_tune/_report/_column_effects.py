@@ -157,8 +157,9 @@ def column_effects(
 def _note(is_scored: Array, n_rows: int, *, is_cut: bool, hidden: Sequence[str]) -> str:
     """Return how the importance was measured, by scores of each repeat and fold."""
     n_repeats, n_folds = int(is_scored.any(axis=1).sum()), int(is_scored.any(axis=0).sum())
+    times = "once" if n_repeats == 1 else f"{n_repeats} times"
     note = (
-        f"Each column was permuted {counted(n_repeats, 'time')} in "
+        f"Each column was permuted {times} in "
         f"{'each of ' * (n_folds > 1)}{counted(n_folds, 'fold')}, "
         f"on up to {n_rows} held-out rows.{' The time budget allowed no more.' * is_cut}"
     )

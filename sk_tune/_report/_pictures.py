@@ -290,7 +290,7 @@ def column_pictures(effects: ColumnEffects, metric: str) -> list[dict[str, Any]]
         f"Importance of columns, from {names[0]} to {names[-1]}.",
         names,
         x,
-        f"decrease in {metric} after permuting a column",
+        f"decrease in {metric}",
         draw,
     )
     caption = (

@@ -6,7 +6,7 @@ import inspect
 import platform
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from numbers import Real
@@ -64,6 +64,10 @@ def reproduction(
         seeds["cv.random_state"] = search.cv.random_state
     # For example, the splitter that scikit-learn makes of a number of folds.
     cv = getattr(search, "_checked_cv_orig", search.cv)
+    arguments = []
+    if record is not None:
+        arguments += ["sample_weight"] * record.is_weighted
+        arguments += ["groups"] * (record.groups is not None)
     kind, folds = type(cv), f"{search.n_splits_} folds by {type(search.cv).__name__}"
     if kind.__module__.startswith("sklearn.") and not kind.__name__.startswith("_"):
         folds = value_text(cv)
@@ -72,7 +76,7 @@ def reproduction(
         seeds={name: value_text(value) for name, value in sorted(seeds.items())},
         cv=folds,
         data=data,
-        code=fit_code(search, "search", best),
+        code=fit_code(search, "search", arguments, best),
     )
 
 
@@ -86,10 +90,19 @@ def package_versions() -> dict[str, str]:
     }
 
 
-def fit_code(estimator: Any, name: str, best: Mapping[str, Any] | None = None) -> str:
-    """Return code that fits an estimator, and the candidate `best` of a search."""
+def fit_code(
+    estimator: Any,
+    name: str,
+    arguments: Sequence[str] = (),
+    best: Mapping[str, Any] | None = None,
+) -> str:
+    """Return code that fits an estimator, and the candidate `best` of a search.
+
+    `arguments` are the names of values for each sample that ``fit`` got besides X and y.
+    """
     writer = _CodeWriter()
-    lines = [f"{name} = {writer.text(estimator)}", f"{name}.fit(X, y)"]
+    of_fit = ", ".join(["X", "y", *(f"{argument}={argument}" for argument in arguments)])
+    lines = [f"{name} = {writer.text(estimator)}", f"{name}.fit({of_fit})"]
     if best is not None:
         cloned = writer.text(clone)
         lines += [

@@ -145,6 +145,18 @@ def test_data_of_the_fit_add_their_fingerprint(tuned):
     assert auto_page(tuned).reproduction.data == {}
 
 
+def test_the_code_on_the_page_passes_the_groups(tuned):
+    """As the fit did; without them the folds would be others."""
+    X, y = load_iris(return_X_y=True)
+    auto = AutoClassifier(time_budget=None, n_rounds=0, cv=2, models=["linear"])
+
+    page = auto_page(auto.fit(X, y, groups=np.arange(150) // 3))
+
+    assert "auto.fit(X, y, groups=groups)" in page.reproduction.code
+    assert "auto.fit(X, y)" in auto_page(tuned).reproduction.code
+    assert {part.metric for part in auto_page(tuned).searches} == {auto_page(tuned).metric}
+
+
 def test_the_page_has_columns_metrics_residuals_and_usage(tuned, tmp_path):
     """Dropped columns have the reason."""
     page = tuned.report(tmp_path / "page.html").read_text(encoding="utf-8")

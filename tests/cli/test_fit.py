@@ -193,7 +193,8 @@ def test_groups_and_times_are_not_features(fit, mixed_table, summary, printed):
         assert column not in summary()["kinds"]["numbers"]
         assert column not in summary()["kinds"]["dates"]
         assert summary()["issues"] == []
-        assert "Rows about 24 set aside for a final check; 96 to train on" in printed()
+        of_group = "; rows with the same 'who' stay together" * (column == "who")
+        assert f"Rows about 24 set aside for a final check{of_group} " in printed()
 
 
 @pytest.mark.parametrize("written", ["%Y-%m-%d", "%m/%d/%Y"])

@@ -47,7 +47,18 @@ def test_notes_point_out_misleading_scores(fit, printed):
     out = printed()
     assert "2 rows are copies of other rows" in out
     assert "5 % of 62 rows belong to class" in out
-    assert "class rare, single" in out
+    assert "2 classes have fewer rows than there are folds (5): rare, single" in out
+
+
+def test_a_possible_leak_is_shown(fit, printed):
+    """A tip about units, whose rows are on both sides of a split, does not stop a fit."""
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"patient_id": np.arange(150) // 3, "a": rng.normal(size=150)})
+    frame["label"] = np.where(frame["a"] + rng.normal(size=150) > 0, "x", "y")
+
+    assert fit(frame, "label") == 0
+
+    assert "Check The column 'patient_id' looks like a group identifier" in printed()
 
 
 def test_wide_tables_do_not_flood_the_screen(fit, printed):

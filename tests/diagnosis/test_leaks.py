@@ -354,7 +354,7 @@ def test_a_column_of_identities_numbered_by_class_is_found(n_each):
     finding = _found(GIVEAWAY, pd.DataFrame({"tree": trees}), trees < 54)
 
     assert finding.outcome == "issue"
-    assert ("groups=" in finding.remedy) == (n_each == 5)
+    assert ("as groups" in finding.remedy) == (n_each == 5)
 
 
 @pytest.mark.parametrize("kind", [int, "patient {}".format], ids=["numbers", "texts"])
@@ -369,7 +369,7 @@ def test_an_identity_of_rows_with_one_target_is_found(kind, is_number):
     finding = _found(GIVEAWAY, X, of_patient[patients])
 
     assert finding.outcome == "issue"
-    assert "groups=" in finding.remedy
+    assert "as groups" in finding.remedy
     assert _found(GIVEAWAY, X, rng.permutation(of_patient[patients])).outcome == "passed"
 
 

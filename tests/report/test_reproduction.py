@@ -12,7 +12,7 @@ from scipy.stats import loguniform, randint, uniform
 from sklearn.base import BaseEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score, log_loss, make_scorer
-from sklearn.model_selection import StratifiedKFold
+from sklearn.model_selection import GroupKFold, StratifiedKFold
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from skopt.space import Categorical, Integer, Real
@@ -79,6 +79,20 @@ def test_the_code_of_a_report_runs_as_it_is(iris):
 
         assert script["search"].best_params_ == search.best_params_
         assert script["search"].best_score_ == search.best_score_
+
+
+def test_the_code_passes_groups_and_weights_to_fit(iris):
+    """As the fit did."""
+    net = MLPClassifier(max_epochs=1, random_state=0)
+    search = RandomizedSearchCV(net, {"width": [4]}, n_iter=1, cv=GroupKFold(2))
+    values = np.arange(len(iris.y)) // 2
+
+    by_group = search.fit(*iris, groups=values)
+    code = gather(by_group).reproduction.code
+    weighted = gather(search.fit(*iris, groups=values, sample_weight=values))
+
+    assert "search.fit(X, y, groups=groups)" in code
+    assert "fit(X, y, sample_weight=sample_weight, groups=" in weighted.reproduction.code
 
 
 def test_the_hash_depends_on_values_only():
