@@ -140,7 +140,7 @@ def print_answer(auto: Any) -> None:
     kind, folds, weights = model_texts(auto)
     say("Model", f"{kind}. {folds}".rstrip())
     if len(weights) > 1:
-        members = [f"{name} {weight}" for name, weight in weights.items()]
+        members = [f"{name} ({weight})" for name, weight in weights.items()]
         say("", listed(members, _N_NAMED))
     if front := front_text(auto):
         say("Speed", front)
