@@ -36,6 +36,7 @@ _OPTIONS = {
         "name the column of times by --times"
     ),
     r"(--|\b)test_size\b": "--test-size",
+    r"(--|\b)time_budget\b(?!=)": "--time-budget",
 }
 
 

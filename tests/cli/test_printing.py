@@ -7,6 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from sk_tune._cli._parser import in_options
+
 
 @pytest.mark.parametrize("columns", ["60", "200"])
 def test_the_output_has_the_result(fit, mixed_csv, capsys, summary, monkeypatch, columns):
@@ -59,6 +61,20 @@ def test_a_possible_leak_is_shown(fit, printed):
     assert fit(frame, "label") == 0
 
     assert "Check The column 'patient_id' looks like a group identifier" in printed()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Set a larger time_budget.", "Set a larger --time-budget."),
+        ("The 'time_budget' parameter must be", "--time-budget must be"),
+        ("AutoClassifier(time_budget=60)", "AutoClassifier(time_budget=60)"),
+        ("Use scoring='r2'.", "Use --scoring r2."),
+    ],
+)
+def test_parameters_in_texts_become_options(text, expected):
+    """Code stays as it is."""
+    assert in_options(text) == expected
 
 
 def test_wide_tables_do_not_flood_the_screen(fit, printed):
