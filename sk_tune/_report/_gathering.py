@@ -258,6 +258,9 @@ _RIVALS = {
 }
 
 
+_PREFER = ("Prefer the simpler linear model.", "Prefer the linear model.")
+
+
 def comparison(
     best: CandidateRow | None,
     expected: ScoreEstimate | None,
@@ -292,7 +295,7 @@ def comparison(
         return f"{start} is {better} {what}."
     is_worse = high < rival.mean
     relation = "lower than" if is_worse else "not clearly different from"
-    advice = "Prefer the linear model." if is_worse else "Prefer the simpler linear model."
+    advice = _PREFER[is_worse]
     if rival.name == "dummy":
         advice = "The candidates show no gain on new rows."
     return f"{start} is {relation} {what}. {advice}"
@@ -315,6 +318,21 @@ def next_step(leaks: Sequence[Finding], findings: Sequence[Finding]) -> Finding 
     first = [f for f in leaks if f.outcome == "issue"]
     first += [verdict(findings)] if findings else []
     return next((f for f in first if f.outcome in {"issue", "tip"} and f.remedy), None)
+
+
+def _step_from(summary: str) -> Finding | None:
+    """Return the advice to prefer the linear model as a finding, if the summary has it."""
+    advice = next((text for text in _PREFER if summary.endswith(text)), "")
+    if not advice:
+        return None
+    return Finding(
+        name="no better than the linear model",
+        code="",
+        outcome="tip",
+        severity="medium",
+        message=summary.removesuffix(advice).rstrip(),
+        remedy=advice,
+    )
 
 
 def _held_out_quality(search: Any, row: int) -> Quality | None:
@@ -411,6 +429,7 @@ def gather(search: Any, X: Any = None, y: Any = None, *, extra_checks: Checks = 
     if isinstance(effects, str):
         notes.append(effects)
     reason = "the default" if search.scoring is None else "as requested"
+    summary = comparison(best, expected, baselines, n_candidates=n)
     return Page(
         title=part.title,
         subtitle=f"{counted(n, 'candidate')}{rows}",
@@ -418,8 +437,8 @@ def gather(search: Any, X: Any = None, y: Any = None, *, extra_checks: Checks = 
         metric_reason=f"Scored by {part.metric}, {reason}.",
         model=_model_texts(search, part),
         parts=("Parameters of the best candidate", params or {}),
-        next_step=next_step((), part.findings),
-        summary=comparison(best, expected, baselines, n_candidates=n),
+        next_step=next_step((), part.findings) or _step_from(summary),
+        summary=summary,
         notes=notes,
         scores=score_lines(part, baselines, expected),
         quality=None if best is None else _held_out_quality(search, best.result_row),

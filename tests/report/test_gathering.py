@@ -234,6 +234,23 @@ def test_a_baseline_is_beaten_below_the_interval(make_row, score, words):
     assert "dummy" not in text
 
 
+@pytest.mark.parametrize("slope", [0.0, 1.0])
+def test_a_good_fit_with_a_better_linear_model_has_a_next_step(monkeypatch, slope):
+    """The linear model, if it is not clearly worse."""
+    x = np.linspace(-3, 3, 200)
+    X = np.random.default_rng(0).permutation(np.stack([x, x**2], axis=1))
+    y = slope * X[:, 0] + (1 - slope) * np.sin(2 * X[:, 0])
+    net = sk_tune.MLPRegressor(max_epochs=20, random_state=0)
+    search = sk_tune.GridSearchCV(net, {"width": [64]}, cv=3).fit(X, y)
+    monkeypatch.setattr(sk_tune._report._gathering, "next_step", lambda *_: None)
+
+    page = gather(search, X, y)
+
+    step = page.next_step.remedy if page.next_step else ""
+    assert step.startswith("Prefer the ") == (slope == 1.0)
+    assert page.summary.endswith(step)
+
+
 def test_the_better_baseline_must_be_beaten(make_row):
     """Also if it is the dummy; baselines without a score are left out."""
     baselines = [
