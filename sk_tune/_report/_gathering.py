@@ -430,6 +430,9 @@ def gather(search: Any, X: Any = None, y: Any = None, *, extra_checks: Checks = 
         notes.append(effects)
     reason = "the default" if search.scoring is None else "as requested"
     summary = comparison(best, expected, baselines, n_candidates=n)
+    step = next_step((), part.findings)
+    if step is None and part.curves is not None:
+        step = _step_from(summary)
     return Page(
         title=part.title,
         subtitle=f"{counted(n, 'candidate')}{rows}",
@@ -437,7 +440,7 @@ def gather(search: Any, X: Any = None, y: Any = None, *, extra_checks: Checks = 
         metric_reason=f"Scored by {part.metric}, {reason}.",
         model=_model_texts(search, part),
         parts=("Parameters of the best candidate", params or {}),
-        next_step=next_step((), part.findings) or _step_from(summary),
+        next_step=step,
         summary=summary,
         notes=notes,
         scores=score_lines(part, baselines, expected),
