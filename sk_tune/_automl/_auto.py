@@ -484,9 +484,8 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         n_jobs, budget = self.n_jobs, self.time_budget
         if budget is not None and budget < _LEAST_FOR_WORKERS:
             n_jobs = 1
-        tell = self.verbose if callable(self.verbose) else None
-        if tell is None and self.verbose:
-            tell = AutoProgressLine()
+        line = AutoProgressLine() if self.verbose else None
+        tell = self.verbose if callable(self.verbose) else line
         return ModelCourse(
             problem=problem,
             final=final,
@@ -587,8 +586,7 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
         if classes is not None:
             # Rows set aside or left out may have all rows of a class.
             predictions = with_all_classes(predictions, np.unique(problem.y), classes)
-        dtype = np.float64 if classes is None else np.float32
-        self.oof_predictions_ = predictions.astype(dtype)
+        self.oof_predictions_ = predictions.astype("f8" if classes is None else "f4")
         decide = blend.threshold.decided
         self._quality = quality_of(targets, predictions, classes, set_aside, decide=decide)
         self.beats_baseline_ = self.model_scores_["ensemble"].beats_dummy

@@ -41,6 +41,7 @@ from sk_tune._diagnosis._findings import (
     Curves,
     Finding,
     Findings,
+    of_cut_training,
     share,
     with_good_fit,
     without_doubled_epochs,
@@ -159,7 +160,7 @@ def _of_search(
         )
     record = search_record(search)
     if record is not None and chosen in record.cut_rows:
-        findings = [_of_cut_training(finding) for finding in findings]
+        findings = of_cut_training(findings)
     scale = record.inputs[chosen] if record is not None and record.inputs else None
     fitted = getattr(search, "best_estimator_", network)
     if scale is None and X is not None:
@@ -198,17 +199,6 @@ def _of_curves(
     return without_doubled_epochs(
         _consistent([check(summary) for check in checks.values()])
     )
-
-
-# A training that the time budget ended early does not show whether these are issues.
-_OF_WHOLE_TRAINING = ("underfitting", "converged long ago", "learning rate too low")
-
-
-def _of_cut_training(finding: Finding) -> Finding:
-    if finding.name not in _OF_WHOLE_TRAINING:
-        return finding
-    message = "The time budget ended this training early."
-    return RULES[finding.name].not_applicable(message)
 
 
 _TOO_FAST = ("diverged", "learning rate too high")
@@ -250,8 +240,7 @@ def check_data(source: Any, X: Any, y: Any, groups: Any, times: Any) -> list[Fin
         findings = find_leaks(
             X, y, cv=cv, groups=groups, times=times, is_classification=classes
         )
-    has_folds = is_search(source)
-    return [f for f in findings if has_folds or f.name in _OF_COLUMNS]
+    return [f for f in findings if is_search(source) or f.name in _OF_COLUMNS]
 
 
 def _is_table(X: Any) -> bool:

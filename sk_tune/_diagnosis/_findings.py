@@ -388,6 +388,19 @@ def without_doubled_epochs(findings: Iterable[Finding]) -> list[Finding]:
     ]
 
 
+# A training that the time budget ended early does not show whether these are issues.
+_OF_WHOLE_TRAINING = ("underfitting", "converged long ago", "learning rate too low")
+
+
+def of_cut_training(findings: Iterable[Finding]) -> list[Finding]:
+    """Return the findings of a training that the time budget ended early."""
+    message = "The time budget ended this training early."
+    return [
+        RULES[f.name].not_applicable(message) if f.name in _OF_WHOLE_TRAINING else f
+        for f in findings
+    ]
+
+
 def verdict(findings: Iterable[Finding]) -> Finding:
     """Return the finding to act on first, or "good fit".
 

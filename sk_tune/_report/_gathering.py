@@ -323,16 +323,11 @@ def next_step(leaks: Sequence[Finding], findings: Sequence[Finding]) -> Finding 
 def _step_from(summary: str) -> Finding | None:
     """Return the advice to prefer the linear model as a finding, if the summary has it."""
     advice = next((text for text in _PREFER if summary.endswith(text)), "")
-    if not advice:
-        return None
-    return Finding(
-        name="no better than the linear model",
-        code="",
-        outcome="tip",
-        severity="medium",
-        message=summary.removesuffix(advice).rstrip(),
-        remedy=advice,
+    message, name = summary.removesuffix(advice).rstrip(), "no better than the linear model"
+    step = Finding(
+        name=name, code="", outcome="tip", severity="medium", message=message, remedy=advice
     )
+    return step if advice else None
 
 
 def _held_out_quality(search: Any, row: int) -> Quality | None:
