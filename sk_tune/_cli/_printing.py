@@ -34,6 +34,9 @@ _MAX_WIDTH = 92
 _N_NAMED = 6  # Columns, classes or members that are listed.
 
 
+_OF_LEAKS = {"issue": "Leak", "tip": "Check"}  # Labels by outcome.
+
+
 def say(label: str, text: str) -> None:
     """Print a text with options of the command line, wrapped, after a short label."""
     lines = textwrap.fill(
@@ -112,10 +115,8 @@ def print_outcome(auto: Any, seconds: float) -> None:
     for text in failure_texts(auto):
         say("", text)
     for finding in auto.findings_:
-        if finding.outcome == "issue" and finding.is_of_leaks:
-            say("Leak", f"{finding.message} {finding.remedy}")
-        if finding.outcome == "tip" and finding.is_of_leaks:
-            say("Check", f"{finding.message} {finding.remedy}")
+        if finding.is_of_leaks and finding.outcome in _OF_LEAKS:
+            say(_OF_LEAKS[finding.outcome], f"{finding.message} {finding.remedy}")
         if finding.code.startswith("SKT3"):
             say("Classes", f"{finding.message} {finding.remedy}")
     print_answer(auto)

@@ -41,9 +41,9 @@ from sk_tune._diagnosis._findings import (
     Curves,
     Finding,
     Findings,
-    of_cut_training,
     share,
     with_good_fit,
+    without,
     without_doubled_epochs,
 )
 from sk_tune._diagnosis._fit_checks import (
@@ -160,7 +160,8 @@ def _of_search(
         )
     record = search_record(search)
     if record is not None and chosen in record.cut_rows:
-        findings = of_cut_training(findings)
+        message = "The time budget ended this training early."
+        findings = without(_OF_WHOLE_TRAINING, findings, message)
     scale = record.inputs[chosen] if record is not None and record.inputs else None
     fitted = getattr(search, "best_estimator_", network)
     if scale is None and X is not None:
@@ -201,6 +202,8 @@ def _of_curves(
     )
 
 
+# A training that the time budget ended early does not show whether these are issues.
+_OF_WHOLE_TRAINING = ("underfitting", "converged long ago", "learning rate too low")
 _TOO_FAST = ("diverged", "learning rate too high")
 # Curves at too high a learning rate do not predict curves at a lower rate.
 _NOT_TOO_FAST = ("still improving", "learning rate too low")
@@ -212,10 +215,7 @@ def _consistent(findings: list[Finding]) -> list[Finding]:
     if fast is None:
         return findings
     message = f"This cannot be checked until the learning rate is lower ({fast.name})."
-    return [
-        RULES[f.name].not_applicable(message) if f.name in _NOT_TOO_FAST else f
-        for f in findings
-    ]
+    return without(_NOT_TOO_FAST, findings, message)
 
 
 # Checks of the leak guard that need no folds.

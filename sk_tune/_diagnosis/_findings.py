@@ -378,25 +378,19 @@ def without_doubled_epochs(findings: Iterable[Finding]) -> list[Finding]:
     findings = list(findings)
     if not any(f.name == "overfitting" and f.outcome == "issue" for f in findings):
         return findings
-    converged = RULES["converged long ago"]
-    withdrawn = converged.not_applicable(
-        "Epochs after the lowest held-out loss are treated as overfitting."
-    )
+    message = "Epochs after the lowest held-out loss are treated as overfitting."
+    return without(("converged long ago",), findings, message)
+
+
+def without(
+    names: Iterable[str], findings: Iterable[Finding], message: str
+) -> list[Finding]:
+    """Return findings; those with a name of a rule in `names` become not applicable."""
+    rules = {RULES[name].code: RULES[name] for name in names}
     return [
-        replace(withdrawn, result_row=f.result_row) if f.code == converged.code else f
-        for f in findings
-    ]
-
-
-# A training that the time budget ended early does not show whether these are issues.
-_OF_WHOLE_TRAINING = ("underfitting", "converged long ago", "learning rate too low")
-
-
-def of_cut_training(findings: Iterable[Finding]) -> list[Finding]:
-    """Return the findings of a training that the time budget ended early."""
-    message = "The time budget ended this training early."
-    return [
-        RULES[f.name].not_applicable(message) if f.name in _OF_WHOLE_TRAINING else f
+        replace(rules[f.code].not_applicable(message), result_row=f.result_row)
+        if f.code in rules
+        else f
         for f in findings
     ]
 

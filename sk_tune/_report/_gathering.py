@@ -258,27 +258,24 @@ _RIVALS = {
 }
 
 
-_PREFER = ("Prefer the simpler linear model.", "Prefer the linear model.")
-
-
 def comparison(
     best: CandidateRow | None,
     expected: ScoreEstimate | None,
     baselines: Sequence[Baseline],
     *,
     n_candidates: int,
-) -> str:
-    """Return whether the best candidate beats the better baseline; "" without baselines.
+) -> tuple[str, str]:
+    """Return whether the best candidate beats the better baseline, and advice, or "".
 
     A baseline is beaten if its mean is below the interval of the expected score; without an
     interval, if it is more than a standard deviation over the folds below the best mean.
     """
     if best is None:
         none = f"None of {n_candidates} candidates" if n_candidates > 1 else "No candidate"
-        return f"{none} has a score, so none can be chosen."
+        return f"{none} has a score, so none can be chosen.", ""
     rivals = [b for b in baselines if b.mean == b.mean]
     if not rivals:
-        return ""
+        return "", ""
     # A candidate that beats the better baseline beats both.
     rival = max(rivals, key=lambda baseline: baseline.mean)
     if expected is None or _are_two_kinds(best, expected):
@@ -292,13 +289,13 @@ def comparison(
         start, better = "The expected score", "clearly higher than"
     what = f"the score of {_RIVALS[rival.name]} ({number_text(rival.mean, 3)})"
     if low > rival.mean:
-        return f"{start} is {better} {what}."
+        return f"{start} is {better} {what}.", ""
     is_worse = high < rival.mean
     relation = "lower than" if is_worse else "not clearly different from"
-    advice = _PREFER[is_worse]
+    text = f"{start} is {relation} {what}."
     if rival.name == "dummy":
-        advice = "The candidates show no gain on new rows."
-    return f"{start} is {relation} {what}. {advice}"
+        return f"{text} The candidates show no gain on new rows.", ""
+    return text, f"Prefer the {'' if is_worse else 'simpler '}linear model."
 
 
 def _are_two_kinds(best: CandidateRow, expected: ScoreEstimate) -> bool:
@@ -320,14 +317,18 @@ def next_step(leaks: Sequence[Finding], findings: Sequence[Finding]) -> Finding 
     return next((f for f in first if f.outcome in {"issue", "tip"} and f.remedy), None)
 
 
-def _step_from(summary: str) -> Finding | None:
-    """Return the advice to prefer the linear model as a finding, if the summary has it."""
-    advice = next((text for text in _PREFER if summary.endswith(text)), "")
-    message, name = summary.removesuffix(advice).rstrip(), "no better than the linear model"
-    step = Finding(
-        name=name, code="", outcome="tip", severity="medium", message=message, remedy=advice
+def _linear_step(part: SearchPart, text: str, advice: str) -> Finding | None:
+    """Return the advice of a comparison with the linear model, if networks need it."""
+    if part.curves is None or not advice:
+        return None
+    return Finding(
+        name="no better than the linear model",
+        code="",
+        outcome="tip",
+        severity="medium",
+        message=text,
+        remedy=advice,
     )
-    return step if advice else None
 
 
 def _held_out_quality(search: Any, row: int) -> Quality | None:
@@ -424,10 +425,7 @@ def gather(search: Any, X: Any = None, y: Any = None, *, extra_checks: Checks = 
     if isinstance(effects, str):
         notes.append(effects)
     reason = "the default" if search.scoring is None else "as requested"
-    summary = comparison(best, expected, baselines, n_candidates=n)
-    step = next_step((), part.findings)
-    if step is None and part.curves is not None:
-        step = _step_from(summary)
+    text, advice = comparison(best, expected, baselines, n_candidates=n)
     return Page(
         title=part.title,
         subtitle=f"{counted(n, 'candidate')}{rows}",
@@ -435,8 +433,8 @@ def gather(search: Any, X: Any = None, y: Any = None, *, extra_checks: Checks = 
         metric_reason=f"Scored by {part.metric}, {reason}.",
         model=_model_texts(search, part),
         parts=("Parameters of the best candidate", params or {}),
-        next_step=step,
-        summary=summary,
+        next_step=next_step((), part.findings) or _linear_step(part, text, advice),
+        summary=f"{text} {advice}".rstrip(),
         notes=notes,
         scores=score_lines(part, baselines, expected),
         quality=None if best is None else _held_out_quality(search, best.result_row),

@@ -17,8 +17,8 @@ from sklearn.model_selection import (
 
 import sk_tune
 from sk_tune._diagnosis import Finding
-from sk_tune._report import Baseline, next_step, search_part
-from sk_tune._report._gathering import comparison, gather
+from sk_tune._report import Baseline, _gathering, next_step, search_part
+from sk_tune._report._gathering import gather
 from sk_tune._scores import ScoreEstimate
 
 EXPECTED = ScoreEstimate(
@@ -205,6 +205,11 @@ def test_pooled_scores_are_not_compared_with_means_over_folds():
         "not clearly different from the score of the linear model"
         in found["by level"].summary
     )
+
+
+def comparison(*args, **options):
+    """Return the text of a summary, with its advice."""
+    return " ".join(_gathering.comparison(*args, **options)).rstrip()
 
 
 @pytest.mark.parametrize(
