@@ -70,7 +70,9 @@ def split_conformal(is_classes, seed, X, y, X_test):
     if is_classes:
         return 1 - model.predict_proba(X_test) <= bound
     center = model.predict(X_test)
-    return np.stack([center - bound, center + bound], axis=1)
+    bounds = np.stack([center - bound, center + bound], axis=1)
+    # As in sk_tune.
+    return np.maximum(bounds, 0) if min(y.min(), y_held.min()) >= 0 else bounds
 
 
 def sides(name, seed):

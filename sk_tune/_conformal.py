@@ -6,7 +6,9 @@ They follow from predictions of samples that the predicting model was not traine
 A sample's score says how far its target is from the prediction: the absolute residual,
 divided by the mean residual of similar predictions [2]_, or one minus the probability of
 the true class [3]_.  A new interval or set contains every target whose score is at most the
-quantile of these scores.
+quantile of these scores.  If no target is below 0, no bound is, either.  The first negative
+target among n + 1 exchangeable ones is the new one with a probability of at most 1 / (n + 1),
+so the coverage is hardly lower.
 
 MAPIE cannot replace this module: it trains its own folds instead of accepting finished
 predictions, and its normalised residuals exclude cross-conformal intervals.
@@ -49,6 +51,7 @@ class Calibration:
 
     scores: tuple[tuple[Floats, ...], ...]  # ascending, for each target and model
     knots: Floats | None = None  # (C, 2, B), predictions and difficulty
+    least: Floats | None = None  # (C,), lower limits of bounds; None without limits
 
     @property
     def n_models(self) -> int:
@@ -64,6 +67,8 @@ class Calibration:
             scale = _difficulty(self.knots[c], column.mean(axis=0))  # type: ignore[index]
             bounds[:, 0, c] = -_upper(-column, scale, scores, coverage)
             bounds[:, 1, c] = _upper(column, scale, scores, coverage)
+        if self.least is not None:
+            bounds = np.maximum(bounds, self.least)
         return bounds[:, :, 0] if centers.ndim == 2 else bounds
 
     def sets(self, probabilities: Array, coverage: float) -> Bools:
@@ -122,7 +127,7 @@ def calibrate(
     rows = np.flatnonzero(np.isfinite(columns).all(axis=1))
     if not len(rows):
         return None
-    y, part, knots = y[rows], part[rows], None
+    y, part, knots, least = y[rows], part[rows], None, None
     if is_classification:
         scores = 1 - columns[rows, y].astype(np.float64)[np.newaxis]
     else:
@@ -131,6 +136,7 @@ def calibrate(
         if targets.shape != centers.shape:
             return None
         scores, knots = _normalised(centers.T, np.abs(targets - centers).T, part)
+        least = np.where((targets >= 0).all(axis=0), 0.0, -np.inf)
     folds = range(int(part.max()) + 1) if by_fold else None
     return Calibration(
         scores=tuple(
@@ -140,6 +146,7 @@ def calibrate(
             for column in scores
         ),
         knots=knots,
+        least=least,
     )
 
 
@@ -218,7 +225,8 @@ class PredictsIntervals:
         """Return intervals that contain new targets with a given probability.
 
         The width comes from the residuals of out-of-fold predictions [1]_.  Intervals are
-        wider where similar predictions had larger residuals [2]_.
+        wider where similar predictions had larger residuals [2]_.  If no target of ``fit``
+        is below 0, bounds below 0 are replaced by 0.
 
         Parameters
         ----------

@@ -89,10 +89,21 @@ def test_too_few_samples_give_infinite_intervals(n_folds):
 
 def test_a_single_sample_gives_its_residual():
     """Half of the new residuals are at most as large; 1 of 2 exchangeable values."""
-    of_one = _of_residuals(np.array([5.0]), np.array([3.0]), np.array([0]))
+    of_one = _of_residuals(np.array([-5.0]), np.array([-3.0]), np.array([0]))
 
     assert of_one.interval(np.array([[10.0]]), 0.5).tolist() == [[8.0, 12.0]]
     assert of_one.interval(np.array([[10.0]]), 0.6).tolist() == [[-np.inf, np.inf]]
+
+
+def test_bounds_are_not_negative_if_no_target_is():
+    """Residuals of 2 around 1 and -5: bounds below 0 become 0, only of the first target."""
+    y = np.array([[0.0, 0.0], [4.0, -4.0]] * 20)
+    calibration = _of_residuals(y, np.tile([2.0, -2.0], (40, 1)), np.arange(40) % 5)
+
+    bounds = calibration.interval(np.array([[[1.0, 1.0], [-5.0, -5.0]]]), 0.9)
+
+    np.testing.assert_allclose(bounds[0], [[0.0, -1.0], [3.0, 3.0]])
+    np.testing.assert_allclose(bounds[1], [[0.0, -7.0], [0.0, -3.0]])
 
 
 def test_too_few_samples_give_sets_of_all_labels():
