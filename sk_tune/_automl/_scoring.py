@@ -13,6 +13,7 @@ from scipy.stats import skew
 from sklearn.metrics import (
     check_scoring,
     d2_tweedie_score,
+    get_scorer_names,
     log_loss,
     make_scorer,
     mean_gamma_deviance,
@@ -292,7 +293,15 @@ def check_scores(
         raise TableError(
             f"The {parameter!r} parameter must suit the target, here for {task} with "
             f"{len(np.unique(y))} different values. Got {scorer!r}, which fails: {reason}."
+            f"{_variants_text(scorer, y[test], truth[test], classes)}"
         )
+
+
+def _variants_text(scorer: Any, y: Array, truth: Array, classes: Array | None) -> str:
+    """Return advice to use a variant of a metric that is defined, as 'f1_macro' of 'f1'."""
+    names = [n for n in sorted(get_scorer_names()) if n.startswith(f"{scorer}_")]
+    variants = [n for n in names if not _undefined(checked_metric(n), y, truth, classes)]
+    return f" Use {' or '.join(map(repr, variants))}." if variants else ""
 
 
 def _undefined(metric: Metric, y: Array, predictions: Array, classes: Array | None) -> str:

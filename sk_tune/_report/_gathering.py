@@ -215,6 +215,13 @@ class Page:
         heading = f"{line.name[0].upper()}{line.name[1:]}"
         return heading, [score, low, high], list(zip(names, rival_scores, strict=True))
 
+    @property
+    def doubt(self) -> str:
+        """A sentence beside the score if a leak may inflate it, else ""."""
+        step = self.next_step
+        has_leak = step is not None and step.is_of_leaks
+        return "A leak may inflate this score; see the next step." if has_leak else ""
+
 
 _MEAN = "mean_test_"
 # Fields of a row by their names in the results of a search with rungs.
@@ -258,24 +265,32 @@ _RIVALS = {
 }
 
 
+class Comparison(NamedTuple):
+    """Whether the best candidate beats the better baseline, in words; "" if unknown."""
+
+    text: str = ""
+    advice: str = ""
+    is_worse: bool = False  # clearly behind
+
+
 def comparison(
     best: CandidateRow | None,
     expected: ScoreEstimate | None,
     baselines: Sequence[Baseline],
     *,
     n_candidates: int,
-) -> tuple[str, str]:
-    """Return whether the best candidate beats the better baseline, and advice, or "".
+) -> Comparison:
+    """Return whether the best candidate beats the better baseline.
 
     A baseline is beaten if its mean is below the interval of the expected score; without an
     interval, if it is more than a standard deviation over the folds below the best mean.
     """
     if best is None:
         none = f"None of {n_candidates} candidates" if n_candidates > 1 else "No candidate"
-        return f"{none} has a score, so none can be chosen.", ""
+        return Comparison(f"{none} has a score, so none can be chosen.")
     rivals = [b for b in baselines if b.mean == b.mean]
     if not rivals:
-        return "", ""
+        return Comparison()
     # A candidate that beats the better baseline beats both.
     rival = max(rivals, key=lambda baseline: baseline.mean)
     if expected is None or _are_two_kinds(best, expected):
@@ -289,13 +304,14 @@ def comparison(
         start, better = "The expected score", "clearly higher than"
     what = f"the score of {_RIVALS[rival.name]} ({number_text(rival.mean, 3)})"
     if low > rival.mean:
-        return f"{start} is {better} {what}.", ""
+        return Comparison(f"{start} is {better} {what}.")
     is_worse = high < rival.mean
     relation = "lower than" if is_worse else "not clearly different from"
     text = f"{start} is {relation} {what}."
     if rival.name == "dummy":
-        return f"{text} The candidates show no gain on new rows.", ""
-    return text, f"Prefer the {'' if is_worse else 'simpler '}linear model."
+        return Comparison(f"{text} The candidates show no gain on new rows.")
+    advice = f"Prefer the {'' if is_worse else 'simpler '}linear model."
+    return Comparison(text, advice, is_worse)
 
 
 def _are_two_kinds(best: CandidateRow, expected: ScoreEstimate) -> bool:
@@ -317,17 +333,27 @@ def next_step(leaks: Sequence[Finding], findings: Sequence[Finding]) -> Finding 
     return next((f for f in first if f.outcome in {"issue", "tip"} and f.remedy), None)
 
 
-def _linear_step(part: SearchPart, text: str, advice: str) -> Finding | None:
-    """Return the advice of a comparison with the linear model, if networks need it."""
-    if part.curves is None or not advice:
-        return None
+def _step_of_search(part: SearchPart, against: Comparison) -> Finding | None:
+    """Return the most urgent remedy of the best candidate.
+
+    The linear model comes first if a network is clearly behind it, and last if a network
+    is not clearly ahead.
+    """
+    step = next_step((), part.findings)
+    if part.curves is None or not against.advice:
+        return step
+    if step is not None and not against.is_worse:
+        return step
+    remedy = against.advice
+    if step is not None:
+        remedy += f" To improve the network: {step.remedy}"
     return Finding(
-        name="no better than the linear model",
+        name=f"{'worse' if against.is_worse else 'no better'} than the linear model",
         code="",
         outcome="tip",
         severity="medium",
-        message=text,
-        remedy=advice,
+        message=against.text,
+        remedy=remedy,
     )
 
 
@@ -425,7 +451,7 @@ def gather(search: Any, X: Any = None, y: Any = None, *, extra_checks: Checks = 
     if isinstance(effects, str):
         notes.append(effects)
     reason = "the default" if search.scoring is None else "as requested"
-    text, advice = comparison(best, expected, baselines, n_candidates=n)
+    against = comparison(best, expected, baselines, n_candidates=n)
     return Page(
         title=part.title,
         subtitle=f"{counted(n, 'candidate')}{rows}",
@@ -433,8 +459,8 @@ def gather(search: Any, X: Any = None, y: Any = None, *, extra_checks: Checks = 
         metric_reason=f"Scored by {part.metric}, {reason}.",
         model=_model_texts(search, part),
         parts=("Parameters of the best candidate", params or {}),
-        next_step=next_step((), part.findings) or _linear_step(part, text, advice),
-        summary=f"{text} {advice}".rstrip(),
+        next_step=_step_of_search(part, against),
+        summary=f"{against.text} {against.advice}".rstrip(),
         notes=notes,
         scores=score_lines(part, baselines, expected),
         quality=None if best is None else _held_out_quality(search, best.result_row),

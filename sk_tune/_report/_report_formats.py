@@ -215,7 +215,8 @@ def to_text(page: Page) -> str:
     if page.answer is not None:
         heading, (score, low, high), _ = page.answer
         interval = f"{low} to {high}, {page.scores[-1].what}"
-        parts.append(f"{heading}: {score} ({interval}; {page.metric})")
+        line = f"{heading}: {score} ({interval}; {page.metric}). {page.doubt}"
+        parts.append(line.removesuffix(". "))
     parts.append(f"Model: {page.model[0]}. {page.model[1]}")
     if any(part.findings for part in page.searches):
         step = "Nothing urgent." if page.next_step is None else page.next_step.remedy

@@ -137,9 +137,11 @@ def check_metric_names(scoring: Any, parameter: str) -> None:
     names = sorted(get_scorer_names())
     for name in scoring if isinstance(scoring, list | tuple | set) else [scoring]:
         if isinstance(name, str) and name not in names:
+            advice = did_you_mean(name, names)
+            listing = "sklearn.metrics.get_scorer_names()" if advice else ", ".join(names)
             raise ValueError(
                 f"{parameter} must be the name of a scorer of scikit-learn. Got {name!r} "
-                f"instead.{did_you_mean(name, names)} Names: {', '.join(names)}."
+                f"instead.{advice} Names: {listing}."
             )
         if isfunction(name) and name.__module__.startswith("sklearn.metrics."):
             raise ValueError(

@@ -223,6 +223,16 @@ def test_a_leak_is_the_next_step(leaky):
     assert step.remedy
 
 
+@pytest.mark.parametrize("has_leak", [True, False])
+def test_a_leak_casts_doubt_on_the_score(leaky, tuned, tmp_path, has_leak):
+    """A sentence stands beside the score on the page and in text."""
+    page = auto_page(leaky if has_leak else tuned)
+
+    for name in ("page.html", "page.txt"):
+        text = write_page(page, tmp_path / name).read_text(encoding="utf-8")
+        assert ("A leak may inflate this score" in " ".join(text.split())) == has_leak
+
+
 @pytest.fixture
 def faulty(tuned):
     """Return a fit with a tip about its network, and an issue about an absent network."""

@@ -203,6 +203,19 @@ def test_a_scorer_must_suit_the_target(y, name):
 
 
 @pytest.mark.parametrize(
+    ("name", "variants"),
+    [
+        ("f1", "'f1_macro' or 'f1_micro' or 'f1_weighted'"),
+        ("roc_auc", "'roc_auc_ovo' or 'roc_auc_ovo_weighted' or 'roc_auc_ovr' or 'roc_a"),
+    ],
+)
+def test_a_scorer_of_two_classes_has_variants_for_more(name, variants):
+    """The message names those that are defined, so not 'f1_samples'."""
+    with pytest.raises(TableError, match=rf"which fails: .*\. Use {variants}"):
+        _scoring(THREE, scoring=name)
+
+
+@pytest.mark.parametrize(
     "name", ["f1", "precision", "recall", "jaccard", "average_precision"]
 )
 def test_scorers_of_one_class_use_the_positive_class(name):

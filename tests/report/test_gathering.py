@@ -209,7 +209,8 @@ def test_pooled_scores_are_not_compared_with_means_over_folds():
 
 def comparison(*args, **options):
     """Return the text of a summary, with its advice."""
-    return " ".join(_gathering.comparison(*args, **options)).rstrip()
+    against = _gathering.comparison(*args, **options)
+    return f"{against.text} {against.advice}".rstrip()
 
 
 @pytest.mark.parametrize(
@@ -237,6 +238,27 @@ def test_a_baseline_is_beaten_below_the_interval(make_row, score, words):
 
     assert words in text
     assert "dummy" not in text
+
+
+@pytest.mark.parametrize("is_worse", [True, False])
+def test_a_network_behind_the_linear_model_gives_way(monkeypatch, grid, is_worse):
+    """Its own remedy comes second, but first if the difference is not clear."""
+    over = Finding(
+        name="overfitting",
+        code="SKT101",
+        outcome="issue",
+        severity="high",
+        message="The loss rose.",
+        remedy="Add dropout.",
+    )
+    monkeypatch.setattr(_gathering, "findings_of", lambda *_, **__: [over])
+    against = _gathering.Comparison("It is lower.", "Prefer the linear model.", is_worse)
+    monkeypatch.setattr(_gathering, "comparison", lambda *_, **__: against)
+
+    step = gather(grid).next_step
+
+    expected = "Prefer the linear model. To improve the network: Add dropout."
+    assert step.remedy == (expected if is_worse else "Add dropout.")
 
 
 @pytest.mark.parametrize("slope", [0.0, 1.0])

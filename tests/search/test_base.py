@@ -608,8 +608,8 @@ def test_a_metric_in_place_of_a_scorer_gets_the_scorer(net, iris, scoring):
 
 @pytest.mark.parametrize("scoring", ["auc", ["accuracy", "auc"], {"a": "auc"}], ids=str)
 def test_a_misspelt_metric_gets_the_right_one(net, iris, scoring):
-    """All names follow, sorted."""
-    message = "'auc' instead. Did you mean 'roc_auc'. Names: accuracy, adjusted_"
+    """And the function that returns all names."""
+    message = "'auc' instead. Did you mean 'roc_auc'. Names: sklearn.metrics.get_scorer_na"
 
     with pytest.raises(ValueError, match=message):
         GridSearchCV(net, GRID, scoring=scoring, refit=False).fit(*iris)
