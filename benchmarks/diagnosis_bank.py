@@ -306,7 +306,9 @@ def variants(params: Params, best: Params) -> dict[str, Params]:
 
 def net(params: Params, *, is_regression: bool):
     kind = MLPRegressor if is_regression else MLPClassifier
-    return kind(**params, members=MEMBERS, device="cpu", random_state=0)
+    # The runs of the bank have one network that trains for all epochs.
+    fixed = {"members": MEMBERS, "early_stopping": False, "device": "cpu"}
+    return kind(**params, **fixed, random_state=0)
 
 
 @dataclass(frozen=True)
