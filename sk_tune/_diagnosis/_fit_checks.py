@@ -39,6 +39,7 @@ from sk_tune._diagnosis._remedies import (
     relative_rate,
     restraints,
 )
+from sk_tune._types import Floats
 
 # Confidence that the gain is positive; folds often disagree on its size.
 SURE = 0.9
@@ -207,8 +208,8 @@ _WEIGHTED = (
 _USUAL_SPREAD = 0.1
 _CONFIDENCE = 0.9
 # Lead over a constant prediction, as a share of its loss, that the best epoch may have by
-# chance.
-_LEAST_LEARNT = 0.015
+# chance; and the share of a lead that a small rise of the loss may cost.
+_LEAST_LEARNT, _MOST_LOST = 0.015, 0.5
 
 
 def check_overfitting(summary: Summary) -> Finding:
@@ -230,23 +231,30 @@ def check_overfitting(summary: Summary) -> Finding:
     relative_gap = gap.mean / max(gap.mean + float(summary.train_end.mean()), 1e-12)
     train = smooth(summary.mean("train"))
     falls = bool(train[-1] < train[min(best, len(train) - 1)])
+    lost = _share_lost(summary, rises)
     evidence = {
         "best_epoch": best + 1,
         "rise": relative,
         "rise_error": (1 + relative) * rise.error,
+        "lost_lead": lost,
     }
     if not summary.is_weighted:
         falls &= gap.mean > 0
         evidence |= {"gap": gap.mean, "gap_error": gap.error, "relative_gap": relative_gap}
     # Smaller relative rises occur on any curve by chance.
-    if falls and rise.at_least(_CONFIDENCE) > 0 and relative > 0.05:
+    is_clear = rise.at_least(_CONFIDENCE) > 0 and relative > 0.05
+    if falls and (is_clear or lost > _MOST_LOST):
+        costs = ""
+        if not is_clear:
+            part = share(lost) if lost < 1 else "all"
+            costs = f", which cost {part} of its lead over a constant prediction"
         message = (
-            f"The held-out loss rose by {share(relative)} after epoch {best + 1}, while "
-            "the training loss fell."
+            f"The held-out loss rose by {share(relative)} after epoch {best + 1}{costs}, "
+            "while the training loss fell."
         )
         # A larger rise is an issue; the limit is lower without regularisation.
         limit = 0.06 if is_free(summary.params) else 0.12
-        if relative <= limit or summary.keeps_best:
+        if (relative <= limit and lost <= _MOST_LOST) or summary.keeps_best:
             return rule.tip("low", message, evidence, remedy, *steps)
         severity: Severity = "high" if relative > 0.5 else "medium"
         return rule.issue(severity, message, evidence, remedy, *steps)
@@ -261,6 +269,20 @@ def check_overfitting(summary: Summary) -> Finding:
             *steps,
         )
     return rule.passed("The held-out loss does not rise beyond its noise.", evidence)
+
+
+def _share_lost(summary: Summary, rises: Floats) -> float:
+    """Return the share of the best epoch's lead over a constant that the end has lost.
+
+    0 unless folds agree on the rise and the lead is beyond chance. Where columns say little
+    about the target, even a small rise of the loss may cost all that was learnt.
+    """
+    least = float(np.sort(summary.valid_best).mean())
+    lead = summary.reference - least
+    agrees = summary.estimate(rises).at_least(_CONFIDENCE) > 0
+    if not (agrees and summary.has_baseline and lead > _LEAST_LEARNT * summary.reference):
+        return 0.0
+    return (float(np.sort(summary.valid_end).mean()) - least) / lead
 
 
 def _memorises(summary: Summary, relative_gap: float, train_at_best: float) -> bool:

@@ -434,7 +434,10 @@ def _in_session(pid):
     [
         ("accuracies", ["'accuracies'", "accuracy"]),
         ("xyz", ["'xyz'", "instead. Names: accuracy, "]),
-        ("acuracy", ["'acuracy' instead. Did you mean 'accuracy'? Names: sklearn.metrics."]),
+        (
+            "acuracy",
+            ["'acuracy' instead. Did you mean 'accuracy'? Names: sklearn.metrics."],
+        ),
         ("neg_mean_squared_error", ["--scoring must suit", "for classification", "2 diff"]),
     ],
 )

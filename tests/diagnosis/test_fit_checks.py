@@ -191,6 +191,20 @@ def test_a_rise_of_the_held_out_loss_is_overfitting(shapes):
     assert [(c.parameter, c.value) for c in finding.changes] == [("max_epochs", 10)]
 
 
+@pytest.mark.parametrize(("end", "outcome"), [(0.99, "issue"), (0.965, "passed")])
+def test_a_small_rise_may_cost_most_of_what_was_learnt(shapes, end, outcome):
+    """The loss of a constant is 1, so 0.95 is a lead of 5 %; 4 of 5 points are lost."""
+    t = np.arange(1.0, 21.0)
+    valid = np.interp(t, [1, 5, 7, 18], [1.0, 0.95, 0.95, end])
+
+    finding = shapes.found("overfitting", shapes.of_folds(1 / t, valid, baseline_loss=1.0))
+
+    assert finding.outcome == outcome
+    assert finding.evidence["lost_lead"] == pytest.approx((end - 0.95) / 0.05)
+    lost = "rose by 4 % after epoch 5, which cost 80 % of its lead over a constant"
+    assert (lost in finding.message) == (outcome == "issue")
+
+
 def test_chance_is_not_a_rise(shapes):
     """One fold that rises alone, or single low epochs of a noisy curve."""
     one = shapes.healthy()
