@@ -7,8 +7,8 @@ A sample's score says how far its target is from the prediction: the absolute re
 divided by the mean residual of similar predictions [2]_, or one minus the probability of
 the true class [3]_.  A new interval or set contains every target whose score is at most the
 quantile of these scores.  If no target is below 0, no bound is, either.  The first negative
-target among n + 1 exchangeable ones is the new one with a probability of at most 1 / (n + 1),
-so the coverage is hardly lower.
+target among n + 1 exchangeable targets is the new one with a probability of at most
+1 / (n + 1), so the coverage is hardly lower.
 
 MAPIE cannot replace this module: it trains its own folds instead of accepting finished
 predictions, and its normalised residuals exclude cross-conformal intervals.

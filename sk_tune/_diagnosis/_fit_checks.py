@@ -232,25 +232,18 @@ def check_overfitting(summary: Summary) -> Finding:
     train = smooth(summary.mean("train"))
     falls = bool(train[-1] < train[min(best, len(train) - 1)])
     lost = _share_lost(summary, rises)
-    evidence = {
-        "best_epoch": best + 1,
-        "rise": relative,
-        "rise_error": (1 + relative) * rise.error,
-        "lost_lead": lost,
-    }
+    error = (1 + relative) * rise.error
+    evidence = {"best_epoch": best + 1, "rise": relative, "rise_error": error}
+    evidence["lost_lead"] = lost
     if not summary.is_weighted:
         falls &= gap.mean > 0
         evidence |= {"gap": gap.mean, "gap_error": gap.error, "relative_gap": relative_gap}
     # Smaller relative rises occur on any curve by chance.
     is_clear = rise.at_least(_CONFIDENCE) > 0 and relative > 0.05
     if falls and (is_clear or lost > _MOST_LOST):
-        costs = ""
-        if not is_clear:
-            part = share(lost) if lost < 1 else "all"
-            costs = f", which cost {part} of its lead over a constant prediction"
         message = (
-            f"The held-out loss rose by {share(relative)} after epoch {best + 1}{costs}, "
-            "while the training loss fell."
+            f"The held-out loss rose by {share(relative)} after epoch {best + 1}"
+            f"{'' if is_clear else _costs(lost)}, while the training loss fell."
         )
         # A larger rise is an issue; the limit is lower without regularisation.
         limit = 0.06 if is_free(summary.params) else 0.12
@@ -269,6 +262,12 @@ def check_overfitting(summary: Summary) -> Finding:
             *steps,
         )
     return rule.passed("The held-out loss does not rise beyond its noise.", evidence)
+
+
+def _costs(lost: float) -> str:
+    """Return what a small rise of the loss costs, in words."""
+    part = share(lost) if lost < 1 else "all"
+    return f", which cost {part} of its lead over a constant prediction"
 
 
 def _share_lost(summary: Summary, rises: Floats) -> float:

@@ -3,6 +3,7 @@
 """Pictures of a search, and a page with its results."""
 
 from sk_tune._report._column_effects import ColumnEffects, FoldModel, column_effects
+from sk_tune._report._comparison import next_step
 from sk_tune._report._curve_displays import EpochCurveDisplay, RungDisplay
 from sk_tune._report._gathering import (
     SCORES_ARE_MEANS,
@@ -16,7 +17,6 @@ from sk_tune._report._gathering import (
     expected_line,
     gather,
     n_parameters,
-    next_step,
     number_cells,
     parameters_text,
     search_part,

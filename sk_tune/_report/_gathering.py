@@ -20,11 +20,11 @@ from sk_tune._diagnosis import (
     extra_findings,
     findings_of,
     to_act_on,
-    verdict,
 )
 from sk_tune._nesting import innermost
 from sk_tune._prepare import ColumnKinds
 from sk_tune._report._column_effects import ColumnEffects, search_effects
+from sk_tune._report._comparison import RIVALS, are_two_kinds, comparison, step_of_search
 from sk_tune._report._parameter_importance import Importance, importance_of
 from sk_tune._report._quality import (
     Baseline,
@@ -40,7 +40,6 @@ from sk_tune._report._search_trials import (
     Trials,
     curve_table,
     metric_name,
-    number_text,
     parameters_of,
     trials_of,
 )
@@ -207,7 +206,7 @@ class Page:
         if not self.scores:
             return None
         line = self.scores[-1]
-        rivals = [s for s in self.scores if s.name in _RIVALS]
+        rivals = [s for s in self.scores if s.name in RIVALS]
         score, low, high, *rival_scores = interval_text(
             line.score, line.low, line.high, *(s.score for s in rivals)
         )
@@ -259,102 +258,11 @@ def candidate_rows(search: Any, trials: Trials) -> list[CandidateRow]:
     ]
 
 
-_RIVALS = {
-    "dummy": "the dummy, which ignores all columns",
-    "linear": "the linear model",
-}
-
-
-class Comparison(NamedTuple):
-    """Whether the best candidate beats the better baseline, in words; "" if unknown."""
-
-    text: str = ""
-    advice: str = ""
-    is_worse: bool = False  # clearly behind
-
-
-def comparison(
-    best: CandidateRow | None,
-    expected: ScoreEstimate | None,
-    baselines: Sequence[Baseline],
-    *,
-    n_candidates: int,
-) -> Comparison:
-    """Return whether the best candidate beats the better baseline.
-
-    A baseline is beaten if its mean is below the interval of the expected score; without an
-    interval, if it is more than a standard deviation over the folds below the best mean.
-    """
-    if best is None:
-        none = f"None of {n_candidates} candidates" if n_candidates > 1 else "No candidate"
-        return Comparison(f"{none} has a score, so none can be chosen.")
-    rivals = [b for b in baselines if b.mean == b.mean]
-    if not rivals:
-        return Comparison()
-    # A candidate that beats the better baseline beats both.
-    rival = max(rivals, key=lambda baseline: baseline.mean)
-    if expected is None or _are_two_kinds(best, expected):
-        # A pooled score is not comparable with the means over the folds of baselines.
-        low, high = best.score - best.std, best.score + best.std
-        better = "more than this standard deviation above"
-        mean, std = number_text(best.score, 3), number_text(best.std, 2)
-        start = f"The mean over the folds, {mean} ± {std},"
-    else:
-        low, high = expected.low, expected.high
-        start, better = "The expected score", "clearly higher than"
-    what = f"the score of {_RIVALS[rival.name]} ({number_text(rival.mean, 3)})"
-    if low > rival.mean:
-        return Comparison(f"{start} is {better} {what}.")
-    is_worse = high < rival.mean
-    relation = "lower than" if is_worse else "not clearly different from"
-    text = f"{start} is {relation} {what}."
-    if rival.name == "dummy":
-        return Comparison(f"{text} The candidates show no gain on new rows.")
-    advice = f"Prefer the {'' if is_worse else 'simpler '}linear model."
-    return Comparison(text, advice, is_worse)
-
-
-def _are_two_kinds(best: CandidateRow, expected: ScoreEstimate) -> bool:
-    """Return whether the mean over folds and the pooled score differ much."""
-    return abs(expected.naive_score - best.score) > (expected.high - expected.low) / 2
-
-
 def n_parameters(estimator: Any) -> int:
     """Return the number of parameters of a fitted estimator's network, 0 if it has none."""
     network = innermost(estimator)
     module = getattr(getattr(network, "net_", None), "module_", None)
     return 0 if module is None else sum(p.numel() for p in module.parameters())
-
-
-def next_step(leaks: Sequence[Finding], findings: Sequence[Finding]) -> Finding | None:
-    """Return the finding with the most urgent remedy, or None without an urgent remedy."""
-    first = [f for f in leaks if f.outcome == "issue"]
-    first += [verdict(findings)] if findings else []
-    return next((f for f in first if f.outcome in {"issue", "tip"} and f.remedy), None)
-
-
-def _step_of_search(part: SearchPart, against: Comparison) -> Finding | None:
-    """Return the most urgent remedy of the best candidate.
-
-    The linear model comes first if a network is clearly behind it, and last if a network
-    is not clearly ahead.
-    """
-    step = next_step((), part.findings)
-    if part.curves is None or not against.advice:
-        return step
-    if step is not None and not against.is_worse:
-        return step
-    remedy = against.advice
-    if step is not None:
-        remedy += f" To improve the network: {step.remedy}"
-    return Finding(
-        name=f"{'worse' if against.is_worse else 'no better'} than the linear model",
-        code="",
-        outcome="tip",
-        severity="medium",
-        message=against.text,
-        remedy=remedy,
-    )
 
 
 def _held_out_quality(search: Any, row: int) -> Quality | None:
@@ -438,7 +346,7 @@ def gather(search: Any, X: Any = None, y: Any = None, *, extra_checks: Checks = 
         X = y = None
     if expected is None:
         notes.append(f"The best score is not corrected for selection bias: {why}")
-    elif part.best is not None and _are_two_kinds(part.best, expected):
+    elif part.best is not None and are_two_kinds(part.best, expected):
         notes.append(_TWO_KINDS)
     baselines, more = search_baselines(search, X, y)
     notes += more
@@ -459,7 +367,9 @@ def gather(search: Any, X: Any = None, y: Any = None, *, extra_checks: Checks = 
         metric_reason=f"Scored by {part.metric}, {reason}.",
         model=_model_texts(search, part),
         parts=("Parameters of the best candidate", params or {}),
-        next_step=_step_of_search(part, against),
+        next_step=step_of_search(
+            part.findings, against, is_network=part.curves is not None
+        ),
         summary=f"{against.text} {against.advice}".rstrip(),
         notes=notes,
         scores=score_lines(part, baselines, expected),

@@ -401,6 +401,8 @@ def curve_pictures(report: SearchPart) -> list[dict[str, Any]]:
         caption += " A fold that ends earlier keeps its last value."
     if report.best_epoch is None:
         caption += " The network of each fold uses its own best epoch, by early stopping."
+    if any(f.name == "search cut short" and f.outcome == "issue" for f in report.findings):
+        caption += " The time budget ended the training early."
     if (report.curves.params.get("members") or 1) > 1:
         caption += (
             " The loss on training rows is a mean over the members of the network, which "

@@ -17,7 +17,7 @@ from sklearn.model_selection import (
 
 import sk_tune
 from sk_tune._diagnosis import Finding
-from sk_tune._report import Baseline, _gathering, next_step, search_part
+from sk_tune._report import Baseline, _comparison, _gathering, next_step, search_part
 from sk_tune._report._gathering import gather
 from sk_tune._scores import ScoreEstimate
 
@@ -209,7 +209,7 @@ def test_pooled_scores_are_not_compared_with_means_over_folds():
 
 def comparison(*args, **options):
     """Return the text of a summary, with its advice."""
-    against = _gathering.comparison(*args, **options)
+    against = _comparison.comparison(*args, **options)
     return f"{against.text} {against.advice}".rstrip()
 
 
@@ -252,7 +252,7 @@ def test_a_network_behind_the_linear_model_gives_way(monkeypatch, grid, is_worse
         remedy="Add dropout.",
     )
     monkeypatch.setattr(_gathering, "findings_of", lambda *_, **__: [over])
-    against = _gathering.Comparison("It is lower.", "Prefer the linear model.", is_worse)
+    against = _comparison.Comparison("It is lower.", "Prefer the linear model.", is_worse)
     monkeypatch.setattr(_gathering, "comparison", lambda *_, **__: against)
 
     step = gather(grid).next_step
@@ -269,7 +269,7 @@ def test_a_good_fit_with_a_better_linear_model_has_a_next_step(monkeypatch, slop
     y = slope * X[:, 0] + (1 - slope) * np.sin(2 * X[:, 0])
     net = sk_tune.MLPRegressor(max_epochs=20, random_state=0)
     search = sk_tune.GridSearchCV(net, {"width": [64]}, cv=3).fit(X, y)
-    monkeypatch.setattr(sk_tune._report._gathering, "next_step", lambda *_: None)
+    monkeypatch.setattr(sk_tune._report._comparison, "next_step", lambda *_: None)
 
     page = gather(search, X, y)
 

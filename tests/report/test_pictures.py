@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sk_tune._diagnosis import Curves
+from sk_tune._diagnosis import Curves, Finding
 from sk_tune._report._drawing import fitted
 from sk_tune._report._parameter_importance import Importance
 from sk_tune._report._pictures import (
@@ -212,6 +212,21 @@ def test_early_stopping_marks_no_common_epoch(make_report, make_row, make_curves
     assert "used" not in losses["svg"]
     assert ET.fromstring(losses["svg"]).find("line[@class='chosen']") is None
     assert "own best epoch" in losses["caption"]
+
+
+@pytest.mark.parametrize("outcome", ["issue", "tip"])
+def test_the_caption_says_if_the_time_budget_ended_the_training(
+    make_report, make_row, make_curves, outcome
+):
+    """Only of the best candidate, which is an issue; other omitted parts are a tip."""
+    cut = Finding(
+        code="", name="search cut short", outcome=outcome, severity="low", message=""
+    )
+    report = make_report([make_row(0, 0.9)], curves=make_curves(), findings=(cut,))
+
+    losses, _ = curve_pictures(report)
+
+    assert ("The time budget ended" in losses["caption"]) == (outcome == "issue")
 
 
 def test_the_mean_continues_after_the_first_fold_has_ended(
