@@ -3,7 +3,7 @@
 """The report page of an AutoML fit."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -13,7 +13,13 @@ import pandas as pd
 
 from sk_tune._automl._chosen import LARGER
 from sk_tune._automl._leaderboard import FRONT
-from sk_tune._automl._summary import format_score, is_contradicted, threshold_text
+from sk_tune._automl._summary import (
+    PREFER_LINEAR,
+    format_score,
+    is_contradicted,
+    should_use_linear,
+    threshold_text,
+)
 from sk_tune._diagnosis import Finding
 from sk_tune._report import (
     SCORES_ARE_MEANS,
@@ -127,51 +133,67 @@ def failure_texts(auto: Any) -> list[str]:
 def auto_step(auto: Any) -> Finding | None:
     """Return the finding with the most urgent remedy; its remedy names the network.
 
-    Leaks come first, then a score that rows set aside contradict. Networks of the model
-    that predicts come before other networks, issues before tips, then networks with the
-    greatest weight. If no network of the model has a finding, a model that does not beat
-    the baseline needs other data.
+    Leaks come first, then a score that rows set aside contradict, the networks of the model
+    that predicts, a model without lead over a baseline, and last the other networks.
     """
     leak = next_step([finding for finding in auto.findings_ if finding.is_of_leaks], ())
     if leak is not None:
         return leak
-    issue_of_data = partial(Finding, code="", outcome="issue", message=auto.summary_)
     if is_contradicted(auto.model_scores_["ensemble"]):
-        return issue_of_data(
+        return Finding(
             name="lower score on the rows set aside",
+            code="",
+            outcome="issue",
             severity="high",
+            message=auto.summary_,
             remedy="Find out how the rows set aside differ, for example in time or source.",
         )
     weights: Counter[str] = Counter()
     for name, weight in auto._used().weights.items():
         weights[auto._labels[name]] += weight
-    subjects = dict.fromkeys(finding.subject for finding in auto.findings_)
-    steps = (
-        next_step((), [f for f in auto.findings_ if f.subject == subject])
-        for subject in filter(None, subjects)
+    step = _step_of_networks(auto.findings_, weights)
+    if step is not None and weights[step.subject]:
+        share = f", weight {100 * weights[step.subject]:.0f} %" if len(weights) > 1 else ""
+        return replace(step, remedy=f"{step.subject}{share}: {step.remedy}")
+    weak = _step_of_weak_model(auto, [*weights])
+    if weak is not None or step is None:
+        return weak
+    text = (
+        f"Nothing urgent: the finding {step.name!r} concerns a network that is not "
+        f"used ({step.subject})."
     )
-    step = min(
+    return replace(step, remedy=text)
+
+
+def _step_of_networks(
+    findings: Sequence[Finding], weights: Mapping[str, float]
+) -> Finding | None:
+    """Return the step of the most important network: used, with an issue, heavy."""
+    steps = (
+        next_step((), [f for f in findings if f.subject == subject])
+        for subject in dict.fromkeys(f.subject for f in findings if f.subject)
+    )
+    return min(
         filter(None, steps),
         key=lambda s: (not weights[s.subject], s.outcome != "issue", -weights[s.subject]),
         default=None,
     )
-    is_idle = step is None or not weights[step.subject]
-    if is_idle and not auto.beats_baseline_:
-        return issue_of_data(
+
+
+def _step_of_weak_model(auto: Any, members: Sequence[str]) -> Finding | None:
+    """Return a step if the model that predicts has no lead over a baseline."""
+    weak = partial(Finding, code="", severity="medium", message=auto.summary_)
+    if not auto.beats_baseline_:
+        return weak(
             name="no better than the baseline",
-            severity="medium",
+            outcome="issue",
             remedy="Provide more rows, or more informative columns.",
         )
-    if step is None:
-        return None
-    if is_idle:
-        text = (
-            f"Nothing urgent: the finding {step.name!r} concerns a network that is not "
-            f"used ({step.subject})."
+    if auto.use == "ensemble" and should_use_linear(auto.model_scores_, members):
+        return weak(
+            name="no better than the linear model", outcome="tip", remedy=PREFER_LINEAR
         )
-        return replace(step, remedy=text)
-    share = f", weight {100 * weights[step.subject]:.0f} %" if len(weights) > 1 else ""
-    return replace(step, remedy=f"{step.subject}{share}: {step.remedy}")
+    return None
 
 
 def model_texts(auto: Any) -> tuple[str, str, dict[str, str]]:

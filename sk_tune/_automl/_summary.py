@@ -15,6 +15,7 @@ from sk_tune._types import Array
 
 # A class of which less than this share is found needs another threshold.
 _FEW_FOUND = 0.25
+PREFER_LINEAR = "Prefer the linear model, which is simpler: set use='linear'."
 
 
 def format_score(score: float, scale: float = 1.0) -> str:
@@ -140,6 +141,16 @@ def shortage_text(
     return f"{text}; {name} needs about {needed} s."
 
 
+def should_use_linear(scores: Mapping[str, ModelScore], members: Sequence[str]) -> bool:
+    """Return whether an ensemble with other members does not beat the linear model."""
+    best, linear = scores["ensemble"], scores.get("linear")
+    if linear is None or math.isnan(linear.score) or not best.beats_dummy:
+        return False
+    if len(members) == 1 and members[0].startswith("linear"):
+        return False
+    return _is_no_higher(best, linear, scale_of(list(scores.values())))
+
+
 def is_contradicted(score: ModelScore) -> bool:
     """Return whether rows set aside, a twentieth at least, clearly score lower."""
     # The score on a twentieth of the rows varies 4.5 times as much as the score on all.
@@ -251,19 +262,23 @@ def _values(score: ModelScore) -> str:
     return f"{score.score} {score.held_out}"
 
 
+def _is_no_higher(one: ModelScore, other: ModelScore, scale: float) -> bool:
+    """Return whether a score, as it is displayed, is not higher than another."""
+    gap = one.score - other.score
+    return gap <= 0 or format_score(gap, scale) == format_score(0.0, scale)
+
+
 def _against_linear(
     best: ModelScore, linear: ModelScore | None, scale: float, metric: str
 ) -> str:
     if linear is None or math.isnan(linear.score):
         return "The ensemble beats the dummy. There is no linear model to compare with."
-    gap = best.score - linear.score
-    amount = format_score(abs(gap), scale)
-    is_equal = amount == format_score(0.0, scale)
-    if gap <= 0 or is_equal:
-        lower = "no higher" if is_equal else f"{amount} lower"
+    amount = format_score(abs(best.score - linear.score), scale)
+    if _is_no_higher(best, linear, scale):
+        lower = "no higher" if amount == format_score(0.0, scale) else f"{amount} lower"
         return (
             f"The ensemble does not beat the linear model: its CV score is {lower}. "
-            "Prefer the linear model, which is simpler: set use='linear'."
+            f"{PREFER_LINEAR}"
         )
     if not best.linear_lead > 0:
         return (

@@ -292,6 +292,27 @@ def test_a_model_without_skill_needs_other_data(faulty):
     )
 
 
+@pytest.mark.parametrize(("use", "is_advised"), [("ensemble", True), ("networks", False)])
+def test_an_ensemble_behind_the_linear_model_has_the_next_step_to_use_it(
+    faulty, use, is_advised
+):
+    """As in the summary. Whoever chose the networks already decided against it."""
+    score = replace(faulty.model_scores_["linear"], score=0.99)
+    faulty.model_scores_ = faulty.model_scores_ | {"linear": score}
+    faulty.findings_ = ()
+    names = [faulty.blends_[use].names[0] for use in ("linear", "networks")]
+    blend = SimpleNamespace(weights=dict.fromkeys(names, 0.5))
+    faulty.blends_ = faulty.blends_ | {"ensemble": blend}
+
+    step = auto_step(faulty.set_params(use=use))
+
+    assert (step is not None) == is_advised
+    if is_advised:
+        assert step.remedy == (
+            "Prefer the linear model, which is simpler: set use='linear'."
+        )
+
+
 def test_the_best_models_by_time_name_no_model_twice():
     """An ensemble of one model equals this model; ensembles of several are listed."""
     board = pd.DataFrame(
