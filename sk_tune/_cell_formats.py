@@ -151,9 +151,9 @@ class TextFormat:
             return _seconds(cells)
         parts = _number_parts(cells)
         # Other cells are no text, or numbers such as 1e5.
-        others = _plain_numbers(cells.where(parts[3].isna()))
+        plain_numbers = _plain_numbers(cells.where(parts[3].isna()))
         parts, multiples = _without_multiples(parts, has_multiples=self.has_multiples)
-        return (_numbers(parts, self.style, self.unit) * multiples).fillna(others)
+        return (_numbers(parts, self.style, self.unit) * multiples).fillna(plain_numbers)
 
 
 _PLAIN_DATES = TextFormat(kind="date", style="plain")

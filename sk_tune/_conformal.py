@@ -156,9 +156,9 @@ def _normalised(centers: Floats, residuals: Floats, part: Array) -> tuple[Floats
     scores = np.empty_like(residuals)
     for inside in (crossed == one for one in np.unique(crossed)):
         # A single sample has only its own difficulty.
-        others = inside if inside.all() else ~inside
+        outside = inside if inside.all() else ~inside
         for c, (center, residual) in enumerate(zip(centers, residuals, strict=True)):
-            knots = _knots(center[others], residual[others])
+            knots = _knots(center[outside], residual[outside])
             scores[c, inside] = residual[inside] / _difficulty(knots, center[inside])
     every = [_knots(*pair) for pair in zip(centers, residuals, strict=True)]
     return scores, np.array(every)

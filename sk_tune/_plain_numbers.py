@@ -47,11 +47,11 @@ class PlainNumbers(NamedTuple):
         numbers = self.values if is_named.all() else self.values.T[is_named].T
         frame = pd.DataFrame(numbers, columns=names, index=index, copy=False)
         of_self = set(names)
-        others = {name: column for name, column in values.items() if name not in of_self}
-        if not others:
+        extra = {name: column for name, column in values.items() if name not in of_self}
+        if not extra:
             return frame
-        rest = pd.DataFrame(others, index=index, copy=False)
-        return pd.concat([frame, rest], axis=1) if names else rest
+        extra_frame = pd.DataFrame(extra, index=index, copy=False)
+        return pd.concat([frame, extra_frame], axis=1) if names else extra_frame
 
 
 def _is_plain(dtype: Any) -> bool:

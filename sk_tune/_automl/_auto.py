@@ -312,8 +312,8 @@ class AutoEstimator(Combined, BaseEstimator):  # type: ignore[misc]
             # Attributes of two fits do not fit together, so those of an earlier one stay.
             self.__dict__ = earlier
             raise
-        given = {"sample_weight": sample_weight, "groups": groups, "times": times}
-        self._fit_arguments = [name for name, v in given.items() if v is not None]
+        row_arguments = {"sample_weight": sample_weight, "groups": groups, "times": times}
+        self._fit_arguments = [name for name, v in row_arguments.items() if v is not None]
         if was_interrupted:
             raise KeyboardInterrupt
         if not self.beats_baseline_:

@@ -22,9 +22,9 @@ def grow(kind: ModelKind, runner: Runner, problem: Problem, seconds: float) -> f
     model, began = kind.model, runner.clock.seconds
     is_full = kind.n_rows == problem.n_train and kind.units >= model.most_resources
     while is_full and not kind.has_grown:
-        before = _trial_of(kind, runner, kind.units)
-        left = seconds - (runner.clock.seconds - began)
-        if before is None or 2 * before.seconds > _PART_OF_ROUND * left:
+        previous = _trial_of(kind, runner, kind.units)
+        seconds_left = seconds - (runner.clock.seconds - began)
+        if previous is None or 2 * previous.seconds > _PART_OF_ROUND * seconds_left:
             break
         units = 2 * kind.units
         runner.begin(f"{model.name}, {units} epochs")
@@ -34,11 +34,11 @@ def grow(kind: ModelKind, runner: Runner, problem: Problem, seconds: float) -> f
             {model.resource: [units]},
             model,
             problem,
-            time_budget=left if math.isfinite(left) else None,
+            time_budget=seconds_left if math.isfinite(seconds_left) else None,
         )
-        after = _trial_of(kind, runner, units)
-        kind.has_grown = after is None or not clearly_gains(
-            after.fold_scores - before.fold_scores
+        doubled = _trial_of(kind, runner, units)
+        kind.has_grown = doubled is None or not clearly_gains(
+            doubled.fold_scores - previous.fold_scores
         )
         if not kind.has_grown:
             kind.units = units

@@ -221,8 +221,8 @@ def model_texts(auto: Any) -> tuple[str, str, dict[str, str]]:
         folds = f"{each} is {model}"
         if n_refits:
             some = "One member was" if n_refits == 1 else f"{n_refits} members were"
-            others = "the other" if n_refits + 1 == len(weights) else "each of the others"
-            folds = f"{some} fitted on {rows}; {others} is {model}"
+            each = "the other" if n_refits + 1 == len(weights) else "each of the others"
+            folds = f"{some} fitted on {rows}; {each} is {model}"
     ordered = {name: f"{100 * weight:.0f} %" for name, weight in weights.most_common()}
     return f"{text[0].upper()}{text[1:]}", folds, ordered
 

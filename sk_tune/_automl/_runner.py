@@ -159,12 +159,14 @@ class Memory:
 
         The first trial stays as well: that of boosting limits the time to predict.
         """
-        kept = []
+        best_trials = []
         for label in dict.fromkeys(trial.label for trial in self.trials):
             of_label = [trial for trial in self.trials if trial.label == label]
-            kept += [of_label[0], *best_of(of_label, _N_KEPT)]
-        trials = [trial for trial in self.trials if trial in kept]
-        unfitted = [replace(trial, models=()) for trial in self.trials if trial not in kept]
+            best_trials += [of_label[0], *best_of(of_label, _N_KEPT)]
+        trials = [trial for trial in self.trials if trial in best_trials]
+        unfitted = [
+            replace(trial, models=()) for trial in self.trials if trial not in best_trials
+        ]
         return replace(self, trials=trials, others=[*self.others, *unfitted])
 
 

@@ -91,14 +91,14 @@ def reason_against_texts(without: Problem, with_all: Problem, clock: Clock) -> s
         end = None if math.isinf(limit) else TimeLimit(until=time.monotonic() + limit)
         try:
             with one_thread(), few_threads(without.n_values), time_limit(end):
-                before, after = (
+                score_without, score_with = (
                     _score(replace(part, folds=[fold])) for part in (without, with_all)
                 )
         except TimeIsUpError:
             break
         except ERRORS as reason:
             return f"could not be tried: {error_line(str(reason))}"
-        gains.append(after - before)
+        gains.append(score_with - score_without)
     if len(gains) < min(_FEWEST_FOLDS, len(folds)):
         return _TOO_LONG
     helps = clearly_gains(np.array(gains), _CLEAR)

@@ -195,8 +195,8 @@ class Session:
             for probe, *twins in by_size.values():
                 for recording in twins:
                     recording.reason, recording.error = probe.reason, probe.error
-            alike = [r for same in by_size.values() if same[0] in probes for r in same[1:]]
-            waiting = [*probes, *self._record_all(alike)]
+            later = [r for same in by_size.values() if same[0] in probes for r in same[1:]]
+            waiting = [*probes, *self._record_all(later)]
         return [Replayer(self, r) for r in recordings]
 
     def _record_all(self, recordings: Iterable[_Recording]) -> list[_Recording]:

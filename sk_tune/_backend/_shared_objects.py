@@ -169,8 +169,8 @@ class SharedObjects:
         bound = [n for n in names.bound if not n.startswith("__")]
         if bound:
             self._keep(partial(_bound, namespace, bound), partial(_bind, namespace))
-        for source, own in ((namespace, names.read), (sys.modules, names.imported)):
-            for name in filter(source.__contains__, own):
+        for source, names_there in ((namespace, names.read), (sys.modules, names.imported)):
+            for name in filter(source.__contains__, names_there):
                 parts += self._read(source[name], name, names.attributes)
         return parts
 

@@ -73,8 +73,8 @@ def read_table(
         frame, n_rows = _read_parquet(path, most_rows, groups)
     is_sample = len(frame) < n_rows
     if is_sample:
-        whole = "" if groups is None else f" (whole groups of {groups!r})"
-        sample = f"a random sample of {len(frame):,} of its {n_rows:,} rows{whole}"
+        of_groups = "" if groups is None else f" (whole groups of {groups!r})"
+        sample = f"a random sample of {len(frame):,} of its {n_rows:,} rows{of_groups}"
         notes = (*notes, f"Read {sample}: the time budget is too short for more.")
     if frame.empty:
         raise _no_rows(path, frame)

@@ -94,12 +94,12 @@ def curves_of(search: Any, candidate: int) -> Curves:
     if n_samples is not None and record is not None and record.resource == "n_samples":
         n_samples = max(int(search.cv_results_["n_resources"][row]) for row in rows)
     # The network may get other targets.
-    known = None if transforms_target(search.estimator) else y
+    y_of_network = None if transforms_target(search.estimator) else y
     layout = fold_layout(search, candidate)
     return Curves(
         **curves,
         params=params_of_network,
-        baseline_loss=constant_loss(network, params_of_network, known),
+        baseline_loss=constant_loss(network, params_of_network, y_of_network),
         n_samples=n_samples,
         n_repeats=layout.n_repeats,
         n_held_out=None if n_samples is None else n_samples * layout.test_share,

@@ -33,10 +33,10 @@ def check_target(table: LeakTable) -> Finding:
     if not same:
         return rule.passed("No column equals the target.", {"columns": table.X.shape[1]})
     names = ", ".join(repr(str(name)) for name in same)
-    found = f"The column {names} is" if len(same) == 1 else f"The columns {names} are each"
+    start = f"The column {names} is" if len(same) == 1 else f"The columns {names} are each"
     return rule.issue(
         "high",
-        f"{found} the target in another encoding.",
+        f"{start} the target in another encoding.",
         {"columns": len(same)},
         f"Drop {names}.",
     )
@@ -66,8 +66,8 @@ def check_giveaway(table: LeakTable) -> Finding:
         for name in sorted(scores, key=lambda n: -scores[n])
         if _is_almost_perfect(scores[name], guessed, len(y))
     }
-    others = [name for name in names if name not in sentences]
-    for name in () if table.is_classification else others:
+    imperfect = [name for name in names if name not in sentences]
+    for name in () if table.is_classification else imperfect:
         if _is_binned_target(table.X[name].iloc[rows], y):
             sentences[name] = (
                 f"The column {str(name)!r} divides the target into "
@@ -147,8 +147,8 @@ def _with_values_like_target(table: LeakTable) -> list[Any]:
     plain = PlainNumbers.of(table.X)
     n_classes = len(pd.factorize(pd.Series(table.y))[1])
     differ = unique_counts(plain.values) != n_classes
-    others = {name for name, differs in zip(plain.names, differ, strict=True) if differs}
-    return [name for name in table.X.columns.tolist() if name not in others]
+    excluded = {name for name, differs in zip(plain.names, differ, strict=True) if differs}
+    return [name for name in table.X.columns.tolist() if name not in excluded]
 
 
 def _is_target(table: LeakTable, column: "pd.Series[Any]") -> bool:

@@ -254,9 +254,9 @@ def check_times(table: LeakTable, times: Any = None) -> Finding:
         # In wide tables, access to a column takes most of the time.
         names = table.X.columns[~table.X.dtypes.map(is_numeric_dtype).to_numpy(bool)]
         dates = ((name, _as_dates(table.X[name])) for name in names)
-        name, found = next((pair for pair in dates if pair[1]), ("", None))
-        if found is not None:
-            when, text_format = found
+        name, column_dates = next((pair for pair in dates if pair[1]), ("", None))
+        if column_dates is not None:
+            when, text_format = column_dates
             source = f"the column {str(name)!r}{text_format}"
     if when is None:
         return rule.not_applicable("No times were passed, and no column has dates.")
@@ -300,10 +300,10 @@ def _as_dates(column: "pd.Series[Any]") -> "tuple[pd.Series[Any], str] | None":
 
 def _date_format(cells: "pd.Series[Any]", counts: Array) -> TextFormat | None:
     """Return the format of distinct cells of text, None if some are not dates."""
-    found = best_format(cells, counts) if len(cells) else None
-    if found is None or found[0].kind != "date" or found[1].any():
+    best = best_format(cells, counts) if len(cells) else None
+    if best is None or best[0].kind != "date" or best[1].any():
         return None
-    return found[0]
+    return best[0]
 
 
 def find_leaks(

@@ -112,12 +112,12 @@ class Dispatcher:
             executor = self._hand_over()
             if len(self._results.trained) > n_done:
                 return True
-            left = None if timeout is None else max(0.0, end - time.monotonic())
+            seconds_left = None if timeout is None else max(0.0, end - time.monotonic())
             try:
                 if not self._running:
-                    self._wait(left)
+                    self._wait(seconds_left)
                     continue
-                position, out = executor.completed(left)
+                position, out = executor.completed(seconds_left)
             except Empty:
                 self.close()
                 return False
@@ -342,9 +342,9 @@ class FitStream:
         self._results.add(stored.loaded)
         with raising_caller_errors():
             for shard in self._cut(ready, n_pieces):
-                left = part_of(shard, shard.fits.keys() - stored.loaded.keys())
-                if left.fits:
-                    self._dispatcher.put(replace(left, limit=limit), stored)
+                unstored = part_of(shard, shard.fits.keys() - stored.loaded.keys())
+                if unstored.fits:
+                    self._dispatcher.put(replace(unstored, limit=limit), stored)
             done = [i for i in positions if i in self._results.trained]
             if done:
                 self._reporter.fits_done({i: self._results.trained[i] for i in done})

@@ -47,13 +47,13 @@ def fit_members(
             if request is not None:
                 n_epochs = None if epochs is None else epochs[i]
                 fits[i] = replace(request, n_epochs=n_epochs, name=f"member {i}")
-        others = [i for i in fitted if i not in fits]
-        if epochs is not None and any(epochs[i] is not None for i in others):
+        alone = [i for i in fitted if i not in fits]
+        if epochs is not None and any(epochs[i] is not None for i in alone):
             raise ValueError(
                 "Only networks of sk_tune can be trained for a given number of epochs."
             )
-        tasks = (joblib.delayed(_fit)(estimators[i], X, y, params) for i in others)
-        fitted |= zip(others, joblib.Parallel(n_jobs=n_jobs)(tasks), strict=True)
+        tasks = (joblib.delayed(_fit)(estimators[i], X, y, params) for i in alone)
+        fitted |= zip(alone, joblib.Parallel(n_jobs=n_jobs)(tasks), strict=True)
         _train(fits.values(), n_jobs)
     return [*fitted.values()]
 

@@ -297,14 +297,14 @@ def _tables_of(
     An encoder works column by column, and its output has the columns in their order.
     """
     unknown = pd.DataFrame({name: [_UNKNOWN] for name in names}, dtype=object)
-    made = []
+    tables = []
     for name, values in zip(names, levels, strict=True):
         rows = pd.concat([unknown] * (len(values) + 1), ignore_index=True)
         rows[name] = [*values, _UNKNOWN]
-        made.append(np.asarray(encoder.transform(rows), dtype=np.float64))
-    owner = np.zeros(made[0].shape[1], dtype=np.int64)
-    for number, table in enumerate(made):
+        tables.append(np.asarray(encoder.transform(rows), dtype=np.float64))
+    owner = np.zeros(tables[0].shape[1], dtype=np.int64)
+    for number, table in enumerate(tables):
         owner[np.ptp(table, axis=0) > 0] = number
     # A column that never changes belongs to any of its neighbours.
     owner = np.maximum.accumulate(owner)
-    return [table[:, owner == number] for number, table in enumerate(made)]
+    return [table[:, owner == number] for number, table in enumerate(tables)]

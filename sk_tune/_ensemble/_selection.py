@@ -308,16 +308,16 @@ class Selector:
         if affordable != members.tolist():
             choice = self._choose_among(affordable, library, signs)
             members = np.flatnonzero(choice.weights)
-        kept, weights = members.tolist(), choice.weights[members]
+        lighter_set, weights = members.tolist(), choice.weights[members]
         # The cost of a candidate without models is known once a similar one is measured.
-        while len(kept) > 1 and cost(kept) > most:
-            leaving = self._least_useful(library, kept, weights, cost, signs)
-            del kept[leaving]
+        while len(lighter_set) > 1 and cost(lighter_set) > most:
+            leaving = self._least_useful(library, lighter_set, weights, cost, signs)
+            del lighter_set[leaving]
             weights = np.delete(weights, leaving)
             weights /= weights.sum()
-        if len(kept) == len(members):
+        if len(lighter_set) == len(members):
             return choice
-        return self._choose_among(kept, library, signs)
+        return self._choose_among(lighter_set, library, signs)
 
     def _least_useful(
         self,

@@ -263,8 +263,8 @@ def adopt_callbacks(net: Any, memory: dict[str, Any]) -> None:
             ParameterWarning,
             about="callbacks",
         )
-    known = {kind.__name__ for kind in KNOWN_CALLBACKS}
-    if custom := [name for name in memory.get("lost", ()) if name not in known]:
+    known_names = {kind.__name__ for kind in KNOWN_CALLBACKS}
+    if custom := [name for name in memory.get("lost", ()) if name not in known_names]:
         warn_user(
             "Attributes that callbacks set in training are kept only by the estimator's "
             f"own fit. Got {', '.join(custom)} in a search, so partial_fit starts without "

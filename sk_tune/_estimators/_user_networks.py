@@ -132,11 +132,11 @@ class _NetEstimator(NetworkEstimator):
             self.named_inputs_ = inputs if reset else self.named_inputs_
             fitted = self.named_inputs_ or {}
             # Integers may stand for real numbers.
-            alike = {
+            comparable = {
                 n: (s, k if fitted.get(n, ((), ""))[1] else "")
                 for n, (s, k) in inputs.items()
             }
-            if alike != fitted:
+            if comparable != fitted:
                 raise ValueError(
                     f"X must hold arrays with samples of the shapes {_inputs_text(fitted)} "
                     f"for {type(self).__name__}, as in fit. Got {_inputs_text(inputs)} "

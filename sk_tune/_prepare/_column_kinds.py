@@ -248,8 +248,8 @@ def kinds_and_values(
             first = first_by_hash.setdefault(key, name)
             reason = "" if first == name else f"carries the same information as {first!r}"
         is_read = kind in OF_LEVELS and (not reason or reason.startswith(_RARE_TEXT))
-        if is_read and (found := _words_of(X[name], least)) is not None:
-            words[name] = found
+        if is_read and (cause := _words_of(X[name], least)) is not None:
+            words[name] = cause
         if reason:
             dropped[name] = reason
             continue
@@ -497,8 +497,8 @@ def decide_columns(
         if kind == "category":
             other = _with_other_cells(column, least)
             formats |= other
-            if None in other.values() and (found := _words_of(column, least)) is not None:
-                words[name] = found
+            if None in other.values() and (cause := _words_of(column, least)) is not None:
+                words[name] = cause
         elif text_format and (text_format.style != "plain" or not text_format.is_strict):
             # Rows without a word for missing numbers could be mistaken for codes.
             formats[name] = text_format

@@ -66,20 +66,20 @@ class Words:
 
 def warn_of_words(columns: Mapping[str, Words]) -> None:
     """Warn once about all categories that consist mostly of numbers or dates."""
-    _warn_of_units({n: found.words for n, found in columns.items() if found.are_units})
-    columns = {name: found for name, found in columns.items() if not found.are_units}
+    _warn_of_units({n: entry.words for n, entry in columns.items() if entry.are_units})
+    columns = {name: entry for name, entry in columns.items() if not entry.are_units}
     if not columns:
         return
-    names = [f"{name!r} ({found.words})" for name, found in columns.items()]
+    names = [f"{name!r} ({entry.words})" for name, entry in columns.items()]
     message = (
         f"{len(names)} columns are not read as numbers or dates, because of a few words "
         f"in each: {', '.join(names)}. To read the columns, replace these words with NaN."
     )
     if len(names) == 1:
-        ((name, found),) = columns.items()
+        ((name, entry),) = columns.items()
         message = (
-            f"Column {name!r} is not read as {found.kind}: {found.n_read} of {found.n} "
-            f"values are, but not {found.words}. To read the column, replace these words "
+            f"Column {name!r} is not read as {entry.kind}: {entry.n_read} of {entry.n} "
+            f"values are, but not {entry.words}. To read the column, replace these words "
             "with NaN."
         )
     warn_user(message, DataWarning, about="words among numbers and dates")

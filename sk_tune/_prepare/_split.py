@@ -145,33 +145,33 @@ def train_valid_test_split(
 
 def _sizes(n_samples: int, values: dict[str, float | None]) -> tuple[int | None, list[int]]:
     """Return the limit of training rows, and sizes of three parts that hold all rows."""
-    given = {
+    n_rows = {
         name: int(size) if isinstance(size, int | np.integer) else rounded(size * n_samples)
         for (name, size), rounded in zip(
             values.items(), (math.ceil, math.ceil, math.floor), strict=True
         )
         if size is not None
     }
-    n_train = given.pop("train_size", None)
-    missing = [name for name in ("test_size", "valid_size") if name not in given]
+    n_train = n_rows.pop("train_size", None)
+    missing = [name for name in ("test_size", "valid_size") if name not in n_rows]
     for n_left, name in zip(range(len(missing), 0, -1), missing, strict=True):
-        n_rest = n_samples - (n_train or 0) - sum(given.values())
+        n_rest = n_samples - (n_train or 0) - sum(n_rows.values())
         default = math.ceil(_DEFAULT_SIZE * n_samples)
-        given[name] = default if n_train is None else -(-n_rest // n_left)
-    n_rest = n_samples - sum(given.values())
+        n_rows[name] = default if n_train is None else -(-n_rest // n_left)
+    n_rest = n_samples - sum(n_rows.values())
     shares = [size for size in values.values() if isinstance(size, float)]
     if n_train is not None and len(shares) == len(values) and math.isclose(sum(shares), 1):
         # Shares of all rows, of which the other parts are rounded up.
         n_train = n_rest
     is_possible = n_train is None or 1 <= n_train <= n_rest
-    if not (is_possible and min(n_rest, *given.values()) >= 1):
+    if not (is_possible and min(n_rest, *n_rows.values()) >= 1):
         sizes = " and ".join(f"{k}={v}" for k, v in values.items() if v is not None)
         raise ValueError(
             "The sizes of train_valid_test_split must leave at least one row for each "
             f"part and not exceed the number of rows. Got {sizes or 'the defaults'} for "
             f"n_samples={n_samples}."
         )
-    return n_train, [n_rest, given["valid_size"], given["test_size"]]
+    return n_train, [n_rest, n_rows["valid_size"], n_rows["test_size"]]
 
 
 def _at_random(

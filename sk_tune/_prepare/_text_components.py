@@ -70,11 +70,11 @@ class TextComponents(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
 def _kept(encode: Callable[..., Any]) -> Callable[..., Any]:
     """Keep the last results of a function of texts and another argument."""
-    kept = lru_cache(maxsize=_MOST_KEPT)(encode)
+    cached = lru_cache(maxsize=_MOST_KEPT)(encode)
 
     @wraps(encode)
     def call(texts: tuple[str, ...], other: Any) -> Any:
-        return (kept if len(texts) <= _MOST_ROWS_KEPT else encode)(texts, other)
+        return (cached if len(texts) <= _MOST_ROWS_KEPT else encode)(texts, other)
 
     return call
 

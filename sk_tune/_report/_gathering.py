@@ -317,8 +317,8 @@ def _other_data(search: Any, X: Any, y: Any) -> str:
             n = f"{num_samples(values)} rows, but the search had {record.n_rows}"
             return f"{name} has {n}. {_SAME_DATA}"
     if y is not None and record.y is not None:
-        own, other = (np.reshape(a, (record.n_rows, -1)) for a in (record.y, y))
-        if not np.array_equal(own, other):
+        expected, other = (np.reshape(a, (record.n_rows, -1)) for a in (record.y, y))
+        if not np.array_equal(expected, other):
             return f"y differs from the targets of the search. {_SAME_DATA}"
     return ""
 

@@ -55,8 +55,8 @@ class CalibratedSearch(PredictsIntervals, PredictsSets):
         predictions = out_of_fold_predictions(
             [outcomes], self._n_rows, labels, averaged=False
         )[0]
-        held = [outcome.held for outcome in outcomes if outcome.held is not None]
-        if is_classification and any(h.is_of_predict for h in held):
+        of_folds = [outcome.held for outcome in outcomes if outcome.held is not None]
+        if is_classification and any(h.is_of_predict for h in of_folds):
             # Labels instead of probabilities do not show how sure the classifier is.
             return None
         held_out = [None if o.held is None else o.held.rows for o in outcomes]

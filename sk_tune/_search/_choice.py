@@ -62,8 +62,8 @@ def rows_without_folds(
     if rows[:1] != [best] or n_folds < 2:
         return (best,) * n_folds
     scores = np.stack([fold_scores(results, refit, row) for row in rows], axis=1)
-    rest = scores.sum(axis=0) - scores
-    return tuple(rows[int(k)] for k in rest.argmax(axis=1))
+    sums = scores.sum(axis=0) - scores
+    return tuple(rows[int(k)] for k in sums.argmax(axis=1))
 
 
 def standard_error(folds: npt.NDArray[np.float64]) -> float:
@@ -314,8 +314,8 @@ class StopRule:
         if self._best is None:
             return True
         if self._level is not None:
-            level, before = (results[self._level][r] for r in (row, self._best))
-            if level != before:
-                return bool(level > before)
+            level, best_level = (results[self._level][r] for r in (row, self._best))
+            if level != best_level:
+                return bool(level > best_level)
         difference = folds - fold_scores(results, self._metric, self._best)
         return bool(difference.mean() > standard_error(difference))

@@ -105,9 +105,9 @@ def expected_peak(search: Any, X: Any, y: Any, plan: Any, *, n_workers: int) -> 
         # For each fold: its samples, the transformed samples, and both parts joined.
         return round(networks + m * (size + encoded + n_workers * encoded) + places)
     is_other = encoded != size
-    whole = replace(fit, X=X, rows=np.arange(n_train))
+    on_all = replace(fit, X=X, rows=np.arange(n_train))
     is_net = not isinstance(fit.estimator, NetworkEstimator)
-    if is_net or not shares_samples(fit.estimator, whole):
+    if is_net or not shares_samples(fit.estimator, on_all):
         each = encoded + size * (is_other or is_net)
         return round(networks + n_workers * m * each + places)
     copied = n_train / n * size * learns_columns(fit.estimator)

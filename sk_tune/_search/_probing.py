@@ -175,7 +175,7 @@ def _probed(
     # Failed probes are results.
     with warnings.catch_warnings(action="ignore"):
         search.fit(X, y, **fit_params)
-    base, *others = (
+    base, *probed = (
         curves_of(search, k) if is_trained(search, k) else None
         for k in range(len(search.cv_results_["params"]))
     )
@@ -187,9 +187,9 @@ def _probed(
         of_folds = [f for f in of_folds if f.name not in issues]
         names = {f.name for f in of_folds}
         findings = [*of_folds, *(f for f in findings if f.name not in names)]
-    if base is None or not others:
+    if base is None or not probed:
         return Findings(findings)
-    findings = measured(findings, effects(probing.probes[: len(others)], base, others))
+    findings = measured(findings, effects(probing.probes[: len(probed)], base, probed))
     findings = [f for f in findings if f.name not in {"good fit", "more data"}]
     if n_networks >= probing.n_used + _HALF:
         with suppress(ValueError):

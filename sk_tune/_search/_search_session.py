@@ -333,18 +333,18 @@ class SearchSession:
                         scored[n] = self._runner.run_trained(
                             places[n].job, training, training.trained
                         )
-        others = [n for n, t in trainings.items() if t.request.fit is None]
-        if self.trainer.is_interrupted or self.time.is_late or not others:
+        without_request = [n for n, t in trainings.items() if t.request.fit is None]
+        if self.trainer.is_interrupted or self.time.is_late or not without_request:
             return
         with self.timed("training"):
             # While a stream uses the backend's workers, other calls must not.
             results = self._runner.run_others(
-                [(places[n].job, trainings[n].request) for n in others],
+                [(places[n].job, trainings[n].request) for n in without_request],
                 is_first=is_first,
                 stays_here=self._is_streaming,
             )
             # Results before an interruption count.
-            scored.update(zip(others, results, strict=True))
+            scored.update(zip(without_request, results, strict=True))
         if is_first:
             self.time.note_unstoppable()
 

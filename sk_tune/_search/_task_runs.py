@@ -409,15 +409,17 @@ def _alone_outcome(
         # An error in preparation is reported once, by the task that raises it.
         return FoldOutcome(reason=str(error))
     cause = _cause_of_no_score(task, task.estimator, result, metric)
-    held, remark = None, ""
+    held_out, remark = None, ""
     try:
-        held = _held_out(task, predicts=predicts)
+        held_out = _held_out(task, predicts=predicts)
     except Exception as error:  # noqa: BLE001 - its predictions are optional
         # A missing score has its own reason.
         if hasattr(task.estimator, "predict") and not cause:
             why = f"because they failed ({error_text(error)})"
             remark = f"without held-out predictions, {why}"
-    return FoldOutcome(held=held, unscored=cause, alone_reason=alone_reason, remark=remark)
+    return FoldOutcome(
+        held=held_out, unscored=cause, alone_reason=alone_reason, remark=remark
+    )
 
 
 def _held_out(task: FoldTask, *, predicts: bool) -> HeldOut:
