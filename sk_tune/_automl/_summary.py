@@ -275,7 +275,8 @@ def _against_linear(
         return "The ensemble beats the dummy. There is no linear model to compare with."
     amount = format_score(abs(best.score - linear.score), scale)
     if _is_no_higher(best, linear, scale):
-        lower = "no higher" if amount == format_score(0.0, scale) else f"{amount} lower"
+        is_equal = amount == format_score(0.0, scale)
+        lower = "about the same" if is_equal else f"{amount} lower"
         return (
             f"The ensemble does not beat the linear model: its CV score is {lower}. "
             f"{PREFER_LINEAR}"
