@@ -14,7 +14,7 @@ import numpy as np
 from sklearn import model_selection
 from sklearn.model_selection import ParameterGrid
 
-from sk_tune._compat import halving_searches
+from sk_tune._compat import halving_searches, num_samples
 from sk_tune._declaration import parameters
 from sk_tune._sampler import RandomSampler
 from sk_tune._schedule import (
@@ -31,7 +31,7 @@ from sk_tune._search._asynchronous_rungs import (
 )
 from sk_tune._search._base_search import BaseSearch
 from sk_tune._search._choice import best_of_most
-from sk_tune._search._fold_fits import full_name
+from sk_tune._search._fold_fits import full_name, own_resources
 from sk_tune._search._rounds import Numbered, Rounds, refuse_searched
 from sk_tune._search._search_parameters import (
     DispatchParameters,
@@ -160,9 +160,12 @@ class _Halving(RungParameters, BaseSearch):
                 f"which decides the promotions. Got {self.scoring!r} instead."
             )
         self.resource_: str = full_name(self.estimator, self.resource) or self.resource
-        # scikit-learn does not look for the network in a pipeline.
+        # scikit-learn neither looks for the network in a pipeline nor for its epochs.
         named = copy(self)
         named.resource = self.resource_
+        if self.max_resources == "auto" and self.resource_ in self.estimator.get_params():
+            n_samples = 0 if X is None else num_samples(X)
+            named.max_resources = own_resources(self.estimator, self.resource_, n_samples)
         super(_Halving, named)._check_input_parameters(X, y, split_params)
         self.min_resources_: int = named.min_resources_
         self.max_resources_: int = named.max_resources_

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from numbers import Integral
 from typing import Any
 
 import joblib
@@ -26,6 +27,7 @@ from skorch import NeuralNet
 from sk_tune._adoption import FitRequested, adoption
 from sk_tune._compat import FoldTask, method_params, num_samples
 from sk_tune._engine import Fit, data_fingerprint, params_fingerprint, reason_against_net
+from sk_tune._epochs import epochs_of
 from sk_tune._estimators import NetworkEstimator, is_unchanged, n_bytes
 from sk_tune._input_scale import InputScale, input_scale
 from sk_tune._nesting import (
@@ -36,6 +38,7 @@ from sk_tune._nesting import (
     transforms_target,
 )
 from sk_tune._search._outcomes import fit_name
+from sk_tune._search_record import grants_epochs
 from sk_tune._text import error_text
 
 # Beyond this many bytes of transformed samples, the least recently used results are
@@ -66,6 +69,19 @@ def full_name(estimator: Any, parameter: str) -> str | None:
     valid_names = estimator.get_params()
     names = (parameter, name_in_network(estimator, parameter))
     return next((name for name in names if name in valid_names), None)
+
+
+def own_resources(estimator: Any, resource: str, n_samples: int) -> int:
+    """Return the estimator's value of a resource; ValueError if it is not an integer."""
+    resources, inner = estimator.get_params()[resource], innermost(estimator)
+    if grants_epochs(resource) and isinstance(inner, NetworkEstimator):
+        return epochs_of(inner, n_samples, are_granted=True)
+    if not isinstance(resources, Integral):
+        raise ValueError(
+            f"The 'max_resources' parameter must be an integer, because {resource!r} of "
+            f"{type(estimator).__name__} is not one: {resources!r}. Got 'auto' instead."
+        )
+    return int(resources)
 
 
 class FittedTransformers:

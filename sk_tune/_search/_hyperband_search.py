@@ -14,7 +14,6 @@ from sklearn.base import is_classifier
 
 from sk_tune._compat import Interval, StrOptions, num_samples
 from sk_tune._declaration import COUNT, parameters
-from sk_tune._epochs import epochs_of
 from sk_tune._sampler import (
     BayesSampler,
     FidelitySampler,
@@ -38,7 +37,7 @@ from sk_tune._search._asynchronous_rungs import (
 )
 from sk_tune._search._base_search import BaseSearch
 from sk_tune._search._choice import best_of_most
-from sk_tune._search._fold_fits import full_name, network_of
+from sk_tune._search._fold_fits import full_name, network_of, own_resources
 from sk_tune._search._outcomes import best_first, positions
 from sk_tune._search._rounds import Numbered, Rounds, refuse_searched
 from sk_tune._search._search_parameters import (
@@ -185,21 +184,18 @@ class HyperbandSearchCV(
     def _check_input_parameters(self, X: Any, y: Any, split_params: Any) -> None:
         super()._check_input_parameters(X, y, split_params)
         self.resource_ = self._resource_name()
-        largest: Any = None if X is None else num_samples(X)
-        self._n_samples_orig = largest
+        n_samples = 0 if X is None else num_samples(X)
+        self._n_samples_orig = n_samples
         least, most = int(self.min_resources), self.max_resources
         if self.resource == "n_samples":
             n_folds = self._checked_cv_orig.get_n_splits(X, y, **split_params)
             n_classes = len(np.unique(y)) if is_classifier(self.estimator) else 1
             # Two samples of each class in each fold, as in scikit-learn.
             least = max(least, 2 * n_folds * n_classes)
-        else:
-            largest = self.estimator.get_params()[self.resource_]
-            if largest == "auto" and grants_epochs(self.resource_):
-                n_samples = self._n_samples_orig or 0
-                network = network_of(self.estimator)
-                largest = epochs_of(network, n_samples, are_granted=True)
-        self.max_resources_ = int(largest if most == "auto" else most)
+            most = n_samples if most == "auto" else most
+        elif most == "auto":
+            most = own_resources(self.estimator, self.resource_, n_samples)
+        self.max_resources_ = int(most)
         # Searches that warm-start from this one need it, even if no candidate has all
         # resources.
         self._full_resources = self.max_resources_

@@ -230,7 +230,8 @@ class RungParameters(WaitingParameters):
         "max_epochs" also finds the epochs of the network in a pipeline or a
         TransformedTargetRegressor.
     max_resources : int or "auto", default="auto"
-        Largest resource of a rung; "auto", for samples only, is their number.
+        Largest resource of a rung; "auto" is the number of samples, or the estimator's
+        value of `resource`.
     min_resources : int, "smallest" or "exhaust", default="exhaust"
         Resource of the first rung, as in scikit-learn.
     aggressive_elimination : bool, default=False

@@ -8,13 +8,19 @@ import pytest
 from scipy.stats import loguniform
 from sklearn import model_selection
 from sklearn.base import BaseEstimator
+from sklearn.ensemble import RandomForestClassifier
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sk_tune import HalvingGridSearchCV, HalvingRandomSearchCV
+from sk_tune import (
+    HalvingGridSearchCV,
+    HalvingRandomSearchCV,
+    HyperbandSearchCV,
+    MLPClassifier,
+)
 from sk_tune.exceptions import ParameterWarning
 
 CV = StratifiedKFold(2, shuffle=True, random_state=1)
@@ -176,6 +182,25 @@ def test_other_parameters_may_be_the_resource(iris, assert_same_search):
         model_selection.HalvingGridSearchCV(estimator, grid, **options),
         *iris,
     )
+
+
+def test_the_last_rung_has_the_epochs_of_the_estimator(iris):
+    """By default, and as in Hyperband where the epochs depend on the table."""
+    rates = {"learning_rate": [0.01, 0.03, 0.1]}
+    fixed = halving(MLPClassifier(max_epochs=6, random_state=0), rates).fit(*iris)
+    auto = halving(MLPClassifier(random_state=0), rates, min_resources=10)
+    hyperband = HyperbandSearchCV(auto.estimator, rates, min_resources=10, factor=3, cv=CV)
+
+    assert (fixed.max_resources_, fixed.n_resources_) == (6, [1, 3])
+    assert auto.fit(*iris).max_resources_ == hyperband.fit(*iris).max_resources_
+
+
+def test_a_resource_without_a_number_needs_a_largest_one(iris):
+    """No depth at all is the default of a forest."""
+    search = halving(RandomForestClassifier(), {"max_features": [1, 2, 3]}, "max_depth")
+
+    with pytest.raises(ValueError, match="'max_resources' parameter must be an integer"):
+        search.fit(*iris)
 
 
 def test_a_verbose_halving_prints_what_scikit_learn_prints(net, iris, capsys):
