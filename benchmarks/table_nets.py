@@ -321,6 +321,7 @@ class TunedNetworks:
             with_periodic(table_space(pipe)),
             n_candidates=54,
             resource="max_epochs",
+            min_resources="exhaust",
             select_epoch="best",
             random_state=self.seed,
             **options,

@@ -78,8 +78,9 @@ def own_resources(estimator: Any, resource: str, n_samples: int) -> int:
         return epochs_of(inner, n_samples, are_granted=True)
     if not isinstance(resources, Integral):
         raise ValueError(
-            f"The 'max_resources' parameter must be an integer, because {resource!r} of "
-            f"{type(estimator).__name__} is not one: {resources!r}. Got 'auto' instead."
+            "resource can only be 'n_samples' when max_resources='auto', or a parameter "
+            f"whose value in the estimator is an integer. Got {resource!r}, which is "
+            f"{resources!r} in {type(estimator).__name__}. Set max_resources to an integer."
         )
     return int(resources)
 

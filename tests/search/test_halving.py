@@ -199,7 +199,7 @@ def test_a_resource_without_a_number_needs_a_largest_one(iris):
     """No depth at all is the default of a forest."""
     search = halving(RandomForestClassifier(), {"max_features": [1, 2, 3]}, "max_depth")
 
-    with pytest.raises(ValueError, match="'max_resources' parameter must be an integer"):
+    with pytest.raises(ValueError, match="'max_depth', which is None in Random"):
         search.fit(*iris)
 
 
